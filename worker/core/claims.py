@@ -1,0 +1,109 @@
+"""Who may work on a request: what the ledger is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from worker.core.masking import Masked
+    from worker.core.outcome import CallReport, Charged, ErrorKind, StoredResult
+    from worker.core.retry import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Where and how a sender wants its answer; checked and bounded."""
+
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """One request as the ledger sees it: digests and masks, no personal data."""
+
+    request_id: str
+    fingerprint: bytes
+    """Keyed digest (32 bytes) of what is asked: the same id with another one is a conflict."""
+    source: str
+    check_type: int | None
+    wants_call: bool
+    """False where the request will be settled without paying: rejected or expired."""
+    subject_digest: bytes | None
+    masked: Masked
+    envelope: Envelope
+    expires_at: datetime | None
+    context: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The request is ours until the lease lapses; the intent to call is committed.
+
+    `grant` counts the claims of this request and fences a stale owner out: what is recorded under
+    an older number changes nothing. `call_number` is None where no call may be made: none was
+    wanted, or `in_doubt_calls` passed its limit.
+    """
+
+    request_id: str
+    grant: int
+    call_number: int | None
+    attempts: int
+    """Attempts that counted, before this one."""
+    calls: int
+    """Calls in the ledger, with this one."""
+    in_doubt_calls: int
+    charged: Charged
+    """The worst of the calls before this one."""
+    requested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyDone:
+    """The request has its outcome: announce it again, without a call."""
+
+    stored: StoredResult
+
+
+@dataclass(frozen=True, slots=True)
+class HeldElsewhere:
+    """Somebody works on it now, until `until` at the latest."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicting:
+    """The id is known, with other data or from another mode: answered, nothing changed."""
+
+    kind: ErrorKind
+
+
+Claim = Granted | AlreadyDone | HeldElsewhere | Conflicting
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to be recorded of a granted request: the call, if one was made, and what follows."""
+
+    granted: Granted
+    report: CallReport | None
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The entry is committed. `stored` is the row where it now has an outcome."""
+
+    stored: StoredResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class FencedOut:
+    """The lease had lapsed and another owner has the request: what it says now counts."""
+
+    now: AlreadyDone | HeldElsewhere

@@ -1,0 +1,145 @@
+"""What happens after a call: the one place that decides about another attempt.
+
+Only attempts that may have been paid, or that the provider itself failed, are counted. What is
+provably free, or would fail for everybody (credentials, quota, throttling, no connection), waits
+without being counted: an outage must not use up anybody's attempts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, assert_never
+
+from worker.core.outcome import (
+    CallClass,
+    CallReport,
+    Charged,
+    ErrorKind,
+    Failure,
+    Outcome,
+    Result,
+    worse,
+)
+
+if TYPE_CHECKING:
+    from worker.core.claims import Granted
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how late.
+
+    `delays` are the waits in seconds before the second, third, … attempt, ascending: one queue
+    each. `max_in_doubt_calls` is how often a call in doubt may be repeated.
+    """
+
+    delays: tuple[int, ...]
+    max_in_doubt_calls: int
+
+    def at_least(self, seconds: float) -> int:
+        """Return the shortest delay that is not below `seconds`, or the longest one."""
+        return next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The request has its outcome."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Another attempt after `delay` seconds (one of the policy's delays)."""
+
+    delay: int
+    counted: bool
+    reason: CallClass
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """We give up: the request has its outcome, and its message is kept for a person to see."""
+
+    result: Result
+    reason: ErrorKind
+
+
+Decision = Complete | RetryLater | DeadLetter
+
+NO_REPORT = CallReport(CallClass.IN_DOUBT, Charged.UNKNOWN)
+"""What is known of a call whose worker died."""
+
+
+def decide(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decision:
+    """Decide what follows from a call's report for the request it was made for."""
+    charged = report.charged
+    report = replace(report, charged=worse(granted.charged, report.charged))
+    match report.call_class:
+        case CallClass.ANSWERED:
+            return Complete(_answer(report))
+        case CallClass.REFUSED:
+            message = "the provider refuses this request"
+            return Complete(_failed(report, ErrorKind.PROVIDER_REFUSED, message))
+        case CallClass.PROTOCOL_ERROR:
+            message = "the provider's answer contradicts its own contract"
+            return _give_up(report, ErrorKind.PROTOCOL_ERROR, message)
+        case CallClass.SOURCE_FAILED if charged is Charged.YES:
+            message = "the provider charged the call but its source failed"
+            return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER, message)
+        case CallClass.SOURCE_FAILED | CallClass.UNAVAILABLE:
+            return _another_attempt(report, granted, policy)
+        case CallClass.IN_DOUBT:
+            if granted.in_doubt_calls + 1 > policy.max_in_doubt_calls:
+                return in_doubt(report)
+            return RetryLater(policy.delays[0], counted=False, reason=report.call_class)
+        case (
+            CallClass.NOT_SENT | CallClass.THROTTLED | CallClass.CREDENTIALS | CallClass.QUOTA
+        ) as free:
+            wait = policy.at_least(max(report.retry_after or 0.0, _FREE_WAIT[free]))
+            return RetryLater(wait, counted=False, reason=free)
+        case _ as never:
+            assert_never(never)
+
+
+# Seconds to leave a fault alone that costs nothing: a lost connection is often back at once,
+# credentials and quota wait for a person.
+_FREE_WAIT = {
+    CallClass.NOT_SENT: 5.0,
+    CallClass.THROTTLED: 5.0,
+    CallClass.CREDENTIALS: 30.0,
+    CallClass.QUOTA: 30.0,
+}
+
+
+def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
+    """Give up because another call could be paid twice; after a crash there is no report."""
+    message = "a call may have been charged, no answer came, and it may not be repeated"
+    return _give_up(report, ErrorKind.IN_DOUBT, message)
+
+
+def _another_attempt(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decision:
+    if granted.attempts >= len(policy.delays):
+        message = f"the provider failed at {granted.attempts + 1} attempts"
+        return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
+    return RetryLater(policy.delays[granted.attempts], counted=True, reason=report.call_class)
+
+
+def _give_up(report: CallReport, kind: ErrorKind, message: str) -> DeadLetter:
+    return DeadLetter(_failed(report, kind, message), kind)
+
+
+def _answer(report: CallReport) -> Result:
+    if report.verdict is None:
+        raise ValueError("an answered call has a verdict")
+    return Result(report.verdict, report.charged, report.auth_info, report.provider_request_id)
+
+
+def _failed(report: CallReport, kind: ErrorKind, message: str) -> Result:
+    return Result(
+        Outcome.FAILED,
+        report.charged,
+        report.auth_info,
+        report.provider_request_id,
+        Failure(kind, message),
+    )
