@@ -1,0 +1,72 @@
+"""What the pipeline needs from the world, as Protocols: it never names a concrete class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.core.claims import Claim, ClaimRequest, Entry, FencedOut, Recorded
+    from worker.core.delivery import Delivery, Settlement
+    from worker.core.outcome import CallReport
+    from worker.core.request import VerificationRequest
+
+
+class LedgerUnavailable(Exception):
+    """The database cannot be used now; nothing was changed, or the same batch may be repeated."""
+
+
+class LedgerRefused(Exception):
+    """The database refuses the data of this batch: repeating it is useless, halving it is not."""
+
+
+class Ledger(Protocol):
+    """The book of requests and calls. Every method is one transaction.
+
+    All raise `LedgerUnavailable` or `LedgerRefused`, and nothing else on purpose.
+    """
+
+    def claim(self, batch: Sequence[ClaimRequest]) -> list[Claim]:
+        """Claim requests and commit the intents to call; answers are in the batch's order.
+
+        Request ids within a batch are distinct.
+        """
+        ...
+
+    def record(
+        self, batch: Sequence[Entry], announced: Sequence[str]
+    ) -> list[Recorded | FencedOut]:
+        """Record calls and what follows from them; answers are in the batch's order.
+
+        `announced` are ids of requests whose events the broker has confirmed.
+        """
+        ...
+
+
+class Verifier(Protocol):
+    """The provider."""
+
+    def verify(self, request: VerificationRequest) -> CallReport:
+        """Make one call, by its deadline, and report it: a fault is a report, not an error."""
+        ...
+
+
+class Broker(Protocol):
+    """The message broker, from any thread's point of view."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Publish, wait for the confirms, acknowledge: in the background, whatever happens."""
+        ...
+
+
+class DeliverySink(Protocol):
+    """Where the broker puts what it receives and reports what it finished (on its own thread)."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take one delivery; must not block."""
+        ...
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Learn that everything these caused is confirmed and they are acknowledged."""
+        ...

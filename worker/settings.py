@@ -1,0 +1,280 @@
+"""Settings from the environment, all problems reported at once.
+
+A secret `X` may stand in a file instead, named by `X_FILE` (a mounted Kubernetes secret); its
+trailing newline is dropped. Nothing is read at import: `load` reads once, at start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
+from worker.core.request import Mode, PortraitFields
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class SettingsInvalid(Exception):
+    """Some settings are missing or wrong; `problems` names each with what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _has_scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def parse_delay(text: str) -> int:
+    """Return the seconds of `5s`, `2m` or `1h`."""
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    if not number.isascii() or not number.isdecimal() or unit not in _UNITS or int(number) == 0:
+        raise ValueError("must be delays such as 5s,30s,2m,10m,30m")
+    return int(number) * _UNITS[unit]
+
+
+def delay_name(seconds: int) -> str:
+    """Return the name of a delay as queues carry it: the largest unit that divides it."""
+    unit = next(unit for unit in ("h", "m", "s") if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+
+class Settings(BaseSettings):
+    """All settings of the worker; a field's name in upper case is the variable's name."""
+
+    model_config = SettingsConfigDict(
+        case_sensitive=False, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    amqp_url: Annotated[SecretStr, _has_scheme("amqp", "amqps")] = Field(
+        description="The broker: amqp://user:password@host:5672/vhost, or amqps://"
+    )
+    database_url: Annotated[SecretStr, _has_scheme("postgresql")] = Field(
+        description="The database: postgresql://user:password@host:5432/name"
+    )
+    provider_url: str = Field(
+        LIVE_URL, pattern=r"^https?://", description="personalAuth, or the sandbox's address"
+    )
+    provider_mode: Mode = Field(
+        description="live or sandbox; stamped on every row and event, never mixed"
+    )
+    provider_access_key: SecretStr = Field(description="JD Cloud access key id")
+    provider_secret_key: SecretStr = Field(description="JD Cloud secret access key")
+    provider_session_token: SecretStr | None = Field(
+        None, description="token of temporary credentials"
+    )
+    provider_region: Word = Field("jdcloud-api", description="region in the signature's scope")
+    provider_algorithm: str = Field(
+        "JDCLOUD2", pattern=r"^JDCLOUD[23]$", description="JDCLOUD2 or JDCLOUD3 signatures"
+    )
+    provider_ca_file: Path | None = Field(
+        None, description="CA bundle for the provider instead of certifi's"
+    )
+    connect_timeout: float = Field(3.0, gt=0, le=60, description="seconds to connect, TLS included")
+    read_timeout: float = Field(20.0, gt=0, le=300, description="seconds without a byte")
+    call_deadline: float = Field(25.0, gt=0, le=600, description="seconds for one whole call")
+    no_record_pattern: str = Field(
+        "查无|无记录|库中无", description="an answer whose code or message matches is no_record"
+    )
+    digest_key: SecretStr = Field(
+        min_length=32, description="secret of at least 32 characters for the subject digests"
+    )
+    concurrency: int = Field(32, ge=1, le=1024, description="calls in flight")
+    prefetch: int = Field(256, ge=1, le=65535, description="unacknowledged messages held at most")
+    batch_limit: int = Field(128, ge=1, le=1000, description="requests in one transaction at most")
+    retry_delays: Annotated[tuple[int, ...], NoDecode] = Field(
+        (5, 30, 120, 600, 1800), description="waits before each further attempt, one queue each"
+    )
+    max_in_doubt_calls: int = Field(
+        1, ge=0, le=10, description="repeats of a call that may have been charged"
+    )
+    max_message_bytes: int = Field(
+        1_048_576, ge=1024, le=134_217_728, description="larger messages are dead-lettered unread"
+    )
+    dead_letter_days: int = Field(14, ge=1, le=365, description="how long dead letters are kept")
+    topology: str = Field(
+        "apply", pattern="^(apply|check)$", description="declare at start, or only check"
+    )
+    shutdown_grace: float = Field(
+        40.0, gt=0, le=3600, description="seconds to finish paid calls after SIGTERM"
+    )
+    id_card_check: IdCardCheck = Field(IdCardCheck.STRICT, description="strict, format or off")
+    luhn_check: LuhnCheck = Field(LuhnCheck.WARN, description="off, warn or reject")
+    portrait_fields: PortraitFields = Field(
+        PortraitFields.ID_CARD, description="what goes with a portrait: id_card or bank_card"
+    )
+    portrait_min_bytes: int = Field(5_000, ge=1, description="smallest image, decoded")
+    portrait_max_bytes: int = Field(150_000, le=10_000_000, description="largest image, decoded")
+    http_host: str = Field("0.0.0.0", description="address of health and metrics")  # noqa: S104
+    http_port: int = Field(0, ge=0, le=65535, description="health and metrics; 0 = off")
+    log_format: str = Field(
+        "auto", pattern="^(auto|json|console)$", description="json, console, or by the terminal"
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="least level"
+    )
+
+    @field_validator("retry_delays", mode="before")
+    @classmethod
+    def _delays(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        delays = tuple(parse_delay(part) for part in value.split(","))
+        if list(delays) != sorted(set(delays)):
+            raise ValueError("must ascend")
+        return delays
+
+    @field_validator("no_record_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error.msg}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if self.shutdown_grace < self.call_deadline:
+            raise ValueError(
+                "SHUTDOWN_GRACE: must not be below CALL_DEADLINE, or a stop leaves calls in doubt"
+            )
+        if self.provider_mode is Mode.SANDBOX and self.provider_url == LIVE_URL:
+            raise ValueError(
+                "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
+            )
+        return self
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a claim holds: a wait for a free thread, one call, and room to record it.
+
+        A call starts only while a whole deadline is left, so twice the deadline lets a claimed
+        request wait for one other call; 10 s cover a slow commit.
+        """
+        return 2 * (self.call_deadline + self.connect_timeout) + 10
+
+    @property
+    def check_policy(self) -> CheckPolicy:
+        """The strictness of the checks before paying."""
+        return CheckPolicy(
+            self.id_card_check,
+            self.luhn_check,
+            self.portrait_fields,
+            self.portrait_min_bytes,
+            self.portrait_max_bytes,
+        )
+
+    @classmethod
+    def settings_customise_sources(  # the signature is pydantic's
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and the files that `X_FILE` variables name."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether a setting must never be shown and may come from a file."""
+    return "SecretStr" in str(field.annotation)
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE") if is_secret(field) else None
+        if path is None:
+            return None, field_name, False
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            try:
+                value, _, _ = self.get_field_value(field, name)
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsInvalid(
+                    [f"{name.upper()}_FILE: cannot be read ({type(error).__name__})"]
+                ) from None
+            if value is not None:
+                values[name] = value
+        return values
+
+
+def load() -> Settings:
+    """Read the settings; raise `SettingsInvalid` with every problem there is."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsInvalid([_problem(detail) for detail in error.errors()]) from None
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    name = str(detail["loc"][0]).upper()
+    return f"{name}: is required" if detail["type"] == "missing" else f"{name}: {message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One setting as `check-config` prints it."""
+
+    name: str
+    value: str
+    default: bool
+    description: str
+
+
+def show(settings: Settings) -> list[Shown]:
+    """Return all settings for people to read, secrets hidden."""
+    rows = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if is_secret(field):
+            text = "" if value is None else "(hidden)"
+        elif name == "retry_delays":
+            text = ",".join(delay_name(delay) for delay in value)
+        else:
+            text = "" if value is None else str(value)
+        rows.append(
+            Shown(
+                name.upper(), text, name not in settings.model_fields_set, field.description or ""
+            )
+        )
+    return rows
