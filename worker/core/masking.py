@@ -97,13 +97,3 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
                 return "<image>"
     text = _LONG_NUMBER.sub("***", text)
     return _CONTROL.sub(" ", text)[:limit]
-
-
-def names_person(text: str, person: Person) -> bool:
-    """Return whether a text holds one of the person's numbers (a name alone may be a word)."""
-    folded = text.upper()
-    return any(
-        value in folded
-        for field, value in person.fields.items()
-        if field not in (PersonField.NAME, PersonField.PORTRAIT)
-    )

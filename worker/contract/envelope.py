@@ -1,0 +1,40 @@
+"""The AMQP properties that a sender sets: bounded and checked before they are used again.
+
+`reply_to` becomes a routing key and `correlation_id` a property of the event, so both must be
+printable; a `traceparent` that is none is no reason to refuse a request and is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from worker.core.claims import Envelope
+from worker.core.outcome import FieldProblem
+
+if TYPE_CHECKING:
+    from worker.core.delivery import Delivery
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
+    """Return what of the properties is usable, and what is wrong with the rest."""
+    problems = []
+    reply_to, correlation_id = delivery.reply_to or None, delivery.correlation_id or None
+    if reply_to is not None and not _KEY.fullmatch(reply_to):
+        problem = "must have 1 to 255 printable ASCII characters without spaces"
+        problems.append(FieldProblem("properties.reply_to", problem))
+        reply_to = None
+    # 255 bytes is what AMQP carries; the characters must not break a log line or a header.
+    if correlation_id is not None and not (
+        correlation_id.isprintable() and len(correlation_id.encode()) <= 255
+    ):
+        problem = "must be printable and at most 255 bytes"
+        problems.append(FieldProblem("properties.correlation_id", problem))
+        correlation_id = None
+    traceparent = delivery.traceparent
+    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
+        traceparent = None
+    return Envelope(reply_to, correlation_id, traceparent), problems

@@ -1,0 +1,54 @@
+"""Messages that the worker publishes for itself: retries and dead letters.
+
+Both carry the original body and properties. Own headers do not begin with `x-`: brokers from 4.0
+on ignore a client's `x-death`, and foreign `x-` headers mean nothing to us. The publisher's
+`expiration` is dropped: in a delay queue it would cut the wait short.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.core.delivery import Publication
+from worker.settings import delay_name
+
+if TYPE_CHECKING:
+    from worker.core.delivery import Delivery
+
+DEAD_QUEUE = "verification.dead"
+RETRY_QUEUE_PREFIX = "verification.retry."
+
+
+def retry(delivery: Delivery, delay: int, first_seen: str) -> Publication:
+    """Return the same message for the queue that waits `delay` seconds."""
+    return _again(delivery, RETRY_QUEUE_PREFIX + delay_name(delay), {"firstSeen": first_seen})
+
+
+def dead_letter(
+    delivery: Delivery, reason: str, *, attempts: int, last_error: str, first_seen: str
+) -> Publication:
+    """Return the same message for the dead-letter queue; all codes come from closed lists."""
+    return _again(
+        delivery,
+        DEAD_QUEUE,
+        {
+            "reason": reason,
+            "attempts": attempts,
+            "firstSeen": first_seen,
+            "lastError": last_error,
+        },
+    )
+
+
+def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Publication:
+    if delivery.traceparent is not None:
+        headers["traceparent"] = delivery.traceparent
+    return Publication(
+        exchange="",
+        routing_key=queue,
+        body=delivery.body,
+        message_id=delivery.message_id,
+        correlation_id=delivery.correlation_id,
+        reply_to=delivery.reply_to,
+        headers=headers,
+    )
