@@ -13,24 +13,17 @@ if TYPE_CHECKING:
     from worker.core.request import VerificationRequest
 
 
-class LedgerUnavailable(Exception):
-    """The database cannot be used now; nothing was changed, or the same batch may be repeated."""
-
-
-class LedgerRefused(Exception):
-    """The database refuses the data of this batch: repeating it is useless, halving it is not."""
-
-
 class Ledger(Protocol):
     """The book of requests and calls. Every method is one transaction.
 
-    All raise `LedgerUnavailable` or `LedgerRefused`, and nothing else on purpose.
+    All raise `LedgerUnavailable` or `LedgerRefused` (core.errors), and nothing else on purpose.
     """
 
-    def claim(self, batch: Sequence[ClaimRequest]) -> list[Claim]:
+    def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
         """Claim requests and commit the intents to call; answers are in the batch's order.
 
-        Request ids within a batch are distinct.
+        Request ids within a batch are distinct. `token` names the batch: a repeat of a batch
+        whose commit was lost on the way back finds its own claims again.
         """
         ...
 

@@ -90,6 +90,7 @@ Claim = Granted | AlreadyDone | HeldElsewhere | Conflicting
 class Entry:
     """What is to be recorded of a granted request: the call, if one was made, and what follows."""
 
+    asked: ClaimRequest
     granted: Granted
     report: CallReport | None
     decision: Decision

@@ -55,6 +55,8 @@ class RetryLater:
     delay: int
     counted: bool
     reason: CallClass
+    charged: Charged
+    """The worst of all calls so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,12 @@ def decide(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decisio
         case CallClass.IN_DOUBT:
             if granted.in_doubt_calls + 1 > policy.max_in_doubt_calls:
                 return in_doubt(report)
-            return RetryLater(policy.delays[0], counted=False, reason=report.call_class)
+            return _later(report, policy.delays[0])
         case (
             CallClass.NOT_SENT | CallClass.THROTTLED | CallClass.CREDENTIALS | CallClass.QUOTA
         ) as free:
             wait = policy.at_least(max(report.retry_after or 0.0, _FREE_WAIT[free]))
-            return RetryLater(wait, counted=False, reason=free)
+            return _later(report, wait)
         case _ as never:
             assert_never(never)
 
@@ -122,7 +124,11 @@ def _another_attempt(report: CallReport, granted: Granted, policy: RetryPolicy) 
     if granted.attempts >= len(policy.delays):
         message = f"the provider failed at {granted.attempts + 1} attempts"
         return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
-    return RetryLater(policy.delays[granted.attempts], counted=True, reason=report.call_class)
+    return _later(report, policy.delays[granted.attempts], counted=True)
+
+
+def _later(report: CallReport, delay: int, *, counted: bool = False) -> RetryLater:
+    return RetryLater(delay, counted, report.call_class, report.charged)
 
 
 def _give_up(report: CallReport, kind: ErrorKind, message: str) -> DeadLetter:

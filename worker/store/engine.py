@@ -1,0 +1,84 @@
+"""The way to PostgreSQL: one small pool, and its errors mapped once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from worker.core.errors import LedgerRefused, LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.engine import URL
+
+# Claimer, recorder and maintenance: one connection for each thread that uses the pool.
+POOL_SIZE = 3
+
+_CONNECT = {
+    "connect_timeout": 5,
+    # A database that vanished without a word is noticed after 20 s, not after the kernel's 15 min.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+    # No statement of ours takes a second; one that waits longer waits for something broken.
+    "options": "-c statement_timeout=30s -c lock_timeout=10s",
+}
+
+
+def database_url(url: str) -> URL:
+    """Return the URL with our driver in it, whatever driver it names."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def open_engine(url: str, application_name: str) -> Engine:
+    """Return an engine that connects at first use.
+
+    Every statement is its own transaction (autocommit): claim and record are one statement each,
+    so a batch costs one round trip and no BEGIN.
+    """
+    return create_engine(
+        database_url(url),
+        isolation_level="AUTOCOMMIT",
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_reset_on_return=None,
+        hide_parameters=True,
+        connect_args={**_CONNECT, "application_name": application_name[:63]},
+    )
+
+
+@contextmanager
+def connection(engine: Engine) -> Iterator[Connection]:
+    """Lend a connection; raise `LedgerUnavailable` or `LedgerRefused` for what goes wrong."""
+    try:
+        with engine.connect() as lent:
+            yield lent
+    except DBAPIError as error:
+        raise _mapped(error) from None
+    except PoolTimeout:
+        raise LedgerUnavailable("no database connection was free for 10 s") from None
+    except SQLAlchemyError as error:
+        raise LedgerUnavailable(type(error).__name__) from None
+
+
+def _mapped(error: DBAPIError) -> LedgerUnavailable | LedgerRefused:
+    """Tell data that can never be stored (classes 22 and 23) from a database in trouble.
+
+    The driver's message may quote values, so only its SQLSTATE and type go on.
+    """
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return LedgerUnavailable(f"no connection ({type(error.orig).__name__})")
+    if state[:2] in ("22", "23"):
+        return LedgerRefused(f"SQLSTATE {state}")
+    if state in ("42P01", "3F000", "42703"):
+        return LedgerUnavailable("the schema is not there: run `alembic upgrade head`")
+    return LedgerUnavailable(f"SQLSTATE {state}")

@@ -1,0 +1,148 @@
+"""The ledger: who works on a request, every call before it leaves, every outcome once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from worker.core.claims import (
+    Claim,
+    ClaimRequest,
+    Conflicting,
+    Entry,
+    FencedOut,
+    Granted,
+    Recorded,
+)
+from worker.core.outcome import Charged, ErrorKind
+from worker.store import statements
+from worker.store.engine import connection
+from worker.store.rows import claim_batch, record_batch, standing, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Engine, Row
+
+    from worker.core.request import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """Whose claims these are and how long they hold."""
+
+    worker: str
+    """Names this process: host, pid and a random part."""
+    mode: Mode
+    lease_seconds: float
+    max_in_doubt_calls: int
+
+
+class PostgresLedger:
+    """The `Ledger` of the ports, in PostgreSQL."""
+
+    def __init__(self, engine: Engine, config: LedgerConfig) -> None:
+        self._engine = engine
+        self._config = config
+
+    def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
+        """Claim requests and commit the intents to call (see `ports.Ledger`).
+
+        The usual case, all ids new, is one statement. Ids that are taken over need a second one
+        before they may be called, ids that are not ours a look at their rows.
+        """
+        owner = f"{self._config.worker}/{token}"
+        with connection(self._engine) as database:
+            rows = database.execute(
+                statements.CLAIM,
+                {
+                    "batch": claim_batch(batch),
+                    "mode": self._config.mode.value,
+                    "owner": owner,
+                    "worker": self._config.worker,
+                    "lease": self._config.lease_seconds,
+                },
+            ).all()
+            asked = {each.request_id: each for each in batch}
+            claims: dict[str, Claim] = {
+                row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
+                for row in rows
+                if row.is_new
+            }
+            if taken := [asked[row.request_id] for row in rows if not row.is_new]:
+                claims |= self._take_over(database, taken, owner)
+            if rest := [each for each in batch if each.request_id not in claims]:
+                claims |= self._look(database, rest, owner)
+        return [claims[each.request_id] for each in batch]
+
+    def _take_over(
+        self, database: Connection, taken: list[ClaimRequest], owner: str
+    ) -> dict[str, Claim]:
+        rows = database.execute(
+            statements.TAKE_OVER,
+            {
+                "taken": [each.request_id for each in taken],
+                "wanting": [each.request_id for each in taken if each.wants_call],
+                "max_in_doubt": self._config.max_in_doubt_calls,
+                "mode": self._config.mode.value,
+                "owner": owner,
+                "worker": self._config.worker,
+            },
+        ).all()
+        return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
+
+    def _look(self, database: Connection, rest: list[ClaimRequest], owner: str) -> dict[str, Claim]:
+        ids = [each.request_id for each in rest]
+        rows = {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
+        return {each.request_id: self._judge(each, rows[each.request_id], owner) for each in rest}
+
+    def _judge(self, asked: ClaimRequest, row: Row[Any], owner: str) -> Claim:
+        if bytes(row.fingerprint) != asked.fingerprint:
+            return Conflicting(ErrorKind.CONFLICT)
+        if row.mode != self._config.mode.value:
+            return Conflicting(ErrorKind.MODE_MISMATCH)
+        if row.lease_owner == owner:
+            # The first try of this very batch was committed, only its answer was lost.
+            may_call = asked.wants_call and row.in_doubt_calls <= self._config.max_in_doubt_calls
+            return _granted(row, may_call=may_call)
+        return standing(row)
+
+    def record(
+        self, batch: Sequence[Entry], announced: Sequence[str]
+    ) -> list[Recorded | FencedOut]:
+        """Record calls and what follows from them (see `ports.Ledger`)."""
+        with connection(self._engine) as database:
+            if not batch:
+                database.execute(statements.ANNOUNCE, {"announced": list(announced)})
+                return []
+            rows = database.execute(
+                statements.RECORD, {"batch": record_batch(batch), "announced": list(announced)}
+            ).all()
+            saved = {row.request_id: row.completed_at for row in rows}
+            fenced = [
+                entry.granted.request_id for entry in batch if entry.granted.request_id not in saved
+            ]
+            now = (
+                {row.request_id: row for row in database.execute(statements.READ, {"ids": fenced})}
+                if fenced
+                else {}
+            )
+        return [
+            FencedOut(standing(now[entry.granted.request_id]))
+            if entry.granted.request_id in now
+            else Recorded(stored(entry, self._config.mode, saved[entry.granted.request_id]))
+            for entry in batch
+        ]
+
+
+def _granted(row: Row[Any], *, may_call: bool) -> Granted:
+    return Granted(
+        row.request_id,
+        row.grants,
+        row.calls if may_call else None,
+        row.attempts,
+        row.calls,
+        row.in_doubt_calls,
+        Charged(row.charged),
+        row.requested_at,
+    )

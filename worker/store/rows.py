@@ -1,0 +1,176 @@
+"""Core values to rows and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.core.claims import AlreadyDone, HeldElsewhere
+from worker.core.outcome import (
+    AuthInfo,
+    CallClass,
+    Charged,
+    ErrorKind,
+    Failure,
+    FieldProblem,
+    Outcome,
+    Result,
+    StoredResult,
+)
+from worker.core.request import Mode
+from worker.core.retry import RetryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
+    from worker.core.claims import ClaimRequest, Entry
+    from worker.core.outcome import CallReport
+
+
+def claim_batch(batch: Sequence[ClaimRequest]) -> str:
+    """Return the claim statement's JSON array."""
+    return orjson.dumps([_asked(asked) for asked in batch]).decode()
+
+
+def _asked(asked: ClaimRequest) -> dict[str, object]:
+    masked, envelope = asked.masked, asked.envelope
+    return {
+        "request_id": asked.request_id,
+        "fingerprint": _bytea(asked.fingerprint),
+        "source": asked.source,
+        "check_type": asked.check_type,
+        "wants_call": asked.wants_call,
+        "subject_digest": _bytea(asked.subject_digest),
+        "masked_name": masked.name,
+        "masked_id_card": masked.id_card,
+        "masked_bankcard": masked.bankcard,
+        "masked_mobile": masked.mobile,
+        "masked_portrait": masked.portrait,
+        "context": None if asked.context is None else orjson.Fragment(asked.context),
+        "reply_to": envelope.reply_to,
+        "correlation_id": envelope.correlation_id,
+        "traceparent": envelope.traceparent,
+        "expires_at": asked.expires_at,
+    }
+
+
+def _bytea(value: bytes | None) -> str | None:
+    return None if value is None else "\\x" + value.hex()
+
+
+def record_batch(batch: Sequence[Entry]) -> str:
+    """Return the record statement's JSON array."""
+    return orjson.dumps([_entry(entry) for entry in batch]).decode()
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    row: dict[str, object] = {
+        "request_id": entry.granted.request_id,
+        "grant_number": entry.granted.grant,
+        "charged": entry.decision.charged if isinstance(entry.decision, RetryLater) else None,
+        "counted": 0,
+        "doubted": 0,
+    }
+    if isinstance(entry.decision, RetryLater):
+        row["counted"] = int(entry.decision.counted)
+    else:
+        row |= _result(entry.decision.result)
+    if entry.report is not None:
+        row |= _call(entry.report)
+        row["call_number"] = entry.granted.call_number
+        row["doubted"] = int(entry.report.call_class is CallClass.IN_DOUBT)
+    return row
+
+
+def _result(result: Result) -> dict[str, object]:
+    row: dict[str, object] = {
+        "outcome": result.outcome,
+        "charged": result.charged,
+        "provider_request_id": result.provider_request_id,
+    }
+    if result.auth_info is not None:
+        info = result.auth_info
+        row |= {
+            "auth_success": info.success,
+            "auth_has_exception": info.has_exception,
+            "auth_code": info.code,
+            "auth_message": info.message,
+            "auth_detail": info.detail,
+        }
+    if result.failure is not None:
+        failure = result.failure
+        row |= {"error_kind": failure.kind, "error_message": failure.message}
+        row["error_fields"] = [
+            {"field": each.field, "problem": each.problem} for each in failure.fields
+        ] or None
+    return row
+
+
+def _call(report: CallReport) -> dict[str, object]:
+    return {
+        "call_class": report.call_class,
+        "call_http_status": report.http_status,
+        "call_status": report.status,
+        "call_request_id": report.provider_request_id,
+        "call_charged": report.charged,
+        "call_sends": report.sends,
+        "call_milliseconds": round(report.seconds * 1000),
+    }
+
+
+def stored(entry: Entry, mode: Mode, completed_at: Any) -> StoredResult | None:
+    """Return what the row now says, without reading it again; None where it has no outcome."""
+    if isinstance(entry.decision, RetryLater):
+        return None
+    asked, granted = entry.asked, entry.granted
+    return StoredResult(
+        asked.request_id,
+        asked.source,
+        asked.check_type,
+        mode,
+        entry.decision.result,
+        granted.calls,
+        granted.requested_at,
+        completed_at,
+        asked.context,
+    )
+
+
+def standing(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
+    """Return what a row that could not be claimed says: it is done, or somebody has it."""
+    if row.state == "done":
+        return AlreadyDone(_stored(row))
+    return HeldElsewhere(row.lease_until or row.now)
+
+
+def _stored(row: Row[Any]) -> StoredResult:
+    auth_info = None
+    if row.auth_success is not None or row.auth_has_exception is not None:
+        auth_info = AuthInfo(
+            row.auth_success,
+            row.auth_has_exception,
+            row.auth_code,
+            row.auth_message,
+            row.auth_detail,
+        )
+    failure = None
+    if row.error_kind is not None:
+        fields = tuple(FieldProblem(**each) for each in row.error_fields or ())
+        failure = Failure(ErrorKind(row.error_kind), row.error_message, fields)
+    result = Result(
+        Outcome(row.outcome), Charged(row.charged), auth_info, row.provider_request_id, failure
+    )
+    return StoredResult(
+        row.request_id,
+        row.source,
+        row.check_type,
+        Mode(row.mode),
+        result,
+        row.calls,
+        row.requested_at,
+        row.completed_at,
+        row.context,
+    )

@@ -1,0 +1,126 @@
+"""The ledger's SQL: one statement for a claim, one for a record, each its own transaction.
+
+A batch travels as one JSON array: one parameter instead of thirty arrays, and its text never
+changes, so PostgreSQL keeps the plan. Rows are sorted by id wherever several are locked, so that
+two workers cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+CLAIM = text("""
+WITH asked AS (
+  SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
+    request_id text, fingerprint bytea, source text, check_type smallint, wants_call boolean,
+    subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
+    masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
+    traceparent text, expires_at timestamptz)
+   ORDER BY request_id
+), claimed AS (
+  INSERT INTO verification.request AS r (
+    request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
+    calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
+    masked_portrait, context, reply_to, correlation_id, traceparent, expires_at)
+  SELECT request_id, fingerprint, source, check_type, :mode, 'working', :owner,
+    now() + make_interval(secs => :lease), 1, wants_call::int, subject_digest, masked_name,
+    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
+    correlation_id, traceparent, expires_at
+    FROM asked
+  ON CONFLICT (request_id) DO UPDATE
+     SET state = 'working', lease_owner = excluded.lease_owner,
+         lease_until = excluded.lease_until, grants = r.grants + 1
+   WHERE r.fingerprint = excluded.fingerprint AND r.mode = excluded.mode
+     AND (r.state = 'waiting' OR r.state = 'working' AND r.lease_until < now())
+  RETURNING request_id, grants, attempts, calls, in_doubt_calls, charged, requested_at,
+    xmax = 0 AS is_new
+), intents AS (
+  INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
+  SELECT request_id, 1, :mode, :worker FROM claimed JOIN asked USING (request_id)
+   WHERE is_new AND wants_call
+)
+SELECT * FROM claimed
+""")
+
+# A request that is taken over: a call without an end is in doubt from now on, and the next call
+# is intended only while doubt has not used up its limit.
+TAKE_OVER = text("""
+WITH doubted AS (
+  UPDATE verification.provider_call
+     SET class = 'in_doubt', charged = 'unknown', finished_at = now()
+   WHERE request_id = ANY(CAST(:taken AS text[])) AND finished_at IS NULL
+  RETURNING request_id
+), counted AS (
+  SELECT taken.request_id, count(doubted.request_id) AS doubts
+    FROM unnest(CAST(:taken AS text[])) AS taken(request_id)
+    LEFT JOIN doubted USING (request_id)
+   GROUP BY 1
+), updated AS (
+  UPDATE verification.request AS r
+     SET in_doubt_calls = r.in_doubt_calls + doubts,
+         charged = CASE WHEN doubts > 0 AND r.charged = 'no' THEN 'unknown' ELSE r.charged END,
+         calls = r.calls + (r.request_id = ANY(CAST(:wanting AS text[]))
+                            AND r.in_doubt_calls + doubts <= :max_in_doubt)::int
+    FROM counted
+   WHERE r.request_id = counted.request_id AND r.lease_owner = :owner AND r.state = 'working'
+  RETURNING r.request_id, grants, attempts, calls, in_doubt_calls, r.charged, requested_at,
+    r.request_id = ANY(CAST(:wanting AS text[])) AND in_doubt_calls <= :max_in_doubt AS may_call
+), intents AS (
+  INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
+  SELECT request_id, calls, :mode, :worker FROM updated WHERE may_call
+)
+SELECT * FROM updated
+""")
+
+_ROW = """
+SELECT request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
+       attempts, calls, in_doubt_calls, charged, context::text AS context, outcome, auth_success,
+       auth_has_exception, auth_code, auth_message, auth_detail, provider_request_id, error_kind,
+       error_message, error_fields, requested_at, completed_at, now() AS now
+  FROM verification.request
+"""
+
+READ = text(f"{_ROW} WHERE request_id = ANY(CAST(:ids AS text[]))")
+
+RECORD = text("""
+WITH entries AS (
+  SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
+    request_id text, grant_number int, charged text, outcome text, counted int, doubted int,
+    auth_success boolean, auth_has_exception boolean, auth_code text, auth_message text,
+    auth_detail text, provider_request_id text, error_kind text, error_message text,
+    error_fields json, call_number int, call_class text, call_http_status smallint,
+    call_status text, call_request_id text, call_charged text, call_sends int,
+    call_milliseconds bigint)
+   ORDER BY request_id
+), finished AS (
+  UPDATE verification.provider_call AS c
+     SET finished_at = now(), class = call_class, http_status = call_http_status,
+         status = call_status, provider_request_id = call_request_id, charged = call_charged,
+         sends = call_sends, milliseconds = call_milliseconds
+    FROM entries AS e
+   WHERE c.request_id = e.request_id AND c.call_number = e.call_number
+     AND e.call_class IS NOT NULL
+), announced AS (
+  UPDATE verification.request SET event_sent_at = now()
+   WHERE request_id = ANY(CAST(:announced AS text[]))
+     AND completed_at IS NOT NULL AND event_sent_at IS NULL
+)
+UPDATE verification.request AS r
+   SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
+       completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
+       lease_owner = NULL, lease_until = NULL, outcome = e.outcome, charged = e.charged,
+       attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,
+       auth_success = e.auth_success, auth_has_exception = e.auth_has_exception,
+       auth_code = e.auth_code, auth_message = e.auth_message, auth_detail = e.auth_detail,
+       provider_request_id = e.provider_request_id, error_kind = e.error_kind,
+       error_message = e.error_message, error_fields = e.error_fields
+  FROM entries AS e
+ WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.state = 'working'
+RETURNING r.request_id, r.completed_at
+""")
+
+ANNOUNCE = text("""
+UPDATE verification.request SET event_sent_at = now()
+ WHERE request_id = ANY(CAST(:announced AS text[]))
+   AND completed_at IS NOT NULL AND event_sent_at IS NULL
+""")
