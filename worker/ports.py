@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from worker.core.claims import Claim, ClaimRequest, Entry, FencedOut, Recorded
     from worker.core.delivery import Delivery, Settlement
@@ -62,4 +63,16 @@ class DeliverySink(Protocol):
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Learn that everything these caused is confirmed and they are acknowledged."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that only grow, to measure with."""
         ...

@@ -13,19 +13,21 @@ from worker.core.delivery import Publication
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from worker.core.delivery import Delivery
 
 DEAD_QUEUE = "verification.dead"
 RETRY_QUEUE_PREFIX = "verification.retry."
 
 
-def retry(delivery: Delivery, delay: int, first_seen: str) -> Publication:
+def retry(delivery: Delivery, delay: int) -> Publication:
     """Return the same message for the queue that waits `delay` seconds."""
-    return _again(delivery, RETRY_QUEUE_PREFIX + delay_name(delay), {"firstSeen": first_seen})
+    return _again(delivery, RETRY_QUEUE_PREFIX + delay_name(delay), {})
 
 
 def dead_letter(
-    delivery: Delivery, reason: str, *, attempts: int, last_error: str, first_seen: str
+    delivery: Delivery, reason: str, *, attempts: int, last_error: str, first_seen: datetime
 ) -> Publication:
     """Return the same message for the dead-letter queue; all codes come from closed lists."""
     return _again(
@@ -34,7 +36,7 @@ def dead_letter(
         {
             "reason": reason,
             "attempts": attempts,
-            "firstSeen": first_seen,
+            "firstSeen": first_seen.isoformat(timespec="seconds"),
             "lastError": last_error,
         },
     )

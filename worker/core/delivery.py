@@ -24,8 +24,6 @@ class Delivery:
     correlation_id: str | None = None
     reply_to: str | None = None
     traceparent: str | None = None
-    first_seen: str | None = None
-    """When a retried message was first taken, an RFC 3339 time in its `firstSeen` header."""
     redelivered: bool = False
 
     def __repr__(self) -> str:

@@ -1,0 +1,214 @@
+"""The threads of the pipeline: one claimer, a pool of callers, one recorder.
+
+The broker's thread puts deliveries into the inbox and learns what was settled; it never waits
+here. Prefetch bounds what is inside, credits bound what is claimed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from worker.core.errors import LedgerUnavailable
+from worker.pipeline.batcher import Batcher, Credits
+from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.core.delivery import Delivery, Settlement
+    from worker.pipeline.flow import Finished, Flow, Task
+    from worker.ports import Broker, Clock
+
+T = TypeVar("T")
+
+# Seconds between tries at a database that is away: a restart takes 1 to 5 s, and a hundred
+# replicas that ask once a second do not hurt it.
+DATABASE_PAUSE = 1.0
+# Event marks that no outcome takes along are written after this many seconds. Until then a crash
+# makes the relay repeat an event, so soon is good; once a message would be a commit more for each.
+ANNOUNCE_PAUSE = 1.0
+# Claimed requests per caller: one that is called and one that waits, so that callers need not
+# wait for the next claim. The lease covers both.
+CLAIMS_PER_CALLER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSize:
+    """How many callers there are and how many requests one transaction takes at most."""
+
+    callers: int
+    batch_limit: int
+
+
+class Pipeline:
+    """Runs the flow on threads; the `DeliverySink` of the broker."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        broker: Broker,
+        clock: Clock,
+        size: PipelineSize,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._flow = flow
+        self._broker = broker
+        self._clock = clock
+        self._size = size
+        self._on_failure = on_failure
+        self._log = structlog.get_logger()
+        self._inbox: Batcher[Delivery] = Batcher()
+        self._credits = Credits(size.callers * CLAIMS_PER_CALLER)
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._finished: Batcher[Finished] = Batcher()
+        self._announced: Batcher[str] = Batcher()
+        self._stopping = Event()
+        self._giving_up = Event()
+        self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
+        self._recorder = Thread(target=self._guarded, args=(self._record_all,), name="recorder")
+        self._callers = [
+            Thread(target=self._guarded, args=(self._call_all,), name=f"caller-{number}")
+            for number in range(size.callers)
+        ]
+        for thread in self._threads:
+            # A thread that cannot be joined within the grace must not keep the process alive:
+            # then the leases speak.
+            thread.daemon = True
+
+    @property
+    def _threads(self) -> list[Thread]:
+        return [self._claimer, *self._callers, self._recorder]
+
+    def start(self) -> None:
+        """Start all threads."""
+        for thread in self._threads:
+            thread.start()
+
+    # The broker's thread.
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take one delivery."""
+        self._inbox.put(delivery)
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Log each message once, when all that it caused is safe, and mark its event as sent."""
+        announced = [
+            publication.event_of
+            for settlement in settlements
+            for publication in settlement.publications
+            if publication.event_of is not None
+        ]
+        if announced:
+            self._announced.put_all(announced)
+        for settlement in settlements:
+            self._log.info(LogEvent.SETTLED, **settlement.line)
+
+    # The pipeline's threads.
+
+    def _claim_all(self) -> None:
+        batch_number = 0
+        while credits_taken := self._credits.take(self._size.batch_limit):
+            deliveries = self._inbox.take(credits_taken)
+            if self._stopping.is_set():
+                return
+            batch_number += 1
+            token = str(batch_number)
+            admission = self._with_database(
+                lambda batch=deliveries, token=token: self._flow.admit(batch, token),  # type: ignore[misc]
+                self._stopping,
+            )
+            if admission is None:
+                return
+            self._credits.give_back(credits_taken - len(admission.tasks))
+            for task in admission.tasks:
+                self._tasks.put(task)
+            if admission.finished:
+                self._finished.put_all(admission.finished)
+            if admission.settlements:
+                self._broker.settle(admission.settlements)
+
+    def _call_all(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            finished = self._flow.call(task)
+            self._credits.give_back(1)
+            self._finished.put(finished)
+
+    def _record_all(self) -> None:
+        while not self._finished.closed_and_empty:
+            batch = self._finished.take(self._size.batch_limit, ANNOUNCE_PAUSE)
+            announced = self._announced.take(self._size.batch_limit * 8, 0)
+            if not batch and not announced:
+                continue
+            settlements = self._with_database(
+                lambda batch=batch, announced=announced: self._flow.record(batch, announced),  # type: ignore[misc]
+                self._giving_up,
+            )
+            if settlements is None:
+                return
+            self._broker.settle(settlements)
+
+    def _with_database(self, work: Callable[[], T], give_up: Event) -> T | None:
+        """Do the work, again and again while the database is away; None when told to give up."""
+        failures = 0
+        while True:
+            try:
+                result = work()
+            except LedgerUnavailable as error:
+                failures += 1
+                if failures == 1 or failures % 30 == 0:
+                    self._log.warning(
+                        LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
+                    )
+                if give_up.wait(DATABASE_PAUSE):
+                    return None
+            else:
+                if failures:
+                    self._log.info(LogEvent.DATABASE_BACK, tries=failures)
+                return result
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        """Run a thread's top loop; what nobody expected is reported and stops the process."""
+        try:
+            loop()
+        except Exception as error:  # noqa: BLE001  # top loop
+            self._log.error(LogEvent.FAILED, **describe(error))
+            self._on_failure()
+
+    # The main thread.
+
+    def stop(self, deadline: float) -> bool:
+        """Finish what is paid for, forget what is not claimed; True when all was recorded.
+
+        The broker must have stopped delivering. `deadline` is on the monotonic clock.
+        """
+        self._stopping.set()
+        self._credits.close()
+        self._inbox.close()
+        done = self._join([self._claimer], deadline)
+        for _ in self._callers:
+            self._tasks.put(None)
+        done = self._join(self._callers, deadline) and done
+        self._finished.close()
+        done = self._join([self._recorder], deadline) and done
+        self._giving_up.set()
+        return done
+
+    def flush_announced(self) -> None:
+        """Write the last event marks, once; the relay repeats an event whose mark is missing."""
+        while announced := self._announced.take(1000, 0):
+            try:
+                self._flow.record([], announced)
+            except LedgerUnavailable as error:
+                self._log.warning(LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=1)
+                return
+
+    def _join(self, threads: list[Thread], deadline: float) -> bool:
+        for thread in threads:
+            thread.join(max(0.0, deadline - self._clock.monotonic()))
+        return not any(thread.is_alive() for thread in threads)

@@ -1,0 +1,19 @@
+"""Names of the log's events, the same in every release: people search and alert by them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class LogEvent(StrEnum):
+    """What a log line is about."""
+
+    STARTING = "worker.starting"
+    STARTED = "worker.started"
+    STOPPING = "worker.stopping"
+    STOPPED = "worker.stopped"
+    FAILED = "worker.failed"
+    SETTLED = "message.settled"
+    DATABASE_UNAVAILABLE = "database.unavailable"
+    DATABASE_BACK = "database.back"
+    HEALTH_LISTENING = "health.listening"
