@@ -1,0 +1,156 @@
+"""A client of the sandbox for its tests: signs with code of its own, speaks HTTP by http.client."""
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import socket
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.sandbox.server import Sandbox
+
+FAR_TOO_LONG = 10.0  # a test that waits so long has failed
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response, read whole."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The authInfo of an answer."""
+        info: dict[str, Any] = self.json["result"]["authInfo"]
+        return info
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """The HTTP status and the status string of an error."""
+        return self.status, self.json["error"]["status"]
+
+
+@dataclass
+class Signer:
+    """Signs POST /v1/personal; every field can be set wrongly on purpose."""
+
+    access_key: str = "SANDBOXACCESSKEY"
+    secret_key: str = "sandbox-secret-key"
+    version: str = "2"
+    region: str = "jdcloud-api"
+    service: str = "cloudauth"
+    token: str | None = None
+    clock_offset: float = 0.0
+    unsigned: frozenset[str] = field(default_factory=frozenset)
+    changes: dict[str, str | None] = field(default_factory=dict)
+
+    def headers(self, host: str, body: bytes, nonce: str | None = None) -> dict[str, str]:
+        """Return the headers of a call, signature included."""
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + self.clock_offset))
+        headers = {
+            "content-type": "application/json",
+            "host": host,
+            "x-jdcloud-date": date,
+            "x-jdcloud-nonce": nonce or str(uuid.uuid4()),
+        }
+        if self.token is not None:
+            encoded = base64.b64encode(self.token.encode()).decode()
+            headers["x-jdcloud-security-token"] = encoded
+        signed = sorted(headers.keys() - self.unsigned)
+        lines = "".join(f"{name}:{headers[name]}\n" for name in signed)
+        canonical = "\n".join(
+            ["POST", "/v1/personal", "", lines, ";".join(signed), hashlib.sha256(body).hexdigest()]
+        )
+        algorithm = f"JDCLOUD{self.version}-HMAC-SHA256"
+        parts = [date[:8], self.region, self.service, f"jdcloud{self.version}_request"]
+        key = f"JDCLOUD{self.version}{self.secret_key}".encode()
+        for part in parts:
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        scope = "/".join(parts)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        text = "\n".join([algorithm, date, scope, digest])
+        seal = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+        headers["authorization"] = (
+            f"{algorithm} Credential={self.access_key}/{scope}, "
+            f"SignedHeaders={';'.join(signed)}, Signature={seal}"
+        )
+        for name, value in self.changes.items():
+            if value is None:
+                headers.pop(name, None)
+            else:
+                headers[name] = value
+        return headers
+
+
+def body_for(id_card: str, name: str = "张三") -> bytes:
+    user = {"name": name, "idCard": id_card}
+    return encode({"personalSpec": {"checkType": 2, "personalUser": user}})
+
+
+def encode(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+class Caller:
+    """Calls one sandbox, each time on a new connection."""
+
+    def __init__(self, sandbox: Sandbox, signer: Signer | None = None) -> None:
+        self.sandbox = sandbox
+        self.signer = signer or Signer()
+
+    @property
+    def host(self) -> str:
+        """The Host header."""
+        return f"127.0.0.1:{self.sandbox.port}"
+
+    def call(self, id_card: str, name: str = "张三", nonce: str | None = None) -> Answer:
+        """Check name and ID number."""
+        return self.post(body_for(id_card, name), nonce)
+
+    def post(self, body: bytes, nonce: str | None = None) -> Answer:
+        """Sign and send a body."""
+        return self.request(
+            "POST", "/v1/personal", body, self.signer.headers(self.host, body, nonce)
+        )
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Send a request as it is."""
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.sandbox.port, timeout=FAR_TOO_LONG
+        )
+        try:
+            connection.request(method, path, body or None, headers or {})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def raw_call(self, id_card: str, name: str = "张三") -> bytes:
+        """Return a whole signed request as bytes."""
+        body = body_for(id_card, name)
+        headers = self.signer.headers(self.host, body) | {"content-length": str(len(body))}
+        lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+        return f"POST /v1/personal HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        return socket.create_connection(("127.0.0.1", self.sandbox.port), timeout=FAR_TOO_LONG)
+
+    def exchange(self, data: bytes) -> bytes:
+        """Send bytes, and return all that comes back until the server closes."""
+        with self.connect() as client:
+            client.sendall(data)
+            return b"".join(iter(lambda: client.recv(65_536), b""))

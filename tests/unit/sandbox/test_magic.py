@@ -1,0 +1,255 @@
+"""Every magic ID number through a real socket."""
+
+import http.client
+import json
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+
+from tests.unit.sandbox.caller import Answer, Caller
+from worker.sandbox.acts import AtFirst, Manner, Respond
+from worker.sandbox.answers import Occasion
+from worker.sandbox.magic import BY_NAME, TABLE, Magic, magic_table
+from worker.sandbox.person import Person
+from worker.sandbox.server import Sandbox
+from worker.sandbox.settings import SandboxSettings
+
+WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+MATCH = {"success": True, "hasException": False, "code": "ok", "message": "认证通过"}
+
+
+def number(name: str) -> str:
+    return BY_NAME[name].id_card
+
+
+def without_detail(answer: Answer) -> dict[str, Any]:
+    return {key: value for key, value in answer.info.items() if key != "detail"}
+
+
+@pytest.mark.parametrize("magic", TABLE, ids=lambda magic: magic.name)
+def test_every_magic_number_passes_the_checks_of_an_id_card(magic: Magic) -> None:
+    assert re.fullmatch(r"11\d{15}[\dX]", magic.id_card)
+    date(int(magic.id_card[6:10]), int(magic.id_card[10:12]), int(magic.id_card[12:14]))
+    total = sum(w * int(d) for w, d in zip(WEIGHTS, magic.id_card, strict=False))
+    assert magic.id_card[17] == "10X98765432"[total % 11]
+
+
+def test_names_and_numbers_are_unique_and_printable() -> None:
+    table = magic_table()
+    assert len({row[0] for row in table}) == len({row[1] for row in table}) == len(TABLE)
+    assert all(re.fullmatch(r"[a-z0-9_]+", name) and text for _, name, text in table)
+
+
+@pytest.mark.parametrize("magic", TABLE, ids=lambda magic: magic.name)
+def test_the_count_agrees_with_the_charge_flag(magic: Magic) -> None:
+    behaviour = magic.behaviour.then if isinstance(magic.behaviour, AtFirst) else magic.behaviour
+    if not isinstance(behaviour, Respond):
+        return
+    person = Person({"name": "张三", "idCard": magic.id_card})
+    flag = re.search(rb"chargeFlag\W+(\d)", behaviour.body(Occasion("r", "o", person)))
+    if flag is not None:
+        assert behaviour.charged == (flag[1] == b"1")
+
+
+# The answers: name, status, charged, the authInfo without its detail.
+ANSWERS = [
+    ("match", 200, True, MATCH),
+    ("mismatch", 200, True, MATCH | {"success": False, "message": "认证不通过"}),
+    ("no_record", 200, False, MATCH | {"success": False, "message": "库中无此号"}),
+    (
+        "exception_uncharged", 200, False,
+        MATCH | {"success": False, "hasException": True, "message": "数据源异常"},
+    ),
+    (
+        "exception_charged", 200, True,
+        MATCH | {"success": False, "hasException": True, "message": "数据源异常"},
+    ),
+    ("contradictory", 200, True, MATCH | {"hasException": True}),
+    ("success_missing", 200, True, {k: v for k, v in MATCH.items() if k != "success"}),
+    ("success_text", 200, True, MATCH | {"success": "true"}),
+    ("detail_json", 200, True, MATCH),
+    ("forbidden_answer", 403, True, MATCH | {"success": False, "message": "认证不通过"}),
+    ("slow", 200, True, MATCH),
+    ("dripping", 200, True, MATCH),
+    ("dripping_head", 200, True, MATCH),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "status", "charged", "info"), ANSWERS)
+def test_an_answer_has_the_providers_form(
+    caller: Caller, name: str, status: int, charged: bool, info: dict[str, Any]
+) -> None:
+    answer = caller.call(number(name))
+    assert answer.status == status
+    assert without_detail(answer) == info
+    detail = json.loads(answer.info["detail"])
+    assert detail["chargeFlag"] == ("1" if charged else "0")
+    assert detail["message"] == info["message"]
+    assert detail["orderNumber"]
+    assert answer.json["requestId"]
+    counts = caller.sandbox.charges()
+    assert counts.charges == int(charged)
+    assert counts.by_behaviour == {name: 1}
+
+
+ERRORS = [
+    ("invalid_argument", 400, "INVALID_ARGUMENT", None),
+    ("access_error", 401, "ACCESS_ERROR", None),
+    ("fail", 403, "FAIL", None),
+    ("rate_limited", 429, "RATE_LIMIT_EXCEEDED", "1"),
+    ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
+    ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
+    ("internal", 500, "INTERNAL", None),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "words", "retry_after"), ERRORS)
+def test_an_error_has_the_providers_form_and_is_free(
+    caller: Caller, name: str, status: int, words: str, retry_after: str | None
+) -> None:
+    answer = caller.call(number(name))
+    assert answer.error == (status, words)
+    assert answer.headers["Retry-After"] == retry_after
+    assert caller.sandbox.charges().charges == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "content_type", "body"),
+    [
+        ("unavailable", 503, "text/html; charset=utf-8", b"<html>"),
+        ("html", 200, "text/html; charset=utf-8", b"<html>"),
+        ("empty", 200, "application/json", b""),
+        ("not_an_object", 200, "application/json", b"[]"),
+        ("redirect", 307, "application/json", b""),
+    ],
+)
+def test_some_bodies_are_no_answer(
+    caller: Caller, name: str, status: int, content_type: str, body: bytes
+) -> None:
+    answer = caller.call(number(name))
+    assert (answer.status, answer.headers["Content-Type"]) == (status, content_type)
+    assert answer.body.startswith(body)
+    assert bool(answer.body) == bool(body)
+    assert caller.sandbox.charges().charges == 0
+
+
+def test_a_flat_answer_has_no_auth_info(caller: Caller) -> None:
+    result = caller.call(number("flat")).json["result"]
+    assert result["success"] is True
+    assert "authInfo" not in result
+
+
+def test_a_detail_may_be_an_object_or_plain_words(caller: Caller) -> None:
+    assert caller.call(number("detail_object")).info["detail"]["chargeFlag"] == "1"
+    assert caller.call(number("detail_text")).info["detail"] == "认证通过"
+    assert caller.call(number("exception_unknown")).info["detail"] == "数据源异常"
+    assert caller.sandbox.charges().charges == 2
+
+
+def test_an_echo_repeats_the_person_in_message_and_detail(caller: Caller) -> None:
+    info = caller.call(number("echo"), name="李四").info
+    for text in (info["message"], info["detail"]):
+        assert "李四" in text
+        assert number("echo") in text
+
+
+@pytest.mark.parametrize(
+    ("name", "charges"), [("reset_before_charge", 0), ("reset_after_charge", 1)]
+)
+def test_a_reset_reaches_the_client_as_one(caller: Caller, name: str, charges: int) -> None:
+    with pytest.raises(ConnectionResetError):
+        caller.call(number(name))
+    assert caller.sandbox.charges().charges == charges
+
+
+@pytest.mark.parametrize(("name", "charges"), [("hang_before_charge", 0), ("hang_after_charge", 1)])
+def test_a_hang_lasts_until_the_client_gives_up(caller: Caller, name: str, charges: int) -> None:
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(number(name)))
+        assert caller.sandbox.wait_for_calls(1)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+    assert caller.sandbox.charges().charges == charges
+
+
+def test_a_hang_is_bounded() -> None:
+    given_up = (http.client.RemoteDisconnected, ConnectionResetError)
+    with Sandbox(SandboxSettings(hang_seconds=0.01)) as sandbox, pytest.raises(given_up):
+        Caller(sandbox).call(number("hang_before_charge"))
+
+
+def test_a_truncated_answer_was_charged(caller: Caller) -> None:
+    with pytest.raises(http.client.IncompleteRead):
+        caller.call(number("truncated"))
+    assert caller.sandbox.charges().charges == 1
+
+
+def test_a_huge_answer_is_json_of_the_length_set(caller: Caller) -> None:
+    answer = caller.call(number("huge"))
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert len(answer.json["padding"]) == 3_000_000
+    assert answer.info["success"] is True
+
+
+UNAVAILABLE: Callable[[Answer], bool] = lambda answer: answer.status == 503  # noqa: E731
+PASSING = [
+    ("recovers_after_1", 1, UNAVAILABLE),
+    ("recovers_after_2", 2, UNAVAILABLE),
+    ("nonce_conflict_once", 1, lambda answer: answer.error == (403, "APIGW_NONCE_CONFLICT")),
+    ("rate_limited_once", 1, lambda answer: answer.headers["Retry-After"] == "1"),
+    ("exception_once", 1, lambda answer: answer.info["hasException"]),
+    ("access_error_once", 1, lambda answer: answer.error == (401, "ACCESS_ERROR")),
+]
+
+
+@pytest.mark.parametrize(("name", "times", "failed"), PASSING)
+def test_what_passes_is_a_match_afterwards(
+    caller: Caller, name: str, times: int, failed: Callable[[Answer], bool]
+) -> None:
+    answers = [caller.call(number(name)) for _ in range(times + 2)]
+    assert all(failed(answer) for answer in answers[:times])
+    assert [without_detail(answer) for answer in answers[times:]] == [MATCH, MATCH]
+    assert caller.sandbox.charges().charges == 2
+
+
+@pytest.mark.parametrize(("name", "charges"), [("reset_once", 2), ("reset_once_uncharged", 1)])
+def test_a_call_in_doubt_once_is_a_match_the_second_time(
+    caller: Caller, name: str, charges: int
+) -> None:
+    with pytest.raises(ConnectionResetError):
+        caller.call(number(name))
+    assert without_detail(caller.call(number(name))) == MATCH
+    assert caller.sandbox.charges().charges == charges
+
+
+def test_a_call_that_hangs_once_is_a_match_the_second_time(caller: Caller) -> None:
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(number("hang_once")))
+        assert caller.sandbox.wait_for_calls(1)
+    assert without_detail(caller.call(number("hang_once"))) == MATCH
+    assert caller.sandbox.charges().charges == 2
+
+
+def test_first_calls_are_counted_for_each_name_and_anew_after_a_reset(caller: Caller) -> None:
+    id_card = number("recovers_after_1")
+    assert [caller.call(id_card, name).status for name in ("张三", "李四")] == [503, 503]
+    assert [caller.call(id_card, name).status for name in ("张三", "李四")] == [200, 200]
+    caller.sandbox.reset()
+    assert caller.call(id_card).status == 503
+
+
+def test_an_unlisted_number_behaves_as_the_settings_say(caller: Caller) -> None:
+    unlisted = "11010119900307109X"
+    assert without_detail(caller.call(unlisted)) == MATCH
+    with Sandbox(SandboxSettings(unlisted="no_record")) as sandbox:
+        assert Caller(sandbox).call(unlisted).info["message"] == "库中无此号"
+        assert without_detail(Caller(sandbox).call(number("match"))) == MATCH
+
+
+def test_every_manner_of_answering_is_in_the_table() -> None:
+    acts = (magic.behaviour for magic in TABLE)
+    assert {act.manner for act in acts if isinstance(act, Respond)} == set(Manner)

@@ -1,0 +1,16 @@
+"""The sandbox: a stand-in for JD Cloud's `personalAuth`, like a payment provider's test cards.
+
+A real HTTP server for development, staging and tests. It verifies signatures with code of its
+own, answers in the provider's format, counts charges, and acts on the magic ID numbers of
+`magic.TABLE`. It imports nothing of the rest of the worker, on purpose: a mistake in the worker's
+signer or codec must not be able to agree with itself here.
+
+    from worker.sandbox.server import Sandbox
+    from worker.sandbox.settings import SandboxSettings
+
+    with Sandbox(SandboxSettings()) as sandbox:
+        ...                      # POST signed requests to sandbox.url
+        sandbox.charges().charges
+
+No line that it writes, and no figure that it reports, holds a field of a person.
+"""

@@ -1,0 +1,50 @@
+"""What the sandbox is told before it starts. Nothing here reads the environment."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """Where the sandbox listens, whom it knows, and how long its slow behaviours take.
+
+    Seconds are floats. `ValueError` says which setting makes no sense.
+    """
+
+    host: str = "127.0.0.1"
+    #: 0 takes a free port; `Sandbox.url` says which.
+    port: int = 0
+    access_key: str = "SANDBOXACCESSKEY"
+    #: A published secret is right for a stand-in: it guards nothing.
+    secret_key: str = field(default="sandbox-secret-key", repr=False)
+    #: When set, every call must carry it (base64) in a signed x-jdcloud-security-token.
+    session_token: str | None = field(default=None, repr=False)
+    #: Seconds that every call takes before it is answered (a charge is counted before them).
+    latency: float = 0.0
+    #: Seconds by which x-jdcloud-date may differ from our clock: JD's signature is valid 15 min.
+    max_clock_skew: float = 900.0
+    service: str = "cloudauth"
+    #: None takes any region; `jdcloud-api` is what JD's SDKs write for a service without one.
+    region: str | None = None
+    #: The behaviour (a name of `magic.TABLE`) of every ID number that the table does not list.
+    unlisted: str = "match"
+    #: Nonces remembered at least: a minute at 3,000 calls/s; up to twice as many, about 50 MB.
+    nonces_kept: int = 200_000
+    #: A hanging call is dropped after this: longer than any client's deadline, yet bounded.
+    hang_seconds: float = 120.0
+    slow_seconds: float = 2.0
+    #: Seconds between two bytes of a dripping answer (about 300 bytes, so about a minute).
+    drip_interval: float = 0.2
+    #: A huge answer's padding: a client that reads it whole has a memory problem.
+    huge_bytes: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse what would only fail later, on a connection's path."""
+        if not self.access_key or not self.secret_key:
+            raise ValueError("access_key and secret_key must not be empty")
+        if not 0 <= self.port <= 65_535:
+            raise ValueError("port must be between 0 and 65535")
+        for name in ("latency", "max_clock_skew", "hang_seconds", "slow_seconds", "drip_interval"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a number of seconds, 0 or more")
+        if self.nonces_kept < 1 or self.huge_bytes < 0:
+            raise ValueError("nonces_kept must be at least 1 and huge_bytes at least 0")
