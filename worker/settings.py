@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -70,16 +70,59 @@ def delay_name(seconds: int) -> str:
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
-class Settings(BaseSettings):
-    """All settings of the worker; a field's name in upper case is the variable's name."""
+class _FromEnvironment(BaseSettings):
+    """Settings whose names in upper case are the variables' names."""
 
     model_config = SettingsConfigDict(
         case_sensitive=False, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and the files that `X_FILE` variables name."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+
+class BrokerSettings(_FromEnvironment):
+    """What the commands for the broker need."""
+
     amqp_url: Annotated[SecretStr, _has_scheme("amqp", "amqps")] = Field(
         description="The broker: amqp://user:password@host:5672/vhost, or amqps://"
     )
+    retry_delays: Annotated[tuple[int, ...], NoDecode] = Field(
+        (5, 30, 120, 600, 1800), description="waits before each further attempt, one queue each"
+    )
+    dead_letter_days: int = Field(14, ge=1, le=365, description="how long dead letters are kept")
+
+    @field_validator("retry_delays", mode="before")
+    @classmethod
+    def _delays(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        delays = tuple(parse_delay(part) for part in value.split(","))
+        if list(delays) != sorted(set(delays)):
+            raise ValueError("must ascend")
+        return delays
+
+
+class DigestSettings(_FromEnvironment):
+    """What the `digest` command needs."""
+
+    digest_key: SecretStr = Field(
+        min_length=32, description="secret of at least 32 characters for the subject digests"
+    )
+
+
+class Settings(BrokerSettings, DigestSettings):
+    """All settings of the worker."""
+
     database_url: Annotated[SecretStr, _has_scheme("postgresql")] = Field(
         description="The database: postgresql://user:password@host:5432/name"
     )
@@ -107,22 +150,15 @@ class Settings(BaseSettings):
     no_record_pattern: str = Field(
         "查无|无记录|库中无", description="an answer whose code or message matches is no_record"
     )
-    digest_key: SecretStr = Field(
-        min_length=32, description="secret of at least 32 characters for the subject digests"
-    )
     concurrency: int = Field(32, ge=1, le=1024, description="calls in flight")
     prefetch: int = Field(256, ge=1, le=65535, description="unacknowledged messages held at most")
     batch_limit: int = Field(128, ge=1, le=1000, description="requests in one transaction at most")
-    retry_delays: Annotated[tuple[int, ...], NoDecode] = Field(
-        (5, 30, 120, 600, 1800), description="waits before each further attempt, one queue each"
-    )
     max_in_doubt_calls: int = Field(
         1, ge=0, le=10, description="repeats of a call that may have been charged"
     )
     max_message_bytes: int = Field(
         1_048_576, ge=1024, le=134_217_728, description="larger messages are dead-lettered unread"
     )
-    dead_letter_days: int = Field(14, ge=1, le=365, description="how long dead letters are kept")
     topology: str = Field(
         "apply", pattern="^(apply|check)$", description="declare at start, or only check"
     )
@@ -144,16 +180,6 @@ class Settings(BaseSettings):
     log_level: str = Field(
         "info", pattern="^(debug|info|warning|error)$", description="least level"
     )
-
-    @field_validator("retry_delays", mode="before")
-    @classmethod
-    def _delays(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        delays = tuple(parse_delay(part) for part in value.split(","))
-        if list(delays) != sorted(set(delays)):
-            raise ValueError("must ascend")
-        return delays
 
     @field_validator("no_record_pattern")
     @classmethod
@@ -196,18 +222,6 @@ class Settings(BaseSettings):
             self.portrait_max_bytes,
         )
 
-    @classmethod
-    def settings_customise_sources(  # the signature is pydantic's
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, and the files that `X_FILE` variables name."""
-        return init_settings, env_settings, _SecretFiles(settings_cls)
-
 
 def is_secret(field: FieldInfo) -> bool:
     """Return whether a setting must never be shown and may come from a file."""
@@ -235,10 +249,13 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return values
 
 
-def load() -> Settings:
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
+def load(kind: type[AnySettings]) -> AnySettings:
     """Read the settings; raise `SettingsInvalid` with every problem there is."""
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         raise SettingsInvalid([_problem(detail) for detail in error.errors()]) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -68,6 +68,7 @@ class Pipeline:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._finished: Batcher[Finished] = Batcher()
         self._announced: Batcher[str] = Batcher()
+        self._unavailable: set[str] = set()
         self._stopping = Event()
         self._giving_up = Event()
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
@@ -89,6 +90,11 @@ class Pipeline:
         """Start all threads."""
         for thread in self._threads:
             thread.start()
+
+    @property
+    def database_answers(self) -> bool:
+        """Whether no thread waits for the database now."""
+        return not self._unavailable
 
     # The broker's thread.
 
@@ -161,6 +167,7 @@ class Pipeline:
                 result = work()
             except LedgerUnavailable as error:
                 failures += 1
+                self._unavailable.add(current_thread().name)
                 if failures == 1 or failures % 30 == 0:
                     self._log.warning(
                         LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
@@ -169,6 +176,7 @@ class Pipeline:
                     return None
             else:
                 if failures:
+                    self._unavailable.discard(current_thread().name)
                     self._log.info(LogEvent.DATABASE_BACK, tries=failures)
                 return result
 

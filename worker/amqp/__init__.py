@@ -1,0 +1,14 @@
+"""The broker's room, and the only home of pika.
+
+`Session` lives on one thread, the amqp thread; it alone touches pika. Other threads call the
+methods of `Session` and nothing else here. `declare` and `client` block, are for commands of a
+person, and have connections of their own.
+
+    topology, declare    what must exist on the broker, as data; applying and checking it
+    session              the thread: its mailbox, start, drain, close
+    connection, backoff  a connection that comes back by itself
+    consumer, acks       from the queue to the sink; which tags to acknowledge
+    publisher, lane, confirms    publications on their way until the broker has confirmed them
+    properties           pika's properties to and from ours
+    client               what `submit` needs
+"""

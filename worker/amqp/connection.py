@@ -1,0 +1,100 @@
+"""One connection that comes back by itself. The amqp thread only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from structlog import get_logger
+
+from worker.amqp.backoff import Backoff
+from worker.amqp.errors import mapped
+from worker.amqp.parameters import parameters, place
+from worker.amqp.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECTED = "amqp.connected"
+CONNECTION_LOST = "amqp.connection_lost"
+
+_log = get_logger(__name__)
+
+
+class Owner(Protocol):
+    """Who uses the connection."""
+
+    def connected(self, wire: Any) -> None:
+        """Use this fresh connection."""
+        ...
+
+    def disconnected(self) -> None:
+        """Forget the connection: it is gone, and so are its channels (told one by one before)."""
+        ...
+
+
+class Connection:
+    """Tries for ever, with a log line for each failure and one when it is there."""
+
+    def __init__(self, url: str, role: str, ioloop: Any, owner: Owner) -> None:
+        self.role = role
+        self.connected = False
+        self._parameters = parameters(url, role)
+        self._place = place(self._parameters)
+        self._ioloop = ioloop
+        self._owner = owner
+        self._backoff = Backoff()
+        self._wire: Any = None
+        self._timer: Any = None
+        self._on_closed: Callable[[], None] | None = None
+
+    def open(self) -> None:
+        """Begin; `owner.connected` follows, whenever that is."""
+        self._timer = None
+        self._wire = Wire(
+            self._parameters,
+            on_open_callback=self._opened,
+            on_open_error_callback=self._lost,
+            on_close_callback=self._lost,
+            custom_ioloop=self._ioloop,
+        )
+
+    def close(self, on_closed: Callable[[], None]) -> None:
+        """End in an orderly way, channels first, and come back no more."""
+        self._on_closed = on_closed
+        if self._timer is not None:
+            self._ioloop.remove_timeout(self._timer)
+            self._timer = None
+        if self._wire is None:
+            on_closed()
+        elif not (self._wire.is_closing or self._wire.is_closed):
+            self._wire.close()
+
+    def cut(self) -> None:
+        """End at once: the broker did not answer to `close`."""
+        if self._wire is not None and self.connected:
+            self._wire.cut()
+
+    def _opened(self, wire: Any) -> None:
+        self.connected = True
+        self._backoff.reset()
+        _log.info(CONNECTED, role=self.role, broker=self._place)
+        self._owner.connected(wire)
+
+    def _lost(self, _wire: Any, reason: BaseException) -> None:
+        was_connected, self.connected, self._wire = self.connected, False, None
+        if was_connected:
+            self._owner.disconnected()
+        if self._on_closed is not None:
+            self._on_closed()
+            return
+        wait = self._backoff.next()
+        error = mapped(reason)
+        _log.warning(
+            CONNECTION_LOST,
+            role=self.role,
+            broker=self._place,
+            kind=type(error).__name__,
+            problem=str(error),
+            retry_in=round(wait, 2),
+        )
+        self._timer = self._ioloop.call_later(wait, self.open)

@@ -1,0 +1,185 @@
+"""From the queue to the sink, and the acknowledgements back. The amqp thread only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from structlog import get_logger
+
+from worker.amqp.acks import AckBook
+from worker.amqp.backoff import Backoff
+from worker.amqp.connection import Connection
+from worker.amqp.declare import declare_on
+from worker.amqp.errors import AmqpError, BrokerUnavailable, NotProvisioned, mapped
+from worker.amqp.properties import read_delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.amqp.topology import Topology
+    from worker.core.delivery import Delivery
+
+CONSUMING = "amqp.consuming"
+CONSUMING_STOPPED = "amqp.consuming_stopped"
+
+_log = get_logger(__name__)
+
+
+class Consumer:
+    """A connection and one consuming channel on it; each new channel is a new epoch."""
+
+    def __init__(
+        self,
+        url: str,
+        ioloop: Any,
+        *,
+        queue: str,
+        prefetch: int,
+        topology: Topology | None,
+        deliver: Callable[[Delivery], None],
+    ) -> None:
+        self.connection = Connection(url, "consume", ioloop, self)
+        self.consuming = False
+        self.wanted = True
+        """Whether we want deliveries: a pause says no."""
+        self._ioloop = ioloop
+        self._queue = queue
+        self._prefetch = prefetch
+        self._topology = topology
+        self._deliver = deliver
+        self._wire: Any = None
+        self._channel: Any = None
+        self._usable = False
+        """The channel is open, the topology is there and the prefetch is set."""
+        self._tag: str | None = None
+        self._book = AckBook(0)
+        self._backoff = Backoff()
+        self._timer: Any = None
+
+    # What the session asks for
+
+    def pause(self) -> None:
+        """Stop taking; what arrives until the broker knows is handed back by pika."""
+        self.wanted = self.consuming = False
+        if self._usable and self._tag is not None:
+            self._channel.basic_cancel(self._tag, callback=_heard)
+            self._tag = None
+
+    def resume(self) -> None:
+        """Take again, in the same epoch if the channel is still there."""
+        self.wanted = True
+        if self._usable and self._tag is None:
+            self._consume()
+
+    def finish(self, delivery: Delivery) -> None:
+        """Acknowledge this delivery with the next `flush`; of an older epoch it is too late."""
+        if delivery.epoch == self._book.epoch:
+            self._book.finish(delivery.tag)
+
+    def flush(self) -> None:
+        """Send the acknowledgements."""
+        if self._usable:
+            for tag, multiple in self._book.take():
+                self._channel.basic_ack(tag, multiple)
+
+    def close(self, on_closed: Callable[[], None]) -> None:
+        """End in an orderly way, acknowledgements first."""
+        self.flush()
+        self.wanted = self.consuming = self._usable = False
+        if self._timer is not None:
+            self._ioloop.remove_timeout(self._timer)
+            self._timer = None
+        self._wire = self._channel = None
+        self.connection.close(on_closed)
+
+    # What the connection and the channel report
+
+    def connected(self, wire: Any) -> None:
+        """Open a channel."""
+        self._wire = wire
+        self._open_channel()
+
+    def disconnected(self) -> None:
+        """Wait for the next connection."""
+        self._wire = None
+        self._forget_channel()
+
+    def _open_channel(self) -> None:
+        self._timer = None
+        if self._wire is None or not self._wire.is_open:
+            return
+        self._book = AckBook(self._book.epoch + 1)
+        self._channel = self._wire.channel(on_open_callback=self._opened)
+        self._channel.add_on_close_callback(self._closed)
+
+    def _opened(self, channel: Any) -> None:
+        channel.add_on_cancel_callback(self._cancelled)
+        if self._topology is not None:
+            declare_on(channel, self._topology)
+        channel.basic_qos(prefetch_count=self._prefetch, callback=self._prepared)
+
+    def _prepared(self, _frame: Any) -> None:
+        if self._channel is None:  # we are closing
+            return
+        self._usable = True
+        if self.wanted:
+            self._consume()
+
+    def _consume(self) -> None:
+        self._tag = self._channel.basic_consume(
+            self._queue, self._on_message, callback=self._confirmed
+        )
+
+    def _confirmed(self, frame: Any) -> None:
+        if frame.method.consumer_tag != self._tag:
+            return
+        self.consuming = True
+        self._backoff.reset()
+        _log.info(CONSUMING, queue=self._queue, epoch=self._book.epoch)
+
+    def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        if channel is not self._channel:
+            return
+        book = self._book
+        book.delivered(method.delivery_tag)
+        self._deliver(read_delivery(book.epoch, method, properties, body))
+
+    def _cancelled(self, frame: Any) -> None:
+        """Begin again with a new channel: the broker ended our consumer and left this one open."""
+        if frame.method.consumer_tag != self._tag:
+            return
+        channel = self._channel
+        self._forget_channel()
+        if channel.is_open:
+            channel.close()
+        self._begin_again(BrokerUnavailable("the broker cancelled the consumer: queue deleted?"))
+
+    def _closed(self, channel: Any, reason: BaseException) -> None:
+        if channel is not self._channel:
+            return
+        self._forget_channel()
+        if self._wire is not None and self._wire.is_open:
+            self._begin_again(mapped(reason))
+
+    def _forget_channel(self) -> None:
+        self.consuming = self._usable = False
+        self._channel = self._tag = None
+
+    def _begin_again(self, error: AmqpError) -> None:
+        wait = self._backoff.next()
+        advice = {}
+        if isinstance(error, NotProvisioned) and self._topology is None:
+            advice = {"advice": "not provisioned: run verification-worker topology apply"}
+        _log.warning(
+            CONSUMING_STOPPED,
+            queue=self._queue,
+            kind=type(error).__name__,
+            problem=str(error),
+            retry_in=round(wait, 2),
+            **advice,
+        )
+        self._timer = self._ioloop.call_later(wait, self._open_channel)
+
+
+def _heard(_frame: Any) -> None:
+    """Ask for the answer to a cancel: without one pika forgets the consumer at once."""

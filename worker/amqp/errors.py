@@ -1,0 +1,114 @@
+"""What can go wrong with the broker, mapped once from pika's and the socket's errors.
+
+AmqpError
+├── InvalidUrl
+├── BrokerUnavailable     try again later
+├── AccessRefused         user, password, vhost or permissions
+├── NotProvisioned        a queue or an exchange is missing
+├── TopologyDiffers       it exists with other arguments
+└── Unroutable            the broker took a message and had no queue for it
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pika import exceptions
+
+_ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
+
+# 406 means other things as well: an acknowledgement that took too long, an unknown tag.
+_DIFFERS = re.compile(r"(?:inequivalent|invalid) arg .* for (?:queue|exchange) '([^']+)'")
+
+
+class AmqpError(Exception):
+    """Any failure of the broker's room."""
+
+
+class InvalidUrl(AmqpError):
+    """The AMQP URL cannot be used; the text never quotes it, for it holds a password."""
+
+
+class BrokerUnavailable(AmqpError):
+    """The broker does not answer, or it ended the conversation."""
+
+
+class AccessRefused(AmqpError):
+    """The broker refuses this user, or refuses it this vhost or this operation."""
+
+
+class NotProvisioned(AmqpError):
+    """A queue or an exchange does not exist."""
+
+
+class TopologyDiffers(AmqpError):
+    """The queue or exchange `name` exists with other arguments; `what` is the broker's reason."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"{name} exists with other arguments: {what}. Delete it when it is empty and apply the"
+            " topology again, or give the worker the settings that it was declared with"
+        )
+        self.name = name
+        self.what = what
+
+
+class Unroutable(AmqpError):
+    """No queue is bound for this message; the broker gave it back."""
+
+
+def mapped(error: BaseException) -> AmqpError:
+    """Return the error of ours that a failure of pika's means."""
+    cause = _innermost(error)
+    if isinstance(cause, AmqpError):
+        return cause
+    code = getattr(cause, "reply_code", 0)
+    text = str(getattr(cause, "reply_text", ""))
+    if isinstance(cause, exceptions.ChannelClosedByBroker):
+        return _mapped_channel(code, text)
+    if _is_refused(cause, code):
+        return AccessRefused("the broker refuses the user, the password or the vhost")
+    if code:
+        return BrokerUnavailable(f"the broker closed the connection with code {code}")
+    return BrokerUnavailable(type(cause).__name__)
+
+
+def _mapped_channel(code: int, text: str) -> AmqpError:
+    match code:
+        case 403:
+            return AccessRefused(text)
+        case 404:
+            return NotProvisioned(text)
+        case 406 if found := _DIFFERS.search(text):
+            return TopologyDiffers(found[1], text)
+        case _:
+            return BrokerUnavailable(f"the broker closed the channel: {text}")
+
+
+def _is_refused(cause: BaseException, code: int) -> bool:
+    refusals = (
+        exceptions.ProbableAuthenticationError,
+        exceptions.AuthenticationError,
+        exceptions.ProbableAccessDeniedError,
+    )
+    return isinstance(cause, refusals) or code in (_ACCESS_REFUSED, _NOT_ALLOWED)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Unwrap what pika's connection workflow wraps: the last attempt's own error."""
+    cause: Any = error
+    while True:
+        if getattr(cause, "exceptions", ()):
+            cause = cause.exceptions[-1]
+        elif isinstance(getattr(cause, "exception", None), BaseException):
+            cause = cause.exception
+        elif type(cause) is exceptions.AMQPConnectionError and _wraps(cause):
+            cause = cause.args[0]
+        else:
+            found: BaseException = cause
+            return found
+
+
+def _wraps(error: BaseException) -> bool:
+    return bool(error.args) and isinstance(error.args[0], BaseException)

@@ -1,0 +1,72 @@
+"""pika's methods and properties to and from ours. Pure; what others sent is not trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pika import BasicProperties
+
+from worker.core.delivery import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.core.delivery import Publication
+
+JSON = "application/json"
+PERSISTENT = 2
+
+# A short string of AMQP has 255 bytes, and a replacement mark has 3 in UTF-8: what came as 255
+# bytes of rubbish must still fit when it is published again, as part of a dead letter.
+_MOST_REPLACED = 85
+
+# A traceparent has 55 characters. Whatever is much longer is none, and the header frame of what
+# we publish must not outgrow the broker's frame_max: the connection would be closed, for ever.
+_LONGEST_TRACEPARENT = 255
+
+
+def read_delivery(epoch: int, method: Any, properties: Any, body: bytes) -> Delivery:
+    """Return what pika delivered as our own; values that cannot be text become None."""
+    headers = properties.headers
+    return Delivery(
+        epoch,
+        method.delivery_tag,
+        body,
+        as_text(properties.message_id),
+        as_text(properties.correlation_id),
+        as_text(properties.reply_to),
+        _traceparent(headers) if headers else None,
+        method.redelivered,
+    )
+
+
+def _traceparent(headers: Mapping[str, object]) -> str | None:
+    value = headers.get("traceparent")
+    return value if type(value) is str and len(value) <= _LONGEST_TRACEPARENT else None
+
+
+def as_text(value: object) -> str | None:
+    """Return a property as text that can be published again, or None.
+
+    pika hands over short strings that are not UTF-8 as bytes: they get replacement marks, and the
+    contract decides what it makes of them.
+    """
+    if type(value) is str:
+        return value
+    if isinstance(value, bytes):
+        return value[:_MOST_REPLACED].decode("utf-8", "replace")
+    return None
+
+
+def written_properties(publication: Publication) -> Any:
+    """Return pika's properties of a publication."""
+    return BasicProperties(
+        content_type=JSON,
+        headers=publication.headers or None,
+        delivery_mode=PERSISTENT,
+        correlation_id=publication.correlation_id,
+        reply_to=publication.reply_to,
+        message_id=publication.message_id,
+        timestamp=publication.timestamp,
+        type=publication.type,
+    )

@@ -1,0 +1,274 @@
+"""The broker as the rest of the worker sees it: one thread, two connections, one loop.
+
+The methods of `Session` may be called from any thread. The sink and the callbacks are called on
+the amqp thread and must not block.
+
+    session = Session(url, prefetch=256, topology=topology(...), on_failure=stop)
+    session.start(sink)                 # deliveries come; `settle` them
+    session.stop_consuming()            # SIGTERM: no more deliveries
+    session.drain(timeout=10)           # after the pipeline has settled what it finishes
+    session.close()
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from pika.adapters.select_connection import IOLoop
+from structlog import get_logger
+
+from worker.amqp.consumer import Consumer
+from worker.amqp.lane import Group
+from worker.amqp.mailbox import Mailbox
+from worker.amqp.publisher import Publisher
+from worker.amqp.topology import REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.amqp.topology import Topology
+    from worker.core.delivery import Delivery, Publication, Settlement
+
+SESSION_FAILED = "amqp.session_failed"
+
+# An orderly close is a few round trips; a broker that takes longer is frozen or gone.
+CLOSE_SECONDS = 5.0
+
+# Once cut, a connection reports in the same pass of the loop.
+_CUT_SECONDS = 1.0
+
+# An order waits for one pass of the loop, of which the slowest step is a large body.
+_ORDER_SECONDS = 5.0
+
+_log = get_logger(__name__)
+
+
+class Sink(Protocol):
+    """Who gets the deliveries (`worker.ports.DeliverySink`)."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take one delivery; must not block."""
+        ...
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Learn that everything these caused is confirmed and they are acknowledged."""
+        ...
+
+
+class Session:
+    """Consumes and publishes for ever; comes back by itself whatever happens to the broker.
+
+    `topology` is declared on every new channel; with None it must be there, and its absence is
+    logged until it is. `on_failure` is called on the amqp thread, as its last act, when something
+    unexpected ended the session: the process should stop.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefetch: int,
+        topology: Topology | None,
+        on_failure: Callable[[Exception], None],
+        queue: str = REQUESTS,
+    ) -> None:
+        self._on_failure = on_failure
+        self._ioloop = IOLoop()
+        self._mailbox = Mailbox(self._wake)
+        self._publisher = Publisher(url, self._ioloop, topology, self._finish)
+        self._consumer = Consumer(
+            url,
+            self._ioloop,
+            queue=queue,
+            prefetch=prefetch,
+            topology=topology,
+            deliver=self._deliver,
+        )
+        self._sink: Sink | None = None
+        self._thread = threading.Thread(target=self._run, name="amqp")
+        self._closing = threading.Lock()
+        self._open_connections = 2
+        self._settled: list[Settlement] = []
+        self._flushing = False
+        self._waiting_for_idle: list[threading.Event] = []
+
+    # For any thread
+
+    @property
+    def connected(self) -> bool:
+        """Whether both connections are there."""
+        return self._consumer.connection.connected and self._publisher.connection.connected
+
+    @property
+    def consuming(self) -> bool:
+        """Whether the broker has confirmed our consumer and not cancelled it since."""
+        return self._consumer.consuming
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker takes no publications now: a memory or disk alarm."""
+        return self._publisher.blocked
+
+    @property
+    def unconfirmed(self) -> int:
+        """Settlements and groups of publications that wait for the broker."""
+        return self._publisher.unconfirmed
+
+    def start(self, sink: Sink) -> None:
+        """Connect and consume into this sink; returns at once. Once only."""
+        self._sink = sink
+        self._thread.start()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Publish, wait for the confirms, acknowledge, tell the sink: in the background."""
+        self._mailbox.post(partial(self._settle, settlements))
+
+    def publish(
+        self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
+    ) -> None:
+        """Publish what settles no delivery; `on_confirmed` when all of it is confirmed."""
+        self._mailbox.post(partial(self._publish, publications, on_confirmed))
+
+    def pause(self) -> None:
+        """Stop taking deliveries for a while; those taken keep their epoch and can be settled."""
+        self._mailbox.post(self._consumer.pause)
+
+    def resume(self) -> None:
+        """Take deliveries again."""
+        self._mailbox.post(self._consumer.resume)
+
+    def stop_consuming(self, timeout: float = _ORDER_SECONDS) -> bool:
+        """Stop taking deliveries; once this has returned True none reaches the sink any more."""
+        stopped = threading.Event()
+        self._mailbox.post(self._consumer.pause)
+        self._mailbox.post(stopped.set)
+        return stopped.wait(timeout)
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until all that was handed in is confirmed and acknowledged; False: it is not yet."""
+        idle = threading.Event()
+        self._mailbox.post(partial(self._tell_when_idle, idle))
+        return idle.wait(timeout)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End in an orderly way, or after `timeout` seconds in any way; then the thread is gone.
+
+        What is not acknowledged by then is delivered again, to whoever consumes. Twice is fine.
+        """
+        with self._closing:
+            if self._thread.ident is None:
+                self._ioloop.close()
+            elif self._thread.is_alive():
+                self._mailbox.post(partial(self._close, timeout))
+                if self._thread is not threading.current_thread():
+                    self._thread.join(timeout + 2 * _CUT_SECONDS)
+
+    # For the amqp thread
+
+    def _run(self) -> None:
+        failure: Exception | None = None
+        try:
+            self._publisher.connection.open()
+            self._consumer.connection.open()
+            self._ioloop.start()
+        except Exception as error:  # noqa: BLE001  # the thread's top: report, end in order, stop
+            failure = error
+            _log_failure(error)
+            self._end_after_failure()
+        self._ioloop.close()
+        if failure is not None:
+            self._on_failure(failure)
+
+    def _end_after_failure(self) -> None:
+        """Close what still can be closed: the broker then redelivers at once."""
+        try:
+            self._close(_CUT_SECONDS)
+            self._ioloop.start()
+        except Exception as error:  # noqa: BLE001  # the same cause again; the process ends anyway
+            _log_failure(error)
+
+    def _wake(self) -> None:
+        self._ioloop.add_callback_threadsafe(self._mailbox.run)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        assert self._sink is not None  # noqa: S101  # `start` sets it before there is a thread
+        self._sink.deliver(delivery)
+
+    def _settle(self, settlements: Sequence[Settlement]) -> None:
+        publisher = self._publisher
+        for settlement in settlements:
+            publications = settlement.publications
+            if publications:
+                publisher.add(Group(len(publications), settlement), publications)
+            else:
+                self._finish_one(settlement)
+        publisher.publish_pending()
+
+    def _publish(
+        self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
+    ) -> None:
+        if not publications:
+            on_confirmed()
+            return
+        self._publisher.add(Group(len(publications), on_confirmed=on_confirmed), publications)
+        self._publisher.publish_pending()
+
+    def _finish(self, groups: list[Group]) -> None:
+        for group in groups:
+            if group.settlement is not None:
+                self._finish_one(group.settlement)
+            if group.on_confirmed is not None:
+                group.on_confirmed()
+        self._flush_soon()
+
+    def _finish_one(self, settlement: Settlement) -> None:
+        self._consumer.finish(settlement.delivery)
+        self._settled.append(settlement)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Flush once at the end of this pass: one acknowledgement speaks for many deliveries."""
+        if not self._flushing:
+            self._flushing = True
+            self._ioloop.call_later(0, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._consumer.flush()
+        if self._settled and self._sink is not None:
+            settled, self._settled = self._settled, []
+            self._sink.settled(settled)
+        if self._waiting_for_idle and not self._publisher.unconfirmed:
+            for idle in self._waiting_for_idle:
+                idle.set()
+            self._waiting_for_idle.clear()
+
+    def _tell_when_idle(self, idle: threading.Event) -> None:
+        self._waiting_for_idle.append(idle)
+        self._flush_soon()
+
+    def _close(self, timeout: float) -> None:
+        self._flush()
+        self._ioloop.call_later(timeout, self._cut)
+        self._publisher.close(self._closed)
+        self._consumer.close(self._closed)
+
+    def _closed(self) -> None:
+        self._open_connections -= 1
+        if not self._open_connections:
+            self._ioloop.stop()
+
+    def _cut(self) -> None:
+        self._publisher.connection.cut()
+        self._consumer.connection.cut()
+        self._ioloop.call_later(_CUT_SECONDS, self._ioloop.stop)
+
+
+def _log_failure(error: Exception) -> None:
+    """Say what and where, not the error's text: pika's quote values."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+    _log.error(SESSION_FAILED, kind=type(error).__name__, where=where)

@@ -1,0 +1,146 @@
+"""What must exist on the broker, as data (design, section 3). Pure; any thread.
+
+Every argument was declared on RabbitMQ 3.10, 4.0 and 4.3 (facts, RabbitMQ). A queue's arguments
+cannot be changed once it exists: another value is another queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from worker.settings import delay_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REQUESTS = "verification.requests"
+"""The exchange that takes requests, and the queue behind it."""
+
+RETRY_PREFIX = "verification.retry."
+"""A retry queue's name is this and its delay: `verification.retry.30s`."""
+
+DEAD = "verification.dead"
+"""The queue of what could not be processed."""
+
+RESULTS = "verification.results"
+"""The exchange that takes result events."""
+
+UNROUTED = "verification.unrouted"
+"""The alternate exchange of the results, and the queue that keeps what nobody was bound for."""
+
+DEFAULT_EXCHANGE = ""
+"""Every queue is bound to it by its own name, always."""
+
+# Prefetched innocents go back together with the message that kills a worker and share its count:
+# 50 leaves room for ordinary crashes, while a poison message still ends.
+DELIVERY_LIMIT = 50
+
+# People browse these queues by taking and returning. Nothing stands behind them, so from 4.0 on
+# the default limit of 20 returns would delete what was looked at; -1 is no limit on 4.x but
+# dead-letters at the first return on 3.10.
+BROWSE_LIMIT = 1_000_000
+
+_MILLISECONDS = 1000
+_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    kind: str
+    arguments: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue."""
+
+    name: str
+    arguments: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What an exchange passes on to a queue."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All that must exist, in the order in which it is declared."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+
+def retry_queue(seconds: int) -> str:
+    """Return the name of the queue in which a retry waits that long."""
+    return RETRY_PREFIX + delay_name(seconds)
+
+
+def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
+    """Return the worker's topology; `delays` are the retries' waits in seconds."""
+    return Topology(
+        exchanges=(
+            Exchange(UNROUTED, "fanout"),
+            Exchange(RESULTS, "topic", _frozen({"alternate-exchange": UNROUTED})),
+            Exchange(REQUESTS, "topic"),
+        ),
+        queues=(
+            # The dead queue first: the others dead-letter into it.
+            _dead_queue(dead_letter_days),
+            _queue(UNROUTED, {"x-delivery-limit": BROWSE_LIMIT}),
+            _queue(REQUESTS, {"x-delivery-limit": DELIVERY_LIMIT, **_dead_letters_to(DEAD)}),
+            *(_retry_queue(delay) for delay in delays),
+        ),
+        bindings=(
+            Binding(UNROUTED, UNROUTED, ""),
+            Binding(REQUESTS, REQUESTS, "#"),
+        ),
+    )
+
+
+def _dead_queue(days: int) -> Queue:
+    # A policy could be changed later and an argument cannot, but AMQP sets no policies and the
+    # worker is given nothing but AMQP.
+    lifetime = days * _DAY * _MILLISECONDS
+    return _queue(DEAD, {"x-message-ttl": lifetime, "x-delivery-limit": BROWSE_LIMIT})
+
+
+def _retry_queue(seconds: int) -> Queue:
+    # One TTL for the whole queue: messages expire at the head only, so that different waits in
+    # one queue would hold each other up.
+    return _queue(
+        retry_queue(seconds),
+        {
+            "x-message-ttl": seconds * _MILLISECONDS,
+            "x-delivery-limit": DELIVERY_LIMIT,
+            **_dead_letters_to(REQUESTS),
+        },
+    )
+
+
+def _dead_letters_to(queue: str) -> dict[str, str | int]:
+    """At-least-once, which needs both the strategy and the overflow behaviour."""
+    return {
+        "x-dead-letter-exchange": DEFAULT_EXCHANGE,
+        "x-dead-letter-routing-key": queue,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def _queue(name: str, arguments: dict[str, str | int]) -> Queue:
+    return Queue(name, _frozen({"x-queue-type": "quorum", **arguments}))
+
+
+def _frozen(arguments: dict[str, str | int]) -> Mapping[str, str | int]:
+    return MappingProxyType(arguments)

@@ -1,0 +1,180 @@
+"""Puts the parts together: the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import structlog
+
+from worker.amqp.session import Session
+from worker.amqp.topology import Topology, topology
+from worker.contract.request_v1 import RequestReader
+from worker.core.digests import Digests
+from worker.core.retry import RetryPolicy
+from worker.pipeline.flow import Flow, FlowRules
+from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.provider.client import PersonalAuthClient
+from worker.provider.config import ProviderConfig
+from worker.store.engine import open_engine
+from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.telemetry.clock import SystemClock
+from worker.telemetry.events import LogEvent
+from worker.telemetry.health import HealthServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.settings import BrokerSettings, Settings
+
+# After the last record: confirms and acknowledgements are milliseconds, a slow broker seconds.
+DRAIN_SECONDS = 10.0
+
+
+def worker_name() -> str:
+    """Return a name for this process that no other one has, today or later."""
+    return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def topology_of(settings: BrokerSettings) -> Topology:
+    """Return the topology that these settings ask for."""
+    return topology(settings.retry_delays, settings.dead_letter_days)
+
+
+def provider_config(settings: Settings) -> ProviderConfig:
+    """Return the provider's part of the settings."""
+    token = settings.provider_session_token
+    return ProviderConfig(
+        url=settings.provider_url,
+        access_key=settings.provider_access_key.get_secret_value(),
+        secret_key=settings.provider_secret_key.get_secret_value(),
+        session_token=None if token is None else token.get_secret_value(),
+        region=settings.provider_region,
+        algorithm=settings.provider_algorithm,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        call_deadline=settings.call_deadline,
+        ca_file=None if settings.provider_ca_file is None else str(settings.provider_ca_file),
+        pool_size=settings.concurrency,
+        no_record_pattern=settings.no_record_pattern,
+    )
+
+
+class Worker:
+    """One worker process: built, run until told to stop, taken down in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._log = structlog.get_logger()
+        self._name = worker_name()
+        # `SimpleQueue.put` may be called by a signal handler; an Event's lock may not.
+        self._orders: SimpleQueue[str] = SimpleQueue()
+        self._clock = SystemClock()
+        self._giving_up = Event()
+        self._engine = open_engine(settings.database_url.get_secret_value(), self._name)
+        self._provider = PersonalAuthClient(provider_config(settings), stopping=self._giving_up)
+        self._session = Session(
+            settings.amqp_url.get_secret_value(),
+            prefetch=settings.prefetch,
+            topology=topology_of(settings) if settings.topology == "apply" else None,
+            on_failure=lambda _error: self._fail(),
+        )
+        self._pipeline = Pipeline(
+            self._flow(),
+            self._session,
+            self._clock,
+            PipelineSize(settings.concurrency, settings.batch_limit),
+            self._fail,
+        )
+        self._health = (
+            HealthServer(settings.http_host, settings.http_port, self._missing)
+            if settings.http_port
+            else None
+        )
+
+    def _flow(self) -> Flow:
+        settings = self._settings
+        ledger_config = LedgerConfig(
+            self._name,
+            settings.provider_mode,
+            settings.lease_seconds,
+            settings.max_in_doubt_calls,
+        )
+        return Flow(
+            RequestReader(settings.check_policy, settings.max_message_bytes),
+            Digests(settings.digest_key.get_secret_value().encode()),
+            PostgresLedger(self._engine, ledger_config),
+            self._provider,
+            self._clock,
+            FlowRules(
+                settings.provider_mode,
+                RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
+                start_within=settings.call_deadline + settings.connect_timeout,
+            ),
+        )
+
+    def run(self) -> int:
+        """Work until SIGTERM, SIGINT or a failure; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _frame: self._orders.put(_signal_name(number)))
+        mode = self._settings.provider_mode
+        self._log.info(LogEvent.STARTING, worker=self._name, mode=mode)
+        if self._health is not None:
+            self._health.start()
+            self._log.info(LogEvent.HEALTH_LISTENING, port=self._health.port)
+        self._pipeline.start()
+        self._session.start(self._pipeline)
+        reason = self._orders.get()
+        self._log.info(LogEvent.STOPPING, reason=reason)
+        Thread(target=self._leave_at_second_order, daemon=True).start()
+        clean = self._stop()
+        self._log.info(LogEvent.STOPPED, clean=clean)
+        return 0 if clean and reason != _FAILED else 1
+
+    def _stop(self) -> bool:
+        """Finish what is paid for, within the grace; then the leases speak."""
+        deadline = self._clock.monotonic() + self._settings.shutdown_grace
+        self._session.stop_consuming()
+        recorded = self._pipeline.stop(deadline)
+        self._giving_up.set()
+        left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))
+        drained = self._session.drain(left)
+        self._pipeline.flush_announced()
+        self._session.close()
+        self._provider.close()
+        if self._health is not None:
+            self._health.close()
+        self._engine.dispose()
+        return recorded and drained
+
+    def _leave_at_second_order(self) -> None:
+        """Leave at once when told twice: nothing is lost, the broker delivers again."""
+        reason = self._orders.get()
+        self._log.warning(LogEvent.STOPPED, clean=False, reason=f"{reason} again")
+        sys.stderr.flush()
+        os._exit(1)
+
+    def _fail(self) -> None:
+        self._orders.put(_FAILED)
+
+    def _missing(self) -> list[str]:
+        checks: list[tuple[str, Callable[[], bool]]] = [
+            ("the broker is not connected", lambda: self._session.connected),
+            ("no consumer is registered", lambda: self._session.consuming),
+            ("the broker takes no publications", lambda: not self._session.blocked),
+            ("the database does not answer", lambda: self._pipeline.database_answers),
+        ]
+        return [words for words, holds in checks if not holds()]
+
+
+_FAILED = "a thread failed"
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name

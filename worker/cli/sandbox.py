@@ -1,0 +1,50 @@
+"""`verification-worker sandbox`: the stand-in for the provider."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from worker.cli.errors import UserMistake
+from worker.sandbox.magic import magic_table
+from worker.sandbox.server import serve_forever
+from worker.sandbox.settings import SandboxSettings
+
+
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    latency: Annotated[float, typer.Option(help="Seconds that every call takes.")] = 0.0,
+    *,
+    table: Annotated[bool, typer.Option("--table", help="Print the magic ID numbers.")] = False,
+) -> None:
+    """Serve a stand-in for personalAuth that acts on magic ID numbers and counts charges.
+
+    It knows one account: PROVIDER_ACCESS_KEY and PROVIDER_SECRET_KEY of the environment, or
+    SANDBOXACCESSKEY and sandbox-secret-key.
+    """
+    if table:
+        _print_table()
+        return
+    settings = SandboxSettings(host=host, port=port, latency=latency)
+    if access_key := os.environ.get("PROVIDER_ACCESS_KEY"):
+        settings = replace(settings, access_key=access_key)
+    if secret_key := os.environ.get("PROVIDER_SECRET_KEY"):
+        settings = replace(settings, secret_key=secret_key)
+    try:
+        sys.exit(serve_forever(settings))
+    except OSError as error:
+        raise UserMistake(f"cannot listen on {host}:{port} ({error.strerror})") from None
+
+
+def _print_table() -> None:
+    rows = Table("ID number", "behaviour", "what happens", box=None, header_style="bold")
+    for row in magic_table():
+        rows.add_row(*row)
+    Console().print(rows)

@@ -1,0 +1,186 @@
+"""The provider's client: one call, by its deadline, as a report. Any pool thread may call.
+
+A fault of the provider or of the way there is a report; only a programming error is raised.
+Repeats within a call are tenacity's, and only after faults that are provably free: nothing was
+sent, a short throttle, or a nonce that met another one.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+from uuid import uuid4
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_any,
+    stop_before_delay,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+
+from worker.core.outcome import CallClass, CallReport
+from worker.provider.codes import NONCE_CONFLICT, classify, retry_after_seconds, without_answer
+from worker.provider.deadline import ArmedCall, Reaper
+from worker.provider.signing import JdCloudAuth, Scope
+from worker.provider.transport import Transport, Unanswered
+from worker.provider.wire import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.core.request import Person, VerificationRequest
+    from worker.provider.config import ProviderConfig
+
+# A lost connection is often back within a second: waits of 0.1–0.3 s and 0.2–0.4 s, no longer
+# than a second if the tries are set higher. The retry queues take over after the budget.
+_JITTER = wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.2)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _nonce() -> str:
+    return str(uuid4())
+
+
+class _Call:
+    """One call while it is made, on its own thread."""
+
+    __slots__ = ("armed", "body", "conflicts", "person", "report", "sends")
+
+    def __init__(self, body: bytes, person: Person, deadline: float) -> None:
+        self.armed = ArmedCall(deadline)
+        self.body = body
+        self.person = person
+        self.sends = 0
+        self.conflicts = 0
+        self.report: CallReport | None = None
+
+
+class PersonalAuthClient:
+    """Calls `personalAuth`. It has a thread from its construction until `close`.
+
+    `stopping` interrupts waits between tries; `clock` tells an aware UTC time and `nonce` a text
+    that was never sent before.
+    """
+
+    def __init__(
+        self,
+        config: ProviderConfig,
+        *,
+        stopping: threading.Event | None = None,
+        clock: Callable[[], datetime] = _now,
+        nonce: Callable[[], str] = _nonce,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._stopping = stopping if stopping is not None else threading.Event()
+        self._no_record = re.compile(config.no_record_pattern)
+        auth = JdCloudAuth(
+            config.access_key,
+            config.secret_key,
+            Scope(config.algorithm, config.region),
+            clock=clock,
+            nonce=nonce,
+            session_token=config.session_token,
+        )
+        self._reaper = Reaper()
+        self._transport = Transport(config, auth, self._reaper)
+        # One object, called: the decorator would share its statistics between threads (#701).
+        self._retrying = Retrying(
+            retry=self._is_free,
+            wait=_wait,
+            stop=stop_any(
+                stop_before_delay(config.free_budget),
+                stop_after_attempt(config.free_tries),
+                stop_when_event_set(self._stopping),
+            ),
+            sleep=sleep_using_event(self._stopping),
+            retry_error_callback=_last_report,
+        )
+
+    def verify(self, request: VerificationRequest) -> CallReport:
+        """Make one call, by its deadline, and report it: a fault is a report, not an error.
+
+        `sends` counts the tries. Only the name's resolution is not bound by the deadline: the
+        resolver cannot be interrupted and has limits of its own (5 s by default).
+        """
+        started = monotonic()
+        call = _Call(encode(request), request.person, started + self._config.call_deadline)
+        self._reaper.arm(call.armed)
+        try:
+            report = self._retrying(self._try_once, call)
+        finally:
+            self._reaper.disarm()
+        return replace(report, sends=call.sends, seconds=monotonic() - started)
+
+    def close(self) -> None:
+        """Stop: no further call is made, and what is still under way is ended, in doubt."""
+        self._stopping.set()
+        self._reaper.stop()
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _try_once(self, call: _Call) -> CallReport:
+        # The event only cuts the wait short, and tenacity then tries again: not when stopping.
+        if call.report is not None and self._stopping.is_set():
+            return call.report
+        call.sends += 1
+        call.armed.sent = False
+        try:
+            received = self._transport.post(call.body)
+        except Unanswered as fault:
+            report = without_answer(call.armed.sent, fault.http_status)
+        else:
+            reply = None if received.body is None else decode(received.body, call.person)
+            wait = received.retry_after
+            seconds = None if wait is None else retry_after_seconds(wait, self._clock())
+            report = classify(received.status, reply, seconds, self._no_record)
+        if report.status == NONCE_CONFLICT:
+            call.conflicts += 1
+        call.report = report
+        return report
+
+    def _is_free(self, state: RetryCallState) -> bool:
+        """Return whether the try was provably free and another one may help soon."""
+        if state.outcome is None or state.outcome.failed:
+            return False
+        call: _Call = state.args[0]
+        report: CallReport = state.outcome.result()
+        match report.call_class:
+            case CallClass.NOT_SENT:
+                return True
+            case CallClass.THROTTLED:
+                return (report.retry_after or 0.0) <= self._config.short_wait
+            case CallClass.CREDENTIALS:
+                return report.status == NONCE_CONFLICT and call.conflicts == 1
+            case _:
+                return False
+
+
+def _wait(state: RetryCallState) -> float:
+    report: CallReport = state.args[0].report
+    if report.status == NONCE_CONFLICT:
+        return 0.0
+    return max(_JITTER(state), report.retry_after or 0.0)
+
+
+def _last_report(state: RetryCallState) -> CallReport:
+    call: _Call = state.args[0]
+    if call.report is None:
+        raise RuntimeError("tenacity gave up before the first try")
+    return call.report

@@ -1,0 +1,140 @@
+"""What an answer means: the table of provider.md section 3 as pure functions.
+
+In doubt about money the answer is "unknown"; in doubt about a verdict there is none.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome
+
+if TYPE_CHECKING:
+    import re
+    from datetime import datetime
+
+    from worker.provider.wire import Reply
+
+NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
+# JD's limits are per minute, so the next minute begins in 30 s on average (provider.md: "up to
+# 60 s"), and 30 s is one of the retry queues.
+THROTTLE_WAIT = 30.0
+# An hour: the longest wait anybody may ask of us; the retry queues are shorter anyway.
+MAX_RETRY_AFTER = 3600.0
+
+# A request that the server did not wait for or did not want yet may be repeated (RFC 9110,
+# RFC 8470), so these two are no refusals of the request.
+_TRANSIENT_4XX = frozenset({408, 425})
+
+_CHARGED = {
+    CallClass.SOURCE_FAILED: Charged.UNKNOWN,
+    CallClass.PROTOCOL_ERROR: Charged.UNKNOWN,
+    CallClass.UNAVAILABLE: Charged.UNKNOWN,
+    CallClass.IN_DOUBT: Charged.UNKNOWN,
+    CallClass.REFUSED: Charged.NO,
+    CallClass.CREDENTIALS: Charged.NO,
+    CallClass.QUOTA: Charged.NO,
+    CallClass.THROTTLED: Charged.NO,
+    CallClass.NOT_SENT: Charged.NO,
+}
+# Sibling vendors bill a match and a mismatch, and not a missing record (provider.md, 3).
+_CHARGED_BY_VERDICT = {
+    Outcome.MATCH: Charged.YES,
+    Outcome.MISMATCH: Charged.YES,
+    Outcome.NO_RECORD: Charged.NO,
+}
+
+
+def classify(
+    http_status: int, reply: Reply | None, retry_after: float | None, no_record: re.Pattern[str]
+) -> CallReport:
+    """Return the report of an answer.
+
+    `reply` is None where the body is no JSON object, `retry_after` is in seconds, `no_record` is
+    searched for in code and message of an answer that is not a success.
+    """
+    info = reply.auth_info if reply is not None else None
+    if info is not None and (http_status == 403 or 200 <= http_status < 300):
+        contradictory = reply is not None and reply.contradictory
+        call_class, verdict = _meaning(info, contradictory, no_record)
+    else:
+        status = reply.status if reply is not None else None
+        call_class, verdict = _class_of(http_status, status), None
+    if call_class is CallClass.THROTTLED and retry_after is None:
+        retry_after = THROTTLE_WAIT
+    charged = _CHARGED_BY_VERDICT[verdict] if verdict is not None else _CHARGED[call_class]
+    if reply is None:
+        return CallReport(call_class, charged, http_status=http_status, retry_after=retry_after)
+    return CallReport(
+        call_class,
+        reply.charged or charged,
+        verdict,
+        info,
+        http_status,
+        reply.status,
+        reply.request_id,
+        retry_after,
+    )
+
+
+def _meaning(
+    info: AuthInfo, contradictory: bool, no_record: re.Pattern[str]
+) -> tuple[CallClass, Outcome | None]:
+    """Return what an answer says; an absent `hasException` reports no exception."""
+    if contradictory or info.success is None or (info.success and info.has_exception):
+        return CallClass.PROTOCOL_ERROR, None
+    if info.has_exception:
+        return CallClass.SOURCE_FAILED, None
+    if info.success:
+        return CallClass.ANSWERED, Outcome.MATCH
+    missing = any(text and no_record.search(text) for text in (info.code, info.message))
+    return CallClass.ANSWERED, Outcome.NO_RECORD if missing else Outcome.MISMATCH
+
+
+def _class_of(http_status: int, status: str | None) -> CallClass:
+    """Return the class of what is not an answer."""
+    match http_status:
+        case 401 | 403:
+            return CallClass.CREDENTIALS
+        case 429 if status is not None and status.endswith("QUOTA_EXCEEDED"):
+            return CallClass.QUOTA
+        case 429:
+            return CallClass.THROTTLED
+        case 501:
+            return CallClass.REFUSED
+        case code if 400 <= code < 500 and code not in _TRANSIENT_4XX:
+            return CallClass.REFUSED
+        # A redirect is never followed: it comes from something before the provider, such as a
+        # gateway's maintenance page, and goes away with it.
+        case code if 300 <= code < 600:
+            return CallClass.UNAVAILABLE
+        case _:
+            return CallClass.PROTOCOL_ERROR
+
+
+def without_answer(sent: bool, http_status: int | None) -> CallReport:
+    """Return the report of a send that no whole answer came to."""
+    call_class = CallClass.IN_DOUBT if sent else CallClass.NOT_SENT
+    return CallReport(call_class, _CHARGED[call_class], http_status=http_status)
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header asks for, 0 to 3600; None where it is unread.
+
+    `now` is an aware time, for a header that holds a date (RFC 9110, 10.2.3).
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        # Nine digits are 31 years; longer ones only cost time to read.
+        return min(float(value[:9]), MAX_RETRY_AFTER)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return min(max((date - now).total_seconds(), 0.0), MAX_RETRY_AFTER)

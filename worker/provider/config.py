@@ -1,0 +1,53 @@
+"""What the provider's client is made of: values only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+# What may stand in a header without a second look.
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """Where and how to call. Times are in seconds; `region` and `algorithm` are the signature's.
+
+    Raises ValueError where a value cannot be meant; the text never contains it.
+    """
+
+    url: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str = "jdcloud-api"
+    algorithm: str = "JDCLOUD2"
+    connect_timeout: float = 3.0
+    read_timeout: float = 20.0
+    """The longest silence."""
+    call_deadline: float = 25.0
+    """The longest call, all its tries together."""
+    ca_file: str | None = None
+    """A CA bundle instead of certifi's."""
+    pool_size: int = 32
+    """Threads that call at once: each finds a connection of its own."""
+    no_record_pattern: str = "查无|无记录|库中无"
+    keep_idle: float = 10.0
+    """How long an idle connection is trusted. A server that closes one just as a request leaves
+    puts that call in doubt; the shortest usual keep-alive is 15 s, nginx has 75 s, and a new
+    connection costs two round trips."""
+    free_tries: int = 3
+    """Tries within one call, where the earlier ones were provably free."""
+    free_budget: float = 5.0
+    """No further try begins later than this; longer waits belong to the retry queues."""
+    short_wait: float = 2.0
+    """The longest Retry-After that is waited for within a call."""
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise break the signature or a header."""
+        for name in ("url", "access_key", "secret_key", "region"):
+            if not _PRINTABLE.fullmatch(getattr(self, name)):
+                raise ValueError(f"{name}: must be printable ASCII without spaces")
+        if self.algorithm not in ("JDCLOUD2", "JDCLOUD3"):
+            raise ValueError("algorithm: must be JDCLOUD2 or JDCLOUD3")
+        re.compile(self.no_record_pattern)

@@ -1,0 +1,192 @@
+"""Connections that know when bytes leave, for http and https, and pools of them.
+
+urllib3 keeps, checks, verifies and reuses them. Three things are done here because they are on
+the way of every call: the request leaves as one piece, the answer's head is read without the
+email parser (half of a call's CPU otherwise), and the call under way is told of its socket.
+"""
+
+from __future__ import annotations
+
+import http.client
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import HTTPResponse
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from worker.provider.deadline import Reaper
+
+# http.client's own limits are 64 KiB a line and 100 lines; nginx sends heads of at most 8 KiB.
+_MAX_LINE = 8 * 1024
+_MAX_LINES = 100
+# A portrait of 200 kB is not worth copying only to leave in the same piece as its head.
+_ONE_PIECE = 64 * 1024
+# All that is read of a head; the rest of it is not kept.
+_KEPT = frozenset(
+    {"connection", "content-encoding", "content-length", "keep-alive", "retry-after",
+     "transfer-encoding"}
+)  # fmt: skip
+
+
+class UnreadableHead(http.client.HTTPException):
+    """The answer's head breaks off, has no end, or frames its body in two ways."""
+
+
+class Answer(http.client.HTTPResponse):
+    """An answer as http.client reads it, but for its head."""
+
+    def begin(self) -> None:
+        """Read the head; afterwards `headers` is a plain dict, names in lower case."""
+        version, status, reason = self._read_status()  # type: ignore[attr-defined]
+        while status == http.client.CONTINUE:
+            self._read_lines()
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+        self.status, self.reason = status, reason.strip()
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        headers = self._read_lines()
+        self.headers = self.msg = headers  # type: ignore[assignment]
+        self.chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
+        self.chunk_left = None
+        self.length = None if self.chunked else _length(headers.get("content-length"))
+        if status in (204, 304) or status < 200:
+            self.length = 0
+        # Without a length the body ends with the connection.
+        self.will_close = self._check_close() or (  # type: ignore[attr-defined]
+            self.length is None and not self.chunked
+        )
+
+    def _read_lines(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        readline = self.fp.readline
+        for _ in range(_MAX_LINES):
+            line = readline(_MAX_LINE)
+            if line in (b"\r\n", b"\n"):
+                return headers
+            if not line.endswith(b"\n"):
+                break
+            name, _, value = line.decode("latin-1").partition(":")
+            name = name.strip().lower()
+            if name in _KEPT:
+                value = value.strip()
+                headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        raise UnreadableHead("the head has no end")
+
+
+def _length(value: str | None) -> int | None:
+    if value is None:
+        return None
+    lengths = {length.strip() for length in value.split(",")}
+    length = lengths.pop()
+    # 18 digits are an exabyte; longer numbers are refused before int() reads them.
+    if lengths or not (length.isascii() and length.isdecimal() and len(length) <= 18):
+        raise UnreadableHead("Content-Length is not one number")
+    return int(length)
+
+
+class WatchedConnection(HTTPConnection):
+    """Sends whole requests; `io_timeout` is the longest wait for a byte, in seconds."""
+
+    def __init__(self, *args: Any, reaper: Reaper, io_timeout: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reaper = reaper
+        self._io_timeout = io_timeout
+        self.idle_since = 0.0
+
+    def connect(self) -> None:
+        """Connect, TLS included, within the connect timeout and what is left of the call."""
+        left = self._reaper.current().remaining()
+        # urllib3 sets the connect timeout here just before; its annotation forgets None.
+        self.timeout = min(self.timeout, left) if self.timeout is not None else left
+        super().connect()
+        self._socket().settimeout(self._io_timeout)
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        **_options: object,
+    ) -> None:
+        """Send a request whose headers, Host and Content-Length too, are all given."""
+        if self.sock is None:
+            self.connect()
+        lines = "".join([f"{name}: {value}\r\n" for name, value in (headers or {}).items()])
+        head = f"{method} {url} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        sock = self._socket()
+        # From here on a byte may have left, whatever happens.
+        self._reaper.current().send_on(sock)
+        if len(body) <= _ONE_PIECE:
+            sock.sendall(head + body)
+        else:
+            sock.sendall(head)
+            sock.sendall(body)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """Read the answer's head; the body is left to be read, and not decoded."""
+        answer = Answer(self._socket(), method="POST")
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.close()  # the answer keeps the socket open until it is read
+        return HTTPResponse(
+            body=answer,
+            headers=answer.headers,  # type: ignore[arg-type]
+            status=answer.status,
+            version=answer.version,
+            reason=answer.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=answer,
+            request_method="POST",
+        )
+
+    def _socket(self) -> socket.socket:
+        sock: socket.socket | None = self.sock
+        if sock is None:
+            raise http.client.NotConnected
+        return sock
+
+
+class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class WatchedPool(HTTPConnectionPool):
+    """A pool whose connections come back only when the call has let them go.
+
+    `keep_idle` is how long an unused connection is used again, in seconds.
+    """
+
+    ConnectionCls = WatchedConnection  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, reaper: Reaper, keep_idle: float, **options: Any) -> None:
+        super().__init__(*args, reaper=reaper, **options)
+        self._reaper = reaper
+        self._keep_idle = keep_idle
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        if monotonic() - connection.idle_since > self._keep_idle:
+            connection.close()
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        self._reaper.current().let_go()
+        if conn is not None:
+            conn.idle_since = monotonic()
+        super()._put_conn(conn)
+
+
+class WatchedTlsPool(WatchedPool, HTTPSConnectionPool):
+    """The same over TLS."""
+
+    ConnectionCls = WatchedTlsConnection  # type: ignore[assignment]

@@ -1,0 +1,114 @@
+"""Total deadlines: neither requests nor urllib3 has one, and a dripping server never times out.
+
+A call is armed for as long as it takes, on the thread that makes it. The connection hands it the
+socket just before the first byte leaves, the pool takes the socket away before another call can
+have it, and in between the reaper's own thread shuts it down when the deadline has passed.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from time import monotonic
+
+
+class DeadlinePassed(TimeoutError):
+    """The call may not send any more: its time is over."""
+
+
+class ArmedCall:
+    """One call: what its own thread and the reaper both know of it.
+
+    `sent` says whether a byte of the request may have left in the current try; `ended` that the
+    reaper shut the socket down, so whatever was read may be incomplete.
+    """
+
+    __slots__ = ("_lock", "_sock", "deadline", "ended", "sent")
+
+    def __init__(self, deadline: float) -> None:
+        """Take the deadline on the monotonic clock."""
+        self.deadline = deadline
+        self.sent = False
+        self.ended = False
+        self._sock: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def remaining(self) -> float:
+        """Return the seconds left, above zero; raise `DeadlinePassed` where there are none."""
+        left = self.deadline - monotonic()
+        if left <= 0:
+            raise DeadlinePassed("no time is left for this call")
+        return left
+
+    def send_on(self, sock: socket.socket) -> None:
+        """Note that bytes are about to leave; raise `DeadlinePassed` where none may."""
+        self.remaining()
+        with self._lock:
+            self._sock = sock
+            self.sent = True
+
+    def let_go(self) -> None:
+        """Give the socket up: once this returns, the reaper does not touch it."""
+        with self._lock:
+            self._sock = None
+
+    def end_if_late(self, now: float) -> None:
+        """Shut the socket down if the deadline has passed; the reading thread wakes with EOF."""
+        if now < self.deadline:
+            return
+        with self._lock:
+            if self._sock is None:
+                return
+            self.ended = True
+            sock, self._sock = self._sock, None
+            # The plain method also for TLS: SSLSocket.shutdown would drop the TLS layer under
+            # the reading thread, which then would read ciphertext as if it were an answer.
+            with suppress(OSError):  # closed already
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class Reaper:
+    """Ends calls past their deadline, from construction until `stop`, on a thread of its own.
+
+    Arming is one dictionary slot, keyed by the thread: a thread makes one call at a time.
+    """
+
+    # Calls end at most this much late. A sweep over 256 calls takes 20 µs, so 10 a second are
+    # nothing; lease and grace reckon with seconds.
+    PERIOD = 0.1
+
+    def __init__(self) -> None:
+        self._calls: dict[int, ArmedCall] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="provider-reaper", daemon=True)
+        self._thread.start()
+
+    def arm(self, call: ArmedCall) -> None:
+        """Watch the call that this thread is about to make."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the reaper has stopped: no call has a deadline any more")
+        self._calls[threading.get_ident()] = call
+
+    def disarm(self) -> None:
+        """Forget this thread's call."""
+        self._calls.pop(threading.get_ident()).let_go()
+
+    def current(self) -> ArmedCall:
+        """Return this thread's call; there must be one."""
+        return self._calls[threading.get_ident()]
+
+    def run_once(self, now: float) -> None:
+        """End every call whose deadline is before `now`."""
+        for call in list(self._calls.values()):
+            call.end_if_late(now)
+
+    def stop(self) -> None:
+        """End every call under way, watch no more; returns when the thread has ended."""
+        self._stopped.set()
+        self._thread.join()
+        self.run_once(float("inf"))
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self.PERIOD):
+            self.run_once(monotonic())

@@ -1,0 +1,173 @@
+"""One exchange with the provider: bytes out, bytes in, faults named once. Any pool thread.
+
+Unanswered      no whole answer came; whether a byte left, the armed call knows
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+
+from requests import PreparedRequest, Request, Response
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException
+from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.exceptions import DecodeError, HTTPError
+from urllib3.util import Timeout, parse_url
+
+from worker.provider.connection import WatchedPool, WatchedTlsPool
+from worker.provider.signing import canonical_target
+
+if TYPE_CHECKING:
+    from requests.auth import AuthBase
+    from urllib3.response import BaseHTTPResponse, HTTPResponse
+
+    from worker.provider.config import ProviderConfig
+    from worker.provider.deadline import Reaper
+
+# JD's answers are below 1 kB and a gateway's page below 10; 256 KiB bound what a broken or
+# malicious one can make 256 threads hold (64 MiB).
+MAX_ANSWER = 256 * 1024
+
+
+class Unanswered(Exception):
+    """No whole answer came; `http_status` is known where its head did."""
+
+    def __init__(self, http_status: int | None = None) -> None:
+        super().__init__("no whole answer came")
+        self.http_status = http_status
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole answer. `body` is None where it is larger than we read or cannot be decoded."""
+
+    status: int
+    retry_after: str | None
+    body: bytes | None = field(repr=False)
+
+
+class Transport:
+    """Posts signed bodies to the one address there is."""
+
+    def __init__(self, config: ProviderConfig, auth: AuthBase, reaper: Reaper) -> None:
+        address = Request("POST", config.url).prepare()
+        self._url = str(address.url)
+        self._auth = auth
+        self._reaper = reaper
+        self._adapter = _OneAddress(config, self._url, address.path_url, reaper)
+        self._timeout = Timeout(connect=config.connect_timeout, read=config.read_timeout)
+        self._headers = {
+            "Host": canonical_target(self._url).host,
+            "User-Agent": "verification-worker",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+        }
+
+    def post(self, body: bytes) -> Received:
+        """Sign and send a body as this thread's armed call; raise `Unanswered`."""
+        request = PreparedRequest()
+        request.method = "POST"
+        request.url = self._url
+        request.headers = CaseInsensitiveDict(self._headers)
+        request.headers["Content-Length"] = str(len(body))
+        request.body = body
+        self._auth(request)
+        try:
+            response = self._adapter.send(request, stream=True, timeout=self._timeout)  # type: ignore[arg-type]
+        except (RequestException, HTTPError, HTTPException, OSError) as exc:
+            raise Unanswered from exc
+        return self._read(response.raw)
+
+    def _read(self, raw: HTTPResponse) -> Received:
+        status, headers = raw.status, raw.headers
+        try:
+            body = _whole_body(raw)
+        except (HTTPError, HTTPException, OSError) as exc:
+            raise Unanswered(status) from exc
+        # An answer that ends with the connection looks whole when the reaper ends it.
+        if self._reaper.current().ended:
+            raise Unanswered(status)
+        return Received(status, headers.get("retry-after"), body)
+
+    def close(self) -> None:
+        """Close what is not in use."""
+        self._adapter.close()
+
+
+def _whole_body(raw: HTTPResponse) -> bytes | None:
+    """Return the body, None where it is unreadable; raise an error where it is cut short."""
+    try:
+        # We ask for no coding; a gateway that compresses all the same is read, within the limit.
+        body = raw.read(MAX_ANSWER + 1, decode_content="content-encoding" in raw.headers)
+        if len(body) > MAX_ANSWER:
+            return None
+        if raw.length_remaining:
+            raise HTTPException("the body is shorter than its Content-Length")
+    except DecodeError:
+        return None
+    else:
+        return body
+    finally:
+        # Read to its end, the connection is back in the pool already and this does nothing.
+        if not raw.isclosed():
+            raw.close()
+        raw.release_conn()
+
+
+class _OneAddress(HTTPAdapter):
+    """requests' adapter with its one pool chosen beforehand: nothing is looked up for each call.
+
+    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no proxy and no
+    environment is heeded, and certificates are checked against one bundle that is read here.
+    """
+
+    def __init__(self, config: ProviderConfig, url: str, target: str, reaper: Reaper) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        parts = parse_url(url)
+        options: dict[str, Any] = {
+            "host": parts.host,
+            "port": parts.port,
+            "maxsize": config.pool_size,
+            "reaper": reaper,
+            "keep_idle": config.keep_idle,
+            "io_timeout": config.read_timeout,
+        }
+        self._target = target
+        self._pool = (
+            WatchedTlsPool(**options, ssl_context=_tls(config))
+            if parts.scheme == "https"
+            else WatchedPool(**options)
+        )
+
+    def get_connection_with_tls_context(self, *_: object, **__: object) -> WatchedPool:
+        """Return the one pool."""
+        return self._pool
+
+    def cert_verify(self, *_: object, **__: object) -> None:
+        """Leave the pool's TLS as it was made."""
+
+    def request_url(self, *_: object, **__: object) -> str:
+        """Return the one path."""
+        return self._target
+
+    def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
+        """Return the response without what nobody reads: headers, cookies, encoding."""
+        response = Response()
+        response.status_code = resp.status
+        response.raw = resp
+        response.request = req
+        return response
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+        super().close()
+
+
+def _tls(config: ProviderConfig) -> ssl.SSLContext:
+    """Return a context that checks certificate and host name (TLS 1.2 at least)."""
+    return ssl.create_default_context(cafile=config.ca_file or DEFAULT_CA_BUNDLE_PATH)

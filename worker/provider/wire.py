@@ -1,0 +1,172 @@
+"""The bodies of calls: what is sent, byte for byte, and what an answer says. Pure functions.
+
+Reading is lenient where the provider is known to vary (nested or flat, `detail` as text or
+object) and strict where a mistake would be a wrong verdict: `success` and `hasException`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from worker.core.masking import scrub
+from worker.core.outcome import AuthInfo, Charged
+
+if TYPE_CHECKING:
+    from worker.core.request import Person, VerificationRequest
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_STATUS = re.compile(r"[A-Z0-9_]{1,64}")
+# `code` is a word ("ok" is the only one ever seen); a column and a label hold it.
+_CODE_LIMIT = 64
+_CHARGE_FLAGS = {"1": Charged.YES, "0": Charged.NO}
+# A run of \uXXXX, however often it was escaped: a name must not pass the scrubber in disguise.
+_ESCAPES = re.compile(r"(?:\\+u[0-9A-Fa-f]{4})+")
+_HEX = re.compile(r"u([0-9A-Fa-f]{4})")
+# Keys that decide about the verdict: one of them twice in the same object is a contradiction.
+_DECISIVE = frozenset({"result", "authInfo", "success", "hasException"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an answer's body says; its texts are scrubbed and bounded.
+
+    `auth_info` is there where the body holds an answer, be it a sound one or not. `charged` is
+    what `chargeFlag` says, if it is there. `contradictory`: a decisive key says two things.
+    """
+
+    request_id: str | None = None
+    status: str | None = None
+    auth_info: AuthInfo | None = None
+    charged: Charged | None = None
+    contradictory: bool = False
+
+
+def encode(request: VerificationRequest) -> bytes:
+    """Return the body of a call: the person's fields, exactly these, compact UTF-8 JSON."""
+    user = {field.value: text for field, text in request.person.fields.items()}
+    spec = {"checkType": request.check_type.value, "personalUser": user}
+    return orjson.dumps({"personalSpec": spec})
+
+
+def decode(body: bytes, person: Person) -> Reply | None:
+    """Return what a body says, without the person's data; None where it is no JSON object."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    request_id = _word(document.get("requestId"), _REQUEST_ID)
+    error = document.get("error")
+    status = _word(error.get("status"), _STATUS) if isinstance(error, dict) else None
+    info = _auth_info(document.get("result"))
+    if info is None:
+        return Reply(request_id, status)
+    detail = info.get("detail")
+    return Reply(
+        request_id,
+        status,
+        AuthInfo(
+            _boolean(info.get("success")),
+            _boolean(info.get("hasException")),
+            _text(info.get("code"), person, _CODE_LIMIT),
+            _text(info.get("message"), person),
+            _text(detail, person),
+        ),
+        _charged(detail) or _charge_flag(info),
+        _contradicts(body, document["result"], info),
+    )
+
+
+def _auth_info(result: object) -> dict[str, object] | None:
+    """Return the answer, nested (as the document has it) or flat (as JD's SDKs have it)."""
+    if not isinstance(result, dict):
+        return None
+    nested = result.get("authInfo")
+    if isinstance(nested, dict):
+        return nested
+    return result if "success" in result or "hasException" in result else None
+
+
+def _contradicts(body: bytes, result: dict[str, object], info: dict[str, object]) -> bool:
+    # Null says nothing and is like an absent flag; a flag that is something else says nonsense.
+    if not isinstance(info.get("hasException"), bool | None):
+        return True
+    if body.count(b'"success"') <= 1 and body.count(b'"hasException"') <= 1:
+        return False
+    # Rare and then slow: orjson keeps the last of two equal keys and does not tell.
+    return _differs(result, info) or _repeats_key(body)
+
+
+def _differs(result: dict[str, object], info: dict[str, object]) -> bool:
+    """Return whether an answer is given both nested and flat, and not the same."""
+    return any(
+        name in result and result[name] is not info.get(name)
+        for name in ("success", "hasException")
+    )
+
+
+def _repeats_key(body: bytes) -> bool:
+    found = False
+
+    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal found
+        decisive = [name for name, _ in pairs if name in _DECISIVE]
+        found = found or len(decisive) > len(set(decisive))
+        return dict(pairs)
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True  # what only one of two parsers can read is not to be trusted
+    return found
+
+
+def _charged(detail: object) -> Charged | None:
+    if isinstance(detail, str):
+        try:
+            detail = orjson.loads(detail)
+        except orjson.JSONDecodeError:
+            return None
+    return _charge_flag(detail) if isinstance(detail, dict) else None
+
+
+def _charge_flag(holder: dict[str, object]) -> Charged | None:
+    flag = holder.get("chargeFlag")
+    if isinstance(flag, bool) or not isinstance(flag, str | int):
+        return None
+    return _CHARGE_FLAGS.get(str(flag).strip())
+
+
+def _boolean(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _word(value: object, form: re.Pattern[str]) -> str | None:
+    return value if isinstance(value, str) and form.fullmatch(value) else None
+
+
+def _text(value: object, person: Person, limit: int | None = None) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else _dumped(value)
+    if "\\" in text:
+        text = _ESCAPES.sub(_unescaped, text)
+    return scrub(text, person) if limit is None else scrub(text, person, limit)
+
+
+def _dumped(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # nested more deeply than orjson writes
+        return "<unreadable>"
+
+
+def _unescaped(run: re.Match[str]) -> str:
+    units = bytes.fromhex("".join(_HEX.findall(run[0])))
+    return units.decode("utf-16-be", "replace")
