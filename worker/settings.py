@@ -147,6 +147,9 @@ class Settings(BrokerSettings, DigestSettings):
     connect_timeout: float = Field(3.0, gt=0, le=60, description="seconds to connect, TLS included")
     read_timeout: float = Field(20.0, gt=0, le=300, description="seconds without a byte")
     call_deadline: float = Field(25.0, gt=0, le=600, description="seconds for one whole call")
+    lease_margin: float = Field(
+        10.0, gt=0, le=600, description="seconds a claim holds beyond two calls: room to record it"
+    )
     no_record_pattern: str = Field(
         "查无|无记录|库中无", description="an answer whose code or message matches is no_record"
     )
@@ -207,9 +210,9 @@ class Settings(BrokerSettings, DigestSettings):
         """How long a claim holds: a wait for a free thread, one call, and room to record it.
 
         A call starts only while a whole deadline is left, so twice the deadline lets a claimed
-        request wait for one other call; 10 s cover a slow commit.
+        request wait for one other call.
         """
-        return 2 * (self.call_deadline + self.connect_timeout) + 10
+        return 2 * (self.call_deadline + self.connect_timeout) + self.lease_margin
 
     @property
     def check_policy(self) -> CheckPolicy:

@@ -45,7 +45,8 @@ class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
     @contextmanager
     def corked(self) -> Iterator[None]:
         """Hold back what is written within, and write it at once: pika sends each frame alone."""
-        self._corked = frames = []
+        frames: list[bytes] = []
+        self._corked = frames
         try:
             yield
         finally:

@@ -19,14 +19,11 @@ from tenacity import (
     RetryCallState,
     Retrying,
     sleep_using_event,
-    stop_after_attempt,
-    stop_any,
-    stop_before_delay,
-    stop_when_event_set,
     wait_exponential_jitter,
 )
 
 from worker.core.outcome import CallClass, CallReport
+from worker.core.retry import NO_REPORT
 from worker.provider.codes import NONCE_CONFLICT, classify, retry_after_seconds, without_answer
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
@@ -55,15 +52,17 @@ def _nonce() -> str:
 class _Call:
     """One call while it is made, on its own thread."""
 
-    __slots__ = ("armed", "body", "conflicts", "person", "report", "sends")
+    __slots__ = ("armed", "body", "conflicts", "person", "repeating", "report", "sends", "started")
 
-    def __init__(self, body: bytes, person: Person, deadline: float) -> None:
+    def __init__(self, body: bytes, person: Person, started: float, deadline: float) -> None:
         self.armed = ArmedCall(deadline)
         self.body = body
         self.person = person
+        self.started = started
         self.sends = 0
         self.conflicts = 0
-        self.report: CallReport | None = None
+        self.report = NO_REPORT
+        self.repeating = False
 
 
 class PersonalAuthClient:
@@ -97,15 +96,11 @@ class PersonalAuthClient:
         self._transport = Transport(config, auth, self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
-            retry=self._is_free,
+            retry=self._helps_to_repeat,
             wait=_wait,
-            stop=stop_any(
-                stop_before_delay(config.free_budget),
-                stop_after_attempt(config.free_tries),
-                stop_when_event_set(self._stopping),
-            ),
+            stop=self._gives_up,
             sleep=sleep_using_event(self._stopping),
-            retry_error_callback=_last_report,
+            retry_error_callback=lambda state: _call_of(state).report,
         )
 
     def verify(self, request: VerificationRequest) -> CallReport:
@@ -115,13 +110,17 @@ class PersonalAuthClient:
         resolver cannot be interrupted and has limits of its own (5 s by default).
         """
         started = monotonic()
-        call = _Call(encode(request), request.person, started + self._config.call_deadline)
+        deadline = started + self._config.call_deadline
+        call = _Call(encode(request), request.person, started, deadline)
         self._reaper.arm(call.armed)
         try:
-            report = self._retrying(self._try_once, call)
+            self._try_once(call)
+            # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
+            if self._is_free(call):
+                self._retrying(self._repeat, call)
         finally:
             self._reaper.disarm()
-        return replace(report, sends=call.sends, seconds=monotonic() - started)
+        return replace(call.report, sends=call.sends, seconds=monotonic() - started)
 
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""
@@ -135,32 +134,32 @@ class PersonalAuthClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _try_once(self, call: _Call) -> CallReport:
-        # The event only cuts the wait short, and tenacity then tries again: not when stopping.
-        if call.report is not None and self._stopping.is_set():
-            return call.report
+    def _try_once(self, call: _Call) -> None:
         call.sends += 1
         call.armed.sent = False
         try:
             received = self._transport.post(call.body)
         except Unanswered as fault:
-            report = without_answer(call.armed.sent, fault.http_status)
-        else:
-            reply = None if received.body is None else decode(received.body, call.person)
-            wait = received.retry_after
-            seconds = None if wait is None else retry_after_seconds(wait, self._clock())
-            report = classify(received.status, reply, seconds, self._no_record)
-        if report.status == NONCE_CONFLICT:
+            call.report = without_answer(call.armed.sent, fault.http_status)
+            return
+        reply = None if received.body is None else decode(received.body, call.person)
+        wait = received.retry_after
+        seconds = None if wait is None else retry_after_seconds(wait, self._clock())
+        call.report = classify(received.status, reply, seconds, self._no_record)
+        if call.report.status == NONCE_CONFLICT:
             call.conflicts += 1
-        call.report = report
-        return report
 
-    def _is_free(self, state: RetryCallState) -> bool:
-        """Return whether the try was provably free and another one may help soon."""
-        if state.outcome is None or state.outcome.failed:
-            return False
-        call: _Call = state.args[0]
-        report: CallReport = state.outcome.result()
+    def _repeat(self, call: _Call) -> None:
+        """Make the next try; the first of tenacity's tries is the one that was made already."""
+        if not call.repeating:
+            call.repeating = True
+        # The event only cuts the wait short, and tenacity tries again: not when we are stopping.
+        elif not self._stopping.is_set():
+            self._try_once(call)
+
+    def _is_free(self, call: _Call) -> bool:
+        """Return whether the last try was provably free and another one may help soon."""
+        report = call.report
         match report.call_class:
             case CallClass.NOT_SENT:
                 return True
@@ -171,16 +170,28 @@ class PersonalAuthClient:
             case _:
                 return False
 
+    def _helps_to_repeat(self, state: RetryCallState) -> bool:
+        failed = state.outcome is None or state.outcome.failed  # a programming error: let it out
+        return not failed and self._is_free(_call_of(state))
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        call = _call_of(state)
+        next_try = monotonic() + state.upcoming_sleep
+        last_start = min(call.started + self._config.free_budget, call.armed.deadline)
+        return (
+            next_try > last_start
+            or call.sends >= self._config.free_tries
+            or self._stopping.is_set()
+        )
+
+
+def _call_of(state: RetryCallState) -> _Call:
+    call: _Call = state.args[0]
+    return call
+
 
 def _wait(state: RetryCallState) -> float:
-    report: CallReport = state.args[0].report
+    report = _call_of(state).report
     if report.status == NONCE_CONFLICT:
         return 0.0
     return max(_JITTER(state), report.retry_after or 0.0)
-
-
-def _last_report(state: RetryCallState) -> CallReport:
-    call: _Call = state.args[0]
-    if call.report is None:
-        raise RuntimeError("tenacity gave up before the first try")
-    return call.report

@@ -1,0 +1,275 @@
+"""A private RabbitMQ node on free ports of 127.0.0.1.
+
+Its settings were tried on RabbitMQ 3.10 to 4.3. It runs as whoever starts it, in a directory of its
+own, and shares nothing with a RabbitMQ that the system may run: neither ports nor cookie nor epmd.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import local_programs
+from local_errors import StackError, StartFailed
+from local_guard import Workspace
+from local_management import Management
+from local_ports import LOOPBACK, free_ports, is_taken, speaks_amqp
+from local_process import Process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+# 10 s in looks of 0.05 s: twenty times what it takes.
+_ON_DISK_LOOKS = 200
+
+# A port found free may be taken a moment later. Once is an accident; four times is something else.
+_STARTS = 4
+
+_ERLANG_ARGUMENTS = " ".join(
+    (
+        "-noinput",
+        "-kernel inet_dist_use_interface {127,0,0,1}",
+        # Without these the schedulers spin while idle and take CPU from what is measured.
+        "+sbwt none +sbwtdcpu none +sbwtdio none",
+    )
+)
+
+_CONFIGURATION = """\
+log.file = false
+log.console = true
+log.console.level = info
+log.console.use_colors = off
+management.tcp.ip = {host}
+management.tcp.port = {management}
+# Counts one second old, not five: a person watches them, tests wait for them.
+collect_statistics_interval = 1000
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    amqp: int
+    management: int
+    distribution: int
+    epmd: int
+
+
+class Broker:
+    """A private node. `start()` after `stop()` or `kill()` finds the same ports and data."""
+
+    private = True
+
+    def __init__(self) -> None:
+        self._workspace: Workspace | None = None
+        self._chosen: _Ports | None = None
+        self._node: Process | None = None
+        self._epmd: Process | None = None
+        self._has_run = False
+
+    @property
+    def url(self) -> str:
+        """The default vhost's AMQP URL."""
+        return self.vhost_for("/")
+
+    @property
+    def management_url(self) -> str:
+        """The management interface's address, with user and password."""
+        return f"http://guest:guest@{LOOPBACK}:{self._ports.management}"
+
+    @property
+    def directory(self) -> Path:
+        """Where data and logs are, from the first start until `close()`."""
+        if self._workspace is None:
+            raise StackError("the broker has not been started")
+        return self._workspace.directory
+
+    def start(self) -> None:
+        """Start the node (3 to 7 s); return when AMQP and the management interface answer."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the node without waiting for it. Raises MissingProgram."""
+        server, epmd = local_programs.rabbitmq_server(), local_programs.epmd()
+        if self._workspace is None:
+            self._workspace = Workspace("broker")
+            self._chosen = _Ports(*free_ports(4))
+            self._write_files()
+        if self._has_run and is_taken(self._ports.amqp):
+            # A stranger's handshake would pass for ours.
+            raise StartFailed("RabbitMQ", f"finds its port {self._ports.amqp} taken", "")
+        environment = self._environment()
+        if self._epmd is None or not self._epmd.is_alive():
+            # RabbitMQ would start one itself, as a daemon that outlives everything.
+            command = [epmd, "-port", str(self._ports.epmd), "-address", LOOPBACK]
+            self._epmd = Process(
+                "epmd", command, workspace=self._workspace, environment=environment
+            )
+        self._node = Process(
+            "RabbitMQ",
+            [server],
+            workspace=self._workspace,
+            environment=environment,
+            last_words="BOOT FAILED",  # 10 s and a crash dump before it ends
+        )
+
+    def wait_ready(self) -> None:
+        """Return when the launched node answers; a new one goes round a port that is taken."""
+        for attempt in range(1, _STARTS + 1):
+            try:
+                self._running().wait_until(self._answers)
+            except StartFailed as failure:
+                # One that has run must come back where its clients look for it.
+                if self._has_run or attempt == _STARTS or not self._has_collided(failure):
+                    raise
+                self.close()
+                self.launch()
+            else:
+                self._has_run = True
+                return
+
+    def stop(self) -> None:
+        """End the node in its own orderly way; the data stay for another `start()`.
+
+        It takes 6 s, of which RabbitMQ's management plugin takes 5 for itself.
+        """
+        if self._node is not None:
+            self._node.stop()
+        if self._epmd is not None:
+            self._epmd.stop()
+
+    def kill(self) -> None:
+        """Kill -9 the node with all its children; the data stay for another `start()`.
+
+        Call `await_on_disk` first for a quorum queue that has just been declared.
+        """
+        self._running().kill()
+
+    def await_on_disk(self, vhost: str, queue: str) -> None:
+        """Return when a quorum queue that was declared would survive `kill()`.
+
+        RabbitMQ (seen in 3.10.8) enters it in a file that is written up to half a second after the
+        declaration is answered. A node killed before that comes back with a queue of this name
+        that has no leader, for ever, and none of its confirmed messages.
+        """
+        name = f"{quote(vhost, safe='')}_{queue}".encode()
+        for _ in range(_ON_DISK_LOOKS):
+            files = self.directory.glob("data/*/quorum/*/names.dets")
+            if any(name in file.read_bytes() for file in files):
+                return
+            time.sleep(0.05)
+        raise StackError(f"the queue {queue!r} of the vhost {vhost!r} does not get on the disk")
+
+    def pause(self) -> None:
+        """Freeze the node: connections stay open, nothing answers."""
+        self._running().pause()
+
+    def resume(self) -> None:
+        """Let a frozen node go on."""
+        self._running().resume()
+
+    def close(self) -> None:
+        """End the node at once and remove its data: they need no orderly end any more."""
+        try:
+            for process in (self._node, self._epmd):
+                if process is not None:
+                    process.kill()
+        finally:
+            if self._workspace is not None:
+                self._workspace.close()
+            self._workspace = self._chosen = self._node = self._epmd = None
+            self._has_run = False
+
+    def create_vhost(self, name: str) -> str:
+        """Create an empty vhost (0.02 s) and return its AMQP URL."""
+        Management(self.management_url).create_vhost(name)
+        return self.vhost_for(name)
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a vhost with all that is in it; none of that name is no error."""
+        Management(self.management_url).delete_vhost(name)
+
+    def vhost_for(self, name: str) -> str:
+        """Return the AMQP URL of the vhost `name`, whether or not it exists."""
+        return f"amqp://guest:guest@{LOOPBACK}:{self._ports.amqp}/{quote(name, safe='')}"
+
+    def queues(self, vhost: str = "/") -> dict[str, int]:
+        """Return the number of messages of each queue, up to a few seconds old."""
+        return Management(self.management_url).queues(vhost)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _running(self) -> Process:
+        if self._node is None:
+            raise StackError("the broker has not been started")
+        return self._node
+
+    @property
+    def _ports(self) -> _Ports:
+        if self._chosen is None:
+            raise StackError("the broker has not been started")
+        return self._chosen
+
+    def _has_collided(self, failure: StartFailed) -> bool:
+        epmd_is_gone = self._epmd is None or not self._epmd.is_alive()
+        return epmd_is_gone or "could_not_start_listener" in failure.log_tail
+
+    def _answers(self) -> bool:
+        return speaks_amqp(self._ports.amqp) and Management(self.management_url).is_ready()
+
+    def _write_files(self) -> None:
+        directory = self.directory
+        configuration = _CONFIGURATION.format(host=LOOPBACK, management=self._ports.management)
+        (directory / "rabbitmq.conf").write_text(configuration)
+        (directory / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (directory / "advanced.config").write_text("[].\n")
+        cookie = directory / ".erlang.cookie"
+        cookie.touch(mode=0o600)
+        cookie.write_text(secrets.token_hex(20))
+        cookie.chmod(0o400)  # Erlang refuses one that others could read
+
+    def _environment(self) -> dict[str, str]:
+        """Return the node's whole environment: a RABBITMQ_* variable of the shell stays out."""
+        directory, ports = self.directory, self._ports
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": str(directory),  # .erlang.cookie
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(ports.epmd),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
+            "RABBITMQ_ALLOW_INPUT": "1",  # the script execs the VM: the child is the broker itself
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,  # not the system's /etc/rabbitmq
+            "RABBITMQ_DIST_PORT": str(ports.distribution),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(directory / "config"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+            "RABBITMQ_NODENAME": "verification@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
+            "RABBITMQ_NODE_PORT": str(ports.amqp),
+            "RABBITMQ_PID_FILE": str(directory / "pid"),
+            "RABBITMQ_SCHEMA_DIR": str(directory / "schema"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
+        }

@@ -1,0 +1,212 @@
+"""A private PostgreSQL cluster on a free port of 127.0.0.1.
+
+Its durability settings are the defaults (fsync and synchronous_commit on): what a test kills here
+has promised as much as what production kills.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import local_programs
+from local_errors import StackError, StartFailed
+from local_guard import Workspace
+from local_ports import LOOPBACK, free_ports, is_taken
+from local_process import START_SECONDS, Process
+from local_psql import Psql
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+# A port found free may be taken a moment later. Once is an accident; four times is something else.
+_STARTS = 4
+
+# The postmaster writes its state on the eighth line of postmaster.pid; `pg_ctl -w` reads it there.
+_STATE_LINE = 7
+
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",  # no file in /tmp that another server's would meet
+    "dynamic_shared_memory_type": "mmap",  # in the data directory: a kill leaves none in /dev/shm
+    "max_connections": "200",  # several workers of 16 connections beside the tests' own
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+
+class Database:
+    """A private cluster. `start()` after `stop()` or `kill()` finds the same port and data."""
+
+    private = True
+
+    def __init__(self) -> None:
+        self._workspace: Workspace | None = None
+        self._port = 0
+        self._postmaster: Process | None = None
+        # PostgreSQL refuses to run as root.
+        self._user = _unprivileged_user() if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        """The URL of the database `postgres`, as its superuser."""
+        if self._workspace is None:
+            raise StackError("the database has not been started")
+        return f"postgresql://postgres@{LOOPBACK}:{self._port}/postgres"
+
+    @property
+    def directory(self) -> Path:
+        """Where data and logs are, from the first start until `close()`."""
+        if self._workspace is None:
+            raise StackError("the database has not been started")
+        return self._workspace.directory
+
+    def start(self) -> None:
+        """Start the server (0.1 s; the first time 0.7 s); return when it accepts connections."""
+        server = local_programs.postgresql("postgres")
+        for attempt in range(1, _STARTS + 1):
+            is_new = self._workspace is None
+            try:
+                self._start_once(server)
+            except StartFailed as failure:
+                # One that has run must come back where its clients look for it.
+                if not is_new or attempt == _STARTS or "in use" not in failure.log_tail:
+                    raise
+                self.close()
+            else:
+                return
+
+    def _start_once(self, server: str) -> None:
+        if self._workspace is None:
+            self._workspace = Workspace("database")
+            (self._port,) = free_ports(1)
+            self._create_cluster()
+        elif is_taken(self._port):
+            raise StartFailed("PostgreSQL", f"finds its port {self._port} taken", "")
+        command = [server, "-D", str(self._data), "-p", str(self._port)]
+        for name, value in _SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        self._postmaster = Process(
+            "PostgreSQL",
+            command,
+            workspace=self._workspace,
+            environment=_environment(),
+            user=self._user,
+            farewell=signal.SIGQUIT,  # a killed one would leave a shared memory segment behind
+        )
+        self._postmaster.wait_until(self._accepts)
+
+    def stop(self) -> None:
+        """End the server and its connections in its own orderly way; the data stay."""
+        if self._postmaster is not None:
+            self._postmaster.stop(signal.SIGINT)  # PostgreSQL's "fast" shutdown
+
+    def kill(self) -> None:
+        """Kill -9 the server with all its children; the data stay for another `start()`."""
+        self._running().kill()
+
+    def restart(self) -> None:
+        """Stop and start the server on the same port and data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze the server: connections stay open, nothing answers."""
+        self._running().pause()
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        self._running().resume()
+
+    def close(self) -> None:
+        """Stop the server and remove its data."""
+        try:
+            self.stop()
+        finally:
+            if self._workspace is not None:
+                self._workspace.close()
+            self._workspace = self._postmaster = None
+
+    def create_database(self, name: str, *, template: str | None = None) -> str:
+        """Create a database, empty or as a copy of `template`, and return its URL."""
+        return Psql(self.url).create_database(name, template=template)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database with the connections to it; none of that name is no error."""
+        Psql(self.url).drop_database(name)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _running(self) -> Process:
+        if self._postmaster is None:
+            raise StackError("the database has not been started")
+        return self._postmaster
+
+    def _accepts(self) -> bool:
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        # After a kill -9 the old server's file is still there, saying "ready".
+        is_ours = lines[:1] == [str(self._running().pid)]
+        return is_ours and len(lines) > _STATE_LINE and lines[_STATE_LINE].strip() == "ready"
+
+    def _create_cluster(self) -> None:
+        self._data.mkdir(mode=0o700)
+        if self._user is not None:
+            owner = pwd.getpwnam(self._user)
+            os.chown(self._data, owner.pw_uid, owner.pw_gid)
+        command = [local_programs.postgresql("initdb"), "--pgdata", str(self._data)]
+        command += ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
+        command += ["--no-sync"]  # an empty cluster is no loss; what is committed later is synced
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+            start_new_session=True,
+            user=self._user,
+            group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
+            extra_groups=None if self._user is None else [],
+        )
+        if done.returncode != 0:
+            raise StartFailed("initdb", f"ended with code {done.returncode}", done.stderr.strip())
+
+
+def _environment() -> dict[str, str]:
+    """Return the server's whole environment: a PG* variable of the shell stays out."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+
+
+def _unprivileged_user() -> str:
+    """Return the user that runs the server when we are root: Debian's own, else `nobody`."""
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        return "nobody"

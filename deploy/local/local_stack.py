@@ -1,0 +1,191 @@
+"""The local stack: one RabbitMQ node and one PostgreSQL server, private to whoever asked for them.
+
+    with Stack() as stack:
+        run(environment={**os.environ, **stack.environment()})
+
+Used by the demonstration (`deploy/local/run`), by `deploy/local/test` and by the tests' fixtures.
+As a program: `local_stack.py install`, and `local_stack.py exec [--scratch] -- COMMAND...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+from local_broker import Broker
+from local_database import Database
+from local_errors import StackError
+from local_foreign import ForeignBroker, ForeignDatabase
+from local_packages import install_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import FrameType, TracebackType
+    from typing import Self
+
+# What a service manager, a CI runner or a closed terminal sends to have us end.
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+# As a shell has it.
+_NO_SUCH_COMMAND = 127
+
+
+class Stack:
+    """The broker and the database, started together and ended together.
+
+    With AMQP_URL or DATABASE_URL in the environment that server is used as it is instead.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        given = os.environ if environment is None else environment
+        amqp, database = given.get("AMQP_URL"), given.get("DATABASE_URL")
+        self.broker: Broker | ForeignBroker = (
+            ForeignBroker(amqp, given.get("AMQP_MANAGEMENT_URL")) if amqp else Broker()
+        )
+        self.database: Database | ForeignDatabase = (
+            ForeignDatabase(database) if database else Database()
+        )
+        self._replaced: dict[signal.Signals, object] = {}
+
+    @property
+    def private(self) -> bool:
+        """Whether both servers are ours, to kill and restart as we like."""
+        return self.broker.private and self.database.private
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which a program finds both servers."""
+        return {"AMQP_URL": self.broker.url, "DATABASE_URL": self.database.url}
+
+    def start(self) -> None:
+        """Start both; return when both answer. Raises StackError, with nothing left running."""
+        try:
+            if isinstance(self.broker, Broker):
+                self.broker.launch()  # boots while the database is made: no thread needed
+            if isinstance(self.database, Database):
+                self.database.start()
+            if isinstance(self.broker, Broker):
+                self.broker.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop what is ours and remove its data. May be called twice."""
+        try:
+            if isinstance(self.broker, Broker):
+                self.broker.close()
+        finally:
+            if isinstance(self.database, Database):
+                self.database.close()
+
+    def __enter__(self) -> Self:
+        self._make_endings_orderly()
+        try:
+            self.start()
+        except BaseException:
+            self._restore_endings()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            self._restore_endings()
+
+    def _make_endings_orderly(self) -> None:
+        """Turn signals that would end us on the spot into SystemExit, so that `with` is left.
+
+        A handler that the program has set is its own business and stays.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _ENDINGS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._replaced[number] = signal.signal(number, _leave)
+
+    def _restore_endings(self) -> None:
+        for number in self._replaced:
+            if signal.getsignal(number) is _leave:
+                signal.signal(number, signal.SIG_DFL)
+        self._replaced.clear()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise SystemExit(128 + number)
+
+
+def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command, pass on the signals that we get, and return its exit code as a shell would."""
+    try:
+        child = subprocess.Popen(list(command), env=dict(environment))
+    except OSError as error:
+        print(f"local stack: {command[0]}: {error.strerror}", file=sys.stderr)
+        return _NO_SUCH_COMMAND
+    # Ctrl-C in a terminal reaches the command by itself; passed on it would arrive twice.
+    from_terminal = sys.stdin is not None and sys.stdin.isatty()
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        del frame
+        if not (number == signal.SIGINT and from_terminal):
+            child.send_signal(number)
+
+    replaced = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, *_ENDINGS)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code
+
+
+def _execute(command: Sequence[str], *, scratch: bool) -> int:
+    with Stack() as stack:
+        variables = {**os.environ, **stack.environment()}
+        if not scratch:
+            return run_within(command, variables)
+        name = f"scratch_{uuid.uuid4().hex}"
+        variables["DATABASE_URL"] = stack.database.create_database(name)
+        try:
+            return run_within(command, variables)
+        finally:
+            stack.database.drop_database(name)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out one command of the command line."""
+    parser = argparse.ArgumentParser(prog="local_stack.py", description="The local stack.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help="install the servers' Debian packages if they are missing")
+    execute = commands.add_parser("exec", help="run a command with AMQP_URL and DATABASE_URL set")
+    execute.add_argument(
+        "--scratch", action="store_true", help="let DATABASE_URL name a new, empty database"
+    )
+    execute.add_argument("argv", nargs="+", metavar="COMMAND")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "install":
+            install_missing()
+            return 0
+        return _execute(chosen.argv, scratch=chosen.scratch)
+    except StackError as error:
+        print(f"local stack: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

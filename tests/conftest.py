@@ -1,0 +1,74 @@
+"""The servers that tests share, started when the first test asks for one.
+
+One broker and one database server per session; a vhost and a database of its own for each test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local_stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Run the broker and the database server of this session."""
+    with Stack() as running:
+        yield running
+
+
+@pytest.fixture
+def amqp_url(stack: Stack) -> Iterator[str]:
+    """Give an empty vhost; a foreign broker without a management URL has only its own."""
+    name = f"test-{uuid.uuid4().hex}"
+    if stack.broker.management_url is None:
+        yield stack.broker.vhost_for(name)
+        return
+    yield stack.broker.create_vhost(name)
+    stack.broker.delete_vhost(name)
+
+
+@pytest.fixture
+def database_url(stack: Stack, migrated_database: str) -> Iterator[str]:
+    """Give a database of this test alone, with all migrations applied and no rows."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield stack.database.create_database(name, template=migrated_database)
+    stack.database.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(stack: Stack) -> Iterator[str]:
+    """Name a database to copy: copying takes 0.05 s, migrating a second."""
+    name = f"template_{uuid.uuid4().hex}"
+    url = stack.database.create_database(name)
+    try:
+        _migrate(url)
+        yield name
+    finally:
+        stack.database.drop_database(name)
+
+
+def _migrate(url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=_CHECKOUT,
+        env={**os.environ, "DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"alembic upgrade head:\n{done.stdout}", pytrace=False)

@@ -1,0 +1,254 @@
+"""The worker from outside: processes, messages, rows. Imports nothing of the worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pika
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "worker"]
+REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "verification.dead"
+ID_CARD = "11010519491231002X"
+"""The ID number that examples use: a match in the sandbox."""
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Poll another process's state until it is true; fail after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s")
+        time.sleep(0.02)
+    return value
+
+
+def request(
+    request_id: str, id_card: str = ID_CARD, name: str = "张三", **more: object
+) -> dict[str, Any]:
+    """Return a two-factor request."""
+    user = {"name": name, "idCard": id_card}
+    spec = {"checkType": 2, "personalUser": user}
+    return {"requestId": request_id, "personalSpec": spec, **more}
+
+
+@dataclass
+class Process:
+    """A command of the worker's, its standard error kept line by line."""
+
+    popen: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    reader: threading.Thread | None = None
+
+    @classmethod
+    def start(cls, arguments: list[str], environment: dict[str, str]) -> Process:
+        """Start it and read what it says on a thread, so that it never blocks."""
+        popen = subprocess.Popen(
+            [*COMMAND, *arguments],
+            env={**os.environ, **environment},
+            cwd=CHECKOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        process = cls(popen)
+        process.reader = threading.Thread(target=process._read)
+        process.reader.start()
+        return process
+
+    def _read(self) -> None:
+        assert self.popen.stderr is not None
+        with self.popen.stderr as stream:
+            for line in stream:
+                self.lines.append(line.rstrip("\n"))
+
+    def said(self, words: str) -> str | None:
+        """Return the first line with these words."""
+        return next((line for line in self.lines if words in line), None)
+
+    def cpu_seconds(self) -> float:
+        """Return user + system seconds so far."""
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.popen.kill()
+        self._ended(10.0)
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """SIGTERM; return the exit code."""
+        self.popen.terminate()
+        return self._ended(seconds)
+
+    def _ended(self, seconds: float) -> int:
+        code = self.popen.wait(seconds)
+        if self.reader is not None:
+            self.reader.join()
+        return code
+
+
+@contextmanager
+def sandbox(latency: float = 0.0) -> Iterator[SandboxProcess]:
+    """Run the sandbox as a process of its own."""
+    process = Process.start(["sandbox", "--port", "0", "--latency", str(latency)], {})
+    try:
+        line = until(lambda: process.said("listening on"))
+        yield SandboxProcess(process, re.findall(r"http://\S+", line)[0])
+    finally:
+        process.kill()
+
+
+@dataclass
+class SandboxProcess:
+    """The provider's stand-in, and what it counted."""
+
+    process: Process
+    url: str
+
+    def charges(self) -> dict[str, Any]:
+        """Return the sandbox's counts."""
+        address = self.url.removesuffix("/v1/personal") + "/charges"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            counts: dict[str, Any] = json.load(answer)
+            return counts
+
+
+class House:
+    """A vhost, a database, a sandbox, and workers between them."""
+
+    def __init__(self, amqp_url: str, database_url: str, provider: SandboxProcess) -> None:
+        self.amqp_url = amqp_url
+        self.database_url = database_url
+        self.provider = provider
+        self.environment = {
+            "AMQP_URL": amqp_url,
+            "DATABASE_URL": database_url,
+            "PROVIDER_URL": provider.url,
+            "PROVIDER_MODE": "sandbox",
+            "PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY",
+            "PROVIDER_SECRET_KEY": "sandbox-secret-key",
+            "DIGEST_KEY": "a key of the tests, of 32 characters or more",
+            "RETRY_DELAYS": "1s,2s,3s",
+            "LOG_FORMAT": "json",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.workers: list[Process] = []
+        self._connection: Any = None
+        self._channel: Any = None
+
+    def start_worker(self, **settings: str) -> Process:
+        """Start a worker and wait until it consumes."""
+        process = self.launch_worker(**settings)
+        until(lambda: process.said("amqp.consuming"))
+        return process
+
+    def launch_worker(self, **settings: str) -> Process:
+        """Start a worker and wait for nothing."""
+        process = Process.start(["run"], {**self.environment, **settings})
+        self.workers.append(process)
+        return process
+
+    def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command of the worker's to its end."""
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env={**os.environ, **self.environment},
+            cwd=CHECKOUT,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    # The broker's side
+
+    @property
+    def channel(self) -> Any:
+        """A channel of our own, confirms on."""
+        if self._channel is None:
+            parameters = pika.URLParameters(self.amqp_url)
+            parameters.heartbeat = 0
+            self._connection = pika.BlockingConnection(parameters)
+            self._channel = self._connection.channel()
+            self._channel.confirm_delivery()
+        return self._channel
+
+    def collect_events(self) -> None:
+        """Keep every event from now on in a queue of ours."""
+        self.channel.queue_declare("collector", durable=True)
+        self.channel.queue_bind("collector", RESULTS, "#")
+
+    def publish(self, message: dict[str, Any] | bytes, **properties: Any) -> None:
+        """Publish one request and wait for its confirm."""
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.channel.basic_publish(
+            REQUESTS, "test", body, pika.BasicProperties(delivery_mode=2, **properties)
+        )
+
+    def publish_many(self, messages: Iterable[dict[str, Any]]) -> None:
+        """Publish fast, over a transaction instead of confirms."""
+        channel = self._connection.channel()
+        channel.tx_select()
+        for message in messages:
+            body = json.dumps(message).encode()
+            channel.basic_publish(REQUESTS, "test", body, pika.BasicProperties(delivery_mode=2))
+        channel.tx_commit()
+        channel.close()
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def take(self, queue: str = "collector") -> list[tuple[Any, Any, bytes]]:
+        """Take everything that waits in a queue: (method, properties, body)."""
+        taken = []
+        while (found := self.channel.basic_get(queue, auto_ack=True))[0] is not None:
+            taken.append(found)
+        return taken
+
+    def events(self) -> list[dict[str, Any]]:
+        """Take the bodies of all events that were collected."""
+        return [json.loads(body) for _, _, body in self.take()]
+
+    # The database's side
+
+    def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
+        """Return a query's rows, as the role that people have."""
+        with psycopg.connect(self.database_url, row_factory=psycopg.rows.dict_row) as connection:
+            connection.execute("SET ROLE verification_reader")
+            return connection.execute(query, parameters).fetchall()
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Return all results by request id."""
+        return {
+            row["request_id"]: row for row in self.rows("SELECT * FROM verification_v1.results")
+        }
+
+    def count(self, view: str = "results") -> int:
+        """Count a view's rows."""
+        query = f"SELECT count(*) AS n FROM verification_v1.{view}"  # noqa: S608
+        return int(self.rows(query)[0]["n"])
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        for worker in self.workers:
+            worker.kill()
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
