@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pika import BasicProperties, SelectConnection, exceptions, frame, spec
@@ -20,8 +21,8 @@ UNREADABLE_PROPERTIES = "amqp.unreadable_properties"
 # pika receives 4 KiB at a time: 1 MB bodies came at 300/s, with 64 KiB at 690/s.
 _RECEIVE_BYTES = 65_536
 
-# Anyone may publish a header that pika's decoder raises on (a NaN, a time beyond the year 9999, a
-# table nested 1,000 deep), and an exception there ends the loop: one message would stop every
+# Anyone may publish a header that pika's decoder raises on (a time beyond the year 9999, a table
+# nested 1,000 deep), and an exception there ends the connection: one message would stop every
 # worker that takes it. These are all the kinds that its decoder can raise.
 _UNDECODABLE = (
     ArithmeticError,
@@ -64,6 +65,20 @@ class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
         transport._MAX_RECV_BYTES = _RECEIVE_BYTES
         super()._proto_connection_made(transport)
 
+    def _proto_data_received(self, data: bytes) -> None:
+        """Let an exception of our own callbacks end the loop.
+
+        pika would take it for a loss of the connection, and connecting again for ever would hide
+        it. What is wrong with the frames themselves is left to it.
+        """
+        try:
+            super()._proto_data_received(data)
+        except exceptions.ProtocolSyntaxError:
+            raise
+        except Exception as error:
+            self.ioloop.call_later(0, partial(_throw, error))
+            raise
+
     def _read_frame(self) -> tuple[int, Any]:
         try:
             result: tuple[int, Any] = super()._read_frame()
@@ -78,6 +93,10 @@ class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
     def cut(self) -> None:
         """End the connection now, whatever is unsent; its close callback follows."""
         self._terminate_stream(exceptions.ConnectionClosedByClient(320, "cut"))
+
+
+def _throw(error: Exception) -> None:
+    raise error
 
 
 def _bare_header(buffer: bytes) -> tuple[int, Any] | None:

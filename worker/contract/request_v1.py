@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.contract.envelope import check_envelope
 from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
-from worker.core.claims import Envelope
 from worker.core.outcome import FieldProblem
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest, field_matrix
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date
 
+    from worker.core.claims import Envelope
     from worker.core.delivery import Delivery
 
 DEFAULT_SOURCE = "default"
@@ -144,9 +144,9 @@ class RequestReader:
         expires_at = _parse_time(parsed.expiresAt, problems)
         context = _dump_context(parsed.context, problems)
         numbers = _numbers(parsed.personalSpec.personalUser.model_dump(), fields)
-        if _holds(request_id, numbers):
-            return _unreadable("no_usable_id", _LEAK, Envelope(), "requestId")
         source, envelope = _without_leaks(parsed.source, envelope, numbers, problems)
+        if _holds(request_id, numbers):
+            return _unreadable("no_usable_id", _LEAK, envelope, "requestId")
         if context is not None and _holds(context, numbers):
             problems.append(FieldProblem("context", _LEAK))
         check_type = CheckType(parsed.personalSpec.checkType)
@@ -204,13 +204,13 @@ class RequestReader:
         if problem := _request_id_problem(request_id):
             return _unreadable("no_usable_id", problem, envelope, "requestId")
         numbers = _numbers(_child(_child(tree, "personalSpec"), "personalUser"))
-        if _holds(request_id, numbers):
-            return _unreadable("no_usable_id", _LEAK, Envelope(), "requestId")
         source = tree.get("source", DEFAULT_SOURCE)
         if not isinstance(source, str) or not _SOURCE.fullmatch(source):
             source = DEFAULT_SOURCE
         problems += _problems(error)
         source, envelope = _without_leaks(source, envelope, numbers, problems)
+        if _holds(request_id, numbers):
+            return _unreadable("no_usable_id", _LEAK, envelope, "requestId")
         return Refused(request_id, source, _check_type(tree), tuple(problems), envelope)
 
 

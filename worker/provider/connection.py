@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from worker.provider.deadline import Reaper
 
-# http.client's own limits are 64 KiB a line and 100 lines; nginx sends heads of at most 8 KiB.
-_MAX_LINE = 8 * 1024
+# http.client's own limits: generous, for an answer is paid for, whatever stands in its head.
+_MAX_LINE = 64 * 1024
 _MAX_LINES = 100
 # A portrait of 200 kB is not worth copying only to leave in the same piece as its head.
 _ONE_PIECE = 64 * 1024

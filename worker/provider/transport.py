@@ -21,7 +21,8 @@ from worker.provider.connection import WatchedPool, WatchedTlsPool
 from worker.provider.signing import canonical_target
 
 if TYPE_CHECKING:
-    from requests.auth import AuthBase
+    from collections.abc import Callable
+
     from urllib3.response import BaseHTTPResponse, HTTPResponse
 
     from worker.provider.config import ProviderConfig
@@ -52,7 +53,9 @@ class Received:
 class Transport:
     """Posts signed bodies to the one address there is."""
 
-    def __init__(self, config: ProviderConfig, auth: AuthBase, reaper: Reaper) -> None:
+    def __init__(
+        self, config: ProviderConfig, auth: Callable[[PreparedRequest], object], reaper: Reaper
+    ) -> None:
         address = Request("POST", config.url).prepare()
         self._url = str(address.url)
         self._auth = auth

@@ -1,0 +1,236 @@
+"""The demonstration behind `deploy/local/run`: everything started, shown, checked and stopped."""
+
+# ruff: noqa: E402  (the first statement stands before imports that take half a second)
+from __future__ import annotations
+
+import signal
+
+# Nothing is started yet: Ctrl-C may end us on the spot, and without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import argparse
+import json
+import os
+import secrets
+import shlex
+import sys
+import time
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+import psycopg
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from demo_messages import Client, first_messages, second_messages
+from demo_report import Findings, Report, problems, read_saved
+from demo_stage import NotAsExpected, Stage
+from local_errors import NotOurs, StackError, StartFailed
+from worker.amqp.declare import connected
+from worker.amqp.errors import AmqpError
+from worker.amqp.topology import REQUESTS
+from worker.sandbox.magic import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+    from typing import NoReturn
+
+# It takes 12 s; a busy machine with two cores has needed 20 for RabbitMQ's start alone.
+_LIMIT_SECONDS = 90
+
+# The slowest message waits 1 s for its second attempt, 5 s with the standard delays.
+_EVENT_SECONDS = 30.0
+
+_LOOK_SECONDS = 0.2
+
+_URLS = {"AMQP_URL": ("amqp://", "amqps://"), "DATABASE_URL": ("postgresql://",)}
+
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+class TimeIsUp(StackError):
+    """Something hangs."""
+
+
+class Interruption:
+    """Ctrl-C: breaks off what is under way, once; while we stop, it is only noted.
+
+    `timeout` sends it twice, and the second must not break off the stopping.
+    """
+
+    def __init__(self) -> None:
+        self.noted = False
+        self.stopping = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Act as the handler of SIGINT."""
+        del number, frame
+        is_first, self.noted = not self.noted, True
+        if is_first and not self.stopping:
+            raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Demonstrate, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="deploy/local/run", description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="keep everything up until Ctrl-C")
+    stay: bool = parser.parse_args(arguments).stay
+    for name, beginnings in _URLS.items():
+        if not os.environ.get(name, beginnings[0]).startswith(beginnings):
+            _complain(f"run: {name} must begin with {' or '.join(beginnings)}")
+            return 2
+    interruption = Interruption()
+    signal.signal(signal.SIGINT, interruption)
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Chinese shows ? instead
+        sys.stdout.reconfigure(errors="replace")
+    report = Report()
+    try:
+        with Stage(report) as stage:
+            code = _act(stage, report, interruption, stay=stay)
+    except KeyboardInterrupt:
+        _complain("", "interrupted: everything is stopped")
+        return _INTERRUPTED
+    return _INTERRUPTED if interruption.noted and not stay else code
+
+
+def _act(stage: Stage, report: Report, interruption: Interruption, *, stay: bool) -> int:
+    try:
+        with _time_limit():
+            _demonstrate(stage, report)
+        if stay:
+            _stay(stage, report)
+        else:
+            _say_what_next(report)
+        interruption.stopping = True
+        report.title("Stopping")
+        stage.stop()
+    except NotOurs as refusal:
+        _complain(f"run: {refusal}")
+        return 2
+    except (StackError, AmqpError, AMQPError, psycopg.Error, OSError) as error:
+        interruption.stopping = True
+        _complain(f"run: {str(error).strip() or type(error).__name__}")
+        tail = stage.worker_log_tail()
+        if tail and not isinstance(error, StartFailed):  # which has it in its words
+            _complain("The end of the worker's log:", tail)
+        return 1
+    return 0
+
+
+def _demonstrate(stage: Stage, report: Report) -> None:
+    """Start everything, exchange the messages, show and check what came of them."""
+    report.title("The verification worker at work: starting what it needs")
+    with report.busy("RabbitMQ takes five seconds"):
+        if not stage.stack.broker.private:
+            _refuse_queue_in_use(stage.stack.broker.url)
+        stage.start()
+    run = f"demo-{secrets.token_hex(3)}"
+    findings = _exchange(stage, report, run)
+    report.findings(findings, run)
+    found = problems(findings)
+    if not stage.is_working():
+        found.insert(0, "the worker has ended by itself")
+    if found:
+        raise NotAsExpected("\n".join(("not all is as it must be:", *found)))
+    count = len(findings.messages)
+    report.title(f"Checked: all {count} messages led to what they must, in rows, events and calls")
+
+
+def _exchange(stage: Stage, report: Report, run: str) -> Findings:
+    first, second = first_messages(run), second_messages(run)
+    messages = (*first, *second)
+    report.title(f"Publishing {len(messages)} messages to the exchange verification.requests")
+    report.messages(messages)
+    with Client(stage.amqp_url, run) as client, report.busy("waiting for the result events"):
+        client.publish(first)
+        # The repeat and the conflict find the request answered: no wait, no chance.
+        client.wait_for(first[:1], _EVENT_SECONDS, stage.is_working)
+        client.publish(second)
+        client.wait_for(messages, _EVENT_SECONDS, stage.is_working)
+        dead_letter = client.take_dead_letter(
+            f"{run}-unreadable", keep=bool(stage.stack.broker.private)
+        )
+        events = tuple(client.events)
+    saved = read_saved(stage.database_url, run)
+    return Findings(messages, events, saved, stage.billed(), dead_letter)
+
+
+def _say_what_next(report: Report) -> None:
+    report.title("What next")
+    report.lines(
+        "./deploy/local/run --stay    # keeps all this up and prints the addresses; with them:",
+        "PGOPTIONS='-c role=verification_reader' psql \"$DATABASE_URL\" "
+        "-c 'TABLE verification_v1.results'",
+        ".venv/bin/verification-worker submit request.json",
+    )
+
+
+def _stay(stage: Stage, report: Report) -> None:
+    """Say how to use what runs, and return at Ctrl-C. Raises NotAsExpected if the worker ends."""
+    sample = stage.directory / "request.json"
+    user = {"name": "张三", "idCard": BY_NAME["match"].id_card}
+    spec = {"checkType": 2, "personalUser": user}
+    sample.touch(mode=0o600)
+    sample.write_text(json.dumps({"personalSpec": spec}, ensure_ascii=False))
+    report.title("Everything stays up until Ctrl-C. In another terminal:")
+    exports = (f"export {key}={shlex.quote(value)}" for key, value in stage.own_variables().items())
+    report.lines("", *exports, "")
+    report.lines(
+        f".venv/bin/verification-worker submit {sample}",
+        ".venv/bin/verification-worker sandbox --table    # other ID numbers, other answers",
+        "PGOPTIONS='-c role=verification_reader' psql \"$DATABASE_URL\" \\",
+        "  -c 'SELECT request_id, outcome, charged, calls FROM verification_v1.results'",
+    )
+    try:
+        while stage.is_working():
+            time.sleep(_LOOK_SECONDS)
+    except KeyboardInterrupt:
+        return
+    raise NotAsExpected("the worker has ended by itself")
+
+
+def _refuse_queue_in_use(url: str) -> None:
+    """Raise NotOurs where somebody works with this broker's request queue already.
+
+    Their worker would send invented people to the provider, and ours would answer their requests
+    from the sandbox.
+    """
+    try:
+        with connected(url, "demonstration") as connection:
+            found = connection.channel().queue_declare(REQUESTS, passive=True).method
+    except ChannelClosedByBroker:  # there is no such queue yet
+        return
+    except AmqpError as error:
+        raise StackError(f"the broker of AMQP_URL cannot be used: {error}") from error
+    if found.consumer_count or found.message_count:
+        raise NotOurs(
+            f"the queue {REQUESTS} of AMQP_URL is in use ({found.consumer_count} consumers, "
+            f"{found.message_count} messages): give the demonstration a vhost of its own"
+        )
+
+
+def _complain(*lines: str) -> None:
+    """Print lines on standard error."""
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Raise TimeIsUp within, should it take too long."""
+
+    def ring(number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        raise TimeIsUp(f"not done after {_LIMIT_SECONDS} s: something hangs")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(_LIMIT_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

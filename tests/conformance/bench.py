@@ -1,0 +1,173 @@
+"""Two ledgers, one way to make them, to let a lease lapse, and to look inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import text
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.ledger import Book, FakeLedger
+from worker.core.request import Mode
+from worker.store.ledger import LedgerConfig, PostgresLedger
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from worker.ports import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class RowSeen:
+    """A request as the ledger has it."""
+
+    state: str
+    attempts: int
+    calls: int
+    in_doubt_calls: int
+    charged: str
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallSeen:
+    """A call as the ledger has it; `call_class` is None while nobody knows its end."""
+
+    number: int
+    call_class: str | None
+    charged: str
+
+
+class Bench(Protocol):
+    """A ledger on the bench: its workers share one book."""
+
+    def ledger(
+        self,
+        worker: str = "one",
+        *,
+        mode: Mode = Mode.SANDBOX,
+        lease_seconds: float = 60.0,
+        max_in_doubt_calls: int = 1,
+    ) -> Ledger:
+        """Return the ledger of one worker."""
+        ...
+
+    def set_lease(self, request_id: str, seconds: float) -> None:
+        """Let a lease end so many seconds from now; below 0 it has lapsed."""
+        ...
+
+    def lease_left(self, request_id: str) -> float:
+        """Return the seconds that a lease still holds."""
+        ...
+
+    def row(self, request_id: str) -> RowSeen:
+        """Return a request."""
+        ...
+
+    def calls(self, request_id: str) -> list[CallSeen]:
+        """Return the calls of a request in their order."""
+        ...
+
+
+class FakeBench:
+    """The ledger in memory."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.book = Book(self.clock)
+
+    def ledger(
+        self,
+        worker: str = "one",
+        *,
+        mode: Mode = Mode.SANDBOX,
+        lease_seconds: float = 60.0,
+        max_in_doubt_calls: int = 1,
+    ) -> FakeLedger:
+        """Return the ledger of one worker."""
+        return FakeLedger(
+            self.book,
+            worker=worker,
+            mode=mode,
+            lease_seconds=lease_seconds,
+            max_in_doubt_calls=max_in_doubt_calls,
+        )
+
+    def set_lease(self, request_id: str, seconds: float) -> None:
+        """Let a lease end so many seconds from now."""
+        self.book.rows[request_id].lease_until = self.clock.now() + timedelta(seconds=seconds)
+
+    def lease_left(self, request_id: str) -> float:
+        """Return the seconds that a lease still holds."""
+        until = self.book.rows[request_id].lease_until
+        assert until is not None
+        return (until - self.clock.now()).total_seconds()
+
+    def row(self, request_id: str) -> RowSeen:
+        """Return a request."""
+        row = self.book.rows[request_id]
+        return RowSeen(
+            row.state,
+            row.attempts,
+            len(row.calls),
+            row.in_doubt_calls,
+            row.charged,
+            row.announced,
+        )
+
+    def calls(self, request_id: str) -> list[CallSeen]:
+        """Return the calls of a request in their order."""
+        return [
+            CallSeen(call.number, call.call_class, call.charged)
+            for call in self.book.rows[request_id].calls
+        ]
+
+
+class PostgresBench:
+    """The ledger in PostgreSQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def ledger(
+        self,
+        worker: str = "one",
+        *,
+        mode: Mode = Mode.SANDBOX,
+        lease_seconds: float = 60.0,
+        max_in_doubt_calls: int = 1,
+    ) -> PostgresLedger:
+        """Return the ledger of one worker."""
+        return PostgresLedger(
+            self.engine, LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls)
+        )
+
+    def set_lease(self, request_id: str, seconds: float) -> None:
+        """Let a lease end so many seconds from now."""
+        statement = """UPDATE verification.request
+            SET lease_until = now() + make_interval(secs => :seconds) WHERE request_id = :id"""
+        with self.engine.connect() as database:
+            database.execute(text(statement), {"seconds": seconds, "id": request_id})
+
+    def lease_left(self, request_id: str) -> float:
+        """Return the seconds that a lease still holds."""
+        statement = """SELECT extract(epoch FROM lease_until - now())
+            FROM verification.request WHERE request_id = :id"""
+        with self.engine.connect() as database:
+            return float(database.execute(text(statement), {"id": request_id}).scalar_one())
+
+    def row(self, request_id: str) -> RowSeen:
+        """Return a request."""
+        statement = """SELECT state, attempts, calls, in_doubt_calls, charged,
+            event_sent_at IS NOT NULL FROM verification.request WHERE request_id = :id"""
+        with self.engine.connect() as database:
+            return RowSeen(*database.execute(text(statement), {"id": request_id}).one())
+
+    def calls(self, request_id: str) -> list[CallSeen]:
+        """Return the calls of a request in their order."""
+        statement = """SELECT call_number, class, charged FROM verification.provider_call
+            WHERE request_id = :id ORDER BY call_number"""
+        with self.engine.connect() as database:
+            return [CallSeen(*row) for row in database.execute(text(statement), {"id": request_id})]

@@ -1,0 +1,188 @@
+"""Starting, stopping, commands: what the people who run it meet."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import CHECKOUT, DEAD, ID_CARD, House, Process, request, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local_stack import Stack
+
+CANARIES = {
+    "name": "欧阳测试者",
+    "id": ID_CARD,
+    "card": "6222020200112230",
+    "mobile": "13912345678",
+}
+
+
+def test_missing_settings_are_all_named_at_once_and_the_exit_code_is_2() -> None:
+    empty = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "run"],
+        env=empty,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    for name in ("AMQP_URL", "DATABASE_URL", "PROVIDER_MODE", "PROVIDER_SECRET_KEY", "DIGEST_KEY"):
+        assert f"{name}: is required" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_waits_for_a_broker_and_a_database_that_are_down(
+    house: House, stack: Stack
+) -> None:
+    if not stack.private:
+        pytest.skip("only servers of our own may be stopped")
+    house.publish(request("patient"))
+    house.close()
+    stack.database.kill()
+    stack.broker.pause()
+    try:
+        worker = house.launch_worker()
+        until(lambda: worker.said("worker.starting"))
+    finally:
+        stack.broker.resume()
+    until(lambda: worker.said("database.unavailable"), 60)
+    assert worker.popen.poll() is None
+    stack.database.start()
+    until(lambda: worker.said("database.back"), 60)
+    until(lambda: house.count() == 1)
+    assert worker.stop() == 0
+
+
+def test_sigterm_under_load_finishes_what_is_paid_and_redelivers_nothing_finished(
+    house: House,
+) -> None:
+    house.publish_many(request(f"stop-{number}") for number in range(2_000))
+    first = house.start_worker()
+    until(lambda: house.count() > 200)
+    assert first.stop() == 0
+    assert first.said('"clean":true')
+    done = house.count()
+    assert house.count("open_requests") == 0
+    assert house.depth("verification.requests") == 2_000 - done
+    assert house.depth("collector") == done == house.provider.charges()["charges"]
+    second = house.start_worker()
+    until(lambda: house.count() == 2_000)
+    assert second.stop() == 0
+    assert house.provider.charges()["charges"] == house.depth("collector") == 2_000
+
+
+def test_a_second_signal_leaves_at_once_and_loses_nothing(house: House) -> None:
+    hangs = "119999194912310275"
+    house.publish(request("hanging", hangs))
+    worker = house.start_worker()
+    until(lambda: house.provider.charges()["calls"] == 1)
+    worker.popen.send_signal(signal.SIGINT)
+    until(lambda: worker.said("worker.stopping"))
+    worker.popen.send_signal(signal.SIGINT)
+    assert worker.popen.wait(5) == 1
+    until(lambda: house.depth("verification.requests") == 1)
+
+
+def test_submit_prints_the_result_of_one_request(house: House) -> None:
+    house.start_worker()
+    done = house.command("submit", "-", text=json.dumps(request("by-hand")))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "match"
+    flags = ["--check-type", "2", "--name", "张三", "--id-card", "119999194912310013"]
+    assert json.loads(house.command("submit", *flags).stdout)["outcome"] == "mismatch"
+    in_vain = house.command("submit", "--timeout", "1")
+    assert (in_vain.returncode, in_vain.stderr.count("\n")) == (2, 1)
+
+
+def test_the_digest_command_finds_a_person_in_the_results(house: House) -> None:
+    house.publish(request("look-me-up"))
+    house.start_worker()
+    until(lambda: house.count() == 1)
+    printed = house.command("digest", text=f"{ID_CARD.lower()}\n").stdout.strip()
+    query = "SELECT request_id FROM verification_v1.results WHERE subject_digest = %s"
+    assert house.rows(query, bytes.fromhex(printed)) == [{"request_id": "look-me-up"}]
+
+
+def test_secrets_may_come_from_files_and_are_never_printed(house: House, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sandbox-secret-key\n")
+    del house.environment["PROVIDER_SECRET_KEY"]
+    house.environment["PROVIDER_SECRET_KEY_FILE"] = str(secret)
+    printed = house.command("check-config")
+    assert printed.returncode == 0, printed.stderr
+    assert "sandbox-secret-key" not in printed.stdout
+    house.publish(request("with-file"))
+    house.start_worker()
+    until(lambda: house.count() == 1)
+    assert house.results()["with-file"]["outcome"] == "match"
+
+
+def test_no_personal_data_reaches_a_log_a_table_an_event_or_a_header(house: House) -> None:
+    full = {
+        "name": CANARIES["name"],
+        "idCard": CANARIES["id"],
+        "bankcard": CANARIES["card"],
+        "mobile": CANARIES["mobile"],
+    }
+    worker = house.start_worker(LOG_LEVEL="debug")
+    spec = {"checkType": 0, "personalUser": full}
+    wrong = {"checkType": 2, "personalUser": full}
+    echoes = {"checkType": 0, "personalUser": {**full, "idCard": "119999194912310136"}}
+    fails = {"checkType": 0, "personalUser": {**full, "idCard": "119999194912310304"}}
+    house.publish({"requestId": "c-match", "personalSpec": spec})
+    house.publish({"requestId": "c-conflict", "personalSpec": spec})
+    house.publish({"requestId": "c-rejected", "personalSpec": wrong})
+    house.publish({"requestId": "c-echo", "personalSpec": echoes})
+    house.publish({"requestId": "c-doubt", "personalSpec": fails})
+    house.publish({"requestId": "c-unknown", "personalSpec": spec, CANARIES["id"]: 1})
+    house.publish({"requestId": CANARIES["id"], "personalSpec": spec}, reply_to="x")
+    house.publish({"requestId": "c-context", "personalSpec": spec, "context": full})
+    house.publish({"requestId": "c-reply", "personalSpec": spec}, reply_to=CANARIES["mobile"])
+    until(lambda: house.count() >= 7)
+    house.publish({"requestId": "c-conflict", "personalSpec": echoes})
+    until(lambda: house.depth("collector") >= 10)
+    until(lambda: house.depth(DEAD) == 2)
+    assert worker.stop() == 0
+
+    dumped = subprocess.run(
+        ["pg_dump", "--data-only", house.database_url], capture_output=True, text=True, check=True
+    )
+    events = "\n".join(
+        f"{method} {properties} {body.decode()}" for method, properties, body in house.take()
+    )
+    headers = "\n".join(str(properties.headers) for _, properties, _ in house.take(DEAD))
+    places = {
+        "log": "\n".join(worker.lines),
+        "database": dumped.stdout,
+        "events": events,
+        "dead-letter headers": headers,
+    }
+    hidden = [*CANARIES.values(), "119999194912310136", "119999194912310304"]
+    assert all(len(text) > 100 for text in places.values())
+    found = [(place, value) for place, text in places.items() for value in hidden if value in text]
+    assert found == []
+
+
+def test_errors_of_use_are_one_line(house: House) -> None:
+    house.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
+    done = house.command("topology", "check")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sandbox_stops_with_exit_code_0() -> None:
+    process = Process.start(["sandbox", "--port", "0"], {})
+    until(lambda: process.said("listening on"))
+    assert process.stop() == 0

@@ -1,0 +1,45 @@
+"""A broker that remembers what it was given, and confirms when a test says so."""
+
+from __future__ import annotations
+
+from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.core.delivery import Settlement
+    from worker.ports import DeliverySink
+
+# A test that waits longer has failed: nothing here takes more than milliseconds.
+PATIENCE = 10.0
+
+
+class FakeBroker:
+    """The `Broker` of the ports. `confirm` is what the real one does on its own thread."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._unconfirmed: list[Settlement] = []
+        self.settled: list[Settlement] = []
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Remember what is to be published and acknowledged."""
+        with self._changed:
+            self.settled += settlements
+            self._unconfirmed += settlements
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> list[Settlement]:
+        """Return all settlements as soon as there are `count`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.settled) >= count, PATIENCE):
+                raise AssertionError(f"{len(self.settled)} of {count} settlements came")
+            return list(self.settled)
+
+    def confirm(self, sink: DeliverySink) -> int:
+        """Confirm all that waits for it and return how much that was."""
+        with self._changed:
+            confirmed, self._unconfirmed = self._unconfirmed, []
+        sink.settled(confirmed)
+        return len(confirmed)

@@ -1,0 +1,223 @@
+"""What the tests of the broker's room share: a sink, a log to wait on, a bare client."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import pika
+import structlog
+
+from worker.amqp.topology import REQUESTS, topology
+from worker.core.delivery import Delivery, Publication, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from worker.amqp.session import Session
+
+TOPOLOGY = topology((5, 1800), 14)
+
+# Reconnecting waits up to 1, 2, 4 s and a broker restarts in 5 to 7 s, on a machine that is busy.
+PATIENCE = 60.0
+
+
+class Watched:
+    """Something that threads change and a test waits on."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+
+    def wait_for(self, what: Callable[[], bool], timeout: float = PATIENCE) -> None:
+        """Wait until `what` is true; it is looked at after each change."""
+        with self._changed:
+            assert self._changed.wait_for(what, timeout), "it did not happen"
+
+    def change(self, how: Callable[[], None]) -> None:
+        """Change something under the lock and wake who waits."""
+        with self._changed:
+            how()
+            self._changed.notify_all()
+
+
+class Log(Watched):
+    """The structured log lines, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def __call__(self, _logger: object, _method: str, line: Any) -> Any:
+        """Keep the line, as structlog's only processor."""
+        self.change(lambda: self.lines.append(dict(line)))
+        raise structlog.DropEvent
+
+    def wait_for_line(self, event: str, times: int = 1, **values: object) -> dict[str, Any]:
+        """Wait for the nth line with this event and these values, and return it."""
+        try:
+            self.wait_for(lambda: len(self._matching(event, values)) >= times)
+        except AssertionError:
+            raise AssertionError(f"no {event} {values}, but {self.lines}") from None
+        return self._matching(event, values)[-1]
+
+    def _matching(self, event: str, values: dict[str, object]) -> list[dict[str, Any]]:
+        wanted = {"event": event, **values}
+        return [line for line in self.lines if wanted.items() <= line.items()]
+
+
+class Collector(Watched):
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deliveries: list[Delivery] = []
+        self.finished: list[Settlement] = []
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep it."""
+        self.change(lambda: self.deliveries.append(delivery))
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Keep them."""
+        self.change(lambda: self.finished.extend(settlements))
+
+    def wait_for_deliveries(self, count: int) -> list[Delivery]:
+        """Wait for at least so many, and return all there are."""
+        self.wait_for(lambda: len(self.deliveries) >= count)
+        return list(self.deliveries)
+
+    def wait_for_settled(self, count: int) -> list[Settlement]:
+        """Wait for at least so many, and return all there are."""
+        self.wait_for(lambda: len(self.finished) >= count)
+        return list(self.finished)
+
+    def settled_ids(self) -> set[str | None]:
+        """Return the message ids of what is settled."""
+        return {settlement.delivery.message_id for settlement in list(self.finished)}
+
+
+class Pipeline(Collector):
+    """A sink that has every delivery settled by a thread of its own, in batches."""
+
+    def __init__(self, session: Session, answer: Callable[[Delivery], Settlement]) -> None:
+        super().__init__()
+        self._session = session
+        self._answer = answer
+        self._waiting: deque[Delivery] = deque()
+        self._arrived = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep it, and hand it to the thread."""
+        super().deliver(delivery)
+        self._waiting.append(delivery)
+        self._arrived.release()
+
+    def stop(self) -> None:
+        """End the thread; what waits is left."""
+        self._waiting.clear()
+        self._arrived.release()
+        self._thread.join(PATIENCE)
+
+    def _work(self) -> None:
+        while self._arrived.acquire():
+            if not self._waiting:
+                return
+            batch = [self._waiting.popleft()]
+            while self._waiting and self._arrived.acquire(blocking=False):
+                batch.append(self._waiting.popleft())
+            self._session.settle([self._answer(delivery) for delivery in batch])
+
+
+def answered(delivery: Delivery, exchange: str, routing_key: str) -> Settlement:
+    """Return a settlement with one publication."""
+    publication = Publication(
+        exchange, routing_key, b'{"outcome":"match"}', message_id=delivery.message_id
+    )
+    return Settlement(delivery, (publication,))
+
+
+def acknowledged(delivery: Delivery) -> Settlement:
+    """Return a settlement that publishes nothing."""
+    return Settlement(delivery, ())
+
+
+class Bare:
+    """A plain blocking client, to look at the broker from outside."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        self.channel = self._connection.channel()
+        self.channel.confirm_delivery()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._connection.close()
+
+    def publish(self, ids: Iterable[str], body: bytes = b"{}", **properties: Any) -> None:
+        """Publish one request for each id, confirmed."""
+        for one in ids:
+            self.channel.basic_publish(
+                "",
+                REQUESTS,
+                body,
+                pika.BasicProperties(message_id=one, **properties),
+                mandatory=True,
+            )
+
+    def count(self, queue: str) -> int:
+        """Return how many messages are ready."""
+        count: int = self.channel.queue_declare(queue, passive=True).method.message_count
+        return count
+
+    def take_all(self, queue: str) -> list[tuple[str, bool]]:
+        """Take what is ready: the id of each, and whether it was delivered before."""
+        taken: list[tuple[str, bool]] = []
+        while True:
+            method, properties, _ = self.channel.basic_get(queue, auto_ack=True)
+            if method is None:
+                return taken
+            taken.append((properties.message_id, method.redelivered))
+
+    def declare(self, queue: str) -> None:
+        """Declare one queue as the topology has it."""
+        one = next(one for one in TOPOLOGY.queues if one.name == queue)
+        self.channel.queue_declare(queue, durable=True, arguments=dict(one.arguments))
+
+
+def worker_connections(management_url: str, amqp_url: str) -> list[str]:
+    """Return the names of the worker's two connections to a vhost, once they are listed."""
+    vhost = urlsplit(amqp_url).path.removeprefix("/")
+    while True:
+        names = [
+            one["name"]
+            for one in _call(management_url, f"/api/vhosts/{vhost}/connections")
+            if one["client_properties"].get("connection_name", "").startswith("verification-worker")
+        ]
+        if len(names) == 2:
+            return names
+        threading.Event().wait(0.05)  # the management interface learns of them a second late
+
+
+def cut(management_url: str, connections: Iterable[str]) -> None:
+    """Have the broker close these connections."""
+    for name in connections:
+        _call(management_url, f"/api/connections/{quote(name, safe='')}", "DELETE")
+
+
+def _call(management_url: str, path: str, method: str = "GET") -> Any:
+    parts = urlsplit(management_url)
+    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    address = f"http://{parts.hostname}:{parts.port}"
+    passwords.add_password(
+        None, address, parts.username or "", parts.password or "", is_authenticated=True
+    )
+    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+    with opener.open(urllib.request.Request(address + path, method=method), timeout=10) as answer:
+        body = answer.read()
+    return json.loads(body) if body else None

@@ -1,0 +1,238 @@
+"""Whatever happens to the broker, everything settles in the end and nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.amqp.harness import (
+    PATIENCE,
+    TOPOLOGY,
+    Collector,
+    Pipeline,
+    acknowledged,
+    answered,
+    cut,
+    worker_connections,
+)
+from tests.integration.amqp.test_declare import with_password
+from worker.amqp import declare
+from worker.amqp.connection import CONNECTION_LOST
+from worker.amqp.consumer import CONSUMING, CONSUMING_STOPPED
+from worker.amqp.publisher import PUBLICATION_REFUSED, PUBLISH_CHANNEL_CLOSED
+from worker.amqp.topology import DEAD, REQUESTS, RESULTS, UNROUTED, retry_queue
+from worker.core.delivery import Publication
+
+if TYPE_CHECKING:
+    from local_stack import Stack
+    from tests.integration.amqp.conftest import MakeSession
+    from tests.integration.amqp.harness import Bare, Log
+
+RETRY = retry_queue(1800)
+
+
+def ids(count: int) -> list[str]:
+    return [f"m-{number}" for number in range(count)]
+
+
+def test_connections_cut_again_and_again_lose_nothing(
+    make_session: MakeSession, bare: Bare, amqp_url: str, stack: Stack, log: Log
+) -> None:
+    if stack.broker.management_url is None:
+        pytest.skip("needs the management interface")
+    declare.apply(amqp_url, TOPOLOGY)
+    session = make_session(prefetch=20)
+    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
+    session.start(pipeline)
+    for cuts in range(1, 4):
+        log.wait_for_line(CONSUMING, cuts)
+        connections = worker_connections(stack.broker.management_url, amqp_url)
+        done = len(pipeline.finished)
+        requests = [
+            Publication(REQUESTS, "any", b"{}", message_id=f"{cuts}-{number}")
+            for number in range(1000)
+        ]
+        session.publish(requests, lambda: None)
+        pipeline.wait_for_settled(done + 50)  # in the middle of both publishing and consuming
+        cut(stack.broker.management_url, connections)
+        log.wait_for_line(CONNECTION_LOST, 2 * cuts)
+    pipeline.wait_for(lambda: len(pipeline.settled_ids()) == 3000)
+    assert session.drain(PATIENCE)
+    session.close()
+    pipeline.stop()
+    assert len({one for one, _ in bare.take_all(UNROUTED)}) == 3000
+    assert bare.count(REQUESTS) == 0
+
+
+def test_a_broker_killed_and_started_again_loses_nothing(
+    make_session: MakeSession, amqp_url: str, stack: Stack, log: Log
+) -> None:
+    if not stack.private:
+        pytest.skip("the broker is not ours to kill")
+    declare.apply(amqp_url, TOPOLOGY)
+    session = make_session(prefetch=50)
+    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
+    session.start(pipeline)
+    confirmed = threading.Event()
+    requests = [Publication(REQUESTS, "any", b"{}", message_id=one) for one in ids(2000)]
+    session.publish(requests, confirmed.set)
+    pipeline.wait_for_settled(100)
+    stack.broker.kill()  # type: ignore[union-attr]
+    log.wait_for_line(CONNECTION_LOST, 2)
+    assert not session.consuming
+    stack.broker.start()  # type: ignore[union-attr]
+    assert confirmed.wait(PATIENCE)
+    pipeline.wait_for(lambda: pipeline.settled_ids() == set(ids(2000)))
+    assert session.drain(PATIENCE)
+    session.close()
+    pipeline.stop()
+
+
+def test_a_deleted_queue_is_declared_again_and_consumed(
+    make_session: MakeSession, bare: Bare, log: Log
+) -> None:
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    log.wait_for_line(CONSUMING)
+    bare.channel.queue_delete(REQUESTS)
+    line = log.wait_for_line(CONSUMING_STOPPED)
+    assert "cancelled" in line["problem"]
+    log.wait_for_line(CONSUMING, epoch=2)
+    bare.publish(ids(1))
+    assert sink.wait_for_deliveries(1)[0].epoch == 2
+
+
+def test_a_missing_queue_is_waited_for_where_the_worker_declares_nothing(
+    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+) -> None:
+    session, sink = make_session(topology=None), Collector()
+    session.start(sink)
+    line = log.wait_for_line(CONSUMING_STOPPED, kind="NotProvisioned")
+    assert line["advice"] == "not provisioned: run verification-worker topology apply"
+    assert not session.consuming
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(1))
+    sink.wait_for_deliveries(1)
+
+
+def test_a_queue_with_other_arguments_is_named_and_waited_for(
+    make_session: MakeSession, bare: Bare, log: Log
+) -> None:
+    bare.channel.queue_declare(DEAD, durable=True)
+    make_session().start(Collector())
+    line = log.wait_for_line(CONSUMING_STOPPED, kind="TopologyDiffers")
+    assert DEAD in line["problem"]
+    bare.channel.queue_delete(DEAD)
+    log.wait_for_line(CONSUMING)
+
+
+def test_a_publication_that_no_queue_takes_is_repeated_until_one_does(
+    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.channel.queue_delete(RETRY)
+    bare.publish(ids(2))
+    session, sink = make_session(topology=None), Collector()
+    session.start(sink)
+    stuck, free = sink.wait_for_deliveries(2)
+    session.settle([answered(stuck, "", RETRY), answered(free, RESULTS, "a.match")])
+    log.wait_for_line(PUBLICATION_REFUSED, routing_key=RETRY, setbacks=2)
+    assert [one.delivery for one in sink.wait_for_settled(1)] == [free]  # the others go on
+    assert session.unconfirmed == 1
+    bare.declare(RETRY)
+    sink.wait_for_settled(2)
+    assert [one for one, _ in bare.take_all(RETRY)] == [stuck.message_id]
+    session.close()
+    assert bare.count(REQUESTS) == 0
+
+
+def test_a_deleted_retry_queue_is_declared_again(
+    make_session: MakeSession, bare: Bare, log: Log
+) -> None:
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    log.wait_for_line(CONSUMING)
+    bare.channel.queue_delete(RETRY)
+    bare.publish(ids(1))
+    session.settle([answered(one, "", RETRY) for one in sink.wait_for_deliveries(1)])
+    sink.wait_for_settled(1)
+    assert bare.count(RETRY) == 1
+
+
+def test_a_deleted_results_exchange_is_declared_again(
+    make_session: MakeSession, bare: Bare, log: Log
+) -> None:
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    log.wait_for_line(CONSUMING)
+    bare.channel.exchange_delete(RESULTS)
+    bare.publish(ids(1))
+    session.settle([answered(one, RESULTS, "a.match") for one in sink.wait_for_deliveries(1)])
+    log.wait_for_line(PUBLISH_CHANNEL_CLOSED, kind="NotProvisioned")
+    sink.wait_for_settled(1)
+    assert bare.count(UNROUTED) == 1
+
+
+def test_an_acknowledgement_of_an_older_epoch_is_dropped(
+    make_session: MakeSession, bare: Bare, log: Log, amqp_url: str, stack: Stack
+) -> None:
+    if stack.broker.management_url is None:
+        pytest.skip("needs the management interface")
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    log.wait_for_line(CONSUMING)
+    bare.publish(ids(1))
+    (old,) = sink.wait_for_deliveries(1)
+    management = stack.broker.management_url
+    cut(management, worker_connections(management, amqp_url))
+    new = sink.wait_for_deliveries(2)[1]
+    assert (new.message_id, new.epoch, new.redelivered) == (old.message_id, old.epoch + 1, True)
+    session.settle([acknowledged(old)])
+    sink.wait_for_settled(1)
+    session.settle([acknowledged(new)])
+    sink.wait_for_settled(2)
+    assert not [one for one in log.lines if one["event"] == CONSUMING_STOPPED]
+
+
+def test_a_broker_that_is_down_at_the_start_is_tried_again_until_it_answers(
+    make_session: MakeSession, log: Log
+) -> None:
+    session = make_session(url="amqp://guest:hidden@127.0.0.1:1/")
+    session.start(Collector())
+    line = log.wait_for_line(CONNECTION_LOST, 3)
+    assert line["broker"] == "127.0.0.1:1/"
+    assert line["kind"] == "BrokerUnavailable"
+    session.close()
+    assert "hidden" not in str(log.lines)
+
+
+def test_a_refused_password_is_tried_again_with_a_clear_line(
+    make_session: MakeSession, amqp_url: str, log: Log
+) -> None:
+    session = make_session(url=with_password(amqp_url, "hidden"))
+    session.start(Collector())
+    line = log.wait_for_line(CONNECTION_LOST, 2, kind="AccessRefused")
+    assert line["problem"] == "the broker refuses the user, the password or the vhost"
+    session.close()
+    assert "hidden" not in str(log.lines)
+    assert "guest" not in str(log.lines)
+
+
+def test_closing_while_the_broker_is_frozen_is_bounded(
+    make_session: MakeSession, stack: Stack, log: Log
+) -> None:
+    if not stack.private:
+        pytest.skip("the broker is not ours to freeze")
+    session = make_session()
+    session.start(Collector())
+    log.wait_for_line(CONSUMING)
+    stack.broker.pause()  # type: ignore[union-attr]
+    try:
+        began = time.monotonic()
+        session.close(timeout=0.5)
+        assert time.monotonic() - began < 3
+    finally:
+        stack.broker.resume()  # type: ignore[union-attr]

@@ -1,0 +1,235 @@
+"""A delivery is acknowledged when all that it caused is confirmed, and then it is gone."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+
+from tests.integration.amqp.harness import (
+    PATIENCE,
+    TOPOLOGY,
+    Collector,
+    Pipeline,
+    acknowledged,
+    answered,
+)
+from worker.amqp import declare
+from worker.amqp.consumer import CONSUMING
+from worker.amqp.topology import REQUESTS, RESULTS, UNROUTED, retry_queue
+from worker.amqp.wire import UNREADABLE_PROPERTIES
+from worker.core.delivery import Publication, Settlement
+
+if TYPE_CHECKING:
+    from tests.integration.amqp.conftest import MakeSession
+    from tests.integration.amqp.harness import Bare, Log
+    from worker.core.delivery import Delivery
+
+
+def ids(count: int) -> list[str]:
+    return [f"m-{number}" for number in range(count)]
+
+
+def test_two_thousand_messages_are_consumed_answered_and_acknowledged(
+    make_session: MakeSession, bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    filled = threading.Event()
+    session = make_session()
+    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
+    session.start(pipeline)
+    requests = [Publication(REQUESTS, "any", b"{}", message_id=one) for one in ids(2000)]
+    session.publish(requests, filled.set)
+    assert filled.wait(PATIENCE)
+    pipeline.wait_for_settled(2000)
+    session.close()
+    pipeline.stop()
+    assert pipeline.settled_ids() == set(ids(2000))
+    assert bare.count(REQUESTS) == 0
+    assert sorted(one for one, _ in bare.take_all(UNROUTED)) == sorted(ids(2000))
+
+
+def test_a_settlement_that_publishes_nothing_is_acknowledged_at_once(
+    make_session: MakeSession, bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(3))
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    session.settle([acknowledged(one) for one in sink.wait_for_deliveries(3)])
+    sink.wait_for_settled(3)
+    session.close()
+    assert bare.count(REQUESTS) == 0
+
+
+def test_a_session_declares_what_it_needs_before_it_consumes(
+    make_session: MakeSession, log: Log, amqp_url: str
+) -> None:
+    session = make_session()
+    session.start(Collector())
+    log.wait_for_line(CONSUMING)
+    assert session.consuming
+    assert declare.check(amqp_url, TOPOLOGY) == []
+
+
+def test_all_publications_of_a_settlement_are_confirmed_before_it_is_settled(
+    make_session: MakeSession, bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(1))
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    (delivery,) = sink.wait_for_deliveries(1)
+    publications = tuple(Publication("", retry_queue(1800), b"{}", message_id=i) for i in ids(5))
+    session.settle([Settlement(delivery, publications)])
+    sink.wait_for_settled(1)
+    assert bare.count(retry_queue(1800)) == 5
+
+
+def test_a_large_body_arrives_whole(make_session: MakeSession, bare: Bare, amqp_url: str) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    body = bytes(range(256)) * 8192
+    bare.publish(ids(2), body)
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    assert [one.body for one in sink.wait_for_deliveries(2)] == [body, body]
+
+
+def test_no_more_than_the_prefetch_is_taken_unsettled(
+    make_session: MakeSession, bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(10))
+    session, sink = make_session(prefetch=4), Collector()
+    session.start(sink)
+    first = sink.wait_for_deliveries(4)
+    session.settle([acknowledged(first[2])])
+    sink.wait_for_deliveries(5)
+    assert session.stop_consuming()
+    assert len(sink.deliveries) == 5
+
+
+def test_headers_that_pika_cannot_decode_cost_the_properties_and_nothing_else(
+    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    with patch("pika.data.encode_value", _encode_as_distant_time):
+        bare.publish(["poison"], b"poisoned", headers={"when": 1})
+    bare.publish(["good"])
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    poison, good = sink.wait_for_deliveries(2)
+    assert (poison.body, poison.message_id) == (b"poisoned", None)
+    assert good.message_id == "good"
+    log.wait_for_line(UNREADABLE_PROPERTIES)
+
+
+def _encode_as_distant_time(pieces: list[bytes], _value: object) -> int:
+    """Write a time that RabbitMQ passes on and Python's datetime does not know."""
+    pieces.append(struct.pack(">cQ", b"T", 2**60))
+    return 9
+
+
+def test_a_paused_session_takes_nothing_and_can_still_settle(
+    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(1))
+    session, sink = make_session(), Collector()
+    session.start(sink)
+    (first,) = sink.wait_for_deliveries(1)
+    assert session.stop_consuming()
+    bare.publish(["later"])
+    session.settle([acknowledged(first)])
+    sink.wait_for_settled(1)
+    assert not session.consuming
+    assert len(sink.deliveries) == 1
+    session.resume()
+    later = sink.wait_for_deliveries(2)[1]
+    assert (later.message_id, later.epoch) == ("later", first.epoch)
+    session.settle([acknowledged(later)])
+    sink.wait_for_settled(2)
+    assert session.drain(PATIENCE)
+    session.close()
+    assert bare.count(REQUESTS) == 0
+
+
+def test_a_shutdown_leaves_no_finished_work_to_redeliver(
+    make_session: MakeSession, bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(300))
+    session, sink = make_session(prefetch=50), Collector()
+    session.start(sink)
+    finished = sink.wait_for_deliveries(50)[:37]
+    assert session.stop_consuming()
+    taken = len(sink.deliveries)
+    session.settle([answered(one, RESULTS, "a.match") for one in finished])
+    assert session.drain(PATIENCE)
+    assert session.unconfirmed == 0
+    session.close()
+    assert len(sink.deliveries) == taken
+    assert len(sink.finished) == 37
+    left = {one for one, _ in bare.take_all(REQUESTS)}
+    assert left == set(ids(300)) - {one.message_id for one in finished}
+
+
+def test_closing_twice_or_before_the_start_is_harmless(
+    make_session: MakeSession, amqp_url: str
+) -> None:
+    never_started = make_session()
+    never_started.close()
+    session = make_session()
+    session.start(Collector())
+    session.close()
+    session.close()
+    session.settle([])
+    assert not session.connected
+
+
+def test_publications_without_a_delivery_are_reported_when_confirmed(
+    make_session: MakeSession, bare: Bare, log: Log
+) -> None:
+    session = make_session()
+    session.start(Collector())
+    confirmed, nothing = threading.Event(), threading.Event()
+    session.publish([Publication(RESULTS, "a.match", b"{}", message_id="e-1")], confirmed.set)
+    session.publish([], nothing.set)
+    assert confirmed.wait(PATIENCE)
+    assert nothing.wait(PATIENCE)
+    assert bare.take_all(UNROUTED) == [("e-1", False)]
+
+
+class _Failing(Collector):
+    def deliver(self, delivery: Delivery) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("sink", [_Failing(), Collector()], ids=["sink", "publication"])
+def test_an_unexpected_error_closes_the_session_and_is_reported(
+    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log, sink: Collector
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(1))
+    failures: list[Any] = []
+    failed = threading.Event()
+
+    def on_failure(error: Exception) -> None:
+        failures.append(error)
+        failed.set()
+
+    session = make_session(on_failure=on_failure)
+    session.start(sink)
+    if not isinstance(sink, _Failing):
+        (delivery,) = sink.wait_for_deliveries(1)
+        session.settle([answered(delivery, RESULTS, "secret" * 50)])  # beyond 255 bytes
+    assert failed.wait(PATIENCE)
+    assert len(failures) == 1
+    (line,) = [one for one in log.lines if one["event"] == "amqp.session_failed"]
+    assert line["kind"] in ("ZeroDivisionError", "ShortStringTooLong")
+    assert "secret" not in str(line)
+    assert not session.connected
+    assert bare.take_all(REQUESTS) == [("m-0", True)]  # handed back, not lost

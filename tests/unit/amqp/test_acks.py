@@ -1,0 +1,116 @@
+"""An acknowledgement covers what is finished, all of it, and once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.amqp.acks import Ack, AckBook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def book_of(deliveries: int) -> AckBook:
+    book = AckBook(epoch=1)
+    for tag in range(1, deliveries + 1):
+        book.delivered(tag)
+    return book
+
+
+@pytest.mark.parametrize(
+    ("finished", "acks"),
+    [
+        ([], []),
+        ([1], [Ack(1, multiple=False)]),  # one needs no `multiple`
+        ([1, 2, 3], [Ack(3, multiple=True)]),
+        ([3, 2, 1], [Ack(3, multiple=True)]),  # in any order
+        ([2, 3], [Ack(2, multiple=False), Ack(3, multiple=False)]),  # 1 is still being worked on
+        ([1, 2, 4], [Ack(2, multiple=True), Ack(4, multiple=False)]),  # up to the gap, then singly
+        ([1, 1], [Ack(1, multiple=False)]),  # finished twice is acknowledged once
+    ],
+)
+def test_finished_deliveries_are_acknowledged_in_few_frames(
+    finished: Sequence[int], acks: Sequence[Ack]
+) -> None:
+    book = book_of(5)
+    for tag in finished:
+        book.finish(tag)
+    assert book.take() == acks
+    assert book.take() == []
+
+
+def test_the_tag_of_a_multiple_is_one_that_is_still_open() -> None:
+    book = book_of(3)
+    book.finish(3)
+    assert book.take() == [Ack(3, multiple=False)]
+    book.finish(1)
+    book.finish(2)
+    assert book.take() == [Ack(2, multiple=True)]  # not 3: it is gone, the broker would answer 406
+
+
+def test_what_is_acknowledged_is_not_acknowledged_again() -> None:
+    book = book_of(3)
+    book.finish(2)
+    book.take()
+    book.finish(2)
+    assert book.take() == []
+
+
+def test_a_tag_that_was_never_delivered_is_ignored() -> None:
+    book = book_of(1)
+    book.finish(7)
+    assert book.take() == []
+
+
+def test_tags_that_were_handed_back_unseen_leave_no_gap() -> None:
+    book = book_of(2)
+    book.delivered(5)  # pika rejected 3 and 4 while a cancel was under way
+    for tag in (1, 2, 5):
+        book.finish(tag)
+    assert book.take() == [Ack(5, multiple=True)]
+
+
+def test_a_multiple_never_ends_on_a_tag_that_was_handed_back() -> None:
+    book = book_of(1)
+    book.delivered(3)
+    book.finish(1)
+    assert book.take() == [Ack(1, multiple=False)]
+
+
+@given(
+    order=st.permutations(range(1, 13)),
+    takes=st.sets(st.integers(0, 11)),
+    unseen=st.sets(st.integers(1, 12)),
+)
+def test_every_finished_tag_is_acknowledged_once_and_no_other_is(
+    order: Sequence[int], takes: set[int], unseen: set[int]
+) -> None:
+    book = AckBook(epoch=1)
+    for tag in range(1, 13):
+        if tag not in unseen:
+            book.delivered(tag)
+    last = max(set(range(1, 13)) - unseen, default=0)
+    open_at_the_broker = set(range(1, last + 1)) - unseen
+    finished: set[int] = set()
+
+    def take() -> None:
+        for ack in book.take():
+            assert ack.tag in open_at_the_broker
+            covered = (
+                {tag for tag in open_at_the_broker if tag <= ack.tag} if ack.multiple else {ack.tag}
+            )
+            assert covered <= finished
+            open_at_the_broker.difference_update(covered)
+
+    for number, tag in enumerate(order):
+        if tag not in unseen:
+            book.finish(tag)
+            finished.add(tag)
+        if number in takes:
+            take()
+    take()
+    assert not open_at_the_broker

@@ -1,0 +1,273 @@
+"""Whatever the broker does, each group is done once, and only when the broker has all of it.
+
+The publisher and the ack book are the real ones; the wire, its channels and the loop are fakes
+that do what RabbitMQ and pika were seen to do.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from pika import exceptions, frame, spec
+
+from worker.amqp.acks import AckBook
+from worker.amqp.lane import Group
+from worker.amqp.publisher import Publisher
+from worker.core.delivery import Delivery, Publication, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+
+class FakeLoop:
+    """Timers that run when the test says so."""
+
+    def __init__(self) -> None:
+        self.timers: list[Callable[[], None]] = []
+
+    def call_later(self, _delay: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Keep the timer."""
+        self.timers.append(callback)
+        return callback
+
+    def remove_timeout(self, timer: Callable[[], None]) -> None:
+        """Forget the timer."""
+        self.timers.remove(timer)
+
+    def run_timers(self) -> None:
+        """Run what is due: all."""
+        timers, self.timers = self.timers, []
+        for timer in timers:
+            timer()
+
+
+class FakeChannel:
+    """A channel in confirm mode; the test is the broker."""
+
+    def __init__(self, wire: FakeWire) -> None:
+        self.wire = wire
+        self.is_open = True
+        self.sent = 0
+        self.open_numbers: dict[int, tuple[str, bytes, Any]] = {}
+
+    def add_on_close_callback(self, callback: Callable[..., None]) -> None:
+        """Keep it, as pika does."""
+        self.on_close = callback
+
+    def add_on_return_callback(self, callback: Callable[..., None]) -> None:
+        """Keep it, as pika does."""
+        self.on_return = callback
+
+    def confirm_delivery(
+        self, answered: Callable[..., None], callback: Callable[..., None]
+    ) -> None:
+        """Agree at once."""
+        self.answered = answered
+        callback(None)
+
+    def basic_publish(
+        self, _exchange: str, routing_key: str, body: bytes, properties: Any, _mandatory: bool
+    ) -> None:
+        """Count, as the broker does."""
+        assert self.is_open
+        assert self.wire.is_open
+        self.sent += 1
+        self.open_numbers[self.sent] = (routing_key, body, properties)
+
+    def close(self) -> None:
+        """End, as pika does when the broker has answered."""
+        assert not self.open_numbers, "closed with publications on their way"
+        self.end(exceptions.ChannelClosedByClient(0, "done"))
+
+    def end(self, reason: Exception) -> None:
+        """End, for a reason of the broker."""
+        if self.is_open:
+            self.is_open = False
+            self.on_close(self, reason)
+
+
+class FakeWire:
+    """A connection whose channels open when the test lets them."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.opening: list[tuple[FakeChannel, Callable[[Any], None]]] = []
+        self.channels: list[FakeChannel] = []
+
+    def channel(self, on_open_callback: Callable[[Any], None]) -> FakeChannel:
+        """Begin to open a channel."""
+        assert self.is_open
+        channel = FakeChannel(self)
+        self.opening.append((channel, on_open_callback))
+        self.channels.append(channel)
+        return channel
+
+    def open_channels(self) -> None:
+        """Open what was begun."""
+        opening, self.opening = self.opening, []
+        for channel, opened in opening:
+            if channel.is_open:
+                opened(channel)
+
+    def end(self) -> None:
+        """Lose the connection."""
+        self.is_open = False
+        for channel in self.channels:
+            channel.end(exceptions.StreamLostError("cut"))
+
+    def corked(self) -> AbstractContextManager[None]:
+        """Do nothing within."""
+        return nullcontext()
+
+    def add_on_connection_blocked_callback(self, _callback: object) -> None:
+        """Never call it."""
+
+    def add_on_connection_unblocked_callback(self, _callback: object) -> None:
+        """Never call it."""
+
+
+@settings(max_examples=150, stateful_step_count=40, deadline=None)
+class TheBrokerMayDoAnything(RuleBasedStateMachine):
+    """Messages come and are settled; confirms, nacks, returns and losses come as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = FakeLoop()
+        self.publisher = Publisher("amqp://localhost", self.loop, None, self.done)
+        self.wire = FakeWire()
+        self.publisher.connected(self.wire)
+        self.book = AckBook(1)
+        self.delivered = 0
+        self.unsettled: list[int] = []
+        self.wanted: dict[int, set[str]] = {}
+        self.safe: set[str] = set()
+        self.acknowledged: set[int] = set()
+        self.done_groups: list[int] = []
+
+    def done(self, groups: list[Group]) -> None:
+        """Check what the publisher reports."""
+        for group in groups:
+            assert group.settlement is not None
+            tag = group.settlement.delivery.tag
+            assert tag not in self.done_groups, "done twice"
+            assert self.wanted[tag] <= self.safe, "done before the broker has it"
+            self.done_groups.append(tag)
+            self.book.finish(tag)
+
+    @rule()
+    def deliver(self) -> None:
+        """Take one more message."""
+        self.delivered += 1
+        self.book.delivered(self.delivered)
+        self.unsettled.append(self.delivered)
+
+    @precondition(lambda self: self.unsettled)
+    @rule(data=st.data(), publications=st.integers(1, 3))
+    def settle(self, data: st.DataObject, publications: int) -> None:
+        """Finish any message that is being worked on."""
+        tag = data.draw(st.sampled_from(self.unsettled))
+        self.unsettled.remove(tag)
+        names = [f"{tag}-{number}" for number in range(publications)]
+        self.wanted[tag] = set(names)
+        made = tuple(Publication("", "queue", b"", message_id=name) for name in names)
+        settlement = Settlement(Delivery(1, tag, b""), made)
+        self.publisher.add(Group(len(made), settlement), made)
+        self.publisher.publish_pending()
+
+    def channels_with_work(self) -> list[FakeChannel]:
+        """Return the channels on which publications wait."""
+        return [one for one in self.wire.channels if one.is_open and one.open_numbers]
+
+    @precondition(lambda self: self.channels_with_work())
+    @rule(data=st.data(), multiple=st.booleans(), good=st.booleans())
+    def answer(self, data: st.DataObject, multiple: bool, good: bool) -> None:
+        """Confirm or refuse anything that waits."""
+        channel = data.draw(st.sampled_from(self.channels_with_work()))
+        number = data.draw(st.sampled_from(sorted(channel.open_numbers)))
+        self.answer_on(channel, number, multiple=multiple, good=good)
+
+    def answer_on(self, channel: FakeChannel, number: int, *, multiple: bool, good: bool) -> None:
+        """Confirm or refuse, one or all up to it."""
+        covered = [
+            one for one in channel.open_numbers if one == number or (multiple and one < number)
+        ]
+        for one in covered:
+            _, _, properties = channel.open_numbers.pop(one)
+            if good and properties is not None:
+                self.safe.add(properties.message_id)
+        answer: Any = (spec.Basic.Ack if good else spec.Basic.Nack)(number, multiple)
+        channel.answered(frame.Method(1, answer))
+
+    @precondition(lambda self: self.channels_with_work())
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        """Return one; its confirm comes later and means nothing."""
+        channel = data.draw(st.sampled_from(self.channels_with_work()))
+        number = data.draw(st.sampled_from(sorted(channel.open_numbers)))
+        routing_key, body, properties = channel.open_numbers[number]
+        if properties is not None:
+            channel.open_numbers[number] = (routing_key, body, None)
+            returned = spec.Basic.Return(312, "NO_ROUTE", "", routing_key)
+            channel.on_return(channel, returned, properties, body)
+
+    @rule()
+    def let_channels_open(self) -> None:
+        """Let the broker open channels."""
+        self.wire.open_channels()
+
+    @rule()
+    def let_time_pass(self) -> None:
+        """Let all timers run."""
+        self.loop.run_timers()
+
+    @precondition(lambda self: any(one.is_open for one in self.wire.channels))
+    @rule(data=st.data())
+    def close_a_channel(self, data: st.DataObject) -> None:
+        """Have the broker close a channel with all that waits on it."""
+        channel = data.draw(st.sampled_from([one for one in self.wire.channels if one.is_open]))
+        channel.open_numbers.clear()
+        channel.end(exceptions.ChannelClosedByBroker(404, "NOT_FOUND"))
+
+    @rule()
+    def lose_the_connection(self) -> None:
+        """Cut and connect again."""
+        self.wire.end()
+        self.publisher.disconnected()
+        self.wire = FakeWire()
+        self.publisher.connected(self.wire)
+
+    @rule()
+    def acknowledge(self) -> None:
+        """Flush, and check each acknowledgement."""
+        for ack in self.book.take():
+            assert ack.tag not in self.acknowledged
+            covered = {ack.tag}
+            if ack.multiple:
+                covered = set(range(1, ack.tag + 1)) - self.acknowledged
+            for tag in covered:
+                assert self.wanted[tag] <= self.safe, "acknowledged before its confirms"
+            self.acknowledged |= covered
+
+    @invariant()
+    def counts_what_waits(self) -> None:
+        """Compare with the model."""
+        assert self.publisher.unconfirmed == len(self.wanted) - len(self.done_groups)
+
+    def teardown(self) -> None:
+        """Once the broker behaves, everything is published, confirmed and acknowledged."""
+        for _ in range(3):
+            self.loop.run_timers()
+            self.wire.open_channels()
+            for channel in self.channels_with_work():
+                self.answer_on(channel, channel.sent, multiple=True, good=True)
+        self.acknowledge()
+        assert self.publisher.unconfirmed == 0
+        assert self.acknowledged == set(self.wanted)
+
+
+TestTheBrokerMayDoAnything = TheBrokerMayDoAnything.TestCase

@@ -1,0 +1,102 @@
+"""The topology is what design section 3 says, with arguments that RabbitMQ 3.10 to 4.x take."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from worker.amqp.topology import (
+    BROWSE_LIMIT,
+    DEAD,
+    REQUESTS,
+    RESULTS,
+    UNROUTED,
+    Binding,
+    Exchange,
+    retry_queue,
+    topology,
+)
+
+DELAYS = (5, 30, 120, 600, 1800)
+
+
+def arguments_of(name: str) -> dict[str, str | int]:
+    queues = {queue.name: dict(queue.arguments) for queue in topology(DELAYS, 14).queues}
+    return queues[name]
+
+
+def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
+    names = [queue.name for queue in topology(DELAYS, 14).queues]
+    assert names == [
+        "verification.dead",
+        "verification.unrouted",
+        "verification.requests",
+        "verification.retry.5s",
+        "verification.retry.30s",
+        "verification.retry.2m",
+        "verification.retry.10m",
+        "verification.retry.30m",
+    ]
+
+
+def test_a_retry_queue_is_found_by_its_delay() -> None:
+    assert retry_queue(120) == "verification.retry.2m"
+
+
+def test_every_queue_is_a_quorum_queue_with_an_explicit_delivery_limit() -> None:
+    for queue in topology(DELAYS, 14).queues:
+        assert queue.arguments["x-queue-type"] == "quorum"
+        limit = queue.arguments["x-delivery-limit"]
+        assert isinstance(limit, int)
+        assert limit > 0  # -1 dead-letters at the first return on 3.10
+
+
+def test_requests_dead_letter_at_least_once_after_fifty_returns() -> None:
+    assert arguments_of(REQUESTS) == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 50,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": DEAD,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def test_retries_come_back_to_the_requests_after_the_queues_own_time() -> None:
+    assert arguments_of("verification.retry.2m") == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 50,
+        "x-message-ttl": 120_000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": REQUESTS,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def test_dead_letters_live_for_the_given_days_and_survive_being_browsed() -> None:
+    assert arguments_of(DEAD) == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": BROWSE_LIMIT,
+        "x-message-ttl": 14 * 24 * 3600 * 1000,
+    }
+
+
+def test_results_that_nobody_is_bound_for_go_to_the_unrouted_queue() -> None:
+    made = topology(DELAYS, 14)
+    assert Exchange(RESULTS, "topic", {"alternate-exchange": UNROUTED}) in made.exchanges
+    assert Exchange(UNROUTED, "fanout") in made.exchanges
+    assert Binding(UNROUTED, UNROUTED, "") in made.bindings
+
+
+def test_requests_reach_their_queue_with_any_routing_key() -> None:
+    assert Binding(REQUESTS, REQUESTS, "#") in topology(DELAYS, 14).bindings
+
+
+def test_a_topology_cannot_be_changed_by_who_holds_it() -> None:
+    queue = topology(DELAYS, 14).queues[0]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        queue.name = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        queue.arguments["x-message-ttl"] = 1  # type: ignore[index]

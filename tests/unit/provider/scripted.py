@@ -1,0 +1,154 @@
+"""A TCP server that plays a script, one act per request: the provider on its worst days."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from worker.provider.client import PersonalAuthClient
+
+    Act = Callable[["Exchange"], bool]
+    ServerMaker = Callable[..., "ScriptedServer"]
+    ClientMaker = Callable[..., PersonalAuthClient]
+    # From a name to its own CA file and a server's context.
+    Certificate = Callable[[str], tuple[str, ssl.SSLContext]]
+
+MATCH = (
+    '{"requestId":"rq-1","result":{"authInfo":{"success":true,"hasException":false,"code":"ok",'
+    '"message":"认证通过","detail":"{\\"chargeFlag\\":\\"1\\"}"}}}'
+).encode()
+
+
+@dataclass
+class Exchange:
+    """One request as it arrived, and what an act needs to answer it."""
+
+    connection: int
+    line: str
+    headers: dict[str, str]
+    body: bytes
+    sock: socket.socket = field(repr=False)
+    over: threading.Event = field(repr=False)
+    """Set when the test is over: what acts wait for."""
+
+
+def answer(body: bytes = MATCH, status: int = 200, close: bool = False, **headers: str) -> Act:
+    """Answer in full; header names are written with underscores."""
+    head = [f"HTTP/1.1 {status} Word", f"Content-Length: {len(body)}"]
+    head += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if close:
+        head.append("Connection: close")
+    return raw("\r\n".join(head).encode() + b"\r\n\r\n" + body, close=close)
+
+
+def raw(data: bytes, close: bool = True) -> Act:
+    """Send these bytes; then close the connection, or keep it."""
+
+    def act(exchange: Exchange) -> bool:
+        exchange.sock.sendall(data)
+        return not close
+
+    return act
+
+
+def reset(exchange: Exchange) -> bool:
+    """Drop the connection with a TCP reset."""
+    exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return False
+
+
+def silence(exchange: Exchange) -> bool:
+    """Say nothing until the test is over."""
+    exchange.over.wait()
+    return False
+
+
+def drip(before: bytes, dripped: bytes) -> Act:
+    """Send some bytes at once and the others slowly, for ever."""
+
+    def act(exchange: Exchange) -> bool:
+        exchange.sock.sendall(before)
+        with suppress(OSError):
+            while not exchange.over.wait(0.02):
+                exchange.sock.sendall(dripped)
+        return False
+
+    return act
+
+
+class ScriptedServer:
+    """Serves on 127.0.0.1 until `close`; after the last act it plays that one again."""
+
+    def __init__(self, *acts: Act, tls: ssl.SSLContext | None = None) -> None:
+        self._acts = list(acts) or [answer()]
+        self._tls = tls
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.exchanges: list[Exchange] = []
+        self.connections = 0
+        self.closed = threading.Semaphore(0)
+        """Released once for each connection that has ended here."""
+        self.arrived = threading.Semaphore(0)
+        """Released once for each request that has arrived."""
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/v1/personal"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        """End every act and connection."""
+        self._over.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            thread = threading.Thread(target=self._serve, args=(sock, self.connections))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        with suppress(OSError), sock:
+            sock.settimeout(5)
+            if self._tls is not None:
+                with self._tls.wrap_socket(sock, server_side=True) as wrapped:
+                    self._play(wrapped, number)
+            else:
+                self._play(sock, number)
+        self.closed.release()
+
+    def _play(self, sock: socket.socket, number: int) -> None:
+        with sock.makefile("rb") as stream:
+            while True:
+                line = stream.readline().decode()
+                if not line:
+                    return
+                headers = {}
+                while (field_line := stream.readline().decode().strip()) != "":
+                    name, _, value = field_line.partition(":")
+                    headers[name.lower()] = value.strip()
+                body = stream.read(int(headers["content-length"]))
+                exchange = Exchange(number, line.strip(), headers, body, sock, self._over)
+                with self._lock:
+                    self.exchanges.append(exchange)
+                    act = self._acts.pop(0) if len(self._acts) > 1 else self._acts[0]
+                self.arrived.release()
+                if not act(exchange):
+                    return

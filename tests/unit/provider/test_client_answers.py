@@ -1,0 +1,267 @@
+"""Answers through real sockets: what they are taken for, and what was sent to get them."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.provider.scripted import MATCH, Exchange, answer, raw
+from worker.core.outcome import CallClass, Charged, Outcome
+from worker.provider.config import ProviderConfig
+
+if TYPE_CHECKING:
+    from tests.unit.provider.scripted import ClientMaker, ServerMaker
+    from worker.core.request import VerificationRequest
+    from worker.provider.client import PersonalAuthClient
+
+
+def test_a_match_is_reported_with_all_that_was_said(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    report = connect(serve().url).verify(asked)
+    assert (report.call_class, report.verdict) == (CallClass.ANSWERED, Outcome.MATCH)
+    assert (report.charged, report.http_status, report.sends) == (Charged.YES, 200, 1)
+    assert report.provider_request_id == "rq-1"
+    assert report.seconds > 0
+
+
+def test_the_request_holds_the_signature_the_persons_fields_and_nothing_else(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve()
+    connect(server.url, session_token="token-value", nonce=lambda: "n-1").verify(asked)
+    (exchange,) = server.exchanges
+    assert exchange.line == "POST /v1/personal HTTP/1.1"
+    assert orjson.loads(exchange.body) == {
+        "personalSpec": {
+            "checkType": 2,
+            "personalUser": {"name": "张三", "idCard": "11010519491231002X"},
+        }
+    }
+    assert set(exchange.headers) == {
+        "accept-encoding", "authorization", "content-length", "content-type", "host",
+        "user-agent", "x-jdcloud-date", "x-jdcloud-nonce", "x-jdcloud-security-token",
+    }  # fmt: skip
+    assert exchange.headers["x-jdcloud-nonce"] == "n-1"
+    assert exchange.headers["host"] in server.url
+
+
+def test_a_body_larger_than_one_piece_arrives_whole(
+    serve: ServerMaker, connect: ClientMaker, portrait: VerificationRequest
+) -> None:
+    server = serve()
+    assert connect(server.url).verify(portrait).verdict is Outcome.MATCH
+    assert len(server.exchanges[0].body) > 200_000
+
+
+def test_a_connection_is_kept_and_every_send_has_its_own_nonce(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve()
+    client = connect(server.url)
+    for _ in range(3):
+        client.verify(asked)
+    assert server.connections == 1
+    assert len({exchange.headers["x-jdcloud-nonce"] for exchange in server.exchanges}) == 3
+
+
+def test_a_connection_that_idled_too_long_is_not_trusted(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve()
+    client = connect(server.url, keep_idle=0.0)
+    assert [client.verify(asked).verdict for _ in range(2)] == [Outcome.MATCH] * 2
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["announced", "unannounced"])
+def test_an_idle_connection_that_the_server_closed_is_opened_anew_without_a_doubt(
+    close: bool, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    def answer_and_leave(exchange: Exchange) -> bool:
+        answer(close=close)(exchange)
+        return False
+
+    server = serve(answer_and_leave, answer())
+    client = connect(server.url)
+    client.verify(asked)
+    assert server.closed.acquire(timeout=5)
+    report = client.verify(asked)
+    assert (report.verdict, report.sends, server.connections) == (Outcome.MATCH, 1, 2)
+
+
+def test_threads_share_the_client_and_each_gets_its_own_answer(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    def echo_nonce(exchange: Exchange) -> bool:
+        body = orjson.dumps(
+            {"requestId": exchange.headers["x-jdcloud-nonce"], "result": {"success": True}}
+        )
+        return answer(body)(exchange)
+
+    mine = threading.local()
+
+    def nonce() -> str:
+        mine.count = getattr(mine, "count", 0) + 1
+        mine.nonce = f"{threading.get_ident()}-{mine.count}"
+        return str(mine.nonce)
+
+    server = serve(echo_nonce)
+    client = connect(server.url, pool_size=8, nonce=nonce)
+    everybody = threading.Barrier(8)
+
+    def one_by_one(_: int) -> bool:
+        everybody.wait()
+        return all(client.verify(asked).provider_request_id == mine.nonce for _ in range(20))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(one_by_one, range(8)))
+    assert server.connections <= 8
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "keeps"),
+    [
+        pytest.param(CHUNKED % (len(MATCH), MATCH), True, id="chunked"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n" + MATCH, False, id="ended by the connection"),
+        pytest.param(b"HTTP/1.0 200 OK\r\n\r\n" + MATCH, False, id="HTTP/1.0"),
+        pytest.param(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(MATCH), MATCH), True, id="after 100 Continue",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(MATCH), len(MATCH), MATCH), True, id="the same length twice",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\nno colon\nContent-Type: text/html\nContent-Length: %d\n\n%b"
+            % (len(MATCH), MATCH), True, id="bare line feeds and another type",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(gzip.compress(MATCH)), gzip.compress(MATCH)), True, id="compressed unasked",
+        ),
+    ],
+)  # fmt: skip
+def test_a_paid_answer_is_read_in_every_framing(
+    data: bytes, keeps: bool, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve(raw(data, close=not keeps))
+    client = connect(server.url)
+    assert [client.verify(asked).verdict for _ in range(2)] == [Outcome.MATCH] * 2
+    assert server.connections == (1 if keeps else 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "call_class"),
+    [
+        pytest.param(b"Content-Length: 6\r\n\r\n<html>", CallClass.PROTOCOL_ERROR, id="HTML"),
+        pytest.param(b"Content-Length: 0\r\n\r\n", CallClass.PROTOCOL_ERROR, id="empty"),
+        pytest.param(
+            b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+            CallClass.PROTOCOL_ERROR, id="not compressed as it says",
+        ),
+    ],
+)  # fmt: skip
+def test_a_success_that_cannot_be_read_is_a_protocol_error(
+    data: bytes,
+    call_class: CallClass,
+    serve: ServerMaker,
+    connect: ClientMaker,
+    asked: VerificationRequest,
+) -> None:
+    report = connect(serve(raw(b"HTTP/1.1 200 OK\r\n" + data)).url).verify(asked)
+    assert (report.call_class, report.charged) == (call_class, Charged.UNKNOWN)
+
+
+@pytest.mark.parametrize("coding", ["plain", "gzip"])
+def test_a_hundred_megabytes_are_cut_off(
+    coding: str, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    sent = 0
+    piece = b" " * 1_048_576 if coding == "plain" else gzip.compress(b" " * 10_485_760)
+
+    def pour(exchange: Exchange) -> bool:
+        nonlocal sent
+        exchange.sock.sendall(
+            f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n"
+            f"Content-Length: {104_857_600 if coding == 'plain' else len(piece)}\r\n\r\n".encode()
+        )
+        with suppress(OSError):
+            while sent < (104_857_600 if coding == "plain" else len(piece)):
+                exchange.sock.sendall(piece)
+                sent += len(piece)
+        return False
+
+    server = serve(pour)
+    report = connect(server.url).verify(asked)
+    assert report.call_class is CallClass.PROTOCOL_ERROR
+    assert server.closed.acquire(timeout=5)
+    assert sent < 20_000_000
+
+
+def test_a_redirect_is_not_followed(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    elsewhere = serve()
+    server = serve(answer(b"", status=302, Location=elsewhere.url))
+    report = connect(server.url).verify(asked)
+    assert (report.call_class, report.http_status) == (CallClass.UNAVAILABLE, 302)
+    assert elsewhere.connections == 0
+
+
+def test_neither_proxies_nor_bundles_of_the_environment_are_heeded(
+    serve: ServerMaker,
+    connect: ClientMaker,
+    asked: VerificationRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    assert connect(serve().url).verify(asked).verdict is Outcome.MATCH
+
+
+def test_nothing_of_a_call_is_logged_and_no_secret_is_in_a_repr(
+    serve: ServerMaker,
+    connect: ClientMaker,
+    asked: VerificationRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = orjson.dumps(
+        {"result": {"success": True, "message": "张三 11010519491231002X", "detail": "张三"}}
+    )
+    client = connect(serve(answer(body)).url, session_token="token-value")
+    report = client.verify(asked)
+    config = ProviderConfig("http://x.test/", "AK-TEST", "SK-TEST", "token-value")
+    everything = f"{report!r} {client!r} {vars(client)!r} {config!r} {caplog.text}"
+    for secret in ("张三", "11010519491231002X", "SK-TEST", "token-value", "AK-TEST"):
+        assert secret not in everything
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=40, deadline=None)
+def test_whatever_bytes_come_from_the_socket_nothing_is_raised_and_nothing_matches(
+    babbler: tuple[PersonalAuthClient, list[bytes]], asked: VerificationRequest, data: bytes
+) -> None:
+    client, answers = babbler
+    for head in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"):
+        answers[:] = [head + data]
+        report = client.verify(asked)
+        assert report.verdict is None
+        assert report.call_class in (
+            CallClass.IN_DOUBT, CallClass.PROTOCOL_ERROR, CallClass.UNAVAILABLE,
+        )  # fmt: skip

@@ -1,0 +1,273 @@
+"""Faults through real sockets: not sent is proven, everything else is in doubt."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.provider.scripted import MATCH, answer, drip, raw, reset, silence
+from worker.core.outcome import CallClass, CallReport, Charged, Outcome
+from worker.provider.config import ProviderConfig
+from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
+from worker.provider.transport import Transport
+
+if TYPE_CHECKING:
+    from tests.unit.provider.scripted import Act, Certificate, ClientMaker, ServerMaker
+    from worker.core.request import VerificationRequest
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(MATCH)
+
+
+def assert_not_sent(report: CallReport) -> None:
+    assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)
+
+
+def assert_in_doubt(report: CallReport) -> None:
+    assert (report.call_class, report.charged) == (CallClass.IN_DOUBT, Charged.UNKNOWN)
+    assert (report.sends, report.verdict) == (1, None)
+
+
+def test_a_refused_connection_is_not_sent(connect: ClientMaker, asked: VerificationRequest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert_not_sent(connect(f"http://127.0.0.1:{port}/").verify(asked))
+
+
+def test_an_unknown_name_is_not_sent(
+    connect: ClientMaker, asked: VerificationRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert_not_sent(connect("http://nowhere.invalid/").verify(asked))
+
+
+def test_a_connection_that_does_not_come_about_is_not_sent(
+    connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    # A full backlog: the kernel answers no further SYN.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address):
+            client = connect(f"http://127.0.0.1:{address[1]}/", connect_timeout=0.1)
+            assert_not_sent(client.verify(asked))
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_sent(
+    serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest
+) -> None:
+    _, tls = certificate("IP:127.0.0.1")
+    server = serve(tls=tls)
+    assert_not_sent(connect(server.url).verify(asked))
+    assert server.exchanges == []
+
+
+def test_a_certificate_for_another_host_is_not_sent(
+    serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest
+) -> None:
+    ca_file, tls = certificate("DNS:elsewhere.test")
+    server = serve(tls=tls)
+    assert_not_sent(connect(server.url, ca_file=ca_file).verify(asked))
+    assert server.exchanges == []
+
+
+def test_a_handshake_that_hangs_is_not_sent(
+    connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        assert_not_sent(connect(url, connect_timeout=0.1).verify(asked))
+
+
+def test_a_trusted_certificate_is_accepted_and_its_connection_kept(
+    serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest
+) -> None:
+    ca_file, tls = certificate("IP:127.0.0.1")
+    server = serve(tls=tls)
+    client = connect(server.url, ca_file=ca_file)
+    assert [client.verify(asked).verdict for _ in range(3)] == [Outcome.MATCH] * 3
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(reset, id="reset after the request"),
+        pytest.param(raw(b""), id="closed after the request"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\nContent-Le"), id="a head that breaks off"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200), id="a head without end"),
+        pytest.param(
+            raw(HEAD[:-2] + b"x: " + b"y" * 99_999 + b"\r\n\r\n" + MATCH),
+            id="a line beyond measure",
+        ),
+        pytest.param(raw(b"SSH-2.0-OpenSSH\r\n\r\n"), id="another protocol"),
+        pytest.param(raw(HEAD + MATCH[:-1]), id="a truncated body"),
+        pytest.param(
+            raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % 999 + MATCH),
+            id="a truncated chunk",
+        ),
+        pytest.param(
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"),
+            id="two lengths",
+        ),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"), id="no length"),
+    ],
+)
+def test_without_a_whole_answer_a_sent_call_is_in_doubt(
+    act: Act, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    # Three tries would be allowed: none may be made.
+    assert_in_doubt(connect(serve(act).url, free_tries=3).verify(asked))
+
+
+def test_a_reset_while_a_large_body_is_sent_is_in_doubt(
+    serve: ServerMaker, connect: ClientMaker, portrait: VerificationRequest
+) -> None:
+    assert_in_doubt(connect(serve(reset).url).verify(portrait))
+
+
+def test_a_silent_provider_is_in_doubt_after_the_read_timeout(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    report = connect(serve(silence).url, read_timeout=0.05).verify(asked)
+    assert_in_doubt(report)
+    assert report.seconds < 1
+
+
+def test_the_status_of_an_answer_that_breaks_off_is_reported(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    assert connect(serve(raw(HEAD + b"{")).url).verify(asked).http_status == 200
+
+
+DAWDLERS = {
+    "silence": silence,
+    "dripping headers": drip(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+    "dripping body": drip(HEAD, b" "),
+    # Without a length, the end that the reaper makes must not be taken for the answer's own.
+    "a whole answer and then a drip": drip(b"HTTP/1.1 200 OK\r\n\r\n" + MATCH, b" "),
+}
+
+
+@pytest.mark.parametrize("act", DAWDLERS.values(), ids=DAWDLERS)
+def test_a_call_ends_by_its_deadline_however_the_provider_dawdles(
+    act: Act, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    report = connect(serve(act).url, call_deadline=0.25).verify(asked)
+    assert_in_doubt(report)
+    assert 0.25 <= report.seconds < 2
+
+
+@pytest.mark.parametrize("act", DAWDLERS.values(), ids=DAWDLERS)
+def test_a_call_over_tls_ends_by_its_deadline_as_well(
+    act: Act,
+    serve: ServerMaker,
+    connect: ClientMaker,
+    certificate: Certificate,
+    asked: VerificationRequest,
+) -> None:
+    ca_file, tls = certificate("IP:127.0.0.1")
+    client = connect(serve(act, tls=tls).url, ca_file=ca_file, call_deadline=0.25)
+    report = client.verify(asked)
+    assert_in_doubt(report)
+    assert 0.25 <= report.seconds < 2
+
+
+def test_closing_the_client_ends_what_is_under_way(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve(silence)
+    client = connect(server.url)
+    reports: list[CallReport] = []
+    thread = threading.Thread(target=lambda: reports.append(client.verify(asked)))
+    thread.start()
+    assert server.arrived.acquire(timeout=5)
+    client.close()
+    thread.join(timeout=5)
+    assert_in_doubt(reports[0])
+    with pytest.raises(RuntimeError, match="reaper has stopped"):
+        client.verify(asked)
+
+
+def test_a_programming_error_is_not_taken_for_a_fault(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    nonces = iter(["only one"])
+    client = connect(serve().url, nonce=lambda: next(nonces))
+    client.verify(asked)
+    with pytest.raises(StopIteration):
+        client.verify(asked)
+
+
+def test_a_socket_that_was_let_go_is_not_shut_down() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        call = ArmedCall(deadline=10.0**9)
+        call.send_on(ours)
+        call.let_go()
+        call.end_if_late(10.0**9 + 1)
+        assert not call.ended
+        ours.sendall(b"still open")
+
+
+def test_a_late_call_is_shut_down_and_says_so() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        call = ArmedCall(deadline=10.0**9)
+        call.send_on(ours)
+        call.end_if_late(10.0**9 - 1)
+        assert theirs.send(b"x") == 1
+        call.end_if_late(10.0**9)
+        assert call.ended
+        assert ours.recv(1) == b"x"
+        assert ours.recv(1) == b""
+
+
+def test_no_byte_leaves_after_the_deadline() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        call = ArmedCall(deadline=monotonic())
+        with pytest.raises(DeadlinePassed):
+            call.send_on(ours)
+        assert not call.sent
+
+
+def test_a_call_that_ended_is_forgotten() -> None:
+    reaper = Reaper()
+    reaper.arm(ArmedCall(0.0))
+    reaper.disarm()
+    with pytest.raises(KeyError):
+        reaper.current()
+    reaper.stop()
+    with pytest.raises(RuntimeError):
+        reaper.arm(ArmedCall(0.0))
+
+
+def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: ServerMaker) -> None:
+    server = serve()
+    config = ProviderConfig(server.url, "AK", "SK")
+    reaper = Reaper()
+    transport = Transport(config, lambda request: request, reaper)
+    for _ in range(2):
+        reaper.arm(ArmedCall(monotonic() + 10))
+        assert transport.post(b"{}").body == MATCH
+        reaper.run_once(float("inf"))  # the call is armed still, its connection in the pool
+    reaper.disarm()
+    reaper.stop()
+    transport.close()
+    assert server.connections == 1
+
+
+def test_a_call_that_was_ended_leaves_nothing_behind_that_hurts_the_next(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve(drip(HEAD, b" "), answer())
+    client = connect(server.url, call_deadline=0.25)
+    assert_in_doubt(client.verify(asked))
+    assert client.verify(asked).verdict is Outcome.MATCH
+    assert server.connections == 2

@@ -1,0 +1,189 @@
+"""The classification as a table: one row per line of provider.md section 3, and its edges."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.outcome import CallClass, Charged, Outcome
+from worker.core.request import Person, PersonField
+from worker.provider.codes import classify, retry_after_seconds
+from worker.provider.wire import decode
+
+NO_RECORD = re.compile("查无|无记录|库中无")
+PERSON = Person({PersonField.NAME: "张三", PersonField.ID_CARD: "11010519491231002X"})
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def info(success: object, exception: object = False, message: str = "x", flag: str = "") -> bytes:
+    detail = f'{{"chargeFlag":"{flag}"}}' if flag else "plain words"
+    answer = {"success": success, "hasException": exception, "message": message, "detail": detail}
+    return orjson.dumps({"result": {"authInfo": answer}})
+
+
+def error(status: object) -> bytes:
+    return orjson.dumps({"requestId": "r", "error": {"code": 1, "status": status}})
+
+
+TABLE = [
+    # Answers. Match and mismatch are billed, a missing record is not: unless the flag knows better.
+    (200, info(True), "answered", "yes", "match"),
+    (200, info(False), "answered", "yes", "mismatch"),
+    (200, info(False, message="库中无此号"), "answered", "no", "no_record"),
+    (200, info(True, message="查无异常"), "answered", "yes", "match"),  # the rule is for failures
+    (200, info(True, flag="0"), "answered", "no", "match"),
+    (200, info(False, message="查无", flag="1"), "answered", "yes", "no_record"),
+    (201, info(True), "answered", "yes", "match"),  # any success will do
+    (403, info(False), "answered", "yes", "mismatch"),  # a 403 with authInfo is an answer
+    (403, info(True), "answered", "yes", "match"),
+    # The provider's own source failed.
+    (200, info(False, True), "source_failed", "unknown", None),
+    (200, info(False, True, flag="0"), "source_failed", "no", None),
+    (200, info(False, True, flag="1"), "source_failed", "yes", None),
+    # Contradictions and nonsense are never a match.
+    (200, info(True, True), "protocol_error", "unknown", None),
+    (200, info(True, True, flag="1"), "protocol_error", "yes", None),
+    (200, info("true"), "protocol_error", "unknown", None),
+    (200, info(1), "protocol_error", "unknown", None),
+    (200, info(None), "protocol_error", "unknown", None),
+    (200, info(True, "false"), "protocol_error", "unknown", None),
+    (200, info(True, 0), "protocol_error", "unknown", None),
+    (200, b'{"result":{"authInfo":{"hasException":false}}}', "protocol_error", "unknown", None),
+    (403, b'{"result":{"authInfo":{}}}', "protocol_error", "unknown", None),  # it holds authInfo
+    # No exception reported is no exception: the document calls no field of an answer optional,
+    # but a provider that leaves out "false" must not cost every paid call its verdict.
+    (200, b'{"result":{"success":true}}', "answered", "yes", "match"),
+    (200, b'{"result":{"success":false,"hasException":null}}', "answered", "yes", "mismatch"),
+    # A key that says two things; orjson would take the last.
+    (200, b'{"result":{"success":false,"success":true}}', "protocol_error", "unknown", None),
+    (200, b'{"result":{"success":true,"hasException":true,"hasException":false}}',
+     "protocol_error", "unknown", None),
+    (200, b'{"result":{"success":false},"result":{"success":true}}',
+     "protocol_error", "unknown", None),
+    # Nested and flat at once: agreeing or not.
+    (200, b'{"result":{"success":true,"authInfo":{"success":true}}}', "answered", "yes", "match"),
+    (200, b'{"result":{"success":false,"authInfo":{"success":true}}}',
+     "protocol_error", "unknown", None),
+    # A success status without an answer: it may well have been charged.
+    (200, b"<html>", "protocol_error", "unknown", None),
+    (200, b"", "protocol_error", "unknown", None),
+    (200, b"[]", "protocol_error", "unknown", None),
+    (200, b'{"result":null}', "protocol_error", "unknown", None),
+    (200, error("INTERNAL"), "protocol_error", "unknown", None),
+    (204, b"", "protocol_error", "unknown", None),
+    # A redirect is a gateway's doing and is not followed.
+    (302, b"", "unavailable", "unknown", None),
+    (304, b"", "unavailable", "unknown", None),
+    # Refused: final, free.
+    *[(code, error("INVALID_ARGUMENT"), "refused", "no", None)
+      for code in (400, 404, 405, 409, 413, 414, 422, 501)],
+    (400, info(True), "refused", "no", None),  # only a 403 may carry an answer
+    # The server did not wait for the request, or did not want it yet: no refusal.
+    (408, b"", "unavailable", "unknown", None),
+    (425, b"", "unavailable", "unknown", None),
+    # Credentials: every message would fail.
+    (401, error("UNAUTHENTICATED"), "credentials", "no", None),
+    (401, b"<html>", "credentials", "no", None),
+    (403, error("FAIL"), "credentials", "no", None),
+    (403, error("APIGW_NONCE_CONFLICT"), "credentials", "no", None),  # the client signs anew once
+    (403, b"", "credentials", "no", None),
+    (403, b'{"result":{}}', "credentials", "no", None),
+    # Too many, for a while or for good.
+    (429, error("RATE_LIMIT_EXCEEDED"), "throttled", "no", None),
+    (429, b"<html>", "throttled", "no", None),
+    (429, error("QUOTA_EXCEEDED"), "quota", "no", None),
+    (429, error("APIGW_QUOTA_EXCEEDED"), "quota", "no", None),
+    # Transient, and nobody knows whether it was charged.
+    *[(code, error("UNAVAILABLE"), "unavailable", "unknown", None)
+      for code in (500, 502, 503, 504, 507, 599)],
+    (500, b"", "unavailable", "unknown", None),
+    (500, info(True), "unavailable", "unknown", None),
+    (500, info(True, flag="1"), "unavailable", "yes", None),  # the flag decides where it is there
+    # Statuses that are none.
+    (103, b"", "protocol_error", "unknown", None),
+    (600, b"", "protocol_error", "unknown", None),
+    (999, info(True), "protocol_error", "unknown", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "call_class", "charged", "verdict"), TABLE)
+def test_an_answer_means_what_the_table_says(
+    status: int, body: bytes, call_class: str, charged: str, verdict: str | None
+) -> None:
+    report = classify(status, decode(body, PERSON), None, NO_RECORD)
+    assert (report.call_class, report.charged, report.verdict, report.http_status) == (
+        CallClass(call_class),
+        Charged(charged),
+        None if verdict is None else Outcome(verdict),
+        status,
+    )
+
+
+def test_a_throttle_without_a_time_waits_half_a_minute_and_others_do_not_wait() -> None:
+    assert classify(429, None, None, NO_RECORD).retry_after == 30.0
+    assert classify(429, None, 7.0, NO_RECORD).retry_after == 7.0
+    assert classify(500, None, None, NO_RECORD).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("86400", 3600.0),  # nobody may park us for a day
+        ("9" * 5000, 3600.0),
+        ("-5", None),
+        ("1.5", None),  # RFC 9110 has whole seconds only
+        ("soon", None),
+        ("٣", None),  # digits, but not ASCII
+        ("Fri, 02 Jan 2026 03:05:05 GMT", 60.0),
+        ("Fri, 02 Jan 2026 03:00:00 GMT", 0.0),  # in the past: now
+        ("Fri, 02 Jan 2026 03:05:05 -0000", 60.0),  # a date without a zone is UTC
+        ("Fri, 02 Jan 99999 03:05:05 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date_and_bounded(
+    value: str | None, seconds: float | None
+) -> None:
+    assert retry_after_seconds(value, NOW) == seconds
+
+
+@given(st.text())
+def test_any_retry_after_is_read_or_ignored(value: str) -> None:
+    seconds = retry_after_seconds(value, NOW)
+    assert seconds is None or 0 <= seconds <= 3600
+
+
+_KEYS = st.sampled_from(
+    ["result", "authInfo", "success", "hasException", "code", "message", "detail", "chargeFlag",
+     "requestId", "error", "status"]
+)  # fmt: skip
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(
+    st.integers(100, 999),
+    st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode()),
+)
+def test_whatever_bytes_come_nothing_is_raised_and_only_a_success_matches(
+    status: int, body: bytes
+) -> None:
+    report = classify(status, decode(body, PERSON), None, NO_RECORD)
+    assert (report.verdict is not None) == (report.call_class is CallClass.ANSWERED)
+    if report.verdict is Outcome.MATCH:
+        result = orjson.loads(body)["result"]
+        nested = result.get("authInfo")
+        holder = nested if isinstance(nested, dict) else result
+        assert holder["success"] is True
+        assert holder.get("hasException") in (None, False)

@@ -1,0 +1,142 @@
+"""What is sent, byte for byte, and what is kept of an answer."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from worker.core.outcome import AuthInfo, Charged
+from worker.core.request import (
+    FIELDS_BY_TYPE,
+    CheckType,
+    Person,
+    PersonField,
+    VerificationRequest,
+)
+from worker.provider.wire import decode, encode
+
+VALUES = {
+    PersonField.NAME: "张三",
+    PersonField.ID_CARD: "11010519491231002X",
+    PersonField.BANKCARD: "6222020200112233445",
+    PersonField.MOBILE: "13800138000",
+    PersonField.PORTRAIT: "/9j/" + "A" * 8000,
+}
+PERSON = Person({field: VALUES[field] for field in FIELDS_BY_TYPE[CheckType(2)]})
+EVERYTHING = Person(VALUES)
+
+
+def test_the_body_is_compact_utf8_as_the_provider_spells_it(asked: VerificationRequest) -> None:
+    assert (
+        encode(asked)
+        == (
+            '{"personalSpec":{"checkType":2,"personalUser":'
+            '{"name":"张三","idCard":"11010519491231002X"}}}'
+        ).encode()
+    )
+
+
+@pytest.mark.parametrize("check_type", list(CheckType))
+def test_exactly_the_fields_of_the_check_type_are_sent(check_type: CheckType) -> None:
+    person = Person({field: VALUES[field] for field in FIELDS_BY_TYPE[check_type]})
+    request = VerificationRequest("r", check_type, person, "s", None, '{"secret":"context"}')
+    sent = orjson.loads(encode(request))
+    assert sent == {
+        "personalSpec": {
+            "checkType": int(check_type),
+            "personalUser": {str(field): VALUES[field] for field in FIELDS_BY_TYPE[check_type]},
+        }
+    }
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_nested_and_flat_answers_say_the_same(nested: bool) -> None:
+    info = {"success": True, "hasException": False, "code": "ok", "message": "通过"}
+    result = {"authInfo": info} if nested else info
+    reply = decode(orjson.dumps({"requestId": "a.b:c-1", "result": result}), PERSON)
+    assert reply is not None
+    assert reply.request_id == "a.b:c-1"
+    assert reply.auth_info == AuthInfo(True, False, "ok", "通过", None)
+
+
+@pytest.mark.parametrize(
+    ("detail", "charged"),
+    [
+        ('{"chargeFlag": "1"}', Charged.YES),
+        ('{"chargeFlag": 1}', Charged.YES),
+        ('{"chargeFlag": "0"}', Charged.NO),
+        ({"chargeFlag": 0}, Charged.NO),  # once it was an object
+        ({"chargeFlag": "2"}, None),
+        ({"chargeFlag": True}, None),  # undocumented: nobody knows what it means
+        ({"chargeFlag": None}, None),
+        ("认证通过", None),
+        ('{"chargeFlag": "1"', None),
+        ("[1]", None),
+        (17, None),
+        (None, None),
+    ],
+)
+def test_the_charge_flag_is_found_in_every_form_of_detail(
+    detail: object, charged: Charged | None
+) -> None:
+    body = orjson.dumps({"result": {"success": True, "detail": detail}})
+    reply = decode(body, PERSON)
+    assert reply is not None
+    assert reply.charged is charged
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "a\nb", "张", "a" * 129, 7, None])
+def test_a_request_id_of_another_form_is_not_kept(request_id: object) -> None:
+    reply = decode(orjson.dumps({"requestId": request_id}), PERSON)
+    assert reply is not None
+    assert reply.request_id is None
+
+
+@pytest.mark.parametrize("status", ["lower", "WITH SPACE", "X" * 65, "", 403, None, ["FAIL"]])
+def test_a_status_of_another_form_is_not_kept(status: object) -> None:
+    reply = decode(orjson.dumps({"error": {"status": status}}), PERSON)
+    assert reply is not None
+    assert reply.status is None
+
+
+def test_an_answer_that_echoes_the_person_is_scrubbed_in_every_text() -> None:
+    echo = " ".join(VALUES.values()).lower()
+    info = {"success": True, "code": VALUES[PersonField.NAME], "message": echo, "detail": VALUES}
+    reply = decode(orjson.dumps({"result": info}, option=orjson.OPT_NON_STR_KEYS), EVERYTHING)
+    for value in VALUES.values():
+        assert value not in repr(reply)
+        assert value.lower() not in repr(reply)
+
+
+def test_an_echo_in_escapes_is_scrubbed_however_often_it_was_escaped() -> None:
+    escaped = "".join(f"\\u{ord(character):04x}" for character in "张三11010519491231002X")
+    twice = escaped.replace("\\", "\\\\")
+    detail = f'{{"name":"{escaped}","more":"{twice}"}}'
+    reply = decode(orjson.dumps({"result": {"success": True, "detail": detail}}), PERSON)
+    assert reply is not None
+    assert reply.auth_info is not None
+    assert reply.auth_info.detail == (
+        '{"name":"张*1****************X","more":"张*1****************X"}'
+    )
+
+
+def test_texts_are_bounded_and_free_of_control_characters() -> None:
+    info = {"success": True, "code": "c" * 999, "message": "a\x00\n" + "m" * 9999}
+    reply = decode(orjson.dumps({"result": info}), PERSON)
+    assert reply is not None
+    assert reply.auth_info is not None
+    assert reply.auth_info.code == "c" * 64
+    assert reply.auth_info.message == "a  " + "m" * 497
+
+
+def test_a_detail_nested_beyond_measure_does_no_harm() -> None:
+    deep = b"[" * 600 + b"]" * 600
+    reply = decode(b'{"result":{"success":true,"detail":' + deep + b"}}", PERSON)
+    assert reply is not None
+    assert reply.auth_info is not None
+    assert reply.auth_info.detail == "<unreadable>"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"nul", b"\xff", b'{"a":'])
+def test_what_is_no_json_object_says_nothing(body: bytes) -> None:
+    assert decode(body, PERSON) is None
