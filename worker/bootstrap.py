@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from worker.amqp.session import Session
-from worker.amqp.topology import Topology, topology
+from worker.amqp.topology import topology
 from worker.contract.request_v1 import RequestReader
 from worker.core.digests import Digests
 from worker.core.retry import RetryPolicy
@@ -31,7 +31,7 @@ from worker.telemetry.health import HealthServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.settings import BrokerSettings, Settings
+    from worker.settings import Settings
 
 # After the last record: confirms and acknowledgements are milliseconds, a slow broker seconds.
 DRAIN_SECONDS = 10.0
@@ -40,11 +40,6 @@ DRAIN_SECONDS = 10.0
 def worker_name() -> str:
     """Return a name for this process that no other one has, today or later."""
     return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
-def topology_of(settings: BrokerSettings) -> Topology:
-    """Return the topology that these settings ask for."""
-    return topology(settings.retry_delays, settings.dead_letter_days)
 
 
 def provider_config(settings: Settings) -> ProviderConfig:
@@ -82,7 +77,11 @@ class Worker:
         self._session = Session(
             settings.amqp_url.get_secret_value(),
             prefetch=settings.prefetch,
-            topology=topology_of(settings) if settings.topology == "apply" else None,
+            topology=(
+                topology(settings.retry_delays, settings.dead_letter_days)
+                if settings.topology == "apply"
+                else None
+            ),
             on_failure=lambda _error: self._fail(),
         )
         self._pipeline = Pipeline(

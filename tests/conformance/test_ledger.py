@@ -307,7 +307,7 @@ _NO_FLAGS = AuthInfo(success=None, has_exception=None, code="E1", message="?", d
         # an answer without its flags still has words: the client reports what there was
         Result(Outcome.FAILED, Charged.UNKNOWN, _NO_FLAGS, "id"),
         # the contract allows an answer of which nothing is known
-        Result(Outcome.NO_RECORD, Charged.NO, AuthInfo(False, False, None, None, None)),  # noqa: FBT003
+        Result(Outcome.NO_RECORD, Charged.NO, AuthInfo(False, False, None, None, None)),
     ],
     ids=["answer", "given-up", "expired", "no-flags", "bare"],
 )

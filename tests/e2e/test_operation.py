@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
+from local_broker import Broker
+from local_database import Database
 from tests.e2e.harness import CHECKOUT, DEAD, ID_CARD, House, Process, request, until
 
 if TYPE_CHECKING:
@@ -46,20 +46,21 @@ def test_missing_settings_are_all_named_at_once_and_the_exit_code_is_2() -> None
 def test_a_worker_waits_for_a_broker_and_a_database_that_are_down(
     house: House, stack: Stack
 ) -> None:
-    if not stack.private:
-        pytest.skip("only servers of our own may be stopped")
+    broker, database = stack.broker, stack.database
+    assert isinstance(broker, Broker)
+    assert isinstance(database, Database), "this test stops its servers: unset the two URLs"
     house.publish(request("patient"))
     house.close()
-    stack.database.kill()
-    stack.broker.pause()
+    database.kill()
+    broker.pause()
     try:
         worker = house.launch_worker()
         until(lambda: worker.said("worker.starting"))
     finally:
-        stack.broker.resume()
+        broker.resume()
     until(lambda: worker.said("database.unavailable"), 60)
     assert worker.popen.poll() is None
-    stack.database.start()
+    database.start()
     until(lambda: worker.said("database.back"), 60)
     until(lambda: house.count() == 1)
     assert worker.stop() == 0

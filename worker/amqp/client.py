@@ -14,7 +14,7 @@ from pika import exceptions
 from worker.amqp.declare import connected
 from worker.amqp.errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.properties import as_text, written_properties
-from worker.amqp.topology import REQUESTS, RESULTS
+from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from worker.amqp.consumer import Consumer
 from worker.amqp.lane import Group
 from worker.amqp.mailbox import Mailbox
 from worker.amqp.publisher import Publisher
-from worker.amqp.topology import REQUESTS
+from worker.contract.names import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,25 +10,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from worker.contract.names import DEAD, REQUESTS, RESULTS, RETRY_PREFIX, UNROUTED
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-REQUESTS = "verification.requests"
-"""The exchange that takes requests, and the queue behind it."""
-
-RETRY_PREFIX = "verification.retry."
-"""A retry queue's name is this and its delay: `verification.retry.30s`."""
-
-DEAD = "verification.dead"
-"""The queue of what could not be processed."""
-
-RESULTS = "verification.results"
-"""The exchange that takes result events."""
-
-UNROUTED = "verification.unrouted"
-"""The alternate exchange of the results, and the queue that keeps what nobody was bound for."""
 
 DEFAULT_EXCHANGE = ""
 """Every queue is bound to it by its own name, always."""

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from worker.amqp.client import RequestClient
-from worker.cli.errors import UserMistake
+from worker.cli.errors import UserMistake, broker_mistakes
 from worker.settings import BrokerSettings, load
 
 
@@ -36,6 +35,8 @@ def submit(
     Other users of this machine can see a command's arguments: give real people's data in a file.
     Exit code 0: the result came; 1: it did not come in time; 2: a mistake in the command.
     """
+    from worker.amqp.client import RequestClient
+
     settings = load(BrokerSettings)
     user = {
         "name": name,
@@ -50,7 +51,7 @@ def submit(
         request["source"] = source
     key = f"submit.{secrets.token_hex(8)}"
     url = settings.amqp_url.get_secret_value()
-    with RequestClient(url, key if timeout > 0 else None) as client:
+    with broker_mistakes(), RequestClient(url, key if timeout > 0 else None) as client:
         client.publish(
             orjson.dumps(request),
             message_id=str(request["requestId"])[:200],

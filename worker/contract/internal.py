@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.contract.names import DEAD, RETRY_PREFIX
+from worker.contract.times import rfc3339
 from worker.core.delivery import Publication
 from worker.settings import delay_name
 
@@ -17,13 +19,10 @@ if TYPE_CHECKING:
 
     from worker.core.delivery import Delivery
 
-DEAD_QUEUE = "verification.dead"
-RETRY_QUEUE_PREFIX = "verification.retry."
-
 
 def retry(delivery: Delivery, delay: int) -> Publication:
     """Return the same message for the queue that waits `delay` seconds."""
-    return _again(delivery, RETRY_QUEUE_PREFIX + delay_name(delay), {})
+    return _again(delivery, RETRY_PREFIX + delay_name(delay), {})
 
 
 def dead_letter(
@@ -32,11 +31,11 @@ def dead_letter(
     """Return the same message for the dead-letter queue; all codes come from closed lists."""
     return _again(
         delivery,
-        DEAD_QUEUE,
+        DEAD,
         {
             "reason": reason,
             "attempts": attempts,
-            "firstSeen": first_seen.isoformat(timespec="seconds"),
+            "firstSeen": rfc3339(first_seen),
             "lastError": last_error,
         },
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.contract.names import EVENT_TYPE, RESULTS
+from worker.contract.times import rfc3339
 from worker.core.delivery import Publication
 from worker.core.events import answer_event_id, result_event_id, routing_key
 from worker.core.outcome import Charged, ErrorKind, Outcome, StoredResult
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from worker.core.claims import Envelope
     from worker.core.outcome import AuthInfo, Failure
     from worker.core.request import Mode
-
-EXCHANGE = "verification.results"
-EVENT_TYPE = "verification.result.v1"
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -91,8 +90,8 @@ def result_event(stored: StoredResult, envelope: Envelope) -> Publication:
         "calls": stored.calls,
         "mode": stored.mode,
         "error": _error(result.failure),
-        "requestedAt": _time(stored.requested_at),
-        "completedAt": _time(stored.completed_at),
+        "requestedAt": rfc3339(stored.requested_at),
+        "completedAt": rfc3339(stored.completed_at),
         "context": orjson.Fragment(stored.context) if stored.context is not None else None,
     }
     return _publication(
@@ -131,8 +130,8 @@ def answer_event(
         "calls": 0,
         "mode": mode,
         "error": _error(failure),
-        "requestedAt": _time(now),
-        "completedAt": _time(now),
+        "requestedAt": rfc3339(now),
+        "completedAt": rfc3339(now),
         "context": None,
     }
     return _publication(event_id, body, (source, outcome), envelope, request_id, now)
@@ -152,7 +151,7 @@ def _publication(
     if envelope.traceparent is not None:
         headers["traceparent"] = envelope.traceparent
     return Publication(
-        exchange=EXCHANGE,
+        exchange=RESULTS,
         routing_key=routing_key(source, outcome, envelope),
         body=orjson.dumps(body),
         message_id=event_id,
@@ -191,8 +190,3 @@ def _error(failure: Failure | None) -> dict[str, object] | None:
         "message": failure.message,
         "fields": [{"field": each.field, "problem": each.problem} for each in failure.fields],
     }
-
-
-def _time(moment: datetime) -> str:
-    """Return RFC 3339 in UTC with milliseconds."""
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

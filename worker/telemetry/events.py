@@ -9,7 +9,6 @@ class LogEvent(StrEnum):
     """What a log line is about."""
 
     STARTING = "worker.starting"
-    STARTED = "worker.started"
     STOPPING = "worker.stopping"
     STOPPED = "worker.stopped"
     FAILED = "worker.failed"

@@ -33,7 +33,13 @@ class HealthServer:
                 """Keep probes out of the log: one each few seconds says nothing."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
-        self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = Thread(
+            # The pause bounds how long `close` waits.
+            target=self._server.serve_forever,
+            args=(0.1,),
+            name="health",
+            daemon=True,
+        )
 
     @property
     def port(self) -> int:

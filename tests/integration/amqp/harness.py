@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 import pika
 import structlog
 
-from worker.amqp.topology import REQUESTS, topology
+from worker.amqp.topology import topology
+from worker.contract.names import REQUESTS
 from worker.core.delivery import Delivery, Publication, Settlement
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from tests.integration.amqp.harness import TOPOLOGY, Collector
 from worker.amqp import declare
 from worker.amqp.client import RequestClient
 from worker.amqp.errors import NotProvisioned, Unroutable
-from worker.amqp.topology import REQUESTS, RESULTS
+from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication, Settlement
 
 if TYPE_CHECKING:

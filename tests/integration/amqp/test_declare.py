@@ -10,7 +10,8 @@ import pytest
 from tests.integration.amqp.harness import TOPOLOGY
 from worker.amqp import declare
 from worker.amqp.errors import AccessRefused, BrokerUnavailable, TopologyDiffers
-from worker.amqp.topology import DEAD, REQUESTS, RESULTS, UNROUTED, topology
+from worker.amqp.topology import topology
+from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 
 if TYPE_CHECKING:
     from tests.integration.amqp.harness import Bare

@@ -23,7 +23,8 @@ from worker.amqp import declare
 from worker.amqp.connection import CONNECTION_LOST
 from worker.amqp.consumer import CONSUMING, CONSUMING_STOPPED
 from worker.amqp.publisher import PUBLICATION_REFUSED, PUBLISH_CHANNEL_CLOSED
-from worker.amqp.topology import DEAD, REQUESTS, RESULTS, UNROUTED, retry_queue
+from worker.amqp.topology import retry_queue
+from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication
 
 if TYPE_CHECKING:

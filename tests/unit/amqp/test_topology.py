@@ -6,17 +6,8 @@ import dataclasses
 
 import pytest
 
-from worker.amqp.topology import (
-    BROWSE_LIMIT,
-    DEAD,
-    REQUESTS,
-    RESULTS,
-    UNROUTED,
-    Binding,
-    Exchange,
-    retry_queue,
-    topology,
-)
+from worker.amqp.topology import BROWSE_LIMIT, Binding, Exchange, retry_queue, topology
+from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 
 DELAYS = (5, 30, 120, 600, 1800)
 
