@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 
 from worker.amqp.declare import connected
-from worker.amqp.topology import DEAD, REQUESTS, RESULTS
+from worker.contract.names import DEAD, REQUESTS, RESULTS
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from demo_stage import NotAsExpected, Stage
 from local_errors import NotOurs, StackError, StartFailed
 from worker.amqp.declare import connected
 from worker.amqp.errors import AmqpError
-from worker.amqp.topology import REQUESTS
+from worker.contract.names import REQUESTS
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:

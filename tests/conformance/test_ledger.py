@@ -45,9 +45,9 @@ GIVEN_UP = Result(
 )
 
 
-def granted(ledger: Ledger, asked: ClaimRequest | None = None, token: str = "1") -> Granted:
-    """Claim one request that can be had."""
-    (claim,) = ledger.claim([asked or ask()], token)
+def granted(ledger: Ledger, asked: ClaimRequest | None = None, batch: str = "1") -> Granted:
+    """Claim one request that can be had; `batch` is the claim's token."""
+    (claim,) = ledger.claim([asked or ask()], batch)
     assert isinstance(claim, Granted)
     return claim
 
@@ -112,7 +112,7 @@ def test_a_request_that_another_worker_has_is_held(bench: Bench) -> None:
 
 def test_a_request_that_another_batch_of_this_worker_has_is_held(bench: Bench) -> None:
     ledger = bench.ledger()
-    granted(ledger, token="1")
+    granted(ledger, batch="1")
     (claim,) = ledger.claim([ask()], "2")
     assert isinstance(claim, HeldElsewhere)
 
@@ -205,14 +205,14 @@ def test_a_repeated_claim_beyond_the_limit_of_doubt_still_allows_no_call(bench: 
 def test_a_repeated_claim_holds_for_a_whole_lease_again(bench: Bench) -> None:
     """The database was away for most of the lease; the call that starts now needs all of it."""
     ledger = bench.ledger(lease_seconds=60)
-    granted(ledger, token="7")
+    granted(ledger, batch="7")
     bench.set_lease("onb-1", 5)
-    granted(ledger, token="7")
+    granted(ledger, batch="7")
     assert bench.lease_left("onb-1") > 50
 
 
 def test_a_token_of_another_worker_finds_nothing(bench: Bench) -> None:
-    granted(bench.ledger(), token="7")
+    granted(bench.ledger(), batch="7")
     (claim,) = bench.ledger("two").claim([ask()], "7")
     assert isinstance(claim, HeldElsewhere)
 
@@ -330,7 +330,8 @@ def test_the_first_event_says_what_the_row_says_though_a_copy_named_another_sour
     recorded = complete(ledger, granted(ledger, copy, "2"), asked=copy)
     assert isinstance(recorded, Recorded)
     (again,) = ledger.claim([copy], "3")
-    assert again == AlreadyDone(recorded.stored) if recorded.stored else pytest.fail("no row")
+    assert isinstance(again, AlreadyDone)
+    assert again.stored == recorded.stored
 
 
 def test_a_record_of_a_request_that_was_taken_over_is_fenced_out(bench: Bench) -> None:
@@ -350,8 +351,8 @@ def test_a_fenced_out_record_learns_the_outcome_that_counts(bench: Bench) -> Non
     bench.set_lease("onb-1", -1)
     counts = complete(two, granted(two), GIVEN_UP)
     assert isinstance(counts, Recorded)
-    recorded = complete(one, stale)
-    assert recorded == FencedOut(AlreadyDone(counts.stored)) if counts.stored else False
+    assert counts.stored is not None
+    assert complete(one, stale) == FencedOut(AlreadyDone(counts.stored))
 
 
 def test_the_call_of_a_fenced_out_owner_is_written_down_all_the_same(bench: Bench) -> None:
@@ -374,9 +375,9 @@ def test_a_lapsed_lease_that_nobody_took_is_still_recorded(bench: Bench) -> None
 def test_of_two_entries_of_one_request_in_one_batch_the_newest_grant_counts(bench: Bench) -> None:
     """A worker that was frozen past its lease takes its own request over, and ends both."""
     ledger = bench.ledger()
-    stale = granted(ledger, token="1")
+    stale = granted(ledger, batch="1")
     bench.set_lease("onb-1", -1)
-    current = granted(ledger, token="2")
+    current = granted(ledger, batch="2")
     late = Entry(ask(), stale, MATCH, Complete(GIVEN_UP))
     good = Entry(ask(), current, MATCH, Complete(ANSWER))
     first, second = ledger.record([late, good], [])
@@ -433,33 +434,33 @@ def test_a_request_that_waits_is_claimed_again_without_doubt(bench: Bench) -> No
 
 def test_only_a_counted_retry_counts(bench: Bench) -> None:
     ledger = bench.ledger()
-    put_off(ledger, granted(ledger, token="1"), counted=True)
-    put_off(ledger, granted(ledger, token="2"), CallClass.THROTTLED)
-    assert granted(ledger, token="3").attempts == 1
+    put_off(ledger, granted(ledger, batch="1"), counted=True)
+    put_off(ledger, granted(ledger, batch="2"), CallClass.THROTTLED)
+    assert granted(ledger, batch="3").attempts == 1
 
 
 def test_a_call_that_ended_in_doubt_counts_against_the_limit(bench: Bench) -> None:
     ledger = bench.ledger(max_in_doubt_calls=0)
     put_off(ledger, granted(ledger), CallClass.IN_DOUBT, charged=Charged.UNKNOWN)
-    claim = granted(ledger, token="2")
+    claim = granted(ledger, batch="2")
     assert (claim.call_number, claim.in_doubt_calls) == (None, 1)
 
 
 def test_the_charge_of_all_calls_is_remembered(bench: Bench) -> None:
     ledger = bench.ledger()
-    put_off(ledger, granted(ledger, token="1"), charged=Charged.UNKNOWN)
-    claim = granted(ledger, token="2")
+    put_off(ledger, granted(ledger, batch="1"), charged=Charged.UNKNOWN)
+    claim = granted(ledger, batch="2")
     assert claim.charged is Charged.UNKNOWN
     put_off(ledger, claim, charged=Charged.YES)
-    assert granted(ledger, token="3").charged is Charged.YES
+    assert granted(ledger, batch="3").charged is Charged.YES
 
 
 def test_a_crash_after_a_charged_call_leaves_it_charged(bench: Bench) -> None:
     ledger = bench.ledger()
-    put_off(ledger, granted(ledger, token="1"), charged=Charged.YES)
-    granted(ledger, token="2")
+    put_off(ledger, granted(ledger, batch="1"), charged=Charged.YES)
+    granted(ledger, batch="2")
     bench.set_lease("onb-1", -1)
-    assert granted(ledger, token="3").charged is Charged.YES
+    assert granted(ledger, batch="3").charged is Charged.YES
 
 
 # Events.

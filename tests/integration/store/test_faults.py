@@ -1,0 +1,189 @@
+"""What goes wrong with a database comes out as one of two errors, without its words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import event, text
+
+from local_ports import free_ports
+from tests.fakes.messages import ask
+from tests.fakes.verifier import MATCH
+from tests.integration.store.conftest import CONFIG
+from worker.core.claims import Entry, Granted
+from worker.core.errors import LedgerRefused, LedgerUnavailable
+from worker.core.outcome import AuthInfo, Charged, Outcome, Result
+from worker.core.retry import Complete
+from worker.store.engine import connection, open_engine
+from worker.store.ledger import PostgresLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+    from local_stack import Stack
+
+CANARY = "canary-in-the-data"
+
+
+@pytest.fixture
+def empty_database_url(stack: Stack) -> Iterator[str]:
+    """Give a database without our schema."""
+    name = "not_migrated"
+    yield stack.database.create_database(name)
+    stack.database.drop_database(name)
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        replace(ask("poison"), context=f'{{"{CANARY}":"\\u0000"}}', source="a\x00b"),  # NUL
+        replace(ask("poison"), source=None),  # type: ignore[arg-type]  # a column that needs one
+        replace(ask("poison"), check_type=7),  # a constraint
+        replace(ask("poison"), check_type=70_000),  # a type
+    ],
+    ids=["nul", "null", "constraint", "range"],
+)
+def test_data_that_the_database_refuses_is_refused_and_the_batch_is_not_stored(
+    ledger: PostgresLedger, engine: Engine, poison: object
+) -> None:
+    with pytest.raises(LedgerRefused) as refusal:
+        ledger.claim([ask("good"), poison], "1")  # type: ignore[list-item]
+    assert CANARY not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+    with engine.connect() as database:
+        count = database.execute(text("SELECT count(*) FROM verification.request")).scalar_one()
+    assert count == 0
+    assert isinstance(ledger.claim([ask("good")], "2")[0], Granted)
+
+
+@pytest.mark.parametrize("words", ["a\x00b", "\ud800"], ids=["nul", "half-a-character"])
+def test_an_answer_that_cannot_be_stored_is_refused(ledger: PostgresLedger, words: str) -> None:
+    (granted,) = ledger.claim([ask()], "1")
+    assert isinstance(granted, Granted)
+    info = AuthInfo(success=True, has_exception=False, code="ok", message=words, detail=CANARY)
+    result = Result(Outcome.MATCH, Charged.YES, info)
+    with pytest.raises(LedgerRefused) as refusal:
+        ledger.record([Entry(ask(), granted, MATCH, Complete(result))], [])
+    assert CANARY not in str(refusal.value)
+
+
+def test_a_refused_connection_is_unavailable() -> None:
+    (port,) = free_ports(1)
+    engine = open_engine(f"postgresql://nobody:{CANARY}@127.0.0.1:{port}/none", "store tests")
+    with pytest.raises(LedgerUnavailable) as fault:
+        PostgresLedger(engine, CONFIG).claim([ask()], "1")
+    assert CANARY not in str(fault.value)
+
+
+def test_a_database_that_is_not_there_is_unavailable(database_url: str) -> None:
+    engine = open_engine(database_url + "_else", "store tests")
+    with pytest.raises(LedgerUnavailable):
+        PostgresLedger(engine, CONFIG).record([], [])
+
+
+def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_database_url: str) -> None:
+    engine = open_engine(empty_database_url, "store tests")
+    ledger = PostgresLedger(engine, CONFIG)
+    for use in (lambda: ledger.claim([ask()], "1"), lambda: ledger.record([], ["onb-1"])):
+        with pytest.raises(LedgerUnavailable, match="alembic upgrade head"):
+            use()
+    engine.dispose()
+
+
+def test_a_connection_that_the_server_closed_is_unavailable_once(
+    ledger: PostgresLedger, engine: Engine, stack: Stack
+) -> None:
+    ledger.claim([ask("before")], "1")
+    _close_all_connections(engine)
+    with pytest.raises(LedgerUnavailable):
+        ledger.claim([ask("after")], "2")
+    (claim,) = ledger.claim([ask("after")], "2")
+    assert isinstance(claim, Granted)
+
+
+def _close_all_connections(engine: Engine) -> None:
+    name = engine.url.database
+    administrator = open_engine(
+        engine.url.set(database="postgres").render_as_string(hide_password=False), "administrator"
+    )
+    with administrator.connect() as database:
+        database.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+            {"name": name},
+        )
+    administrator.dispose()
+
+
+def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down(
+    ledger: PostgresLedger, engine: Engine
+) -> None:
+    """The claim's first statement is committed, the connection breaks before the second.
+
+    A repeat that took the row for its own would call without an intent and forget the doubt: a
+    second payment that no limit bounds and no ledger shows.
+    """
+    ledger.claim([ask()], "1")
+    _let_the_lease_lapse(engine)
+    two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=0))
+    with _broken_before_the_second_statement(engine), pytest.raises(LedgerUnavailable):
+        two.claim([ask()], "7")
+    (claim,) = two.claim([ask()], "7")
+    assert isinstance(claim, Granted)
+    assert (claim.in_doubt_calls, claim.call_number) == (1, None)  # the limit of doubt is 0
+
+
+def test_a_waiting_request_whose_claim_is_cut_in_half_gets_a_call_of_its_own(
+    ledger: PostgresLedger, engine: Engine
+) -> None:
+    ledger.claim([ask()], "1")
+    _let_the_lease_lapse(engine)
+    two = PostgresLedger(engine, replace(CONFIG, worker="two"))
+    with _broken_before_the_second_statement(engine), pytest.raises(LedgerUnavailable):
+        two.claim([ask()], "7")
+    (claim,) = two.claim([ask()], "7")
+    assert isinstance(claim, Granted)
+    assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (2, 2, 1)
+    with engine.connect() as database:
+        numbers = database.execute(
+            text("SELECT call_number, class FROM verification.provider_call ORDER BY 1")
+        ).all()
+    assert [tuple(row) for row in numbers] == [(1, "in_doubt"), (2, None)]
+
+
+def _let_the_lease_lapse(engine: Engine) -> None:
+    with engine.connect() as database:
+        database.execute(
+            text("UPDATE verification.request SET lease_until = now() - interval '1s'")
+        )
+
+
+class _broken_before_the_second_statement:  # noqa: N801  # reads as a verb's condition
+    """Lose the connection after the first of the ledger's statements."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._seen = 0
+
+    def __enter__(self) -> None:
+        event.listen(self._engine, "before_cursor_execute", self._break)
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._break)
+
+    def _break(self, database: Connection, *_: object) -> None:
+        self._seen += 1
+        if self._seen == 2:
+            database.connection.driver_connection.close()  # type: ignore[union-attr]
+
+
+def test_a_pool_that_is_used_up_is_unavailable(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.pool, "_timeout", 0.01)  # ten seconds otherwise
+    with connection(engine), connection(engine), connection(engine):
+        with pytest.raises(LedgerUnavailable, match="no database connection was free"):
+            PostgresLedger(engine, CONFIG).record([], [])
