@@ -20,7 +20,7 @@ from worker.store.engine import connection
 from worker.store.rows import claim_batch, record_batch, standing, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, Row
 
@@ -94,17 +94,42 @@ class PostgresLedger:
     def _look(self, database: Connection, rest: list[ClaimRequest], owner: str) -> dict[str, Claim]:
         ids = [each.request_id for each in rest]
         rows = {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
-        return {each.request_id: self._judge(each, rows[each.request_id], owner) for each in rest}
+        claims = {each.request_id: self._judge(each, rows[each.request_id]) for each in rest}
+        # The first try of this very batch was committed, only its answer was lost.
+        if ours := [each for each in rest if rows[each.request_id].lease_owner == owner]:
+            claims |= self._claim_again(database, ours, rows, owner)
+        return claims
 
-    def _judge(self, asked: ClaimRequest, row: Row[Any], owner: str) -> Claim:
+    def _claim_again(
+        self,
+        database: Connection,
+        ours: list[ClaimRequest],
+        rows: Mapping[str, Row[Any]],
+        owner: str,
+    ) -> dict[str, Claim]:
+        renewed = database.execute(
+            statements.RENEW,
+            {
+                "ids": [each.request_id for each in ours],
+                "owner": owner,
+                "lease": self._config.lease_seconds,
+            },
+        ).all()
+        wanting = {each.request_id for each in ours if each.wants_call}
+        limit = self._config.max_in_doubt_calls
+        return {
+            request_id: _granted(
+                rows[request_id],
+                may_call=request_id in wanting and rows[request_id].in_doubt_calls <= limit,
+            )
+            for (request_id,) in renewed
+        }
+
+    def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
         if bytes(row.fingerprint) != asked.fingerprint:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:
             return Conflicting(ErrorKind.MODE_MISMATCH)
-        if row.lease_owner == owner:
-            # The first try of this very batch was committed, only its answer was lost.
-            may_call = asked.wants_call and row.in_doubt_calls <= self._config.max_in_doubt_calls
-            return _granted(row, may_call=may_call)
         return standing(row)
 
     def record(

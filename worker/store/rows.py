@@ -147,15 +147,15 @@ def standing(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
 
 
 def _stored(row: Row[Any]) -> StoredResult:
-    auth_info = None
-    if row.auth_success is not None or row.auth_has_exception is not None:
-        auth_info = AuthInfo(
-            row.auth_success,
-            row.auth_has_exception,
-            row.auth_code,
-            row.auth_message,
-            row.auth_detail,
-        )
+    # An answer without its two flags is a protocol error, and its words are worth keeping.
+    told = (
+        row.auth_success,
+        row.auth_has_exception,
+        row.auth_code,
+        row.auth_message,
+        row.auth_detail,
+    )
+    auth_info = AuthInfo(*told) if any(each is not None for each in told) else None
     failure = None
     if row.error_kind is not None:
         fields = tuple(FieldProblem(**each) for each in row.error_fields or ())

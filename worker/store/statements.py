@@ -72,6 +72,13 @@ WITH doubted AS (
 SELECT * FROM updated
 """)
 
+# A batch that is claimed again under its own token works under a whole lease again.
+RENEW = text("""
+UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)
+ WHERE request_id = ANY(CAST(:ids AS text[])) AND lease_owner = :owner AND state = 'working'
+RETURNING request_id
+""")
+
 _ROW = """
 SELECT request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
        attempts, calls, in_doubt_calls, charged, context::text AS context, outcome, auth_success,
