@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker.core.claims import (
+    AlreadyDone,
     Claim,
     ClaimRequest,
     Conflicting,
@@ -143,21 +144,32 @@ class PostgresLedger:
             rows = database.execute(
                 statements.RECORD, {"batch": record_batch(batch), "announced": list(announced)}
             ).all()
-            saved = {row.request_id: row.completed_at for row in rows}
-            fenced = [
-                entry.granted.request_id for entry in batch if entry.granted.request_id not in saved
-            ]
-            now = (
-                {row.request_id: row for row in database.execute(statements.READ, {"ids": fenced})}
-                if fenced
-                else {}
-            )
+            saved = {(row.request_id, row.grants): row for row in rows}
+            missed = [each for each in batch if _key(each) not in saved]
+            now = self._read(database, missed) if missed else {}
         return [
-            FencedOut(standing(now[entry.granted.request_id]))
-            if entry.granted.request_id in now
-            else Recorded(stored(entry, self._config.mode, saved[entry.granted.request_id]))
-            for entry in batch
+            Recorded(stored(each, saved[_key(each)]))
+            if _key(each) in saved
+            else _missed(each, now[each.granted.request_id])
+            for each in batch
         ]
+
+    @staticmethod
+    def _read(database: Connection, entries: list[Entry]) -> dict[str, Row[Any]]:
+        ids = [entry.granted.request_id for entry in entries]
+        return {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
+
+
+def _key(entry: Entry) -> tuple[str, int]:
+    return entry.granted.request_id, entry.granted.grant
+
+
+def _missed(entry: Entry, row: Row[Any]) -> Recorded | FencedOut:
+    """Tell a record that was committed before (its answer was lost) from one that came too late."""
+    now = standing(row)
+    if row.grants == entry.granted.grant and row.state != "working":
+        return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
+    return FencedOut(now)
 
 
 def _granted(row: Row[Any], *, may_call: bool) -> Granted:

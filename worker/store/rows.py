@@ -121,22 +121,15 @@ def _call(report: CallReport) -> dict[str, object]:
     }
 
 
-def stored(entry: Entry, mode: Mode, completed_at: Any) -> StoredResult | None:
-    """Return what the row now says, without reading it again; None where it has no outcome."""
+def stored(entry: Entry, row: Row[Any]) -> StoredResult | None:
+    """Return what a recorded row says; None where it has no outcome.
+
+    The row was written by the first copy of the request; a later copy that finishes it may name
+    another source or context.
+    """
     if isinstance(entry.decision, RetryLater):
         return None
-    asked, granted = entry.asked, entry.granted
-    return StoredResult(
-        asked.request_id,
-        asked.source,
-        asked.check_type,
-        mode,
-        entry.decision.result,
-        granted.calls,
-        granted.requested_at,
-        completed_at,
-        asked.context,
-    )
+    return _stored_as(row, entry.decision.result)
 
 
 def standing(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
@@ -163,6 +156,10 @@ def _stored(row: Row[Any]) -> StoredResult:
     result = Result(
         Outcome(row.outcome), Charged(row.charged), auth_info, row.provider_request_id, failure
     )
+    return _stored_as(row, result)
+
+
+def _stored_as(row: Row[Any], result: Result) -> StoredResult:
     return StoredResult(
         row.request_id,
         row.source,

@@ -123,7 +123,8 @@ UPDATE verification.request AS r
        error_message = e.error_message, error_fields = e.error_fields
   FROM entries AS e
  WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.state = 'working'
-RETURNING r.request_id, r.completed_at
+RETURNING r.request_id, r.grants, r.source, r.mode, r.check_type, r.calls,
+  r.context::text AS context, r.requested_at, r.completed_at
 """)
 
 ANNOUNCE = text("""
