@@ -123,8 +123,16 @@ class SandboxProcess:
 
     def charges(self) -> dict[str, Any]:
         """Return the sandbox's counts."""
-        address = self.url.removesuffix("/v1/personal") + "/charges"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        return self._ask("GET", "/charges")
+
+    def reset(self) -> None:
+        """Set the counts to zero."""
+        self._ask("POST", "/reset")
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        address = self.url.removesuffix("/v1/personal") + path
+        order = urllib.request.Request(address, method=method)
+        with urllib.request.urlopen(order, timeout=10) as answer:
             counts: dict[str, Any] = json.load(answer)
             return counts
 

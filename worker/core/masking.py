@@ -88,12 +88,14 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     The person's own values are replaced by their masks, in either case of the X; then every
     number as long as a mobile number is, whoever it belongs to. At most `limit` characters.
     """
-    if person is not None:
-        for field, value in person.fields.items():
-            if field is not PersonField.PORTRAIT:
-                text = text.replace(value, _MASKS[field](value))
-                text = text.replace(value.lower(), _MASKS[field](value))
-            elif value[:64] in text:
-                return "<image>"
-    text = _LONG_NUMBER.sub("***", text)
-    return _CONTROL.sub(" ", text)[:limit]
+    text = _CONTROL.sub(" ", text)
+    for field, value in () if person is None else person.fields.items():
+        if field is PersonField.PORTRAIT:
+            # An echoed image is cut off somewhere: its beginning tells it.
+            if value[:64] in text:
+                return "<image>"[:limit]
+            continue
+        for spelling in (value, value.lower()):
+            if spelling in text:
+                text = text.replace(spelling, _MASKS[field](value))
+    return _LONG_NUMBER.sub("***", text)[:limit]

@@ -136,7 +136,7 @@ def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down
     assert (claim.in_doubt_calls, claim.call_number) == (1, None)  # the limit of doubt is 0
 
 
-def test_a_waiting_request_whose_claim_is_cut_in_half_gets_a_call_of_its_own(
+def test_a_take_over_that_is_cut_in_half_and_repeated_makes_a_call_of_its_own(
     ledger: PostgresLedger, engine: Engine
 ) -> None:
     ledger.claim([ask()], "1")
@@ -184,6 +184,10 @@ def test_a_pool_that_is_used_up_is_unavailable(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.pool, "_timeout", 0.01)  # ten seconds otherwise
-    with connection(engine), connection(engine), connection(engine):
-        with pytest.raises(LedgerUnavailable, match="no database connection was free"):
-            PostgresLedger(engine, CONFIG).record([], [])
+    with (
+        connection(engine),
+        connection(engine),
+        connection(engine),
+        pytest.raises(LedgerUnavailable, match="no database connection was free"),
+    ):
+        PostgresLedger(engine, CONFIG).record([], [])

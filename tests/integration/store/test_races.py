@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
@@ -17,6 +18,9 @@ from worker.core.request import Mode
 from worker.core.retry import Complete
 from worker.store.engine import open_engine
 from worker.store.ledger import LedgerConfig, PostgresLedger
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 RACERS = 8
 IDS = [f"onb-{number:04d}" for number in range(800)]
@@ -57,10 +61,9 @@ def test_eight_workers_race_for_new_requests_and_each_is_granted_once(database_u
 
 
 def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
-    database_url: str,
+    database_url: str, engine: Engine
 ) -> None:
     race(database_url)
-    engine = open_engine(database_url, "referee")
     with engine.connect() as database:
         database.execute(
             text("UPDATE verification.request SET lease_until = now() - interval '1s'")
@@ -70,7 +73,6 @@ def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
         calls = database.execute(
             text("SELECT class, count(*) FROM verification.provider_call GROUP BY 1")
         ).all()
-    engine.dispose()
     assert Counter(claim.request_id for claim in claims) == Counter(IDS)
     assert {(claim.grant, claim.call_number, claim.in_doubt_calls) for claim in claims} == {
         (2, 2, 1)
@@ -78,9 +80,10 @@ def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
     assert {row[0]: row[1] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
 
 
-def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(database_url: str) -> None:
+def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
+    database_url: str, engine: Engine
+) -> None:
     stale = {claim.request_id: claim for claims in race(database_url) for claim in claims}
-    engine = open_engine(database_url, "referee")
     with engine.connect() as database:
         database.execute(
             text("UPDATE verification.request SET lease_until = now() - interval '1s'")
@@ -104,5 +107,4 @@ def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(database
 
     with ThreadPoolExecutor(2) as recorders:
         fenced_out = list(recorders.map(record_all, (stale, current), (1, 2)))
-    engine.dispose()
     assert fenced_out == [len(IDS), 0]

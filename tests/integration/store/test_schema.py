@@ -183,7 +183,7 @@ def test_no_personal_data_stands_in_any_row(ledger: PostgresLedger, engine: Engi
 _FILL = """
 INSERT INTO verification.request (request_id, fingerprint, source, check_type, mode, state,
   subject_digest, outcome, requested_at, completed_at)
-SELECT 'onb-' || n, '\\x01', 'source-' || n % 40, 2, 'live', 'done',
+SELECT 'onb-' || n, '\\x01', 'source-' || n % 500, 2, 'live', 'done',
   sha256(int4send(n / 2)), 'match', now() - make_interval(mins => n),
   now() - make_interval(mins => n)
   FROM generate_series(1, 20000) AS n
@@ -208,7 +208,7 @@ def filled(engine: Engine) -> Engine:
             "request_subject_digest_idx",
         ),
         (
-            "source = 'source-7' AND requested_at > now() - interval '2 days'",
+            "source = 'source-7' AND requested_at > now() - interval '10 days'",
             "request_source_requested_at_idx",
         ),
         (

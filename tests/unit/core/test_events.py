@@ -1,0 +1,44 @@
+"""An event has one id however often it is sent, and one way."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from worker.core.claims import Envelope
+from worker.core.events import answer_event_id, result_event_id, routing_key
+from worker.core.outcome import Outcome
+
+
+def test_the_id_of_a_result_event_never_changes() -> None:
+    """Consumers recognise repeats by it, also those that an older release sent."""
+    assert result_event_id("onb-1") == result_event_id("onb-1")
+    assert result_event_id("onb-1") == "f3021e3c-4e12-5b00-83c8-12e52311357e"
+    assert UUID(result_event_id("张三")).version == 5
+
+
+def test_different_events_have_different_ids() -> None:
+    ids = [
+        result_event_id("onb-1"),
+        result_event_id("onb-2"),
+        answer_event_id(Outcome.CONFLICT, b"onb-1"),
+        answer_event_id(Outcome.CONFLICT, b"onb-2"),
+        answer_event_id(Outcome.REJECTED, b"onb-1"),
+    ]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_id_of_an_answer_repeats_with_its_message() -> None:
+    assert answer_event_id(Outcome.REJECTED, b"x") == answer_event_id(Outcome.REJECTED, b"x")
+
+
+@pytest.mark.parametrize(
+    ("reply_to", "key"),
+    [
+        (None, "onboarding-web.match"),
+        ("onboarding.replies", "onboarding.replies"),  # the sender's own queue or key
+    ],
+)
+def test_an_event_goes_to_its_sender_or_to_whoever_listens(reply_to: str | None, key: str) -> None:
+    assert routing_key("onboarding-web", Outcome.MATCH, Envelope(reply_to)) == key

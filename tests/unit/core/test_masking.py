@@ -1,0 +1,127 @@
+"""What may be shown of a person, and what is taken out of foreign texts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, PERSON, PORTRAIT
+from worker.core.masking import (
+    NOBODY,
+    TEXT_LIMIT,
+    Masked,
+    mask,
+    mask_bankcard,
+    mask_id_card,
+    mask_mobile,
+    mask_name,
+    mask_portrait,
+    scrub,
+)
+from worker.core.request import Person, PersonField
+
+SOMEBODY = Person({field: PERSON[field] for field in PersonField})
+
+
+@pytest.mark.parametrize(
+    ("masked", "shown"),
+    [
+        (mask_name("张三"), "张*"),
+        (mask_name("欧阳娜娜"), "欧***"),
+        (mask_id_card("11010519491231002X"), "1****************X"),
+        (mask_id_card("AB"), "**"),  # unchecked numbers may be short
+        (mask_id_card("A"), "*"),
+        (mask_id_card("ABC"), "A*C"),
+        (mask_bankcard("6222021001116245702"), "***************5702"),
+        (mask_mobile("13312343333"), "133****3333"),
+        (mask_portrait("A" * 45_336), "<image 34 kB>"),
+    ],
+)
+def test_a_mask_shows_what_the_design_allows(masked: str, shown: str) -> None:
+    assert masked == shown
+
+
+def test_a_person_is_masked_field_by_field() -> None:
+    assert mask(SOMEBODY) == Masked(
+        "欧****", "1****************X", "***************5702", "138****8000", "<image 6 kB>"
+    )
+    assert mask(Person({})) == NOBODY
+
+
+def test_a_person_has_no_words_for_a_log() -> None:
+    for shown in (repr(SOMEBODY), str(SOMEBODY), f"{SOMEBODY}", f"{[SOMEBODY]}"):
+        assert not [value for value in PERSON.values() if value in shown]
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("认证通过", "认证通过"),
+        (f"{NAME}不一致", "欧****不一致"),
+        (f"{ID_CARD}不一致", "1****************X不一致"),
+        (f"({ID_CARD.lower()})", "(1****************X)"),
+        (f"card {BANKCARD}", "card ***************5702"),
+        (f"{MOBILE},{MOBILE}", "138****8000,138****8000"),
+        ("somebody else: 44010519491231002X!", "somebody else: ***!"),
+        ("13900139000", "***"),
+        ("6222 0210 0111 6245 702", "***"),  # as people write cards
+        ("139-0013-9000", "***"),
+        ("order 2026030112", "order 2026030112"),  # ten digits are nobody's
+        ("a\x00b\nc\u2028d\ud800e\x9ff", "a b c d e f"),
+        ("139001\x0039000", "***"),  # a control character between the digits hides nothing
+        ("139001\n39000", "***"),
+        (f"image: {PORTRAIT}", "<image>"),
+        (f"image: {PORTRAIT[:80]}…", "<image>"),  # a part of it
+        ("字" * 600, "字" * TEXT_LIMIT),
+        ("", ""),
+    ],
+)
+def test_a_foreign_text_is_scrubbed(text: str, clean: str) -> None:
+    assert scrub(text, SOMEBODY) == clean
+
+
+def test_a_text_without_a_person_is_scrubbed_of_numbers_all_the_same() -> None:
+    assert scrub(f"{ID_CARD}/{MOBILE}", None) == "***/***"
+
+
+def test_the_ids_of_the_provider_survive() -> None:
+    assert scrub("bpkd6d2tqkhgn8gbk0dkgwmiqs0b1pvm", None) == "bpkd6d2tqkhgn8gbk0dkgwmiqs0b1pvm"
+
+
+_CHUNKS = st.one_of(
+    st.text(max_size=10),
+    st.text("0123456789 -Xx", max_size=30),
+    st.sampled_from([*PERSON.values(), ID_CARD.lower(), PORTRAIT[:64], "\x00", "\n", "\u2028"]),
+)
+_FOREIGN = st.lists(_CHUNKS, max_size=8).map("".join)
+
+
+@given(_FOREIGN, st.sampled_from([SOMEBODY, None]))
+def test_no_long_number_survives(text: str, person: Person | None) -> None:
+    clean = scrub(text, person, limit=10_000)
+    assert not re.search(r"[0-9]{11}", clean)
+    assert not re.search(r"[0-9](?:[ -]?[0-9]){10}", clean)
+
+
+@given(_FOREIGN)
+def test_nothing_of_the_person_survives(text: str) -> None:
+    clean = scrub(text, SOMEBODY, limit=10_000)
+    for value in (*PERSON.values(), ID_CARD.lower(), PORTRAIT[:64]):
+        assert value not in clean
+
+
+@given(_FOREIGN, st.integers(0, 50))
+def test_a_scrubbed_text_is_short_and_printable_in_one_line(text: str, limit: int) -> None:
+    clean = scrub(text, SOMEBODY, limit)
+    assert len(clean) <= limit
+    assert not re.search(r"[\x00-\x1f\x7f\u2028\u2029]", clean)
+    clean.encode()  # no half of a character
+
+
+@given(_FOREIGN)
+def test_scrubbing_twice_changes_nothing(text: str) -> None:
+    clean = scrub(text, SOMEBODY, limit=10_000)
+    assert scrub(clean, SOMEBODY, limit=10_000) == clean

@@ -1,0 +1,190 @@
+"""`decide` as a table: every class of call, by the counts and limits that matter to it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from worker.core.claims import Granted
+from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, ErrorKind, Outcome, worse
+from worker.core.retry import (
+    Complete,
+    DeadLetter,
+    Decision,
+    RetryLater,
+    RetryPolicy,
+    decide,
+    in_doubt,
+)
+
+DELAYS = (5, 30, 120)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+INFO = AuthInfo(success=True, has_exception=False, code="ok", message="一致", detail=None)
+
+NO, YES, UNKNOWN = Charged.NO, Charged.YES, Charged.UNKNOWN
+C = CallClass
+
+
+def granted(attempts: int = 0, in_doubt_calls: int = 0, charged: Charged = NO) -> Granted:
+    return Granted("onb-1", 1, 1, attempts, attempts + 1, in_doubt_calls, charged, LONG_AGO)
+
+
+def policy(limit: int = 1) -> RetryPolicy:
+    return RetryPolicy(DELAYS, limit)
+
+
+def kind(decision: Decision) -> str:
+    """Name a decision in the few words that the tables use."""
+    if isinstance(decision, RetryLater):
+        return f"in {decision.delay} s" + (", counted" if decision.counted else "")
+    if isinstance(decision, DeadLetter):
+        assert decision.result.failure is not None
+        assert decision.result.failure.kind is decision.reason
+        assert decision.result.outcome is Outcome.FAILED
+        return f"dead: {decision.reason}"
+    failure = decision.result.failure
+    return decision.result.outcome if failure is None else f"failed: {failure.kind}"
+
+
+@pytest.mark.parametrize(
+    ("call_class", "charged", "attempts", "doubts", "limit", "expected"),
+    [
+        # refused is final at once, whatever was before
+        (C.REFUSED, NO, 0, 0, 0, "failed: provider_refused"),
+        (C.REFUSED, NO, 2, 1, 1, "failed: provider_refused"),
+        # a contradiction is never retried blindly: each try may be paid
+        (C.PROTOCOL_ERROR, UNKNOWN, 0, 0, 0, "dead: protocol_error"),
+        (C.PROTOCOL_ERROR, YES, 2, 1, 1, "dead: protocol_error"),
+        # the provider's source failed: again, unless this one is on the invoice
+        (C.SOURCE_FAILED, NO, 0, 0, 0, "in 5 s, counted"),
+        (C.SOURCE_FAILED, UNKNOWN, 0, 0, 1, "in 5 s, counted"),
+        (C.SOURCE_FAILED, YES, 0, 0, 1, "dead: charged_without_answer"),
+        (C.SOURCE_FAILED, NO, 1, 0, 1, "in 30 s, counted"),
+        (C.SOURCE_FAILED, NO, 3, 0, 1, "dead: provider_unavailable"),
+        # each attempt waits longer, and as many delays as there are is as often as it is tried
+        (C.UNAVAILABLE, UNKNOWN, 0, 0, 0, "in 5 s, counted"),
+        (C.UNAVAILABLE, UNKNOWN, 1, 0, 0, "in 30 s, counted"),
+        (C.UNAVAILABLE, UNKNOWN, 2, 0, 1, "in 120 s, counted"),
+        (C.UNAVAILABLE, UNKNOWN, 3, 0, 1, "dead: provider_unavailable"),
+        (C.UNAVAILABLE, UNKNOWN, 9, 0, 1, "dead: provider_unavailable"),  # the delays got fewer
+        # a call in doubt is repeated as often as the limit says, and is not an attempt
+        (C.IN_DOUBT, UNKNOWN, 0, 0, 0, "dead: in_doubt"),
+        (C.IN_DOUBT, UNKNOWN, 0, 0, 1, "in 5 s"),
+        (C.IN_DOUBT, UNKNOWN, 0, 1, 1, "dead: in_doubt"),
+        (C.IN_DOUBT, UNKNOWN, 3, 0, 1, "in 5 s"),  # used up attempts do not matter
+        (C.IN_DOUBT, UNKNOWN, 0, 1, 2, "in 5 s"),
+        (C.IN_DOUBT, UNKNOWN, 0, 5, 2, "dead: in_doubt"),  # the limit got lower
+        # what is free, or would fail for everybody, waits for ever and uses nothing up
+        (C.NOT_SENT, NO, 0, 0, 0, "in 5 s"),
+        (C.NOT_SENT, NO, 3, 1, 1, "in 5 s"),
+        (C.THROTTLED, NO, 3, 1, 1, "in 5 s"),
+        (C.CREDENTIALS, NO, 3, 1, 1, "in 30 s"),
+        (C.QUOTA, NO, 3, 1, 1, "in 30 s"),
+    ],
+)
+def test_what_follows_from_a_call(
+    call_class: CallClass, charged: Charged, attempts: int, doubts: int, limit: int, expected: str
+) -> None:
+    report = CallReport(call_class, charged)
+    assert kind(decide(report, granted(attempts, doubts), policy(limit))) == expected
+
+
+@pytest.mark.parametrize("verdict", [Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD])
+def test_an_answer_completes_the_request_with_all_that_it_said(verdict: Outcome) -> None:
+    report = CallReport(C.ANSWERED, YES, verdict, INFO, 200, provider_request_id="p-1")
+    decision = decide(report, granted(3, 1), policy(1))
+    assert isinstance(decision, Complete)
+    assert decision.result.outcome is verdict
+    assert decision.result.auth_info is INFO
+    assert decision.result.provider_request_id == "p-1"
+    assert decision.result.failure is None
+
+
+def test_an_answer_without_a_verdict_is_a_bug_and_no_match() -> None:
+    with pytest.raises(ValueError, match="verdict"):
+        decide(CallReport(C.ANSWERED, YES), granted(), policy())
+
+
+def test_what_the_provider_said_is_kept_when_we_give_up() -> None:
+    report = CallReport(C.PROTOCOL_ERROR, UNKNOWN, None, INFO, 200, provider_request_id="p-1")
+    decision = decide(report, granted(), policy())
+    assert isinstance(decision, DeadLetter)
+    assert decision.result.auth_info is INFO
+    assert decision.result.provider_request_id == "p-1"
+
+
+@pytest.mark.parametrize(
+    ("call_class", "retry_after", "delay"),
+    [
+        (C.THROTTLED, None, 5),
+        (C.THROTTLED, 0.0, 5),
+        (C.THROTTLED, 5.0, 5),
+        (C.THROTTLED, 5.1, 30),  # never earlier than the provider asks
+        (C.THROTTLED, 31.0, 120),
+        (C.THROTTLED, 9999.0, 120),  # no longer delay exists
+        (C.THROTTLED, float("inf"), 120),
+        (C.THROTTLED, -7.0, 5),
+        (C.CREDENTIALS, 60.0, 120),
+        (C.NOT_SENT, 10.0, 30),
+    ],
+)
+def test_a_free_fault_waits_as_long_as_the_provider_asks(
+    call_class: CallClass, retry_after: float | None, delay: int
+) -> None:
+    report = CallReport(call_class, NO, retry_after=retry_after)
+    decision = decide(report, granted(), policy())
+    assert isinstance(decision, RetryLater)
+    assert decision.delay == delay
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "together"),
+    [
+        (NO, NO, NO),
+        (NO, UNKNOWN, UNKNOWN),
+        (NO, YES, YES),
+        (UNKNOWN, NO, UNKNOWN),  # a free call does not undo a doubt
+        (UNKNOWN, UNKNOWN, UNKNOWN),
+        (UNKNOWN, YES, YES),
+        (YES, NO, YES),
+        (YES, UNKNOWN, YES),
+        (YES, YES, YES),
+    ],
+)
+@pytest.mark.parametrize("call_class", list(CallClass))
+def test_the_charges_of_all_calls_add_up(
+    call_class: CallClass, before: Charged, now: Charged, together: Charged
+) -> None:
+    verdict = Outcome.MATCH if call_class is C.ANSWERED else None
+    decision = decide(
+        CallReport(call_class, now, verdict), granted(charged=before), policy(limit=1)
+    )
+    charged = decision.charged if isinstance(decision, RetryLater) else decision.result.charged
+    assert charged is together
+    assert worse(before, now) is worse(now, before) is together
+
+
+@pytest.mark.parametrize("before", [NO, UNKNOWN])
+def test_a_charge_of_an_earlier_call_does_not_forbid_a_repeat(before: Charged) -> None:
+    """Only this call's own charge says that its failure was paid."""
+    report = CallReport(C.SOURCE_FAILED, NO)
+    assert isinstance(decide(report, granted(charged=before), policy()), RetryLater)
+
+
+@pytest.mark.parametrize("call_class", list(CallClass))
+def test_a_decision_never_names_a_delay_that_has_no_queue(call_class: CallClass) -> None:
+    verdict = Outcome.MATCH if call_class is C.ANSWERED else None
+    for attempts in range(5):
+        report = CallReport(call_class, NO, verdict, retry_after=17.0)
+        decision = decide(report, granted(attempts), RetryPolicy((60,), 3))
+        if isinstance(decision, RetryLater):
+            assert decision.delay == 60
+            assert decision.reason is call_class
+
+
+def test_after_a_crash_there_is_no_report_and_perhaps_a_charge() -> None:
+    decision = in_doubt()
+    assert decision.reason is ErrorKind.IN_DOUBT
+    assert decision.result.charged is UNKNOWN
+    assert decision.result.auth_info is None
