@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 CONNECTED = "amqp.connected"
 CONNECTION_LOST = "amqp.connection_lost"
+NO_ANSWER = "amqp.no_answer"
+
+# Opening a channel and declaring everything on it takes 0.1 s, with a slow disk a few; a quorum
+# queue that has lost its leader holds a declaration up longer, and then trying again is as good.
+ANSWER_SECONDS = 30.0
 
 _log = get_logger(__name__)
 
@@ -45,6 +50,7 @@ class Connection:
         self._backoff = Backoff()
         self._wire: Any = None
         self._timer: Any = None
+        self._deadline: Any = None
         self._on_closed: Callable[[], None] | None = None
 
     def open(self) -> None:
@@ -58,9 +64,25 @@ class Connection:
             custom_ioloop=self._ioloop,
         )
 
+    def expect_answer(self) -> None:
+        """Cut the connection unless `answered` is called in time.
+
+        Heartbeats go on while one of the broker's channels hangs: on 3.10 a declaration hung for
+        good after somebody had deleted a queue at the same moment.
+        """
+        self.answered()
+        self._deadline = self._ioloop.call_later(ANSWER_SECONDS, self._not_answered)
+
+    def answered(self) -> None:
+        """Expect nothing any more."""
+        if self._deadline is not None:
+            self._ioloop.remove_timeout(self._deadline)
+            self._deadline = None
+
     def close(self, on_closed: Callable[[], None]) -> None:
         """End in an orderly way, channels first, and come back no more."""
         self._on_closed = on_closed
+        self.answered()
         if self._timer is not None:
             self._ioloop.remove_timeout(self._timer)
             self._timer = None
@@ -74,6 +96,11 @@ class Connection:
         if self._wire is not None and self.connected:
             self._wire.cut()
 
+    def _not_answered(self) -> None:
+        self._deadline = None
+        _log.warning(NO_ANSWER, role=self.role, broker=self._place)
+        self.cut()
+
     def _opened(self, wire: Any) -> None:
         self.connected = True
         self._backoff.reset()
@@ -82,6 +109,7 @@ class Connection:
 
     def _lost(self, _wire: Any, reason: BaseException) -> None:
         was_connected, self.connected, self._wire = self.connected, False, None
+        self.answered()
         if was_connected:
             self._owner.disconnected()
         if self._on_closed is not None:

@@ -62,6 +62,7 @@ class Consumer:
         """Stop taking; what arrives until the broker knows is handed back by pika."""
         self.wanted = self.consuming = False
         if self._usable and self._tag is not None:
+            self.connection.answered()
             self._channel.basic_cancel(self._tag, callback=_heard)
             self._tag = None
 
@@ -108,6 +109,7 @@ class Consumer:
         self._timer = None
         if self._wire is None or not self._wire.is_open:
             return
+        self.connection.expect_answer()
         self._book = AckBook(self._book.epoch + 1)
         self._channel = self._wire.channel(on_open_callback=self._opened)
         self._channel.add_on_close_callback(self._closed)
@@ -122,10 +124,12 @@ class Consumer:
         if self._channel is None:  # we are closing
             return
         self._usable = True
+        self.connection.answered()
         if self.wanted:
             self._consume()
 
     def _consume(self) -> None:
+        self.connection.expect_answer()
         self._tag = self._channel.basic_consume(
             self._queue, self._on_message, callback=self._confirmed
         )
@@ -133,6 +137,7 @@ class Consumer:
     def _confirmed(self, frame: Any) -> None:
         if frame.method.consumer_tag != self._tag:
             return
+        self.connection.answered()
         self.consuming = True
         self._backoff.reset()
         _log.info(CONSUMING, queue=self._queue, epoch=self._book.epoch)
@@ -162,6 +167,7 @@ class Consumer:
             self._begin_again(mapped(reason))
 
     def _forget_channel(self) -> None:
+        self.connection.answered()
         self.consuming = self._usable = False
         self._channel = self._tag = None
 

@@ -108,6 +108,7 @@ class Publisher:
     def ready(self, lane: Lane) -> None:
         """Publish over this lane from now on."""
         if lane is self._opening:
+            self.connection.answered()
             self._lane, self._opening = lane, None
             self.publish_pending()
 
@@ -148,6 +149,7 @@ class Publisher:
         is_alive = self._wire is not None and self._wire.is_open
         if lane is self._lane or lane is self._opening:
             self._lane = self._opening = None
+            self.connection.answered()
             if is_alive:
                 self._log_closed(mapped(reason))
                 self._renew_later()
@@ -178,6 +180,7 @@ class Publisher:
             old.retire()
 
     def _open_lane(self) -> None:
+        self.connection.expect_answer()
         self._opening = Lane(self._wire, self._topology, self)
 
     def _stop_timer(self) -> None:

@@ -31,8 +31,21 @@ if TYPE_CHECKING:
     from local_stack import Stack
     from tests.integration.amqp.conftest import MakeSession
     from tests.integration.amqp.harness import Bare, Log
+    from worker.amqp.session import Session
 
 RETRY = retry_queue(1800)
+
+
+def wait_until_ready(session: Session, log: Log) -> None:
+    """Wait until both connections have declared everything.
+
+    On 3.10.8 deleting an at-least-once queue while somebody declares it can bring down
+    `rabbit_fifo_dlx_sup`, and then no such queue of the node works until the node is restarted.
+    """
+    log.wait_for_line(CONSUMING)
+    published = threading.Event()
+    session.publish([Publication(RESULTS, "ready", b"{}", message_id="ready")], published.set)
+    assert published.wait(PATIENCE)
 
 
 def ids(count: int) -> list[str]:
@@ -97,7 +110,7 @@ def test_a_deleted_queue_is_declared_again_and_consumed(
 ) -> None:
     session, sink = make_session(), Collector()
     session.start(sink)
-    log.wait_for_line(CONSUMING)
+    wait_until_ready(session, log)
     bare.channel.queue_delete(REQUESTS)
     line = log.wait_for_line(CONSUMING_STOPPED)
     assert "cancelled" in line["problem"]
@@ -155,7 +168,7 @@ def test_a_deleted_retry_queue_is_declared_again(
 ) -> None:
     session, sink = make_session(), Collector()
     session.start(sink)
-    log.wait_for_line(CONSUMING)
+    wait_until_ready(session, log)
     bare.channel.queue_delete(RETRY)
     bare.publish(ids(1))
     session.settle([answered(one, "", RETRY) for one in sink.wait_for_deliveries(1)])
@@ -168,13 +181,13 @@ def test_a_deleted_results_exchange_is_declared_again(
 ) -> None:
     session, sink = make_session(), Collector()
     session.start(sink)
-    log.wait_for_line(CONSUMING)
+    wait_until_ready(session, log)
     bare.channel.exchange_delete(RESULTS)
     bare.publish(ids(1))
     session.settle([answered(one, RESULTS, "a.match") for one in sink.wait_for_deliveries(1)])
     log.wait_for_line(PUBLISH_CHANNEL_CLOSED, kind="NotProvisioned")
     sink.wait_for_settled(1)
-    assert bare.count(UNROUTED) == 1
+    assert [one for one, _ in bare.take_all(UNROUTED)] == ["ready", "m-0"]
 
 
 def test_an_acknowledgement_of_an_older_epoch_is_dropped(
@@ -232,8 +245,11 @@ def test_closing_while_the_broker_is_frozen_is_bounded(
     log.wait_for_line(CONSUMING)
     stack.broker.pause()  # type: ignore[union-attr]
     try:
+        connecting = make_session()
+        connecting.start(Collector())
         began = time.monotonic()
+        connecting.close(timeout=0.5)
         session.close(timeout=0.5)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
     finally:
         stack.broker.resume()  # type: ignore[union-attr]

@@ -1,0 +1,80 @@
+"""A connection whose broker answers heartbeats and nothing else is cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from worker.amqp.connection import ANSWER_SECONDS, Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class FakeLoop:
+    """Timers that run when the test says so."""
+
+    def __init__(self) -> None:
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> object:
+        """Keep the timer."""
+        self.timers.append((delay, callback))
+        return self.timers[-1]
+
+    def remove_timeout(self, timer: Any) -> None:
+        """Forget the timer."""
+        self.timers.remove(timer)
+
+
+class FakeWire:
+    """A connection that is open and can be cut."""
+
+    is_closing = is_closed = False
+    cuts = 0
+
+    def cut(self) -> None:
+        """Count."""
+        self.cuts += 1
+
+    def close(self) -> None:
+        """Say nothing, as a frozen broker does."""
+
+
+class FakeOwner:
+    """Uses nothing."""
+
+    def connected(self, wire: Any) -> None:
+        """Be content."""
+
+    def disconnected(self) -> None:
+        """Be content."""
+
+
+def connected() -> tuple[Connection, FakeLoop, FakeWire]:
+    loop, wire = FakeLoop(), FakeWire()
+    connection = Connection("amqp://localhost", "consume", loop, FakeOwner())
+    connection._wire = wire
+    connection._opened(wire)
+    return connection, loop, wire
+
+
+def test_an_answer_that_does_not_come_cuts_the_connection() -> None:
+    connection, loop, wire = connected()
+    connection.expect_answer()
+    ((delay, run_out),) = loop.timers
+    assert delay == ANSWER_SECONDS
+    run_out()
+    assert wire.cuts == 1
+
+
+def test_an_answer_in_time_and_a_close_end_the_wait() -> None:
+    connection, loop, wire = connected()
+    connection.expect_answer()
+    connection.answered()
+    assert loop.timers == []
+    connection.expect_answer()
+    connection.expect_answer()  # the next question begins the time anew
+    assert len(loop.timers) == 1
+    connection.close(lambda: None)
+    assert loop.timers == []
+    assert wire.cuts == 0

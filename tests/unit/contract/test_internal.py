@@ -1,0 +1,69 @@
+"""Retries and dead letters carry the message as it came, and say why in codes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from tests.fakes.messages import deliver
+from worker.contract import internal
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+DELIVERY = deliver(
+    b"\xff any bytes", message_id="m-1", correlation_id="c-1", reply_to="r", traceparent=TRACE
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "queue"),
+    [
+        (5, "verification.retry.5s"),
+        (30, "verification.retry.30s"),
+        (90, "verification.retry.90s"),
+        (120, "verification.retry.2m"),
+        (600, "verification.retry.10m"),
+        (1800, "verification.retry.30m"),
+        (3600, "verification.retry.1h"),
+    ],
+)
+def test_a_retry_goes_to_the_queue_of_its_delay(seconds: int, queue: str) -> None:
+    again = internal.retry(DELIVERY, seconds)
+    assert (again.exchange, again.routing_key) == ("", queue)
+    assert again.headers == {"traceparent": TRACE}
+
+
+def test_a_dead_letter_says_why_in_codes() -> None:
+    beijing = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=8)))
+    dead = internal.dead_letter(
+        DELIVERY, "in_doubt", attempts=2, last_error="in_doubt", first_seen=beijing
+    )
+    assert (dead.exchange, dead.routing_key) == ("", "verification.dead")
+    assert dead.headers == {
+        "reason": "in_doubt",
+        "attempts": 2,
+        "firstSeen": "2026-03-01T20:00:00+08:00",
+        "lastError": "in_doubt",
+        "traceparent": TRACE,
+    }
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        internal.retry(DELIVERY, 5),
+        internal.dead_letter(
+            DELIVERY, "x", attempts=0, last_error="x", first_seen=datetime(2026, 3, 1, tzinfo=UTC)
+        ),
+    ],
+    ids=["retry", "dead-letter"],
+)
+def test_the_message_is_what_it_was(again: internal.Publication) -> None:
+    assert again.body == DELIVERY.body
+    assert (again.message_id, again.correlation_id, again.reply_to) == ("m-1", "c-1", "r")
+    assert again.event_of is None
+    assert not [name for name in again.headers if name.startswith("x-")]  # 4.x drops x-death
+
+
+def test_a_message_without_a_trace_gets_no_header() -> None:
+    assert internal.retry(deliver(b""), 5).headers == {}
