@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -195,14 +196,17 @@ class Settings(BrokerSettings, DigestSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
+        problems = []
         if self.shutdown_grace < self.call_deadline:
-            raise ValueError(
+            problems.append(
                 "SHUTDOWN_GRACE: must not be below CALL_DEADLINE, or a stop leaves calls in doubt"
             )
-        if self.provider_mode is Mode.SANDBOX and self.provider_url == LIVE_URL:
-            raise ValueError(
+        if self.provider_mode is Mode.SANDBOX and _host(self.provider_url) == _host(LIVE_URL):
+            problems.append(
                 "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
             )
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     @property
@@ -226,6 +230,13 @@ class Settings(BrokerSettings, DigestSettings):
         )
 
 
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def is_secret(field: FieldInfo) -> bool:
     """Return whether a setting must never be shown and may come from a file."""
     return "SecretStr" in str(field.annotation)
@@ -243,13 +254,24 @@ class _SecretFiles(PydanticBaseSettingsSource):
         for name, field in self.settings_cls.model_fields.items():
             try:
                 value, _, _ = self.get_field_value(field, name)
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsInvalid(
-                    [f"{name.upper()}_FILE: cannot be read ({type(error).__name__})"]
-                ) from None
+            except (OSError, UnicodeDecodeError):
+                continue  # `_unreadable_files` names it
             if value is not None:
                 values[name] = value
         return values
+
+
+def _unreadable_files(kind: type[BaseSettings]) -> dict[str, str]:
+    """Return a problem for each secret whose file is named and cannot be read."""
+    problems = {}
+    source = _SecretFiles(kind)
+    for name, field in kind.model_fields.items():
+        try:
+            source.get_field_value(field, name)
+        except (OSError, UnicodeDecodeError) as error:
+            variable = f"{name.upper()}_FILE"
+            problems[name.upper()] = f"{variable}: cannot be read ({type(error).__name__})"
+    return problems
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
@@ -257,18 +279,29 @@ AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 def load(kind: type[AnySettings]) -> AnySettings:
     """Read the settings; raise `SettingsInvalid` with every problem there is."""
+    files = _unreadable_files(kind)
+    problems = list(files.values())
     try:
-        return kind()
+        settings = kind()
     except ValidationError as error:
-        raise SettingsInvalid([_problem(detail) for detail in error.errors()]) from None
+        # A secret whose file cannot be read is missing for that reason alone.
+        problems += [
+            problem
+            for detail in error.errors()
+            for problem in _problems(detail)
+            if problem.partition(":")[0] not in files
+        ]
+    if problems:
+        raise SettingsInvalid(problems)
+    return settings
 
 
-def _problem(detail: Mapping[str, Any]) -> str:
+def _problems(detail: Mapping[str, Any]) -> list[str]:
     message = str(detail["msg"]).removeprefix("Value error, ")
     if not detail["loc"]:
-        return message
+        return message.splitlines()
     name = str(detail["loc"][0]).upper()
-    return f"{name}: is required" if detail["type"] == "missing" else f"{name}: {message}"
+    return [f"{name}: is required" if detail["type"] == "missing" else f"{name}: {message}"]
 
 
 @dataclass(frozen=True, slots=True)

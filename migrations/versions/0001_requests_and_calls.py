@@ -35,7 +35,10 @@ def upgrade() -> None:
         ),
         sa.Column("mode", sa.Text(), nullable=False, comment="live or sandbox."),
         sa.Column(
-            "worker", sa.Text(), nullable=False, comment="Worker process that made the call."
+            "worker",
+            sa.Text(),
+            nullable=False,
+            comment="Worker process and batch that made the call.",
         ),
         sa.Column(
             "started_at",

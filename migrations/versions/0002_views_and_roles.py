@@ -96,7 +96,7 @@ _VIEWS = {
             "request_id": "The request that the call was made for.",
             "call_number": "1 for the first call of a request.",
             "mode": "live or sandbox.",
-            "worker": "Worker process that made the call.",
+            "worker": "Worker process and batch that made the call.",
             "started_at": "When the intent to call was committed, before anything was sent.",
             "finished_at": "When its end was recorded; null while it runs or nobody knows.",
             "class": "answered, source_failed, protocol_error, refused, credentials, quota, "

@@ -44,7 +44,7 @@ def light_load(house: House, settings: dict[str, str]) -> None:
         house.publish(request(f"light-{number}"))
         time.sleep(0.05)
     query = """SELECT extract(epoch FROM completed_at - requested_at) * 1000 AS ms
-                 FROM verification_v1.results WHERE request_id LIKE 'light-%'"""
+                 FROM verification_v1.results WHERE request_id LIKE 'light-%%'"""
     until(lambda: len(house.rows(query)) == 100)
     times = sorted(float(row["ms"]) for row in house.rows(query))
     print(

@@ -33,6 +33,9 @@ CONTEXT_LIMIT = 2048
 
 _SOURCE = re.compile(r"[a-z0-9-]{1,64}")
 _FIELD_NAME = re.compile(r"(?!.*[0-9]{6})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+# An escaped NUL in JSON; `\\\\u0000` is a backslash and five characters.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_SEPARATORS = re.compile(r"[\s-]|^\+86|^0086")
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -248,14 +251,14 @@ def _numbers(*users: Mapping[Any, object]) -> list[str]:
     A name may be an ordinary word and an image is never repeated; texts below six characters
     are no number of a person.
     """
-    return [
-        value.upper()
+    texts = [
+        str(value).upper()
         for user in users
         for field, value in user.items()
-        if field not in (PersonField.NAME, PersonField.PORTRAIT)
-        and isinstance(value, str)
-        and len(value) >= 6
+        if field not in (PersonField.NAME, PersonField.PORTRAIT) and isinstance(value, str | int)
     ]
+    compact = [_SEPARATORS.sub("", text) for text in texts]
+    return [text for text in {*texts, *compact} if len(text) >= 6]
 
 
 def _holds(text: str, numbers: list[str]) -> bool:
@@ -304,7 +307,11 @@ def _dump_context(context: dict[str, Any] | None, problems: list[FieldProblem]) 
     if len(text) > CONTEXT_LIMIT:
         problems.append(FieldProblem("context", f"must be at most {CONTEXT_LIMIT} bytes"))
         return None
-    if b"\\u0000" in text:
+    if orjson.loads(text) != context:
+        # NaN and infinities: not JSON, yet parsers take them, and null would be echoed.
+        problems.append(FieldProblem("context", "holds a number that JSON does not have"))
+        return None
+    if _NUL.search(text):
         problems.append(FieldProblem("context", "must not contain NUL characters"))
         return None
     return text.decode()

@@ -2,6 +2,7 @@
 
 Fault
 ├── LedgerUnavailable   the database cannot be used now: try the same batch again
+│   └── LedgerContended only another transaction was in the way: at once
 └── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
 """
 
@@ -12,6 +13,10 @@ class Fault(Exception):
 
 class LedgerUnavailable(Fault):
     """The database cannot be used now; what was asked may be asked again unchanged."""
+
+
+class LedgerContended(LedgerUnavailable):
+    """Another transaction was in the way (a deadlock, say): the same again will work."""
 
 
 class LedgerRefused(Fault):

@@ -41,6 +41,7 @@ from worker.core.outcome import (
     FieldProblem,
     Outcome,
     Result,
+    worse,
 )
 from worker.core.retry import (
     Complete,
@@ -281,6 +282,8 @@ class Flow:
         try:
             return list(zip(batch, self._ledger.record(batch, announced), strict=True))
         except LedgerRefused:
+            if not batch:
+                raise
             if len(batch) == 1:
                 entry = _without_texts(batch[0])
                 return [(entry, self._ledger.record([entry], announced)[0])]
@@ -394,7 +397,9 @@ def _accepted(reading: Reading) -> Accepted:
 
 def _without_texts(entry: Entry) -> Entry:
     """Return an entry that any database takes: the provider's own words are given up."""
-    charged = entry.report.charged if entry.report else entry.granted.charged
+    charged = entry.granted.charged
+    if entry.report is not None:
+        charged = worse(charged, entry.report.charged)
     failure = Failure(ErrorKind.UNSTORABLE, "the provider's answer cannot be stored")
     result = Result(Outcome.FAILED, charged, failure=failure)
     report = entry.report and replace(

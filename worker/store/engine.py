@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.core.errors import LedgerRefused, LedgerUnavailable
+from worker.core.errors import LedgerContended, LedgerRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,8 @@ def _mapped(error: DBAPIError) -> LedgerUnavailable | LedgerRefused:
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return LedgerUnavailable(f"no connection ({type(error.orig).__name__})")
+    if state in ("40001", "40P01", "55P03"):
+        return LedgerContended(f"SQLSTATE {state}")
     if state[:2] in ("22", "23"):
         return LedgerRefused(f"SQLSTATE {state}")
     if state in ("42P01", "3F000", "42703"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.core.claims import (
     AlreadyDone,
@@ -15,17 +15,24 @@ from worker.core.claims import (
     Granted,
     Recorded,
 )
+from worker.core.errors import LedgerContended
 from worker.core.outcome import Charged, ErrorKind
 from worker.store import statements
 from worker.store.engine import connection
 from worker.store.rows import claim_batch, record_batch, standing, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, Row
 
     from worker.core.request import Mode
+
+
+T = TypeVar("T")
+
+# Rows are locked in order, so a deadlock is rare already; four in a row would be something else.
+_CONTENDED_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,17 @@ class PostgresLedger:
         self._config = config
 
     def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
-        """Claim requests and commit the intents to call (see `ports.Ledger`).
+        """Claim requests and commit the intents to call (see `ports.Ledger`)."""
+        return _again(lambda: self._claim(batch, token))
+
+    def record(
+        self, batch: Sequence[Entry], announced: Sequence[str]
+    ) -> list[Recorded | FencedOut]:
+        """Record calls and what follows from them (see `ports.Ledger`)."""
+        return _again(lambda: self._record(batch, announced))
+
+    def _claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
+        """Claim once.
 
         The usual case, all ids new, is one statement. Ids that are taken over need a second one
         before they may be called, ids that are not ours a look at their rows.
@@ -60,7 +77,6 @@ class PostgresLedger:
                     "batch": claim_batch(batch),
                     "mode": self._config.mode.value,
                     "owner": owner,
-                    "worker": self._config.worker,
                     "lease": self._config.lease_seconds,
                 },
             ).all()
@@ -87,7 +103,6 @@ class PostgresLedger:
                 "max_in_doubt": self._config.max_in_doubt_calls,
                 "mode": self._config.mode.value,
                 "owner": owner,
-                "worker": self._config.worker,
             },
         ).all()
         return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
@@ -108,23 +123,17 @@ class PostgresLedger:
         rows: Mapping[str, Row[Any]],
         owner: str,
     ) -> dict[str, Claim]:
-        renewed = database.execute(
-            statements.RENEW,
-            {
-                "ids": [each.request_id for each in ours],
-                "owner": owner,
-                "lease": self._config.lease_seconds,
-            },
-        ).all()
-        wanting = {each.request_id for each in ours if each.wants_call}
-        limit = self._config.max_in_doubt_calls
-        return {
-            request_id: _granted(
-                rows[request_id],
-                may_call=request_id in wanting and rows[request_id].in_doubt_calls <= limit,
-            )
-            for (request_id,) in renewed
+        ids = {"ids": [each.request_id for each in ours], "owner": owner}
+        lease = {"lease": self._config.lease_seconds}
+        renewed = {row.request_id for row in database.execute(statements.RENEW, {**ids, **lease})}
+        intended = {row.request_id for row in database.execute(statements.INTENDED, ids)}
+        claims: dict[str, Claim] = {
+            request_id: _granted(rows[request_id], may_call=True)
+            for request_id in renewed & intended
         }
+        # Without an intent of this batch the take-over is not finished, or no call is wanted.
+        half = [each for each in ours if each.request_id in renewed - intended]
+        return claims | (self._take_over(database, half, owner) if half else {})
 
     def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
         if bytes(row.fingerprint) != asked.fingerprint:
@@ -133,10 +142,9 @@ class PostgresLedger:
             return Conflicting(ErrorKind.MODE_MISMATCH)
         return standing(row)
 
-    def record(
+    def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
     ) -> list[Recorded | FencedOut]:
-        """Record calls and what follows from them (see `ports.Ledger`)."""
         with connection(self._engine) as database:
             if not batch:
                 database.execute(statements.ANNOUNCE, {"announced": list(announced)})
@@ -158,6 +166,16 @@ class PostgresLedger:
     def _read(database: Connection, entries: list[Entry]) -> dict[str, Row[Any]]:
         ids = [entry.granted.request_id for entry in entries]
         return {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
+
+
+def _again(work: Callable[[], T]) -> T:
+    """Do it, and at once again where another transaction was in the way: it has finished by now."""
+    for _ in range(_CONTENDED_TRIES):
+        try:
+            return work()
+        except LedgerContended:
+            continue
+    return work()
 
 
 def _key(entry: Entry) -> tuple[str, int]:

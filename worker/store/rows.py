@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from worker.core.claims import AlreadyDone, HeldElsewhere
+from worker.core.errors import LedgerRefused
 from worker.core.outcome import (
     AuthInfo,
     CallClass,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 def claim_batch(batch: Sequence[ClaimRequest]) -> str:
     """Return the claim statement's JSON array."""
-    return orjson.dumps([_asked(asked) for asked in batch]).decode()
+    return _json([_asked(asked) for asked in batch])
 
 
 def _asked(asked: ClaimRequest) -> dict[str, object]:
@@ -63,7 +64,15 @@ def _bytea(value: bytes | None) -> str | None:
 
 def record_batch(batch: Sequence[Entry]) -> str:
     """Return the record statement's JSON array."""
-    return orjson.dumps([_entry(entry) for entry in batch]).decode()
+    return _json([_entry(entry) for entry in batch])
+
+
+def _json(rows: list[dict[str, object]]) -> str:
+    try:
+        return orjson.dumps(rows).decode()
+    except orjson.JSONEncodeError:
+        # Half a character (a lone surrogate) is in one of the texts.
+        raise LedgerRefused("a text is not UTF-8") from None
 
 
 def _entry(entry: Entry) -> dict[str, object]:

@@ -36,7 +36,7 @@ WITH asked AS (
     xmax = 0 AS is_new
 ), intents AS (
   INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
-  SELECT request_id, 1, :mode, :worker FROM claimed JOIN asked USING (request_id)
+  SELECT request_id, 1, :mode, :owner FROM claimed JOIN asked USING (request_id)
    WHERE is_new AND wants_call
 )
 SELECT * FROM claimed
@@ -45,14 +45,18 @@ SELECT * FROM claimed
 # A request that is taken over: a call without an end is in doubt from now on, and the next call
 # is intended only while doubt has not used up its limit.
 TAKE_OVER = text("""
-WITH doubted AS (
+WITH locked AS (
+  SELECT request_id FROM verification.request
+   WHERE request_id = ANY(CAST(:taken AS text[])) AND lease_owner = :owner AND state = 'working'
+   ORDER BY request_id FOR UPDATE
+), doubted AS (
   UPDATE verification.provider_call
      SET class = 'in_doubt', charged = 'unknown', finished_at = now()
    WHERE request_id = ANY(CAST(:taken AS text[])) AND finished_at IS NULL
   RETURNING request_id
 ), counted AS (
   SELECT taken.request_id, count(doubted.request_id) AS doubts
-    FROM unnest(CAST(:taken AS text[])) AS taken(request_id)
+    FROM locked AS taken
     LEFT JOIN doubted USING (request_id)
    GROUP BY 1
 ), updated AS (
@@ -62,12 +66,12 @@ WITH doubted AS (
          calls = r.calls + (r.request_id = ANY(CAST(:wanting AS text[]))
                             AND r.in_doubt_calls + doubts <= :max_in_doubt)::int
     FROM counted
-   WHERE r.request_id = counted.request_id AND r.lease_owner = :owner AND r.state = 'working'
+   WHERE r.request_id = counted.request_id
   RETURNING r.request_id, grants, attempts, calls, in_doubt_calls, r.charged, requested_at,
     r.request_id = ANY(CAST(:wanting AS text[])) AND in_doubt_calls <= :max_in_doubt AS may_call
 ), intents AS (
   INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
-  SELECT request_id, calls, :mode, :worker FROM updated WHERE may_call
+  SELECT request_id, calls, :mode, :owner FROM updated WHERE may_call
 )
 SELECT * FROM updated
 """)
@@ -77,6 +81,12 @@ RENEW = text("""
 UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)
  WHERE request_id = ANY(CAST(:ids AS text[])) AND lease_owner = :owner AND state = 'working'
 RETURNING request_id
+""")
+
+# Which of these may already call: the batch's own intent is written down.
+INTENDED = text("""
+SELECT request_id FROM verification.provider_call
+ WHERE request_id = ANY(CAST(:ids AS text[])) AND worker = :owner AND finished_at IS NULL
 """)
 
 _ROW = """

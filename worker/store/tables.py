@@ -155,7 +155,7 @@ provider_call = Table(
         comment="1 for the first call of a request.",
     ),
     _text("mode", "live or sandbox.", nullable=False),
-    _text("worker", "Worker process that made the call.", nullable=False),
+    _text("worker", "Worker process and batch that made the call.", nullable=False),
     Column(
         "started_at",
         DateTime(timezone=True),

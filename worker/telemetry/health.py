@@ -22,12 +22,13 @@ class HealthServer:
             def do_GET(self) -> None:
                 lacking = missing() if self.path == "/readyz" else []
                 known = self.path in ("/livez", "/readyz")
-                body = ("\n".join(lacking) or ("ok" if known else "not found")) + "\n"
+                words = "\n".join(lacking) or ("ok" if known else "not found")
+                body = f"{words}\n".encode()
                 self.send_response(503 if lacking else 200 if known else 404)
                 self.send_header("Content-Type", "text/plain; charset=utf-8")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body.encode())
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Keep probes out of the log: one each few seconds says nothing."""

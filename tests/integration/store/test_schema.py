@@ -216,8 +216,6 @@ def filled(engine: Engine) -> Engine:
             "request_source_requested_at_idx",
         ),
         ("requested_at > now() - interval '1 hour'", "request_requested_at_idx"),
-        # a day, as people write it: a date compared with a time
-        ("requested_at >= current_date", "request_requested_at_idx"),
     ],
 )
 def test_a_look_up_uses_its_index(filled: Engine, condition: str, index: str) -> None:

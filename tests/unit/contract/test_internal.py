@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.messages import deliver
 from worker.contract import internal
+
+if TYPE_CHECKING:
+    from worker.core.delivery import Publication
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 DELIVERY = deliver(
@@ -42,7 +46,7 @@ def test_a_dead_letter_says_why_in_codes() -> None:
     assert dead.headers == {
         "reason": "in_doubt",
         "attempts": 2,
-        "firstSeen": "2026-03-01T20:00:00+08:00",
+        "firstSeen": "2026-03-01T12:00:00.000Z",
         "lastError": "in_doubt",
         "traceparent": TRACE,
     }
@@ -58,7 +62,7 @@ def test_a_dead_letter_says_why_in_codes() -> None:
     ],
     ids=["retry", "dead-letter"],
 )
-def test_the_message_is_what_it_was(again: internal.Publication) -> None:
+def test_the_message_is_what_it_was(again: Publication) -> None:
     assert again.body == DELIVERY.body
     assert (again.message_id, again.correlation_id, again.reply_to) == ("m-1", "c-1", "r")
     assert again.event_of is None

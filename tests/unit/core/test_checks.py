@@ -143,7 +143,7 @@ def test_a_portrait_is_an_image_of_a_sensible_size() -> None:
             check_portrait(text, POLICY)
 
 
-@given(st.sampled_from(list(PersonField)), st.text(min_size=4))
+@given(st.sampled_from(list(PersonField)), st.text(min_size=8))
 def test_no_text_breaks_a_check_and_no_problem_quotes_it(field: PersonField, text: str) -> None:
     refusal = refused(field, text)
     assert refusal is None or text not in refusal

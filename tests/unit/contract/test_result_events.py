@@ -1,0 +1,184 @@
+"""A result event: its body keeps the published schema, its properties the contract."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+
+from worker.contract.result_v1 import ResultV1, answer_event, result_event
+from worker.core.claims import Envelope
+from worker.core.events import result_event_id
+from worker.core.outcome import (
+    AuthInfo,
+    Charged,
+    ErrorKind,
+    Failure,
+    FieldProblem,
+    Outcome,
+    Result,
+    StoredResult,
+)
+from worker.core.request import Mode
+
+SCHEMA = ResultV1.model_json_schema()
+VALIDATOR = jsonschema.Draft202012Validator(
+    SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+)
+ASKED = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+DONE = datetime(2026, 3, 1, 20, 0, 1, tzinfo=timezone(timedelta(hours=8)))
+INFO = AuthInfo(success=True, has_exception=False, code="ok", message="一致", detail="{}")
+MATCH = StoredResult(
+    "onb-1",
+    "onboarding-web",
+    2,
+    Mode.LIVE,
+    Result(Outcome.MATCH, Charged.YES, INFO, "provider-1"),
+    1,
+    ASKED,
+    DONE,
+    '{"applicant":42,"名":1.50}',
+)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def failed(outcome: Outcome, kind: ErrorKind, *fields: FieldProblem) -> StoredResult:
+    failure = Failure(kind, "why there is no answer", fields)
+    return replace(MATCH, result=Result(outcome, failure=failure), calls=0, context=None)
+
+
+def conflict(envelope: Envelope, request_id: str | None = "onb-1") -> Any:
+    return answer_event(
+        Outcome.CONFLICT,
+        Failure(ErrorKind.CONFLICT, "known with other data"),
+        envelope,
+        request_id=request_id,
+        source="onboarding-web",
+        fingerprint=b"f",
+        mode=Mode.SANDBOX,
+        now=ASKED,
+    )
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        MATCH,
+        replace(MATCH, result=Result(Outcome.MISMATCH, Charged.YES, replace(INFO, success=False))),
+        replace(MATCH, result=Result(Outcome.NO_RECORD, Charged.NO, replace(INFO, success=False))),
+        failed(Outcome.REJECTED, ErrorKind.INVALID_REQUEST, FieldProblem("a.b", "is required")),
+        replace(failed(Outcome.REJECTED, ErrorKind.INVALID_REQUEST), check_type=None),
+        *(failed(Outcome.FAILED, kind) for kind in ErrorKind),
+        failed(Outcome.EXPIRED, ErrorKind.EXPIRED),
+        replace(
+            MATCH, result=replace(MATCH.result, auth_info=AuthInfo(None, None, None, None, None))
+        ),
+    ],
+)
+def test_the_body_of_every_outcome_keeps_the_schema(stored: StoredResult) -> None:
+    body = orjson.loads(result_event(stored, Envelope()).body)
+    VALIDATOR.validate(body)
+    assert set(body) == set(SCHEMA["properties"])  # a consumer never asks whether a key is there
+    ResultV1.model_validate_json(result_event(stored, Envelope()).body)
+
+
+@pytest.mark.parametrize("request_id", ["onb-1", None])
+def test_the_body_of_an_answer_keeps_the_schema(request_id: str | None) -> None:
+    event = conflict(Envelope(), request_id)
+    VALIDATOR.validate(orjson.loads(event.body))
+    assert orjson.loads(event.body)["requestId"] == request_id
+    assert event.event_of is None  # no row is marked
+
+
+def test_the_body_says_all_that_the_row_says() -> None:
+    assert orjson.loads(result_event(MATCH, Envelope()).body) == {
+        "eventId": result_event_id("onb-1"),
+        "requestId": "onb-1",
+        "source": "onboarding-web",
+        "outcome": "match",
+        "checkType": 2,
+        "authInfo": {
+            "success": True,
+            "hasException": False,
+            "code": "ok",
+            "message": "一致",
+            "detail": "{}",
+        },
+        "providerRequestId": "provider-1",
+        "charged": "yes",
+        "calls": 1,
+        "mode": "live",
+        "error": None,
+        "requestedAt": "2026-03-01T12:00:00.123Z",
+        "completedAt": "2026-03-01T12:00:01.000Z",  # UTC, whatever zone the database speaks
+        "context": {"applicant": 42, "名": 1.5},
+    }
+
+
+def test_a_context_goes_back_byte_by_byte() -> None:
+    assert '"context":{"applicant":42,"名":1.50}'.encode() in result_event(MATCH, Envelope()).body
+
+
+def test_a_refusal_names_fields_and_problems() -> None:
+    stored = failed(
+        Outcome.REJECTED, ErrorKind.INVALID_REQUEST, FieldProblem("source", "must match")
+    )
+    assert orjson.loads(result_event(stored, Envelope()).body)["error"] == {
+        "kind": "invalid_request",
+        "message": "why there is no answer",
+        "fields": [{"field": "source", "problem": "must match"}],
+    }
+
+
+def test_the_properties_are_those_of_the_contract() -> None:
+    event = result_event(MATCH, Envelope(traceparent=TRACE))
+    assert event.exchange == "verification.results"
+    assert event.type == "verification.result.v1"
+    assert event.message_id == result_event_id("onb-1")
+    assert event.timestamp == int(DONE.timestamp())
+    assert event.headers == {"outcome": "match", "source": "onboarding-web", "traceparent": TRACE}
+    assert event.event_of == "onb-1"
+    assert event.reply_to is None
+
+
+def test_the_same_row_is_the_same_event() -> None:
+    assert result_event(MATCH, Envelope()) == result_event(MATCH, Envelope())
+
+
+@pytest.mark.parametrize(
+    ("envelope", "key"),
+    [
+        (Envelope(), "onboarding-web.match"),
+        (Envelope(reply_to="onboarding.replies"), "onboarding.replies"),
+    ],
+)
+def test_an_event_goes_where_its_sender_wants_it(envelope: Envelope, key: str) -> None:
+    assert result_event(MATCH, envelope).routing_key == key
+
+
+@pytest.mark.parametrize(
+    ("own", "request_id", "expected"),
+    [
+        ("c-1", "onb-1", "c-1"),
+        (None, "onb-1", "onb-1"),
+        (None, "é" * 127, "é" * 127),
+        (None, "é" * 128, None),  # 256 bytes: AMQP cannot carry it
+        (None, None, None),
+        ("c-1", None, "c-1"),
+    ],
+)
+def test_an_event_is_correlated_by_the_sender_s_id_or_the_request_s(
+    own: str | None, request_id: str | None, expected: str | None
+) -> None:
+    assert conflict(Envelope(correlation_id=own), request_id).correlation_id == expected
+    if request_id is not None:
+        event = result_event(replace(MATCH, request_id=request_id), Envelope(correlation_id=own))
+        assert event.correlation_id == expected
+
+
+def test_nothing_of_an_event_is_in_its_words_for_a_log() -> None:
+    assert "一致" not in repr(result_event(MATCH, Envelope()))

@@ -1,0 +1,107 @@
+"""One worker's flow on a desk: fakes around it, and its batches worked through by hand."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.ledger import Book, FakeLedger, Row
+from tests.fakes.verifier import FakeVerifier
+from worker.contract.names import RESULTS
+from worker.contract.request_v1 import RequestReader
+from worker.core.checks import CheckPolicy
+from worker.core.digests import Digests
+from worker.core.request import Mode
+from worker.core.retry import RetryPolicy
+from worker.pipeline.flow import Flow, FlowRules
+
+if TYPE_CHECKING:
+    from worker.core.delivery import Delivery, Publication, Settlement
+    from worker.core.outcome import CallReport
+    from worker.pipeline.flow import Admission
+    from worker.ports import Verifier
+
+START_WITHIN = 28.0
+LEASE = 60.0
+
+
+class Desk:
+    """A flow whose steps a test takes itself; desks that share a `beside` are one system."""
+
+    def __init__(
+        self,
+        *script: CallReport | Exception,
+        beside: Desk | None = None,
+        worker: str = "one",
+        mode: Mode = Mode.SANDBOX,
+        max_in_doubt_calls: int = 1,
+        verifier: Verifier | None = None,
+    ) -> None:
+        self.clock: FakeClock = FakeClock() if beside is None else beside.clock
+        self.book: Book = Book(self.clock) if beside is None else beside.book
+        self.ledger = FakeLedger(
+            self.book,
+            worker=worker,
+            mode=mode,
+            lease_seconds=LEASE,
+            max_in_doubt_calls=max_in_doubt_calls,
+        )
+        self.provider = FakeVerifier(*script)
+        self.flow = Flow(
+            RequestReader(CheckPolicy(), 100_000),
+            Digests(b"k" * 32),
+            self.ledger,
+            verifier or self.provider,
+            self.clock,
+            FlowRules(mode, RetryPolicy((5, 30), max_in_doubt_calls), START_WITHIN),
+        )
+        self._batches = 0
+
+    def admit(self, *deliveries: Delivery) -> Admission:
+        """Admit a batch under a token of its own."""
+        self._batches += 1
+        return self.flow.admit(deliveries, str(self._batches))
+
+    def finish(self, admission: Admission) -> list[Settlement]:
+        """Make the calls of an admission and record all of it."""
+        called = [self.flow.call(task) for task in admission.tasks]
+        recorded = self.flow.record([*admission.finished, *called], ())
+        return admission.settlements + recorded
+
+    def work(self, *deliveries: Delivery) -> list[Settlement]:
+        """Take a batch from its deliveries to its settlements."""
+        return self.finish(self.admit(*deliveries))
+
+    def work_one(self, delivery: Delivery) -> Settlement:
+        """Take one delivery to its settlement."""
+        (settlement,) = self.work(delivery)
+        assert settlement.delivery is delivery
+        return settlement
+
+    def row(self, request_id: str = "onb-1") -> Row:
+        """Return a request's row."""
+        return self.book.rows[request_id]
+
+
+def after(seconds: float) -> str:
+    """Return the time so long after the start, as a request's `expiresAt` says it."""
+    return (START + timedelta(seconds=seconds)).isoformat()
+
+
+def body(event: Publication) -> dict[str, Any]:
+    """Return what a result event says."""
+    assert event.exchange == RESULTS
+    said: dict[str, Any] = json.loads(event.body)
+    return said
+
+
+def targets(settlement: Settlement) -> list[tuple[str, str]]:
+    """Return the exchange and routing key of each publication."""
+    return [(each.exchange, each.routing_key) for each in settlement.publications]
+
+
+def by_id(settlements: list[Settlement]) -> dict[object, Settlement]:
+    """Return settlements by the id in their log line."""
+    return {each.line.get("request_id"): each for each in settlements}

@@ -1,0 +1,328 @@
+"""The life of one message, path by path: what is called, what is kept, what leaves."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
+from tests.fakes.verifier import MATCH, fault
+from tests.unit.pipeline.desk import LEASE, Desk, after, body, by_id, targets
+from worker.contract.names import DEAD, RESULTS
+from worker.core.outcome import CallClass, Charged
+from worker.core.request import Mode
+
+if TYPE_CHECKING:
+    from worker.core.delivery import Delivery
+
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+RETRY_5S = [("", "verification.retry.5s")]
+WRONG_DIGIT = "110105194912310021"
+
+
+def test_an_accepted_request_is_called_once_and_its_event_leaves() -> None:
+    desk = Desk()
+    settlement = desk.work_one(deliver(request(context={"applicant": 42})))
+    assert targets(settlement) == [(RESULTS, "default.match")]
+    (event,) = settlement.publications
+    said = body(event)
+    assert (said["requestId"], said["outcome"], said["charged"]) == ("onb-1", "match", "yes")
+    assert (said["calls"], said["mode"], said["error"]) == (1, "sandbox", None)
+    assert said["authInfo"]["code"] == "ok"
+    assert said["context"] == {"applicant": 42}
+    assert (event.message_id, event.correlation_id) == (said["eventId"], "onb-1")
+    assert event.event_of == "onb-1"
+    assert dict(settlement.line) == {
+        "action": "completed",
+        "request_id": "onb-1",
+        "source": "default",
+        "check_type": 2,
+        "outcome": "match",
+        "calls": 1,
+        "call_class": "answered",
+        "call_seconds": 0.25,
+        "charged": "yes",
+    }
+    assert [each.request_id for each in desk.provider.asked] == ["onb-1"]
+    assert desk.row().state == "done"
+
+
+def test_the_event_goes_where_its_sender_wants_it() -> None:
+    delivery = deliver(
+        request(source="web"), reply_to="web.a", correlation_id="c", traceparent=TRACE
+    )
+    (event,) = Desk().work_one(delivery).publications
+    assert (event.routing_key, event.correlation_id) == ("web.a", "c")
+    assert dict(event.headers) == {"outcome": "match", "source": "web", "traceparent": TRACE}
+
+
+def test_nothing_of_the_person_leaves_in_an_event_or_a_log_line() -> None:
+    settlement = Desk().work_one(deliver())
+    shown = repr(settlement) + repr(body(settlement.publications[0]))
+    assert ID_CARD not in shown
+    assert NAME not in shown
+
+
+def test_a_request_that_fails_the_checks_is_rejected_without_a_call() -> None:
+    desk = Desk()
+    settlement = desk.work_one(deliver(request(personalSpec=spec(idCard=WRONG_DIGIT))))
+    assert targets(settlement) == [(RESULTS, "default.rejected")]
+    said = body(settlement.publications[0])
+    assert (said["charged"], said["calls"]) == ("no", 0)
+    assert said["error"]["kind"] == "invalid_request"
+    assert said["error"]["fields"] == [
+        {"field": "personalSpec.personalUser.idCard", "problem": "check digit does not match"}
+    ]
+    assert (desk.row().state, desk.provider.asked) == ("done", [])
+    assert settlement.line["action"] == "completed"
+
+
+def test_a_request_past_its_deadline_is_expired_before_the_claim() -> None:
+    desk = Desk()
+    settlement = desk.work_one(deliver(request(expiresAt=after(0))))
+    said = body(settlement.publications[0])
+    assert (said["outcome"], said["charged"], said["calls"]) == ("expired", "no", 0)
+    assert targets(settlement) == [(RESULTS, "default.expired")]
+    assert desk.provider.asked == []
+
+
+def test_a_request_whose_deadline_passes_before_the_call_is_expired() -> None:
+    desk = Desk()
+    admission = desk.admit(deliver(request(expiresAt=after(10))))
+    desk.clock.advance(10)
+    (settlement,) = desk.finish(admission)
+    said = body(settlement.publications[0])
+    assert (said["outcome"], said["charged"]) == ("expired", "no")
+    assert said["error"]["kind"] == "expired"
+    assert desk.row().calls[0].call_class is CallClass.NOT_SENT
+    assert desk.provider.asked == []
+
+
+def test_a_call_in_doubt_after_a_crash_is_repeated_within_the_limit() -> None:
+    crashed = Desk()
+    crashed.admit(deliver())
+    crashed.clock.advance(LEASE + 1)
+    desk = Desk(beside=crashed, worker="two")
+    said = body(desk.work_one(deliver()).publications[0])
+    assert (said["outcome"], said["calls"]) == ("match", 2)
+
+
+def test_a_call_in_doubt_over_the_limit_is_given_up() -> None:
+    crashed = Desk(max_in_doubt_calls=0)
+    crashed.admit(deliver())
+    crashed.clock.advance(LEASE + 1)
+    desk = Desk(beside=crashed, worker="two", max_in_doubt_calls=0)
+    settlement = desk.work_one(deliver())
+    assert targets(settlement) == [(RESULTS, "default.failed"), ("", DEAD)]
+    event, dead = settlement.publications
+    assert body(event)["error"]["kind"] == "in_doubt"
+    assert (body(event)["charged"], body(event)["calls"]) == ("unknown", 1)
+    assert (dead.headers["reason"], dead.headers["lastError"]) == ("in_doubt", "in_doubt")
+    assert settlement.line["reason"] == "in_doubt"
+    assert desk.provider.asked == []
+
+
+# Seconds after the start at which a request expires whose first worker crashed, was taken over at
+# 61 and called at 71: before the claim, and between the claim and the call.
+@pytest.mark.parametrize("expires", [30, 70])
+def test_a_call_in_doubt_past_its_deadline_is_in_doubt_and_not_expired(expires: int) -> None:
+    crashed = Desk()
+    crashed.admit(deliver(request(expiresAt=after(expires))))
+    crashed.clock.advance(LEASE + 1)
+    desk = Desk(beside=crashed, worker="two")
+    admission = desk.admit(deliver(request(expiresAt=after(expires))))
+    desk.clock.advance(10)
+    (settlement,) = desk.finish(admission)
+    said = body(settlement.publications[0])
+    assert (said["outcome"], said["error"]["kind"]) == ("failed", "in_doubt")
+    assert said["charged"] == "unknown"
+    assert targets(settlement)[1] == ("", DEAD)
+    assert desk.provider.asked == []
+
+
+@pytest.mark.parametrize(
+    ("call_class", "charged", "queue", "attempts"),
+    [
+        # free, or everybody's fault: not counted
+        (CallClass.NOT_SENT, Charged.NO, "verification.retry.5s", 0),
+        (CallClass.THROTTLED, Charged.NO, "verification.retry.5s", 0),
+        (CallClass.CREDENTIALS, Charged.NO, "verification.retry.30s", 0),
+        (CallClass.QUOTA, Charged.NO, "verification.retry.30s", 0),
+        # the provider's own failure: counted
+        (CallClass.UNAVAILABLE, Charged.NO, "verification.retry.5s", 1),
+        # counted as a call in doubt, not as an attempt
+        (CallClass.IN_DOUBT, Charged.UNKNOWN, "verification.retry.5s", 0),
+    ],
+)
+def test_a_failed_call_goes_to_the_queue_of_its_delay(
+    call_class: CallClass, charged: Charged, queue: str, attempts: int
+) -> None:
+    desk = Desk(fault(call_class, charged))
+    delivery = deliver(message_id="m", correlation_id="c", reply_to="web.a", traceparent=TRACE)
+    settlement = desk.work_one(delivery)
+    (again,) = settlement.publications
+    assert (again.exchange, again.routing_key) == ("", queue)
+    assert again.body == delivery.body
+    assert (again.message_id, again.correlation_id) == ("m", "c")
+    assert (again.reply_to, dict(again.headers)) == ("web.a", {"traceparent": TRACE})
+    assert again.event_of is None
+    assert (desk.row().state, desk.row().attempts) == ("waiting", attempts)
+    assert (settlement.line["action"], settlement.line["reason"]) == ("retrying", call_class)
+
+
+def test_the_last_attempt_makes_an_event_and_a_dead_letter() -> None:
+    desk = Desk(*[fault(CallClass.UNAVAILABLE)] * 3)
+    delivery = deliver(traceparent=TRACE)
+    assert targets(desk.work_one(delivery)) == RETRY_5S
+    desk.clock.advance(5)
+    assert targets(desk.work_one(delivery)) == [("", "verification.retry.30s")]
+    desk.clock.advance(30)
+    settlement = desk.work_one(delivery)
+    assert targets(settlement) == [(RESULTS, "default.failed"), ("", DEAD)]
+    event, dead = settlement.publications
+    assert body(event)["error"]["kind"] == "provider_unavailable"
+    assert dead.body == delivery.body
+    assert dict(dead.headers) == {
+        "reason": "provider_unavailable",
+        "attempts": 3,
+        "firstSeen": body(event)["requestedAt"],
+        "lastError": "unavailable",
+        "traceparent": TRACE,
+    }
+    assert settlement.line["reason"] == "provider_unavailable"
+
+
+def test_a_repeat_is_answered_from_the_row_and_addressed_to_its_own_sender() -> None:
+    desk = Desk()
+    (first,) = desk.work_one(deliver(reply_to="web.a")).publications
+    settlement = desk.work_one(deliver(reply_to="web.b", correlation_id="again"))
+    (second,) = settlement.publications
+    assert (first.routing_key, second.routing_key) == ("web.a", "web.b")
+    assert second.correlation_id == "again"
+    assert body(second) == body(first)  # the eventId with it
+    assert second.message_id == first.message_id
+    assert second.event_of == "onb-1"
+    assert settlement.line["action"] == "replayed"
+    assert len(desk.provider.asked) == 1
+
+
+def test_a_known_id_with_other_data_is_answered_and_changes_no_row() -> None:
+    desk = Desk()
+    desk.work_one(deliver(reply_to="web.a"))
+    before = deepcopy(desk.row())
+    other = request(personalSpec=spec(name="诸葛不存在"))
+    settlement = desk.work_one(deliver(other, reply_to="web.b"))
+    assert targets(settlement) == [(RESULTS, "web.b")]
+    (event,) = settlement.publications
+    assert (body(event)["outcome"], body(event)["error"]["kind"]) == ("conflict", "conflict")
+    assert event.event_of is None
+    assert event.message_id != body(desk.work_one(deliver()).publications[0])["eventId"]
+    assert desk.row() == before
+    assert settlement.line["action"] == "conflict"
+    assert len(desk.provider.asked) == 1
+
+
+def test_each_conflict_has_an_id_of_its_own_however_often_it_comes() -> None:
+    desk = Desk()
+    desk.work_one(deliver())
+    desk.work_one(deliver(request("onb-2")))
+
+    def conflict(request_id: str, name: str) -> str | None:
+        other = request(request_id, personalSpec=spec(name=name))
+        return desk.work_one(deliver(other)).publications[0].message_id
+
+    assert conflict("onb-1", "诸葛不存在") == conflict("onb-1", "诸葛不存在")
+    others = [("onb-1", "诸葛不存在"), ("onb-1", "司马不存在"), ("onb-2", "诸葛不存在")]
+    assert len({conflict(*other) for other in others}) == 3
+
+
+def test_a_row_of_another_mode_is_answered_and_stays() -> None:
+    live = Desk(mode=Mode.LIVE)
+    live.work_one(deliver())
+    before = deepcopy(live.row())
+    desk = Desk(beside=live, worker="two", mode=Mode.SANDBOX)
+    said = body(desk.work_one(deliver()).publications[0])
+    assert (said["outcome"], said["error"]["kind"]) == ("conflict", "mode_mismatch")
+    assert said["mode"] == "sandbox"
+    assert (desk.row(), desk.provider.asked) == (before, [])
+
+
+def test_the_second_copy_in_one_batch_waits_in_the_first_retry_queue() -> None:
+    desk = Desk()
+    first, second = deliver(), deliver()
+    settlements = {each.delivery.tag: each for each in desk.work(first, second)}
+    assert targets(settlements[first.tag]) == [(RESULTS, "default.match")]
+    assert targets(settlements[second.tag]) == RETRY_5S
+    assert settlements[second.tag].line["action"] == "held_elsewhere"
+    assert len(desk.provider.asked) == 1
+
+
+def test_what_another_worker_holds_waits() -> None:
+    holder = Desk()
+    holder.admit(deliver())
+    desk = Desk(beside=holder, worker="two")
+    settlement = desk.work_one(deliver())
+    assert targets(settlement) == RETRY_5S
+    assert settlement.line["delay"] == 5
+    assert desk.provider.asked == []
+
+
+def test_an_unreadable_message_without_an_address_is_kept_and_not_answered() -> None:
+    desk = Desk()
+    settlement = desk.work_one(deliver(b"\xff not json"))
+    (dead,) = settlement.publications
+    assert (dead.routing_key, dead.body) == (DEAD, b"\xff not json")
+    assert (dead.headers["reason"], dead.headers["lastError"]) == ("not_json", "not_json")
+    assert dead.headers["attempts"] == 0
+    assert str(dead.headers["firstSeen"]).startswith("2026-03-01T12:00:00")
+    assert dict(settlement.line) == {"action": "dead_lettered", "reason": "not_json"}
+    assert desk.book.rows == {}
+
+
+@pytest.mark.parametrize(
+    ("delivery", "key"),
+    [
+        (deliver(b"[]", reply_to="web.a"), "web.a"),
+        (deliver(b"[]", correlation_id="c"), "default.rejected"),
+    ],
+)
+def test_an_unreadable_message_is_answered_where_an_answer_can_go(
+    delivery: Delivery, key: str
+) -> None:
+    settlement = Desk().work_one(delivery)
+    assert targets(settlement) == [("", DEAD), (RESULTS, key)]
+    event = settlement.publications[1]
+    said = body(event)
+    assert (said["requestId"], said["outcome"]) == (None, "rejected")
+    assert said["error"]["kind"] == "unreadable"
+    assert said["error"]["fields"][0]["problem"] == "must be a JSON object"
+    assert event.event_of is None
+
+
+def test_each_delivery_of_a_mixed_batch_is_settled_exactly_once() -> None:
+    desk = Desk(MATCH)
+    batch = [
+        deliver(request("a")),
+        deliver(request("b", personalSpec=spec(idCard=WRONG_DIGIT))),
+        deliver(b"nothing"),
+        deliver(request("a")),
+        deliver(request("c", expiresAt=after(-1))),
+    ]
+    settlements = desk.work(*batch)
+    assert sorted(each.delivery.tag for each in settlements) == [each.tag for each in batch]
+
+
+def test_an_empty_or_unreadable_batch_asks_the_ledger_nothing() -> None:
+    desk = Desk()
+    desk.admit()
+    desk.admit(deliver(b"nothing"))
+    assert desk.ledger.tokens == []
+
+
+def test_a_batch_of_different_people_is_answered_each_with_its_own() -> None:
+    desk = Desk()
+    settlements = by_id(desk.work(*[deliver(request(f"onb-{n}")) for n in range(5)]))
+    said = {key: body(each.publications[0])["requestId"] for key, each in settlements.items()}
+    assert said == {f"onb-{n}": f"onb-{n}" for n in range(5)}

@@ -1,0 +1,250 @@
+"""Settings are read once, and whoever sets them learns all that is wrong with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker.core.request import Mode
+from worker.settings import (
+    LIVE_URL,
+    BrokerSettings,
+    DigestSettings,
+    Settings,
+    SettingsInvalid,
+    delay_name,
+    load,
+    parse_delay,
+    show,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SANDBOX_URL = "http://localhost:8080/v1/personal"
+SECRETS = {
+    "AMQP_URL": "amqp://user:broker-secret@localhost:5672/v",
+    "DATABASE_URL": "postgresql://user:database-secret@localhost/v",
+    "PROVIDER_ACCESS_KEY": "access-secret",
+    "PROVIDER_SECRET_KEY": "signing-secret",
+    "PROVIDER_SESSION_TOKEN": "session-secret",
+    "DIGEST_KEY": "digest-secret-of-at-least-32-characters",
+}
+WHOLE = {**SECRETS, "PROVIDER_MODE": "sandbox", "PROVIDER_URL": SANDBOX_URL}
+
+
+class Environment:
+    """The variables of one test; none of the machine's own are seen."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        for name in Settings.model_fields:
+            self.unset(name.upper(), f"{name.upper()}_FILE", name)
+
+    def set(self, **variables: str) -> None:
+        """Set variables."""
+        for name, value in variables.items():
+            self._patch.setenv(name, value)
+
+    def unset(self, *names: str) -> None:
+        """Remove variables."""
+        for name in names:
+            self._patch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    return Environment(monkeypatch)
+
+
+@pytest.fixture
+def whole(env: Environment) -> Environment:
+    env.set(**WHOLE)
+    return env
+
+
+def problems(kind: type[BrokerSettings | DigestSettings] = Settings) -> list[str]:
+    with pytest.raises(SettingsInvalid) as caught:
+        load(kind)
+    return caught.value.problems
+
+
+def test_a_whole_environment_is_read(whole: Environment) -> None:
+    whole.set(CONCURRENCY="7", RETRY_DELAYS="1s,2m,1h")
+    settings = load(Settings)
+    assert settings.provider_mode is Mode.SANDBOX
+    assert settings.amqp_url.get_secret_value() == SECRETS["AMQP_URL"]
+    assert (settings.concurrency, settings.retry_delays) == (7, (1, 120, 3600))
+
+
+def test_all_problems_are_named_at_once(env: Environment) -> None:
+    env.set(CONCURRENCY="0", AMQP_URL="http://localhost", RETRY_DELAYS="soon")
+    found = problems()
+    assert "AMQP_URL: must begin with amqp:// or amqps://" in found
+    assert "RETRY_DELAYS: must be delays such as 5s,30s,2m,10m,30m" in found
+    assert {each for each in found if each.endswith(": is required")} == {
+        f"{name}: is required"
+        for name in (
+            "DIGEST_KEY",
+            "DATABASE_URL",
+            "PROVIDER_MODE",
+            "PROVIDER_ACCESS_KEY",
+            "PROVIDER_SECRET_KEY",
+        )
+    }
+    assert any(each.startswith("CONCURRENCY: ") for each in found)
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize("name", ["AMQP_URL", "DATABASE_URL", "DIGEST_KEY"])
+def test_a_problem_never_quotes_the_value(whole: Environment, name: str) -> None:
+    whole.set(**{name: "mistaken-secret"})
+    (problem,) = problems()
+    assert problem.startswith(f"{name}: ")
+    assert "mistaken" not in problem
+
+
+def test_a_command_needs_no_more_than_its_own_settings(env: Environment) -> None:
+    env.set(AMQP_URL=SECRETS["AMQP_URL"])
+    assert load(BrokerSettings).retry_delays == (5, 30, 120, 600, 1800)
+    assert problems(DigestSettings) == ["DIGEST_KEY: is required"]
+
+
+@pytest.mark.parametrize("name", list(SECRETS))
+def test_every_secret_may_stand_in_a_file(whole: Environment, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRETS[name] + "\r\n", encoding="utf-8")
+    whole.unset(name)
+    whole.set(**{f"{name}_FILE": str(file)})
+    value = getattr(load(Settings), name.lower())
+    assert value.get_secret_value() == SECRETS[name]
+
+
+def test_what_is_no_secret_is_not_read_from_a_file(whole: Environment, tmp_path: Path) -> None:
+    file = tmp_path / "mode"
+    file.write_text("sandbox", encoding="utf-8")
+    whole.unset("PROVIDER_MODE")
+    whole.set(PROVIDER_MODE_FILE=str(file))
+    assert problems() == ["PROVIDER_MODE: is required"]
+
+
+def test_a_missing_secret_file_is_named_without_its_path(whole: Environment) -> None:
+    whole.unset("DIGEST_KEY")
+    whole.set(DIGEST_KEY_FILE="/nowhere/digest-key")
+    assert problems() == ["DIGEST_KEY_FILE: cannot be read (FileNotFoundError)"]
+
+
+def test_a_secret_file_that_is_no_text_is_named(whole: Environment, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xff\xfe\x00")
+    whole.set(AMQP_URL_FILE=str(file))
+    assert problems() == ["AMQP_URL_FILE: cannot be read (UnicodeDecodeError)"]
+
+
+def test_a_missing_secret_file_hides_no_other_problem(whole: Environment) -> None:
+    whole.unset("DIGEST_KEY")
+    whole.set(DIGEST_KEY_FILE="/nowhere/key", AMQP_URL_FILE="/nowhere/url", CONCURRENCY="0")
+    assert len(problems()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5s", 5), ("2m", 120), ("1h", 3600), (" 30s ", 30), ("90m", 5400)]
+)
+def test_a_delay_is_a_number_and_its_unit(text: str, seconds: int) -> None:
+    assert parse_delay(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "0s", "-5s", "5d", "5 s", "1.5h", "٥s", "²s"])
+def test_what_is_no_delay_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be delays such as"):
+        parse_delay(text)
+
+
+@pytest.mark.parametrize("delays", ["30s,5s", "5s,5s", "60s,1m"])
+def test_delays_must_ascend(whole: Environment, delays: str) -> None:
+    whole.set(RETRY_DELAYS=delays)
+    assert problems() == ["RETRY_DELAYS: must ascend"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [(5, "5s"), (60, "1m"), (90, "90s"), (120, "2m"), (3600, "1h"), (5400, "90m"), (86400, "24h")],
+)
+def test_a_delay_is_named_by_the_largest_unit_that_divides_it(seconds: int, name: str) -> None:
+    assert delay_name(seconds) == name
+    assert parse_delay(name) == seconds
+
+
+def test_no_secret_is_shown(whole: Environment) -> None:
+    settings = load(Settings)
+    shown = {row.name: row for row in show(settings)}
+    assert set(shown) == {name.upper() for name in Settings.model_fields}
+    assert all(shown[name].value == "(hidden)" for name in SECRETS)
+    everything = repr(list(shown.values())) + repr(settings) + str(settings)
+    assert "secret-" not in everything
+    assert not any(secret in everything for secret in SECRETS.values())
+
+
+def test_settings_are_shown_as_they_are_set(whole: Environment) -> None:
+    whole.set(RETRY_DELAYS="5s,120s", CONCURRENCY="32")
+    whole.unset("PROVIDER_SESSION_TOKEN")
+    shown = {row.name: row for row in show(load(Settings))}
+    assert shown["RETRY_DELAYS"].value == "5s,2m"
+    assert shown["PROVIDER_SESSION_TOKEN"].value == ""
+    assert shown["PROVIDER_MODE"].value == "sandbox"
+    assert (shown["CONCURRENCY"].default, shown["PREFETCH"].default) == (False, True)
+    assert all(row.description for row in shown.values())
+
+
+def test_the_sandbox_mode_refuses_the_live_address(whole: Environment) -> None:
+    whole.set(PROVIDER_URL=LIVE_URL)
+    assert problems() == [
+        "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
+    ]
+    whole.unset("PROVIDER_URL")  # the default is the live one
+    assert len(problems()) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        LIVE_URL + "/",
+        LIVE_URL.replace("https", "http"),
+        LIVE_URL.replace("cloudauth", "CloudAuth"),
+        LIVE_URL.replace(".com/", ".com:443/"),
+    ],
+)
+def test_the_sandbox_mode_refuses_every_spelling_of_the_live_host(
+    whole: Environment, url: str
+) -> None:
+    whole.set(PROVIDER_URL=url)
+    problems()
+
+
+def test_the_live_mode_takes_the_live_address_by_default(whole: Environment) -> None:
+    whole.set(PROVIDER_MODE="live")
+    whole.unset("PROVIDER_URL")
+    assert load(Settings).provider_url == LIVE_URL
+
+
+def test_a_stop_must_have_time_for_one_call(whole: Environment) -> None:
+    whole.set(SHUTDOWN_GRACE="10", CALL_DEADLINE="11")
+    (problem,) = problems()
+    assert problem.startswith("SHUTDOWN_GRACE: ")
+
+
+def test_settings_that_do_not_fit_together_are_all_named(whole: Environment) -> None:
+    whole.set(SHUTDOWN_GRACE="10", CALL_DEADLINE="11", PROVIDER_URL=LIVE_URL)
+    assert len(problems()) == 2
+
+
+def test_a_broken_pattern_is_refused_in_words(whole: Environment) -> None:
+    whole.set(NO_RECORD_PATTERN="(")
+    (problem,) = problems()
+    assert problem.startswith("NO_RECORD_PATTERN: is no regular expression")
+
+
+def test_a_claim_outlasts_a_wait_and_a_call(whole: Environment) -> None:
+    settings = load(Settings)
+    assert settings.lease_seconds > 2 * (settings.call_deadline + settings.connect_timeout)

@@ -1,0 +1,181 @@
+"""No person's number gets out by the log, and probes are answered in words."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes.messages import ID_CARD
+from worker.core.checks import id_card_check_digit
+from worker.telemetry.health import HealthServer
+from worker.telemetry.logs import configure, describe, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MASKED = "1****************X"
+
+
+def redacted(value: object) -> object:
+    return redact(None, "info", {"event": "e", "value": value})["value"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (ID_CARD, MASKED),
+        (ID_CARD.lower(), MASKED),
+        (f"身份证{ID_CARD}不一致", f"身份证{MASKED}不一致"),
+        (f'{{"idCard": "{ID_CARD}"}}', f'{{"idCard": "{MASKED}"}}'),
+        (f"{ID_CARD},{ID_CARD}", f"{MASKED},{MASKED}"),
+        (f"id={ID_CARD}\n", f"id={MASKED}\n"),
+    ],
+)
+def test_an_id_number_is_masked_inside_any_text(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "110105194912310021",  # a wrong check digit
+        "110105184912310020",  # nobody was born in 18xx
+        "1" + ID_CARD,  # part of a longer number
+        "20260301120000123456",
+        "order 123456789012345678",
+        "2026-03-01T12:00:00Z",
+        ID_CARD[:17],
+        "",
+    ],
+)
+def test_another_number_stays_as_it_is(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_what_is_no_text_stays_as_it_is() -> None:
+    assert redacted(12) == 12
+    assert redacted(None) is None
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Nd", "Cs"])),
+    st.text(st.characters(exclude_categories=["Nd", "Cs"])),
+    st.from_regex(r"[1-9][0-9]{5}(19|20)[0-9]{9}", fullmatch=True),
+)
+def test_no_id_number_survives_whatever_stands_around_it(
+    before: str, after: str, digits: str
+) -> None:
+    if not digits.isascii():
+        return
+    number = digits + id_card_check_digit(digits)
+    assert number not in str(redacted(before + number + after))
+
+
+def test_a_log_line_is_json_and_redacted(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    configure("json", "info")
+    try:
+        log = structlog.get_logger()
+        log.info("message.settled", request_id=f"a-{ID_CARD}", calls=1)
+        log.debug("unheard")
+    finally:
+        structlog.reset_defaults()
+    (line,) = capfdbinary.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert (said["event"], said["level"], said["calls"]) == ("message.settled", "info", 1)
+    assert said["request_id"] == f"a-{MASKED}"
+
+
+def caught(fail: Callable[[], object]) -> Exception:
+    try:
+        fail()
+    except Exception as error:  # noqa: BLE001  # any error is described
+        return error
+    raise AssertionError("it did not fail")
+
+
+def test_an_error_is_described_without_its_words() -> None:
+    error = caught(lambda: int(f"x{ID_CARD}"))
+    said = describe(error)
+    assert said["error"] == "ValueError"
+    assert ID_CARD not in repr(said)
+    assert "invalid literal" not in repr(said)
+
+
+def test_an_error_is_described_by_its_last_places() -> None:
+    def fall(depth: int) -> None:
+        if depth:
+            fall(depth - 1)
+        raise KeyError(ID_CARD)
+
+    where: Any = describe(caught(lambda: fall(20)))["where"]
+    assert len(where) == 8
+    assert all(str(place).rpartition(":")[2].isdecimal() for place in where)
+
+
+def test_an_error_that_was_never_raised_has_no_place() -> None:
+    assert describe(OSError("no words")) == {"error": "OSError", "where": []}
+
+
+class Probe:
+    """A health server and who asks it; `missing` is what it lacks."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+        self.server = HealthServer("127.0.0.1", 0, lambda: self.missing)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return the status and the text of an answer."""
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Probe]:
+    probe = Probe()
+    probe.server.start()
+    yield probe
+    probe.server.close()
+
+
+@pytest.fixture
+def probe(served: Probe) -> Probe:
+    served.missing = []
+    return served
+
+
+def test_a_live_worker_says_so_even_when_it_is_not_ready(probe: Probe) -> None:
+    probe.missing = ["the broker is not connected"]
+    assert probe.get("/livez") == (200, "ok\n")
+
+
+def test_a_ready_worker_says_so(probe: Probe) -> None:
+    assert probe.get("/readyz") == (200, "ok\n")
+
+
+def test_a_worker_that_is_not_ready_says_in_words_what_is_missing(probe: Probe) -> None:
+    probe.missing = ["the broker is not connected", "the database does not answer"]
+    assert probe.get("/readyz") == (
+        503,
+        "the broker is not connected\nthe database does not answer\n",
+    )
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/readyz/", "/livez2"])
+def test_any_other_path_is_not_found(probe: Probe, path: str) -> None:
+    assert probe.get(path) == (404, "not found\n")
+
+
+def test_words_in_any_script_arrive_whole(probe: Probe) -> None:
+    probe.missing = ["数据库没有应答"]
+    assert probe.get("/readyz") == (503, "数据库没有应答\n")
