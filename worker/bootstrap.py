@@ -153,8 +153,12 @@ class Worker:
         return recorded and drained
 
     def _leave_at_second_order(self) -> None:
-        """Leave at once when told twice: nothing is lost, the broker delivers again."""
-        reason = self._orders.get()
+        """Leave at once when told twice: nothing is lost, the broker delivers again.
+
+        A thread that fails while we stop is no second order: the others finish what is paid for.
+        """
+        while (reason := self._orders.get()) == _FAILED:
+            continue
         self._log.warning(LogEvent.STOPPED, clean=False, reason=f"{reason} again")
         sys.stderr.flush()
         os._exit(1)

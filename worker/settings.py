@@ -133,8 +133,8 @@ class Settings(BrokerSettings, DigestSettings):
     provider_mode: Mode = Field(
         description="live or sandbox; stamped on every row and event, never mixed"
     )
-    provider_access_key: SecretStr = Field(description="JD Cloud access key id")
-    provider_secret_key: SecretStr = Field(description="JD Cloud secret access key")
+    provider_access_key: SecretStr = Field(min_length=1, description="JD Cloud access key id")
+    provider_secret_key: SecretStr = Field(min_length=1, description="JD Cloud secret access key")
     provider_session_token: SecretStr | None = Field(
         None, description="token of temporary credentials"
     )
@@ -175,7 +175,9 @@ class Settings(BrokerSettings, DigestSettings):
         PortraitFields.ID_CARD, description="what goes with a portrait: id_card or bank_card"
     )
     portrait_min_bytes: int = Field(5_000, ge=1, description="smallest image, decoded")
-    portrait_max_bytes: int = Field(150_000, le=10_000_000, description="largest image, decoded")
+    portrait_max_bytes: int = Field(
+        150_000, ge=1, le=10_000_000, description="largest image, decoded"
+    )
     http_host: str = Field("0.0.0.0", description="address of health and metrics")  # noqa: S104
     http_port: int = Field(0, ge=0, le=65535, description="health and metrics; 0 = off")
     log_format: str = Field(
@@ -232,7 +234,7 @@ class Settings(BrokerSettings, DigestSettings):
 
 def _host(url: str) -> str | None:
     try:
-        return urlsplit(url).hostname
+        return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return None
 

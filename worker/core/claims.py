@@ -38,6 +38,8 @@ class ClaimRequest:
     envelope: Envelope
     expires_at: datetime | None
     context: str | None
+    warnings: tuple[str, ...] = ()
+    """Paths of fields that are odd and not refused; for the log alone."""
 
 
 @dataclass(frozen=True, slots=True)

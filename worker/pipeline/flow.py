@@ -186,6 +186,7 @@ class Flow:
             envelope=reading.envelope,
             expires_at=request.expires_at,
             context=request.context,
+            warnings=tuple(f"{each.field} {each.problem}" for each in reading.warnings),
         )
         return Asked(delivery, reading, claim)
 
@@ -409,6 +410,8 @@ def _without_texts(entry: Entry) -> Entry:
 
 
 def _line(claim: ClaimRequest, action: str, **facts: object) -> Mapping[str, object]:
+    if claim.warnings:
+        facts["warnings"] = claim.warnings
     return {
         "action": action,
         "request_id": claim.request_id,

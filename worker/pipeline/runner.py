@@ -69,6 +69,7 @@ class Pipeline:
         self._finished: Batcher[Finished] = Batcher()
         self._announced: Batcher[str] = Batcher()
         self._unavailable: set[str] = set()
+        self._broken = Event()
         self._stopping = Event()
         self._giving_up = Event()
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
@@ -186,6 +187,7 @@ class Pipeline:
             loop()
         except Exception as error:  # noqa: BLE001  # top loop
             self._log.error(LogEvent.FAILED, **describe(error))
+            self._broken.set()
             self._on_failure()
 
     # The main thread.
@@ -205,7 +207,7 @@ class Pipeline:
         self._finished.close()
         done = self._join([self._recorder], deadline) and done
         self._giving_up.set()
-        return done
+        return done and not self._broken.is_set()
 
     def flush_announced(self) -> None:
         """Write the last event marks, once; the relay repeats an event whose mark is missing."""

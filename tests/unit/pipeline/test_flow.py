@@ -326,3 +326,11 @@ def test_a_batch_of_different_people_is_answered_each_with_its_own() -> None:
     settlements = by_id(desk.work(*[deliver(request(f"onb-{n}")) for n in range(5)]))
     said = {key: body(each.publications[0])["requestId"] for key, each in settlements.items()}
     assert said == {f"onb-{n}": f"onb-{n}" for n in range(5)}
+
+
+def test_a_doubtful_card_number_is_named_in_the_log_and_called_all_the_same() -> None:
+    person = {"name": NAME, "idCard": ID_CARD, "bankcard": "6222020200112231"}
+    asked = {**request(), "personalSpec": {"checkType": 1, "personalUser": person}}
+    line = Desk().work_one(deliver(asked)).line
+    assert line["outcome"] == "match"
+    assert line["warnings"] == ("personalSpec.personalUser.bankcard check digit does not match",)
