@@ -5,10 +5,12 @@ methods of `Session` and nothing else here. `declare` and `client` block, are fo
 person, and have connections of their own.
 
     topology, declare    what must exist on the broker, as data; applying and checking it
-    session              the thread: its mailbox, start, drain, close
+    session, mailbox     the thread: start, drain, close, and how others reach it
+    settler              from the confirms to the acknowledgements
     connection, backoff  a connection that comes back by itself
     consumer, acks       from the queue to the sink; which tags to acknowledge
     publisher, lane, confirms    publications on their way until the broker has confirmed them
     properties           pika's properties to and from ours
+    parameters, wire     how pika connects, and what we change in it
     client               what `submit` needs
 """

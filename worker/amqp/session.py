@@ -15,22 +15,23 @@ from __future__ import annotations
 import threading
 import traceback
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pika.adapters.select_connection import IOLoop
 from structlog import get_logger
 
 from worker.amqp.consumer import Consumer
-from worker.amqp.lane import Group
 from worker.amqp.mailbox import Mailbox
 from worker.amqp.publisher import Publisher
+from worker.amqp.settler import Settler
 from worker.contract.names import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.amqp.settler import Sink
     from worker.amqp.topology import Topology
-    from worker.core.delivery import Delivery, Publication, Settlement
+    from worker.core.delivery import Publication, Settlement
 
 SESSION_FAILED = "amqp.session_failed"
 
@@ -44,18 +45,6 @@ _CUT_SECONDS = 1.0
 _ORDER_SECONDS = 5.0
 
 _log = get_logger(__name__)
-
-
-class Sink(Protocol):
-    """Who gets the deliveries (`worker.ports.DeliverySink`)."""
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Take one delivery; must not block."""
-        ...
-
-    def settled(self, settlements: Sequence[Settlement]) -> None:
-        """Learn that everything these caused is confirmed and they are acknowledged."""
-        ...
 
 
 class Session:
@@ -78,22 +67,22 @@ class Session:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
         self._mailbox = Mailbox(self._wake)
-        self._publisher = Publisher(url, self._ioloop, topology, self._finish)
+        self._publisher = Publisher(
+            url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
+        )
         self._consumer = Consumer(
             url,
             self._ioloop,
             queue=queue,
             prefetch=prefetch,
             topology=topology,
-            deliver=self._deliver,
+            deliver=lambda delivery: self._settler.deliver(delivery),
         )
-        self._sink: Sink | None = None
+        self._settler = Settler(self._ioloop, self._publisher, self._consumer)
         self._thread = threading.Thread(target=self._run, name="amqp")
         self._closing = threading.Lock()
+        self._is_closing = False
         self._open_connections = 2
-        self._settled: list[Settlement] = []
-        self._flushing = False
-        self._waiting_for_idle: list[threading.Event] = []
 
     # For any thread
 
@@ -119,18 +108,18 @@ class Session:
 
     def start(self, sink: Sink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
-        self._sink = sink
+        self._settler.sink = sink
         self._thread.start()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish, wait for the confirms, acknowledge, tell the sink: in the background."""
-        self._mailbox.post(partial(self._settle, settlements))
+        self._mailbox.post(partial(self._settler.settle, settlements))
 
     def publish(
         self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
     ) -> None:
         """Publish what settles no delivery; `on_confirmed` when all of it is confirmed."""
-        self._mailbox.post(partial(self._publish, publications, on_confirmed))
+        self._mailbox.post(partial(self._settler.publish, publications, on_confirmed))
 
     def pause(self) -> None:
         """Stop taking deliveries for a while; those taken keep their epoch and can be settled."""
@@ -150,7 +139,7 @@ class Session:
     def drain(self, timeout: float) -> bool:
         """Wait until all that was handed in is confirmed and acknowledged; False: it is not yet."""
         idle = threading.Event()
-        self._mailbox.post(partial(self._tell_when_idle, idle))
+        self._mailbox.post(partial(self._settler.tell_when_idle, idle))
         return idle.wait(timeout)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
@@ -185,7 +174,7 @@ class Session:
     def _end_after_failure(self) -> None:
         """Close what still can be closed: the broker then redelivers at once."""
         try:
-            self._close(_CUT_SECONDS)
+            self._close_connections(_CUT_SECONDS)
             self._ioloop.start()
         except Exception as error:  # noqa: BLE001  # the same cause again; the process ends anyway
             _log_failure(error)
@@ -193,65 +182,13 @@ class Session:
     def _wake(self) -> None:
         self._ioloop.add_callback_threadsafe(self._mailbox.run)
 
-    def _deliver(self, delivery: Delivery) -> None:
-        assert self._sink is not None  # noqa: S101  # `start` sets it before there is a thread
-        self._sink.deliver(delivery)
-
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
-        publisher = self._publisher
-        for settlement in settlements:
-            publications = settlement.publications
-            if publications:
-                publisher.add(Group(len(publications), settlement), publications)
-            else:
-                self._finish_one(settlement)
-        publisher.publish_pending()
-
-    def _publish(
-        self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
-    ) -> None:
-        if not publications:
-            on_confirmed()
-            return
-        self._publisher.add(Group(len(publications), on_confirmed=on_confirmed), publications)
-        self._publisher.publish_pending()
-
-    def _finish(self, groups: list[Group]) -> None:
-        for group in groups:
-            if group.settlement is not None:
-                self._finish_one(group.settlement)
-            if group.on_confirmed is not None:
-                group.on_confirmed()
-        self._flush_soon()
-
-    def _finish_one(self, settlement: Settlement) -> None:
-        self._consumer.finish(settlement.delivery)
-        self._settled.append(settlement)
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        """Flush once at the end of this pass: one acknowledgement speaks for many deliveries."""
-        if not self._flushing:
-            self._flushing = True
-            self._ioloop.call_later(0, self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        self._consumer.flush()
-        if self._settled and self._sink is not None:
-            settled, self._settled = self._settled, []
-            self._sink.settled(settled)
-        if self._waiting_for_idle and not self._publisher.unconfirmed:
-            for idle in self._waiting_for_idle:
-                idle.set()
-            self._waiting_for_idle.clear()
-
-    def _tell_when_idle(self, idle: threading.Event) -> None:
-        self._waiting_for_idle.append(idle)
-        self._flush_soon()
-
     def _close(self, timeout: float) -> None:
-        self._flush()
+        if not self._is_closing:
+            self._settler.flush()
+            self._close_connections(timeout)
+
+    def _close_connections(self, timeout: float) -> None:
+        self._is_closing = True
         self._ioloop.call_later(timeout, self._cut)
         self._publisher.close(self._closed)
         self._consumer.close(self._closed)

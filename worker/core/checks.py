@@ -90,6 +90,8 @@ def check_name(text: str) -> str:
         raise FieldRefused("must have 2 to 50 characters")
     if not _NAME.fullmatch(name):
         raise FieldRefused("must consist of Chinese characters and ·")
+    if not name.strip("·"):
+        raise FieldRefused("must have a Chinese character")
     return name
 
 

@@ -50,10 +50,11 @@ WITH locked AS (
    WHERE request_id = ANY(CAST(:taken AS text[])) AND lease_owner = :owner AND state = 'working'
    ORDER BY request_id FOR UPDATE
 ), doubted AS (
-  UPDATE verification.provider_call
+  UPDATE verification.provider_call AS c
      SET class = 'in_doubt', charged = 'unknown', finished_at = now()
-   WHERE request_id = ANY(CAST(:taken AS text[])) AND finished_at IS NULL
-  RETURNING request_id
+    FROM locked
+   WHERE c.request_id = locked.request_id AND c.finished_at IS NULL
+  RETURNING c.request_id
 ), counted AS (
   SELECT taken.request_id, count(doubted.request_id) AS doubts
     FROM locked AS taken

@@ -107,7 +107,7 @@ def test_a_good_name_passes(text: str, normal: str) -> None:
     assert check_name(text) == normal
 
 
-@pytest.mark.parametrize("text", ["张", "张" * 51, "Zhang San", "张3", "张\n三", "张 三", ""])
+@pytest.mark.parametrize("text", ["张", "张" * 51, "Zhang San", "张3", "张\n三", "张 三", "··", ""])
 def test_a_bad_name_is_refused(text: str) -> None:
     with pytest.raises(FieldRefused):
         check_name(text)

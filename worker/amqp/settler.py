@@ -1,0 +1,107 @@
+"""The way out of a delivery: publish, have it confirmed, acknowledge it, tell the sink.
+
+The amqp thread only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from worker.amqp.lane import Group
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from worker.amqp.consumer import Consumer
+    from worker.amqp.publisher import Publisher
+    from worker.core.delivery import Delivery, Publication, Settlement
+
+
+class Sink(Protocol):
+    """Who gets the deliveries (`worker.ports.DeliverySink`)."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take one delivery; must not block."""
+        ...
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Learn that everything these caused is confirmed and they are acknowledged."""
+        ...
+
+
+class Settler:
+    """Carries settlements from the publisher's confirms to the consumer's acknowledgements."""
+
+    def __init__(self, ioloop: Any, publisher: Publisher, consumer: Consumer) -> None:
+        self.sink: Sink | None = None
+        """Known when the session starts; nothing settles before."""
+        self._ioloop = ioloop
+        self._publisher = publisher
+        self._consumer = consumer
+        self._settled: list[Settlement] = []
+        self._flushing = False
+        self._waiting_for_idle: list[threading.Event] = []
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Hand a delivery in."""
+        assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
+        self.sink.deliver(delivery)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Publish what these cause; what causes nothing is finished."""
+        publisher = self._publisher
+        for settlement in settlements:
+            publications = settlement.publications
+            if publications:
+                publisher.add(Group(len(publications), settlement), publications)
+            else:
+                self._finish_one(settlement)
+        publisher.publish_pending()
+
+    def publish(
+        self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
+    ) -> None:
+        """Publish what settles no delivery."""
+        if not publications:
+            on_confirmed()
+            return
+        self._publisher.add(Group(len(publications), on_confirmed=on_confirmed), publications)
+        self._publisher.publish_pending()
+
+    def finish(self, groups: Sequence[Group]) -> None:
+        """Finish what the broker has confirmed."""
+        for group in groups:
+            if group.settlement is not None:
+                self._finish_one(group.settlement)
+            if group.on_confirmed is not None:
+                group.on_confirmed()
+        self._flush_soon()
+
+    def tell_when_idle(self, idle: threading.Event) -> None:
+        """Set this when nothing waits for the broker and all acknowledgements are sent."""
+        self._waiting_for_idle.append(idle)
+        self._flush_soon()
+
+    def flush(self) -> None:
+        """Acknowledge what is finished, and tell the sink."""
+        self._flushing = False
+        self._consumer.flush()
+        if self._settled and self.sink is not None:
+            settled, self._settled = self._settled, []
+            self.sink.settled(settled)
+        if self._waiting_for_idle and not self._publisher.unconfirmed:
+            for idle in self._waiting_for_idle:
+                idle.set()
+            self._waiting_for_idle.clear()
+
+    def _finish_one(self, settlement: Settlement) -> None:
+        self._consumer.finish(settlement.delivery)
+        self._settled.append(settlement)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Flush once at the end of this pass: one acknowledgement speaks for many deliveries."""
+        if not self._flushing:
+            self._flushing = True
+            self._ioloop.call_later(0, self.flush)
