@@ -132,7 +132,7 @@ class FakeWire:
         """Never call it."""
 
 
-@settings(max_examples=150, stateful_step_count=40, deadline=None)
+@settings(max_examples=60, stateful_step_count=40, deadline=None)
 class TheBrokerMayDoAnything(RuleBasedStateMachine):
     """Messages come and are settled; confirms, nacks, returns and losses come as they like."""
 

@@ -49,7 +49,7 @@ def test_it_does_not_matter_how_the_bytes_are_cut(cuts: list[int]) -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"GET / HTTP/1.1\r\n", b"POST "]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_garbage_is_malformed_or_incomplete_and_nothing_else(data: bytes, start: bytes) -> None:
     with contextlib.suppress(Malformed):
         read(start + data + b"\r\n\r\n")
