@@ -151,7 +151,7 @@ class Flow:
             asked = self._ask(delivery, reading, now)
             # A second copy in one batch waits, like one that another worker holds.
             if batch.setdefault(asked.claim.request_id, asked) is not asked:
-                admission.settlements.append(self._wait(asked))
+                admission.settlements.append(self._held(asked.delivery, asked.claim))
         claims = self._claim([asked.claim for asked in batch.values()], token)
         for asked, claim in zip(batch.values(), claims, strict=True):
             self._place(asked, claim, admission, now, start_by)
@@ -224,7 +224,7 @@ class Flow:
                 line = _line(asked.claim, "replayed", outcome=stored.result.outcome)
                 admission.settlements.append(Settlement(asked.delivery, (event,), line))
             case HeldElsewhere():
-                admission.settlements.append(self._wait(asked))
+                admission.settlements.append(self._held(asked.delivery, asked.claim))
             case Conflicting(kind):
                 admission.settlements.append(self._contradict(asked, kind, now))
             case Unstorable():
@@ -240,9 +240,6 @@ class Flow:
             message = "the request fails the checks"
             failure = Failure(ErrorKind.INVALID_REQUEST, message, asked.reading.problems)
             return Complete(Result(Outcome.REJECTED, granted.charged, failure=failure))
-        # Past its deadline with a call in doubt it is not `expired`: that would say unpaid.
-        if granted.in_doubt_calls > 0:
-            return in_doubt()
         return _expire(granted)
 
     # 3. The call, with no transaction open.
@@ -256,7 +253,7 @@ class Flow:
             decision: Decision = decide(report, granted, self._rules.retries)
         elif _expired(task.request, self._clock.now()):
             report = _UNSENT
-            decision = in_doubt() if granted.in_doubt_calls else _expire(granted)
+            decision = _expire(granted)
         else:
             report = self._verifier.verify(task.request)
             decision = decide(report, granted, self._rules.retries)
@@ -324,9 +321,6 @@ class Flow:
         )
         return Settlement(delivery, (event, dead), {**line, "reason": decision.reason})
 
-    def _wait(self, asked: Asked) -> Settlement:
-        return self._held(asked.delivery, asked.claim)
-
     def _held(self, delivery: Delivery, claim: ClaimRequest) -> Settlement:
         delay = self._rules.retries.delays[0]
         line = _line(claim, "held_elsewhere", delay=delay)
@@ -385,7 +379,10 @@ def _expired(request: VerificationRequest, now: datetime) -> bool:
     return request.expires_at is not None and request.expires_at <= now
 
 
-def _expire(granted: Granted) -> Complete:
+def _expire(granted: Granted) -> Complete | DeadLetter:
+    # With a call in doubt it is not `expired`: that would say unpaid.
+    if granted.in_doubt_calls > 0:
+        return in_doubt()
     failure = Failure(ErrorKind.EXPIRED, "its deadline passed before the call")
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
 

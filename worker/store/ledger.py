@@ -146,9 +146,6 @@ class PostgresLedger:
         self, batch: Sequence[Entry], announced: Sequence[str]
     ) -> list[Recorded | FencedOut]:
         with connection(self._engine) as database:
-            if not batch:
-                database.execute(statements.ANNOUNCE, {"announced": list(announced)})
-                return []
             rows = database.execute(
                 statements.RECORD, {"batch": record_batch(batch), "announced": list(announced)}
             ).all()

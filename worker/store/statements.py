@@ -137,9 +137,3 @@ UPDATE verification.request AS r
 RETURNING r.request_id, r.grants, r.source, r.mode, r.check_type, r.calls,
   r.context::text AS context, r.requested_at, r.completed_at
 """)
-
-ANNOUNCE = text("""
-UPDATE verification.request SET event_sent_at = now()
- WHERE request_id = ANY(CAST(:announced AS text[]))
-   AND completed_at IS NOT NULL AND event_sent_at IS NULL
-""")
