@@ -16,12 +16,13 @@ import structlog
 from worker.amqp.session import Session
 from worker.amqp.topology import topology
 from worker.contract.request_v1 import RequestReader
+from worker.core.breaker import BreakerPolicy
 from worker.core.digests import Digests
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.provider.client import PersonalAuthClient
-from worker.provider.config import ProviderConfig
+from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import LedgerConfig, PostgresLedger
 from worker.telemetry.clock import SystemClock
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 # After the last record: confirms and acknowledgements are milliseconds, a slow broker seconds.
 DRAIN_SECONDS = 10.0
+# A call begins within so many seconds of its place in the shared quota, or not at all: the limit
+# holds in every minute only if calls are punctual. A busy machine is late by milliseconds.
+PUNCTUAL_WITHIN = 1.0
 
 
 def worker_name() -> str:
@@ -58,6 +62,8 @@ def provider_config(settings: Settings) -> ProviderConfig:
         ca_file=None if settings.provider_ca_file is None else str(settings.provider_ca_file),
         pool_size=settings.concurrency,
         no_record_pattern=settings.no_record_pattern,
+        # A repeat within the call would be a call that the shared limit knows nothing of.
+        free_tries=1 if settings.provider_calls_per_minute else FREE_TRIES,
     )
 
 
@@ -76,7 +82,7 @@ class Worker:
         self._provider = PersonalAuthClient(provider_config(settings), stopping=self._giving_up)
         self._session = Session(
             settings.amqp_url.get_secret_value(),
-            prefetch=settings.prefetch,
+            prefetch=settings.held_messages,
             topology=(
                 topology(settings.retry_delays, settings.dead_letter_days)
                 if settings.topology == "apply"
@@ -88,11 +94,12 @@ class Worker:
             self._flow(),
             self._session,
             self._clock,
-            PipelineSize(settings.concurrency, settings.batch_limit),
+            self._size(),
+            BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds),
             self._fail,
         )
         self._health = (
-            HealthServer(settings.http_host, settings.http_port, self._missing)
+            HealthServer(settings.http_host, settings.http_port, self._missing, self._remark)
             if settings.http_port
             else None
         )
@@ -104,6 +111,9 @@ class Worker:
             settings.provider_mode,
             settings.lease_seconds,
             settings.max_in_doubt_calls,
+            settings.provider_calls_per_minute or None,
+            settings.daily_call_budget or None,
+            start_margin=PUNCTUAL_WITHIN + settings.connect_timeout,
         )
         return Flow(
             RequestReader(settings.check_policy, settings.max_message_bytes),
@@ -115,8 +125,16 @@ class Worker:
                 settings.provider_mode,
                 RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
                 start_within=settings.call_deadline + settings.connect_timeout,
+                punctual_within=PUNCTUAL_WITHIN,
             ),
         )
+
+    def _size(self) -> PipelineSize:
+        settings = self._settings
+        if settings.has_call_limit:
+            # A claimed request has its place in the quota: it must find a free caller then.
+            return PipelineSize(settings.concurrency, settings.batch_limit, claims_per_caller=1)
+        return PipelineSize(settings.concurrency, settings.batch_limit)
 
     def run(self) -> int:
         """Work until SIGTERM, SIGINT or a failure; return the exit code."""
@@ -169,11 +187,18 @@ class Worker:
     def _missing(self) -> list[str]:
         checks: list[tuple[str, Callable[[], bool]]] = [
             ("the broker is not connected", lambda: self._session.connected),
-            ("no consumer is registered", lambda: self._session.consuming),
+            (
+                "no consumer is registered",
+                lambda: self._session.consuming or self._pipeline.parked is not None,
+            ),
             ("the broker takes no publications", lambda: not self._session.blocked),
             ("the database does not answer", lambda: self._pipeline.database_answers),
         ]
         return [words for words, holds in checks if not holds()]
+
+    def _remark(self) -> str | None:
+        parked = self._pipeline.parked
+        return None if parked is None else f"parked: {parked}"
 
 
 _FAILED = "a thread failed"

@@ -53,6 +53,14 @@ class Broker(Protocol):
         """Publish, wait for the confirms, acknowledge: in the background, whatever happens."""
         ...
 
+    def pause(self) -> None:
+        """Stop taking deliveries; those taken can still be settled."""
+        ...
+
+    def resume(self, prefetch: int | None = None) -> None:
+        """Take deliveries again, so many unacknowledged ones at most; None: as at the start."""
+        ...
+
 
 class DeliverySink(Protocol):
     """Where the broker puts what it receives and reports what it finished (on its own thread)."""

@@ -160,6 +160,27 @@ class Settings(BrokerSettings, DigestSettings):
     max_in_doubt_calls: int = Field(
         1, ge=0, le=10, description="repeats of a call that may have been charged"
     )
+    provider_calls_per_minute: int = Field(
+        0, ge=0, description="calls of all workers in any minute; 0 = no limit"
+    )
+    daily_call_budget: int = Field(
+        0, ge=0, description="calls of all workers in a day of Asia/Shanghai; 0 = no limit"
+    )
+    breaker_failures: int = Field(
+        5, ge=1, le=1000, description="calls that fail in a row before the worker parks"
+    )
+    probe_seconds: float = Field(
+        5.0, gt=0, le=300, description="first wait of a parked worker; it doubles up to 300 s"
+    )
+    abandon_after_days: int = Field(
+        30, ge=0, description="an open request without its message fails after this; 0 = never"
+    )
+    clear_after_days: int = Field(
+        0, ge=0, description="masked data, digests and contexts are cleared after this; 0 = never"
+    )
+    delete_after_days: int = Field(
+        0, ge=0, description="requests and their calls are deleted after this; 0 = never"
+    )
     max_message_bytes: int = Field(
         1_048_576, ge=1024, le=134_217_728, description="larger messages are dead-lettered unread"
     )
@@ -207,9 +228,30 @@ class Settings(BrokerSettings, DigestSettings):
             problems.append(
                 "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
             )
+        if 0 < self.abandon_after_days <= self.dead_letter_days:
+            problems.append(
+                "ABANDON_AFTER_DAYS: must be above DEAD_LETTER_DAYS: until then a person may replay"
+            )
+        if 0 < self.delete_after_days < self.clear_after_days:
+            problems.append("DELETE_AFTER_DAYS: must not be below CLEAR_AFTER_DAYS")
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def has_call_limit(self) -> bool:
+        """Whether all workers share a limit of calls, so that a claim takes tokens."""
+        return bool(self.provider_calls_per_minute or self.daily_call_budget)
+
+    @property
+    def held_messages(self) -> int:
+        """How many unacknowledged messages the worker holds at most.
+
+        Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`): with a
+        low limit of calls no more is held than can be called in two minutes.
+        """
+        limit = self.provider_calls_per_minute
+        return min(self.prefetch, 2 * limit) if limit else self.prefetch
 
     @property
     def lease_seconds(self) -> float:

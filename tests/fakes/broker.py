@@ -22,6 +22,7 @@ class FakeBroker:
         self._changed = Condition()
         self._unconfirmed: list[Settlement] = []
         self.settled: list[Settlement] = []
+        self.wanted: list[int | None] = []
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Remember what is to be published and acknowledged."""
@@ -29,6 +30,25 @@ class FakeBroker:
             self.settled += settlements
             self._unconfirmed += settlements
             self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Remember that no deliveries are wanted."""
+        self._want(0)
+
+    def resume(self, prefetch: int | None = None) -> None:
+        """Remember how many deliveries are wanted at once; None is as many as at the start."""
+        self._want(prefetch)
+
+    def _want(self, prefetch: int | None) -> None:
+        with self._changed:
+            self.wanted.append(prefetch)
+            self._changed.notify_all()
+
+    def wait_until_wanted(self, *prefetches: int | None) -> None:
+        """Return as soon as it was told exactly this, in this order: 0 is a pause."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.wanted == [*prefetches], PATIENCE):
+                raise AssertionError(f"it was told {self.wanted}")
 
     def wait_for(self, count: int) -> list[Settlement]:
         """Return all settlements as soon as there are `count`."""

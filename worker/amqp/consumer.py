@@ -44,7 +44,7 @@ class Consumer:
         """Whether we want deliveries: a pause says no."""
         self._ioloop = ioloop
         self._queue = queue
-        self._prefetch = prefetch
+        self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
         self._deliver = deliver
         self._wire: Any = None
@@ -60,17 +60,30 @@ class Consumer:
 
     def pause(self) -> None:
         """Stop taking; what arrives until the broker knows is handed back by pika."""
-        self.wanted = self.consuming = False
+        self.wanted = False
+        self._cancel()
+
+    def resume(self, prefetch: int | None = None) -> None:
+        """Take again, in the same epoch if the channel is still there.
+
+        `prefetch` holds until the next time; a consumer keeps the one that it began with.
+        """
+        self.wanted = True
+        before, self._prefetch = self._prefetch, prefetch or self._full_prefetch
+        if not self._usable:
+            return
+        if self._prefetch != before:
+            self._cancel()
+            self._channel.basic_qos(prefetch_count=self._prefetch, callback=self._prepared)
+        elif self._tag is None:
+            self._consume()
+
+    def _cancel(self) -> None:
+        self.consuming = False
         if self._usable and self._tag is not None:
             self.connection.answered()
             self._channel.basic_cancel(self._tag, callback=_heard)
             self._tag = None
-
-    def resume(self) -> None:
-        """Take again, in the same epoch if the channel is still there."""
-        self.wanted = True
-        if self._usable and self._tag is None:
-            self._consume()
 
     def finish(self, delivery: Delivery) -> None:
         """Acknowledge this delivery with the next `flush`; of an older epoch it is too late."""
@@ -125,7 +138,7 @@ class Consumer:
             return
         self._usable = True
         self.connection.answered()
-        if self.wanted:
+        if self.wanted and self._tag is None:
             self._consume()
 
     def _consume(self) -> None:

@@ -125,9 +125,9 @@ class Session:
         """Stop taking deliveries for a while; those taken keep their epoch and can be settled."""
         self._mailbox.post(self._consumer.pause)
 
-    def resume(self) -> None:
-        """Take deliveries again."""
-        self._mailbox.post(self._consumer.resume)
+    def resume(self, prefetch: int | None = None) -> None:
+        """Take deliveries again, so many unacknowledged ones at most; None: as at the start."""
+        self._mailbox.post(partial(self._consumer.resume, prefetch))
 
     def stop_consuming(self, timeout: float = _ORDER_SECONDS) -> bool:
         """Stop taking deliveries; once this has returned True none reaches the sink any more."""

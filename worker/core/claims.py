@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Granted:
     charged: Charged
     """The worst of the calls before this one."""
     requested_at: datetime
+    wait: float = 0.0
+    """Seconds after the claim at which its call may start: its place in the shared quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,23 @@ class Conflicting:
     kind: ErrorKind
 
 
-Claim = Granted | AlreadyDone | HeldElsewhere | Conflicting
+class Shortage(StrEnum):
+    """Which allowance of calls, shared by all workers, is used up."""
+
+    CALLS_PER_MINUTE = "calls_per_minute"
+    DAILY_BUDGET = "daily_budget"
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Nothing was claimed: the calls that all workers may make now are used up."""
+
+    seconds: float
+    """Until it is worth asking again."""
+    shortage: Shortage
+
+
+Claim = Granted | AlreadyDone | HeldElsewhere | Conflicting | Postponed
 
 
 @dataclass(frozen=True, slots=True)

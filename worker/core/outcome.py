@@ -153,3 +153,5 @@ class StoredResult:
     requested_at: datetime
     completed_at: datetime
     context: str | None
+    announced: bool = False
+    """Whether the broker had confirmed its event."""

@@ -69,12 +69,28 @@ class DeadLetter:
 
 Decision = Complete | RetryLater | DeadLetter
 
+GIVEN_UP = frozenset(
+    {
+        ErrorKind.PROVIDER_UNAVAILABLE,
+        ErrorKind.PROTOCOL_ERROR,
+        ErrorKind.CHARGED_WITHOUT_ANSWER,
+        ErrorKind.IN_DOUBT,
+        ErrorKind.UNSTORABLE,
+    }
+)
+"""Why a request fails that a person should see: its message is kept as a dead letter."""
+
 NO_REPORT = CallReport(CallClass.IN_DOUBT, Charged.UNKNOWN)
 """What is known of a call whose worker died."""
 
 
-def decide(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decision:
-    """Decide what follows from a call's report for the request it was made for."""
+def decide(
+    report: CallReport, granted: Granted, policy: RetryPolicy, *, outage: bool = False
+) -> Decision:
+    """Decide what follows from a call's report for the request it was made for.
+
+    In an outage a transient failure says nothing about this request: it is not counted.
+    """
     charged = report.charged
     report = replace(report, charged=worse(granted.charged, report.charged))
     match report.call_class:
@@ -90,7 +106,7 @@ def decide(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decisio
             message = "the provider charged the call but its source failed"
             return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER, message)
         case CallClass.SOURCE_FAILED | CallClass.UNAVAILABLE:
-            return _another_attempt(report, granted, policy)
+            return _another_attempt(report, granted, policy, outage)
         case CallClass.IN_DOUBT:
             if granted.in_doubt_calls + 1 > policy.max_in_doubt_calls:
                 return in_doubt(report)
@@ -98,17 +114,18 @@ def decide(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decisio
         case (
             CallClass.NOT_SENT | CallClass.THROTTLED | CallClass.CREDENTIALS | CallClass.QUOTA
         ) as free:
-            wait = policy.at_least(max(report.retry_after or 0.0, _FREE_WAIT[free]))
-            return _later(report, wait)
+            wait = _FREE_WAIT[free] if report.retry_after is None else report.retry_after
+            return _later(report, policy.at_least(wait))
         case _ as never:
             assert_never(never)
 
 
-# Seconds to leave a fault alone that costs nothing: a lost connection is often back at once,
-# credentials and quota wait for a person.
+# Seconds to leave a fault alone that costs nothing, where the provider names no time itself: a
+# lost connection is often back at once, credentials and quota wait for a person. JD's limits are
+# per minute, so the next minute begins in 30 s on average (provider.md: "up to 60 s").
 _FREE_WAIT = {
     CallClass.NOT_SENT: 5.0,
-    CallClass.THROTTLED: 5.0,
+    CallClass.THROTTLED: 30.0,
     CallClass.CREDENTIALS: 30.0,
     CallClass.QUOTA: 30.0,
 }
@@ -120,11 +137,16 @@ def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
     return _give_up(report, ErrorKind.IN_DOUBT, message)
 
 
-def _another_attempt(report: CallReport, granted: Granted, policy: RetryPolicy) -> Decision:
-    if granted.attempts >= len(policy.delays):
-        message = f"the provider failed at {granted.attempts + 1} attempts"
+def _another_attempt(
+    report: CallReport, granted: Granted, policy: RetryPolicy, outage: bool
+) -> Decision:
+    attempts = granted.attempts
+    if attempts >= len(policy.delays) and not outage:
+        message = f"the provider failed at {attempts + 1} attempts"
         return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
-    return _later(report, policy.delays[granted.attempts], counted=True)
+    delay = policy.delays[min(attempts, len(policy.delays) - 1)]
+    wait = policy.at_least(max(delay, report.retry_after or 0.0))
+    return _later(report, wait, counted=not outage)
 
 
 def _later(report: CallReport, delay: int, *, counted: bool = False) -> RetryLater:

@@ -7,7 +7,7 @@ from threading import Condition
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -32,6 +32,12 @@ class Batcher(Generic[T]):
             self._waiting.extend(many)
             self._changed.notify()
 
+    def put_back(self, many: Sequence[T]) -> None:
+        """Add what was taken and cannot be used yet, before all others."""
+        with self._changed:
+            self._waiting.extendleft(reversed(many))
+            self._changed.notify()
+
     def take(self, limit: int, timeout: float | None = None) -> list[T]:
         """Wait for at least one and return up to `limit`; empty after `timeout` or when closed."""
         with self._changed:
@@ -44,13 +50,6 @@ class Batcher(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
-    def clear(self) -> int:
-        """Forget what waits and return how much it was."""
-        with self._changed:
-            count = len(self._waiting)
-            self._waiting.clear()
-            return count
-
     @property
     def closed_and_empty(self) -> bool:
         """Whether nothing is left and nothing will come."""
@@ -62,26 +61,33 @@ class Credits:
     """How many requests may be claimed and not yet called: a claim holds a lease that runs."""
 
     def __init__(self, total: int) -> None:
-        self._free = total
+        self._total = total
+        self._taken = 0
         self._changed = Condition()
         self._closed = False
 
     def take(self, limit: int) -> int:
         """Wait for at least one credit and take up to `limit`; 0 when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free or self._closed)
+            self._changed.wait_for(lambda: self._taken < self._total or self._closed)
             if self._closed:
                 return 0
-            taken = min(limit, self._free)
-            self._free -= taken
+            taken = min(limit, self._total - self._taken)
+            self._taken += taken
             return taken
 
     def give_back(self, count: int) -> None:
         """Return credits."""
         if count:
             with self._changed:
-                self._free += count
+                self._taken -= count
                 self._changed.notify()
+
+    def set_total(self, total: int) -> None:
+        """Have more or fewer credits; those taken stay taken until they are given back."""
+        with self._changed:
+            self._total = total
+            self._changed.notify()
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -27,6 +27,7 @@ from worker.core.claims import (
     FencedOut,
     Granted,
     HeldElsewhere,
+    Postponed,
     Recorded,
 )
 from worker.core.delivery import Settlement
@@ -44,6 +45,7 @@ from worker.core.outcome import (
     worse,
 )
 from worker.core.retry import (
+    GIVEN_UP,
     Complete,
     DeadLetter,
     Decision,
@@ -54,22 +56,28 @@ from worker.core.retry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
     from worker.core.delivery import Delivery
     from worker.core.digests import Digests
+    from worker.core.outcome import StoredResult
     from worker.core.request import Mode, VerificationRequest
     from worker.ports import Clock, Ledger, Verifier
 
 
 @dataclass(frozen=True, slots=True)
 class FlowRules:
-    """What the flow goes by. `start_within` is how long after its claim a call may still start."""
+    """What the flow goes by.
+
+    `start_within` is how long after its claim a call may still start, `punctual_within` how long
+    after its place in the shared quota (both in seconds).
+    """
 
     mode: Mode
     retries: RetryPolicy
     start_within: float
+    punctual_within: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A granted request that may be called, until `start_by` on the monotonic clock."""
+    """A granted request that may be called from `not_before` to `start_by`, on the monotonic clock."""
 
     asked: Asked
     request: VerificationRequest
     granted: Granted
+    not_before: float
     start_by: float
 
 
@@ -101,16 +110,22 @@ class Finished:
 
 @dataclass(slots=True)
 class Admission:
-    """What became of a batch of deliveries: exactly one of the three for each."""
+    """What became of a batch of deliveries: exactly one of the four for each."""
 
     tasks: list[Task] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
+    postponed: list[tuple[Delivery, Postponed]] = field(default_factory=list)
+    """What may be admitted again later: nothing has happened for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unstorable:
     """The database refuses this request's data, alone as well."""
+
+
+def _no_outage(_report: CallReport) -> bool:
+    return False
 
 
 class Flow:
@@ -153,8 +168,19 @@ class Flow:
             if batch.setdefault(asked.claim.request_id, asked) is not asked:
                 admission.settlements.append(self._held(asked.delivery, asked.claim))
         claims = self._claim([asked.claim for asked in batch.values()], token)
+        claimed_at = self._clock.monotonic()
         for asked, claim in zip(batch.values(), claims, strict=True):
-            self._place(asked, claim, admission, now, start_by)
+            match claim:
+                case Granted(call_number=None):
+                    entry = Entry(asked.claim, claim, None, self._settle_unpaid(asked, claim))
+                    admission.finished.append(Finished(asked.delivery, entry))
+                case Granted():
+                    task = self._task(asked, claim, claimed_at, start_by)
+                    admission.tasks.append(task)
+                case Postponed():
+                    admission.postponed.append((asked.delivery, claim))
+                case _:
+                    admission.settlements.append(self._answer(asked, claim, now))
         return admission
 
     def _ask(self, delivery: Delivery, reading: Accepted | Refused, now: datetime) -> Asked:
@@ -204,35 +230,48 @@ class Flow:
 
     # 2. What the claim says decides what is next.
 
-    def _place(
+    def _task(self, asked: Asked, granted: Granted, claimed_at: float, start_by: float) -> Task:
+        request = _accepted(asked.reading).request
+        if not granted.wait:
+            return Task(asked, request, granted, claimed_at, start_by)
+        not_before = claimed_at + granted.wait
+        return Task(asked, request, granted, not_before, not_before + self._rules.punctual_within)
+
+    def _answer(
         self,
         asked: Asked,
-        claim: Claim | Unstorable,
-        admission: Admission,
+        claim: AlreadyDone | HeldElsewhere | Conflicting | Unstorable,
         now: datetime,
-        start_by: float,
-    ) -> None:
+    ) -> Settlement:
         match claim:
-            case Granted(call_number=None):
-                entry = Entry(asked.claim, claim, None, self._settle_unpaid(asked, claim))
-                admission.finished.append(Finished(asked.delivery, entry))
-            case Granted():
-                request = _accepted(asked.reading).request
-                admission.tasks.append(Task(asked, request, claim, start_by))
             case AlreadyDone(stored):
-                event = result_event(stored, asked.claim.envelope)
-                line = _line(asked.claim, "replayed", outcome=stored.result.outcome)
-                admission.settlements.append(Settlement(asked.delivery, (event,), line))
+                return self._replay(asked, stored)
             case HeldElsewhere():
-                admission.settlements.append(self._held(asked.delivery, asked.claim))
+                return self._held(asked.delivery, asked.claim)
             case Conflicting(kind):
-                admission.settlements.append(self._contradict(asked, kind, now))
+                return self._contradict(asked, kind, now)
             case Unstorable():
                 problem = FieldProblem("body", "cannot be stored")
                 unreadable = Unreadable("unstorable", problem, asked.claim.envelope)
-                admission.settlements.append(self._turn_away(asked.delivery, unreadable, now))
+                return self._turn_away(asked.delivery, unreadable, now)
             case _ as never:
                 assert_never(never)
+
+    def _replay(self, asked: Asked, stored: StoredResult) -> Settlement:
+        """Announce a known outcome again; its dead letter too where a crash may have lost it."""
+        event = result_event(stored, asked.claim.envelope)
+        line = _line(asked.claim, "replayed", outcome=stored.result.outcome)
+        failure = stored.result.failure
+        if stored.announced or failure is None or failure.kind not in GIVEN_UP:
+            return Settlement(asked.delivery, (event,), line)
+        dead = internal.dead_letter(
+            asked.delivery,
+            failure.kind,
+            attempts=stored.calls,
+            last_error=failure.kind,
+            first_seen=stored.requested_at,
+        )
+        return Settlement(asked.delivery, (event, dead), line)
 
     def _settle_unpaid(self, asked: Asked, granted: Granted) -> Decision:
         """Decide about a request that is ours but must not be called."""
@@ -244,20 +283,24 @@ class Flow:
 
     # 3. The call, with no transaction open.
 
-    def call(self, task: Task) -> Finished:
-        """Call the provider for one task, unless its time is over."""
-        granted, claim = task.granted, task.asked.claim
+    def call(self, task: Task, heard: Callable[[CallReport], bool] = _no_outage) -> Finished:
+        """Call the provider for one task, unless its time is over.
+
+        `heard` learns how the call ended and says whether that belongs to an outage.
+        """
         if self._clock.monotonic() > task.start_by:
             # It waited too long for a free thread: another worker may soon take it over.
-            report = _UNSENT
-            decision: Decision = decide(report, granted, self._rules.retries)
-        elif _expired(task.request, self._clock.now()):
-            report = _UNSENT
-            decision = _expire(granted)
-        else:
-            report = self._verifier.verify(task.request)
-            decision = decide(report, granted, self._rules.retries)
-        return Finished(task.asked.delivery, Entry(claim, granted, report, decision))
+            return self.leave_uncalled(task)
+        if _expired(task.request, self._clock.now()):
+            return _finished(task, _UNSENT, _expire(task.granted))
+        report = self._verifier.verify(task.request)
+        outage = heard(report)
+        decision = decide(report, task.granted, self._rules.retries, outage=outage)
+        return _finished(task, report, decision)
+
+    def leave_uncalled(self, task: Task) -> Finished:
+        """Let a claimed request go: it comes again, and nothing is counted."""
+        return _finished(task, _UNSENT, decide(_UNSENT, task.granted, self._rules.retries))
 
     # 4. Only what is saved may leave.
 
@@ -320,6 +363,14 @@ class Flow:
             first_seen=entry.granted.requested_at,
         )
         return Settlement(delivery, (event, dead), {**line, "reason": decision.reason})
+
+    def hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> list[Settlement]:
+        """Settle deliveries that were not even read: they come again after about `seconds`.
+
+        Not by a return to the queue: brokers count returns and dead-letter after some.
+        """
+        delay = self._rules.retries.at_least(seconds)
+        return [Settlement(each, (internal.retry(each, delay),)) for each in deliveries]
 
     def _held(self, delivery: Delivery, claim: ClaimRequest) -> Settlement:
         delay = self._rules.retries.delays[0]
@@ -385,6 +436,10 @@ def _expire(granted: Granted) -> Complete | DeadLetter:
         return in_doubt()
     failure = Failure(ErrorKind.EXPIRED, "its deadline passed before the call")
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
+
+
+def _finished(task: Task, report: CallReport, decision: Decision) -> Finished:
+    return Finished(task.asked.delivery, Entry(task.asked.claim, task.granted, report, decision))
 
 
 def _accepted(reading: Reading) -> Accepted:

@@ -1,28 +1,34 @@
-"""The threads of the pipeline: one claimer, a pool of callers, one recorder.
+"""The threads of the pipeline: one claimer, a pool of callers, one recorder, one warden.
 
 The broker's thread puts deliveries into the inbox and learns what was settled; it never waits
-here. Prefetch bounds what is inside, credits bound what is claimed.
+here. Prefetch bounds what is inside, credits bound what is claimed, the gate bounds what is
+called. The warden parks the worker while the gate lets nothing through.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from queue import SimpleQueue
+from random import random
 from threading import Event, Thread, current_thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import structlog
 
+from worker.core.breaker import BreakerState, Closed, Open, Probing
+from worker.core.claims import Shortage
 from worker.core.errors import LedgerUnavailable
 from worker.pipeline.batcher import Batcher, Credits
+from worker.pipeline.gate import Gate
 from worker.telemetry.events import LogEvent
 from worker.telemetry.logs import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.core.breaker import BreakerPolicy, ParkReason
     from worker.core.delivery import Delivery, Settlement
-    from worker.pipeline.flow import Finished, Flow, Task
+    from worker.pipeline.flow import Admission, Finished, Flow, Task
     from worker.ports import Broker, Clock
 
 T = TypeVar("T")
@@ -36,6 +42,8 @@ ANNOUNCE_PAUSE = 1.0
 # Claimed requests per caller: one that is called and one that waits, so that callers need not
 # wait for the next claim. The lease covers both.
 CLAIMS_PER_CALLER = 2
+# One delivery at a time while we find out whether the provider works again.
+PROBE_PREFETCH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class PipelineSize:
 
     callers: int
     batch_limit: int
+    claims_per_caller: int = CLAIMS_PER_CALLER
 
 
 class Pipeline:
@@ -55,6 +64,7 @@ class Pipeline:
         broker: Broker,
         clock: Clock,
         size: PipelineSize,
+        breaker: BreakerPolicy,
         on_failure: Callable[[], None],
     ) -> None:
         self._flow = flow
@@ -64,7 +74,8 @@ class Pipeline:
         self._on_failure = on_failure
         self._log = structlog.get_logger()
         self._inbox: Batcher[Delivery] = Batcher()
-        self._credits = Credits(size.callers * CLAIMS_PER_CALLER)
+        self._credits = Credits(size.callers * size.claims_per_caller)
+        self._gate = Gate(breaker, size.callers, clock, random, self._allow)
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._finished: Batcher[Finished] = Batcher()
         self._announced: Batcher[str] = Batcher()
@@ -74,6 +85,7 @@ class Pipeline:
         self._giving_up = Event()
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
         self._recorder = Thread(target=self._guarded, args=(self._record_all,), name="recorder")
+        self._warden = Thread(target=self._guarded, args=(self._park_and_resume,), name="warden")
         self._callers = [
             Thread(target=self._guarded, args=(self._call_all,), name=f"caller-{number}")
             for number in range(size.callers)
@@ -85,7 +97,7 @@ class Pipeline:
 
     @property
     def _threads(self) -> list[Thread]:
-        return [self._claimer, *self._callers, self._recorder]
+        return [self._claimer, *self._callers, self._recorder, self._warden]
 
     def start(self) -> None:
         """Start all threads."""
@@ -96,6 +108,11 @@ class Pipeline:
     def database_answers(self) -> bool:
         """Whether no thread waits for the database now."""
         return not self._unavailable
+
+    @property
+    def parked(self) -> ParkReason | None:
+        """Why no messages are taken as usual, or None."""
+        return self._gate.parked
 
     # The broker's thread.
 
@@ -114,7 +131,8 @@ class Pipeline:
         if announced:
             self._announced.put_all(announced)
         for settlement in settlements:
-            self._log.info(LogEvent.SETTLED, **settlement.line)
+            if settlement.line:
+                self._log.info(LogEvent.SETTLED, **settlement.line)
 
     # The pipeline's threads.
 
@@ -124,6 +142,10 @@ class Pipeline:
             deliveries = self._inbox.take(credits_taken)
             if self._stopping.is_set():
                 return
+            if (parked_for := self._gate.open_for) is not None:
+                self._hand_back(deliveries, parked_for)
+                self._credits.give_back(credits_taken)
+                continue
             batch_number += 1
             token = str(batch_number)
             admission = self._with_database(
@@ -139,10 +161,30 @@ class Pipeline:
                 self._finished.put_all(admission.finished)
             if admission.settlements:
                 self._broker.settle(admission.settlements)
+            if admission.postponed:
+                self._wait_for_calls(admission)
+
+    def _hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        """Let others have what no call may be made for, or ourselves later."""
+        self._broker.settle(self._flow.hand_back(deliveries, seconds))
+        self._log.info(LogEvent.HANDED_BACK, messages=len(deliveries), seconds=round(seconds, 1))
+
+    def _wait_for_calls(self, admission: Admission) -> None:
+        """Keep what waits for the next minute's calls; for tomorrow's we park."""
+        self._inbox.put_back([delivery for delivery, _ in admission.postponed])
+        postponed = admission.postponed[0][1]
+        if postponed.shortage is Shortage.DAILY_BUDGET:
+            self._gate.run_short(postponed)
+        else:
+            self._stopping.wait(postponed.seconds)
 
     def _call_all(self) -> None:
         while (task := self._tasks.get()) is not None:
-            finished = self._flow.call(task)
+            if self._gate.enter(task.not_before):
+                finished = self._flow.call(task, self._gate.heard)
+                self._gate.leave()
+            else:
+                finished = self._flow.leave_uncalled(task)
             self._credits.give_back(1)
             self._finished.put(finished)
 
@@ -159,6 +201,29 @@ class Pipeline:
             if settlements is None:
                 return
             self._broker.settle(settlements)
+
+    def _park_and_resume(self) -> None:
+        """Stop consuming while no call may be made; then one message at a time; then all."""
+        seen: BreakerState = Closed()
+        while (state := self._gate.await_change(seen)) is not None:
+            seen = state
+            match state:
+                case Open():
+                    self._broker.pause()
+                    seconds = round(state.until - self._clock.monotonic(), 1)
+                    self._log.warning(LogEvent.PARKED, reason=state.reason, probe_in=seconds)
+                case Probing():
+                    self._broker.resume(PROBE_PREFETCH)
+                    self._log.info(LogEvent.PROBING, reason=state.reason)
+                case Closed():
+                    self._broker.resume()
+                    self._log.info(LogEvent.RESUMED)
+                case _ as never:
+                    assert_never(never)
+
+    def _allow(self, calls: int) -> None:
+        """Claim no more than may be called soon: a claim's lease runs."""
+        self._credits.set_total(calls * self._size.claims_per_caller)
 
     def _with_database(self, work: Callable[[], T], give_up: Event) -> T | None:
         """Do the work, again and again while the database is away; None when told to give up."""
@@ -198,6 +263,7 @@ class Pipeline:
         The broker must have stopped delivering. `deadline` is on the monotonic clock.
         """
         self._stopping.set()
+        self._gate.shut_down()
         self._credits.close()
         self._inbox.close()
         done = self._join([self._claimer], deadline)

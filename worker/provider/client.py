@@ -164,7 +164,9 @@ class PersonalAuthClient:
             case CallClass.NOT_SENT:
                 return True
             case CallClass.THROTTLED:
-                return (report.retry_after or 0.0) <= self._config.short_wait
+                return (
+                    report.retry_after is not None and report.retry_after <= self._config.short_wait
+                )
             case CallClass.CREDENTIALS:
                 return report.status == NONCE_CONFLICT and call.conflicts == 1
             case _:

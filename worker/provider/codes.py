@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from worker.provider.wire import Reply
 
 NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
-# JD's limits are per minute, so the next minute begins in 30 s on average (provider.md: "up to
-# 60 s"), and 30 s is one of the retry queues.
-THROTTLE_WAIT = 30.0
 # An hour: the longest wait anybody may ask of us; the retry queues are shorter anyway.
 MAX_RETRY_AFTER = 3600.0
 
@@ -62,8 +59,6 @@ def classify(
     else:
         status = reply.status if reply is not None else None
         call_class, verdict = _class_of(http_status, status), None
-    if call_class is CallClass.THROTTLED and retry_after is None:
-        retry_after = THROTTLE_WAIT
     charged = _CHARGED_BY_VERDICT[verdict] if verdict is not None else _CHARGED[call_class]
     if reply is None:
         return CallReport(call_class, charged, http_status=http_status, retry_after=retry_after)
@@ -104,6 +99,10 @@ def _class_of(http_status: int, status: str | None) -> CallClass:
             return CallClass.THROTTLED
         case 501:
             return CallClass.REFUSED
+        # Without the provider's own status word it is somebody else's answer: PROVIDER_URL is
+        # wrong, or a gateway does not know the way now. That would end every request of the queue.
+        case 404 | 405 if status is None:
+            return CallClass.UNAVAILABLE
         case code if 400 <= code < 500 and code not in _TRANSIENT_4XX:
             return CallClass.REFUSED
         # A redirect is never followed: it comes from something before the provider, such as a

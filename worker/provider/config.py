@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 # What may stand in a header without a second look.
 _PRINTABLE = re.compile(r"[!-~]+")
 
+FREE_TRIES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
@@ -36,7 +38,7 @@ class ProviderConfig:
     """How long an idle connection is trusted. A server that closes one just as a request leaves
     puts that call in doubt; the shortest usual keep-alive is 15 s, nginx has 75 s, and a new
     connection costs two round trips."""
-    free_tries: int = 3
+    free_tries: int = FREE_TRIES
     """Tries within one call, where the earlier ones were provably free."""
     free_budget: float = 5.0
     """No further try begins later than this; longer waits belong to the retry queues."""

@@ -1,8 +1,8 @@
 """Connections that know when bytes leave, for http and https, and pools of them.
 
 urllib3 keeps, checks, verifies and reuses them. Three things are done here because they are on
-the way of every call: the request leaves as one piece, the answer's head is read without the
-email parser (half of a call's CPU otherwise), and the call under way is told of its socket.
+the way of every call: the request leaves as one piece, the answer is our own reader's (`answer`),
+and the call under way is told of its socket.
 """
 
 from __future__ import annotations
@@ -15,77 +15,16 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
 
+from worker.provider.answer import Answer
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
     from worker.provider.deadline import Reaper
 
-# http.client's own limits: generous, for an answer is paid for, whatever stands in its head.
-_MAX_LINE = 64 * 1024
-_MAX_LINES = 100
 # A portrait of 200 kB is not worth copying only to leave in the same piece as its head.
 _ONE_PIECE = 64 * 1024
-# All that is read of a head; the rest of it is not kept.
-_KEPT = frozenset(
-    {"connection", "content-encoding", "content-length", "keep-alive", "retry-after",
-     "transfer-encoding"}
-)  # fmt: skip
-
-
-class UnreadableHead(http.client.HTTPException):
-    """The answer's head breaks off, has no end, or frames its body in two ways."""
-
-
-class Answer(http.client.HTTPResponse):
-    """An answer as http.client reads it, but for its head."""
-
-    def begin(self) -> None:
-        """Read the head; afterwards `headers` is a plain dict, names in lower case."""
-        version, status, reason = self._read_status()  # type: ignore[attr-defined]
-        while status == http.client.CONTINUE:
-            self._read_lines()
-            version, status, reason = self._read_status()  # type: ignore[attr-defined]
-        self.status, self.reason = status, reason.strip()
-        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
-        headers = self._read_lines()
-        self.headers = self.msg = headers  # type: ignore[assignment]
-        self.chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
-        self.chunk_left = None
-        self.length = None if self.chunked else _length(headers.get("content-length"))
-        if status in (204, 304) or status < 200:
-            self.length = 0
-        # Without a length the body ends with the connection.
-        self.will_close = self._check_close() or (  # type: ignore[attr-defined]
-            self.length is None and not self.chunked
-        )
-
-    def _read_lines(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        readline = self.fp.readline
-        for _ in range(_MAX_LINES):
-            line = readline(_MAX_LINE)
-            if line in (b"\r\n", b"\n"):
-                return headers
-            if not line.endswith(b"\n"):
-                break
-            name, _, value = line.decode("latin-1").partition(":")
-            name = name.strip().lower()
-            if name in _KEPT:
-                value = value.strip()
-                headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        raise UnreadableHead("the head has no end")
-
-
-def _length(value: str | None) -> int | None:
-    if value is None:
-        return None
-    lengths = {length.strip() for length in value.split(",")}
-    length = lengths.pop()
-    # 18 digits are an exabyte; longer numbers are refused before int() reads them.
-    if lengths or not (length.isascii() and length.isdecimal() and len(length) <= 18):
-        raise UnreadableHead("Content-Length is not one number")
-    return int(length)
 
 
 class WatchedConnection(HTTPConnection):
@@ -96,6 +35,12 @@ class WatchedConnection(HTTPConnection):
         self._reaper = reaper
         self._io_timeout = io_timeout
         self.idle_since = 0.0
+        self._last: Answer | None = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether nothing came after the last answer: a surplus one would be the next call's."""
+        return self._last is None or not self._last.surplus
 
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
@@ -129,7 +74,7 @@ class WatchedConnection(HTTPConnection):
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = Answer(self._socket(), method="POST")
+        answer = self._last = Answer(self._socket())
         try:
             answer.begin()
         except BaseException:
@@ -182,6 +127,8 @@ class WatchedPool(HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         self._reaper.current().let_go()
         if conn is not None:
+            if not conn.reusable:
+                conn.close()
             conn.idle_since = monotonic()
         super()._put_conn(conn)
 

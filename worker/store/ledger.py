@@ -44,6 +44,9 @@ class LedgerConfig:
     mode: Mode
     lease_seconds: float
     max_in_doubt_calls: int
+    calls_per_minute: int | None = None
+    daily_call_budget: int | None = None
+    start_margin: float = 4.0
 
 
 class PostgresLedger:

@@ -15,14 +15,26 @@ if TYPE_CHECKING:
 
 
 class HealthServer:
-    """Answers probes; `missing` returns what keeps the worker from being ready, in words."""
+    """Answers probes.
 
-    def __init__(self, host: str, port: int, missing: Callable[[], list[str]]) -> None:
+    `missing` returns what keeps the worker from being ready, in words, `remark` what one should
+    know of a worker that is: a parked one is ready, for it waits on purpose.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        missing: Callable[[], list[str]],
+        remark: Callable[[], str | None],
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                lacking = missing() if self.path == "/readyz" else []
+                asked = self.path == "/readyz"
+                lacking = missing() if asked else []
                 known = self.path in ("/livez", "/readyz")
-                words = "\n".join(lacking) or ("ok" if known else "not found")
+                good = (remark() if asked else None) or "ok"
+                words = "\n".join(lacking) or (good if known else "not found")
                 body = f"{words}\n".encode()
                 self.send_response(503 if lacking else 200 if known else 404)
                 self.send_header("Content-Type", "text/plain; charset=utf-8")

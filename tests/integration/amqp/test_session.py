@@ -113,6 +113,32 @@ def test_no_more_than_the_prefetch_is_taken_unsettled(
     assert len(sink.deliveries) == 5
 
 
+def test_a_resumed_session_may_take_one_at_a_time_and_then_all_again(
+    make_session: MakeSession, bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(ids(20))
+    session, sink = make_session(prefetch=4), Collector()
+    session.start(sink)
+    held = sink.wait_for_deliveries(4)
+    session.pause()
+    session.resume(1)
+    fifth = sink.wait_for_deliveries(5)[4]
+    session.settle([acknowledged(one) for one in held])
+    sink.wait_for_settled(4)
+    # Four places of the first consumer are free, and none of the second.
+    assert len(sink.deliveries) == 5
+    session.settle([acknowledged(fifth)])
+    sixth = sink.wait_for_deliveries(6)[5]
+    session.resume()
+    assert len(sink.wait_for_deliveries(10)) == 10
+    session.settle([acknowledged(sixth)])
+    sink.wait_for_settled(6)
+    assert session.stop_consuming()
+    assert len(sink.deliveries) == 10
+    assert session.consuming is False
+
+
 def test_headers_that_pika_cannot_decode_cost_the_properties_and_nothing_else(
     make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
 ) -> None:

@@ -78,7 +78,7 @@ def kind(decision: Decision) -> str:
         # what is free, or would fail for everybody, waits for ever and uses nothing up
         (C.NOT_SENT, NO, 0, 0, 0, "in 5 s"),
         (C.NOT_SENT, NO, 3, 1, 1, "in 5 s"),
-        (C.THROTTLED, NO, 3, 1, 1, "in 5 s"),
+        (C.THROTTLED, NO, 3, 1, 1, "in 30 s"),
         (C.CREDENTIALS, NO, 3, 1, 1, "in 30 s"),
         (C.QUOTA, NO, 3, 1, 1, "in 30 s"),
     ],
@@ -117,7 +117,7 @@ def test_what_the_provider_said_is_kept_when_we_give_up() -> None:
 @pytest.mark.parametrize(
     ("call_class", "retry_after", "delay"),
     [
-        (C.THROTTLED, None, 5),
+        (C.THROTTLED, None, 30),
         (C.THROTTLED, 0.0, 5),
         (C.THROTTLED, 5.0, 5),
         (C.THROTTLED, 5.1, 30),  # never earlier than the provider asks

@@ -94,11 +94,11 @@ def test_an_open_batcher_is_never_at_its_end() -> None:
     assert not Batcher[int]().closed_and_empty
 
 
-def test_clearing_says_how_much_is_forgotten() -> None:
+def test_what_is_put_back_comes_first_and_in_its_order() -> None:
     batcher: Batcher[int] = Batcher()
-    batcher.put_all([1, 2])
-    assert (batcher.clear(), batcher.clear()) == (2, 0)
-    assert batcher.take(1, 0) == []
+    batcher.put_all([1, 2, 3])
+    batcher.put_back(batcher.take(2))
+    assert batcher.take(10) == [1, 2, 3]
 
 
 def test_nothing_that_many_threads_put_is_lost_or_doubled() -> None:
@@ -133,6 +133,21 @@ def test_a_taker_without_credit_waits_until_some_come_back() -> None:
     for count in (1, 2):
         credit.give_back(count)
         assert waiter.taken.get(timeout=PATIENCE) == count
+    credit.close()
+    waiter.end()
+
+
+def test_fewer_credits_are_had_once_those_taken_have_come_back() -> None:
+    credit = Credits(4)
+    assert credit.take(3) == 3
+    credit.set_total(1)
+    waiter = Waiter(lambda: credit.take(10), 0)
+    credit.give_back(2)
+    assert waiter.taken.empty()
+    credit.give_back(1)
+    assert waiter.taken.get(timeout=PATIENCE) == 1
+    credit.set_total(3)
+    assert waiter.taken.get(timeout=PATIENCE) == 2
     credit.close()
     waiter.end()
 

@@ -147,7 +147,7 @@ def test_a_call_in_doubt_past_its_deadline_is_in_doubt_and_not_expired(expires: 
     [
         # free, or everybody's fault: not counted
         (CallClass.NOT_SENT, Charged.NO, "verification.retry.5s", 0),
-        (CallClass.THROTTLED, Charged.NO, "verification.retry.5s", 0),
+        (CallClass.THROTTLED, Charged.NO, "verification.retry.30s", 0),
         (CallClass.CREDENTIALS, Charged.NO, "verification.retry.30s", 0),
         (CallClass.QUOTA, Charged.NO, "verification.retry.30s", 0),
         # the provider's own failure: counted

@@ -15,6 +15,7 @@ from tests.fakes.broker import PATIENCE, FakeBroker
 from tests.fakes.messages import ID_CARD, deliver, request
 from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk import Desk
+from worker.core.breaker import BreakerPolicy
 from worker.core.errors import LedgerUnavailable
 from worker.pipeline import runner
 from worker.pipeline.runner import Pipeline, PipelineSize
@@ -51,7 +52,9 @@ class House:
         self.broker = FakeBroker()
         self.failed = Event()
         size = PipelineSize(callers, batch_limit=4)
-        self.pipeline = Pipeline(desk.flow, self.broker, desk.clock, size, self.failed.set)
+        self.pipeline = Pipeline(
+            desk.flow, self.broker, desk.clock, size, BreakerPolicy(), self.failed.set
+        )
 
     def deliver(self, count: int) -> list[Delivery]:
         """Deliver so many requests with ids of their own."""

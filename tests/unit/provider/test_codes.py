@@ -83,6 +83,9 @@ TABLE = [
     # Refused: final, free.
     *[(code, error("INVALID_ARGUMENT"), "refused", "no", None)
       for code in (400, 404, 405, 409, 413, 414, 422, 501)],
+    # Nobody's refusal of this request: the address or the gateway is wrong.
+    *[(code, body, "unavailable", "unknown", None)
+      for code in (404, 405) for body in (b"", b"<html>", b"{}")],
     (400, info(True), "refused", "no", None),  # only a 403 may carry an answer
     # The server did not wait for the request, or did not want it yet: no refusal.
     (408, b"", "unavailable", "unknown", None),
@@ -125,8 +128,8 @@ def test_an_answer_means_what_the_table_says(
     )
 
 
-def test_a_throttle_without_a_time_waits_half_a_minute_and_others_do_not_wait() -> None:
-    assert classify(429, None, None, NO_RECORD).retry_after == 30.0
+def test_only_the_provider_says_when_to_come_again() -> None:
+    assert classify(429, None, None, NO_RECORD).retry_after is None
     assert classify(429, None, 7.0, NO_RECORD).retry_after == 7.0
     assert classify(500, None, None, NO_RECORD).retry_after is None
 

@@ -127,7 +127,8 @@ class Probe:
 
     def __init__(self) -> None:
         self.missing: list[str] = []
-        self.server = HealthServer("127.0.0.1", 0, lambda: self.missing)
+        self.remark: str | None = None
+        self.server = HealthServer("127.0.0.1", 0, lambda: self.missing, lambda: self.remark)
 
     def get(self, path: str) -> tuple[int, str]:
         """Return the status and the text of an answer."""
@@ -151,6 +152,7 @@ def served() -> Iterator[Probe]:
 @pytest.fixture
 def probe(served: Probe) -> Probe:
     served.missing = []
+    served.remark = None
     return served
 
 
@@ -169,6 +171,12 @@ def test_a_worker_that_is_not_ready_says_in_words_what_is_missing(probe: Probe) 
         503,
         "the broker is not connected\nthe database does not answer\n",
     )
+
+
+def test_a_parked_worker_is_ready_and_says_why_it_is_parked(probe: Probe) -> None:
+    probe.remark = "parked: credentials"
+    assert probe.get("/readyz") == (200, "parked: credentials\n")
+    assert probe.get("/livez") == (200, "ok\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/readyz/", "/livez2"])

@@ -1,0 +1,150 @@
+"""When to stop calling: every row of the breaker's table, and its waits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.breaker import (
+    SHORT_HOLD,
+    BreakerPolicy,
+    BreakerState,
+    Closed,
+    Open,
+    ParkReason,
+    Probing,
+    after_call,
+    after_shortage,
+    at,
+)
+from worker.core.outcome import CallClass, CallReport, Charged
+
+POLICY = BreakerPolicy(failures=3, first_wait=5.0, longest_wait=300.0)
+C = CallClass
+MIDDLE = 0.5
+"""The chance at which a wait is neither shortened nor lengthened."""
+
+
+def report(call_class: CallClass, retry_after: float | None = None) -> CallReport:
+    return CallReport(call_class, Charged.NO, retry_after=retry_after)
+
+
+def after(state: BreakerState, *classes: CallClass, now: float = 100.0) -> BreakerState:
+    for call_class in classes:
+        state = after_call(state, report(call_class), POLICY, now, MIDDLE)
+    return state
+
+
+TRANSIENT = [
+    C.UNAVAILABLE,
+    C.NOT_SENT,
+    C.IN_DOUBT,
+    C.SOURCE_FAILED,
+    C.THROTTLED,
+    # A gateway's page with status 200 would otherwise end every request of the backlog.
+    C.PROTOCOL_ERROR,
+]
+
+
+@pytest.mark.parametrize("call_class", TRANSIENT)
+def test_failures_in_a_row_open_it(call_class: CallClass) -> None:
+    assert after(Closed(), call_class, call_class) == Closed(failures=2)
+    opened = after(Closed(), call_class, call_class, call_class)
+    assert opened == Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1)
+
+
+@pytest.mark.parametrize("call_class", [C.ANSWERED, C.REFUSED])
+def test_an_answer_between_them_begins_the_count_anew(call_class: CallClass) -> None:
+    state = after(Closed(), C.UNAVAILABLE, C.UNAVAILABLE, call_class, C.UNAVAILABLE)
+    assert state == Closed(failures=1)
+
+
+@pytest.mark.parametrize(
+    ("call_class", "reason"),
+    [(C.CREDENTIALS, ParkReason.CREDENTIALS), (C.QUOTA, ParkReason.QUOTA)],
+)
+def test_what_would_meet_everybody_opens_it_at_once(
+    call_class: CallClass, reason: ParkReason
+) -> None:
+    assert after(Closed(), call_class) == Open(reason, until=105.0, openings=1)
+
+
+def test_a_pause_that_the_provider_asks_for_is_kept_to_the_second() -> None:
+    asked = report(C.THROTTLED, retry_after=60.0)
+    opened = after_call(Closed(), asked, POLICY, 100.0, MIDDLE)
+    assert opened == Open(ParkReason.THROTTLED, until=160.0, openings=1)
+    again = after_call(Probing(ParkReason.THROTTLED, 1), asked, POLICY, 200.0, MIDDLE)
+    assert again == Open(ParkReason.THROTTLED, until=260.0, openings=2)
+
+
+def test_a_short_pause_is_only_a_failure() -> None:
+    asked = report(C.THROTTLED, retry_after=SHORT_HOLD)
+    assert after_call(Closed(), asked, POLICY, 100.0, MIDDLE) == Closed(failures=1)
+
+
+@pytest.mark.parametrize("call_class", list(CallClass))
+def test_calls_that_began_before_it_opened_change_nothing(call_class: CallClass) -> None:
+    opened = Open(ParkReason.QUOTA, until=200.0, openings=1)
+    assert after(opened, call_class) == opened
+
+
+def test_its_time_over_one_call_probes() -> None:
+    opened = Open(ParkReason.QUOTA, until=200.0, openings=1)
+    assert at(opened, 199.9) == opened
+    assert at(opened, 200.0) == Probing(ParkReason.QUOTA, openings=1)
+    assert at(Closed(failures=2), 200.0) == Closed(failures=2)
+
+
+def test_a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_longer() -> None:
+    probing = Probing(ParkReason.PROVIDER_FAILING, openings=1)
+    assert after(probing, C.ANSWERED) == Closed(openings=1)
+    assert after(probing, C.UNAVAILABLE) == Open(
+        ParkReason.PROVIDER_FAILING, until=110.0, openings=2
+    )
+    assert after(probing, C.CREDENTIALS) == Open(ParkReason.CREDENTIALS, until=110.0, openings=2)
+
+
+def test_an_outage_is_over_after_twenty_successes() -> None:
+    nearly = after(Closed(openings=4), *[C.ANSWERED] * 19)
+    assert isinstance(nearly, Closed)
+    assert nearly.openings == 4
+    assert after(nearly, C.ANSWERED) == Closed()
+    # A failure between them begins anew: it is not well yet.
+    assert after(nearly, C.UNAVAILABLE, C.ANSWERED) == Closed(openings=4, successes=1)
+
+
+def test_a_well_worker_makes_no_new_value_per_call() -> None:
+    closed = Closed()
+    assert after(closed, C.ANSWERED) is closed
+
+
+def test_a_spent_budget_is_asked_again_at_the_longest_interval() -> None:
+    assert after_shortage(Closed(), 40_000.0, POLICY, 100.0) == Open(
+        ParkReason.DAILY_BUDGET, until=400.0, openings=0
+    )
+    assert after_shortage(Closed(), 7.0, POLICY, 100.0).until == 107.0
+
+
+def test_the_waits_double_up_to_the_longest() -> None:
+    waits = [POLICY.wait(openings, MIDDLE) for openings in range(9)]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_a_wait_is_jittered_by_a_fifth_at_most(openings: int, chance: float) -> None:
+    plain = POLICY.wait(openings, MIDDLE)
+    assert 0.8 * plain <= POLICY.wait(openings, chance) <= 1.2 * plain
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(CallClass)), st.floats(0, 400))))
+def test_whatever_happens_it_never_stays_open_for_ever(
+    story: list[tuple[CallClass, float]],
+) -> None:
+    state: BreakerState = Closed()
+    now = 0.0
+    for call_class, passed in story:
+        now += passed
+        state = after_call(at(state, now), report(call_class), POLICY, now, MIDDLE)
+        if isinstance(state, Open):
+            assert state.until - now <= POLICY.longest_wait * 1.2

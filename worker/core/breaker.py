@@ -1,0 +1,163 @@
+"""When to stop calling, as a value: the circuit breaker of one worker.
+
+    Closed ──5 failures in a row, or one that would meet everybody──> Open
+      ^                                                                 │ its time is over
+      └──────────── a probe that succeeds ───────── Probing <───────────┘
+                                                       └── one that fails ──> Open, for longer
+
+Time is seconds on the monotonic clock and chance a number from 0 to 1; both are arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, assert_never
+
+from worker.core.outcome import CallClass
+
+if TYPE_CHECKING:
+    from worker.core.outcome import CallReport
+
+
+class ParkReason(StrEnum):
+    """Why a worker takes no messages."""
+
+    PROVIDER_FAILING = "provider_failing"
+    """Calls fail one after the other, of different requests."""
+    CREDENTIALS = "credentials"
+    """The provider refuses our key, signature or clock."""
+    QUOTA = "quota"
+    """The account's quota is used up."""
+    THROTTLED = "throttled"
+    """The provider asked us to wait."""
+    DAILY_BUDGET = "daily_budget"
+    """DAILY_CALL_BUDGET is spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """`failures` in a row open it; the first wait doubles up to the longest (seconds)."""
+
+    failures: int = 5
+    first_wait: float = 5.0
+    longest_wait: float = 300.0
+
+    def wait(self, openings: int, chance: float) -> float:
+        """Return how long the opening after so many others lasts, ± 20 % by chance.
+
+        Replicas that stopped together would otherwise probe together.
+        """
+        doubled = self.first_wait * 2.0 ** min(openings, 30)
+        return min(doubled, self.longest_wait) * (0.8 + 0.4 * chance)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Calls are made. `openings` is how often it opened since all was well."""
+
+    failures: int = 0
+    openings: int = 0
+    successes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """No call is made until `until`."""
+
+    reason: ParkReason
+    until: float
+    openings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """One call at a time finds out whether it works again."""
+
+    reason: ParkReason
+    openings: int
+
+
+BreakerState = Closed | Open | Probing
+
+# A pause that the provider asked for is waited out in place up to this many seconds: to stop
+# consuming and begin again takes about as long.
+SHORT_HOLD = 5.0
+
+# After so many successes an outage is over, and the next one begins with the shortest wait. Fewer
+# would let a provider that fails every few calls be asked at the shortest interval for ever.
+_WELL_AGAIN = 20
+
+_AT_ONCE = {
+    CallClass.CREDENTIALS: ParkReason.CREDENTIALS,
+    CallClass.QUOTA: ParkReason.QUOTA,
+}
+
+
+def after_call(
+    state: BreakerState, report: CallReport, policy: BreakerPolicy, now: float, chance: float
+) -> BreakerState:
+    """Return the state after one more call's end.
+
+    While it is open, calls that began before end without changing it.
+    """
+    if isinstance(state, Open):
+        return state
+    if reason := _reason_at_once(report):
+        wait = policy.wait(state.openings, chance)
+        if reason is ParkReason.THROTTLED:
+            wait = max(wait, report.retry_after or 0.0)
+        return Open(reason, now + wait, state.openings + 1)
+    if _succeeded(report):
+        return _after_success(state)
+    if isinstance(state, Probing):
+        return Open(state.reason, now + policy.wait(state.openings, chance), state.openings + 1)
+    failures = state.failures + 1
+    if failures < policy.failures:
+        return Closed(failures, state.openings)
+    wait = policy.wait(state.openings, chance)
+    return Open(ParkReason.PROVIDER_FAILING, now + wait, state.openings + 1)
+
+
+def after_shortage(state: BreakerState, seconds: float, policy: BreakerPolicy, now: float) -> Open:
+    """Return the state when today's budget is spent: asked again at the longest interval.
+
+    The budget may be raised before the day is over.
+    """
+    return Open(ParkReason.DAILY_BUDGET, now + min(seconds, policy.longest_wait), state.openings)
+
+
+def at(state: BreakerState, now: float) -> BreakerState:
+    """Return the state at a time: an opening ends with a probe."""
+    if isinstance(state, Open) and now >= state.until:
+        return Probing(state.reason, state.openings)
+    return state
+
+
+def _after_success(state: Closed | Probing) -> Closed:
+    match state:
+        case Probing(openings=openings):
+            return Closed(openings=openings)
+        case Closed(openings=0):
+            return state if state.failures == 0 else Closed()
+        case Closed(successes=successes, openings=openings):
+            if successes + 1 >= _WELL_AGAIN:
+                return Closed()
+            return Closed(openings=openings, successes=successes + 1)
+        case _ as never:
+            assert_never(never)
+
+
+def _reason_at_once(report: CallReport) -> ParkReason | None:
+    if report.call_class is CallClass.THROTTLED:
+        return ParkReason.THROTTLED if (report.retry_after or 0.0) > SHORT_HOLD else None
+    return _AT_ONCE.get(report.call_class)
+
+
+def _succeeded(report: CallReport) -> bool:
+    """Return whether the provider did its work: a refusal of one request is an answer too.
+
+    An answer that contradicts the contract is none: a gateway's page with status 200 would
+    otherwise end every request of the backlog.
+    """
+    return report.call_class in (CallClass.ANSWERED, CallClass.REFUSED)

@@ -1,0 +1,146 @@
+"""The gate in front of the provider: whether a call may begin now, and what calls teach it.
+
+It holds the breaker and the allowance of this worker (`core`: values, no threads) under one lock.
+Callers enter and leave; the warden waits for the breaker's changes and acts on them.
+"""
+
+from __future__ import annotations
+
+from threading import Condition
+from typing import TYPE_CHECKING
+
+from worker.core import breaker
+from worker.core.allowance import Allowance
+from worker.core.breaker import BreakerPolicy, BreakerState, Closed, Open, ParkReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.core.claims import Postponed
+    from worker.core.outcome import CallReport
+    from worker.ports import Clock
+
+
+class Gate:
+    """Lets calls through. `on_allowance` learns how many may be under way, under the gate's lock.
+
+    `chance` returns a number from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        policy: BreakerPolicy,
+        ceiling: int,
+        clock: Clock,
+        chance: Callable[[], float],
+        on_allowance: Callable[[int], None],
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._chance = chance
+        self._on_allowance = on_allowance
+        self._state: BreakerState = Closed()
+        self._allowance = Allowance.full(ceiling)
+        self._under_way = 0
+        self._closing = False
+        self._changed = Condition()
+
+    # Callers.
+
+    def enter(self, not_before: float) -> bool:
+        """Wait until a call may begin, at `not_before` at the earliest; False: none may.
+
+        Whoever entered must leave.
+        """
+        with self._changed:
+            while True:
+                if isinstance(self._now_in(), Open):
+                    return False
+                now = self._clock.monotonic()
+                wait = max(not_before, self._allowance.hold_until) - now
+                if wait <= 0 and self._under_way < self._allowance.calls:
+                    self._under_way += 1
+                    return True
+                self._changed.wait(wait if wait > 0 else None)
+
+    def heard(self, report: CallReport) -> bool:
+        """Learn from a call's end; True where it belongs to an outage, not to its request."""
+        with self._changed:
+            now = self._clock.monotonic()
+            before = self._now_in()
+            self._allow(self._allowance.after(report, now))
+            state = breaker.after_call(before, report, self._policy, now, self._chance())
+            self._become(state)
+            return not isinstance(before, Closed) or not isinstance(state, Closed)
+
+    def leave(self) -> None:
+        """Make room for another call."""
+        with self._changed:
+            self._under_way -= 1
+            if self._under_way + 1 >= self._allowance.calls:
+                self._changed.notify_all()
+
+    # The claimer.
+
+    @property
+    def open_for(self) -> float | None:
+        """Seconds until the next probe while no call may begin, else None."""
+        with self._changed:
+            state = self._now_in()
+            if isinstance(state, Open):
+                return max(0.0, state.until - self._clock.monotonic())
+            return None
+
+    def run_short(self, postponed: Postponed) -> None:
+        """Learn that today's budget is spent."""
+        with self._changed:
+            now = self._clock.monotonic()
+            state = breaker.after_shortage(self._now_in(), postponed.seconds, self._policy, now)
+            self._become(state)
+
+    # Anybody.
+
+    @property
+    def parked(self) -> ParkReason | None:
+        """Why the worker takes no messages as it usually does, or None."""
+        with self._changed:
+            state = self._now_in()
+            return None if isinstance(state, Closed) else state.reason
+
+    # The warden.
+
+    def await_change(self, seen: BreakerState) -> BreakerState | None:
+        """Wait for another kind of state than the one seen; None when the gate is closed down."""
+        with self._changed:
+            while not self._closing:
+                state = self._now_in()
+                if type(state) is not type(seen):
+                    return state
+                until = state.until if isinstance(state, Open) else None
+                wait = None if until is None else until - self._clock.monotonic()
+                self._changed.wait(wait)
+            return None
+
+    def shut_down(self) -> None:
+        """Let the warden go; calls are let through as before."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def _now_in(self) -> BreakerState:
+        state = breaker.at(self._state, self._clock.monotonic())
+        self._become(state)
+        return state
+
+    def _become(self, state: BreakerState) -> None:
+        if type(state) is not type(self._state):
+            if isinstance(state, Open):
+                self._allow(Allowance.cautious(self._allowance.ceiling))
+            self._changed.notify_all()
+        self._state = state
+
+    def _allow(self, allowance: Allowance) -> None:
+        before, self._allowance = self._allowance.calls, allowance
+        if allowance.calls != before:
+            self._on_allowance(allowance.calls)
+            self._changed.notify_all()
