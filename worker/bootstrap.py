@@ -125,7 +125,7 @@ class Worker:
                 settings.provider_mode,
                 RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
                 start_within=settings.call_deadline + settings.connect_timeout,
-                punctual_within=PUNCTUAL_WITHIN,
+                punctual_within=PUNCTUAL_WITHIN if settings.provider_calls_per_minute else None,
             ),
         )
 

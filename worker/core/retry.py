@@ -137,6 +137,14 @@ def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
     return _give_up(report, ErrorKind.IN_DOUBT, message)
 
 
+def expire(granted: Granted) -> Complete | DeadLetter:
+    """End a request whose deadline has passed; with a call in doubt `expired` would say unpaid."""
+    if granted.in_doubt_calls > 0:
+        return in_doubt()
+    failure = Failure(ErrorKind.EXPIRED, "its deadline passed before the call")
+    return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
+
+
 def _another_attempt(
     report: CallReport, granted: Granted, policy: RetryPolicy, outage: bool
 ) -> Decision:

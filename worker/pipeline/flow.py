@@ -15,9 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
-from worker.contract import internal
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
-from worker.contract.result_v1 import answer_event, result_event
 from worker.core.claims import (
     AlreadyDone,
     Claim,
@@ -30,7 +28,6 @@ from worker.core.claims import (
     Postponed,
     Recorded,
 )
-from worker.core.delivery import Settlement
 from worker.core.errors import LedgerRefused
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
@@ -45,23 +42,21 @@ from worker.core.outcome import (
     worse,
 )
 from worker.core.retry import (
-    GIVEN_UP,
     Complete,
     DeadLetter,
     Decision,
-    RetryLater,
     RetryPolicy,
     decide,
-    in_doubt,
+    expire,
 )
+from worker.pipeline.settling import Settling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
-    from worker.core.delivery import Delivery
+    from worker.core.delivery import Delivery, Settlement
     from worker.core.digests import Digests
-    from worker.core.outcome import StoredResult
     from worker.core.request import Mode, VerificationRequest
     from worker.ports import Clock, Ledger, Verifier
 
@@ -71,13 +66,13 @@ class FlowRules:
     """What the flow goes by.
 
     `start_within` is how long after its claim a call may still start, `punctual_within` how long
-    after its place in the shared quota (both in seconds).
+    after its place in the shared quota, where there is one (both in seconds).
     """
 
     mode: Mode
     retries: RetryPolicy
     start_within: float
-    punctual_within: float = 1.0
+    punctual_within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A granted request that may be called from `not_before` to `start_by`, on the monotonic clock."""
+    """A granted request; its call may start from `not_before` to `start_by` (monotonic clock)."""
 
     asked: Asked
     request: VerificationRequest
@@ -146,6 +141,7 @@ class Flow:
         self._verifier = verifier
         self._clock = clock
         self._rules = rules
+        self.settling = Settling(digests, rules.mode, rules.retries)
 
     # 1. A delivery is read, checked and claimed.
 
@@ -161,12 +157,12 @@ class Flow:
         for delivery in deliveries:
             reading = self._reader.read(delivery, today)
             if isinstance(reading, Unreadable):
-                admission.settlements.append(self._turn_away(delivery, reading, now))
+                admission.settlements.append(self.settling.turn_away(delivery, reading, now))
                 continue
             asked = self._ask(delivery, reading, now)
             # A second copy in one batch waits, like one that another worker holds.
             if batch.setdefault(asked.claim.request_id, asked) is not asked:
-                admission.settlements.append(self._held(asked.delivery, asked.claim))
+                admission.settlements.append(self.settling.held(asked.delivery, asked.claim))
         claims = self._claim([asked.claim for asked in batch.values()], token)
         claimed_at = self._clock.monotonic()
         for asked, claim in zip(batch.values(), claims, strict=True):
@@ -232,10 +228,11 @@ class Flow:
 
     def _task(self, asked: Asked, granted: Granted, claimed_at: float, start_by: float) -> Task:
         request = _accepted(asked.reading).request
-        if not granted.wait:
-            return Task(asked, request, granted, claimed_at, start_by)
         not_before = claimed_at + granted.wait
-        return Task(asked, request, granted, not_before, not_before + self._rules.punctual_within)
+        punctual = self._rules.punctual_within
+        if punctual is not None:
+            start_by = min(start_by, not_before + punctual)
+        return Task(asked, request, granted, not_before, start_by)
 
     def _answer(
         self,
@@ -245,33 +242,17 @@ class Flow:
     ) -> Settlement:
         match claim:
             case AlreadyDone(stored):
-                return self._replay(asked, stored)
+                return self.settling.replay(asked.delivery, asked.claim, stored, "replayed")
             case HeldElsewhere():
-                return self._held(asked.delivery, asked.claim)
+                return self.settling.held(asked.delivery, asked.claim)
             case Conflicting(kind):
-                return self._contradict(asked, kind, now)
+                return self.settling.contradict(asked.delivery, asked.claim, kind, now)
             case Unstorable():
                 problem = FieldProblem("body", "cannot be stored")
                 unreadable = Unreadable("unstorable", problem, asked.claim.envelope)
-                return self._turn_away(asked.delivery, unreadable, now)
+                return self.settling.turn_away(asked.delivery, unreadable, now)
             case _ as never:
                 assert_never(never)
-
-    def _replay(self, asked: Asked, stored: StoredResult) -> Settlement:
-        """Announce a known outcome again; its dead letter too where a crash may have lost it."""
-        event = result_event(stored, asked.claim.envelope)
-        line = _line(asked.claim, "replayed", outcome=stored.result.outcome)
-        failure = stored.result.failure
-        if stored.announced or failure is None or failure.kind not in GIVEN_UP:
-            return Settlement(asked.delivery, (event,), line)
-        dead = internal.dead_letter(
-            asked.delivery,
-            failure.kind,
-            attempts=stored.calls,
-            last_error=failure.kind,
-            first_seen=stored.requested_at,
-        )
-        return Settlement(asked.delivery, (event, dead), line)
 
     def _settle_unpaid(self, asked: Asked, granted: Granted) -> Decision:
         """Decide about a request that is ours but must not be called."""
@@ -279,7 +260,7 @@ class Flow:
             message = "the request fails the checks"
             failure = Failure(ErrorKind.INVALID_REQUEST, message, asked.reading.problems)
             return Complete(Result(Outcome.REJECTED, granted.charged, failure=failure))
-        return _expire(granted)
+        return expire(granted)
 
     # 3. The call, with no transaction open.
 
@@ -292,7 +273,7 @@ class Flow:
             # It waited too long for a free thread: another worker may soon take it over.
             return self.leave_uncalled(task)
         if _expired(task.request, self._clock.now()):
-            return _finished(task, _UNSENT, _expire(task.granted))
+            return _finished(task, _UNSENT, expire(task.granted))
         report = self._verifier.verify(task.request)
         outage = heard(report)
         decision = decide(report, task.granted, self._rules.retries, outage=outage)
@@ -302,7 +283,7 @@ class Flow:
         """Let a claimed request go: it comes again, and nothing is counted."""
         return _finished(task, _UNSENT, decide(_UNSENT, task.granted, self._rules.retries))
 
-    # 4. Only what is saved may leave.
+    # 4. Only what is saved may leave, and all of it as settlements (`settling`).
 
     def record(self, batch: Sequence[Finished], announced: Sequence[str]) -> list[Settlement]:
         """Record a batch and return how its deliveries are settled.
@@ -312,7 +293,7 @@ class Flow:
         """
         saved = self._record([finished.entry for finished in batch], announced)
         return [
-            self._settle(finished.delivery, entry, recorded)
+            self.settling.of_record(finished.delivery, entry, recorded)
             for finished, (entry, recorded) in zip(batch, saved, strict=True)
         ]
 
@@ -331,94 +312,8 @@ class Flow:
             half = len(batch) // 2
             return self._record(batch[:half], announced) + self._record(batch[half:], ())
 
-    # 5. Every delivery leaves as a settlement; there is no other way out.
-
-    def _settle(
-        self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut
-    ) -> Settlement:
-        claim, decision = entry.asked, entry.decision
-        if isinstance(recorded, FencedOut):
-            # The lease had lapsed: what the row says now counts, not what we found.
-            if isinstance(recorded.now, HeldElsewhere):
-                return self._held(delivery, claim)
-            event = result_event(recorded.now.stored, claim.envelope)
-            line = _line(claim, "fenced_out", outcome=recorded.now.stored.result.outcome)
-            return Settlement(delivery, (event,), line)
-        facts = _call_facts(entry)
-        if isinstance(decision, RetryLater):
-            retry = internal.retry(delivery, decision.delay)
-            line = _line(claim, "retrying", delay=decision.delay, reason=decision.reason, **facts)
-            return Settlement(delivery, (retry,), line)
-        if recorded.stored is None:
-            raise ValueError("a recorded outcome has a row")
-        event = result_event(recorded.stored, claim.envelope)
-        line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
-        if isinstance(decision, Complete):
-            return Settlement(delivery, (event,), line)
-        dead = internal.dead_letter(
-            delivery,
-            decision.reason,
-            attempts=entry.granted.attempts + 1,
-            last_error=entry.report.call_class if entry.report else CallClass.IN_DOUBT,
-            first_seen=entry.granted.requested_at,
-        )
-        return Settlement(delivery, (event, dead), {**line, "reason": decision.reason})
-
-    def hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> list[Settlement]:
-        """Settle deliveries that were not even read: they come again after about `seconds`.
-
-        Not by a return to the queue: brokers count returns and dead-letter after some.
-        """
-        delay = self._rules.retries.at_least(seconds)
-        return [Settlement(each, (internal.retry(each, delay),)) for each in deliveries]
-
-    def _held(self, delivery: Delivery, claim: ClaimRequest) -> Settlement:
-        delay = self._rules.retries.delays[0]
-        line = _line(claim, "held_elsewhere", delay=delay)
-        return Settlement(delivery, (internal.retry(delivery, delay),), line)
-
-    def _contradict(self, asked: Asked, kind: ErrorKind, now: datetime) -> Settlement:
-        """Answer a known id with other data: to its sender alone, no row changes."""
-        claim = asked.claim
-        event = answer_event(
-            Outcome.CONFLICT,
-            Failure(kind, _CONFLICTS[kind]),
-            claim.envelope,
-            request_id=claim.request_id,
-            source=claim.source,
-            fingerprint=claim.request_id.encode() + claim.fingerprint,
-            mode=self._rules.mode,
-            now=now,
-        )
-        line = _line(claim, "conflict", outcome=Outcome.CONFLICT, reason=kind)
-        return Settlement(asked.delivery, (event,), line)
-
-    def _turn_away(self, delivery: Delivery, reading: Unreadable, now: datetime) -> Settlement:
-        """Keep an unreadable message for a person, and answer where an answer can go."""
-        dead = internal.dead_letter(
-            delivery, reading.reason, attempts=0, last_error=reading.reason, first_seen=now
-        )
-        line = {"action": "dead_lettered", "reason": reading.reason}
-        if reading.envelope.reply_to is None and reading.envelope.correlation_id is None:
-            return Settlement(delivery, (dead,), line)
-        event = answer_event(
-            Outcome.REJECTED,
-            Failure(ErrorKind.UNREADABLE, "the message cannot be read", (reading.problem,)),
-            reading.envelope,
-            request_id=None,
-            source="default",
-            fingerprint=self._digests.body(delivery.body),
-            mode=self._rules.mode,
-            now=now,
-        )
-        return Settlement(delivery, (dead, event), line)
-
 
 _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
-_CONFLICTS = {
-    ErrorKind.CONFLICT: "this requestId is known with other data",
-    ErrorKind.MODE_MISMATCH: "this requestId belongs to another mode (live or sandbox)",
-}
 _SHANGHAI = timedelta(hours=8)  # China has had one zone and no summer time since 1991
 
 
@@ -428,14 +323,6 @@ def _shanghai_date(now: datetime) -> date:
 
 def _expired(request: VerificationRequest, now: datetime) -> bool:
     return request.expires_at is not None and request.expires_at <= now
-
-
-def _expire(granted: Granted) -> Complete | DeadLetter:
-    # With a call in doubt it is not `expired`: that would say unpaid.
-    if granted.in_doubt_calls > 0:
-        return in_doubt()
-    failure = Failure(ErrorKind.EXPIRED, "its deadline passed before the call")
-    return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
 
 
 def _finished(task: Task, report: CallReport, decision: Decision) -> Finished:
@@ -459,24 +346,3 @@ def _without_texts(entry: Entry) -> Entry:
         entry.report, auth_info=None, status=None, provider_request_id=None
     )
     return replace(entry, report=report, decision=DeadLetter(result, ErrorKind.UNSTORABLE))
-
-
-def _line(claim: ClaimRequest, action: str, **facts: object) -> Mapping[str, object]:
-    if claim.warnings:
-        facts["warnings"] = claim.warnings
-    return {
-        "action": action,
-        "request_id": claim.request_id,
-        "source": claim.source,
-        "check_type": claim.check_type,
-        **facts,
-    }
-
-
-def _call_facts(entry: Entry) -> dict[str, object]:
-    facts: dict[str, object] = {"calls": entry.granted.calls}
-    if entry.report is not None:
-        facts["call_class"] = entry.report.call_class
-        facts["call_seconds"] = round(entry.report.seconds, 3)
-        facts["charged"] = entry.report.charged
-    return facts

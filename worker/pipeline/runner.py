@@ -166,7 +166,7 @@ class Pipeline:
 
     def _hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Let others have what no call may be made for, or ourselves later."""
-        self._broker.settle(self._flow.hand_back(deliveries, seconds))
+        self._broker.settle(self._flow.settling.hand_back(deliveries, seconds))
         self._log.info(LogEvent.HANDED_BACK, messages=len(deliveries), seconds=round(seconds, 1))
 
     def _wait_for_calls(self, admission: Admission) -> None:

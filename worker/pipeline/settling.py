@@ -1,0 +1,167 @@
+"""How a delivery leaves: every way out is a settlement, made here. No input or output.
+
+What is recorded first (`of_record`) and what needs no record: a message that cannot be read, a
+known outcome, a request that somebody else has, an id with other data, a hand-back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.contract import internal
+from worker.contract.result_v1 import answer_event, result_event
+from worker.core.claims import FencedOut, HeldElsewhere
+from worker.core.delivery import Settlement
+from worker.core.outcome import CallClass, ErrorKind, Failure, Outcome
+from worker.core.retry import GIVEN_UP, Complete, RetryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from worker.contract.request_v1 import Unreadable
+    from worker.core.claims import ClaimRequest, Entry, Recorded
+    from worker.core.delivery import Delivery, Publication
+    from worker.core.digests import Digests
+    from worker.core.outcome import StoredResult
+    from worker.core.request import Mode
+    from worker.core.retry import DeadLetter, RetryPolicy
+
+_CONFLICTS = {
+    ErrorKind.CONFLICT: "this requestId is known with other data",
+    ErrorKind.MODE_MISMATCH: "this requestId belongs to another mode (live or sandbox)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Makes the settlements of one worker."""
+
+    digests: Digests
+    mode: Mode
+    retries: RetryPolicy
+
+    def of_record(
+        self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut
+    ) -> Settlement:
+        """Settle what is saved."""
+        claim, decision = entry.asked, entry.decision
+        if isinstance(recorded, FencedOut):
+            # The lease had lapsed: what the row says now counts, not what we found.
+            if isinstance(recorded.now, HeldElsewhere):
+                return self.held(delivery, claim)
+            return self.replay(delivery, claim, recorded.now.stored, "fenced_out")
+        facts = _call_facts(entry)
+        if isinstance(decision, RetryLater):
+            retry = internal.retry(delivery, decision.delay)
+            line = _line(claim, "retrying", delay=decision.delay, reason=decision.reason, **facts)
+            return Settlement(delivery, (retry,), line)
+        if recorded.stored is None:
+            raise ValueError("a recorded outcome has a row")
+        event = result_event(recorded.stored, claim.envelope)
+        line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
+        if isinstance(decision, Complete):
+            return Settlement(delivery, (event,), line)
+        dead = _dead_letter(delivery, entry, decision)
+        return Settlement(delivery, (event, dead), {**line, "reason": decision.reason})
+
+    def replay(
+        self, delivery: Delivery, claim: ClaimRequest, stored: StoredResult, action: str
+    ) -> Settlement:
+        """Announce a known outcome again; its dead letter too where a crash may have lost it."""
+        event = result_event(stored, claim.envelope)
+        line = _line(claim, action, outcome=stored.result.outcome)
+        failure = stored.result.failure
+        if stored.announced or failure is None or failure.kind not in GIVEN_UP:
+            return Settlement(delivery, (event,), line)
+        dead = internal.dead_letter(
+            delivery,
+            failure.kind,
+            attempts=stored.calls,
+            last_error=failure.kind,
+            first_seen=stored.requested_at,
+        )
+        return Settlement(delivery, (event, dead), line)
+
+    def held(self, delivery: Delivery, claim: ClaimRequest) -> Settlement:
+        """Let a request come again that somebody works on now."""
+        delay = self.retries.delays[0]
+        line = _line(claim, "held_elsewhere", delay=delay)
+        return Settlement(delivery, (internal.retry(delivery, delay),), line)
+
+    def hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> list[Settlement]:
+        """Settle deliveries that were not even read: they come again after about `seconds`.
+
+        Not by a return to the queue: brokers count returns and dead-letter after some.
+        """
+        delay = self.retries.at_least(seconds)
+        return [Settlement(each, (internal.retry(each, delay),)) for each in deliveries]
+
+    def contradict(
+        self, delivery: Delivery, claim: ClaimRequest, kind: ErrorKind, now: datetime
+    ) -> Settlement:
+        """Answer a known id with other data: to its sender alone, no row changes."""
+        event = answer_event(
+            Outcome.CONFLICT,
+            Failure(kind, _CONFLICTS[kind]),
+            claim.envelope,
+            request_id=claim.request_id,
+            source=claim.source,
+            fingerprint=claim.request_id.encode() + claim.fingerprint,
+            mode=self.mode,
+            now=now,
+        )
+        line = _line(claim, "conflict", outcome=Outcome.CONFLICT, reason=kind)
+        return Settlement(delivery, (event,), line)
+
+    def turn_away(self, delivery: Delivery, reading: Unreadable, now: datetime) -> Settlement:
+        """Keep an unreadable message for a person, and answer where an answer can go."""
+        dead = internal.dead_letter(
+            delivery, reading.reason, attempts=0, last_error=reading.reason, first_seen=now
+        )
+        line = {"action": "dead_lettered", "reason": reading.reason}
+        if reading.envelope.reply_to is None and reading.envelope.correlation_id is None:
+            return Settlement(delivery, (dead,), line)
+        event = answer_event(
+            Outcome.REJECTED,
+            Failure(ErrorKind.UNREADABLE, "the message cannot be read", (reading.problem,)),
+            reading.envelope,
+            request_id=None,
+            source="default",
+            fingerprint=self.digests.body(delivery.body),
+            mode=self.mode,
+            now=now,
+        )
+        return Settlement(delivery, (dead, event), line)
+
+
+def _dead_letter(delivery: Delivery, entry: Entry, decision: DeadLetter) -> Publication:
+    return internal.dead_letter(
+        delivery,
+        decision.reason,
+        attempts=entry.granted.attempts + 1,
+        last_error=entry.report.call_class if entry.report else CallClass.IN_DOUBT,
+        first_seen=entry.granted.requested_at,
+    )
+
+
+def _line(claim: ClaimRequest, action: str, **facts: object) -> Mapping[str, object]:
+    if claim.warnings:
+        facts["warnings"] = claim.warnings
+    return {
+        "action": action,
+        "request_id": claim.request_id,
+        "source": claim.source,
+        "check_type": claim.check_type,
+        **facts,
+    }
+
+
+def _call_facts(entry: Entry) -> dict[str, object]:
+    facts: dict[str, object] = {"calls": entry.granted.calls}
+    if entry.report is not None:
+        facts["call_class"] = entry.report.call_class
+        facts["call_seconds"] = round(entry.report.seconds, 3)
+        facts["charged"] = entry.report.charged
+    return facts
