@@ -1,16 +1,16 @@
-"""What the pipeline needs from the world, as Protocols: it never names a concrete class."""
+"""What the pipeline and maintenance need from the world, as Protocols: no concrete class here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from worker.core.claims import Claim, ClaimRequest, Entry, FencedOut, Recorded
-    from worker.core.delivery import Delivery, Settlement
-    from worker.core.outcome import CallReport
+    from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
+    from worker.core.delivery import Delivery, Publication, Settlement
+    from worker.core.outcome import CallReport, ErrorKind, StoredResult
     from worker.core.request import VerificationRequest
 
 
@@ -59,6 +59,79 @@ class Broker(Protocol):
 
     def resume(self, prefetch: int | None = None) -> None:
         """Take deliveries again, so many unacknowledged ones at most; None: as at the start."""
+        ...
+
+
+class Publisher(Protocol):
+    """The message broker for what settles no delivery."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        ...
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it takes no publications now."""
+        ...
+
+    def publish(
+        self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
+    ) -> None:
+        """Publish in the background, whatever happens, until the broker has confirmed it all.
+
+        `on_confirmed` is called then, on the broker's thread, and must not block.
+        """
+        ...
+
+
+class Outbox(Protocol):
+    """Results whose event nobody is known to have sent. Errors as of `Ledger`."""
+
+    def take(self, limit: int) -> list[tuple[StoredResult, Envelope]]:
+        """Take unsent results, with where their senders want them; nobody else gets them now.
+
+        Unless they are held or marked they are given out again after a minute.
+        """
+        ...
+
+    def hold(self, request_ids: Sequence[str]) -> None:
+        """Keep for another minute what was taken and is not sent yet."""
+        ...
+
+    def mark_sent(self, request_ids: Sequence[str]) -> None:
+        """Mark these events as sent, for good."""
+        ...
+
+
+class Leases(Protocol):
+    """Requests that nobody works on and whose message may be gone. Errors as of `Ledger`."""
+
+    def settle_lapsed(self, limit: int) -> list[ErrorKind | None]:
+        """Settle such requests and say of each why it failed; None: it waits for its message.
+
+        Calls without an end are written down as in doubt. A request ends where no further call
+        may be made for it: too many are in doubt, its deadline has passed, or its message was
+        not seen for so long that it is lost. No call is made: rows hold no personal data.
+        """
+        ...
+
+
+class Retention(Protocol):
+    """Old finished requests. `older_than` is in seconds since the outcome. Errors as of `Ledger`.
+
+    A result whose event was not sent is left whole.
+    """
+
+    def clear_personal(self, older_than: float, limit: int) -> int:
+        """Clear masks, digests and contexts, and return of how many requests.
+
+        The row stays: its requestId is not paid again.
+        """
+        ...
+
+    def delete(self, older_than: float, limit: int) -> int:
+        """Delete requests with their calls and return how many; the same requestId is then new."""
         ...
 
 

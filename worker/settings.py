@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,7 +30,7 @@ from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
 from worker.core.request import Mode, PortraitFields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic.fields import FieldInfo
 
@@ -68,14 +70,36 @@ def delay_name(seconds: int) -> str:
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
+# What RabbitMQ's URI query parameters call the files (rabbitmq.com, "URI Query Parameters").
+_URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
+
+
+def _refuse_unless(loads: Callable[[ssl.SSLContext], None], what: str) -> None:
+    """Raise a `ValueError` in words unless a TLS context can load a file."""
+    try:
+        loads(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"is not {what}") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({type(error).__name__})") from None
+
+
+def _no_password() -> str:
+    return ""
+
+
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
 class _FromEnvironment(BaseSettings):
-    """Settings whose names in upper case are the variables' names."""
+    """Settings whose names in upper case are the variables' names; an empty one is not set."""
 
     model_config = SettingsConfigDict(
-        case_sensitive=False, extra="ignore", frozen=True, hide_input_in_errors=True
+        case_sensitive=False,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     @classmethod
@@ -92,8 +116,22 @@ class _FromEnvironment(BaseSettings):
 
 
 class BrokerSettings(_FromEnvironment):
-    """What the commands for the broker need."""
+    """What the commands for the broker need.
 
+    The files of TLS come first: `amqp_url` takes them along, as RabbitMQ's own clients have it.
+    """
+
+    amqp_ca_file: Path | None = Field(
+        None, description="CA bundle for amqps:// instead of the system's"
+    )
+    amqp_cert_file: Path | None = Field(
+        None, description="client certificate for amqps://, where the broker asks for one"
+    )
+    amqp_key_file: Path | None = Field(
+        None,
+        validate_default=True,
+        description="its private key, if AMQP_CERT_FILE does not hold it; without a password",
+    )
     amqp_url: Annotated[SecretStr, _has_scheme("amqp", "amqps")] = Field(
         description="The broker: amqp://user:password@host:5672/vhost, or amqps://"
     )
@@ -101,6 +139,40 @@ class BrokerSettings(_FromEnvironment):
         (5, 30, 120, 600, 1800), description="waits before each further attempt, one queue each"
     )
     dead_letter_days: int = Field(14, ge=1, le=365, description="how long dead letters are kept")
+
+    @field_validator("amqp_ca_file", "amqp_cert_file")
+    @classmethod
+    def _certificates(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            _refuse_unless(lambda tls: tls.load_verify_locations(path), "certificates in PEM")
+        return path
+
+    @field_validator("amqp_key_file")
+    @classmethod
+    def _key(cls, path: Path | None, others: ValidationInfo) -> Path | None:
+        if "amqp_cert_file" not in others.data:  # it has a problem of its own
+            return path
+        if certificate := others.data["amqp_cert_file"]:
+            what = "the private key of AMQP_CERT_FILE in PEM, without a password"
+            # A password would be asked for on the terminal, for ever.
+            _refuse_unless(lambda tls: tls.load_cert_chain(certificate, path, _no_password), what)
+        elif path is not None:
+            raise ValueError("needs AMQP_CERT_FILE")
+        return path
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _with_files(cls, url: SecretStr, others: ValidationInfo) -> SecretStr:
+        named = {name: others.data.get(f"amqp_{name}_file") for name in _URL_FILES}
+        query = "&".join(
+            f"{_URL_FILES[name]}={quote(str(path))}" for name, path in named.items() if path
+        )
+        if not query:
+            return url
+        text = url.get_secret_value()
+        if not text.startswith("amqps://"):
+            raise ValueError("must begin with amqps:// where files for TLS are named")
+        return SecretStr(f"{text}{'&' if urlsplit(text).query else '?'}{query}")
 
     @field_validator("retry_delays", mode="before")
     @classmethod
@@ -287,11 +359,16 @@ def is_secret(field: FieldInfo) -> bool:
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
+    def path_of(self, field: FieldInfo, field_name: str) -> str | None:
+        """Return the file that is named for a secret; an empty name is none."""
+        return os.environ.get(f"{field_name.upper()}_FILE") or None if is_secret(field) else None
+
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE") if is_secret(field) else None
-        if path is None:
+        if not (path := self.path_of(field, field_name)):
             return None, field_name, False
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        # Editors of other systems put a byte-order mark before it.
+        text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
+        return text or None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -311,10 +388,13 @@ def _unreadable_files(kind: type[BaseSettings]) -> dict[str, str]:
     source = _SecretFiles(kind)
     for name, field in kind.model_fields.items():
         try:
-            source.get_field_value(field, name)
+            value, _, _ = source.get_field_value(field, name)
         except (OSError, UnicodeDecodeError) as error:
             variable = f"{name.upper()}_FILE"
             problems[name.upper()] = f"{variable}: cannot be read ({type(error).__name__})"
+        else:
+            if value is None and field.is_required() and source.path_of(field, name):
+                problems[name.upper()] = f"{name.upper()}_FILE: is empty"
     return problems
 
 

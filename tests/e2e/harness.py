@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,6 +87,16 @@ class Process:
         fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def ready(self) -> tuple[int, str]:
+        """Return what the probe /readyz says; the worker was started with HTTP_PORT."""
+        line = until(lambda: self.said("health.listening"))
+        address = f"http://127.0.0.1:{json.loads(line)['port']}/readyz"
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return answer.status, answer.read().decode().strip()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read().decode().strip()
+
     def kill(self) -> None:
         """Kill -9."""
         self.popen.kill()
@@ -129,9 +140,13 @@ class SandboxProcess:
         """Set the counts to zero."""
         self._ask("POST", "/reset")
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
+    def play(self, **scenario: object) -> None:
+        """Let calls act by a scenario from now on; without arguments as their ID numbers say."""
+        self._ask("PUT", "/scenario", json.dumps(scenario).encode())
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         address = self.url.removesuffix("/v1/personal") + path
-        order = urllib.request.Request(address, method=method)
+        order = urllib.request.Request(address, body, method=method)
         with urllib.request.urlopen(order, timeout=10) as answer:
             counts: dict[str, Any] = json.load(answer)
             return counts

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pika
 
 from worker.amqp.errors import InvalidUrl
+from worker.amqp.tls import Tls, TlsFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # A stopped broker is noticed after heartbeat + 5 s: 20 s, against 17 s measured with 5.
 HEARTBEAT_SECONDS = 15
@@ -27,13 +31,17 @@ def parameters(url: str, role: str) -> Any:
     """Return pika's parameters; `role` is what the management interface shows. Raises InvalidUrl.
 
     The URL's own query wins, except over `connection_attempts`: trying again is our business.
+    Files for TLS have the names there that RabbitMQ's URI specification gives them: `cacertfile`,
+    `certfile`, `keyfile`.
     """
     try:
+        url, files = _without_files(url)
         parsed = pika.URLParameters(url)
         given = parse_qs(urlsplit(url).query)
     except (ValueError, TypeError, SyntaxError):
         # Their texts quote the URL, and with it the password.
         raise InvalidUrl("cannot be read as amqp://user:password@host:5672/vhost") from None
+    parsed.ssl_options = _tls(parsed, given, files)
     defaults = {
         "heartbeat": HEARTBEAT_SECONDS,
         "socket_timeout": CONNECT_SECONDS,
@@ -49,6 +57,28 @@ def parameters(url: str, role: str) -> Any:
         "connection_name": f"verification-worker {role} {socket.gethostname()}",
     }
     return parsed
+
+
+def _without_files(url: str) -> tuple[str, TlsFiles]:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query, keep_blank_values=True)
+    authorities, certificate, key = (
+        query.pop(name, [None])[0] for name in ("cacertfile", "certfile", "keyfile")
+    )
+    rest = parts._replace(query=urlencode(query, doseq=True))
+    return rest.geturl(), TlsFiles(authorities, certificate, key)
+
+
+def _tls(parsed: Any, given: Mapping[str, object], files: TlsFiles) -> Tls | None:
+    """Return the one way in which we speak TLS; None for a URL that asks for none."""
+    if "ssl_options" in given:
+        # They could name another host than the one that is checked, and an older TLS.
+        raise InvalidUrl("must not have ssl_options: name cacertfile, certfile and keyfile")
+    if parsed.ssl_options is not None:
+        return Tls(files)
+    if files != TlsFiles():
+        raise InvalidUrl("must begin with amqps:// where files for TLS are named")
+    return None
 
 
 def _tcp_options() -> dict[str, int]:

@@ -127,6 +127,11 @@ def after_shortage(state: BreakerState, seconds: float, policy: BreakerPolicy, n
     return Open(ParkReason.DAILY_BUDGET, now + min(seconds, policy.longest_wait), state.openings)
 
 
+def is_outage(state: BreakerState) -> bool:
+    """Return whether calls fail: with a spent budget those that were granted are still made."""
+    return not isinstance(state, Closed) and state.reason is not ParkReason.DAILY_BUDGET
+
+
 def at(state: BreakerState, now: float) -> BreakerState:
     """Return the state at a time: an opening ends with a probe."""
     if isinstance(state, Open) and now >= state.until:

@@ -78,6 +78,7 @@ class ErrorKind(StrEnum):
     PROTOCOL_ERROR = "protocol_error"
     CHARGED_WITHOUT_ANSWER = "charged_without_answer"
     IN_DOUBT = "in_doubt"
+    MESSAGE_LOST = "message_lost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ class Gate:
         """
         with self._changed:
             while True:
-                if isinstance(self._now_in(), Open):
+                state = self._now_in()
+                if isinstance(state, Open) and breaker.is_outage(state):
                     return False
                 now = self._clock.monotonic()
                 wait = max(not_before, self._allowance.hold_until) - now
@@ -71,7 +72,7 @@ class Gate:
             self._allow(self._allowance.after(report, now))
             state = breaker.after_call(before, report, self._policy, now, self._chance())
             self._become(state)
-            return not isinstance(before, Closed) or not isinstance(state, Closed)
+            return breaker.is_outage(before) or breaker.is_outage(state)
 
     def leave(self) -> None:
         """Make room for another call."""
@@ -134,7 +135,7 @@ class Gate:
 
     def _become(self, state: BreakerState) -> None:
         if type(state) is not type(self._state):
-            if isinstance(state, Open):
+            if isinstance(state, Open) and breaker.is_outage(state):
                 self._allow(Allowance.cautious(self._allowance.ceiling))
             self._changed.notify_all()
         self._state = state

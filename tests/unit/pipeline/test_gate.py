@@ -144,11 +144,15 @@ def test_the_warden_hears_each_change_in_time() -> None:
     assert isinstance(gate.await_change(probing), Closed)
 
 
-def test_a_spent_budget_parks() -> None:
-    gate = gate_of()
+def test_a_spent_budget_parks_and_what_was_granted_before_is_still_called() -> None:
+    allowed: list[int] = []
+    gate = gate_of(on_allowance=allowed.append)
     gate.run_short(Postponed(3_600.0, Shortage.DAILY_BUDGET))
     assert gate.parked is ParkReason.DAILY_BUDGET
     assert gate.open_for == 300.0
+    assert gate.enter(NOW)
+    assert not gate.heard(FAILS)
+    assert allowed == []
 
 
 @pytest.mark.parametrize("opened", [False, True])
