@@ -242,7 +242,7 @@ class Settings(BrokerSettings, DigestSettings):
         5, ge=1, le=1000, description="calls that fail in a row before the worker parks"
     )
     probe_seconds: float = Field(
-        5.0, gt=0, le=300, description="first wait of a parked worker; it doubles up to 300 s"
+        5.0, gt=0, le=120, description="first wait of a parked worker; it doubles up to 120 s"
     )
     abandon_after_days: int = Field(
         30, ge=0, description="an open request without its message fails after this; 0 = never"

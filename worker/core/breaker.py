@@ -41,7 +41,7 @@ class BreakerPolicy:
 
     failures: int = 5
     first_wait: float = 5.0
-    longest_wait: float = 300.0
+    longest_wait: float = 120.0
 
     def wait(self, openings: int, chance: float) -> float:
         """Return how long the opening after so many others lasts, ± 20 % by chance.

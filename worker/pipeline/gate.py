@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from worker.core import breaker
 from worker.core.allowance import Allowance
-from worker.core.breaker import BreakerPolicy, BreakerState, Closed, Open, ParkReason
+from worker.core.breaker import BreakerPolicy, BreakerState, Closed, Open, ParkReason, Probing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from worker.core.claims import Postponed
     from worker.core.outcome import CallReport
     from worker.ports import Clock
+
+
+# A request that has failed before tells little about the provider: others are tried first, as many
+# times as it takes to get past a handful of such requests at the head of the queue.
+_MOST_PASSED_OVER = 10
 
 
 class Gate:
@@ -42,20 +47,24 @@ class Gate:
         self._state: BreakerState = Closed()
         self._allowance = Allowance.full(ceiling)
         self._under_way = 0
+        self._passed_over = 0
         self._closing = False
         self._changed = Condition()
 
     # Callers.
 
-    def enter(self, not_before: float) -> bool:
+    def enter(self, not_before: float, *, called_before: bool = False) -> bool:
         """Wait until a call may begin, at `not_before` at the earliest; False: none may.
 
-        Whoever entered must leave.
+        Whoever entered must leave. A request that was `called_before` is a poor probe: it may fail
+        for a reason of its own, or be in doubt and lose its last call.
         """
         with self._changed:
             while True:
                 state = self._now_in()
                 if isinstance(state, Open) and breaker.is_outage(state):
+                    return False
+                if isinstance(state, Probing) and called_before and self._pass_over():
                     return False
                 now = self._clock.monotonic()
                 wait = max(not_before, self._allowance.hold_until) - now
@@ -128,6 +137,10 @@ class Gate:
             self._closing = True
             self._changed.notify_all()
 
+    def _pass_over(self) -> bool:
+        self._passed_over += 1
+        return self._passed_over <= _MOST_PASSED_OVER
+
     def _now_in(self) -> BreakerState:
         state = breaker.at(self._state, self._clock.monotonic())
         self._become(state)
@@ -137,6 +150,7 @@ class Gate:
         if type(state) is not type(self._state):
             if isinstance(state, Open) and breaker.is_outage(state):
                 self._allow(Allowance.cautious(self._allowance.ceiling))
+            self._passed_over = 0
             self._changed.notify_all()
         self._state = state
 

@@ -180,7 +180,8 @@ class Pipeline:
 
     def _call_all(self) -> None:
         while (task := self._tasks.get()) is not None:
-            if self._gate.enter(task.not_before):
+            called_before = task.granted.calls > 1
+            if self._gate.enter(task.not_before, called_before=called_before):
                 finished = self._flow.call(task, self._gate.heard)
                 self._gate.leave()
             else:

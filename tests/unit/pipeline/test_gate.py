@@ -124,6 +124,30 @@ def test_its_time_over_one_call_at_a_time_may_probe() -> None:
     assert gate.open_for == 10.0
 
 
+def test_a_request_that_was_called_before_is_no_probe_while_there_may_be_others() -> None:
+    clock = FakeClock()
+    gate = gate_of(clock=clock)
+    assert gate.enter(NOW, called_before=True)
+    gate.heard(FAILS)
+    gate.heard(FAILS)
+    gate.leave()
+    clock.advance(5.0)
+    assert [gate.enter(NOW, called_before=True) for _ in range(3)] == [False] * 3
+    assert gate.enter(NOW)
+    gate.heard(MATCH)
+    gate.leave()
+    assert gate.enter(NOW, called_before=True)
+
+
+def test_where_only_such_requests_come_one_of_them_probes() -> None:
+    clock = FakeClock()
+    gate = gate_of(clock=clock)
+    gate.heard(FAILS)
+    gate.heard(FAILS)
+    clock.advance(5.0)
+    assert [gate.enter(NOW, called_before=True) for _ in range(11)] == [False] * 10 + [True]
+
+
 def test_a_success_that_nobody_probed_for_is_no_outage() -> None:
     gate = gate_of()
     assert not gate.heard(FAILS)
@@ -149,7 +173,7 @@ def test_a_spent_budget_parks_and_what_was_granted_before_is_still_called() -> N
     gate = gate_of(on_allowance=allowed.append)
     gate.run_short(Postponed(3_600.0, Shortage.DAILY_BUDGET))
     assert gate.parked is ParkReason.DAILY_BUDGET
-    assert gate.open_for == 300.0
+    assert gate.open_for == 120.0
     assert gate.enter(NOW)
     assert not gate.heard(FAILS)
     assert allowed == []
