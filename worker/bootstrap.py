@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from queue import SimpleQueue
+from random import random
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,19 @@ from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
 from worker.core.digests import Digests
 from worker.core.retry import RetryPolicy
+from worker.maintenance.housekeeper import Housekeeper
+from worker.maintenance.lapsed import LapsedLeases
+from worker.maintenance.relay import Relay
+from worker.maintenance.retention import OldRequests
 from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.store.engine import open_engine
+from worker.store.leases import PostgresLeases
 from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.outbox import PostgresOutbox
+from worker.store.retention import PostgresRetention
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health import HealthServer
@@ -39,6 +47,7 @@ DRAIN_SECONDS = 10.0
 # A call begins within so many seconds of its place in the shared quota, or not at all: the limit
 # holds in every minute only if calls are punctual. A busy machine is late by milliseconds.
 PUNCTUAL_WITHIN = 1.0
+DAY = 86_400.0
 
 
 def worker_name() -> str:
@@ -98,6 +107,8 @@ class Worker:
             BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds),
             self._fail,
         )
+        self._relay = Relay(PostgresOutbox(self._engine, settings.provider_mode), self._session)
+        self._housekeeper = self._build_housekeeper()
         self._health = (
             HealthServer(settings.http_host, settings.http_port, self._missing, self._remark)
             if settings.http_port
@@ -129,6 +140,23 @@ class Worker:
             ),
         )
 
+    def _build_housekeeper(self) -> Housekeeper:
+        settings = self._settings
+        mode = settings.provider_mode
+        leases = PostgresLeases(
+            self._engine,
+            mode,
+            max_in_doubt_calls=settings.max_in_doubt_calls,
+            abandon_after=settings.abandon_after_days * DAY or None,
+        )
+        old_requests = OldRequests(
+            PostgresRetention(self._engine, mode),
+            clear_after_days=settings.clear_after_days,
+            delete_after_days=settings.delete_after_days,
+        )
+        chores = (self._relay, LapsedLeases(leases), old_requests)
+        return Housekeeper(chores, self._clock, random, self._fail)
+
     def _size(self) -> PipelineSize:
         settings = self._settings
         if settings.has_call_limit:
@@ -147,6 +175,7 @@ class Worker:
             self._log.info(LogEvent.HEALTH_LISTENING, port=self._health.port)
         self._pipeline.start()
         self._session.start(self._pipeline)
+        self._housekeeper.start()
         reason = self._orders.get()
         self._log.info(LogEvent.STOPPING, reason=reason)
         Thread(target=self._leave_at_second_order, daemon=True).start()
@@ -160,9 +189,11 @@ class Worker:
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
         self._giving_up.set()
+        self._housekeeper.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))
         drained = self._session.drain(left)
         self._pipeline.flush_announced()
+        self._relay.flush()
         self._session.close()
         self._provider.close()
         if self._health is not None:
