@@ -269,6 +269,12 @@ class House:
         query = f"SELECT count(*) AS n FROM verification_v1.{view}"  # noqa: S608
         return int(self.rows(query)[0]["n"])
 
+    def forget_connection(self) -> None:
+        """Close our own connection; the next use of the channel makes another."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None and connection.is_open:
+            connection.close()
+
     def close(self) -> None:
         """Stop what still runs."""
         for worker in self.workers:

@@ -1,0 +1,211 @@
+"""The faults of a soak: each breaks one thing, lasts a moment, and mends it again."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER
+from tests.e2e.harness import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local_broker import Broker
+    from local_database import Database
+    from tests.chaos.proxy import Proxy
+    from tests.e2e.harness import Process, SandboxProcess
+
+# Behaviours that a whole outage may have.
+OUTAGES = ["unavailable", "access_error", "quota_exceeded", "rate_limited", "rate_limited_silent",
+           "reset_before_charge", "reset_after_charge", "hang_after_charge", "html"]  # fmt: skip
+SHORTEST, LONGEST = 0.5, 4.0
+
+
+@dataclass(slots=True)
+class Site:
+    """All that can be broken."""
+
+    broker: Broker
+    database: Database
+    database_url: str
+    provider: SandboxProcess
+    to_broker: Proxy
+    to_database: Proxy
+    to_provider: Proxy
+    workers: list[Process]
+    start_worker: Callable[[], Process]
+
+
+class Faults:
+    """Picks faults by a seed and applies them one after another."""
+
+    def __init__(self, site: Site, seed: int) -> None:
+        self._site = site
+        self._random = random.Random(seed)
+        self._kinds: list[Callable[[], None]] = [
+            self.worker_killed,
+            self.worker_killed,
+            self.worker_stopped,
+            self.broker_restarted,
+            self.broker_killed,
+            self.broker_frozen,
+            self.database_restarted,
+            self.database_killed,
+            self.database_sessions_ended,
+            self.rows_locked,
+            self.network_stalled,
+            self.network_reset,
+            self.network_delayed,
+            self.connection_cut,
+            self.connections_refused,
+            self.provider_outage,
+            self.provider_outage,
+        ]
+        self.applied: dict[str, int] = {}
+
+    def apply_one(self) -> str:
+        """Break something at random, mend it, and return its name."""
+        fault = self._random.choice(self._kinds)
+        fault()
+        name = fault.__name__
+        self.applied[name] = self.applied.get(name, 0) + 1
+        return name
+
+    def pause(self) -> None:
+        """Let work go on for a while."""
+        time.sleep(self._random.uniform(0.5, 3.0))
+
+    # Workers
+
+    def worker_killed(self) -> None:
+        """Kill -9, and start another in its place."""
+        self._replace(lambda worker: worker.kill())
+
+    def worker_stopped(self) -> None:
+        """SIGTERM in the middle of work: it must end in time (1: not all was confirmed)."""
+
+        def stop(worker: Process) -> None:
+            code = worker.stop(60)
+            assert code in (0, 1), f"a worker ended with {code}: {worker.lines[-5:]}"
+
+        self._replace(stop)
+
+    def _replace(self, end: Callable[[Process], None]) -> None:
+        place = self._random.randrange(len(self._site.workers))
+        end(self._site.workers[place])
+        self._last()
+        self._site.workers[place] = self._site.start_worker()
+
+    # Servers
+
+    def broker_restarted(self) -> None:
+        """Stop it in order and start it."""
+        self._site.broker.stop()
+        self._site.broker.start()
+
+    def broker_killed(self) -> None:
+        """Kill -9 and start it."""
+        self._site.broker.kill()
+        self._site.broker.start()
+
+    def broker_frozen(self) -> None:
+        """Let it stand still."""
+        self._site.broker.pause()
+        self._last()
+        self._site.broker.resume()
+
+    def database_restarted(self) -> None:
+        """Restart it in order."""
+        self._site.database.restart()
+
+    def database_killed(self) -> None:
+        """Kill -9 and start it."""
+        self._site.database.kill()
+        self._last()
+        self._site.database.start()
+
+    def database_sessions_ended(self) -> None:
+        """End all sessions but ours."""
+        with psycopg.connect(self._site.database_url) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    def rows_locked(self) -> None:
+        """Hold a lock on all open requests."""
+        with psycopg.connect(self._site.database_url) as connection:
+            connection.execute(
+                "SELECT 1 FROM verification.request WHERE completed_at IS NULL FOR UPDATE"
+            )
+            self._last()
+
+    # The network
+
+    def network_stalled(self) -> None:
+        """Swallow every packet for a while."""
+        with self._some_proxy() as proxy:
+            proxy.stall()
+            self._last()
+            proxy.resume()
+
+    def network_reset(self) -> None:
+        """Reset all connections."""
+        with self._some_proxy() as proxy:
+            proxy.reset()
+
+    def network_delayed(self) -> None:
+        """Let every packet come late."""
+        with self._some_proxy() as proxy:
+            proxy.delay(self._random.uniform(0.05, 0.5))
+            self._last()
+            proxy.delay(0)
+
+    def connection_cut(self) -> None:
+        """Cut a connection in the middle of what it carries."""
+        with self._some_proxy() as proxy:
+            direction = self._random.choice([TO_SERVER, TO_CLIENT])
+            proxy.cut_after(self._random.randrange(1, 5_000), direction)
+            self._last()
+
+    def connections_refused(self) -> None:
+        """Refuse new connections and end those there are: a failover."""
+        with self._some_proxy() as proxy:
+            proxy.refuse()
+            proxy.reset()
+            self._last()
+            proxy.accept()
+
+    @contextmanager
+    def _some_proxy(self) -> Iterator[Proxy]:
+        site = self._site
+        yield self._random.choice([site.to_broker, site.to_database, site.to_provider])
+
+    # The provider
+
+    def provider_outage(self) -> None:
+        """Let every call fail in the same way."""
+        self._site.provider.play(act=self._random.choice(OUTAGES))
+        self._last()
+        self._site.provider.play()
+
+    def _last(self) -> None:
+        time.sleep(self._random.uniform(SHORTEST, LONGEST))
+
+
+def all_consume(workers: list[Process], seconds: float) -> None:
+    """Return when every worker is alive; one that has died by itself is a failure."""
+    for worker in workers:
+        until(lambda worker=worker: worker.said("amqp.consuming"), seconds)  # type: ignore[misc]
+        try:
+            code = worker.popen.wait(0)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"a worker died with {code}: {worker.lines[-5:]}")

@@ -1,0 +1,164 @@
+"""The load of a soak: requests of every kind at a steady pace, each remembered once confirmed."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pika
+import pika.exceptions
+
+from tests.e2e.harness import REQUESTS, request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_BIRTHDAYS = 900
+# A broker that restarts refuses connections for 5 s.
+_RECONNECT_SECONDS = 0.5
+
+# Behaviours of the sandbox that lie in the ID number, good and bad: its magic table.
+MAGIC = {
+    "mismatch": "119999194912310013",
+    "no_record": "119999194912310021",
+    "exception_unknown": "119999194912310056",
+    "contradictory": "119999194912310064",
+    "invalid_argument": "119999194912310152",
+    "unavailable": "119999194912310224",
+    "html": "119999194912310240",
+    "reset_after_charge": "119999194912310304",
+    "truncated": "119999194912310312",
+}
+
+
+def id_card(number: int) -> str:
+    """Return the ID number of the n-th invented person; it stands in no magic table."""
+    day, sequence = divmod(number, 1_000)
+    year, day = divmod(day, _BIRTHDAYS)
+    month, day = divmod(day % 336, 28)
+    digits = f"110105{1950 + year:04}{month + 1:02}{day + 1:02}{sequence:03}"
+    total = sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, digits, strict=True))
+    return digits + "10X98765432"[total % 11]
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the broker has confirmed to the publisher."""
+
+    requests: dict[str, str] = field(default_factory=dict)
+    """ID number of each request that must have a row, by its id."""
+    rejected: set[str] = field(default_factory=set)
+    """Those of them that fail the checks before paying."""
+    copies: int = 0
+    conflicts: int = 0
+    unreadable: int = 0
+
+    @property
+    def messages(self) -> int:
+        """How many messages that is."""
+        return len(self.requests) + self.copies + self.conflicts + self.unreadable
+
+
+class Publisher:
+    """Publishes on a thread of its own until it is stopped, over any failure of the broker."""
+
+    def __init__(self, amqp_url: str, seed: int, rate: float) -> None:
+        self.sent = Sent()
+        self._url = amqp_url
+        self._random = random.Random(seed)
+        self._pause = 1.0 / rate
+        self._calm = False
+        self._stopping = threading.Event()
+        self._count = 0
+        self._thread = threading.Thread(target=self._run, name="publisher")
+        self._channel: Any = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def calm_down(self) -> set[str]:
+        """Publish a few good requests from now on; return the ids of all that came before.
+
+        Requests that always fail keep a worker parked until another one shows that it is they.
+        """
+        self._calm, self._pause = True, 0.2
+        return set(self.sent.requests)
+
+    def stop(self) -> None:
+        """Return when the last message is confirmed."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            body, remember = self._next()
+            self._publish(body)
+            remember()
+            due = max(due + self._pause, time.monotonic() - 1.0)
+            self._stopping.wait(max(0.0, due - time.monotonic()))
+
+    def _publish(self, body: bytes) -> None:
+        """Publish one message until it is confirmed: it may be in the queue twice then."""
+        properties = pika.BasicProperties(delivery_mode=2)
+        while True:
+            try:
+                if self._channel is None:
+                    parameters = pika.URLParameters(self._url)
+                    parameters.heartbeat = 0
+                    parameters.blocked_connection_timeout = 10
+                    self._channel = pika.BlockingConnection(parameters).channel()
+                    self._channel.confirm_delivery()
+                self._channel.basic_publish(REQUESTS, "soak", body, properties, mandatory=True)
+            except (pika.exceptions.AMQPError, OSError):
+                self._channel = None
+                time.sleep(_RECONNECT_SECONDS)
+            else:
+                return
+
+    def _next(self) -> tuple[bytes, Callable[[], None]]:
+        """Return a message of some kind, and what is to be remembered once it is confirmed."""
+        sent, dice = self.sent, 1.0 if self._calm else self._random.random()
+        if sent.requests and dice < 0.08:
+            return self._copy()
+        if sent.requests and dice < 0.10:
+            return self._conflict()
+        if dice < 0.11:
+            return b"{not json", lambda: setattr(sent, "unreadable", sent.unreadable + 1)
+        self._count += 1
+        name = f"soak-{self._count:06}"
+        if dice < 0.14:
+            person = self._random.choice(list(MAGIC.values()))
+        elif dice < 0.17:
+            person = id_card(self._count)[:-1] + "?"
+        else:
+            person = id_card(self._count)
+
+        def remember() -> None:
+            sent.requests[name] = person
+            if person.endswith("?"):
+                sent.rejected.add(name)
+
+        return json.dumps(request(name, person)).encode(), remember
+
+    def _copy(self) -> tuple[bytes, Callable[[], None]]:
+        sent = self.sent
+        name = self._some_request()
+        again = json.dumps(request(name, sent.requests[name])).encode()
+        return again, lambda: setattr(sent, "copies", sent.copies + 1)
+
+    def _conflict(self) -> tuple[bytes, Callable[[], None]]:
+        sent = self.sent
+        other = json.dumps(request(self._some_request(), id_card(899_999))).encode()
+        return other, lambda: setattr(sent, "conflicts", sent.conflicts + 1)
+
+    def _some_request(self) -> str:
+        """Return one of the last thousand, some of which are still being worked on."""
+        names = list(self.sent.requests)[-1_000:]
+        return self._random.choice(names)
