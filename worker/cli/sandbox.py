@@ -28,6 +28,9 @@ def sandbox(
 
     It knows one account: PROVIDER_ACCESS_KEY and PROVIDER_SECRET_KEY of the environment, or
     SANDBOXACCESSKEY and sandbox-secret-key.
+
+    PUT /scenario {"act": "unavailable", "calls": 20} makes the next calls act so, whoever they
+    ask about; {} ends it. GET /charges counts.
     """
     if table:
         _print_table()

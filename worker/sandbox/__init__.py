@@ -2,8 +2,9 @@
 
 A real HTTP server for development, staging and tests. It verifies signatures with code of its
 own, answers in the provider's format, counts charges, and acts on the magic ID numbers of
-`magic.TABLE`. It imports nothing of the rest of the worker, on purpose: a mistake in the worker's
-signer or codec must not be able to agree with itself here.
+`magic.TABLE`, or as a scenario says (`PUT /scenario`, module `scenario`). It imports nothing of
+the rest of the worker, on purpose: a mistake in the worker's signer or codec must not be able to
+agree with itself here.
 
     from worker.sandbox.server import Sandbox
     from worker.sandbox.settings import SandboxSettings

@@ -60,11 +60,12 @@ class AtFirst:
     """Do one thing on a person's first `times` calls, another on all later ones.
 
     A person is an ID number with a name, so tests that use different names are independent.
+    `first` and `then` name rows of the magic table that are acts.
     """
 
     times: int
-    first: Act
-    then: Act
+    first: str
+    then: str
 
 
 Behaviour = Act | AtFirst
@@ -72,7 +73,11 @@ Behaviour = Act | AtFirst
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One act, with the body that it sends (empty where it sends none)."""
+    """One act, with the body that it sends (empty where it sends none).
+
+    `era` says in which counts a call is (see `Charges`); None is a request that is no call.
+    """
 
     act: Act
     body: bytes = b""
+    era: int | None = None

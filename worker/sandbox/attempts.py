@@ -4,7 +4,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 
-from worker.sandbox.acts import Act, AtFirst
+from worker.sandbox.acts import AtFirst
 from worker.sandbox.person import Person
 
 # Only persons with an "at first" behaviour are kept; the oldest of 100,000 starts anew.
@@ -12,15 +12,15 @@ _PERSONS_KEPT = 100_000
 
 
 class Attempts:
-    """Counts calls for each ID number and name, under a digest whose key nobody knows."""
+    """Counts calls for each ID number, name and behaviour, under a digest of a key of our own."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
         self._calls: OrderedDict[bytes, int] = OrderedDict()
 
-    def next_act(self, behaviour: AtFirst, person: Person) -> Act:
-        """Count one call, and return what is to be done on it."""
-        text = f"{person.number}\n{person.name}"
+    def next_act(self, name: str, behaviour: AtFirst, person: Person) -> str:
+        """Count one call of the behaviour `name`, and return the act that is to be done on it."""
+        text = f"{name}\n{person.number}\n{person.name}"
         key = hmac.digest(self._key, text.encode(), "sha256")
         calls = self._calls.pop(key, 0) + 1
         self._calls[key] = calls

@@ -4,7 +4,9 @@ import hmac
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
+
+from worker.sandbox.minute import SlidingMinute
 
 _MINUTE = 60
 
@@ -22,8 +24,12 @@ class ChargeCounts:
     """The counts at one moment; `GET /charges` is this as JSON.
 
     `calls` are all POSTs to /v1/personal, `refused` those of them that the sandbox's own checks
-    refused (signature, nonce, body); the others are in `by_behaviour`, and in `by_subject` under
-    the person's `subject_digest`.
+    refused (signature, nonce, body); the others are in `by_behaviour`, in `acts`, and in
+    `by_subject` under the person's `subject_digest`.
+
+    The charges are explained in full: each was answered (`charges_answered`), or its act lost the
+    answer (`acts` of `reset_after_charge`, `hang_after_charge`, `truncated`), or else its client
+    left before the answer was sent, or still waits for it.
     """
 
     calls: int
@@ -37,6 +43,15 @@ class ChargeCounts:
     calls_per_minute: int
     #: The most calls in any 60 whole seconds on end: up to twice as many, at a minute's turn.
     calls_per_60_seconds: int
+    #: The most calls within any 60 s, to the call: what a sliding limit would have seen.
+    max_calls_per_minute: int
+    #: What calls did in fact, by the act's name: `recovers_after_1` is once `unavailable`, then
+    #: `match`; `throttled` is beyond a scenario's `calls_per_minute`.
+    acts: Mapping[str, int]
+    #: Calls whose whole answer, a refusal too, was handed to the network.
+    answered: int
+    #: Those of them that were charged.
+    charges_answered: int
 
 
 def subject_digest(number: str) -> str:
@@ -65,9 +80,11 @@ class PeakRate:
         if second // _MINUTE != self._minute:
             self._minute, self._in_minute = second // _MINUTE, 0
         self._in_minute += 1
-        self.per_minute = max(self.per_minute, self._in_minute)
+        if self._in_minute > self.per_minute:
+            self.per_minute = self._in_minute
         self._slide(second)
-        self.per_60_seconds = max(self.per_60_seconds, self._in_seconds)
+        if self._in_seconds > self.per_60_seconds:
+            self.per_60_seconds = self._in_seconds
 
     def _slide(self, second: int) -> None:
         seconds = self._seconds
@@ -80,10 +97,17 @@ class PeakRate:
 
 
 class Charges:
-    """Counts under one lock; a waiter is woken by every call."""
+    """Counts under one lock; a waiter is woken by every call.
+
+    A reset begins a new era: an answer to a call of an earlier one is not counted any more.
+    """
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        # Entered bare on a call's path: a Condition's own `with` is Python code, ten times slower.
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
+        self._waiters = 0
+        self._era = 0
         self._zero()
 
     def _zero(self) -> None:
@@ -94,37 +118,63 @@ class Charges:
         self._subject_calls: Counter[str] = Counter()
         self._subject_charges: Counter[str] = Counter()
         self._peak = PeakRate()
+        self._minute = SlidingMinute()
+        self._most_in_minute = 0
+        self._acts: Counter[str] = Counter()
+        self._answered = 0
+        self._charges_answered = 0
 
     def reset(self) -> None:
         """Set every count to zero."""
-        with self._changed:
+        with self._lock:
+            self._era += 1
             self._zero()
 
-    def count_refused(self, now: float) -> None:
-        """Count a call that the sandbox's checks refused."""
-        with self._changed:
+    def count_refused(self, now: float) -> int:
+        """Count a call that the sandbox's checks refused; return its era."""
+        with self._lock:
             self._refused += 1
             self._count_call(now)
+            return self._era
 
-    def count_admitted(self, now: float, behaviour: str, subject: str, charged: bool) -> None:
-        """Count a call that is about to be acted on, and its charge."""
-        with self._changed:
+    def count_admitted(
+        self, now: float, behaviour: str, act: str, subject: str, charged: bool
+    ) -> int:
+        """Count a call that is about to be acted on, and its charge; return its era."""
+        with self._lock:
             self._by_behaviour[behaviour] += 1
+            self._acts[act] += 1
             self._subject_calls[subject] += 1
             if charged:
                 self._charges += 1
                 self._subject_charges[subject] += 1
             self._count_call(now)
+            return self._era
+
+    def count_answered(self, era: int, charged: bool) -> None:
+        """Count a call of `era` as answered."""
+        with self._lock:
+            if era == self._era:
+                self._answered += 1
+                self._charges_answered += charged
 
     def _count_call(self, now: float) -> None:
         self._calls += 1
         self._peak.count(now)
-        self._changed.notify_all()
+        in_minute = self._minute.add(now)
+        if in_minute > self._most_in_minute:
+            self._most_in_minute = in_minute
+        if self._waiters:
+            self._changed.notify_all()
 
     def wait_for_calls(self, calls: int, timeout: float) -> bool:
         """Return True as soon as so many calls have arrived, False after `timeout` seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._calls >= calls, timeout)
+            self._waiters += 1
+            try:
+                return self._changed.wait_for(lambda: self._calls >= calls, timeout)
+            finally:
+                self._waiters -= 1
 
     def counts(self) -> ChargeCounts:
         """Return the counts of this moment."""
@@ -142,4 +192,8 @@ class Charges:
                 max_charges_per_subject=max(self._subject_charges.values(), default=0),
                 calls_per_minute=self._peak.per_minute,
                 calls_per_60_seconds=self._peak.per_60_seconds,
+                max_calls_per_minute=self._most_in_minute,
+                acts=dict(self._acts),
+                answered=self._answered,
+                charges_answered=self._charges_answered,
             )

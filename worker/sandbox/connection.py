@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive = True
         self._writable = True
         self._on_writable: Callable[[], None] | None = None
+        self._turn: Turn | None = None
 
     # What asyncio calls.
 
@@ -113,11 +114,14 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self._busy = True
         self._keep_alive = request.keep_alive
+        latency = self._endpoint.latency  # before the call is counted: who sees it may change it
         turn = self._endpoint.turn(request)
         if request.method == "HEAD":
             turn = Turn(turn.act)
-        if self._settings.latency:
-            self._later(self._settings.latency, lambda: self._perform(turn))
+        self._turn = turn
+        # What is no call is answered at once: a scenario's long latency must not delay its end.
+        if latency and turn.era is not None:
+            self._later(latency, lambda: self._perform(turn))
         else:
             self._perform(turn)
 
@@ -129,6 +133,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: Malformed) -> None:
         turn = refusal_turn(Refused(error.code, "INVALID_ARGUMENT", error.message))
         self._keep_alive = False
+        self._turn = turn
         self._perform(turn)
 
     def _close(self) -> None:
@@ -169,7 +174,8 @@ class Connection(asyncio.Protocol):
                 self._later(self._settings.slow_seconds, lambda: self._send(response))
             case Manner.TRUNCATED:
                 self._keep_alive = False
-                self._send(self._head(act, len(body)) + body[: len(body) // 2])
+                self._transport.write(self._head(act, len(body)) + body[: len(body) // 2])
+                self._end()
             case Manner.DRIPPED_BODY:
                 self._transport.write(self._head(act, len(body)))
                 self._drip(memoryview(body))
@@ -181,12 +187,15 @@ class Connection(asyncio.Protocol):
                 assert_never(act.manner)
 
     def _send(self, response: bytes) -> None:
+        """Send a response, or the rest of it; counted first, so that who has it can rely on it."""
+        if self._turn is not None:
+            self._endpoint.count_answered(self._turn)
         self._transport.write(response)
         self._end()
 
     def _drip(self, rest: memoryview) -> None:
-        if not rest:
-            self._end()
+        if len(rest) <= 1:
+            self._send(bytes(rest))
             return
         self._transport.write(rest[:1])
         self._later(self._settings.drip_interval, lambda: self._drip(rest[1:]))

@@ -2,23 +2,32 @@
 
 A charge is counted here, before anything is sent: whatever then happens on the connection, the
 person has been paid for.
+
+    POST /v1/personal       a call
+    GET /charges            the counts (`ChargeCounts`); DELETE zeroes them
+    PUT, GET /scenario      how calls act for a while (`scenario`)
+    POST /reset             everything as at the start, but for the nonces
+    GET /healthz            200
 """
 
 import itertools
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import orjson
 
-from worker.sandbox.acts import Act, AtFirst, Respond, Turn
+from worker.sandbox.acts import AtFirst, Respond, Turn
 from worker.sandbox.answers import Occasion, constant, refusal_body
 from worker.sandbox.attempts import Attempts
 from worker.sandbox.charges import ChargeCounts, Charges, subject_digest
 from worker.sandbox.gate import Gate
-from worker.sandbox.magic import BY_ID_CARD, BY_NAME
+from worker.sandbox.magic import ACTS, BY_ID_CARD, BY_NAME
 from worker.sandbox.person import Person, read_person
 from worker.sandbox.refusal import Refused, invalid_argument
+from worker.sandbox.scenario import Scenario, ScenarioRefused, read_scenario
+from worker.sandbox.script import Script
 from worker.sandbox.settings import SandboxSettings
 from worker.sandbox.wire import Request
 
@@ -39,11 +48,15 @@ class Endpoint:
         self._gate = Gate(settings)
         self._charges = Charges()
         self._attempts = Attempts()
+        self._base_latency = settings.latency
+        self._script = Script(Scenario(), settings.latency)
         self._order_numbers = itertools.count(1)
         self._routes: dict[tuple[str, str], Callable[[Request], Turn]] = {
             ("POST", PATH): self._verify,
             ("GET", "/charges"): lambda _: _json(self._charges.counts()),
-            ("DELETE", "/charges"): self._reset_by_request,
+            ("DELETE", "/charges"): self._zero_by_request,
+            ("PUT", "/scenario"): self._put_scenario,
+            ("GET", "/scenario"): lambda _: _json(self._script.scenario()),
             ("POST", "/reset"): self._reset_by_request,
             ("GET", "/healthz"): lambda _: _json({"status": "ok"}),
         }
@@ -59,6 +72,16 @@ class Endpoint:
             return refusal_turn(refused, ("Allow", ", ".join(allowed)))
         return refusal_turn(Refused(404, "NOT_FOUND", "no such path"))
 
+    @property
+    def latency(self) -> float:
+        """Seconds that a call takes before it is answered, as of now."""
+        return self._script.latency
+
+    def count_answered(self, turn: Turn) -> None:
+        """Count that a turn's whole answer is being sent, if it is a call's."""
+        if turn.era is not None:
+            self._charges.count_answered(turn.era, turn.act.charged)
+
     def counts(self) -> ChargeCounts:
         """Return the counts of this moment. Any thread may ask."""
         return self._charges.counts()
@@ -68,7 +91,12 @@ class Endpoint:
         return self._charges.wait_for_calls(calls, timeout)
 
     def reset(self) -> None:
-        """Zero the counts and forget who was asked about; used nonces stay used. Any thread."""
+        """Zero the counts and end the scenario; used nonces stay used. Any thread."""
+        self._script = Script(Scenario(), self._base_latency)
+        self._zero()
+
+    def _zero(self) -> None:
+        """Zero the counts and forget who was asked about."""
         self._charges.reset()
         self._attempts.reset()
 
@@ -78,23 +106,34 @@ class Endpoint:
             self._gate.admit(request, now)
             person = _person(request)
         except Refused as refused:
-            self._charges.count_refused(now)
-            return refusal_turn(refused)
+            return replace(refusal_turn(refused), era=self._charges.count_refused(now))
         return self._admitted(person, now)
 
     def _admitted(self, person: Person, now: float) -> Turn:
-        magic = BY_ID_CARD.get(person.number, self._unlisted)
-        act: Act
-        if isinstance(magic.behaviour, AtFirst):
-            act = self._attempts.next_act(magic.behaviour, person)
-        else:
-            act = magic.behaviour
+        magic = self._script.cast(BY_ID_CARD.get(person.number, self._unlisted), now)
+        name, act = magic.name, magic.behaviour
+        if isinstance(act, AtFirst):
+            name = self._attempts.next_act(name, act, person)
+            act = ACTS[name]
         subject = subject_digest(person.number)
-        self._charges.count_admitted(now, magic.name, subject, act.charged)
+        era = self._charges.count_admitted(now, magic.name, name, subject, act.charged)
         if not isinstance(act, Respond):
-            return Turn(act)
+            return Turn(act, era=era)
         occasion = Occasion(_request_id(), f"{next(self._order_numbers):016d}", person)
-        return Turn(act, act.body(occasion))
+        return Turn(act, act.body(occasion), era)
+
+    def _put_scenario(self, request: Request) -> Turn:
+        try:
+            scenario = read_scenario(request.body)
+        except ScenarioRefused as refused:
+            problem = {"field": refused.field, "problem": refused.problem}
+            return Turn(Respond(_NO_BODY, status=refused.code), orjson.dumps(problem))
+        self._script = Script(scenario, self._base_latency)
+        return _json(self._script.scenario())
+
+    def _zero_by_request(self, _request: Request) -> Turn:
+        self._zero()
+        return _json({"status": "reset"})
 
     def _reset_by_request(self, _request: Request) -> Turn:
         self.reset()

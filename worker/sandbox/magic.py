@@ -3,7 +3,8 @@
 Every number passes the worker's checks of an ID card (province 11, a real date, MOD 11-2 check
 digit). County code 119999 belongs to no county, so no person has one of these numbers, except the
 first, which China's standard GB 11643 prints as its example. A number that is not listed here
-behaves as `SandboxSettings.unlisted` says: a match, unless told otherwise.
+behaves as `SandboxSettings.unlisted` says: a match, unless told otherwise. A scenario makes calls
+act by a row's name, whatever their number (`scenario`).
 
 Charges follow what sibling vendors do (provider.md section 3): match and mismatch are charged, no
 record and errors are not. Where an answer carries a chargeFlag, the count agrees with it.
@@ -12,7 +13,7 @@ record and errors are not. Where an answer carries a chargeFlag, the count agree
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.sandbox.acts import AtFirst, Behaviour, Hang, Manner, Reset, Respond
+from worker.sandbox.acts import Act, AtFirst, Behaviour, Hang, Manner, Reset, Respond
 from worker.sandbox.answers import (
     HTML,
     NO_RECORD,
@@ -39,14 +40,8 @@ class Magic:
 
 
 _MATCH = Respond(answer(), charged=True)
-_EXCEPTION = Respond(
-    answer(success=False, has_exception=True, message=SOURCE_FAILED, charge_flag="0")
-)
-_ACCESS_ERROR = Respond(refusal(401, "ACCESS_ERROR", "认证失败"), status=401)
-_NONCE_CONFLICT = Respond(refusal(403, "APIGW_NONCE_CONFLICT", "重复访问"), status=403)
 _RATE_LIMIT = refusal(429, "RATE_LIMIT_EXCEEDED", "请求过频繁")
 _RATE_LIMITED = Respond(_RATE_LIMIT, status=429, headers=(("Retry-After", "1"),))
-_UNAVAILABLE = Respond(page("503 Service Temporarily Unavailable"), status=503, content_type=HTML)
 
 TABLE: tuple[Magic, ...] = (
     # Answers.
@@ -63,7 +58,12 @@ TABLE: tuple[Magic, ...] = (
         "success false, message 库中无此号; not charged",
         Respond(answer(success=False, message=NO_RECORD, charge_flag="0")),
     ),
-    Magic("11999919491231003X", "exception_uncharged", "hasException, chargeFlag 0", _EXCEPTION),
+    Magic(
+        "11999919491231003X",
+        "exception_uncharged",
+        "hasException, chargeFlag 0",
+        Respond(answer(success=False, has_exception=True, message=SOURCE_FAILED, charge_flag="0")),
+    ),
     Magic(
         "119999194912310048",
         "exception_charged",
@@ -139,9 +139,20 @@ TABLE: tuple[Magic, ...] = (
         "400 INVALID_ARGUMENT",
         Respond(refusal(400, "INVALID_ARGUMENT", "参数存在错误"), status=400),
     ),
-    Magic("119999194912310160", "access_error", "401 ACCESS_ERROR", _ACCESS_ERROR),
+    Magic(
+        "119999194912310160",
+        "access_error",
+        "401 ACCESS_ERROR",
+        Respond(refusal(401, "ACCESS_ERROR", "认证失败"), status=401),
+    ),
     Magic(
         "119999194912310179", "fail", "403 FAIL", Respond(refusal(403, "FAIL", "FAIL"), status=403)
+    ),
+    Magic(
+        "119999194912310451",
+        "nonce_conflict",
+        "403 APIGW_NONCE_CONFLICT, always",
+        Respond(refusal(403, "APIGW_NONCE_CONFLICT", "重复访问"), status=403),
     ),
     Magic(
         "119999194912310187",
@@ -167,7 +178,12 @@ TABLE: tuple[Magic, ...] = (
         "500 INTERNAL",
         Respond(refusal(500, "INTERNAL", "内部错误"), status=500),
     ),
-    Magic("119999194912310224", "unavailable", "503 with an HTML body, always", _UNAVAILABLE),
+    Magic(
+        "119999194912310224",
+        "unavailable",
+        "503 with an HTML body, always",
+        Respond(page("503 Service Temporarily Unavailable"), status=503, content_type=HTML),
+    ),
     Magic(
         "119999194912310232",
         "redirect",
@@ -248,60 +264,67 @@ TABLE: tuple[Magic, ...] = (
         "119999194912310363",
         "recovers_after_1",
         "503 once, then a match",
-        AtFirst(1, _UNAVAILABLE, _MATCH),
+        AtFirst(1, "unavailable", "match"),
     ),
     Magic(
         "119999194912310371",
         "recovers_after_2",
         "503 twice, then a match",
-        AtFirst(2, _UNAVAILABLE, _MATCH),
+        AtFirst(2, "unavailable", "match"),
     ),
     Magic(
         "11999919491231038X",
         "nonce_conflict_once",
         "403 APIGW_NONCE_CONFLICT once, then a match",
-        AtFirst(1, _NONCE_CONFLICT, _MATCH),
+        AtFirst(1, "nonce_conflict", "match"),
     ),
     Magic(
         "119999194912310398",
         "rate_limited_once",
         "429 with Retry-After: 1 once, then a match",
-        AtFirst(1, _RATE_LIMITED, _MATCH),
+        AtFirst(1, "rate_limited", "match"),
     ),
     Magic(
         "119999194912310400",
         "exception_once",
         "hasException with chargeFlag 0 once, then a match",
-        AtFirst(1, _EXCEPTION, _MATCH),
+        AtFirst(1, "exception_uncharged", "match"),
     ),
     Magic(
         "119999194912310419",
         "access_error_once",
         "401 ACCESS_ERROR once, then a match",
-        AtFirst(1, _ACCESS_ERROR, _MATCH),
+        AtFirst(1, "access_error", "match"),
     ),
     Magic(
         "119999194912310427",
         "hang_once",
         "in doubt once: charged without an answer, then a match (charged again)",
-        AtFirst(1, Hang(charged=True), _MATCH),
+        AtFirst(1, "hang_after_charge", "match"),
     ),
     Magic(
         "119999194912310435",
         "reset_once",
         "in doubt once: charged and reset, then a match (charged again)",
-        AtFirst(1, Reset(charged=True), _MATCH),
+        AtFirst(1, "reset_after_charge", "match"),
     ),
     Magic(
         "119999194912310443",
         "reset_once_uncharged",
         "in doubt once: reset without a charge, then a match",
-        AtFirst(1, Reset(charged=False), _MATCH),
+        AtFirst(1, "reset_before_charge", "match"),
     ),
 )
 
 BY_ID_CARD: Mapping[str, Magic] = {magic.id_card: magic for magic in TABLE}
 BY_NAME: Mapping[str, Magic] = {magic.name: magic for magic in TABLE}
+#: What is done at once, without a look at a person's earlier calls.
+ACTS: Mapping[str, Act] = {
+    magic.name: magic.behaviour for magic in TABLE if not isinstance(magic.behaviour, AtFirst)
+}
+
+#: What a scenario's `calls_per_minute` refuses: like `rate_limited`, counted under its own name.
+THROTTLED = Magic("", "throttled", "beyond the scenario's calls_per_minute", _RATE_LIMITED)
 
 
 def magic_table() -> list[tuple[str, str, str]]:

@@ -69,7 +69,7 @@ class Sandbox:
 
     @property
     def address(self) -> str:
-        """`http://host:port`, for `/charges`, `/reset` and `/healthz`."""
+        """`http://host:port`, for `/charges`, `/scenario`, `/reset` and `/healthz`."""
         return address(self.settings.host, self._port)
 
     @property
@@ -86,7 +86,7 @@ class Sandbox:
         return self._endpoint.wait_for_calls(calls, timeout)
 
     def reset(self) -> None:
-        """Zero the counts; whatever happens "at first" happens again."""
+        """Zero the counts and end the scenario; whatever happens "at first" happens again."""
         self._endpoint.reset()
 
     def __enter__(self) -> Self:

@@ -18,7 +18,8 @@ class SandboxSettings:
     secret_key: str = field(default="sandbox-secret-key", repr=False)
     #: When set, every call must carry it (base64) in a signed x-jdcloud-security-token.
     session_token: str | None = field(default=None, repr=False)
-    #: Seconds that every call takes before it is answered (a charge is counted before them).
+    #: Seconds that every call takes before it is answered (a charge is counted before them); a
+    #: scenario may change them.
     latency: float = 0.0
     #: Seconds by which x-jdcloud-date may differ from our clock: JD's signature is valid 15 min.
     max_clock_skew: float = 900.0

@@ -8,12 +8,28 @@ import json
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker.sandbox.server import Sandbox
+from worker.sandbox.settings import SandboxSettings
 
 FAR_TOO_LONG = 10.0  # a test that waits so long has failed
+OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox whose clock is a test's
+
+
+@dataclass
+class Clock:
+    """A clock that a test moves."""
+
+    now: float = 0.0
+    when_read: Callable[[], None] = lambda: None
+
+    def __call__(self) -> float:
+        """Return the time that the test has set."""
+        self.when_read()
+        return self.now
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,10 @@ class Caller:
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def play(self, document: object) -> Answer:
+        """Put a scenario."""
+        return self.request("PUT", "/scenario", encode(document))
 
     def raw_call(self, id_card: str, name: str = "张三") -> bytes:
         """Return a whole signed request as bytes."""

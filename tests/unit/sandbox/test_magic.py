@@ -12,7 +12,7 @@ import pytest
 from tests.unit.sandbox.caller import Answer, Caller
 from worker.sandbox.acts import AtFirst, Manner, Respond
 from worker.sandbox.answers import Occasion
-from worker.sandbox.magic import BY_NAME, TABLE, Magic, magic_table
+from worker.sandbox.magic import ACTS, BY_NAME, TABLE, Magic, magic_table
 from worker.sandbox.person import Person
 from worker.sandbox.server import Sandbox
 from worker.sandbox.settings import SandboxSettings
@@ -45,7 +45,9 @@ def test_names_and_numbers_are_unique_and_printable() -> None:
 
 @pytest.mark.parametrize("magic", TABLE, ids=lambda magic: magic.name)
 def test_the_count_agrees_with_the_charge_flag(magic: Magic) -> None:
-    behaviour = magic.behaviour.then if isinstance(magic.behaviour, AtFirst) else magic.behaviour
+    behaviour = magic.behaviour
+    if isinstance(behaviour, AtFirst):
+        behaviour = ACTS[behaviour.then]
     if not isinstance(behaviour, Respond):
         return
     person = Person({"name": "张三", "idCard": magic.id_card})
@@ -99,6 +101,7 @@ ERRORS = [
     ("invalid_argument", 400, "INVALID_ARGUMENT", None),
     ("access_error", 401, "ACCESS_ERROR", None),
     ("fail", 403, "FAIL", None),
+    ("nonce_conflict", 403, "APIGW_NONCE_CONFLICT", None),
     ("rate_limited", 429, "RATE_LIMIT_EXCEEDED", "1"),
     ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
     ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
@@ -251,5 +254,10 @@ def test_an_unlisted_number_behaves_as_the_settings_say(caller: Caller) -> None:
 
 
 def test_every_manner_of_answering_is_in_the_table() -> None:
-    acts = (magic.behaviour for magic in TABLE)
+    acts = ACTS.values()
     assert {act.manner for act in acts if isinstance(act, Respond)} == set(Manner)
+
+
+def test_what_happens_at_first_and_then_is_in_the_table_too() -> None:
+    passing = [magic.behaviour for magic in TABLE if isinstance(magic.behaviour, AtFirst)]
+    assert {name for each in passing for name in (each.first, each.then)} <= ACTS.keys()

@@ -1,0 +1,241 @@
+"""Scenarios through a real socket: outages, limits and latency at run time."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tests.unit.sandbox.caller import OF_ANY_DATE, Caller, Clock, Signer
+from worker.sandbox.acts import AtFirst
+from worker.sandbox.magic import ACTS, BY_NAME, TABLE, Magic
+from worker.sandbox.server import Sandbox
+from worker.sandbox.settings import SandboxSettings
+
+ANYONE = "11010119900307109X"
+NORMAL = {"steps": [], "latency": 0.0, "calls_per_minute": None}
+
+
+def statuses(caller: Caller, calls: int) -> list[int]:
+    return [caller.call(ANYONE).status for _ in range(calls)]
+
+
+def now_playing(caller: Caller) -> dict[str, Any]:
+    scenario: dict[str, Any] = caller.request("GET", "/scenario").json
+    return scenario
+
+
+# Acts and steps.
+
+
+@pytest.mark.parametrize("magic", TABLE, ids=lambda magic: magic.name)
+def test_any_behaviour_can_be_had_for_any_person(caller: Caller, magic: Magic) -> None:
+    caller.play({"act": magic.name})
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(ANYONE))
+        assert caller.sandbox.wait_for_calls(1)
+    name = magic.behaviour.first if isinstance(magic.behaviour, AtFirst) else magic.name
+    counts = caller.sandbox.charges()
+    assert (counts.by_behaviour, counts.acts) == ({magic.name: 1}, {name: 1})
+    assert counts.charges == int(ACTS[name].charged)
+
+
+def test_an_outage_of_some_calls_ends_by_itself(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 3})
+    assert statuses(caller, 5) == [503, 503, 503, 200, 200]
+    counts = caller.sandbox.charges()
+    assert counts.charges == 2
+    assert counts.by_behaviour == {"unavailable": 3, "match": 2}
+
+
+def test_an_act_without_a_number_of_calls_lasts_until_it_is_changed(caller: Caller) -> None:
+    caller.play({"act": "quota_exceeded"})
+    answers = [caller.call(ANYONE) for _ in range(4)]
+    assert [answer.error for answer in answers] == [(429, "QUOTA_EXCEEDED")] * 4
+    caller.play({"act": None})
+    assert statuses(caller, 2) == [200, 200]
+
+
+def test_an_act_holds_for_magic_numbers_too(caller: Caller) -> None:
+    mismatch = BY_NAME["mismatch"].id_card
+    caller.play({"act": "match", "calls": 1})
+    assert [caller.call(mismatch).info["success"] for _ in range(2)] == [True, False]
+
+
+def test_steps_follow_one_another(caller: Caller) -> None:
+    caller.play(
+        {
+            "steps": [
+                {"act": "internal", "calls": 2},
+                {"act": None, "calls": 1},
+                {"act": "access_error", "calls": 1},
+                {"act": None},
+            ]
+        }
+    )
+    assert statuses(caller, 6) == [500, 500, 200, 401, 200, 200]
+
+
+def test_the_last_step_may_go_on_for_ever(caller: Caller) -> None:
+    caller.play({"steps": [{"act": None, "calls": 1}, {"act": "unavailable"}]})
+    assert statuses(caller, 5) == [200, 503, 503, 503, 503]
+
+
+def test_what_happens_at_first_happens_once_to_each_person(caller: Caller) -> None:
+    caller.play({"act": "recovers_after_1"})
+    asked = [caller.call(ANYONE, name).status for name in ("张三", "李四", "张三", "李四")]
+    assert asked == [503, 503, 200, 200]
+    caller.play({"act": "nonce_conflict_once"})
+    asked = [caller.call(ANYONE, name).status for name in ("张三", "张三")]
+    assert asked == [403, 200], "another behaviour begins anew"
+
+
+def test_a_call_that_the_checks_refuse_uses_up_no_step(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 1})
+    assert Caller(caller.sandbox, Signer(secret_key="wrong")).call(ANYONE).status == 401
+    assert statuses(caller, 2) == [503, 200]
+
+
+@pytest.mark.parametrize("name", ["match", "unavailable", "access_error", "huge", "rate_limited"])
+def test_an_answer_of_a_scenario_still_says_whose_it_is(caller: Caller, name: str) -> None:
+    caller.play({"act": name})
+    assert caller.call(ANYONE).headers["Server"] == "personal-auth-sandbox"
+
+
+# What holds now.
+
+
+def test_what_holds_now_is_shown_and_could_be_put_again(caller: Caller) -> None:
+    assert now_playing(caller) == NORMAL
+    answer = caller.play(
+        {"steps": [{"act": "unavailable", "calls": 3}, {"act": "html"}], "calls_per_minute": 100}
+    )
+    assert (answer.status, answer.json) == (200, now_playing(caller))
+    assert statuses(caller, 1) == [503]
+    rest = now_playing(caller)
+    assert rest == {
+        "steps": [{"act": "unavailable", "calls": 2}, {"act": "html", "calls": None}],
+        "latency": 0.0,
+        "calls_per_minute": 100,
+    }
+    assert caller.play(rest).json == rest
+    assert statuses(caller, 2) == [503, 503]
+    assert now_playing(caller)["steps"] == [{"act": "html", "calls": None}]
+
+
+def test_a_scenario_replaces_the_whole_of_the_one_before(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "latency": 0.01, "calls_per_minute": 9})
+    assert caller.play({}).json == NORMAL
+    assert statuses(caller, 1) == [200]
+
+
+def test_a_refused_scenario_changes_nothing(caller: Caller) -> None:
+    caller.play({"act": "unavailable"})
+    assert caller.play({"act": None, "latency": -1}).status == 422
+    assert statuses(caller, 1) == [503]
+
+
+def test_a_reset_ends_the_scenario(caller: Caller) -> None:
+    for reset in (lambda: caller.request("POST", "/reset"), caller.sandbox.reset):
+        caller.play({"act": "unavailable", "latency": 0.01, "calls_per_minute": 1})
+        reset()
+        assert now_playing(caller) == NORMAL
+        assert statuses(caller, 2) == [200, 200]
+
+
+def test_the_counts_can_be_zeroed_in_the_middle_of_a_scenario(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 2})
+    assert statuses(caller, 1) == [503]
+    caller.request("DELETE", "/charges")
+    assert caller.sandbox.charges().calls == 0
+    assert statuses(caller, 2) == [503, 200]
+
+
+# Latency.
+
+
+def test_latency_changes_at_run_time_and_delays_no_request_that_ends_it(caller: Caller) -> None:
+    caller.play({"latency": 60})
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(ANYONE))
+        assert caller.sandbox.wait_for_calls(1)
+        client.setblocking(False)
+        assert now_playing(caller)["latency"] == 60
+        caller.play({"latency": None})
+        assert statuses(caller, 1) == [200]
+        with pytest.raises(BlockingIOError):
+            client.recv(1)  # a call keeps the latency that held when it came
+
+
+def test_a_scenario_that_ends_while_a_call_is_counted_leaves_that_call_its_latency() -> None:
+    clock = Clock()
+    sandbox = Sandbox(OF_ANY_DATE, clock)
+    caller = Caller(sandbox)
+    with sandbox, caller.connect() as client:
+        caller.play({"latency": 60})
+        clock.when_read = sandbox.reset  # the sandbox reads its clock on the call's path
+        client.sendall(caller.raw_call(ANYONE))
+        assert sandbox.wait_for_calls(1)
+        clock.when_read = lambda: None
+        assert statuses(caller, 1) == [200]
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+
+
+def test_without_a_latency_of_its_own_a_scenario_leaves_that_of_the_start() -> None:
+    with Sandbox(SandboxSettings(latency=0.01)) as sandbox:
+        caller = Caller(sandbox)
+        assert caller.play({"act": "slow"}).json["latency"] == 0.01
+        assert caller.play({"latency": 0}).json["latency"] == 0
+        caller.request("POST", "/reset")
+        assert now_playing(caller)["latency"] == 0.01
+
+
+# The provider's own limit.
+
+
+def passes(sandbox: Sandbox, clock: Clock, moments: Iterable[float]) -> list[bool]:
+    passed = []
+    for clock.now in moments:
+        passed.append(Caller(sandbox).call(ANYONE).status == 200)
+    return passed
+
+
+def test_calls_beyond_the_limit_of_a_sliding_minute_are_throttled_and_free() -> None:
+    clock = Clock()
+    with Sandbox(OF_ANY_DATE, clock) as sandbox:
+        Caller(sandbox).call(ANYONE)  # before the limit: not held against it
+        Caller(sandbox).play({"calls_per_minute": 3})
+        assert passes(sandbox, clock, [0, 10, 20, 30, 59.9]) == [True, True, True, False, False]
+        # The first of the three has left, the second not yet. What was throttled fills nothing.
+        assert passes(sandbox, clock, [60, 60, 70, 79]) == [True, False, True, False]
+        counts = sandbox.charges()
+        assert counts.by_behaviour == counts.acts == {"match": 6, "throttled": 4}
+        assert (counts.calls, counts.charges, counts.refused) == (10, 6, 0)
+        Caller(sandbox).play({})
+        assert passes(sandbox, clock, [79] * 5) == [True] * 5
+
+
+def test_a_throttled_call_is_told_when_to_come_again(caller: Caller) -> None:
+    caller.play({"calls_per_minute": 0})
+    answer = caller.call(ANYONE)
+    assert answer.error == (429, "RATE_LIMIT_EXCEEDED")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_throttled_call_uses_up_no_step() -> None:
+    clock = Clock()
+    with Sandbox(OF_ANY_DATE, clock) as sandbox:
+        caller = Caller(sandbox)
+        caller.play({"act": "unavailable", "calls": 2, "calls_per_minute": 1})
+        assert statuses(caller, 2) == [503, 429]
+        clock.now = 60.0
+        assert statuses(caller, 2) == [503, 429]
+        clock.now = 120.0
+        assert statuses(caller, 1) == [200]
+
+
+def test_a_call_that_the_checks_refuse_fills_no_limit(caller: Caller) -> None:
+    caller.play({"calls_per_minute": 1})
+    assert Caller(caller.sandbox, Signer(secret_key="wrong")).call(ANYONE).status == 401
+    assert statuses(caller, 2) == [200, 429]
