@@ -51,9 +51,25 @@ def _has_scheme(*schemes: str) -> AfterValidator:
     def check(url: SecretStr) -> SecretStr:
         if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        try:
+            _ = urlsplit(url.get_secret_value()).port
+        except ValueError:  # its text quotes the URL, and with it the password
+            raise ValueError(
+                f"cannot be read as {schemes[0]}://user:password@host:port/name: in user and"
+                " password, write %40 for @, %2F for / and %3A for :"
+            ) from None
         return url
 
     return AfterValidator(check)
+
+
+def _fits_a_header(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces")
+    return secret
+
+
+Credential = Annotated[SecretStr, AfterValidator(_fits_a_header)]
 
 
 def parse_delay(text: str) -> int:
@@ -205,9 +221,9 @@ class Settings(BrokerSettings, DigestSettings):
     provider_mode: Mode = Field(
         description="live or sandbox; stamped on every row and event, never mixed"
     )
-    provider_access_key: SecretStr = Field(min_length=1, description="JD Cloud access key id")
-    provider_secret_key: SecretStr = Field(min_length=1, description="JD Cloud secret access key")
-    provider_session_token: SecretStr | None = Field(
+    provider_access_key: Credential = Field(description="JD Cloud access key id")
+    provider_secret_key: Credential = Field(description="JD Cloud secret access key")
+    provider_session_token: Credential | None = Field(
         None, description="token of temporary credentials"
     )
     provider_region: Word = Field("jdcloud-api", description="region in the signature's scope")
@@ -306,6 +322,10 @@ class Settings(BrokerSettings, DigestSettings):
             )
         if 0 < self.delete_after_days < self.clear_after_days:
             problems.append("DELETE_AFTER_DAYS: must not be below CLEAR_AFTER_DAYS")
+        if 0 < self.delete_after_days <= self.dead_letter_days:
+            problems.append(
+                "DELETE_AFTER_DAYS: must be above DEAD_LETTER_DAYS, or a replay would be paid again"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import Book, FakeLedger
 from worker.core.request import Mode
 from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.quota import Quota
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -50,6 +51,8 @@ class Bench(Protocol):
         mode: Mode = Mode.SANDBOX,
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
+        calls_per_minute: int | None = None,
+        daily_call_budget: int | None = None,
     ) -> Ledger:
         """Return the ledger of one worker."""
         ...
@@ -70,6 +73,22 @@ class Bench(Protocol):
         """Return the calls of a request in their order."""
         ...
 
+    def has(self, request_id: str) -> bool:
+        """Say whether there is such a request."""
+        ...
+
+    def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
+        """Return what is spent of a mode's daily budget."""
+        ...
+
+    def end_the_day(self) -> None:
+        """Let what is spent today have been spent yesterday."""
+        ...
+
+    def let_slots_pass(self, seconds: float) -> None:
+        """Let the next free slot come so many seconds sooner."""
+        ...
+
 
 class FakeBench:
     """The ledger in memory."""
@@ -85,14 +104,18 @@ class FakeBench:
         mode: Mode = Mode.SANDBOX,
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
+        calls_per_minute: int | None = None,
+        daily_call_budget: int | None = None,
     ) -> FakeLedger:
         """Return the ledger of one worker."""
+        limits = (calls_per_minute, daily_call_budget)
         return FakeLedger(
             self.book,
             worker=worker,
             mode=mode,
             lease_seconds=lease_seconds,
             max_in_doubt_calls=max_in_doubt_calls,
+            quota=None if limits == (None, None) else Quota(*limits, start_margin=4.0),
         )
 
     def set_lease(self, request_id: str, seconds: float) -> None:
@@ -124,6 +147,25 @@ class FakeBench:
             for call in self.book.rows[request_id].calls
         ]
 
+    def has(self, request_id: str) -> bool:
+        """Say whether there is such a request."""
+        return request_id in self.book.rows
+
+    def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
+        """Return what is spent of a mode's daily budget."""
+        return self.book.meters[mode].calls_today if mode in self.book.meters else 0
+
+    def end_the_day(self) -> None:
+        """Let what is spent today have been spent yesterday."""
+        for mode, meter in self.book.meters.items():
+            self.book.meters[mode] = replace(meter, day=meter.day - timedelta(days=1))
+
+    def let_slots_pass(self, seconds: float) -> None:
+        """Let the next free slot come so many seconds sooner."""
+        for mode, meter in self.book.meters.items():
+            sooner = meter.next_call_at - timedelta(seconds=seconds)
+            self.book.meters[mode] = replace(meter, next_call_at=sooner)
+
 
 class PostgresBench:
     """The ledger in PostgreSQL."""
@@ -138,10 +180,21 @@ class PostgresBench:
         mode: Mode = Mode.SANDBOX,
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
+        calls_per_minute: int | None = None,
+        daily_call_budget: int | None = None,
     ) -> PostgresLedger:
         """Return the ledger of one worker."""
         return PostgresLedger(
-            self.engine, LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls)
+            self.engine,
+            LedgerConfig(
+                worker,
+                mode,
+                lease_seconds,
+                max_in_doubt_calls,
+                calls_per_minute,
+                daily_call_budget,
+                start_margin=4.0,
+            ),
         )
 
     def set_lease(self, request_id: str, seconds: float) -> None:
@@ -171,3 +224,27 @@ class PostgresBench:
             WHERE request_id = :id ORDER BY call_number"""
         with self.engine.connect() as database:
             return [CallSeen(*row) for row in database.execute(text(statement), {"id": request_id})]
+
+    def has(self, request_id: str) -> bool:
+        """Say whether there is such a request."""
+        statement = "SELECT count(*) FROM verification.request WHERE request_id = :id"
+        with self.engine.connect() as database:
+            return bool(database.execute(text(statement), {"id": request_id}).scalar_one())
+
+    def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
+        """Return what is spent of a mode's daily budget."""
+        statement = "SELECT calls_today FROM verification.call_quota WHERE mode = :mode"
+        with self.engine.connect() as database:
+            return database.execute(text(statement), {"mode": mode.value}).scalar() or 0
+
+    def end_the_day(self) -> None:
+        """Let what is spent today have been spent yesterday."""
+        with self.engine.connect() as database:
+            database.execute(text("UPDATE verification.call_quota SET day = day - 1"))
+
+    def let_slots_pass(self, seconds: float) -> None:
+        """Let the next free slot come so many seconds sooner."""
+        statement = """UPDATE verification.call_quota
+            SET next_call_at = next_call_at - make_interval(secs => :seconds)"""
+        with self.engine.connect() as database:
+            database.execute(text(statement), {"seconds": seconds})

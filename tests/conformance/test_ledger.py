@@ -420,6 +420,37 @@ def test_a_retry_whose_answer_was_lost_is_recorded_the_same_when_repeated(bench:
     assert bench.row("onb-1").attempts == 1
 
 
+# Calls that were not even tried.
+
+UNTRIED = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
+
+
+def leave(ledger: Ledger, claim: Granted) -> Recorded | FencedOut:
+    """Record that no try was made of the claim's call."""
+    decision = RetryLater(5, counted=False, reason=CallClass.NOT_SENT, charged=Charged.NO)
+    (recorded,) = ledger.record([Entry(ask(), claim, UNTRIED, decision)], [])
+    return recorded
+
+
+def test_an_intent_that_was_not_even_tried_is_no_call(bench: Bench) -> None:
+    ledger = bench.ledger()
+    claim = granted(ledger, batch="1")
+    assert leave(ledger, claim) == Recorded(None)
+    assert leave(ledger, claim) == Recorded(None)  # its answer was lost
+    assert (bench.row("onb-1").calls, bench.calls("onb-1")) == (0, [])
+    again = granted(ledger, batch="2")
+    assert (again.call_number, again.calls) == (1, 1)
+
+
+def test_an_intent_that_somebody_has_doubted_stays_a_call(bench: Bench) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    stale = granted(one)
+    bench.set_lease("onb-1", -1)
+    granted(two)
+    assert isinstance(leave(one, stale), FencedOut)
+    assert len(bench.calls("onb-1")) == bench.row("onb-1").calls == 2
+
+
 # Retries.
 
 
@@ -491,3 +522,28 @@ def test_a_mark_for_a_request_without_an_outcome_changes_nothing(
     granted(ledger)
     ledger.record([], [request_id])
     assert not bench.row("onb-1").announced
+
+
+def test_a_copy_learns_whether_the_event_was_announced(bench: Bench) -> None:
+    ledger = bench.ledger()
+    recorded = complete(ledger, granted(ledger))
+    assert isinstance(recorded, Recorded)
+    assert recorded.stored is not None
+    assert not recorded.stored.announced
+    for announced in (False, True):
+        (copy,) = ledger.claim([ask()], "2")
+        assert isinstance(copy, AlreadyDone)
+        assert copy.stored.announced is announced
+        ledger.record([], ["onb-1"])
+
+
+def test_a_fenced_out_record_learns_whether_the_event_was_announced(bench: Bench) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    stale = granted(one)
+    bench.set_lease("onb-1", -1)
+    complete(two, granted(two))
+    two.record([], ["onb-1"])
+    fenced_out = complete(one, stale)
+    assert isinstance(fenced_out, FencedOut)
+    assert isinstance(fenced_out.now, AlreadyDone)
+    assert fenced_out.now.stored.announced

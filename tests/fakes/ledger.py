@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from worker.core.outcome import (
 )
 from worker.core.request import Mode
 from worker.core.retry import RetryLater
+from worker.store.quota import Meter, Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +84,7 @@ class Row:
             self.requested_at,
             self.completed_at,
             self.asked.context,
+            self.announced,
         )
 
 
@@ -92,6 +94,7 @@ class Book:
 
     clock: Clock
     rows: dict[str, Row] = field(default_factory=dict)
+    meters: dict[Mode, Meter] = field(default_factory=dict)
     changed: Condition = field(default_factory=Condition)
 
 
@@ -111,8 +114,10 @@ class FakeLedger:
         mode: Mode = Mode.SANDBOX,
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
+        quota: Quota | None = None,
     ) -> None:
         self._book = book
+        self._quota = quota
         self._worker = worker
         self._mode = mode
         self._lease = timedelta(seconds=lease_seconds)
@@ -130,7 +135,11 @@ class FakeLedger:
             self._meet_fault()
             if self.poison & {asked.request_id for asked in batch}:
                 raise LedgerRefused("SQLSTATE 22P05")
-            claims = [self._claim(asked, f"{self._worker}/{token}") for asked in batch]
+            owner = f"{self._worker}/{token}"
+            if self._quota is None:
+                claims = [self._claim(asked, owner) for asked in batch]
+            else:
+                claims = self._claim_within(self._quota, batch, owner)
             self._finish()
             return claims
 
@@ -167,6 +176,38 @@ class FakeLedger:
         if self.lose_answers:
             self.lose_answers -= 1
             raise LedgerUnavailable("the answer was lost")
+
+    def _claim_within(self, quota: Quota, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
+        now = self._book.clock.now()
+        meter = self._book.meters.get(self._mode) or Meter(quota, now, now, date.min, 0)
+        meter = Meter.read(quota, now, meter.next_call_at, meter.day, meter.calls_today)
+        new_calls = calls = 0
+        claims: list[Claim | None] = []
+        waits = meter.waits(len(batch))
+        for asked in batch:
+            row = self._book.rows.get(asked.request_id)
+            before = 0 if row is None else len(row.calls)
+            if asked.wants_call and new_calls == meter.free and self._claimable(asked):
+                claims.append(None)
+                continue
+            claim = self._claim(asked, owner)
+            new_calls += len(self._book.rows[asked.request_id].calls) - before
+            if isinstance(claim, Granted) and claim.call_number is not None:
+                claim = replace(claim, wait=waits[calls])
+                calls += 1
+            claims.append(claim)
+        meter = meter.spend(calls, repeated=calls - new_calls)
+        self._book.meters[self._mode] = meter
+        return [claim or meter.postponed() for claim in claims]
+
+    def _claimable(self, asked: ClaimRequest) -> bool:
+        row = self._book.rows.get(asked.request_id)
+        if row is None:
+            return True
+        if (row.asked.fingerprint, row.mode) != (asked.fingerprint, self._mode):
+            return False
+        lapsed = row.lease_until is not None and row.lease_until < self._book.clock.now()
+        return row.state == "waiting" or (row.state == "working" and lapsed)
 
     def _claim(self, asked: ClaimRequest, owner: str) -> Claim:
         now = self._book.clock.now()
@@ -206,7 +247,12 @@ class FakeLedger:
 
     def _record(self, entry: Entry) -> Recorded | FencedOut:
         row = self._book.rows[entry.granted.request_id]
-        if entry.report is not None and entry.granted.call_number is not None:
+        ours = row.grants == entry.granted.grant and row.state == "working"
+        if entry.report is not None and entry.report.sends == 0 and ours:
+            row.calls.pop()
+        elif entry.report is not None and entry.granted.call_number is not None:
+            if entry.granted.call_number > len(row.calls):
+                return Recorded(None if row.result is None else row.stored())
             call = row.calls[entry.granted.call_number - 1]
             call.call_class, call.charged = entry.report.call_class, entry.report.charged
             call.finished = True

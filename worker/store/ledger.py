@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.core.claims import (
     AlreadyDone,
     Claim,
     ClaimRequest,
-    Conflicting,
     Entry,
     FencedOut,
     Granted,
     Recorded,
 )
 from worker.core.errors import LedgerContended
-from worker.core.outcome import Charged, ErrorKind
 from worker.store import statements
+from worker.store.claiming import Claiming
 from worker.store.engine import connection
-from worker.store.rows import claim_batch, record_batch, standing, stored
+from worker.store.quota import Quota, lock, save
+from worker.store.rows import record_batch, standing, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +45,18 @@ class LedgerConfig:
     lease_seconds: float
     max_in_doubt_calls: int
     calls_per_minute: int | None = None
+    """Of all workers in this mode, in any 60 s; None is no limit."""
     daily_call_budget: int | None = None
+    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
     start_margin: float = 4.0
+    """Seconds by which a call may reach the provider later than its place in the quota."""
+
+    @property
+    def quota(self) -> Quota | None:
+        """What limits the calls of all workers; None where nothing does."""
+        if self.calls_per_minute is None and self.daily_call_budget is None:
+            return None
+        return Quota(self.calls_per_minute, self.daily_call_budget, self.start_margin)
 
 
 class PostgresLedger:
@@ -54,11 +64,17 @@ class PostgresLedger:
 
     def __init__(self, engine: Engine, config: LedgerConfig) -> None:
         self._engine = engine
+        # The same pool; each checkout begins a transaction, for claims of several statements.
+        self._transactions = engine.execution_options(isolation_level="READ COMMITTED")
         self._config = config
 
     def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
         """Claim requests and commit the intents to call (see `ports.Ledger`)."""
-        return _again(lambda: self._claim(batch, token))
+        owner = f"{self._config.worker}/{token}"
+        quota = self._config.quota
+        if quota is None:
+            return _again(lambda: self._claim(batch, owner))
+        return _again(lambda: self._claim_within(quota, batch, owner))
 
     def record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -66,84 +82,28 @@ class PostgresLedger:
         """Record calls and what follows from them (see `ports.Ledger`)."""
         return _again(lambda: self._record(batch, announced))
 
-    def _claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
-        """Claim once.
-
-        The usual case, all ids new, is one statement. Ids that are taken over need a second one
-        before they may be called, ids that are not ours a look at their rows.
-        """
-        owner = f"{self._config.worker}/{token}"
+    def _claim(self, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
         with connection(self._engine) as database:
-            rows = database.execute(
-                statements.CLAIM,
-                {
-                    "batch": claim_batch(batch),
-                    "mode": self._config.mode.value,
-                    "owner": owner,
-                    "lease": self._config.lease_seconds,
-                },
-            ).all()
-            asked = {each.request_id: each for each in batch}
-            claims: dict[str, Claim] = {
-                row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
-                for row in rows
-                if row.is_new
-            }
-            if taken := [asked[row.request_id] for row in rows if not row.is_new]:
-                claims |= self._take_over(database, taken, owner)
-            if rest := [each for each in batch if each.request_id not in claims]:
-                claims |= self._look(database, rest, owner)
+            claims = Claiming(database, self._config, owner).claim(batch)
         return [claims[each.request_id] for each in batch]
 
-    def _take_over(
-        self, database: Connection, taken: list[ClaimRequest], owner: str
-    ) -> dict[str, Claim]:
-        rows = database.execute(
-            statements.TAKE_OVER,
-            {
-                "taken": [each.request_id for each in taken],
-                "wanting": [each.request_id for each in taken if each.wants_call],
-                "max_in_doubt": self._config.max_in_doubt_calls,
-                "mode": self._config.mode.value,
-                "owner": owner,
-            },
-        ).all()
-        return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
+    def _claim_within(self, quota: Quota, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
+        """Claim what the quota has calls for, in one transaction with the tokens that it costs.
 
-    def _look(self, database: Connection, rest: list[ClaimRequest], owner: str) -> dict[str, Claim]:
-        ids = [each.request_id for each in rest]
-        rows = {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
-        claims = {each.request_id: self._judge(each, rows[each.request_id]) for each in rest}
-        # The first try of this very batch was committed, only its answer was lost.
-        if ours := [each for each in rest if rows[each.request_id].lease_owner == owner]:
-            claims |= self._claim_again(database, ours, rows, owner)
-        return claims
-
-    def _claim_again(
-        self,
-        database: Connection,
-        ours: list[ClaimRequest],
-        rows: Mapping[str, Row[Any]],
-        owner: str,
-    ) -> dict[str, Claim]:
-        ids = {"ids": [each.request_id for each in ours], "owner": owner}
-        lease = {"lease": self._config.lease_seconds}
-        renewed = {row.request_id for row in database.execute(statements.RENEW, {**ids, **lease})}
-        intended = {row.request_id for row in database.execute(statements.INTENDED, ids)}
-        claims: dict[str, Claim] = {
-            request_id: _granted(rows[request_id], may_call=True)
-            for request_id in renewed & intended
-        }
-        # Without an intent of this batch the take-over is not finished, or no call is wanted.
-        half = [each for each in ours if each.request_id in renewed - intended]
-        return claims | (self._take_over(database, half, owner) if half else {})
-
-    def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
-        if bytes(row.fingerprint) != asked.fingerprint:
-            return Conflicting(ErrorKind.CONFLICT)
-        if row.mode != self._config.mode.value:
-            return Conflicting(ErrorKind.MODE_MISMATCH)
-        return standing(row)
+        What needs no call, or no other one, is answered whatever is left of the quota.
+        """
+        mode = self._config.mode
+        with connection(self._transactions) as database, database.begin():
+            meter = lock(database, quota, mode)
+            claiming = Claiming(database, self._config, owner)
+            claims = claiming.claim_at_most(meter.free, batch)
+            calls = _calls(batch, claims)
+            for granted, wait in zip(calls, meter.waits(len(calls)), strict=True):
+                claims[granted.request_id] = replace(granted, wait=wait)
+            if calls:
+                meter = meter.spend(len(calls), repeated=len(claiming.repeated))
+                save(database, meter, mode)
+        return [claims.get(each.request_id) or meter.postponed() for each in batch]
 
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -178,6 +138,12 @@ def _again(work: Callable[[], T]) -> T:
     return work()
 
 
+def _calls(batch: Sequence[ClaimRequest], claims: Mapping[str, Claim]) -> list[Granted]:
+    """Return the grants with a call, in the batch's order: the first comes first."""
+    answers = [claims.get(each.request_id) for each in batch]
+    return [each for each in answers if isinstance(each, Granted) and each.call_number is not None]
+
+
 def _key(entry: Entry) -> tuple[str, int]:
     return entry.granted.request_id, entry.granted.grant
 
@@ -188,16 +154,3 @@ def _missed(entry: Entry, row: Row[Any]) -> Recorded | FencedOut:
     if row.grants == entry.granted.grant and row.state != "working":
         return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
     return FencedOut(now)
-
-
-def _granted(row: Row[Any], *, may_call: bool) -> Granted:
-    return Granted(
-        row.request_id,
-        row.grants,
-        row.calls if may_call else None,
-        row.attempts,
-        row.calls,
-        row.in_doubt_calls,
-        Charged(row.charged),
-        row.requested_at,
-    )

@@ -165,10 +165,10 @@ def _stored(row: Row[Any]) -> StoredResult:
     result = Result(
         Outcome(row.outcome), Charged(row.charged), auth_info, row.provider_request_id, failure
     )
-    return _stored_as(row, result)
+    return _stored_as(row, result, announced=row.event_sent_at is not None)
 
 
-def _stored_as(row: Row[Any], result: Result) -> StoredResult:
+def _stored_as(row: Row[Any], result: Result, *, announced: bool = False) -> StoredResult:
     return StoredResult(
         row.request_id,
         row.source,
@@ -179,4 +179,5 @@ def _stored_as(row: Row[Any], result: Result) -> StoredResult:
         row.requested_at,
         row.completed_at,
         row.context,
+        announced,
     )

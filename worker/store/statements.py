@@ -1,5 +1,7 @@
 """The ledger's SQL: one statement for a claim, one for a record, each its own transaction.
 
+Where calls are limited, a claim is several in one transaction, and the quota's row comes first.
+
 A batch travels as one JSON array: one parameter instead of thirty arrays, and its text never
 changes, so PostgreSQL keeps the plan. Rows are sorted by id wherever several are locked, so that
 two workers cannot wait for each other.
@@ -94,12 +96,17 @@ _ROW = """
 SELECT request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
        attempts, calls, in_doubt_calls, charged, context::text AS context, outcome, auth_success,
        auth_has_exception, auth_code, auth_message, auth_detail, provider_request_id, error_kind,
-       error_message, error_fields, requested_at, completed_at, now() AS now
+       error_message, error_fields, requested_at, completed_at, event_sent_at, now() AS now
   FROM verification.request
 """
 
 READ = text(f"{_ROW} WHERE request_id = ANY(CAST(:ids AS text[]))")
 
+# Each update has an order of its own, and two workers that announce the same results would wait
+# for each other. So all rows are locked first, in their order: a count of the locked is known
+# before an update begins, and costs it nothing.
+# An intent that was not even tried (`call_sends` is 0) is no call: it goes, unless somebody else
+# has doubted it meanwhile.
 RECORD = text("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
@@ -109,7 +116,15 @@ WITH entries AS (
     error_fields json, call_number int, call_class text, call_http_status smallint,
     call_status text, call_request_id text, call_charged text, call_sends int,
     call_milliseconds bigint)
-   ORDER BY request_id
+), locked AS (
+  SELECT request_id FROM verification.request
+   WHERE request_id = ANY(ARRAY(SELECT request_id FROM entries) || CAST(:announced AS text[]))
+   ORDER BY request_id FOR NO KEY UPDATE
+), unmade AS (
+  SELECT e.request_id, e.call_number
+    FROM entries AS e JOIN verification.request AS r USING (request_id)
+   WHERE e.call_sends = 0 AND r.grants = e.grant_number AND r.state = 'working'
+     AND (SELECT count(*) FROM locked) IS NOT NULL
 ), finished AS (
   UPDATE verification.provider_call AS c
      SET finished_at = now(), class = call_class, http_status = call_http_status,
@@ -117,16 +132,24 @@ WITH entries AS (
          sends = call_sends, milliseconds = call_milliseconds
     FROM entries AS e
    WHERE c.request_id = e.request_id AND c.call_number = e.call_number
-     AND e.call_class IS NOT NULL
+     AND e.call_class IS NOT NULL AND (SELECT count(*) FROM locked) IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM unmade WHERE unmade.request_id = c.request_id)
+), unmade_calls AS (
+  DELETE FROM verification.provider_call AS c
+   USING unmade
+   WHERE c.request_id = unmade.request_id AND c.call_number = unmade.call_number
+     AND c.finished_at IS NULL
 ), announced AS (
   UPDATE verification.request SET event_sent_at = now()
    WHERE request_id = ANY(CAST(:announced AS text[]))
+     AND (SELECT count(*) FROM locked) IS NOT NULL
      AND completed_at IS NOT NULL AND event_sent_at IS NULL
 )
 UPDATE verification.request AS r
    SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
        completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
        lease_owner = NULL, lease_until = NULL, outcome = e.outcome, charged = e.charged,
+       calls = r.calls - coalesce(e.call_sends = 0, false)::int,
        attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,
        auth_success = e.auth_success, auth_has_exception = e.auth_has_exception,
        auth_code = e.auth_code, auth_message = e.auth_message, auth_detail = e.auth_detail,
@@ -134,6 +157,31 @@ UPDATE verification.request AS r
        error_message = e.error_message, error_fields = e.error_fields
   FROM entries AS e
  WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.state = 'working'
+   AND (SELECT count(*) FROM locked) IS NOT NULL
 RETURNING r.request_id, r.grants, r.source, r.mode, r.check_type, r.calls,
   r.context::text AS context, r.requested_at, r.completed_at
+""")
+
+# `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
+# a worker that freezes here would hold up all others: the server ends its transaction.
+LOCK_QUOTA = text("""
+WITH locked AS MATERIALIZED (
+  SELECT next_call_at, day, calls_today FROM verification.call_quota
+   WHERE mode = :mode FOR NO KEY UPDATE
+)
+SELECT next_call_at, day, calls_today, clock_timestamp() AS now,
+       set_config('idle_in_transaction_session_timeout', '3s', true)
+  FROM locked
+""")
+
+OPEN_QUOTA = text("""
+INSERT INTO verification.call_quota (mode, next_call_at, day)
+VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
+ON CONFLICT (mode) DO NOTHING
+""")
+
+SAVE_QUOTA = text("""
+UPDATE verification.call_quota
+   SET next_call_at = :next_call_at, day = :day, calls_today = :calls_today
+ WHERE mode = :mode
 """)

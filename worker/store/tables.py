@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -110,6 +111,11 @@ request = Table(
     ),
     _time("completed_at", "When the outcome was saved."),
     _time("event_sent_at", "When the broker had confirmed the result event."),
+    _time(
+        "event_retry_at",
+        "Until when an unsent event is left to the relay that took it; it may have crashed.",
+    ),
+    _time("cleared_at", "When masked data, digest and context were cleared; the rest stays."),
     CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
@@ -134,6 +140,19 @@ Index(
     "request_unsent_idx",
     request.c.completed_at,
     postgresql_where=text("completed_at IS NOT NULL AND event_sent_at IS NULL"),
+)
+# What retention clears, and what it deletes: each finished row stands in one of the two.
+Index(
+    "request_kept_idx",
+    request.c.mode,
+    request.c.completed_at,
+    postgresql_where=text("event_sent_at IS NOT NULL AND cleared_at IS NULL"),
+)
+Index(
+    "request_cleared_idx",
+    request.c.mode,
+    request.c.completed_at,
+    postgresql_where=text("cleared_at IS NOT NULL"),
 )
 Index("request_open_idx", request.c.requested_at, postgresql_where=text("completed_at IS NULL"))
 
@@ -183,3 +202,15 @@ provider_call = Table(
 )
 
 Index("provider_call_started_at_idx", provider_call.c.started_at)
+
+call_quota = Table(
+    "call_quota",
+    metadata,
+    Column("mode", Text, primary_key=True, comment="live or sandbox."),
+    _time("next_call_at", "The next free place for a call of any worker.", nullable=False),
+    Column("day", Date, nullable=False, comment="Calendar day in Asia/Shanghai of calls_today."),
+    _count("calls_today", "Calls that all workers intended on that day, against the budget."),
+    CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
+    CheckConstraint("calls_today >= 0", name="calls_today"),
+    comment="One row per mode: what all workers have used of the limits on calls.",
+)

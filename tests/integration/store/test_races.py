@@ -8,18 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Outcome, Result
 from worker.core.request import Mode
 from worker.core.retry import Complete
+from worker.store import ledger as ledger_module
 from worker.store.engine import open_engine
 from worker.store.ledger import LedgerConfig, PostgresLedger
 
 if TYPE_CHECKING:
+    import pytest
     from sqlalchemy import Engine
 
 RACERS = 8
@@ -108,3 +111,96 @@ def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
     with ThreadPoolExecutor(2) as recorders:
         fenced_out = list(recorders.map(record_all, (stale, current), (1, 2)))
     assert fenced_out == [len(IDS), 0]
+
+
+# Two plans for one statement: rows in the order of an index, and as they lie in the table.
+PLANS = ("SET enable_seqscan = off", "SET enable_indexscan = off; SET enable_bitmapscan = off")
+
+
+def test_workers_that_record_and_announce_in_opposite_orders_never_deadlock(
+    database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which order an update has is the planner's choice, and no two workers need agree on it."""
+    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
+    entries = _record_against_the_grain(engine)
+    announced = [each.asked.request_id for each in entries]
+    engines = [_open_with_plan(database_url, plan) for plan in PLANS]
+    config = LedgerConfig("any", Mode.SANDBOX, 600.0, 1)
+
+    def repeat(opened: Engine) -> None:
+        PostgresLedger(opened, config).record(entries, announced)
+
+    try:
+        with ThreadPoolExecutor(2) as recorders:
+            for _ in range(10):
+                list(recorders.map(repeat, engines))
+                _forget_the_marks(engine)
+    finally:
+        for opened in engines:
+            opened.dispose()
+    # A session reports what it met when it ends.
+    until(lambda: _sessions(engine, "recorder") == 0)
+    with engine.connect() as database:
+        deadlocks = database.execute(
+            text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        ).scalar_one()
+    assert deadlocks == 0
+
+
+def _open_with_plan(database_url: str, plan: str) -> Engine:
+    opened = open_engine(database_url, "recorder")
+    event.listen(opened, "connect", lambda driver, _: driver.execute(plan))
+    return opened
+
+
+def _record_against_the_grain(engine: Engine) -> list[Entry]:
+    """Claim from the last id to the first, and record from the first to the last."""
+    ledger = PostgresLedger(engine, LedgerConfig("any", Mode.SANDBOX, 600.0, 1))
+    grants: dict[str, Granted] = {}
+    for number in reversed(range(200)):
+        (claim,) = ledger.claim([ask(IDS[number])], str(number))
+        assert isinstance(claim, Granted)
+        grants[claim.request_id] = claim
+    done = Complete(Result(Outcome.MATCH, Charged.YES))
+    entries = [Entry(ask(each), grants[each], MATCH, done) for each in sorted(grants)]
+    for entry in entries:
+        ledger.record([entry], [])
+    return entries
+
+
+def _forget_the_marks(engine: Engine) -> None:
+    """Let all events be unannounced again, so that each round has rows to change."""
+    with engine.connect() as database:
+        database.execute(text("UPDATE verification.request SET event_sent_at = NULL"))
+
+
+def _sessions(engine: Engine, name: str) -> int:
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
+    with engine.connect() as database:
+        return int(database.execute(text(statement), {"name": name}).scalar_one())
+
+
+def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_waited(
+    engine: Engine, ledger: PostgresLedger
+) -> None:
+    """Retention deletes both in one transaction; the new claim's first call is number 1 again."""
+    (granted,) = ledger.claim([ask()], "1")
+    assert isinstance(granted, Granted)
+    ledger.record([Entry(ask(), granted, MATCH, Complete(Result(Outcome.MATCH)))], [])
+    transactions = engine.execution_options(isolation_level="READ COMMITTED")
+    with ThreadPoolExecutor(1) as other, transactions.begin() as retention:
+        retention.execute(text("DELETE FROM verification.provider_call"))
+        retention.execute(text("DELETE FROM verification.request"))
+        claims = other.submit(ledger.claim, [ask()], "2")
+        until(lambda: _waiting(engine) == 1)
+        retention.commit()
+        (claim,) = claims.result()
+    assert isinstance(claim, Granted)
+    assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
+
+
+def _waiting(engine: Engine) -> int:
+    statement = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    with engine.connect() as database:
+        return int(database.execute(text(statement)).scalar_one())

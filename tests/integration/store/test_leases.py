@@ -1,0 +1,315 @@
+"""Lapsed leases: what is settled without a message, and what a late one finds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.fakes.messages import ask, deliver, request
+from tests.fakes.verifier import MATCH, FakeVerifier
+from tests.integration.store.conftest import CONFIG
+from tests.integration.store.test_schema import flow_over
+from tests.integration.store.upkeep import DAY, RACERS, Rows, leave_waiting, locked, past, race
+from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere
+from worker.core.outcome import Charged, ErrorKind, Outcome, Result
+from worker.core.request import Mode
+from worker.core.retry import Complete, in_doubt
+from worker.store.leases import PostgresLeases
+from worker.store.ledger import PostgresLedger
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+@pytest.fixture
+def sql(engine: Engine) -> Rows:
+    """Give the test's rows."""
+    return Rows(engine)
+
+
+class Settle(Protocol):
+    """Settles lapsed requests of this mode."""
+
+    def __call__(
+        self,
+        max_in_doubt_calls: int = 1,
+        abandon_after: float | None = 30 * DAY,
+        limit: int = 100,
+    ) -> list[ErrorKind | None]:
+        """Do it once; a message is lost after 30 days."""
+        ...
+
+
+@pytest.fixture
+def settle(engine: Engine) -> Settle:
+    """Settle lapsed requests of this mode; a message is lost after 30 days."""
+
+    def run(
+        max_in_doubt_calls: int = 1, abandon_after: float | None = 30 * DAY, limit: int = 100
+    ) -> list[ErrorKind | None]:
+        mine = PostgresLeases(
+            engine,
+            Mode.SANDBOX,
+            max_in_doubt_calls=max_in_doubt_calls,
+            abandon_after=abandon_after,
+        )
+        return mine.settle_lapsed(limit)
+
+    return run
+
+
+# A lease of these tests holds one minute, so eleven and a bit is when it counts as lapsed.
+SOON, LAPSED = 10.5, 11.5
+
+
+def test_a_lapsed_lease_leaves_a_call_in_doubt_and_a_request_that_waits(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    ledger.claim([ask()], "1")
+    sql.age(LAPSED)
+    assert settle() == [None]
+    found = sql.request()
+    assert (found["state"], found["in_doubt_calls"], found["charged"]) == ("waiting", 1, "unknown")
+    assert (found["lease_owner"], found["lease_until"], found["grants"]) == (None, None, 2)
+    assert sql.calls() == [(1, "in_doubt", "unknown")]
+    assert settle() == []
+
+
+def test_a_message_that_does_come_after_all_is_taken_over_as_usual(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    ledger.claim([ask()], "1")
+    sql.age(LAPSED)
+    settle()
+    (claim,) = ledger.claim([ask()], "2")
+    assert isinstance(claim, Granted)
+    assert (claim.call_number, claim.in_doubt_calls, claim.charged) == (2, 1, Charged.UNKNOWN)
+    assert sql.calls() == [(1, "in_doubt", "unknown"), (2, None, "unknown")]
+
+
+def test_a_lease_that_holds_or_lapsed_a_moment_ago_is_left(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    ledger.claim([ask("moment-ago")], "1")
+    sql.age(SOON)
+    ledger.claim([ask("holds")], "2")
+    assert settle() == []
+    assert {sql.request(each)["state"] for each in ("moment-ago", "holds")} == {"working"}
+
+
+def test_requests_of_the_other_mode_are_left(engine: Engine, sql: Rows, settle: Settle) -> None:
+    PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE)).claim([ask()], "1")
+    sql.age(LAPSED)
+    assert settle() == []
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["it-ended", "it-waits"])
+def test_an_owner_that_wakes_up_too_late_changes_nothing(
+    ledger: PostgresLedger,
+    sql: Rows,
+    settle: Settle,
+    ends: bool,
+) -> None:
+    (granted,) = ledger.claim([ask()], "1")
+    assert isinstance(granted, Granted)
+    sql.age(LAPSED)
+    settle(max_in_doubt_calls=0 if ends else 1)
+    before = sql.request()
+    result = Complete(Result(Outcome.MATCH, Charged.YES))
+    (recorded,) = ledger.record([Entry(ask(), granted, MATCH, result)], [])
+    assert isinstance(recorded, FencedOut)
+    assert isinstance(recorded.now, AlreadyDone if ends else HeldElsewhere)
+    assert sql.request() == before
+
+
+def test_a_request_with_too_many_calls_in_doubt_fails_without_its_message(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    ledger.claim([ask()], "1")
+    sql.age(LAPSED)
+    assert settle(max_in_doubt_calls=0) == [ErrorKind.IN_DOUBT]
+    (claim,) = ledger.claim([ask()], "2")
+    assert isinstance(claim, AlreadyDone)
+    assert claim.stored.result == in_doubt().result
+    assert sql.calls() == [(1, "in_doubt", "unknown")]
+
+
+def test_a_request_that_waits_fails_only_when_doubt_is_above_its_limit(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    leave_waiting(ledger, ask(), doubt=True)
+    assert settle(max_in_doubt_calls=1) == []
+    assert settle(max_in_doubt_calls=0) == [ErrorKind.IN_DOUBT]
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "doubt", "kind"),
+    [
+        (4.0, False, None),  # its message may be on its way
+        (-60.0, False, None),
+        (6.0, False, ErrorKind.EXPIRED),
+        (6.0, True, ErrorKind.IN_DOUBT),  # `expired` would say unpaid
+    ],
+)
+def test_a_waiting_request_ends_five_minutes_after_its_deadline(
+    ledger: PostgresLedger,
+    sql: Rows,
+    settle: Settle,
+    minutes_ago: float,
+    doubt: bool,
+    kind: ErrorKind | None,
+) -> None:
+    leave_waiting(ledger, ask(expires_at=past(minutes_ago)), doubt=doubt)
+    assert settle() == ([] if kind is None else [kind])
+    found = sql.request()
+    assert found["error_kind"] == kind
+    assert found["state"] == ("waiting" if kind is None else "done")
+    assert found["charged"] == ("unknown" if doubt else "no")
+
+
+def test_a_lapsed_request_with_a_call_under_way_at_its_deadline_is_in_doubt_and_not_expired(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    ledger.claim([ask(expires_at=past(6))], "1")
+    sql.age(LAPSED)
+    assert settle() == [ErrorKind.IN_DOUBT]
+
+
+def test_an_expired_request_is_told_in_the_words_of_the_main_line(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    flow = flow_over(ledger, FakeVerifier())
+    on_time = request("main-line", expiresAt="2020-01-01T00:00:00Z")
+    flow.record(flow.admit([deliver(on_time)], "1").finished, [])
+    leave_waiting(ledger, ask("settled", expires_at=past(6)))
+    settle()
+    told = ("outcome", "error_kind", "error_message", "charged", "state")
+    assert [sql.request("settled")[each] for each in told] == [
+        sql.request("main-line")[each] for each in told
+    ]
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting", "working"])
+@pytest.mark.parametrize(
+    ("days_since_request", "days_since_call", "abandon_after", "kind"),
+    [
+        (31, 31, 30 * DAY, ErrorKind.MESSAGE_LOST),
+        (31, 29, 30 * DAY, None),  # its message was there 29 days ago
+        (29, 29, 30 * DAY, None),
+        (400, 400, None, None),  # never
+    ],
+)
+def test_a_message_that_was_not_seen_for_so_long_is_lost(
+    ledger: PostgresLedger,
+    sql: Rows,
+    settle: Settle,
+    waits: bool,
+    days_since_request: int,
+    days_since_call: int,
+    abandon_after: float | None,
+    kind: ErrorKind | None,
+) -> None:
+    if waits:
+        leave_waiting(ledger, ask())
+    else:
+        ledger.claim([ask()], "1")
+    sql.age(days_since_request * 24 * 60)
+    sql(
+        "UPDATE verification.provider_call SET started_at = now() - make_interval(days => :days)",
+        days=days_since_call,
+    )
+    settled = settle(abandon_after=abandon_after)
+    assert settled == ([] if waits and kind is None else [kind])
+    found = sql.request()
+    assert found["outcome"] == (None if kind is None else "failed")
+    assert found["error_message"] == (None if kind is None else "its message never came back")
+    assert found["charged"] == ("no" if waits else "unknown")
+
+
+def test_a_lost_request_whose_message_comes_back_is_replayed_and_not_paid(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    provider = FakeVerifier()
+    flow = flow_over(ledger, provider)
+    flow.admit([deliver(request("onb-1"))], "1")
+    sql.age(31 * 24 * 60)
+    assert settle() == [ErrorKind.MESSAGE_LOST]
+    (settlement,) = flow.admit([deliver(request("onb-1"))], "2").settlements
+    assert settlement.line["action"] == "replayed"
+    assert settlement.line["outcome"] == "failed"
+    assert provider.asked == []
+
+
+def test_a_batch_is_bounded_and_a_locked_row_is_passed_over(
+    ledger: PostgresLedger,
+    engine: Engine,
+    settle: Settle,
+    sql: Rows,
+) -> None:
+    ledger.claim([ask(f"onb-{number}") for number in range(5)], "1")
+    sql.age(LAPSED)
+    with locked(engine, "onb-0"):
+        assert len(settle(limit=3)) == 3
+        assert len(settle(limit=3)) == 1
+    assert settle(limit=0) == []
+    assert len(settle(limit=3)) == 1
+
+
+def test_eight_settlers_at_once_doubt_each_call_once(
+    ledger: PostgresLedger, database_url: str, sql: Rows
+) -> None:
+    count = 400
+    ledger.claim([ask(f"onb-{number:03d}") for number in range(count)], "1")
+    sql.age(LAPSED)
+
+    def settle_all(own: Engine) -> int:
+        mine = PostgresLeases(own, Mode.SANDBOX, max_in_doubt_calls=1, abandon_after=None)
+        settled = 0
+        for _ in range(20):
+            settled += len(mine.settle_lapsed(25))
+        return settled
+
+    assert sum(race(database_url, settle_all)) == count
+    assert in_doubt_counts(sql) == {("waiting", 1, 2): count}
+
+
+def in_doubt_counts(sql: Rows) -> dict[tuple[object, ...], int]:
+    rows = sql(
+        """SELECT state, in_doubt_calls, grants, count(*) AS n FROM verification.request
+            GROUP BY 1, 2, 3"""
+    )
+    return {(each["state"], each["in_doubt_calls"], each["grants"]): each["n"] for each in rows}
+
+
+def test_settlers_and_takers_over_at_once_agree_on_every_doubt(
+    ledger: PostgresLedger, database_url: str, sql: Rows
+) -> None:
+    """Whoever comes first doubts the call; the other finds it doubted. Nobody waits for ever."""
+    ids = [f"onb-{number:03d}" for number in range(200)]
+    ledger.claim([ask(each) for each in ids], "1")
+    sql.age(LAPSED)
+    roles = iter([True, False] * (RACERS // 2))
+
+    def work(own: Engine) -> int:
+        if next(roles):
+            mine = PostgresLeases(own, Mode.SANDBOX, max_in_doubt_calls=1, abandon_after=None)
+            for _ in range(20):
+                mine.settle_lapsed(10)
+            return 0
+        other = PostgresLedger(own, replace(CONFIG, worker=f"taker-{id(own)}"))
+        granted = 0
+        for first in range(0, len(ids), 20):
+            batch = [ask(each) for each in ids[first : first + 20]]
+            claims = other.claim(batch, str(first))
+            assert all(isinstance(each, Granted | HeldElsewhere) for each in claims)
+            granted += sum(isinstance(each, Granted) for each in claims)
+        return granted
+
+    assert sum(race(database_url, work)) == len(ids)
+    assert {key[:2] for key in in_doubt_counts(sql)} == {("working", 1)}
+    assert Counter(
+        each["class"] for each in sql("SELECT class FROM verification.provider_call")
+    ) == {"in_doubt": len(ids), None: len(ids)}

@@ -1,0 +1,159 @@
+"""Requests in every state that the chores meet, and a look at what became of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, text
+
+from tests.fakes.messages import ask
+from tests.fakes.verifier import MATCH, fault
+from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
+from worker.core.outcome import (
+    CallClass,
+    Charged,
+    ErrorKind,
+    Failure,
+    FieldProblem,
+    Outcome,
+    Result,
+)
+from worker.core.retry import Complete, RetryLater
+from worker.store.engine import open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.store.ledger import PostgresLedger
+
+ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
+DAY = 86_400.0
+RACERS = 8
+
+
+class Rows:
+    """The rows of the test's database, to look at and to turn back their clocks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, statement: str, **values: object) -> list[dict[str, Any]]:
+        """Run one statement as the owner of the tables and return its rows."""
+        with self._engine.connect() as database:
+            result = database.execute(text(statement), values)
+            return [dict(each) for each in result.mappings()] if result.returns_rows else []
+
+    def request(self, request_id: str = "onb-1") -> dict[str, Any]:
+        """Return a request's row."""
+        (found,) = self("SELECT * FROM verification.request WHERE request_id = :id", id=request_id)
+        return found
+
+    def calls(self, request_id: str = "onb-1") -> list[tuple[object, ...]]:
+        """Return number, class and charge of a request's calls."""
+        found = self(
+            """SELECT call_number, class, charged FROM verification.provider_call
+                WHERE request_id = :id ORDER BY 1""",
+            id=request_id,
+        )
+        return [tuple(each.values()) for each in found]
+
+    def age(self, minutes: float, where: str = "true") -> None:
+        """Let what happened to these requests have happened so many minutes earlier."""
+        columns = {
+            "request": ("requested_at", "completed_at", "lease_until"),
+            "provider_call": ("started_at",),
+        }
+        for table, times in columns.items():
+            earlier = ", ".join(f"{each} = {each} - make_interval(secs => :s)" for each in times)
+            self(f"UPDATE verification.{table} SET {earlier} WHERE {where}", s=minutes * 60)  # noqa: S608
+
+
+def finish(
+    ledger: PostgresLedger,
+    *asked: ClaimRequest,
+    result: Result | None = None,
+    token: str = "1",
+) -> None:
+    """Let requests run to their outcome in one batch; a match unless said otherwise."""
+    claims = ledger.claim(asked, token)
+    given = result or Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, "provider-1")
+    entries = [
+        Entry(each, claim, MATCH, Complete(given))
+        for each, claim in zip(asked, claims, strict=True)
+        if isinstance(claim, Granted)
+    ]
+    assert len(entries) == len(asked)
+    ledger.record(entries, [])
+
+
+def race(database_url: str, work: Callable[[Engine], int]) -> list[int]:
+    """Do the same eight times at once, each with a pool of its own; return what each says."""
+    start = Barrier(RACERS)
+
+    def one(number: int) -> int:
+        own = open_engine(database_url, f"racer-{number}")
+        try:
+            start.wait(30)
+            return work(own)
+        finally:
+            own.dispose()
+
+    with ThreadPoolExecutor(RACERS) as racers:
+        return list(racers.map(one, range(RACERS)))
+
+
+class locked:  # noqa: N801  # reads as a verb's condition
+    """Hold the lock of one request, as a claim that is under way does."""
+
+    def __init__(self, engine: Engine, request_id: str) -> None:
+        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._database: Connection = self._engine.connect()
+        query = "SELECT FROM verification.request WHERE request_id = :id FOR UPDATE"
+        self._database.execute(text(query), {"id": self._request_id})
+
+    def __exit__(self, *_: object) -> None:
+        self._database.rollback()
+        self._database.close()
+
+
+def finish_with_everything(ledger: PostgresLedger, request_id: str = "onb-1") -> None:
+    """Finish a request whose row has a value in every column that retention clears."""
+    base = ask(request_id, context='{"applicant":42}')
+    masked = replace(base.masked, name="欧*", id_card="1*X", bankcard="*5702", mobile="138*8000")
+    asked = replace(base, masked=replace(masked, portrait="6148 bytes"), envelope=ENVELOPE)
+    problems = (FieldProblem("personalSpec", "is odd"),)
+    result = Result(
+        Outcome.FAILED,
+        Charged.YES,
+        MATCH.auth_info,
+        "provider-1",
+        Failure(ErrorKind.PROTOCOL_ERROR, "words of ours", problems),
+    )
+    finish(ledger, asked, result=result, token=request_id)
+    ledger.record([], [request_id])
+
+
+def leave_waiting(ledger: PostgresLedger, *asked: ClaimRequest, doubt: bool = False) -> None:
+    """Let the call of each request fail; its message goes to a retry queue."""
+    report = fault(CallClass.IN_DOUBT, Charged.UNKNOWN) if doubt else fault(CallClass.UNAVAILABLE)
+    charged = Charged.UNKNOWN if doubt else Charged.NO
+    decision = RetryLater(5, counted=True, reason=report.call_class, charged=charged)
+    claims = ledger.claim(asked, f"waiting-{asked[0].request_id}")
+    entries = [
+        Entry(each, claim, report, decision)
+        for each, claim in zip(asked, claims, strict=True)
+        if isinstance(claim, Granted)
+    ]
+    ledger.record(entries, [])
+
+
+def past(minutes: float) -> datetime:
+    """Return the time so many minutes ago."""
+    return datetime.now(UTC) - timedelta(minutes=minutes)

@@ -1,0 +1,248 @@
+"""The relay sends what is unsent, once, and marks what is confirmed and nothing else."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from threading import Event, Thread, current_thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.verifier import MATCH
+from worker.contract.result_v1 import result_event
+from worker.core.claims import Envelope
+from worker.core.errors import LedgerUnavailable
+from worker.core.outcome import Charged, Outcome, Result, StoredResult
+from worker.core.request import Mode
+from worker.maintenance import relay
+from worker.maintenance.relay import Relay
+from worker.telemetry.events import LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping, Sequence
+
+    from worker.core.delivery import Publication
+    from worker.core.errors import Fault
+
+ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
+HELD = timedelta(seconds=60)
+
+
+def stored(request_id: str) -> StoredResult:
+    """Return a match that was saved."""
+    result = Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, "provider-1")
+    return StoredResult(request_id, "web", 2, Mode.SANDBOX, result, 1, START, START, None)
+
+
+class FakeOutbox:
+    """The `Outbox` of the ports in memory; `faults` are raised by its next marks."""
+
+    def __init__(self, *unsent: str) -> None:
+        self.clock = FakeClock()
+        self.unsent = dict.fromkeys(unsent, self.clock.now())
+        self.faults: deque[Fault] = deque()
+        self.marked_by: set[str] = set()
+
+    def take(self, limit: int) -> list[tuple[StoredResult, Envelope]]:
+        """Take what no stamp keeps."""
+        now = self.clock.now()
+        free = [each for each, until in self.unsent.items() if until <= now][:limit]
+        self.hold(free)
+        return [(stored(each), ENVELOPE) for each in free]
+
+    def hold(self, request_ids: Sequence[str]) -> None:
+        """Stamp."""
+        for each in request_ids:
+            self.unsent[each] = self.clock.now() + HELD
+
+    def mark_sent(self, request_ids: Sequence[str]) -> None:
+        """Forget."""
+        if self.faults:
+            raise self.faults.popleft()
+        self.marked_by.add(current_thread().name)
+        for each in request_ids:
+            del self.unsent[each]
+
+
+class FakePublisher:
+    """The `Publisher` of the ports; it confirms on a thread of its own, what it is not told not."""
+
+    def __init__(self) -> None:
+        self.connected, self.blocked = True, False
+        self.published: list[Publication] = []
+        self.refuses: set[str] = set()
+        self.waiting: list[Callable[[], None]] = []
+        self.reached = Event()
+
+    def publish(
+        self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
+    ) -> None:
+        """Publish, and confirm unless refused."""
+        self.published += publications
+        if {each.event_of for each in publications} & self.refuses:
+            self.waiting.append(on_confirmed)
+        else:
+            self._on_the_amqp_thread(on_confirmed)
+        self.reached.set()
+
+    def confirm_the_rest(self) -> None:
+        """Confirm what was refused."""
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            self._on_the_amqp_thread(each)
+
+    def ids(self) -> list[str | None]:
+        """Return whose events were published."""
+        return [each.event_of for each in self.published]
+
+    @staticmethod
+    def _on_the_amqp_thread(work: Callable[[], None]) -> None:
+        thread = Thread(target=work, name="amqp")
+        thread.start()
+        thread.join()
+
+
+@pytest.fixture
+def broker() -> FakePublisher:
+    """Make a broker that confirms at once."""
+    return FakePublisher()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for confirms for a moment alone; ten seconds otherwise."""
+    monkeypatch.setattr(relay, "CONFIRM_SECONDS", 0.01)
+
+
+def test_unsent_events_are_published_as_a_replay_would_and_marked(
+    broker: FakePublisher, log: list[MutableMapping[str, Any]]
+) -> None:
+    outbox = FakeOutbox("one", "two")
+    assert Relay(outbox, broker).run_once() == 2
+    assert broker.published == [result_event(stored(each), ENVELOPE) for each in ("one", "two")]
+    assert outbox.unsent == {}
+    (line,) = log
+    assert (line["event"], line["events"], line["unconfirmed"]) == (LogEvent.RELAYED, 2, 0)
+
+
+def test_nothing_unsent_says_nothing(
+    broker: FakePublisher, log: list[MutableMapping[str, Any]]
+) -> None:
+    assert Relay(FakeOutbox(), broker).run_once() == 0
+    assert (broker.published, log) == ([], [])
+
+
+def test_one_run_sends_a_hundred_at_most(broker: FakePublisher) -> None:
+    outbox = FakeOutbox(*(str(number) for number in range(150)))
+    sender = Relay(outbox, broker)
+    assert [sender.run_once() for _ in range(3)] == [100, 50, 0]
+
+
+def test_the_broker_s_thread_never_waits_for_the_database(broker: FakePublisher) -> None:
+    outbox = FakeOutbox("one")
+    Relay(outbox, broker).run_once()
+    assert outbox.marked_by == {current_thread().name}
+
+
+def test_one_event_that_the_broker_refuses_holds_up_no_other(
+    broker: FakePublisher, impatient: None
+) -> None:
+    outbox = FakeOutbox("bad", "good")
+    broker.refuses = {"bad"}
+    assert Relay(outbox, broker).run_once() == 1
+    assert set(outbox.unsent) == {"bad"}
+
+
+def test_an_unconfirmed_event_is_held_and_not_published_again(
+    broker: FakePublisher, impatient: None
+) -> None:
+    """The broker's thread does not give up: every further copy would go out as well."""
+    outbox = FakeOutbox("slow")
+    broker.refuses = {"slow"}
+    sender = Relay(outbox, broker)
+    for _ in range(10):
+        assert sender.run_once() == 0
+        outbox.clock.advance(45)
+    assert broker.ids() == ["slow"]
+    other = FakePublisher()
+    assert Relay(outbox, other).run_once() == 0
+    assert other.ids() == []
+
+
+def test_what_is_confirmed_late_is_marked_by_the_next_run(
+    broker: FakePublisher, impatient: None
+) -> None:
+    outbox = FakeOutbox("slow")
+    broker.refuses = {"slow"}
+    sender = Relay(outbox, broker)
+    sender.run_once()
+    broker.confirm_the_rest()
+    assert sender.run_once() == 1
+    assert (broker.ids(), outbox.unsent) == (["slow"], {})
+
+
+def test_a_mark_that_failed_is_made_up_for_before_anything_is_taken(
+    broker: FakePublisher,
+) -> None:
+    outbox = FakeOutbox("one")
+    outbox.faults.append(LedgerUnavailable("away"))
+    sender = Relay(outbox, broker)
+    with pytest.raises(LedgerUnavailable):
+        sender.run_once()
+    outbox.clock.advance(120)
+    assert sender.run_once() == 1
+    assert (broker.ids(), outbox.unsent) == (["one"], {})
+
+
+def test_unconfirmed_events_count_towards_the_hundred(
+    broker: FakePublisher, impatient: None
+) -> None:
+    outbox = FakeOutbox(*(str(number) for number in range(150)))
+    broker.refuses = {str(number) for number in range(150)}
+    sender = Relay(outbox, broker)
+    for _ in range(3):
+        sender.run_once()
+    assert len(broker.published) == 100
+
+
+@pytest.mark.parametrize("trouble", ["away", "blocked"])
+def test_nothing_is_taken_while_the_broker_takes_nothing(
+    broker: FakePublisher, trouble: str
+) -> None:
+    outbox = FakeOutbox("one")
+    broker.connected, broker.blocked = trouble != "away", trouble == "blocked"
+    assert Relay(outbox, broker).run_once() == 0
+    assert broker.published == []
+    assert Relay(outbox, FakePublisher()).run_once() == 1
+
+
+def test_an_interrupted_run_ends_and_flushing_marks_what_was_confirmed_since(
+    broker: FakePublisher,
+) -> None:
+    outbox = FakeOutbox("slow")
+    broker.refuses = {"slow"}
+    sender = Relay(outbox, broker)
+    running = Thread(target=sender.run_once, daemon=True)
+    running.start()
+    assert broker.reached.wait(5)
+    sender.interrupt()
+    running.join(5)
+    assert not running.is_alive()
+    broker.confirm_the_rest()
+    sender.flush()
+    assert outbox.unsent == {}
+
+
+def test_flushing_without_a_database_says_so_and_goes_on(
+    broker: FakePublisher, log: list[MutableMapping[str, Any]], impatient: None
+) -> None:
+    outbox = FakeOutbox("slow")
+    broker.refuses = {"slow"}
+    sender = Relay(outbox, broker)
+    sender.run_once()
+    broker.confirm_the_rest()
+    outbox.faults.append(LedgerUnavailable("away"))
+    sender.flush()
+    assert [line["event"] for line in log] == [LogEvent.DATABASE_UNAVAILABLE]

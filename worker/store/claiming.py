@@ -1,0 +1,144 @@
+"""The claim of one batch, statement by statement, on one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted
+from worker.core.errors import LedgerContended
+from worker.core.outcome import Charged, ErrorKind
+from worker.store import statements
+from worker.store.rows import claim_batch, standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from worker.store.ledger import LedgerConfig
+
+
+class Claiming:
+    """Claims a batch for one owner. Answers are by request id."""
+
+    def __init__(self, database: Connection, config: LedgerConfig, owner: str) -> None:
+        self._database = database
+        self._config = config
+        self._owner = owner
+        self.repeated: set[str] = set()
+        """Granted again: their intents to call were committed by the first try of this batch."""
+
+    def claim(self, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
+        """Claim all of a batch.
+
+        The usual case, all ids new, is one statement. Ids that are taken over need a second one
+        before they may be called, ids that are not ours a look at their rows.
+        """
+        rows = self._database.execute(
+            statements.CLAIM,
+            {
+                "batch": claim_batch(batch),
+                "mode": self._config.mode.value,
+                "owner": self._owner,
+                "lease": self._config.lease_seconds,
+            },
+        ).all()
+        asked = {each.request_id: each for each in batch}
+        claims: dict[str, Claim] = {
+            row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
+            for row in rows
+            if row.is_new
+        }
+        if taken := [asked[row.request_id] for row in rows if not row.is_new]:
+            claims |= self._take_over(taken)
+        if rest := [each for each in batch if each.request_id not in claims]:
+            claims |= self._answer(rest, self._read(rest))
+        return claims
+
+    def claim_at_most(self, calls: int, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
+        """Claim a batch with so many new calls at most; leave out who would need another.
+
+        Where there are too few, whatever needs no claim is answered first, so that the calls go
+        to the new, the waiting and the lapsed; and a copy of a finished request never waits.
+        """
+        wanting = [each for each in batch if each.wants_call]
+        if len(wanting) <= calls:
+            return self.claim(batch)
+        rows = self._read(wanting)
+        needing = [each for each in wanting if self._claimable(each, rows.get(each.request_id))]
+        waiting = {each.request_id for each in needing}
+        claims = self._answer([each for each in wanting if each.request_id not in waiting], rows)
+        left_out = claims.keys() | {each.request_id for each in needing[calls:]}
+        if rest := [each for each in batch if each.request_id not in left_out]:
+            claims |= self.claim(rest)
+        return claims
+
+    def _read(self, asked: Iterable[ClaimRequest]) -> dict[str, Row[Any]]:
+        ids = {"ids": [each.request_id for each in asked]}
+        return {row.request_id: row for row in self._database.execute(statements.READ, ids)}
+
+    def _answer(self, asked: list[ClaimRequest], rows: Mapping[str, Row[Any]]) -> dict[str, Claim]:
+        if any(each.request_id not in rows for each in asked):
+            # Retention deleted a finished request between two statements: now it is a new one.
+            raise LedgerContended("a row went away")
+        claims = {each.request_id: self._judge(each, rows[each.request_id]) for each in asked}
+        # The first try of this very batch was committed, only its answer was lost.
+        if ours := [each for each in asked if rows[each.request_id].lease_owner == self._owner]:
+            claims |= self._claim_again(ours, rows)
+        return claims
+
+    def _claimable(self, asked: ClaimRequest, row: Row[Any] | None) -> bool:
+        """Say of a row what CLAIM says of it; in a transaction both have the same `now()`."""
+        if row is None:
+            return True
+        is_free = row.state == "waiting" or (row.state == "working" and row.lease_until < row.now)
+        return is_free and not isinstance(self._judge(asked, row), Conflicting)
+
+    def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
+        if bytes(row.fingerprint) != asked.fingerprint:
+            return Conflicting(ErrorKind.CONFLICT)
+        if row.mode != self._config.mode.value:
+            return Conflicting(ErrorKind.MODE_MISMATCH)
+        return standing(row)
+
+    def _take_over(self, taken: list[ClaimRequest]) -> dict[str, Claim]:
+        rows = self._database.execute(
+            statements.TAKE_OVER,
+            {
+                "taken": [each.request_id for each in taken],
+                "wanting": [each.request_id for each in taken if each.wants_call],
+                "max_in_doubt": self._config.max_in_doubt_calls,
+                "mode": self._config.mode.value,
+                "owner": self._owner,
+            },
+        ).all()
+        return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
+
+    def _claim_again(
+        self, ours: list[ClaimRequest], rows: Mapping[str, Row[Any]]
+    ) -> dict[str, Claim]:
+        ids = {"ids": [each.request_id for each in ours], "owner": self._owner}
+        lease = {"lease": self._config.lease_seconds}
+        renewed = set(self._database.execute(statements.RENEW, {**ids, **lease}).scalars())
+        intended = set(self._database.execute(statements.INTENDED, ids).scalars())
+        self.repeated |= renewed & intended
+        claims: dict[str, Claim] = {
+            request_id: _granted(rows[request_id], may_call=True)
+            for request_id in renewed & intended
+        }
+        # Without an intent of this batch the take-over is not finished, or no call is wanted.
+        half = [each for each in ours if each.request_id in renewed - intended]
+        return claims | (self._take_over(half) if half else {})
+
+
+def _granted(row: Row[Any], *, may_call: bool) -> Granted:
+    return Granted(
+        row.request_id,
+        row.grants,
+        row.calls if may_call else None,
+        row.attempts,
+        row.calls,
+        row.in_doubt_calls,
+        Charged(row.charged),
+        row.requested_at,
+    )

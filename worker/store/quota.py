@@ -1,0 +1,138 @@
+"""The calls that all workers may make together: so many in any minute, so many a day.
+
+Each mode has one row. A claim locks it before any other row and keeps it until its commit, so
+that the limits hold over all replicas, to the call, with nothing but the database.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from worker.core.claims import Postponed, Shortage
+from worker.store import statements
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from sqlalchemy import Connection
+
+    from worker.core.request import Mode
+
+# Slots are given out so far ahead: far enough that callers always know their next call while the
+# next claim is committed, near enough that a worker which dies takes few with it.
+HORIZON = timedelta(seconds=1)
+# The provider bills by this calendar. One zone and no summer time since 1991.
+SHANGHAI = timezone(timedelta(hours=8))
+_MINUTE = 60.0
+_A_DAY = timedelta(days=1)
+# Where something is free already and only others were in the way: after one commit or two.
+_AT_ONCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What all workers together may call; None is no limit."""
+
+    calls_per_minute: int | None
+    daily_call_budget: int | None
+    start_margin: float
+    """Seconds by which a call may reach the provider later than its slot."""
+
+    @property
+    def spacing(self) -> timedelta:
+        """The time from one slot to the next.
+
+        A call arrives between its slot and `start_margin` after it, so what arrives within a
+        minute has its slots within a minute and the margin: at this distance `calls_per_minute`
+        of them at most. Rounded up, for so many microseconds too short add up to a call too many.
+        """
+        if self.calls_per_minute is None:
+            return timedelta(0)
+        seconds = (_MINUTE + self.start_margin) / self.calls_per_minute
+        return timedelta(microseconds=math.ceil(seconds * 1_000_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Where a mode's quota stands while its row is locked."""
+
+    quota: Quota
+    now: datetime
+    next_call_at: datetime
+    day: date
+    calls_today: int
+
+    @classmethod
+    def read(
+        cls, quota: Quota, now: datetime, next_call_at: datetime, day: date, calls_today: int
+    ) -> Meter:
+        """Return the meter as it stands now: a slot that has passed is lost, a new day is empty.
+
+        A clock that goes back over midnight does not open a day again.
+        """
+        today = now.astimezone(SHANGHAI).date()
+        if today > day:
+            day, calls_today = today, 0
+        return cls(quota, now, max(next_call_at, now), day, calls_today)
+
+    @property
+    def free(self) -> int:
+        """How many calls may be promised now."""
+        limits = []
+        if self.quota.calls_per_minute is not None:
+            ahead = self.now + HORIZON - self.next_call_at
+            limits.append(max(0, ahead // self.quota.spacing + 1))
+        if self.quota.daily_call_budget is not None:
+            limits.append(max(0, self.quota.daily_call_budget - self.calls_today))
+        return min(limits)
+
+    def waits(self, calls: int) -> list[float]:
+        """Return in how many seconds each of the next calls may start."""
+        first = self.next_call_at - self.now
+        return [(first + number * self.quota.spacing).total_seconds() for number in range(calls)]
+
+    def spend(self, calls: int, *, repeated: int = 0) -> Meter:
+        """Return the meter after so many calls; those repeated were paid from the budget before."""
+        return replace(
+            self,
+            next_call_at=self.next_call_at + calls * self.quota.spacing,
+            calls_today=self.calls_today + calls - repeated,
+        )
+
+    def postponed(self) -> Postponed:
+        """Return when those that got nothing may ask again, once the others have their calls."""
+        budget = self.quota.daily_call_budget
+        if budget is not None and self.calls_today >= budget:
+            midnight = datetime.combine(self.day + _A_DAY, time(), SHANGHAI)
+            return Postponed(self._until(midnight), Shortage.DAILY_BUDGET)
+        if self.quota.calls_per_minute is not None:
+            return Postponed(self._until(self.next_call_at - HORIZON), Shortage.CALLS_PER_MINUTE)
+        return Postponed(_AT_ONCE, Shortage.DAILY_BUDGET)
+
+    def _until(self, then: datetime) -> float:
+        return max(_AT_ONCE, (then - self.now).total_seconds())
+
+
+def lock(database: Connection, quota: Quota, mode: Mode) -> Meter:
+    """Lock a mode's row until the transaction ends and return where it stands."""
+    row = database.execute(statements.LOCK_QUOTA, {"mode": mode.value}).one_or_none()
+    if row is None:
+        database.execute(statements.OPEN_QUOTA, {"mode": mode.value})
+        row = database.execute(statements.LOCK_QUOTA, {"mode": mode.value}).one()
+    return Meter.read(quota, row.now, row.next_call_at, row.day, row.calls_today)
+
+
+def save(database: Connection, meter: Meter, mode: Mode) -> None:
+    """Write a locked row back."""
+    database.execute(
+        statements.SAVE_QUOTA,
+        {
+            "mode": mode.value,
+            "next_call_at": meter.next_call_at,
+            "day": meter.day,
+            "calls_today": meter.calls_today,
+        },
+    )
