@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from local_stack import Stack
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Hypothesis in short for the one at the keyboard, longer where all tests run, and for hours:
+#     HYPOTHESIS_PROFILE=long pytest tests/fuzz
+# No deadline: on a loaded machine a slow example is not a wrong one.
+settings.register_profile("quick", max_examples=15, deadline=None)
+settings.register_profile("full", max_examples=50, deadline=None)
+settings.register_profile("long", max_examples=int(os.environ.get("N","100000")), deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -60,12 +60,40 @@ class _Ports:
     epmd: int
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A node's place in a cluster whose nodes share an epmd, which whoever starts them runs."""
+
+    name: str
+    peers: tuple[str, ...]
+    """Whom it joins when it starts for the first time, as `name@localhost`, itself included.
+
+    The first node names only itself, and the others start when it runs: nodes that start together
+    wait for each other's lock, and the first to get it looks for the others in vain, for 5 s.
+    """
+    epmd: int
+    cookie: str = field(repr=False)
+
+    def configuration(self) -> str:
+        """Return the lines by which this node finds the others."""
+        lines = ["cluster_formation.peer_discovery_backend = classic_config"]
+        for number, peer in enumerate(self.peers, 1):
+            lines.append(f"cluster_formation.classic_config.nodes.{number} = {peer}")
+        return "\n".join(lines) + "\n"
+
+
 class Broker:
     """A private node. `start()` after `stop()` or `kill()` finds the same ports and data."""
 
     private = True
 
-    def __init__(self) -> None:
+    def __init__(self, membership: Membership | None = None, *, configuration: str = "") -> None:
+        """Keep what to start: a node alone, or a member of a cluster that runs its epmd itself.
+
+        `configuration` are more lines for its rabbitmq.conf.
+        """
+        self._membership = membership
+        self._more_configuration = configuration
         self._workspace: Workspace | None = None
         self._chosen: _Ports | None = None
         self._node: Process | None = None
@@ -76,6 +104,11 @@ class Broker:
     def url(self) -> str:
         """The default vhost's AMQP URL."""
         return self.vhost_for("/")
+
+    @property
+    def node_name(self) -> str:
+        """The Erlang node's name."""
+        return "verification@localhost" if self._membership is None else self._membership.name
 
     @property
     def management_url(self) -> str:
@@ -100,12 +133,14 @@ class Broker:
         if self._workspace is None:
             self._workspace = Workspace("broker")
             self._chosen = _Ports(*free_ports(4))
+            if self._membership is not None:
+                self._chosen = replace(self._chosen, epmd=self._membership.epmd)
             self._write_files()
         if self._has_run and is_taken(self._ports.amqp):
             # A stranger's handshake would pass for ours.
             raise StartFailed("RabbitMQ", f"finds its port {self._ports.amqp} taken", "")
         environment = self._environment()
-        if self._epmd is None or not self._epmd.is_alive():
+        if self._membership is None and (self._epmd is None or not self._epmd.is_alive()):
             # RabbitMQ would start one itself, as a daemon that outlives everything.
             command = [epmd, "-port", str(self._ports.epmd), "-address", LOOPBACK]
             self._epmd = Process(
@@ -231,7 +266,7 @@ class Broker:
         return self._chosen
 
     def _has_collided(self, failure: StartFailed) -> bool:
-        epmd_is_gone = self._epmd is None or not self._epmd.is_alive()
+        epmd_is_gone = self._epmd is not None and not self._epmd.is_alive()
         return epmd_is_gone or "could_not_start_listener" in failure.log_tail
 
     def _answers(self) -> bool:
@@ -240,12 +275,15 @@ class Broker:
     def _write_files(self) -> None:
         directory = self.directory
         configuration = _CONFIGURATION.format(host=LOOPBACK, management=self._ports.management)
+        if self._membership is not None:
+            configuration += self._membership.configuration()
+        configuration += self._more_configuration
         (directory / "rabbitmq.conf").write_text(configuration)
         (directory / "enabled_plugins").write_text("[rabbitmq_management].\n")
         (directory / "advanced.config").write_text("[].\n")
         cookie = directory / ".erlang.cookie"
         cookie.touch(mode=0o600)
-        cookie.write_text(secrets.token_hex(20))
+        cookie.write_text(self._membership.cookie if self._membership else secrets.token_hex(20))
         cookie.chmod(0o400)  # Erlang refuses one that others could read
 
     def _environment(self) -> dict[str, str]:
@@ -266,7 +304,7 @@ class Broker:
             "RABBITMQ_GENERATED_CONFIG_DIR": str(directory / "config"),
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_MNESIA_BASE": str(directory / "data"),
-            "RABBITMQ_NODENAME": "verification@localhost",
+            "RABBITMQ_NODENAME": self.node_name,
             "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
             "RABBITMQ_NODE_PORT": str(ports.amqp),
             "RABBITMQ_PID_FILE": str(directory / "pid"),

@@ -20,6 +20,7 @@ from local_process import START_SECONDS, Process
 from local_psql import Psql
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -45,7 +46,17 @@ class Database:
 
     private = True
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Keep what to start: `settings` beside ours, `files` in the data directory, by name.
+
+        Only the server's own user may read the files, as PostgreSQL demands for a private key.
+        """
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._files = dict(files or {})
         self._workspace: Workspace | None = None
         self._port = 0
         self._postmaster: Process | None = None
@@ -89,7 +100,7 @@ class Database:
         elif is_taken(self._port):
             raise StartFailed("PostgreSQL", f"finds its port {self._port} taken", "")
         command = [server, "-D", str(self._data), "-p", str(self._port)]
-        for name, value in _SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         self._postmaster = Process(
             "PostgreSQL",
@@ -197,6 +208,15 @@ class Database:
         )
         if done.returncode != 0:
             raise StartFailed("initdb", f"ended with code {done.returncode}", done.stderr.strip())
+        for name, content in self._files.items():
+            self._write(self._data / name, content)
+
+    def _write(self, file: Path, content: bytes) -> None:
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+        if self._user is not None:
+            owner = pwd.getpwnam(self._user)
+            os.chown(file, owner.pw_uid, owner.pw_gid)
 
 
 def _environment() -> dict[str, str]:

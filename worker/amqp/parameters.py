@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pika
 
 from worker.amqp.errors import InvalidUrl
 from worker.amqp.tls import Tls, TlsFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # A stopped broker is noticed after heartbeat + 5 s: 20 s, against 17 s measured with 5.
 HEARTBEAT_SECONDS = 15
@@ -41,7 +38,7 @@ def parameters(url: str, role: str) -> Any:
     except (ValueError, TypeError, SyntaxError):
         # Their texts quote the URL, and with it the password.
         raise InvalidUrl("cannot be read as amqp://user:password@host:5672/vhost") from None
-    parsed.ssl_options = _tls(parsed, given, files)
+    parsed.ssl_options = _tls(parsed, files)
     defaults = {
         "heartbeat": HEARTBEAT_SECONDS,
         "socket_timeout": CONNECT_SECONDS,
@@ -62,6 +59,9 @@ def parameters(url: str, role: str) -> Any:
 def _without_files(url: str) -> tuple[str, TlsFiles]:
     parts = urlsplit(url)
     query = parse_qs(parts.query, keep_blank_values=True)
+    if "ssl_options" in query:
+        # They could name another host than the one that is checked, and an older TLS.
+        raise InvalidUrl("must not have ssl_options: name cacertfile, certfile and keyfile")
     authorities, certificate, key = (
         query.pop(name, [None])[0] for name in ("cacertfile", "certfile", "keyfile")
     )
@@ -69,11 +69,8 @@ def _without_files(url: str) -> tuple[str, TlsFiles]:
     return rest.geturl(), TlsFiles(authorities, certificate, key)
 
 
-def _tls(parsed: Any, given: Mapping[str, object], files: TlsFiles) -> Tls | None:
+def _tls(parsed: Any, files: TlsFiles) -> Tls | None:
     """Return the one way in which we speak TLS; None for a URL that asks for none."""
-    if "ssl_options" in given:
-        # They could name another host than the one that is checked, and an older TLS.
-        raise InvalidUrl("must not have ssl_options: name cacertfile, certfile and keyfile")
     if parsed.ssl_options is not None:
         return Tls(files)
     if files != TlsFiles():

@@ -34,7 +34,11 @@ def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
         problem = "must be printable and at most 255 bytes"
         problems.append(FieldProblem("properties.correlation_id", problem))
         correlation_id = None
+    return Envelope(reply_to, correlation_id, usable_traceparent(delivery)), problems
+
+
+def usable_traceparent(delivery: Delivery) -> str | None:
+    """Return the sender's traceparent, to be passed on, if it is one."""
     traceparent = delivery.traceparent
-    if traceparent is not None and not _TRACEPARENT.fullmatch(traceparent):
-        traceparent = None
-    return Envelope(reply_to, correlation_id, traceparent), problems
+    is_one = traceparent is not None and _TRACEPARENT.fullmatch(traceparent)
+    return traceparent if is_one else None

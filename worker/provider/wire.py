@@ -24,6 +24,8 @@ _STATUS = re.compile(r"[A-Z0-9_]{1,64}")
 # `code` is a word ("ok" is the only one ever seen); a column and a label hold it.
 _CODE_LIMIT = 64
 _CHARGE_FLAGS = {"1": Charged.YES, "0": Charged.NO}
+# A flag that says "charged" wherever it stands, also in a text that is JSON itself.
+_CHARGED_SOMEWHERE = re.compile(rb'chargeFlag\\*"\s*:[\s\\"]*1[\s\\"]*[,}]')
 # A run of \uXXXX, however often it was escaped: a name must not pass the scrubber in disguise.
 # Each run of backslashes is looked at once: a text of nothing else took 12 s otherwise, and no
 # other thread runs meanwhile.
@@ -39,7 +41,8 @@ class Reply:
     """What an answer's body says; its texts are scrubbed and bounded.
 
     `auth_info` is there where the body holds an answer, be it a sound one or not. `charged` is
-    what `chargeFlag` says, if it is there. `contradictory`: a decisive key says two things.
+    what `chargeFlag` says, if it is there; one that says "1" in another place makes it unknown.
+    `contradictory`: a decisive key says two things.
     """
 
     request_id: str | None = None
@@ -64,12 +67,12 @@ def decode(body: bytes, person: Person) -> Reply | None:
         return None
     if not isinstance(document, dict):
         return None
-    request_id = _word(document.get("requestId"), _REQUEST_ID)
+    request_id = _word(document.get("requestId"), _REQUEST_ID, person)
     error = document.get("error")
-    status = _word(error.get("status"), _STATUS) if isinstance(error, dict) else None
+    status = _word(error.get("status"), _STATUS, person) if isinstance(error, dict) else None
     info = _auth_info(document.get("result"))
     if info is None:
-        return Reply(request_id, status)
+        return Reply(request_id, status, charged=_hardly_free(None, body))
     detail = info.get("detail")
     return Reply(
         request_id,
@@ -81,7 +84,7 @@ def decode(body: bytes, person: Person) -> Reply | None:
             _text(info.get("message"), person),
             _text(detail, person),
         ),
-        _charged(detail) or _charge_flag(info),
+        _hardly_free(_charged(detail) or _charge_flag(info), body),
         _contradicts(body, document["result"], info),
     )
 
@@ -149,12 +152,22 @@ def _charge_flag(holder: dict[str, object]) -> Charged | None:
     return _CHARGE_FLAGS.get(str(flag).strip())
 
 
+def _hardly_free(charged: Charged | None, body: bytes) -> Charged | None:
+    """Return what the flag says, unless another one says "charged": nobody knows then."""
+    if charged is not Charged.YES and _CHARGED_SOMEWHERE.search(body):
+        return Charged.UNKNOWN
+    return charged
+
+
 def _boolean(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _word(value: object, form: re.Pattern[str]) -> str | None:
-    return value if isinstance(value, str) and form.fullmatch(value) else None
+def _word(value: object, form: re.Pattern[str], person: Person) -> str | None:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        return None
+    # An id is not scrubbed: it is whole or of no use.
+    return None if any(each in value.upper() for each in person.fields.values()) else value
 
 
 def _text(value: object, person: Person, limit: int | None = None) -> str | None:

@@ -1,0 +1,145 @@
+"""Bodies that harm: contradictions, strange words, floods. A report comes of each, and soon."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.provider.attacks import MISMATCH, OK, ask_two
+from tests.unit.provider.scripted import Exchange, answer
+from worker.core.outcome import CallClass, Charged, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.provider.scripted import Act, ClientMaker, ServerMaker
+    from worker.core.request import VerificationRequest
+
+MEGABYTE = b" " * 1_048_576
+
+
+def body(success: str = "true", more: str = "") -> bytes:
+    return f'{{"result":{{"success":{success}{more}}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # A key that says two things, in disguise.
+        body("false", ',"success":true'),
+        body("false", r',"succ\u0065ss":true'),
+        body("true", r',"hasException":true,"\u0068asException":false'),
+        b'{"result":{"success":false},"r\\u0065sult":{"success":true}}',
+        b'{"result":{"hasException":true},"result":{"success":true}}',
+        b'{"result":{"authInfo":{"hasException":true},"authInfo":{"success":true}}}',
+        # Nested and flat, and not the same.
+        b'{"result":{"hasException":true,"authInfo":{"success":true}}}',
+        b'{"result":{"success":false,"authInfo":{"success":true}}}',
+        # Not booleans.
+        *[body(success) for success in ("1", '"true"', "null", "[true]", '{"a":true}', "1e0")],
+        *[body("true", f',"hasException":{flag}') for flag in ("0", '"false"', "[]", "{}")],
+        # Not JSON, though some readers take it.
+        body("True"),
+        body("NaN"),
+        body("true", ',"code":NaN'),
+        body("true", ',"code":Infinity'),
+        body("true", ',"code":-Infinity'),
+        body("true", ","),
+        b"\xef\xbb\xbf" + body(),
+        body().decode().encode("utf-16"),
+        body("true", ',"code":"\x00"'),
+        body() + body(),
+        b")]}'," + body(),
+        body("true", ',"code":"').replace(b'code":"', b'code":"\xff"'),
+        b'{"result":{"success":true,"code":"\xc0\xae"}}',
+        b'{"result":{"success":true,"code":"\xed\xa0\x80"}}',
+        b"[" * 100_000,
+        b'{"result":' * 20_000 + body() + b"}" * 20_000,
+        body("true", ',"detail":' + "[" * 50_000 + "]" * 50_000),
+        b'{"result":[{"success":true}]}',
+        b'[{"result":{"success":true}}]',
+        b"",
+        b"true",
+    ],
+    ids=lambda data: repr(data[:60]),
+)  # fmt: skip
+def test_a_body_that_contradicts_itself_or_is_no_json_is_a_protocol_error(
+    data: bytes, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    report = ask_two(connect(serve(answer(data), answer(MISMATCH)).url), asked)
+    assert (report.call_class, report.verdict) == (CallClass.PROTOCOL_ERROR, None)
+    assert report.charged is Charged.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ',"code":1e308,"message":-0.0,"detail":18446744073709551615',
+        ',"message":' + "9" * 400,
+        ',"detail":' + "[" * 900 + "]" * 900,
+        r',"message":"\u0000\u001f\u202e","\u0063ode":"ok"',
+        ',"message":"' + r"\\" * 100_000 + '"',
+        ',"detail":"' + r"\\u5f" * 40_000 + '"',
+        ',"message":"' + "1 " * 100_000 + '"',
+        "".join(f',"k{number}":[]' for number in range(20_000)),
+    ],
+    ids=lambda more: more[:30],
+)
+def test_strange_words_in_an_answer_cost_neither_the_verdict_nor_time(
+    more: str, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    report = ask_two(connect(serve(answer(body(more=more)), answer(MISMATCH)).url), asked)
+    # Only a number without end is no JSON for us.
+    expected = None if "9" * 400 in more else Outcome.MATCH
+    assert report.verdict is expected
+    assert report.seconds < 2
+
+
+def pour(head: bytes, piece: bytes, pieces: int) -> Act:
+    """Send one piece again and again, while somebody reads it."""
+
+    def act(exchange: Exchange) -> bool:
+        exchange.sock.sendall(OK + head + b"\r\n\r\n")
+        for _ in range(pieces):
+            exchange.sock.sendall(piece)
+        return False
+
+    return act
+
+
+BOMB = gzip.compress(MEGABYTE * 100)
+FLOODS = {
+    "a length": pour(b"Content-Length: 104857600", MEGABYTE, 100),
+    "no length": pour(b"Server: x", MEGABYTE, 100),
+    "chunks": pour(b"Transfer-Encoding: chunked", b"100000\r\n" + MEGABYTE + b"\r\n", 100),
+    "an endless chunk": pour(b"Transfer-Encoding: chunked\r\n\r\n-1", MEGABYTE, 100),
+    "a line": pour(b"X: ", MEGABYTE, 100),
+    "gzip": answer(BOMB, Content_Encoding="gzip"),
+    "gzip twice": answer(gzip.compress(BOMB), Content_Encoding="gzip, gzip"),
+    "gzip many times": answer(BOMB, Content_Encoding=", ".join(["gzip"] * 50)),
+    "many members": answer(gzip.compress(b"") * 10_000, Content_Encoding="gzip"),
+}
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("act", FLOODS.values(), ids=FLOODS)
+def test_a_flood_is_cut_off_in_little_memory(
+    act: Act, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest, traced: None
+) -> None:
+    client = connect(serve(act, answer(MISMATCH)).url)
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    report = ask_two(client, asked)
+    _, peak = tracemalloc.get_traced_memory()
+    assert report.call_class in (CallClass.PROTOCOL_ERROR, CallClass.IN_DOUBT)
+    assert (report.verdict, report.charged) == (None, Charged.UNKNOWN)
+    assert peak - before < 2_500_000  # the limit of 256 KiB, and copies of it
