@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from worker.core.outcome import CallReport
     from worker.pipeline.flow import Admission
     from worker.ports import Verifier
+    from worker.store.quota import Quota
 
 START_WITHIN = 28.0
 LEASE = 60.0
+PUNCTUAL_WITHIN = 1.0
 
 
 class Desk:
@@ -38,6 +40,7 @@ class Desk:
         mode: Mode = Mode.SANDBOX,
         max_in_doubt_calls: int = 1,
         verifier: Verifier | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.book: Book = Book(self.clock) if beside is None else beside.book
@@ -47,6 +50,7 @@ class Desk:
             mode=mode,
             lease_seconds=LEASE,
             max_in_doubt_calls=max_in_doubt_calls,
+            quota=quota,
         )
         self.provider = FakeVerifier(*script)
         self.flow = Flow(
@@ -55,7 +59,12 @@ class Desk:
             self.ledger,
             verifier or self.provider,
             self.clock,
-            FlowRules(mode, RetryPolicy((5, 30), max_in_doubt_calls), START_WITHIN),
+            FlowRules(
+                mode,
+                RetryPolicy((5, 30), max_in_doubt_calls),
+                START_WITHIN,
+                PUNCTUAL_WITHIN if quota else None,
+            ),
         )
         self._batches = 0
 

@@ -1,0 +1,54 @@
+"""Leaving: in order where that is possible, in time where it is not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.chaos.load import PACE, Load
+from tests.e2e.harness import until
+
+if TYPE_CHECKING:
+    from local_broker import Broker
+    from local_database import Database
+    from tests.e2e.harness import House
+
+SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
+# After the grace: the last tries to mark events, and closing what does not answer (5 s).
+_LEAVING_SECONDS = 12.0
+
+
+def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
+    house: House, own_broker: Broker
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE, **SHORT)
+    load.under_way(100)
+    own_broker.pause()
+    begun = time.monotonic()
+    assert worker.stop(30) == 1
+    assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
+    assert worker.said('"clean":false')
+    own_broker.resume()
+    load.all_is_counted(house.start_worker(**PACE, **SHORT))
+
+
+def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
+    house: House, own_database: Database
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE, **SHORT)
+    load.under_way(100)
+    own_database.pause()
+    begun = time.monotonic()
+    assert worker.stop(60) == 1
+    assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
+    own_database.resume()
+    second = house.start_worker(**PACE, **SHORT)
+    until(lambda: house.count() == len(load.ids), 60)
+    # What was called and could not be saved is in doubt, and was called once more.
+    doubts = house.rows("SELECT 1 FROM verification_v1.calls WHERE class = 'in_doubt'")
+    charges = house.provider.charges()["charges"]
+    assert len(load.ids) <= charges <= len(load.ids) + len(doubts)
+    assert house.count("open_requests") == 0
+    assert second.stop() == 0
