@@ -33,7 +33,7 @@ class Ledger(Protocol):
     ) -> list[Recorded | FencedOut]:
         """Record calls and what follows from them; answers are in the batch's order.
 
-        `announced` are ids of requests whose events the broker has confirmed.
+        `announced` are ids of requests for which the broker has confirmed all that is published.
         """
         ...
 

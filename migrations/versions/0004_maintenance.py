@@ -40,6 +40,16 @@ def upgrade() -> None:
     op.add_column(
         "request",
         sa.Column(
+            "settled_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When the broker had confirmed all that the message caused.",
+        ),
+        schema="verification",
+    )
+    op.add_column(
+        "request",
+        sa.Column(
             "cleared_at",
             sa.DateTime(timezone=True),
             nullable=True,
@@ -62,4 +72,5 @@ def downgrade() -> None:
     for name in _INDEXES:
         op.drop_index(name, table_name="request", schema="verification")
     op.drop_column("request", "cleared_at", schema="verification")
+    op.drop_column("request", "settled_at", schema="verification")
     op.drop_column("request", "event_retry_at", schema="verification")

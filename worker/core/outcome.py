@@ -155,4 +155,4 @@ class StoredResult:
     completed_at: datetime
     context: str | None
     announced: bool = False
-    """Whether the broker had confirmed its event."""
+    """Whether the broker had confirmed all that its message caused, a dead letter too."""

@@ -44,7 +44,7 @@ UPDATE verification.request
 RETURNING request_id, source, check_type, mode, state, calls, charged, context::text AS context,
   outcome, auth_success, auth_has_exception, auth_code, auth_message, auth_detail,
   provider_request_id, error_kind, error_message, error_fields, requested_at, completed_at,
-  event_sent_at, reply_to, correlation_id, traceparent
+  settled_at, reply_to, correlation_id, traceparent
 """)
 
 HOLD = text("""

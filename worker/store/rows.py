@@ -165,7 +165,7 @@ def _stored(row: Row[Any]) -> StoredResult:
     result = Result(
         Outcome(row.outcome), Charged(row.charged), auth_info, row.provider_request_id, failure
     )
-    return _stored_as(row, result, announced=row.event_sent_at is not None)
+    return _stored_as(row, result, announced=row.settled_at is not None)
 
 
 def _stored_as(row: Row[Any], result: Result, *, announced: bool = False) -> StoredResult:

@@ -96,7 +96,7 @@ _ROW = """
 SELECT request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
        attempts, calls, in_doubt_calls, charged, context::text AS context, outcome, auth_success,
        auth_has_exception, auth_code, auth_message, auth_detail, provider_request_id, error_kind,
-       error_message, error_fields, requested_at, completed_at, event_sent_at, now() AS now
+       error_message, error_fields, requested_at, completed_at, settled_at, now() AS now
   FROM verification.request
 """
 
@@ -140,10 +140,11 @@ WITH entries AS (
    WHERE c.request_id = unmade.request_id AND c.call_number = unmade.call_number
      AND c.finished_at IS NULL
 ), announced AS (
-  UPDATE verification.request SET event_sent_at = now()
+  UPDATE verification.request
+     SET event_sent_at = coalesce(event_sent_at, now()), settled_at = now()
    WHERE request_id = ANY(CAST(:announced AS text[]))
      AND (SELECT count(*) FROM locked) IS NOT NULL
-     AND completed_at IS NOT NULL AND event_sent_at IS NULL
+     AND completed_at IS NOT NULL AND settled_at IS NULL
 )
 UPDATE verification.request AS r
    SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,

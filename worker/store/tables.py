@@ -111,6 +111,7 @@ request = Table(
     ),
     _time("completed_at", "When the outcome was saved."),
     _time("event_sent_at", "When the broker had confirmed the result event."),
+    _time("settled_at", "When the broker had confirmed all that the message caused."),
     _time(
         "event_retry_at",
         "Until when an unsent event is left to the relay that took it; it may have crashed.",

@@ -118,6 +118,21 @@ def test_the_first_mark_of_an_event_stays(
     assert sql.request()["event_sent_at"] == first
 
 
+def test_a_relayed_event_leaves_it_open_whether_its_dead_letter_was_kept(
+    ledger: PostgresLedger, box: PostgresOutbox
+) -> None:
+    """The relay has no message to keep: only what settles the message itself tells."""
+    finish(ledger, ask())
+    box.mark_sent(["onb-1"])
+    (copy,) = ledger.claim([ask()], "2")
+    assert isinstance(copy, AlreadyDone)
+    assert not copy.stored.announced
+    ledger.record([], ["onb-1"])
+    (copy,) = ledger.claim([ask()], "3")
+    assert isinstance(copy, AlreadyDone)
+    assert copy.stored.announced
+
+
 def test_the_oldest_events_are_taken_first_and_a_locked_row_is_passed_over(
     ledger: PostgresLedger, engine: Engine, box: PostgresOutbox, sql: Rows
 ) -> None:

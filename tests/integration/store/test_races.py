@@ -199,6 +199,28 @@ def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_w
     assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
 
 
+def test_a_request_that_is_deleted_within_its_claim_is_claimed_as_a_new_one(
+    database_url: str, engine: Engine, ledger: PostgresLedger
+) -> None:
+    """The claim's first statement found it finished, the second does not find it."""
+    (granted,) = ledger.claim([ask()], "1")
+    assert isinstance(granted, Granted)
+    ledger.record([Entry(ask(), granted, MATCH, Complete(Result(Outcome.MATCH)))], [])
+    retention = open_engine(database_url, "retention")
+
+    def delete(*_: object) -> None:
+        statement = """WITH calls AS (DELETE FROM verification.provider_call)
+            DELETE FROM verification.request"""
+        with retention.connect() as database:
+            database.execute(text(statement))
+
+    event.listen(engine, "after_cursor_execute", delete, once=True)
+    (claim,) = ledger.claim([ask()], "2")
+    retention.dispose()
+    assert isinstance(claim, Granted)
+    assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
+
+
 def _waiting(engine: Engine) -> int:
     statement = """SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'"""
