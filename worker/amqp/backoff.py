@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A restarted broker answers after 4 to 7 s. Nobody waits longer than 30 s for a worker to notice
-# one that is back, and a hundred replicas trying twice a minute are nothing to it.
+# A restarted broker answers after 4 to 15 s. Nobody waits longer than 10 s for a worker to notice
+# one that is back, and a hundred replicas trying every 5 s are nothing to it.
 FIRST_SECONDS = 1.0
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 10.0
 
 
 class Backoff:
-    """Exponential with full jitter: anything up to 1, 2, 4 … 30 s, so that replicas spread."""
+    """Exponential with full jitter: anything up to 1, 2, 4, 8, 10 s, so that replicas spread."""
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter

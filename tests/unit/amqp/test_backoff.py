@@ -5,9 +5,9 @@ from __future__ import annotations
 from worker.amqp.backoff import Backoff
 
 
-def test_the_bound_doubles_from_one_second_to_thirty() -> None:
+def test_the_bound_doubles_from_one_second_to_ten() -> None:
     backoff = Backoff(jitter=lambda: 1.0)
-    assert [backoff.next() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [backoff.next() for _ in range(6)] == [1, 2, 4, 8, 10, 10]
 
 
 def test_the_jitter_reaches_from_nothing_to_the_bound() -> None:

@@ -1,0 +1,75 @@
+"""A house for each test, as in tests/e2e, and proxies and servers that a test may mistreat."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from local_broker import Broker
+from local_database import Database
+from local_ports import is_taken
+from tests.chaos.load import LATENCY
+from tests.chaos.proxy import Proxy
+from tests.e2e.conftest import house, provider, running_sandbox
+from tests.e2e.harness import sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local_stack import Stack
+    from tests.e2e.harness import SandboxProcess
+
+__all__ = ["house", "provider", "running_sandbox"]
+
+
+@pytest.fixture(scope="session")
+def slow_sandbox() -> Iterator[SandboxProcess]:
+    """Run a sandbox whose calls take long enough for a load to last while something breaks."""
+    with sandbox(LATENCY) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy_to() -> Iterator[Callable[[str], Proxy]]:
+    """Make proxies in front of the server that a URL names: broker, database or sandbox."""
+    with ExitStack() as stack:
+
+        def make(url: str) -> Proxy:
+            parts = urlsplit(url)
+            assert parts.hostname is not None
+            assert parts.port is not None
+            return stack.enter_context(Proxy(parts.hostname, parts.port))
+
+        yield make
+
+
+@pytest.fixture
+def own_broker(stack: Stack) -> Iterator[Broker]:
+    """Give this session's broker to restart and kill; it runs again when the test has ended."""
+    broker = stack.broker
+    if not isinstance(broker, Broker):
+        pytest.skip("the broker of AMQP_URL is not ours to mistreat")
+    yield broker
+    _bring_back(broker)
+
+
+@pytest.fixture
+def own_database(stack: Stack) -> Iterator[Database]:
+    """Give this session's database server to restart and kill; it runs when the test has ended."""
+    database = stack.database
+    if not isinstance(database, Database):
+        pytest.skip("the database of DATABASE_URL is not ours to mistreat")
+    yield database
+    _bring_back(database)
+
+
+def _bring_back(server: Broker | Database) -> None:
+    port = urlsplit(server.url).port
+    assert port is not None
+    if is_taken(port):
+        server.resume()
+    else:
+        server.start()

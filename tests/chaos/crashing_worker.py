@@ -1,0 +1,233 @@
+"""A worker that kills itself with SIGKILL at one step, at the n-th time that it comes there.
+
+    python -m tests.chaos.crashing_worker <step> <nth>
+
+It is the real `run` command in the worker's environment; one method is wrapped before it starts.
+A step's name may end in `:<kind>`, the kind of settlement that counts (see `kind_of`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.waiting import Wait
+from sqlalchemy import Connection
+
+from worker.amqp.lane import Lane
+from worker.amqp.publisher import Publisher
+from worker.amqp.session import Session
+from worker.amqp.settler import Settler
+from worker.cli import main
+from worker.contract.names import DEAD
+from worker.contract.request_v1 import RequestReader
+from worker.pipeline.flow import Flow
+from worker.pipeline.runner import Pipeline
+from worker.provider.client import PersonalAuthClient
+from worker.provider.connection import WatchedConnection
+from worker.provider.deadline import ArmedCall
+from worker.store import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.core.delivery import Settlement
+
+_ANSWER_SECONDS = 5.0
+
+
+def die(*_: object) -> None:
+    """End as the kernel's out-of-memory killer would: nothing is flushed, closed or said."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A method and when to die: before or after those of its calls that count."""
+
+    owner: type
+    method: str
+    after: bool = False
+    counts: Callable[..., bool] = lambda *_, **__: True
+    """Whether a call counts; asked before the method runs, with its arguments."""
+    strike: Callable[..., None] = die
+    """What to do at the n-th, with the method's arguments."""
+
+    def lay(self, nth: int) -> None:
+        """Wrap the method."""
+        original = getattr(self.owner, self.method)
+        hits = itertools.count(1)
+
+        @wraps(original)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            is_it = self.counts(*args, **options) and next(hits) == nth
+            if is_it and not self.after:
+                self.strike(*args, **options)
+            result = original(*args, **options)
+            if is_it and self.after:
+                self.strike(*args, **options)
+            return result
+
+        setattr(self.owner, self.method, wrapped)
+
+
+# Which settlements count
+
+
+def kind_of(settlement: Settlement) -> str:
+    """Name a settlement: result, rejected, dead_letter, unreadable, or the log's word for it."""
+    action = str(settlement.line.get("action"))
+    if action != "completed":
+        return "unreadable" if action == "dead_lettered" else action
+    if any(each.routing_key == DEAD for each in settlement.publications):
+        return "dead_letter"
+    return "rejected" if settlement.line["outcome"] == "rejected" else "result"
+
+
+def _has(kind: str, settlements: Any) -> bool:
+    return any(each is not None and kind_of(each) == kind for each in settlements)
+
+
+# Which statements count
+
+
+def _is(statement: object) -> Callable[..., bool]:
+    return lambda _connection, executed, *_: executed is statement
+
+
+def _records_entries(_connection: object, executed: object, parameters: Any = None) -> bool:
+    return executed is statements.RECORD and parameters["batch"] != "[]"
+
+
+def _marks_events(_connection: object, executed: object, parameters: Any = None) -> bool:
+    return executed is statements.RECORD and bool(parameters["announced"])
+
+
+# How to die at a step that no single call of a method is
+
+
+def _when_sent(*_: object) -> None:
+    """Die as soon as the statement that comes now is on its way: the server will commit it."""
+    here = threading.get_ident()
+    original: Any = psycopg.Connection.wait
+
+    def wait(self: Any, steps: Any, *args: Any, **options: Any) -> Any:
+        if threading.get_ident() == here:
+            # The driver asks to read when its own buffer is empty: all bytes are the kernel's.
+            assert next(steps) == Wait.R
+            die()
+        return original(self, steps, *args, **options)
+
+    psycopg.Connection.wait = wait  # type: ignore[assignment]
+
+
+def _when_answered(connection: WatchedConnection, *_: object) -> None:
+    """Die with the provider's answer in the socket, unread: the call has been charged."""
+    assert select.select([connection.sock], [], [], _ANSWER_SECONDS)[0]
+    die()
+
+
+def _when_written(wire: Any) -> None:
+    """Die when the loop has handed all that was written on this connection to the kernel."""
+    if wire._transport.get_write_buffer_size():
+        wire.ioloop.call_later(0, lambda: _when_written(wire))
+    else:
+        die()
+
+
+def _database_steps(
+    name: str, counts: Callable[..., bool], *, done: str
+) -> dict[str, tuple[Moment, ...]]:
+    return {
+        f"{name}_unsent": (Moment(Connection, "execute", counts=counts),),
+        f"{name}_sent": (Moment(Connection, "execute", counts=counts, strike=_when_sent),),
+        done: (Moment(Connection, "execute", after=True, counts=counts),),
+    }
+
+
+def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
+    """Return the steps of a settlement, in their order."""
+
+    def groups(_self: object, groups: Any) -> bool:
+        return _has(kind, [group.settlement for group in groups])
+
+    def entries(_self: object, entries: Any, *_: object) -> bool:
+        return _has(kind, [entry.group.settlement for entry in entries])
+
+    def entry(_self: object, entry: Any) -> bool:
+        return _has(kind, [entry.group.settlement])
+
+    def settlements(_self: object, settlements: Any) -> bool:
+        return _has(kind, settlements)
+
+    def settled(settler: Settler) -> bool:
+        return _has(kind, settler._settled)
+
+    def published(lane: Any, *_: object) -> None:
+        wire = lane._channel.connection
+        wire.ioloop.call_later(0, lambda: _when_written(wire))
+
+    def acked(settler: Any) -> None:
+        _when_written(settler._consumer._wire)
+
+    moments = {
+        "unpublished": Moment(Session, "settle", counts=settlements),
+        "published": Moment(Lane, "publish", after=True, counts=entry, strike=published),
+        "confirm_unread": Moment(Publisher, "confirmed", counts=entries),
+        "unacked": Moment(Settler, "finish", after=True, counts=groups),
+        "ack_unsent": Moment(Settler, "flush", after=True, counts=settled),
+        "acked": Moment(Settler, "flush", after=True, counts=settled, strike=acked),
+    }
+    return {f"{name}:{kind}": (moment,) for name, moment in moments.items()}
+
+
+def _stopping(owner: type, method: str) -> tuple[Moment, ...]:
+    """Return the steps of a worker that is told to stop at its n-th call, and dies on the way."""
+    return _TOLD_TO_STOP, Moment(owner, method, after=True)
+
+
+_TOLD_TO_STOP = Moment(Flow, "call", strike=lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+KINDS = "result rejected dead_letter unreadable retrying held_elsewhere replayed conflict".split()
+STEPS: dict[str, tuple[Moment, ...]] = {
+    "delivered": (Moment(Pipeline, "deliver"),),
+    "parsed": (Moment(RequestReader, "read", after=True),),
+    **_database_steps("claim", _is(statements.CLAIM), done="claim_answer_unread"),
+    **_database_steps("take_over", _is(statements.TAKE_OVER), done="take_over_answer_unread"),
+    "claimed": (Moment(Flow, "call"),),
+    "call_unsent": (Moment(ArmedCall, "send_on", after=True),),
+    "call_sent": (Moment(WatchedConnection, "getresponse"),),
+    "call_charged": (Moment(WatchedConnection, "getresponse", strike=_when_answered),),
+    "answered": (Moment(PersonalAuthClient, "verify", after=True),),
+    "decided": (Moment(Flow, "call", after=True),),
+    **_database_steps("record", _records_entries, done="record_answer_unread"),
+    **{name: moments for kind in KINDS for name, moments in _way_out(kind).items()},
+    **_database_steps("mark", _marks_events, done="marked"),
+    "stopping_consumer_stopped": _stopping(Session, "stop_consuming"),
+    "stopping_pipeline_stopped": _stopping(Pipeline, "stop"),
+    "stopping_drained": _stopping(Session, "drain"),
+    "stopping_marks_flushed": _stopping(Pipeline, "flush_announced"),
+    "stopping_closed": _stopping(Session, "close"),
+}
+
+
+def lay(step: str, nth: int) -> None:
+    """Wrap what the step needs. The n-th counts for its first moment."""
+    first, *others = STEPS[step]
+    first.lay(nth)
+    for moment in others:
+        moment.lay(1)
+
+
+if __name__ == "__main__":
+    step, nth = sys.argv[1:]
+    lay(step, int(nth))
+    sys.argv = ["verification-worker", "run"]
+    main()

@@ -1,0 +1,84 @@
+"""A load that lasts while something breaks, and what must hold when it is over."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests.chaos.invariants import assert_nothing_lost, settle
+from tests.e2e.harness import House, request, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.harness import Process
+
+# At 0.03 s a call, 250 messages a second: a load of 600 lasts long enough to break something in
+# the middle of it, and more is with the broker than with the worker.
+LATENCY = 0.03
+PACE = {"CONCURRENCY": "8", "PREFETCH": "64"}
+
+# A broker takes 5 s to start, and by then a worker may wait up to 16 s for its next try.
+PATIENCE = 90.0
+
+
+class Load:
+    """So many requests for matches, published at once; the worker has them for seconds."""
+
+    def __init__(self, house: House, size: int = 600, name: str = "chaos") -> None:
+        self.house = house
+        self.ids = [f"{name}-{number}" for number in range(size)]
+        self.publish()
+
+    def publish(self) -> None:
+        """Publish all of them; a second time they are copies."""
+        self.house.publish_many(request(one) for one in self.ids)
+
+    def under_way(self, rows: int) -> None:
+        """Return when so many requests have their outcome, and not all of them."""
+        until(lambda: self.house.count() >= rows)
+        assert self.house.count() < len(self.ids), "too late to break anything"
+
+    def all_is_counted(self, *workers: Process) -> None:
+        """Wait until all have their outcome; stop the workers, and find nothing lost or paid twice.
+
+        The provider was well and no worker was killed: each request is one call and one charge.
+        """
+        house, size = self.house, len(self.ids)
+        settle(house, self.ids, seconds=PATIENCE)
+        for worker in workers:
+            assert worker.stop() == 0
+        accounts = assert_nothing_lost(house, self.ids)
+        assert accounts.count("match") == size
+        assert accounts.dead == []
+        assert house.depth("verification.unrouted") == 0
+        assert all(row["event_sent_at"] for row in accounts.results.values())
+        assert accounts.charges["charges"] == accounts.charges["calls"] == house.count("calls")
+        assert house.count("calls") == size
+
+
+def times_said(worker: Process, event: str) -> int:
+    """Return how many lines of the worker's log have this event's name."""
+    return sum(f'"{event}"' in line for line in worker.lines)
+
+
+def consumes_again(worker: Process, times: int = 2) -> None:
+    """Return when the worker has said for so many times that it consumes."""
+    until(lambda: times_said(worker, "amqp.consuming") >= times, PATIENCE)
+
+
+def loses_connections(worker: Process, times: int) -> None:
+    """Return when the worker has lost a connection, or failed to get one, for so many times."""
+    until(lambda: times_said(worker, "amqp.connection_lost") >= times, PATIENCE)
+
+
+@contextmanager
+def reconnected(load: Load) -> Iterator[None]:
+    """Give the load's house a connection of its own again after the broker was away."""
+    old = load.house
+    load.house = House(old.amqp_url, old.database_url, old.provider)
+    try:
+        yield
+    finally:
+        load.house.close()
+        load.house = old

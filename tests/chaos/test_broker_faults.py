@@ -1,0 +1,201 @@
+"""The broker restarts, dies, takes nothing more, loses a queue, throws us out: all is counted."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from local_ports import free_ports
+from tests.chaos.load import PACE, Load, consumes_again, loses_connections, reconnected, times_said
+from tests.e2e.harness import DEAD, REQUESTS, request, until
+from tests.integration.amqp.harness import cut, worker_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local_broker import Broker
+    from local_stack import Stack
+    from tests.e2e.harness import House, SandboxProcess
+
+SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
+ALARM = "{resource_limit, memory, node()}"
+QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted"] + [
+    f"verification.retry.{seconds}s" for seconds in (1, 2, 3)
+]
+
+
+@pytest.fixture
+def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
+    """Give the sandbox that takes its time, so that a load lasts."""
+    slow_sandbox.reset()
+    return slow_sandbox
+
+
+def evaluate(broker: Broker, expression: str) -> str:
+    """Have the node evaluate an Erlang expression: what no API offers (0.4 s)."""
+    done = subprocess.run(
+        ["/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", f"{expression}."],
+        env=broker._environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@contextmanager
+def memory_alarm(broker: Broker) -> Iterator[None]:
+    """Raise the alarm by which a node that runs out of memory takes no publications."""
+    evaluate(broker, f"rabbit_alarm:set_alarm({{{ALARM}, []}})")
+    try:
+        yield
+    finally:
+        evaluate(broker, f"rabbit_alarm:clear_alarm({ALARM})")
+
+
+@contextmanager
+def consumer_timeout(broker: Broker, timeout: int) -> Iterator[None]:
+    """Have new channels closed when a delivery is not acknowledged for so many milliseconds."""
+    wanted = {"consumer_timeout": timeout, "channel_tick_interval": 100}
+    before = {name: evaluate(broker, f"application:get_env(rabbit, {name}, x)") for name in wanted}
+    try:
+        for name, milliseconds in wanted.items():
+            evaluate(broker, f"application:set_env(rabbit, {name}, {milliseconds})")
+        yield
+    finally:
+        for name, value in before.items():
+            evaluate(broker, f"application:set_env(rabbit, {name}, {value})")
+
+
+def await_queues_on_disk(broker: Broker, house: House) -> None:
+    vhost = urlsplit(house.amqp_url).path.removeprefix("/")
+    for queue in QUORUM_QUEUES:
+        broker.await_on_disk(vhost, queue)
+
+
+def readiness(port: int) -> tuple[int, str]:
+    """Return what /readyz says."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_when_the_broker_restarts_then_all_is_counted(house: House, own_broker: Broker) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    house.channel.connection.close()
+    own_broker.stop()
+    loses_connections(worker, 2)
+    own_broker.start()
+    with reconnected(load):
+        consumes_again(worker)
+        load.all_is_counted(worker)
+
+
+def test_when_the_broker_is_killed_then_all_is_counted(house: House, own_broker: Broker) -> None:
+    await_queues_on_disk(own_broker, house)
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    house.channel.connection.close()
+    own_broker.kill()
+    loses_connections(worker, 2)
+    own_broker.start()
+    with reconnected(load):
+        consumes_again(worker)
+        load.all_is_counted(worker)
+
+
+def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
+    house: House, own_broker: Broker
+) -> None:
+    (port,) = free_ports(1)
+    load = Load(house, 1_000)
+    worker = house.start_worker(**PACE, HTTP_PORT=str(port))
+    load.under_way(50)
+    with memory_alarm(own_broker):
+        until(lambda: worker.said("amqp.blocked"))
+        # Everything that was delivered is called and saved: the prefetch bounds what is held.
+        until(lambda: house.count() == len(load.ids) - house.depth(REQUESTS))
+        assert house.depth("collector") < house.count() < len(load.ids)
+        assert readiness(port) == (503, "the broker takes no publications\n")
+    until(lambda: worker.said("amqp.unblocked"))
+    until(lambda: readiness(port)[0] == 200)
+    load.all_is_counted(worker)
+    assert times_said(worker, "amqp.consuming") == 1
+    assert not worker.said("amqp.connection_lost")
+
+
+def test_when_the_broker_cancels_the_consumer_then_it_comes_back(house: House) -> None:
+    worker = house.start_worker(**PACE)
+    # The publisher has declared its queues: a deletion in the middle of that harms a 3.10 broker.
+    house.publish(request("before"))
+    until(lambda: house.count() == 1)
+    until(lambda: house.depth("collector") == 1)
+    house.channel.queue_delete(REQUESTS)
+    until(lambda: worker.said("amqp.consuming_stopped"))
+    consumes_again(worker)
+    load = Load(house, 100)
+    load.ids.append("before")
+    load.all_is_counted(worker)
+    assert not worker.said("amqp.connection_lost")
+
+
+def test_when_the_queue_is_deleted_in_flight_then_what_is_paid_is_kept_and_copies_replay(
+    house: House,
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    house.channel.queue_delete(REQUESTS)
+    consumes_again(worker)
+    # What had been delivered is called, saved and announced, though nobody can acknowledge it.
+    until(lambda: house.depth("collector") == house.count() and not house.count("open_requests"))
+    paid = house.count()
+    assert paid < len(load.ids)
+    load.publish()
+    load.all_is_counted(worker)
+    assert sum('"replayed"' in line for line in worker.lines) == paid
+
+
+def test_when_the_broker_closes_a_channel_then_its_messages_are_settled_over_the_next(
+    house: House, own_broker: Broker
+) -> None:
+    with consumer_timeout(own_broker, 500):
+        load = Load(house)
+        house.publish(request("slow", SLOW_ID_CARD))
+        load.ids.append("slow")
+        worker = house.start_worker(**PACE | {"PREFETCH": "700"})
+        line = until(lambda: worker.said("amqp.consuming_stopped"))
+        assert "PRECONDITION_FAILED" in line
+        consumes_again(worker)
+    load.all_is_counted(worker)
+    assert not worker.said("amqp.connection_lost")
+
+
+def test_when_an_operator_closes_the_connections_then_all_is_counted(
+    house: House, stack: Stack
+) -> None:
+    management = stack.broker.management_url
+    if management is None:
+        pytest.skip("needs the management interface")
+    load = Load(house, 1_500)
+    worker = house.start_worker(**PACE)
+    for times in (1, 2):
+        consumes_again(worker, times)
+        load.under_way(200)
+        cut(management, worker_connections(management, house.amqp_url))
+        loses_connections(worker, 2 * times)
+    consumes_again(worker, 3)
+    load.all_is_counted(worker)

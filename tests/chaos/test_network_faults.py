@@ -1,0 +1,202 @@
+"""The network to the broker stalls, resets, delays, cuts and refuses: all is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.invariants import assert_nothing_lost, settle
+from tests.chaos.load import PACE, Load, consumes_again, loses_connections, times_said
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER
+from tests.e2e.harness import REQUESTS, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.chaos.proxy import Proxy
+    from tests.chaos.tunnel import Direction
+    from tests.e2e.harness import House, Process, SandboxProcess
+
+# A second between heartbeats: pika then notices a silent peer after 6 to 12 s, the broker after 2.
+QUICK = "heartbeat=1&socket_timeout=2&stack_timeout=2"
+# A dead worker's requests may be taken over after 3.5 s.
+SHORT_LEASE = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "0.5"}
+CONSUME, PUBLISH = b"verification-worker consume", b"verification-worker publish"
+
+
+@pytest.fixture
+def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
+    """Give the sandbox that takes its time, so that a load lasts."""
+    slow_sandbox.reset()
+    return slow_sandbox
+
+
+@pytest.fixture
+def network(house: House, proxy_to: Callable[[str], Proxy]) -> Proxy:
+    """Give the network between this house's workers and the broker."""
+    return proxy_to(house.amqp_url)
+
+
+def start_worker(house: House, network: Proxy, query: str = "", **settings: str) -> Process:
+    url = f"{network.through(house.amqp_url)}?{query}"
+    return house.start_worker(**{**PACE, "AMQP_URL": url, **settings})
+
+
+def test_when_the_network_resets_again_and_again_then_all_is_counted(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house, 1_000)
+    worker = start_worker(house, network)
+    for times in (1, 2, 3):
+        load.under_way(150 * times)
+        network.reset()
+        loses_connections(worker, 2 * times)
+        consumes_again(worker, times + 1)
+    load.all_is_counted(worker)
+    assert network.connections == 8
+
+
+def test_when_the_worker_dies_after_a_reset_then_no_message_was_acknowledged_for_another(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house)
+    worker = start_worker(house, network, PREFETCH="256", **SHORT_LEASE)
+    load.under_way(50)
+    network.reset(only=CONSUME)
+    consumes_again(worker)
+    # What it held is with it twice now: the first copies settle with the old channel's numbers.
+    load.under_way(house.count() + 50)
+    worker.kill()
+    other = house.start_worker(**PACE, **SHORT_LEASE)
+    settle(house, load.ids)
+    assert other.stop() == 0
+    assert_nothing_lost(house, load.ids)
+
+
+def test_when_the_worker_dies_with_events_on_their_way_then_another_announces_them(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house)
+    worker = start_worker(house, network, **SHORT_LEASE)
+    load.under_way(50)
+    network.stall(only=PUBLISH)
+    until(lambda: house.count() - house.depth("collector") >= 40)
+    worker.kill()
+    other = house.start_worker(**PACE, **SHORT_LEASE)
+    settle(house, load.ids)
+    assert other.stop() == 0
+    assert_nothing_lost(house, load.ids)
+
+
+@pytest.mark.parametrize(
+    ("connection", "direction", "n_bytes"),
+    [
+        # A delivery is 300 bytes and more, an event 700: these numbers end within a frame.
+        pytest.param(CONSUME, TO_CLIENT, 20_011, id="within_a_delivery"),
+        pytest.param(CONSUME, TO_SERVER, 107, id="within_an_acknowledgement"),
+        pytest.param(PUBLISH, TO_SERVER, 20_011, id="within_an_event"),
+        pytest.param(PUBLISH, TO_CLIENT, 107, id="within_a_confirm"),
+    ],
+)
+def test_when_the_network_cuts_within_a_frame_then_all_is_counted(
+    house: House, network: Proxy, connection: bytes, direction: Direction, n_bytes: int
+) -> None:
+    load = Load(house)
+    worker = start_worker(house, network)
+    load.under_way(50)
+    network.cut_after(n_bytes, direction, only=connection)
+    until(lambda: network.cuts == 1)
+    assert house.count() < len(load.ids)
+    until(lambda: network.connections == 3 and network.open_connections == 2)
+    load.all_is_counted(worker)
+    assert times_said(worker, "amqp.connection_lost") == 1
+    assert network.connections == 3
+
+
+@pytest.mark.parametrize("connection", [CONSUME, PUBLISH], ids=["consuming", "publishing"])
+def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
+    house: House, network: Proxy, connection: bytes
+) -> None:
+    load = Load(house)
+    worker = start_worker(house, network, QUICK)
+    load.under_way(50)
+    network.stall(only=connection)
+    loses_connections(worker, 1)
+    assert house.count() < len(load.ids)
+    network.resume()
+    until(lambda: network.connections >= 3)
+    load.all_is_counted(worker)
+
+
+def test_when_one_workers_network_stalls_then_another_worker_ends_its_work_without_a_charge(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house)
+    stalled = start_worker(house, network, QUICK)
+    load.under_way(50)
+    network.stall()
+    # It calls and saves what it holds, and can tell nobody.
+    until(lambda: not house.count("open_requests"))
+    ended = house.count()
+    assert ended < len(load.ids)
+    # The broker misses its heartbeats and hands the messages to the other.
+    other = house.start_worker(**PACE)
+    until(lambda: times_said(other, "message.settled") and '"replayed"' in "".join(other.lines))
+    until(lambda: house.count() == len(load.ids))
+    until(lambda: house.depth(REQUESTS) == 0)
+    network.resume()
+    consumes_again(stalled)
+    load.all_is_counted(stalled, other)
+
+
+def test_when_a_stall_is_short_then_the_connections_outlive_it(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house)
+    worker = start_worker(house, network)
+    load.under_way(50)
+    network.stall()
+    until(lambda: not house.count("open_requests"))
+    assert house.count() < len(load.ids)
+    network.resume()
+    load.all_is_counted(worker)
+    assert network.connections == 2
+
+
+def test_when_the_network_is_slow_then_nothing_is_repeated(house: House, network: Proxy) -> None:
+    load = Load(house)
+    worker = start_worker(house, network, PREFETCH="256")
+    network.delay(0.2)
+    load.under_way(50)
+    load.all_is_counted(worker)
+    assert network.connections == 2
+    assert not worker.said('"replayed"')
+    assert times_said(worker, "message.settled") == len(load.ids)
+
+
+def test_when_the_broker_cannot_be_reached_for_a_while_then_the_worker_comes_back(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house)
+    worker = start_worker(house, network)
+    load.under_way(100)
+    network.refuse()
+    network.reset()
+    loses_connections(worker, 6)
+    network.accept()
+    consumes_again(worker)
+    load.all_is_counted(worker)
+
+
+def test_when_the_broker_cannot_be_reached_at_the_start_then_the_worker_waits_for_it(
+    house: House, network: Proxy
+) -> None:
+    load = Load(house, 100)
+    network.stall()
+    url = f"{network.through(house.amqp_url)}?{QUICK}"
+    worker = house.launch_worker(**PACE, AMQP_URL=url)
+    loses_connections(worker, 2)
+    network.resume()
+    consumes_again(worker, 1)
+    load.all_is_counted(worker)

@@ -1,0 +1,213 @@
+"""The proxy does what a test orders, or the tests behind it prove nothing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Proxy
+from tests.e2e.harness import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    """Listen, and answer every connection with its own bytes."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=_echo_all, args=(listener,))
+        thread.start()
+        yield listener
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _echo_all(listener: socket.socket) -> None:
+    threads = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            break
+        threads.append(threading.Thread(target=_echo, args=(connection,)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+def _echo(connection: socket.socket) -> None:
+    try:
+        with connection:
+            while data := connection.recv(65_536):
+                connection.sendall(data)
+    except ConnectionError:
+        return
+
+
+@pytest.fixture
+def proxy(server: socket.socket) -> Iterator[Proxy]:
+    with Proxy(*server.getsockname()) as running:
+        yield running
+
+
+def connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", proxy.port), 10)
+
+
+def send_all_and_end(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+
+
+def receive(client: socket.socket, size: int) -> bytes:
+    """Receive so many bytes, or all until the end."""
+    received = b""
+    while len(received) < size and (data := client.recv(size - len(received))):
+        received += data
+    return received
+
+
+def receive_until_reset(client: socket.socket) -> bytes:
+    """Receive all until the reset that ends it."""
+    received = b""
+    while True:
+        try:
+            data = client.recv(65_536)
+        except ConnectionResetError:
+            return received
+        assert data, "an orderly end"
+        received += data
+
+
+def test_bytes_and_ends_go_through_both_ways_and_are_counted(proxy: Proxy) -> None:
+    sent = bytes(range(256)) * 8_000
+    with connect(proxy) as client:
+        sender = threading.Thread(target=send_all_and_end, args=(client, sent))
+        sender.start()
+        assert receive(client, len(sent) + 1) == sent
+        sender.join()
+    assert proxy.connections == 1
+    assert proxy.bytes == {TO_SERVER: len(sent), TO_CLIENT: len(sent)}
+    until(lambda: proxy.open_connections == 0)
+
+
+def test_a_stall_lets_nothing_through_and_keeps_it_for_later(proxy: Proxy) -> None:
+    with connect(proxy) as client:
+        client.sendall(b"before")
+        assert receive(client, 6) == b"before"
+        proxy.stall()
+        client.sendall(b"during")
+        with connect(proxy) as late:
+            late.sendall(b"late")
+            client.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            assert proxy.bytes[TO_SERVER] == 6
+            proxy.resume()
+            client.settimeout(10)
+            assert receive(client, 6) == b"during"
+            assert receive(late, 4) == b"late"
+
+
+def test_a_stalled_receiver_makes_its_sender_wait(proxy: Proxy) -> None:
+    with connect(proxy) as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        proxy.stall()
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.sendall(b"x" * 50_000_000)
+
+
+def test_a_reset_reaches_both_sides(proxy: Proxy) -> None:
+    with connect(proxy) as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        proxy.reset()
+        assert receive_until_reset(client) == b""
+    assert (proxy.resets, proxy.open_connections) == (1, 0)
+
+
+@pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
+def test_a_cut_lets_the_bytes_before_it_through_and_no_more(proxy: Proxy, direction: str) -> None:
+    with connect(proxy) as client:
+        client.sendall(b"before")
+        assert receive(client, 6) == b"before"
+        proxy.cut_after(10, TO_SERVER if direction == TO_SERVER else TO_CLIENT)
+        client.sendall(b"x" * 4)
+        assert receive(client, 4) == b"x" * 4
+        client.sendall(b"x" * 100)
+        received = receive_until_reset(client)
+    assert received == (b"" if direction == TO_SERVER else b"x" * 6)
+    assert proxy.bytes[TO_CLIENT if direction == TO_CLIENT else TO_SERVER] == 16
+    assert proxy.cuts == 1
+    with connect(proxy) as client:  # once
+        client.sendall(b"x" * 100)
+        assert receive(client, 100) == b"x" * 100
+
+
+def test_a_delay_moves_all_by_the_same_time(proxy: Proxy) -> None:
+    with connect(proxy) as client:
+        proxy.delay(0.1)
+        begin = time.monotonic()
+        for _ in range(10):
+            client.sendall(b"x")
+        assert receive(client, 10) == b"x" * 10
+        took = time.monotonic() - begin
+        assert 0.2 <= took < 1.0  # there and back once, not ten times
+        proxy.delay(0)
+        client.sendall(b"y")
+        assert receive(client, 1) == b"y"
+
+
+def test_refused_connections_are_accepted_again_on_the_same_port(proxy: Proxy) -> None:
+    with connect(proxy) as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            connect(proxy)
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        proxy.accept()
+        with connect(proxy) as late:
+            late.sendall(b"x")
+            assert receive(late, 1) == b"x"
+
+
+def test_an_order_for_some_leaves_the_others_alone(proxy: Proxy) -> None:
+    with connect(proxy) as reader, connect(proxy) as writer:
+        for client, name in ((reader, b"I am the reader"), (writer, b"I am the writer")):
+            client.sendall(name)
+            assert receive(client, len(name)) == name
+        proxy.stall(only=b"writer")
+        writer.sendall(b"w")
+        reader.sendall(b"r")
+        assert receive(reader, 1) == b"r"
+        writer.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            writer.recv(1)
+        proxy.reset(only=b"writer")
+        with pytest.raises(ConnectionResetError):
+            writer.recv(1)
+        reader.sendall(b"r")
+        assert receive(reader, 1) == b"r"
+
+
+def test_a_server_that_is_away_resets_its_clients() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with Proxy(*nobody.getsockname()) as proxy, connect(proxy) as client:
+            assert receive_until_reset(client) == b""
+
+
+def test_a_url_goes_through_the_proxy_with_all_else_as_it_was(proxy: Proxy) -> None:
+    url = "amqp://guest:p%40ss@127.0.0.1:5672/a%2Fb?heartbeat=2"
+    assert proxy.through(url) == f"amqp://guest:p%40ss@127.0.0.1:{proxy.port}/a%2Fb?heartbeat=2"
