@@ -10,7 +10,13 @@ from worker.amqp.acks import AckBook
 from worker.amqp.backoff import Backoff
 from worker.amqp.connection import Connection
 from worker.amqp.declare import declare_on
-from worker.amqp.errors import AmqpError, BrokerUnavailable, NotProvisioned, mapped
+from worker.amqp.errors import (
+    AccessRefused,
+    AmqpError,
+    BrokerUnavailable,
+    NotProvisioned,
+    mapped,
+)
 from worker.amqp.properties import read_delivery
 
 if TYPE_CHECKING:
@@ -189,6 +195,8 @@ class Consumer:
         advice = {}
         if isinstance(error, NotProvisioned) and self._topology is None:
             advice = {"advice": "not provisioned: run verification-worker topology apply"}
+        elif isinstance(error, AccessRefused) and self._topology is not None:
+            advice = {"advice": "where this user may declare nothing, set TOPOLOGY=check"}
         _log.warning(
             CONSUMING_STOPPED,
             queue=self._queue,

@@ -6,7 +6,8 @@ AmqpError
 ├── AccessRefused         user, password, vhost or permissions
 ├── NotProvisioned        a queue or an exchange is missing
 ├── TopologyDiffers       it exists with other arguments
-└── Unroutable            the broker took a message and had no queue for it
+├── Unroutable            the broker took a message and had no queue for it
+└── TlsFailed             (amqp.tls) the certificates do not agree
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def mapped(error: BaseException) -> AmqpError:
         return _mapped_channel(code, text)
     if _is_refused(cause, code):
         return AccessRefused("the broker refuses the user, the password or the vhost")
+    if isinstance(cause, exceptions.IncompatibleProtocolError):
+        return BrokerUnavailable("no AMQP is spoken there: a TLS port needs amqps://")
     if code:
         return BrokerUnavailable(f"the broker closed the connection with code {code}")
     return BrokerUnavailable(type(cause).__name__)

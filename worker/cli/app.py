@@ -59,7 +59,8 @@ def run() -> None:
     settings = load(Settings)
     configure(settings.log_format, settings.log_level)
     try:
-        worker = Worker(settings)
+        with broker_mistakes():
+            worker = Worker(settings)
     except OSError as error:
         raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
     sys.exit(worker.run())

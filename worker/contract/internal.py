@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.contract.envelope import usable_traceparent
 from worker.contract.names import DEAD, RETRY_PREFIX
 from worker.contract.times import rfc3339
 from worker.core.delivery import Publication
@@ -42,8 +43,8 @@ def dead_letter(
 
 
 def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Publication:
-    if delivery.traceparent is not None:
-        headers["traceparent"] = delivery.traceparent
+    if (traceparent := usable_traceparent(delivery)) is not None:
+        headers["traceparent"] = traceparent
     return Publication(
         exchange="",
         routing_key=queue,

@@ -139,17 +139,15 @@ class RequestReader:
             parsed = RequestV1.model_validate_json(delivery.body)
         except ValidationError as error:
             return self._refuse(delivery, error, envelope, problems)
-        request_id = parsed.requestId or delivery.message_id or ""
-        if problem := _request_id_problem(request_id):
-            return _unreadable("no_usable_id", problem, envelope, "requestId")
         fields, found = self._person(parsed.personalSpec, today)
         problems += found
         expires_at = _parse_time(parsed.expiresAt, problems)
         context = _dump_context(parsed.context, problems)
         numbers = _numbers(parsed.personalSpec.personalUser.model_dump(), fields)
         source, envelope = _without_leaks(parsed.source, envelope, numbers, problems)
-        if _holds(request_id, numbers):
-            return _unreadable("no_usable_id", _LEAK, envelope, "requestId")
+        request_id = parsed.requestId or delivery.message_id or ""
+        if problem := _request_id_problem(request_id, numbers):
+            return _unreadable("no_usable_id", problem, envelope, "requestId")
         if context is not None and _holds(context, numbers):
             problems.append(FieldProblem("context", _LEAK))
         check_type = CheckType(parsed.personalSpec.checkType)
@@ -203,17 +201,15 @@ class RequestReader:
             return _unreadable("not_json", "is not JSON in UTF-8", envelope)
         if not isinstance(tree, dict):
             return _unreadable("not_an_object", "must be a JSON object", envelope)
-        request_id: Any = tree.get("requestId") or delivery.message_id
-        if problem := _request_id_problem(request_id):
-            return _unreadable("no_usable_id", problem, envelope, "requestId")
         numbers = _numbers(_child(_child(tree, "personalSpec"), "personalUser"))
         source = tree.get("source", DEFAULT_SOURCE)
         if not isinstance(source, str) or not _SOURCE.fullmatch(source):
             source = DEFAULT_SOURCE
         problems += _problems(error)
         source, envelope = _without_leaks(source, envelope, numbers, problems)
-        if _holds(request_id, numbers):
-            return _unreadable("no_usable_id", _LEAK, envelope, "requestId")
+        request_id: Any = tree.get("requestId") or delivery.message_id
+        if problem := _request_id_problem(request_id, numbers):
+            return _unreadable("no_usable_id", problem, envelope, "requestId")
         return Refused(request_id, source, _check_type(tree), tuple(problems), envelope)
 
 
@@ -224,7 +220,7 @@ def _unreadable(reason: str, problem: str, envelope: Envelope, field: str = "bod
     return Unreadable(reason, FieldProblem(field, problem), envelope)
 
 
-def _request_id_problem(value: object) -> str | None:
+def _request_id_problem(value: object, numbers: list[str]) -> str | None:
     """Return what is wrong with an id; an id without a problem is a `str`."""
     if value is None or value == "":
         return "is required, here or as the AMQP message_id"
@@ -232,7 +228,7 @@ def _request_id_problem(value: object) -> str | None:
         return "must be a string"
     if len(value) > REQUEST_ID_LIMIT or not value.isprintable():
         return f"must have 1 to {REQUEST_ID_LIMIT} printable characters"
-    return None
+    return _LEAK if _holds(value, numbers) else None
 
 
 def _child(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:

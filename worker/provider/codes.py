@@ -9,7 +9,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome
+from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, worse
 
 if TYPE_CHECKING:
     import re
@@ -64,7 +64,7 @@ def classify(
         return CallReport(call_class, charged, http_status=http_status, retry_after=retry_after)
     return CallReport(
         call_class,
-        reply.charged or charged,
+        worse(reply.charged or charged, Charged.UNKNOWN if reply.maybe_charged else Charged.NO),
         verdict,
         info,
         http_status,

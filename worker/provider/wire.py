@@ -41,8 +41,8 @@ class Reply:
     """What an answer's body says; its texts are scrubbed and bounded.
 
     `auth_info` is there where the body holds an answer, be it a sound one or not. `charged` is
-    what `chargeFlag` says, if it is there; one that says "1" in another place makes it unknown.
-    `contradictory`: a decisive key says two things.
+    what `chargeFlag` says, if it is there; `maybe_charged` that one says "charged" anywhere, be it
+    in a place of its own making. `contradictory`: a decisive key says two things.
     """
 
     request_id: str | None = None
@@ -50,6 +50,7 @@ class Reply:
     auth_info: AuthInfo | None = None
     charged: Charged | None = None
     contradictory: bool = False
+    maybe_charged: bool = False
 
 
 def encode(request: VerificationRequest) -> bytes:
@@ -71,8 +72,9 @@ def decode(body: bytes, person: Person) -> Reply | None:
     error = document.get("error")
     status = _word(error.get("status"), _STATUS, person) if isinstance(error, dict) else None
     info = _auth_info(document.get("result"))
+    maybe_charged = _CHARGED_SOMEWHERE.search(body) is not None
     if info is None:
-        return Reply(request_id, status, charged=_hardly_free(None, body))
+        return Reply(request_id, status, maybe_charged=maybe_charged)
     detail = info.get("detail")
     return Reply(
         request_id,
@@ -84,8 +86,9 @@ def decode(body: bytes, person: Person) -> Reply | None:
             _text(info.get("message"), person),
             _text(detail, person),
         ),
-        _hardly_free(_charged(detail) or _charge_flag(info), body),
+        _charged(detail) or _charge_flag(info),
         _contradicts(body, document["result"], info),
+        maybe_charged,
     )
 
 
@@ -150,13 +153,6 @@ def _charge_flag(holder: dict[str, object]) -> Charged | None:
     if isinstance(flag, bool) or not isinstance(flag, str | int):
         return None
     return _CHARGE_FLAGS.get(str(flag).strip())
-
-
-def _hardly_free(charged: Charged | None, body: bytes) -> Charged | None:
-    """Return what the flag says, unless another one says "charged": nobody knows then."""
-    if charged is not Charged.YES and _CHARGED_SOMEWHERE.search(body):
-        return Charged.UNKNOWN
-    return charged
 
 
 def _boolean(value: object) -> bool | None:

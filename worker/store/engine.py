@@ -69,6 +69,23 @@ def connection(engine: Engine) -> Iterator[Connection]:
         raise LedgerUnavailable(type(error).__name__) from None
 
 
+# libpq's own fixed words; its whole text may quote a host or a user, so only ours go on.
+_REASONS = {
+    "certificate verify failed": "the certificate's CA is not the one in sslrootcert",
+    "does not match host name": "the certificate names another host",
+    "does not support SSL": "the server speaks no TLS",
+    "password authentication failed": "user or password is wrong",
+    "Connection refused": "connection refused",
+    "timeout expired": "no answer in time",
+}
+
+
+def _why(error: DBAPIError) -> str:
+    words = str(error.orig)
+    found = (reason for known, reason in _REASONS.items() if known in words)
+    return next(found, type(error.orig).__name__)
+
+
 def _mapped(error: DBAPIError) -> LedgerUnavailable | LedgerRefused:
     """Tell data that can never be stored (classes 22 and 23) from a database in trouble.
 
@@ -76,7 +93,7 @@ def _mapped(error: DBAPIError) -> LedgerUnavailable | LedgerRefused:
     """
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
-        return LedgerUnavailable(f"no connection ({type(error.orig).__name__})")
+        return LedgerUnavailable(f"no connection ({_why(error)})")
     if state in ("40001", "40P01", "55P03"):
         return LedgerContended(f"SQLSTATE {state}")
     if state[:2] in ("22", "23"):

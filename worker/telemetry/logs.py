@@ -62,10 +62,17 @@ def _dumps(line: object, **_: object) -> bytes:
 def redact(
     _logger: object, _method: str, line: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Mask every valid ID number in the line's texts."""
+    """Mask every valid ID number in the line's texts, and spell out what is not printable.
+
+    A control character could end a line early or colour the next one, in a terminal at least.
+    """
     for key, value in line.items():
-        if isinstance(value, str) and len(value) >= 18:
-            line[key] = _ID_NUMBER.sub(_mask, value)
+        if not isinstance(value, str):
+            continue
+        if len(value) >= 18:
+            line[key] = value = _ID_NUMBER.sub(_mask, value)
+        if not value.isprintable():
+            line[key] = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in value)
     return line
 
 

@@ -85,12 +85,15 @@ def test_the_request_schema_knows_the_fields_of_each_check_type() -> None:
     assert not validator.is_valid({"personalSpec": surplus})
 
 
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
 def test_a_retry_is_the_same_message_for_the_delay_queue() -> None:
-    delivery = Delivery(1, 1, b"body", "m", "c", "r", "trace")
+    delivery = Delivery(1, 1, b"body", "m", "c", "r", TRACE)
     retry = internal.retry(delivery, 120)
     assert (retry.exchange, retry.routing_key) == ("", "verification.retry.2m")
     assert (retry.body, retry.message_id, retry.correlation_id) == (b"body", "m", "c")
-    assert (retry.reply_to, retry.headers) == ("r", {"traceparent": "trace"})
+    assert (retry.reply_to, retry.headers) == ("r", {"traceparent": TRACE})
 
 
 def test_a_dead_letter_carries_its_reason_in_headers_of_ours() -> None:

@@ -34,7 +34,7 @@ def redacted(value: object) -> object:
         (f"身份证{ID_CARD}不一致", f"身份证{MASKED}不一致"),
         (f'{{"idCard": "{ID_CARD}"}}', f'{{"idCard": "{MASKED}"}}'),
         (f"{ID_CARD},{ID_CARD}", f"{MASKED},{MASKED}"),
-        (f"id={ID_CARD}\n", f"id={MASKED}\n"),
+        (f"id={ID_CARD}\n", f"id={MASKED}\\n"),
     ],
 )
 def test_an_id_number_is_masked_inside_any_text(text: str, shown: str) -> None:

@@ -1,0 +1,147 @@
+"""Messages by somebody who means no good: each ends as one outcome or one dead letter, logged once.
+
+What a sender chooses never becomes a queue, an exchange, a header, a line of the log or SQL.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.chaos.hostile import (
+    BIDI,
+    FORGED,
+    ID_CARD,
+    LOOK_UP,
+    NAME,
+    RED,
+    SQL,
+    TRAP,
+    hostile_messages,
+)
+from tests.e2e.harness import CHECKOUT, DEAD, House, request, until
+
+if TYPE_CHECKING:
+    from tests.e2e.harness import Process
+
+MESSAGES = hostile_messages()
+SETTLEMENTS = len(MESSAGES) + 1
+"""One of them is called twice and so settled twice."""
+EVENT_HEADERS = {"outcome", "source", "traceparent"}
+DEAD_HEADERS = {"reason", "attempts", "firstSeen", "lastError"}
+# A time, and the styles that structlog sets; a line without is a forged one.
+CONSOLE_LINE = re.compile(r"(\x1b\[\d+m)*20\d\d-\d\d-\d\dT[0-9:.]+Z(\x1b\[\d+m)* \[")
+
+
+def storm(house: House, **settings: str) -> Process:
+    """Send them all to one worker; return it when it has settled each and one more, and ended."""
+    house.channel.queue_declare(TRAP, durable=True)
+    worker = house.start_worker(**settings)
+    for message in MESSAGES:
+        house.publish(message.body, **message.properties)
+    until(lambda: settled(worker) >= SETTLEMENTS)
+    house.publish(request("afterwards"))
+    until(lambda: "afterwards" in house.results())
+    assert worker.stop() == 0
+    return worker
+
+
+def settled(worker: Process) -> int:
+    """Count the lines that say of a message that it is settled."""
+    return sum("message.settled" in line for line in worker.lines)
+
+
+def ends_of_all(house: House, dead: dict[bytes, Any]) -> dict[str, str]:
+    """Return how each message ended, by its name."""
+    results = house.results()
+    ends = {}
+    for message in MESSAGES:
+        if message.body in dead:
+            ends[message.name] = dead[message.body].headers["reason"]
+        else:
+            row = results.get(message.request_id or message.name, {"outcome": "lost"})
+            ends[message.name] = row["outcome"]
+    return ends
+
+
+def rows_as_text(house: House) -> str:
+    """Return all that the tables hold."""
+    texts = []
+    with psycopg.connect(house.database_url) as connection:
+        for query in (
+            "SELECT r::text FROM verification.request r",
+            "SELECT c::text FROM verification.provider_call c",
+        ):
+            texts += [text for (text,) in connection.execute(query)]
+    return "\n".join(texts)
+
+
+def test_when_messages_are_hostile_then_each_has_its_end_and_its_line(house: House) -> None:
+    worker = storm(house)
+    dead = {body: properties for _, properties, body in house.take(DEAD)}
+    assert ends_of_all(house, dead) == {message.name: message.ends for message in MESSAGES}
+    lines = [json.loads(line) for line in worker.lines]
+    assert sum(line["event"] == "message.settled" for line in lines) == SETTLEMENTS + 1
+    events = house.take()
+    assert house.depth(TRAP) == 0, "a sender chose a queue"
+    chosen = {str(m.properties.get("reply_to")) for m in MESSAGES if m.ends == "match"}
+    for method, properties, _ in events:
+        assert method.routing_key in chosen | {"default.match", "default.rejected"}
+        assert set(properties.headers) <= EVENT_HEADERS
+        assert (properties.correlation_id or "").isprintable()
+    said = [*worker.lines, rows_as_text(house), *(str(p) + b.decode() for _, p, b in events)]
+    assert NAME not in "\n".join(said)
+    assert ID_CARD not in "\n".join(said).upper()
+
+
+def test_when_messages_are_hostile_then_a_persons_log_shows_one_line_for_each(house: House) -> None:
+    worker = storm(house, LOG_FORMAT="console")
+    assert settled(worker) == SETTLEMENTS + 1
+    assert [line for line in worker.lines if not CONSOLE_LINE.match(line)] == []
+    assert not worker.said(RED)
+
+
+@pytest.mark.parametrize(
+    "log_format",
+    [
+        "json",
+        "console",
+    ],
+)
+def test_whatever_is_logged_stays_on_its_line_and_changes_no_colour(log_format: str) -> None:
+    values = [SQL, LOOK_UP, BIDI, FORGED, RED, "vertical\x0bnext\x85separator\u2028"]
+    program = (
+        "import sys, json, structlog; from worker.telemetry.logs import configure;"
+        f"configure({log_format!r}, 'info');"
+        "[structlog.get_logger().info('said', value=value) for value in json.load(sys.stdin)]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(values),
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        timeout=60,
+        check=True,
+    )
+    lines = done.stderr.split("\n")
+    assert len(lines) == len(values) + 1
+    assert RED not in done.stderr
+    assert "\r" not in done.stderr
+
+
+def test_when_a_trace_header_is_forged_then_no_dead_letter_carries_it(house: House) -> None:
+    house.start_worker()
+    for message in MESSAGES:
+        if "trace" in message.name:
+            house.publish(message.body, **message.properties)
+    until(lambda: house.depth(DEAD) == 1)
+    ((_, properties, _),) = house.take(DEAD)
+    # The broker's own header says how often the letter was handed out.
+    assert set(properties.headers) - {"x-delivery-count"} == DEAD_HEADERS

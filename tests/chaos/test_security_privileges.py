@@ -1,0 +1,207 @@
+"""What the worker may do with the broker and the database: what its work needs, and no more."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pika
+import psycopg
+import pytest
+from pika import exceptions
+
+from local_management import Management
+from tests.chaos.invariants import assert_nothing_lost, settle
+from tests.e2e.harness import DEAD, House, request, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local_stack import Stack
+    from tests.e2e.harness import Process
+
+# RabbitMQ's regular expressions match anywhere in a name: without ^ and $ they permit too much.
+CONFIGURE = "^$"
+"""Nothing is declared with TOPOLOGY=check: an operator has run `topology apply` before."""
+WRITE = r"^(verification\.results|amq\.default)$"
+"""Events go to the results exchange; retries and dead letters, through the default exchange (named
+amq.default in permissions), straight to their queues, so that each is confirmed by its own."""
+READ = r"^verification\.requests$"
+"""One queue is consumed; what moves messages from queue to queue is the broker itself."""
+
+# The sandbox's magic numbers for: a match, and 503 once and then a match.
+MATCH, RECOVERS = "11010519491231002X", "119999194912310363"
+
+FORBIDDEN = [
+    "CREATE TABLE public.mine (n int)",
+    "CREATE TABLE verification.mine (n int)",
+    "CREATE SCHEMA mine",
+    "CREATE VIEW verification_v1.mine AS SELECT 1",
+    "ALTER TABLE verification.request ADD COLUMN mine int",
+    "DROP TABLE verification.provider_call",
+    "DROP VIEW verification_v1.results",
+    "TRUNCATE verification.provider_call",
+    "CREATE INDEX ON verification.request (outcome)",
+    "ALTER TABLE verification.request DISABLE TRIGGER ALL",
+    "UPDATE verification.alembic_version SET version_num = '0000'",
+    "CREATE ROLE mine SUPERUSER",
+    "SET ROLE postgres",
+    "COPY verification.request TO PROGRAM 'cat'",
+    "COPY verification.request FROM '/etc/passwd'",
+]
+"""Statements that the database must refuse to the worker's role."""
+
+
+class Users(Management):
+    """The broker's users and what they may do."""
+
+    def create(self, name: str, password: str) -> None:
+        """Create a user without any rights."""
+        self._call("PUT", f"/api/users/{name}", {"password": password, "tags": ""})
+
+    def permit(self, vhost: str, name: str, configure: str, write: str, read: str) -> None:
+        """Set what a user may do in a vhost."""
+        rights = {"configure": configure, "write": write, "read": read}
+        self._call("PUT", f"/api/permissions/{vhost}/{name}", rights)
+
+    def delete(self, name: str) -> None:
+        """Delete a user."""
+        self._call("DELETE", f"/api/users/{name}")
+
+
+def as_user(url: str, name: str, password: str) -> str:
+    """Return a URL with another user in it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{name}:{password}@{host}"))
+
+
+@pytest.fixture
+def narrow_amqp_url(stack: Stack, house: House) -> Iterator[str]:
+    """Give the URL of a user with the least rights in the house's vhost."""
+    management_url = stack.broker.management_url
+    if management_url is None:
+        pytest.skip("users are made through AMQP_MANAGEMENT_URL")
+    users, name, password = Users(management_url), f"u{secrets.token_hex(6)}", secrets.token_hex()
+    users.create(name, password)
+    try:
+        vhost = urlsplit(house.amqp_url).path.removeprefix("/")
+        users.permit(vhost, name, CONFIGURE, WRITE, READ)
+        yield as_user(house.amqp_url, name, password)
+    finally:
+        users.delete(name)
+
+
+@pytest.fixture
+def narrow_database_url(house: House) -> Iterator[str]:
+    """Give the URL of a login that is a member of verification_worker and nothing else."""
+    name, password = f"u{secrets.token_hex(6)}", secrets.token_hex()
+    with psycopg.connect(house.database_url, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE verification_worker")
+        try:
+            yield as_user(house.database_url, name, password)
+        finally:
+            house.close()  # its workers are connected as this role
+            owner.execute(f"DROP ROLE {name}")
+
+
+def logged(process: Process, event: str) -> list[dict[str, Any]]:
+    """Return an event's log lines; fails where any line is no JSON: a traceback."""
+    return [line for line in map(json.loads, list(process.lines)) if line["event"] == event]
+
+
+def test_with_the_least_rights_the_worker_answers_retries_and_dead_letters(
+    house: House, narrow_amqp_url: str, narrow_database_url: str
+) -> None:
+    narrow = {"AMQP_URL": narrow_amqp_url, "DATABASE_URL": narrow_database_url}
+    worker = house.start_worker(**narrow, TOPOLOGY="check", RETRY_DELAYS="1s,2s,3s")
+    house.publish(request("answered", MATCH), reply_to="narrow.replies")
+    house.publish(request("retried", RECOVERS))
+    house.publish(request("refused", "not a number"))
+    house.publish(b"{", correlation_id="unreadable")
+    until(lambda: house.depth(DEAD) == 1)
+    settle(house, ["answered", "retried", "refused"], events=4)
+    assert worker.stop() == 0
+    accounts = assert_nothing_lost(house, ["answered", "retried", "refused"])
+    outcomes = {name: (row["outcome"], row["calls"]) for name, row in accounts.results.items()}
+    assert outcomes == {
+        "answered": ("match", 1),
+        "retried": ("match", 2),
+        "refused": ("rejected", 0),
+    }
+    assert not logged(worker, "database.unavailable")
+    assert not logged(worker, "amqp.connection_lost")
+
+
+def test_with_the_least_rights_no_other_queue_is_read_and_nothing_is_declared(
+    narrow_amqp_url: str,
+) -> None:
+    attempts: list[Callable[[Any], object]] = [
+        lambda channel: channel.basic_get(DEAD),
+        lambda channel: channel.basic_get("verification.unrouted"),
+        lambda channel: channel.queue_declare("mine"),
+        lambda channel: channel.queue_delete("verification.requests"),
+        lambda channel: channel.queue_purge("verification.dead"),
+        lambda channel: channel.exchange_declare("mine"),
+        lambda channel: channel.queue_bind(DEAD, "verification.results", "#"),
+    ]
+    with pika.BlockingConnection(pika.URLParameters(narrow_amqp_url)) as connection:
+        for attempt in attempts:
+            with pytest.raises(exceptions.ChannelClosedByBroker) as refusal:
+                attempt(connection.channel())
+            assert refusal.value.reply_code == 403
+
+
+def test_when_the_worker_may_not_declare_then_it_says_so_and_does_not_crash(
+    house: House, narrow_amqp_url: str
+) -> None:
+    house.publish(request("waits"))
+    worker = house.launch_worker(AMQP_URL=narrow_amqp_url, TOPOLOGY="apply")
+    until(lambda: len(logged(worker, "amqp.consuming_stopped")) >= 2)
+    lines = logged(worker, "amqp.consuming_stopped")
+    assert {line["kind"] for line in lines} == {"AccessRefused"}
+    assert all("verification." in line["problem"] for line in lines)
+    waits = [line["retry_in"] for line in lines]
+    assert all(wait > 0 for wait in waits)
+    assert worker.popen.poll() is None
+    assert worker.stop() == 0
+    assert house.depth("verification.requests") == 1
+
+
+def test_when_rights_are_missing_then_the_command_says_which_in_one_line(
+    house: House, narrow_amqp_url: str
+) -> None:
+    house.environment["AMQP_URL"] = narrow_amqp_url
+    applied = house.command("topology", "apply")
+    assert applied.returncode == 2
+    (line,) = applied.stderr.splitlines()
+    assert "refused" in line
+    assert str(urlsplit(narrow_amqp_url).password) not in line
+
+
+def test_the_workers_role_changes_no_schema_and_reaches_no_file(narrow_database_url: str) -> None:
+    with psycopg.connect(narrow_database_url, autocommit=True) as connection:
+        for statement in FORBIDDEN:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+        # A grant that gives nothing is no error to PostgreSQL, but a warning.
+        connection.execute("GRANT SELECT ON verification.request TO PUBLIC")
+        query = (
+            "SELECT has_table_privilege('verification_reader', 'verification.request', 'SELECT')"
+        )
+        assert connection.execute(query).fetchone() == (False,)
+
+
+def test_the_people_who_read_results_may_not_change_or_see_more(house: House) -> None:
+    with psycopg.connect(house.database_url, autocommit=True) as connection:
+        connection.execute("SET ROLE verification_reader")
+        for statement in (
+            "SELECT * FROM verification.request",
+            "DELETE FROM verification_v1.results",
+            "UPDATE verification_v1.results SET outcome = 'match'",
+            "INSERT INTO verification_v1.results (request_id) VALUES ('x')",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())

@@ -1,0 +1,120 @@
+"""Secrets stay where they were put: no log, table, traceback or command line repeats one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import pytest
+
+from tests.e2e.harness import CHECKOUT, COMMAND, House, request, until
+
+if TYPE_CHECKING:
+    from tests.e2e.harness import Process
+
+FILED = ("AMQP_URL", "DATABASE_URL", "PROVIDER_ACCESS_KEY", "PROVIDER_SECRET_KEY", "DIGEST_KEY")
+
+PLAUSIBLE = {
+    "AMQP_URL": "amqp://guest:guest@localhost:5672/v",
+    "DATABASE_URL": "postgresql://u:p@localhost/v",
+    "PROVIDER_MODE": "sandbox",
+    "PROVIDER_URL": "http://localhost:1/v1/personal",
+    "PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY",
+    "PROVIDER_SECRET_KEY": "sandbox-secret-key",
+    "DIGEST_KEY": "a key of the tests, of 32 characters or more",
+}
+
+
+def into_files(house: House, directory: Path) -> dict[str, str]:
+    """Return the settings with each secret in a file, as Kubernetes mounts them."""
+    settings = {}
+    for name in FILED:
+        file = directory / name.lower()
+        file.write_bytes(house.environment.pop(name).encode() + b"\r\n")
+        settings[f"{name}_FILE"] = str(file)
+    return settings
+
+
+def with_password(url: str, password: str) -> str:
+    """Return a URL with another password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{quote(password)}@{host}"))
+
+
+def assert_untold(worker: Process, *values: str) -> None:
+    """Look for the secrets in what was logged and in what every user of the machine can see."""
+    cmdline = Path(f"/proc/{worker.popen.pid}/cmdline").read_text()
+    said = "\n".join([*worker.lines, cmdline])
+    assert "Traceback" not in said
+    assert [value for value in values if value in said] == []
+
+
+def test_with_all_secrets_in_files_the_worker_answers_and_tells_none(
+    house: House, tmp_path: Path
+) -> None:
+    values = [house.environment[name] for name in FILED]
+    house.environment.update(into_files(house, tmp_path))
+    worker = house.start_worker(LOG_LEVEL="debug")
+    house.publish(request("from-files"))
+    until(lambda: house.results().get("from-files"))
+    assert_untold(worker, *values)
+    environment = Path(f"/proc/{worker.popen.pid}/environ").read_bytes()
+    assert [value for value in values if value.encode() in environment] == []
+    shown = house.command("check-config")
+    assert shown.returncode == 0, shown.stderr
+    assert [value for value in values if value in shown.stdout + shown.stderr] == []
+
+
+def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(house: House) -> None:
+    password = secrets.token_urlsafe(16)
+    house.provider.reset()
+    house.publish(request("waits"))
+    worker = house.launch_worker(
+        AMQP_URL=with_password(house.amqp_url, password),
+        DATABASE_URL=with_password(house.database_url, password).replace(
+            "//postgres:", "//nobody:"
+        ),
+    )
+    until(lambda: worker.said("the broker refuses the user, the password or the vhost"))
+    assert_untold(worker, password)
+    worker.stop()
+    worker = house.start_worker(PROVIDER_SECRET_KEY=password)
+    until(lambda: worker.said("credentials") or worker.said("parked"))
+    assert_untold(worker, password)
+    assert house.provider.charges()["charges"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AMQP_URL", "amqp://guest:hunter2/x@localhost:5672/v"),
+        ("AMQP_URL", "amqp://guest:hunter2@localhost:port/v"),
+        ("AMQP_URL", "hunter2"),
+        ("DATABASE_URL", "postgresql://u:hunter2@localhost:port/v"),
+        ("DATABASE_URL", "postgresql://u:hunter2@[::1/v"),
+        ("DIGEST_KEY", "hunter2"),
+        ("PROVIDER_ACCESS_KEY", "hunter2\nX-Other: header"),
+        ("PROVIDER_SECRET_KEY", ""),
+    ],
+)
+def test_when_a_secret_is_mistaken_then_one_line_names_it_and_the_command_ends(
+    name: str, value: str
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run"],
+        env={**os.environ, **PLAUSIBLE, name: value},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"verification-worker: {name}: ")
+    assert "hunter2" not in done.stderr

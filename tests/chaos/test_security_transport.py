@@ -1,0 +1,202 @@
+"""TLS to the broker: verified or not at all, and the log says what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from local_broker import Broker
+from local_ports import LOOPBACK, free_ports
+from tests.chaos.certificates import Papers
+from tests.chaos.cluster import Api
+from tests.e2e.harness import REQUESTS, House, request, until
+from tests.integration.amqp.harness import cut, worker_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.harness import Process, SandboxProcess
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+    return Papers.make(tmp_path_factory.mktemp("papers"))
+
+
+@dataclass(frozen=True, slots=True)
+class TlsBroker:
+    """A broker with a TLS port beside the plain one that the tests use themselves."""
+
+    broker: Broker
+    port: int
+
+    def url(self, house: House, scheme: str = "amqps", host: str = "localhost") -> str:
+        """Return the way to the house's vhost over the TLS port."""
+        return f"{scheme}://guest:guest@{host}:{self.port}{urlsplit(house.amqp_url).path}"
+
+    def read_certificate_again(self) -> None:
+        """Have the node forget the certificate that it has read (0.4 s)."""
+        subprocess.run(
+            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", "ssl:clear_pem_cache()."],
+            env=self.broker._environment(),
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+
+    def worker_logins(self) -> int:
+        """Count the logins of workers so far: the name of a connection comes with the login."""
+        log = (self.broker.directory / "rabbitmq.log").read_text(errors="replace")
+        return sum("verification-worker consume" in line for line in log.splitlines())
+
+
+@pytest.fixture(scope="module")
+def tls(papers: Papers) -> Iterator[TlsBroker]:
+    (port,) = free_ports(1)
+    lines = (
+        f"listeners.ssl.1 = {LOOPBACK}:{port}",
+        f"ssl_options.cacertfile = {papers.trusted.certificate}",
+        f"ssl_options.certfile = {papers.server.certificate}",
+        f"ssl_options.keyfile = {papers.server.key}",
+        "ssl_options.verify = verify_peer",
+        "ssl_options.fail_if_no_peer_cert = false",
+    )
+    with Broker(configuration="\n".join(lines) + "\n") as broker:
+        yield TlsBroker(broker, port)
+
+
+@pytest.fixture
+def behind_tls(
+    tls: TlsBroker, papers: Papers, database_url: str, provider: SandboxProcess
+) -> Iterator[House]:
+    """Give a house on the TLS broker; its workers are set up as they should be."""
+    vhost = f"tls-{uuid.uuid4().hex}"
+    house = House(tls.broker.create_vhost(vhost), database_url, provider)
+    try:
+        assert house.command("topology", "apply").returncode == 0
+        house.collect_events()
+        house.environment["AMQP_URL"] = tls.url(house)
+        house.environment["AMQP_CA_FILE"] = str(papers.trusted.certificate)
+        yield house
+    finally:
+        house.close()
+        tls.broker.delete_vhost(vhost)
+
+
+def lines(process: Process, event: str = "") -> list[dict[str, Any]]:
+    """Return what was logged of an event; fails where anything is no JSON: a traceback."""
+    return [line for line in map(json.loads, list(process.lines)) if event in line["event"]]
+
+
+def problems(process: Process, tries: int = 2) -> set[str]:
+    """Wait until both connections have failed so often, and return why, in the log's words."""
+
+    def lost() -> list[dict[str, Any]]:
+        return lines(process, "amqp.connection_lost")
+
+    until(lambda: min(sum(x["role"] == r for x in lost()) for r in ("consume", "publish")) >= tries)
+    assert all(line["retry_in"] > 0 for line in lost())
+    assert not process.said("Traceback")
+    assert not process.said("guest")
+    return {line["problem"] for line in lost()}
+
+
+def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
+    behind_tls: House, tls: TlsBroker, papers: Papers
+) -> None:
+    own = papers.trusted.issue("onboarding-worker")
+    files = {"AMQP_CERT_FILE": str(own.certificate), "AMQP_KEY_FILE": str(own.key)}
+    behind_tls.environment.update(files)
+    assert behind_tls.command("topology", "check").returncode == 0
+    behind_tls.start_worker(TOPOLOGY="check")
+    behind_tls.publish(request("over-tls"))
+    until(lambda: behind_tls.depth("collector") == 1)
+
+    def workers() -> list[dict[str, Any]]:
+        found = Api(tls.broker).ask("/api/connections")
+        return [c for c in found if "verification-worker" in str(c.get("client_properties"))]
+
+    both = until(lambda: found if len(found := workers()) == 2 else None)
+    assert [connection["ssl"] for connection in both] == [True, True]
+    assert {connection["ssl_protocol"] for connection in both} <= {"tlsv1.3", "tlsv1.2"}
+    assert {c["peer_cert_subject"] for c in both} == {"CN=onboarding-worker"}
+    assert tls.worker_logins() > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        ("another CA signed", "AMQP_CA_FILE must name that CA's file"),
+        ("no CA is named", "AMQP_CA_FILE must name that CA's file"),
+        ("it is for another host", "AMQP_URL must name one that it is for"),
+        ("the port speaks no TLS", "amqps:// needs the broker's TLS port"),
+    ],
+)
+def test_when_the_brokers_certificate_cannot_be_verified_then_nobody_logs_in(
+    behind_tls: House, tls: TlsBroker, papers: Papers, fault: str, advice: str
+) -> None:
+    wrong = {
+        "another CA signed": {"AMQP_CA_FILE": str(papers.stranger.certificate)},
+        "no CA is named": {"AMQP_CA_FILE": ""},
+        "it is for another host": {"AMQP_URL": tls.url(behind_tls, host=LOOPBACK)},
+        "the port speaks no TLS": {"AMQP_URL": behind_tls.amqp_url.replace("amqp:", "amqps:")},
+    }[fault]
+    logins = tls.worker_logins()
+    behind_tls.publish(request("waits"))
+    worker = behind_tls.launch_worker(**wrong)
+    (problem,) = problems(worker)
+    assert advice in problem
+    assert worker.stop() == 0
+    assert tls.worker_logins() == logins
+    assert behind_tls.depth(REQUESTS) == 1
+
+
+def test_when_plain_amqp_meets_the_tls_port_then_the_worker_keeps_trying(
+    behind_tls: House, tls: TlsBroker
+) -> None:
+    logins = tls.worker_logins()
+    plain = {"AMQP_URL": tls.url(behind_tls, scheme="amqp"), "AMQP_CA_FILE": ""}
+    worker = behind_tls.launch_worker(**plain)
+    assert problems(worker)
+    assert worker.stop() == 0
+    assert tls.worker_logins() == logins
+
+
+def test_when_the_right_ca_is_mounted_later_then_the_worker_connects_by_itself(
+    behind_tls: House, papers: Papers
+) -> None:
+    mounted = papers.directory / "mounted.pem"
+    mounted.write_bytes(papers.stranger.certificate.read_bytes())
+    worker = behind_tls.launch_worker(AMQP_CA_FILE=str(mounted))
+    behind_tls.publish(request("after-the-mount"))
+    problems(worker, tries=1)
+    fresh = papers.directory / "mounted.new"
+    fresh.write_bytes(papers.trusted.certificate.read_bytes())
+    fresh.replace(mounted)
+    until(lambda: behind_tls.count() == 1)
+
+
+def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_lost(
+    behind_tls: House, tls: TlsBroker, papers: Papers
+) -> None:
+    renewed, expired = papers.trusted.issue("renewed"), papers.trusted.issue("expired", days=-1)
+    worker = behind_tls.start_worker()
+    connections = worker_connections(tls.broker.management_url, behind_tls.amqp_url)
+    try:
+        papers.server.become(expired)
+        tls.read_certificate_again()
+        cut(tls.broker.management_url, connections)
+        until(lambda: worker.said("the certificate has expired: renew it on the broker"))
+        behind_tls.publish(request("waits-for-the-renewal"))
+    finally:
+        papers.server.become(renewed)
+        tls.read_certificate_again()
+    until(lambda: behind_tls.count() == 1)
+    assert worker.stop() == 0
+    assert lines(worker, "amqp.consuming")
