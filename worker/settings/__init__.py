@@ -1,0 +1,25 @@
+"""Settings from the environment, all problems reported at once.
+
+A secret `X` may stand in a file instead, named by `X_FILE` (a mounted Kubernetes secret); its
+trailing newline is dropped. Nothing is read at import: `load` reads once, at start.
+"""
+
+from worker.settings.broker import BrokerSettings
+from worker.settings.delays import delay_name, parse_delay
+from worker.settings.environment import SettingsInvalid, is_secret, load
+from worker.settings.shown import Shown, show
+from worker.settings.worker import LIVE_URL, DigestSettings, Settings
+
+__all__ = [
+    "LIVE_URL",
+    "BrokerSettings",
+    "DigestSettings",
+    "Settings",
+    "SettingsInvalid",
+    "Shown",
+    "delay_name",
+    "is_secret",
+    "load",
+    "parse_delay",
+    "show",
+]

@@ -1,0 +1,190 @@
+"""All settings of the worker."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
+from worker.core.request import Mode, PortraitFields
+from worker.settings.broker import BrokerSettings
+from worker.settings.environment import FromEnvironment
+from worker.settings.kinds import Credential, Word, has_scheme
+
+LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
+
+
+class DigestSettings(FromEnvironment):
+    """What the `digest` command needs."""
+
+    digest_key: SecretStr = Field(
+        min_length=32, description="secret of at least 32 characters for the subject digests"
+    )
+
+
+class Settings(BrokerSettings, DigestSettings):
+    """All settings of the worker."""
+
+    database_url: Annotated[SecretStr, has_scheme("postgresql")] = Field(
+        description="The database: postgresql://user:password@host:5432/name"
+    )
+    provider_url: str = Field(
+        LIVE_URL, pattern=r"^https?://", description="personalAuth, or the sandbox's address"
+    )
+    provider_mode: Mode = Field(
+        description="live or sandbox; stamped on every row and event, never mixed"
+    )
+    provider_access_key: Credential = Field(description="JD Cloud access key id")
+    provider_secret_key: Credential = Field(description="JD Cloud secret access key")
+    provider_session_token: Credential | None = Field(
+        None, description="token of temporary credentials"
+    )
+    provider_region: Word = Field("jdcloud-api", description="region in the signature's scope")
+    provider_algorithm: str = Field(
+        "JDCLOUD2", pattern=r"^JDCLOUD[23]$", description="JDCLOUD2 or JDCLOUD3 signatures"
+    )
+    provider_ca_file: Path | None = Field(
+        None, description="CA bundle for the provider instead of certifi's"
+    )
+    connect_timeout: float = Field(3.0, gt=0, le=60, description="seconds to connect, TLS included")
+    read_timeout: float = Field(20.0, gt=0, le=300, description="seconds without a byte")
+    call_deadline: float = Field(25.0, gt=0, le=600, description="seconds for one whole call")
+    lease_margin: float = Field(
+        10.0, gt=0, le=600, description="seconds a claim holds beyond two calls: room to record it"
+    )
+    no_record_pattern: str = Field(
+        "查无|无记录|库中无", description="an answer whose code or message matches is no_record"
+    )
+    concurrency: int = Field(32, ge=1, le=1024, description="calls in flight")
+    prefetch: int = Field(256, ge=1, le=65535, description="unacknowledged messages held at most")
+    batch_limit: int = Field(128, ge=1, le=1000, description="requests in one transaction at most")
+    max_in_doubt_calls: int = Field(
+        1, ge=0, le=10, description="repeats of a call that may have been charged"
+    )
+    provider_calls_per_minute: int = Field(
+        0, ge=0, description="calls of all workers in any minute; 0 = no limit"
+    )
+    daily_call_budget: int = Field(
+        0, ge=0, description="calls of all workers in a day of Asia/Shanghai; 0 = no limit"
+    )
+    breaker_failures: int = Field(
+        5, ge=1, le=1000, description="calls that fail in a row before the worker parks"
+    )
+    probe_seconds: float = Field(
+        5.0, gt=0, le=120, description="first wait of a parked worker; it doubles up to 120 s"
+    )
+    abandon_after_days: int = Field(
+        30, ge=0, description="an open request without its message fails after this; 0 = never"
+    )
+    clear_after_days: int = Field(
+        0, ge=0, description="masked data, digests and contexts are cleared after this; 0 = never"
+    )
+    delete_after_days: int = Field(
+        0, ge=0, description="requests and their calls are deleted after this; 0 = never"
+    )
+    max_message_bytes: int = Field(
+        1_048_576, ge=1024, le=134_217_728, description="larger messages are dead-lettered unread"
+    )
+    topology: str = Field(
+        "apply", pattern="^(apply|check)$", description="declare at start, or only check"
+    )
+    shutdown_grace: float = Field(
+        40.0, gt=0, le=3600, description="seconds to finish paid calls after SIGTERM"
+    )
+    id_card_check: IdCardCheck = Field(IdCardCheck.STRICT, description="strict, format or off")
+    luhn_check: LuhnCheck = Field(LuhnCheck.WARN, description="off, warn or reject")
+    portrait_fields: PortraitFields = Field(
+        PortraitFields.ID_CARD, description="what goes with a portrait: id_card or bank_card"
+    )
+    portrait_min_bytes: int = Field(5_000, ge=1, description="smallest image, decoded")
+    portrait_max_bytes: int = Field(
+        150_000, ge=1, le=10_000_000, description="largest image, decoded"
+    )
+    http_host: str = Field("0.0.0.0", description="address of health and metrics")  # noqa: S104
+    http_port: int = Field(0, ge=0, le=65535, description="health and metrics; 0 = off")
+    log_format: str = Field(
+        "auto", pattern="^(auto|json|console)$", description="json, console, or by the terminal"
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="least level"
+    )
+
+    @field_validator("no_record_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error.msg}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        problems = []
+        if self.shutdown_grace < self.call_deadline:
+            problems.append(
+                "SHUTDOWN_GRACE: must not be below CALL_DEADLINE, or a stop leaves calls in doubt"
+            )
+        if self.provider_mode is Mode.SANDBOX and _host(self.provider_url) == _host(LIVE_URL):
+            problems.append(
+                "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
+            )
+        if 0 < self.abandon_after_days <= self.dead_letter_days:
+            problems.append(
+                "ABANDON_AFTER_DAYS: must be above DEAD_LETTER_DAYS: until then a person may replay"
+            )
+        if 0 < self.delete_after_days < self.clear_after_days:
+            problems.append("DELETE_AFTER_DAYS: must not be below CLEAR_AFTER_DAYS")
+        if 0 < self.delete_after_days <= self.dead_letter_days:
+            problems.append(
+                "DELETE_AFTER_DAYS: must be above DEAD_LETTER_DAYS, or a replay would be paid again"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def has_call_limit(self) -> bool:
+        """Whether all workers share a limit of calls, so that a claim takes tokens."""
+        return bool(self.provider_calls_per_minute or self.daily_call_budget)
+
+    @property
+    def held_messages(self) -> int:
+        """How many unacknowledged messages the worker holds at most.
+
+        Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`): with a
+        low limit of calls no more is held than can be called in two minutes.
+        """
+        limit = self.provider_calls_per_minute
+        return min(self.prefetch, 2 * limit) if limit else self.prefetch
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a claim holds: a wait for a free thread, one call, and room to record it.
+
+        A call starts only while a whole deadline is left, so twice the deadline lets a claimed
+        request wait for one other call.
+        """
+        return 2 * (self.call_deadline + self.connect_timeout) + self.lease_margin
+
+    @property
+    def check_policy(self) -> CheckPolicy:
+        """The strictness of the checks before paying."""
+        return CheckPolicy(
+            self.id_card_check,
+            self.luhn_check,
+            self.portrait_fields,
+            self.portrait_min_bytes,
+            self.portrait_max_bytes,
+        )
+
+
+def _host(url: str) -> str | None:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return None
