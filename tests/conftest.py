@@ -27,8 +27,15 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 # No deadline: on a loaded machine a slow example is not a wrong one.
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.register_profile("full", max_examples=50, deadline=None)
-settings.register_profile("long", max_examples=int(os.environ.get("N","100000")), deadline=None)
+settings.register_profile("long", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, for what they share; those marked `spread` share none."""
+    for item in items:
+        if item.get_closest_marker("spread") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope="session")
