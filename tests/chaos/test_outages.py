@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ def waiting(house: House) -> int:
     return sum(house.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES))
 
 
-def open_rows(house: House) -> list[dict[str, object]]:
+def open_rows(house: House) -> list[dict[str, Any]]:
     return house.rows("SELECT state, attempts FROM verification_v1.open_requests")
 
 
@@ -73,7 +73,8 @@ def test_when_every_call_would_be_refused_then_nothing_is_called_and_work_resume
     probes = house.provider.charges()["calls"]
     assert probes <= 8 + 3, "no more than were under way, and a few probes"
     assert house.depth(DEAD) == house.depth("collector") == house.count() == 0
-    assert all(row["attempts"] == 0 for row in open_rows(house))
+    # Only the call that told it is counted, for it may have been that request alone.
+    assert sum(row["attempts"] for row in open_rows(house)) <= 1
     house.provider.play()
     until(lambda: worker.said("worker.resumed"))
     until(lambda: house.count() == MESSAGES)

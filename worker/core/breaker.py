@@ -132,6 +132,11 @@ def is_outage(state: BreakerState) -> bool:
     return not isinstance(state, Closed) and state.reason is not ParkReason.DAILY_BUDGET
 
 
+def concerns_everybody(report: CallReport) -> bool:
+    """Return whether this fault would meet every request: credentials and quota."""
+    return report.call_class in _AT_ONCE
+
+
 def at(state: BreakerState, now: float) -> BreakerState:
     """Return the state at a time: an opening ends with a probe."""
     if isinstance(state, Open) and now >= state.until:

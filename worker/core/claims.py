@@ -108,6 +108,11 @@ Claim = Granted | AlreadyDone | HeldElsewhere | Conflicting | Postponed
 
 
 @dataclass(frozen=True, slots=True)
+class Unstorable:
+    """The database refuses this request's data, alone as well; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What is to be recorded of a granted request: the call, if one was made, and what follows."""
 

@@ -1,8 +1,9 @@
 """What happens after a call: the one place that decides about another attempt.
 
 Only attempts that may have been paid, or that the provider itself failed, are counted. What is
-provably free, or would fail for everybody (credentials, quota, throttling, no connection), waits
-without being counted: an outage must not use up anybody's attempts.
+provably free waits without being counted, and so does whatever falls into an outage: that must not
+use up anybody's attempts. Wrong credentials that meet one request while others are served are
+that request's own.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def decide(
 ) -> Decision:
     """Decide what follows from a call's report for the request it was made for.
 
-    In an outage a transient failure says nothing about this request: it is not counted.
+    In an outage a failure says nothing about this request: it is not counted.
     """
     charged = report.charged
     report = replace(report, charged=worse(granted.charged, report.charged))
@@ -111,11 +112,10 @@ def decide(
             if granted.in_doubt_calls + 1 > policy.max_in_doubt_calls:
                 return in_doubt(report)
             return _later(report, policy.delays[0])
-        case (
-            CallClass.NOT_SENT | CallClass.THROTTLED | CallClass.CREDENTIALS | CallClass.QUOTA
-        ) as free:
-            wait = _FREE_WAIT[free] if report.retry_after is None else report.retry_after
-            return _later(report, policy.at_least(wait))
+        case CallClass.CREDENTIALS | CallClass.QUOTA:
+            return _refused_account(report, granted, policy, outage)
+        case CallClass.NOT_SENT | CallClass.THROTTLED:
+            return _free(report, policy)
         case _ as never:
             assert_never(never)
 
@@ -155,6 +155,20 @@ def _another_attempt(
     delay = policy.delays[min(attempts, len(policy.delays) - 1)]
     wait = policy.at_least(max(delay, report.retry_after or 0.0))
     return _later(report, wait, counted=not outage)
+
+
+def _refused_account(
+    report: CallReport, granted: Granted, policy: RetryPolicy, outage: bool
+) -> Decision:
+    if granted.attempts >= len(policy.delays) and not outage:
+        message = "the provider refuses our credentials or quota, for this request alone"
+        return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
+    return _free(report, policy, counted=not outage)
+
+
+def _free(report: CallReport, policy: RetryPolicy, *, counted: bool = False) -> RetryLater:
+    wait = _FREE_WAIT[report.call_class] if report.retry_after is None else report.retry_after
+    return _later(report, policy.at_least(wait), counted=counted)
 
 
 def _later(report: CallReport, delay: int, *, counted: bool = False) -> RetryLater:

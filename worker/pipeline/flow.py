@@ -27,6 +27,7 @@ from worker.core.claims import (
     HeldElsewhere,
     Postponed,
     Recorded,
+    Unstorable,
 )
 from worker.core.errors import LedgerRefused
 from worker.core.masking import NOBODY, mask
@@ -112,11 +113,6 @@ class Admission:
     settlements: list[Settlement] = field(default_factory=list)
     postponed: list[tuple[Delivery, Postponed]] = field(default_factory=list)
     """What may be admitted again later: nothing has happened for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unstorable:
-    """The database refuses this request's data, alone as well."""
 
 
 def _no_outage(_report: CallReport) -> bool:
@@ -299,7 +295,7 @@ class Flow:
 
     def _record(
         self, batch: list[Entry], announced: Sequence[str]
-    ) -> list[tuple[Entry, Recorded | FencedOut]]:
+    ) -> list[tuple[Entry, Recorded | FencedOut | Unstorable]]:
         """Record a batch; where its data is refused, halve it until the poison row is alone."""
         try:
             return list(zip(batch, self._ledger.record(batch, announced), strict=True))
@@ -307,10 +303,18 @@ class Flow:
             if not batch:
                 raise
             if len(batch) == 1:
-                entry = _without_texts(batch[0])
-                return [(entry, self._ledger.record([entry], announced)[0])]
+                return [self._record_without_texts(batch[0], announced)]
             half = len(batch) // 2
             return self._record(batch[:half], announced) + self._record(batch[half:], ())
+
+    def _record_without_texts(
+        self, entry: Entry, announced: Sequence[str]
+    ) -> tuple[Entry, Recorded | FencedOut | Unstorable]:
+        entry = _without_texts(entry)
+        try:
+            return entry, self._ledger.record([entry], announced)[0]
+        except LedgerRefused:
+            return entry, Unstorable()
 
 
 _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)

@@ -81,6 +81,9 @@ class Gate:
             self._allow(self._allowance.after(report, now))
             state = breaker.after_call(before, report, self._policy, now, self._chance())
             self._become(state)
+            if breaker.concerns_everybody(report):
+                # While others were served it may be this request alone: it is not asked for ever.
+                return breaker.is_outage(before)
             return breaker.is_outage(before) or breaker.is_outage(state)
 
     def leave(self) -> None:

@@ -36,6 +36,8 @@ T = TypeVar("T")
 # Seconds between tries at a database that is away: a restart takes 1 to 5 s, and a hundred
 # replicas that ask once a second do not hurt it.
 DATABASE_PAUSE = 1.0
+# A statement takes milliseconds; one that waits longer waits for something broken, and so do we.
+DATABASE_PATIENCE = 5.0
 # Event marks that no outcome takes along are written after this many seconds. Until then a crash
 # makes the relay repeat an event, so soon is good; once a message would be a commit more for each.
 ANNOUNCE_PAUSE = 1.0
@@ -80,6 +82,7 @@ class Pipeline:
         self._finished: Batcher[Finished] = Batcher()
         self._announced: Batcher[str] = Batcher()
         self._unavailable: set[str] = set()
+        self._asked_at: dict[str, float] = {}
         self._broken = Event()
         self._stopping = Event()
         self._giving_up = Event()
@@ -106,8 +109,10 @@ class Pipeline:
 
     @property
     def database_answers(self) -> bool:
-        """Whether no thread waits for the database now."""
-        return not self._unavailable
+        """Whether no thread waits for the database now, or has waited for long for an answer."""
+        since = min(self._asked_at.copy().values(), default=None)
+        stuck = since is not None and self._clock.monotonic() - since > DATABASE_PATIENCE
+        return not self._unavailable and not stuck
 
     @property
     def parked(self) -> ParkReason | None:
@@ -228,13 +233,14 @@ class Pipeline:
 
     def _with_database(self, work: Callable[[], T], give_up: Event) -> T | None:
         """Do the work, again and again while the database is away; None when told to give up."""
-        failures = 0
+        failures, thread = 0, current_thread().name
         while True:
+            self._asked_at[thread] = self._clock.monotonic()
             try:
                 result = work()
             except LedgerUnavailable as error:
                 failures += 1
-                self._unavailable.add(current_thread().name)
+                self._unavailable.add(thread)
                 if failures == 1 or failures % 30 == 0:
                     self._log.warning(
                         LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
@@ -243,9 +249,11 @@ class Pipeline:
                     return None
             else:
                 if failures:
-                    self._unavailable.discard(current_thread().name)
+                    self._unavailable.discard(thread)
                     self._log.info(LogEvent.DATABASE_BACK, tries=failures)
                 return result
+            finally:
+                del self._asked_at[thread]
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         """Run a thread's top loop; what nobody expected is reported and stops the process."""

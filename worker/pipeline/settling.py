@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from worker.contract import internal
 from worker.contract.result_v1 import answer_event, result_event
-from worker.core.claims import FencedOut, HeldElsewhere
+from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
 from worker.core.delivery import Settlement
 from worker.core.outcome import CallClass, ErrorKind, Failure, Outcome
 from worker.core.retry import GIVEN_UP, Complete, RetryLater
@@ -43,10 +43,14 @@ class Settling:
     retries: RetryPolicy
 
     def of_record(
-        self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut
+        self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut | Unstorable
     ) -> Settlement:
-        """Settle what is saved."""
+        """Settle what is saved; what could not be saved in any form comes again much later."""
         claim, decision = entry.asked, entry.decision
+        if isinstance(recorded, Unstorable):
+            delay = self.retries.delays[-1]
+            line = _line(claim, "unrecordable", delay=delay, **_call_facts(entry))
+            return Settlement(delivery, (internal.retry(delivery, delay),), line)
         if isinstance(recorded, FencedOut):
             # The lease had lapsed: what the row says now counts, not what we found.
             if isinstance(recorded.now, HeldElsewhere):

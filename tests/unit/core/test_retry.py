@@ -75,12 +75,14 @@ def kind(decision: Decision) -> str:
         (C.IN_DOUBT, UNKNOWN, 3, 0, 1, "in 5 s"),  # used up attempts do not matter
         (C.IN_DOUBT, UNKNOWN, 0, 1, 2, "in 5 s"),
         (C.IN_DOUBT, UNKNOWN, 0, 5, 2, "dead: in_doubt"),  # the limit got lower
-        # what is free, or would fail for everybody, waits for ever and uses nothing up
+        # what is free waits for ever and uses nothing up
         (C.NOT_SENT, NO, 0, 0, 0, "in 5 s"),
         (C.NOT_SENT, NO, 3, 1, 1, "in 5 s"),
         (C.THROTTLED, NO, 3, 1, 1, "in 30 s"),
-        (C.CREDENTIALS, NO, 3, 1, 1, "in 30 s"),
-        (C.QUOTA, NO, 3, 1, 1, "in 30 s"),
+        # while others are served, refused credentials are this request's own
+        (C.CREDENTIALS, NO, 2, 1, 1, "in 30 s, counted"),
+        (C.CREDENTIALS, NO, 3, 1, 1, "dead: provider_unavailable"),
+        (C.QUOTA, NO, 3, 1, 1, "dead: provider_unavailable"),
     ],
 )
 def test_what_follows_from_a_call(
@@ -112,6 +114,23 @@ def test_what_the_provider_said_is_kept_when_we_give_up() -> None:
     assert isinstance(decision, DeadLetter)
     assert decision.result.auth_info is INFO
     assert decision.result.provider_request_id == "p-1"
+
+
+@pytest.mark.parametrize(
+    ("call_class", "attempts", "expected"),
+    [
+        (C.UNAVAILABLE, 0, "in 5 s"),
+        (C.UNAVAILABLE, 3, "in 120 s"),  # its last attempt, and an outage: neither failed nor dead
+        (C.SOURCE_FAILED, 3, "in 120 s"),
+        (C.CREDENTIALS, 3, "in 30 s"),
+        (C.QUOTA, 3, "in 30 s"),
+    ],
+)
+def test_an_outage_uses_up_nobodys_attempts(
+    call_class: CallClass, attempts: int, expected: str
+) -> None:
+    report = CallReport(call_class, NO)
+    assert kind(decide(report, granted(attempts), policy(), outage=True)) == expected
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,12 @@ def test_a_call_in_doubt_past_its_deadline_is_in_doubt_and_not_expired(expires: 
 @pytest.mark.parametrize(
     ("call_class", "charged", "queue", "attempts"),
     [
-        # free, or everybody's fault: not counted
+        # free: not counted
         (CallClass.NOT_SENT, Charged.NO, "verification.retry.5s", 0),
         (CallClass.THROTTLED, Charged.NO, "verification.retry.30s", 0),
-        (CallClass.CREDENTIALS, Charged.NO, "verification.retry.30s", 0),
-        (CallClass.QUOTA, Charged.NO, "verification.retry.30s", 0),
+        # as long as others are served it may be this request alone: counted
+        (CallClass.CREDENTIALS, Charged.NO, "verification.retry.30s", 1),
+        (CallClass.QUOTA, Charged.NO, "verification.retry.30s", 1),
         # the provider's own failure: counted
         (CallClass.UNAVAILABLE, Charged.NO, "verification.retry.5s", 1),
         # counted as a call in doubt, not as an attempt

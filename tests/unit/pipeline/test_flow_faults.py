@@ -93,6 +93,16 @@ def test_an_answer_that_cannot_be_recorded_is_recorded_without_its_texts(place: 
     assert {body(each.publications[0])["outcome"] for each in settled.values()} == {"match"}
 
 
+def test_what_cannot_be_recorded_in_any_form_comes_again_later_and_stops_nobody() -> None:
+    desk = Desk()
+    admission = desk.admit(deliver())
+    desk.ledger.faults.extend([LedgerRefused("SQLSTATE 23514")] * 2)
+    (settlement,) = desk.finish(admission)
+    assert targets(settlement) == [("", "verification.retry.30s")]
+    assert settlement.line["action"] == "unrecordable"
+    assert desk.row().state == "working"
+
+
 def test_event_marks_survive_the_splitting_of_their_batch() -> None:
     desk = Desk()
     desk.work_one(deliver(request("before")))

@@ -91,7 +91,8 @@ def test_wrong_credentials_park_at_once_and_burn_no_message() -> None:
         "claimed": RETRY_5S,
         **dict.fromkeys(("held-1", "held-2", "held-3", "late"), RETRY_30S),
     }
-    assert [row.attempts for row in desk.book.rows.values()] == [0, 0]
+    # Only the one that told it: while others are served it may be that request alone.
+    assert [row.attempts for row in desk.book.rows.values()] == [1, 0]
     assert {row.state for row in desk.book.rows.values()} == {"waiting"}
 
 
@@ -109,7 +110,7 @@ def test_a_probe_that_succeeds_resumes_and_one_that_fails_waits_again() -> None:
         assert not is_parked(pipeline)
         broker.wait_for(3)
     assert desk.row("third").result is not None
-    assert [desk.row(each).attempts for each in ("first", "second")] == [0, 0]
+    assert [desk.row(each).attempts for each in ("first", "second")] == [1, 0]
 
 
 def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -246,6 +247,19 @@ def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(
     assert set(house.desk.ledger.tokens) == {"1"}
     assert lines_of(log, LogEvent.DATABASE_UNAVAILABLE)[0]["tries"] == 1
     assert len(lines_of(log, LogEvent.DATABASE_BACK)) == 1
+
+
+def test_a_database_that_takes_a_statement_and_says_nothing_does_not_answer() -> None:
+    with running() as house:
+        with house.desk.book.changed:  # the claim waits for it
+            house.deliver(1)
+            end = time.monotonic() + PATIENCE
+            while house.database_answers():
+                assert time.monotonic() < end
+                house.desk.clock.advance(1.0)
+                time.sleep(0.001)
+        house.broker.wait_for(1)
+        assert house.database_answers()
 
 
 def test_a_record_waits_for_the_database_and_the_call_is_not_repeated() -> None:

@@ -1,0 +1,99 @@
+"""Ways to make one database misbehave while a worker uses it."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from tests.chaos.load import LATENCY, times_said
+from tests.e2e.harness import House, Process, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READY, NO_DATABASE = (200, "ok\n"), (503, "the database does not answer\n")
+"""What /readyz says."""
+
+_WORKERS = "usename IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()"
+
+
+@contextmanager
+def administrator(house: House) -> Iterator[psycopg.Connection[Any]]:
+    """Connect as the superuser; every statement is its own transaction."""
+    with psycopg.connect(house.database_url, autocommit=True) as connection:
+        yield connection
+
+
+@contextmanager
+def refusing(
+    house: House, sqlstate: str, *, when: LiteralString = "TRUE", on: LiteralString
+) -> Iterator[None]:
+    """Raise this SQLSTATE for rows of `request` that fulfil a condition on NEW, while inside."""
+    body = sql.SQL(
+        "BEGIN IF {} THEN RAISE EXCEPTION 'chaos' USING ERRCODE = {}; END IF; RETURN NEW; END"
+    ).format(sql.SQL(when), sqlstate)
+    function = sql.SQL(
+        "CREATE FUNCTION public.chaos() RETURNS trigger LANGUAGE plpgsql AS {}"
+    ).format(body.as_string())
+    trigger = sql.SQL(
+        "CREATE TRIGGER chaos BEFORE {} ON verification.request"
+        " FOR EACH ROW EXECUTE FUNCTION public.chaos()"
+    ).format(sql.SQL(on))
+    with administrator(house) as database:
+        database.execute(function)
+        database.execute(trigger)
+        try:
+            yield
+        finally:
+            database.execute("DROP FUNCTION public.chaos CASCADE")
+
+
+def terminate_all(database: psycopg.Connection[Any]) -> int:
+    """End the connections that others have to this database; return how many there were."""
+    query = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {_WORKERS}"  # noqa: S608
+    row = database.execute(sql.SQL(query)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def waits_for_locks(database: psycopg.Connection[Any]) -> set[Any]:
+    """Return since when each statement waits that waits for somebody's lock."""
+    query = "SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
+    return {start for (start,) in database.execute(query + _WORKERS)}
+
+
+def readiness(port: int) -> tuple[int, str]:
+    """Return what /readyz says."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def is_back(worker: Process) -> None:
+    """Return when the worker has missed the database and found it again."""
+    until(lambda: worker.said("database.unavailable"))
+    until(lambda: times_said(worker, "database.back") == times_said(worker, "database.unavailable"))
+
+
+def stands_still(house: House) -> None:
+    """Return when all that was claimed is called: no call in ten times what one takes."""
+    seen, since = -1, time.monotonic()
+
+    def is_quiet() -> bool:
+        nonlocal seen, since
+        calls = house.provider.charges()["calls"]
+        if calls != seen:
+            seen, since = calls, time.monotonic()
+        return time.monotonic() - since > 10 * LATENCY
+
+    until(is_quiet)
+    assert seen > house.count(), "nothing that is paid for waits to be recorded"

@@ -1,0 +1,241 @@
+"""The database restarts, dies, hangs, is full, locked or empty: all is counted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import pytest
+
+from local_ports import free_ports
+from tests.chaos.database import (
+    NO_DATABASE,
+    administrator,
+    is_back,
+    readiness,
+    refusing,
+    terminate_all,
+    waits_for_locks,
+)
+from tests.chaos.invariants import assert_nothing_lost, settle
+from tests.chaos.load import PACE, Load, times_said
+from tests.e2e.harness import CHECKOUT, request, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    from local_database import Database
+    from tests.e2e.harness import House, SandboxProcess
+
+# A claim that could not be recorded lapses after 2 x (1 + 0.5) + 1 = 4 s.
+SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1"}
+
+
+@pytest.fixture
+def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
+    """Give the sandbox that takes its time, so that a load lasts."""
+    slow_sandbox.reset()
+    return slow_sandbox
+
+
+@pytest.fixture
+def port() -> int:
+    """Give a port for a worker's health."""
+    (port,) = free_ports(1)
+    return port
+
+
+def test_when_the_database_restarts_then_all_is_counted(
+    house: House, own_database: Database
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    own_database.restart()
+    is_back(worker)
+    load.all_is_counted(worker)
+
+
+def test_when_the_database_is_killed_then_all_is_counted(
+    house: House, own_database: Database
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    own_database.kill()
+    until(lambda: worker.said("database.unavailable"))
+    own_database.start()
+    is_back(worker)
+    load.all_is_counted(worker)
+
+
+def test_when_rows_being_worked_on_are_locked_then_their_records_wait(house: House) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    with administrator(house) as witness, administrator(house) as database, database.transaction():
+        rows = database.execute(
+            "SELECT request_id FROM verification.request WHERE state = 'working' FOR UPDATE"
+        ).fetchall()
+        assert rows
+        until(lambda: waits_for_locks(witness))
+    load.all_is_counted(worker)
+    assert not worker.said("database.unavailable")
+
+
+def test_when_a_lock_is_held_for_longer_than_the_limit_then_the_batch_is_tried_again(
+    house: House,
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE)
+    load.under_way(100)
+    with administrator(house) as witness, administrator(house) as database, database.transaction():
+        database.execute("LOCK TABLE verification.request IN EXCLUSIVE MODE")
+        first = until(lambda: waits_for_locks(witness))
+        until(lambda: not first & waits_for_locks(witness))
+    load.all_is_counted(worker)
+
+
+@pytest.mark.parametrize(
+    "sqlstate",
+    [
+        "53100",  # disk full
+        "53200",  # out of memory
+        "57P03",  # cannot connect now
+        "57014",  # cancelled: the statement's limit
+        "25006",  # read only: the old primary after a failover
+        "40001",  # serialisation
+        "42501",  # no privilege
+        "58030",  # input or output error
+        "XX000",  # internal error
+    ],
+)
+def test_when_the_database_fails_for_a_while_then_messages_wait(
+    house: House, port: int, sqlstate: str
+) -> None:
+    load = Load(house, 300)
+    worker = house.start_worker(**PACE, HTTP_PORT=str(port))
+    load.under_way(50)
+    with refusing(house, sqlstate, on="INSERT OR UPDATE"):
+        until(lambda: times_said(worker, "database.unavailable") >= 2)
+        rows = house.count()
+        assert readiness(port) == NO_DATABASE
+        assert worker.said(f"SQLSTATE {sqlstate}")
+    is_back(worker)
+    assert house.count() >= rows
+    load.all_is_counted(worker)
+
+
+POISON: LiteralString = "NEW.request_id = 'poison'"
+
+
+@pytest.mark.parametrize("sqlstate", ["22P02", "22021", "23514", "23502"])
+def test_when_the_database_refuses_one_request_then_it_alone_is_kept_and_not_paid(
+    house: House, sqlstate: str
+) -> None:
+    with refusing(house, sqlstate, when=POISON, on="INSERT"):
+        house.publish(request("poison"), reply_to="somebody")
+        load = Load(house, 120)
+        worker = house.start_worker(**PACE)
+        settle(house, load.ids, events=len(load.ids) + 1)
+        assert worker.stop() == 0
+    accounts = assert_nothing_lost(house, load.ids)
+    assert accounts.count("match") == accounts.charges["calls"] == len(load.ids)
+    assert accounts.dead == [("unstorable", "poison")]
+    assert [answer["outcome"] for answer in accounts.answers] == ["rejected"]
+
+
+@pytest.mark.parametrize("sqlstate", ["22021", "23514"])
+def test_when_the_database_refuses_an_answer_then_it_alone_is_unstorable_and_its_charge_known(
+    house: House, sqlstate: str
+) -> None:
+    with refusing(house, sqlstate, when=POISON + " AND NEW.auth_message IS NOT NULL", on="UPDATE"):
+        house.publish(request("poison"))
+        load = Load(house, 120)
+        worker = house.start_worker(**PACE)
+        settle(house, [*load.ids, "poison"])
+        assert worker.stop() == 0
+    accounts = assert_nothing_lost(house, [*load.ids, "poison"])
+    poison = accounts.results["poison"]
+    assert (poison["outcome"], poison["error_kind"]) == ("failed", "unstorable")
+    assert (poison["charged"], poison["calls"]) == ("yes", 1)
+    assert accounts.count("match") == len(load.ids)
+    assert accounts.dead == [("unstorable", "poison")]
+    assert accounts.charges["charges"] == len(load.ids) + 1
+
+
+def test_when_the_database_refuses_a_record_in_any_form_then_the_others_are_served(
+    house: House,
+) -> None:
+    with refusing(house, "23514", when=POISON, on="UPDATE"):
+        house.publish(request("poison"))
+        load = Load(house, 120)
+        worker = house.start_worker(**PACE, **SHORT)
+        until(lambda: house.count() == len(load.ids) or worker.popen.poll() is not None)
+        assert worker.popen.poll() is None
+    settle(house, [*load.ids, "poison"])
+    assert worker.stop() == 0
+    assert_nothing_lost(house, [*load.ids, "poison"])
+
+
+def test_when_connections_are_ended_again_and_again_then_all_is_counted(house: House) -> None:
+    load = Load(house, 900)
+    worker = house.start_worker(**PACE)
+    with administrator(house) as database:
+        for step in range(1, 9):
+            load.under_way(50 * step)
+            assert until(lambda: terminate_all(database))
+    load.all_is_counted(worker)
+
+
+def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
+    house: House, port: int
+) -> None:
+    with administrator(house) as database:
+        database.execute("DROP SCHEMA verification_v1, verification CASCADE")
+    load = Load(house, 100)
+    worker = house.start_worker(**PACE, HTTP_PORT=str(port))
+    assert "alembic upgrade head" in until(lambda: worker.said("database.unavailable"))
+    assert readiness(port) == NO_DATABASE
+    assert house.provider.charges()["calls"] == 0
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=CHECKOUT,
+        env={**os.environ, "DATABASE_URL": house.database_url},
+        check=True,
+        capture_output=True,
+    )
+    is_back(worker)
+    load.all_is_counted(worker)
+
+
+@contextmanager
+def user_of_the_workers_role(database: psycopg.Connection[Any], house: House) -> Iterator[str]:
+    """Make a user that may do what a worker needs, and no more."""
+    name = f"worker_{uuid.uuid4().hex}"
+    database.execute(f"CREATE ROLE {name} LOGIN IN ROLE verification_worker")
+    try:
+        yield name
+    finally:
+        house.close()
+        database.execute(f"DROP ROLE {name}")
+
+
+def test_when_no_connection_is_free_then_messages_wait_for_one(house: House, port: int) -> None:
+    with administrator(house) as database, user_of_the_workers_role(database, house) as name:
+        load = Load(house)
+        url = house.database_url.replace("//postgres@", f"//{name}@")
+        worker = house.start_worker(**PACE, DATABASE_URL=url, HTTP_PORT=str(port))
+        load.under_way(100)
+        database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
+        until(lambda: terminate_all(database))
+        until(lambda: readiness(port) == NO_DATABASE)
+        database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 3")
+        is_back(worker)
+        load.all_is_counted(worker)
