@@ -1,0 +1,238 @@
+"""Nodes of a RabbitMQ cluster die under load: then everything is counted."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pika
+import pytest
+from pika import exceptions
+
+from tests.chaos.cluster import Cluster, Front
+from tests.e2e.harness import DEAD, REQUESTS, RESULTS, House, request, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from local_broker import Broker
+    from tests.e2e.harness import Process, SandboxProcess
+
+# A third of them is published when the node dies.
+MANY, ENOUGH = 2_000, 500
+QUEUES = [REQUESTS, *(f"verification.retry.{delay}s" for delay in (1, 2, 3)), DEAD]
+# As a classic queue it would die with its node, and events of meanwhile would go nowhere.
+QUORUM = {"x-queue-type": "quorum"}
+# A frozen or lost channel of pika's must not hang a test; an answer takes milliseconds.
+PATIENCE = "?socket_timeout=5&blocked_connection_timeout=20&heartbeat=10"
+
+
+class Publisher(threading.Thread):
+    """Publishes requests one by one until each is confirmed, whatever happens to the broker."""
+
+    def __init__(self, url: str, request_ids: Iterable[str]) -> None:
+        super().__init__(name="publisher")
+        self.confirmed: set[str] = set()
+        self.setbacks = 0
+        """Refused publications and lost connections; what they hit was published again."""
+        self._parameters = pika.URLParameters(url + PATIENCE)
+        self._unconfirmed = dict.fromkeys(request_ids)
+        self._given_up = threading.Event()
+
+    def run(self) -> None:
+        """Publish what is not confirmed, over a fresh connection after each setback."""
+        while self._unconfirmed and not self._given_up.is_set():
+            try:
+                with pika.BlockingConnection(self._parameters) as connection:
+                    self._publish_over(connection)
+            except (exceptions.AMQPError, OSError):
+                self.setbacks += 1
+
+    def _publish_over(self, connection: Any) -> None:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for request_id in list(self._unconfirmed):
+            if self._given_up.is_set():
+                return
+            body = json.dumps(request(request_id)).encode()
+            properties = pika.BasicProperties(delivery_mode=2)
+            channel.basic_publish(REQUESTS, "test", body, properties, mandatory=True)
+            self.confirmed.add(request_id)
+            del self._unconfirmed[request_id]
+
+    def give_up(self) -> None:
+        """End, in whatever state."""
+        self._given_up.set()
+        self.join()
+
+
+class Site:
+    """A vhost whose queues are all led by `leader`, a house there, and who publishes to it."""
+
+    def __init__(self, cluster: Cluster, database_url: str, provider: SandboxProcess) -> None:
+        self.cluster = cluster
+        self.leader, self.follower, self.third = cluster.nodes
+        self.vhost = f"test-{uuid.uuid4().hex}"
+        # A queue's first leader is the node over which it was declared.
+        self.house = House(cluster.create_vhost(self.vhost), database_url, provider)
+        applied = self.house.command("topology", "apply")
+        assert applied.returncode == 0, applied.stderr
+        with self.channel(self.leader) as channel:
+            channel.queue_declare("collector", durable=True, arguments=QUORUM)
+            channel.queue_bind("collector", RESULTS, "#")
+        self._stack = ExitStack()
+        self._stack.callback(self.house.close)
+
+    def close(self) -> None:
+        """Stop whoever works and publishes here."""
+        self._stack.close()
+
+    @contextmanager
+    def channel(self, node: Broker) -> Iterator[Any]:
+        """Give a channel to a node."""
+        parameters = pika.URLParameters(node.vhost_for(self.vhost) + PATIENCE)
+        with pika.BlockingConnection(parameters) as connection:
+            yield connection.channel()
+
+    def front(self, *nodes: Broker) -> Front:
+        """Return an address in front of these nodes, of which the first that answers is taken."""
+        return self._stack.enter_context(Front(*nodes))
+
+    def start_worker(self, front: Front) -> Process:
+        """Start a worker that knows this address."""
+        return self.house.start_worker(AMQP_URL=front.through(self.house.amqp_url))
+
+    def start_publisher(self, front: Front, request_ids: Iterable[str]) -> Publisher:
+        """Start a publisher that knows this address."""
+        publisher = Publisher(front.through(self.house.amqp_url), request_ids)
+        self._stack.callback(publisher.give_up)
+        publisher.start()
+        return publisher
+
+    def depth(self, *queues: str) -> int:
+        """Return how many messages wait in these queues."""
+        with self.channel(self.cluster.living[0]) as channel:
+            declared = [channel.queue_declare(queue, passive=True) for queue in queues]
+        return sum(each.method.message_count for each in declared)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Take all events that were collected."""
+        count = self.depth("collector")
+        taken: list[dict[str, Any]] = []
+        with self.channel(self.cluster.living[0]) as channel:
+            for _, _, body in channel.consume("collector", auto_ack=True):
+                taken.append(json.loads(body))
+                if len(taken) == count:
+                    return taken
+        raise AssertionError("unreachable: consume() has no end of its own")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Run one cluster for all tests here: it starts in 15 s."""
+    with Cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def site(cluster: Cluster, database_url: str, provider: SandboxProcess) -> Iterator[Site]:
+    """Give a site in a cluster of which all nodes run."""
+    cluster.restore()
+    built = Site(cluster, database_url, provider)
+    yield built
+    built.close()
+
+
+def load(
+    site: Site, messages: int, *, worker_at: Front, publisher_at: Front, victim: Broker
+) -> Publisher:
+    """Work off a load in the middle of which a node is killed; return its publisher."""
+    worker = site.start_worker(worker_at)
+    ids = [f"load-{number}" for number in range(messages)]
+    publisher = site.start_publisher(publisher_at, ids)
+    until(lambda: len(publisher.confirmed) >= messages // 3)
+    victim.kill()
+    assert publisher.is_alive(), "it had published all of it before the kill"
+    publisher.join(60)
+    assert publisher.confirmed == set(ids)
+    until(lambda: site.house.count() == messages, 60)
+    until(lambda: site.depth(*QUEUES) == 0)
+    assert worker.stop() == 0
+    return publisher
+
+
+def assert_nothing_is_lost_and_nothing_twice(site: Site, publisher: Publisher) -> None:
+    """Count rows, calls, charges, events, and what is left in the queues."""
+    house, charges, events = site.house, site.house.provider.charges(), site.events()
+    print(f"\n{publisher.setbacks} setbacks, {len(events)} events, charges {charges['charges']}")
+    rows, messages = house.results(), len(publisher.confirmed)
+    assert set(rows) == publisher.confirmed
+    assert {row["outcome"] for row in rows.values()} == {"match"}
+    assert charges["charges"] == charges["calls"] == house.count("calls") == messages
+    assert {event["requestId"] for event in events} == publisher.confirmed
+    assert len({event["eventId"] for event in events}) == messages
+    assert house.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL") == []
+    # Also what was on its way to the worker when it stopped: it would stand here again.
+    assert site.depth(*QUEUES) == 0
+
+
+def test_when_the_quorum_leader_is_killed_then_nothing_is_lost(site: Site) -> None:
+    assert site.cluster.leader(site.vhost, REQUESTS) is site.leader
+    publisher = load(
+        site,
+        MANY,
+        worker_at=site.front(site.follower),
+        publisher_at=site.front(site.third),
+        victim=site.leader,
+    )
+    assert site.cluster.leader(site.vhost, REQUESTS) is not site.leader
+    assert_nothing_is_lost_and_nothing_twice(site, publisher)
+
+
+def test_when_a_follower_is_killed_then_nothing_is_lost(site: Site) -> None:
+    publisher = load(
+        site,
+        ENOUGH,
+        worker_at=site.front(site.leader),
+        publisher_at=site.front(site.third),
+        victim=site.follower,
+    )
+    assert_nothing_is_lost_and_nothing_twice(site, publisher)
+
+
+def test_when_the_node_that_everybody_uses_is_killed_then_another_one_takes_all_over(
+    site: Site,
+) -> None:
+    """The worker and the publisher are connected to the node that leads all queues."""
+    front = site.front(site.leader, site.follower)
+    publisher = load(site, ENOUGH, worker_at=front, publisher_at=front, victim=site.leader)
+    assert publisher.setbacks > 0
+    (worker,) = site.house.workers
+    assert len([line for line in worker.lines if "amqp.consuming" in line]) > 1
+    assert_nothing_is_lost_and_nothing_twice(site, publisher)
+
+
+def test_when_the_first_event_meets_a_dead_leader_then_it_is_published_over_a_new_channel(
+    site: Site,
+) -> None:
+    """On RabbitMQ 3.10 and 3.11 the old channel refuses all that it publishes to that queue.
+
+    It would until the node comes back, and it does not come back here.
+    """
+    front = site.front(site.follower)
+    worker = site.start_worker(front)
+    front.stall(only=b"verification-worker publish")
+    publisher = site.start_publisher(site.front(site.third), ["first"])
+    until(lambda: site.house.count() == 1)
+    site.leader.kill()
+    front.resume()
+    until(lambda: site.depth("collector") == 1, 20)
+    assert worker.said("amqp.publication_refused"), "the event came when a new leader was there"
+    publisher.join()
+    (event,) = site.events()
+    assert event["requestId"] == "first"
+    assert worker.stop() == 0
+    assert site.depth(*QUEUES) == 0
