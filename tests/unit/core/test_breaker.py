@@ -131,6 +131,10 @@ def test_the_waits_double_up_to_the_longest() -> None:
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
 
 
+def test_replicas_that_parked_together_probe_apart() -> None:
+    assert [round(POLICY.wait(0, chance), 3) for chance in (0.0, 1.0)] == [4.0, 6.0]
+
+
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_a_wait_is_jittered_by_a_fifth_at_most(openings: int, chance: float) -> None:
     plain = POLICY.wait(openings, MIDDLE)
