@@ -82,7 +82,7 @@ def crash(house: House, step: str, nth: int = 1, **settings: str) -> Remains:
         env={**os.environ, **house.environment, **DOOMED, **settings},
         cwd=CHECKOUT,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == -9, ended.stderr.decode()

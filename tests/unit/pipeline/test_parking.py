@@ -113,6 +113,26 @@ def test_a_probe_that_succeeds_resumes_and_one_that_fails_waits_again() -> None:
     assert [desk.row(each).attempts for each in ("first", "second")] == [1, 0]
 
 
+def test_after_an_outage_few_are_claimed_at_first() -> None:
+    broker, provider = FakeBroker(), Patient(CREDENTIALS)
+    desk = Desk(verifier=provider)
+    with running(desk, broker, wait=0.02, callers=4) as pipeline:
+        provider.answers.set()
+        give(pipeline, "refused")
+        broker.wait_until_wanted(PAUSE, ONE)
+        give(pipeline, "probe")
+        broker.wait_until_wanted(PAUSE, ONE, ALL)
+        broker.wait_for(2)
+        provider.answers.clear()
+        give(pipeline, *[f"after-{number}" for number in range(8)])
+        # One success: two calls at once, and a claimed request that waits for each.
+        desk.ledger.wait_until(lambda: len(desk.book.rows) == 2 + 4)
+        with desk.book.changed:
+            assert not desk.book.changed.wait_for(lambda: len(desk.book.rows) > 2 + 4, 0.2)
+        provider.answers.set()
+        broker.wait_for(10)
+
+
 def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:
     broker = FakeBroker()
     desk = Desk(*[UNAVAILABLE] * 4)
