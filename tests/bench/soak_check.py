@@ -51,6 +51,7 @@ def count(house: House, sent: Sent) -> list[Line]:
         Line("answers without a row (conflicts)", len(accounts.answers)),
         Line("calls in the ledger", sum(len(calls) for calls in accounts.calls.values())),
         Line("calls that the provider saw", accounts.charges["calls"]),
+        Line("contradictions that came first", _overtaken(accounts, sent)),
         Line("most calls in any minute", accounts.charges["max_calls_per_minute"]),
         Line("charges", accounts.charges["charges"]),
         Line("in doubt", accounts.in_doubt),
@@ -65,6 +66,12 @@ def count(house: House, sent: Sent) -> list[Line]:
         Line("repeats beyond the limit of doubt", _too_many_doubts(accounts), 0),
         Line("unexplained charges", _unexplained(accounts, sent), 0),
     ]
+
+
+def _overtaken(accounts: Accounts, sent: Sent) -> int:
+    """Count contradictions that were served; the first request then got the conflict."""
+    called = accounts.charges["by_subject"]
+    return sum(subject_digest(number) in called for number in sent.contradicted.values())
 
 
 def _contradictions(accounts: Accounts) -> int:
@@ -97,12 +104,13 @@ def _too_many_doubts(accounts: Accounts) -> int:
 def _unexplained(accounts: Accounts, sent: Sent) -> int:
     """Count charges that the ledger does not know at least as a possibility, person by person.
 
-    Each ordinary request is about a person of its own, so the provider's counts by person are
-    counts by request.
+    Each ordinary request is about a person of its own, and so is what contradicts it: the
+    provider's counts by person are counts by request.
     """
     persons: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for request_id, number in sent.requests.items():
-        persons[subject_digest(number)] += accounts.calls.get(request_id, [])
+    for numbers in (sent.requests, sent.contradicted):
+        for request_id, number in numbers.items():
+            persons[subject_digest(number)] += accounts.calls.get(request_id, [])
     unexplained = 0
     for digest, counts in accounts.charges["by_subject"].items():
         known = Counter(call["charged"] for call in persons.get(digest, []))

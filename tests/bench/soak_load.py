@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _BIRTHDAYS = 900
+# From here on the persons of contradictions begin: more than any soak sends.
+_OTHERS = 600_000
 # A broker that restarts refuses connections for 5 s.
 _RECONNECT_SECONDS = 0.5
 
@@ -52,6 +54,8 @@ class Sent:
 
     requests: dict[str, str] = field(default_factory=dict)
     """ID number of each request that must have a row, by its id."""
+    contradicted: dict[str, str] = field(default_factory=dict)
+    """Another person's ID number under the same request id: whichever comes first is called."""
     rejected: set[str] = field(default_factory=set)
     """Those of them that fail the checks before paying."""
     copies: int = 0
@@ -127,8 +131,8 @@ class Publisher:
         sent, dice = self.sent, 1.0 if self._calm else self._random.random()
         if sent.requests and dice < 0.08:
             return self._copy()
-        if sent.requests and dice < 0.10:
-            return self._conflict()
+        if sent.requests and dice < 0.10 and (conflict := self._conflict()):
+            return conflict
         if dice < 0.11:
             return b"{not json", lambda: setattr(sent, "unreadable", sent.unreadable + 1)
         self._count += 1
@@ -153,10 +157,19 @@ class Publisher:
         again = json.dumps(request(name, sent.requests[name])).encode()
         return again, lambda: setattr(sent, "copies", sent.copies + 1)
 
-    def _conflict(self) -> tuple[bytes, Callable[[], None]]:
-        sent = self.sent
-        other = json.dumps(request(self._some_request(), id_card(899_999))).encode()
-        return other, lambda: setattr(sent, "conflicts", sent.conflicts + 1)
+    def _conflict(self) -> tuple[bytes, Callable[[], None]] | None:
+        """Return other data for a request about a person of its own; None where it is not."""
+        sent, name = self.sent, self._some_request()
+        number = int(name.rpartition("-")[2])
+        if sent.requests[name] != id_card(number):
+            return None
+        other = id_card(_OTHERS + number)
+        sent.contradicted[name] = other
+
+        def remember() -> None:
+            sent.conflicts += 1
+
+        return json.dumps(request(name, other)).encode(), remember
 
     def _some_request(self) -> str:
         """Return one of the last thousand, some of which are still being worked on."""
