@@ -234,6 +234,37 @@ def test_a_stop_must_have_time_for_one_call(whole: Environment) -> None:
     assert problem.startswith("SHUTDOWN_GRACE: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "days"),
+    [
+        # until its dead letter is gone a person may replay a request
+        ("ABANDON_AFTER_DAYS", "14"),
+        ("DELETE_AFTER_DAYS", "14"),
+    ],
+)
+def test_a_request_outlives_its_dead_letter(whole: Environment, name: str, days: str) -> None:
+    whole.set(**{name: days})
+    (problem,) = problems()
+    assert problem.startswith(f"{name}: must be above DEAD_LETTER_DAYS")
+    whole.set(**{name: "15"})
+    load(Settings)
+
+
+def test_what_is_deleted_need_not_be_cleared_later(whole: Environment) -> None:
+    whole.set(DELETE_AFTER_DAYS="30", CLEAR_AFTER_DAYS="31")
+    (problem,) = problems()
+    assert problem.startswith("DELETE_AFTER_DAYS: ")
+
+
+def test_a_low_limit_of_calls_bounds_what_is_held(whole: Environment) -> None:
+    whole.set(PROVIDER_CALLS_PER_MINUTE="6")
+    settings = load(Settings)
+    assert (settings.has_call_limit, settings.held_messages) == (True, 12)
+    whole.set(PROVIDER_CALLS_PER_MINUTE="0", DAILY_CALL_BUDGET="9")
+    settings = load(Settings)
+    assert (settings.has_call_limit, settings.held_messages) == (True, settings.prefetch)
+
+
 def test_settings_that_do_not_fit_together_are_all_named(whole: Environment) -> None:
     whole.set(SHUTDOWN_GRACE="10", CALL_DEADLINE="11", PROVIDER_URL=LIVE_URL)
     assert len(problems()) == 2
