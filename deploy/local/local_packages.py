@@ -46,9 +46,13 @@ def missing_packages(environment: Mapping[str, str] | None = None) -> list[str]:
     return missing
 
 
-def install_missing(environment: Mapping[str, str] | None = None) -> None:
+def install_missing(
+    environment: Mapping[str, str] | None = None, *, benchmark: bool = False
+) -> None:
     """Install what is missing (as root, on Debian), or raise MissingProgram with the command."""
     missing = missing_packages(environment)
+    if benchmark and _lacks(local_programs.nginx):
+        missing.append("nginx-light")
     is_root = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if is_root and shutil.which("amqp-publish") is None:
         # Nothing needs it; the demonstration uses it to be a client that is not ours.

@@ -32,6 +32,11 @@ def postgresql(program: str) -> str:
     return _first(program, [folder / program for folder in with_server[:1]])
 
 
+def nginx() -> str:
+    """Return nginx: the benchmark's provider. Raises MissingProgram."""
+    return _first("nginx", [Path("/usr/sbin/nginx")])
+
+
 def _version(folder: Path) -> int:
     found = re.fullmatch(r"\d+", folder.parent.name)
     return int(found.group()) if found else 0

@@ -175,7 +175,10 @@ def main(arguments: Sequence[str]) -> int:
     """Carry out one command of the command line."""
     parser = argparse.ArgumentParser(prog="local_stack.py", description="The local stack.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("install", help="install the servers' Debian packages if they are missing")
+    install = commands.add_parser(
+        "install", help="install the servers' Debian packages if they are missing"
+    )
+    install.add_argument("--benchmark", action="store_true", help="those of the benchmark, too")
     execute = commands.add_parser("exec", help="run a command with AMQP_URL and DATABASE_URL set")
     execute.add_argument(
         "--scratch", action="store_true", help="let DATABASE_URL name a new, empty database"
@@ -184,7 +187,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "install":
-            install_missing()
+            install_missing(benchmark=chosen.benchmark)
             return 0
         return _execute(chosen.argv, scratch=chosen.scratch)
     except StackError as error:

@@ -1,0 +1,145 @@
+"""Who takes part: our worker and its peers, each with what it needs to be started and fed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pika
+import psycopg
+
+from tests.bench.peers import common, wire
+from tests.e2e.harness import CHECKOUT, COMMAND, REQUESTS, RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local_stack import Stack
+
+Message = tuple[str, str, bytes, pika.BasicProperties]
+"""Exchange, routing key, body, properties."""
+
+KEYS = {"PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY", "PROVIDER_SECRET_KEY": "sandbox-secret-key"}
+PEERS_PYTHON = CHECKOUT / ".local" / "peers" / "bin" / "python"
+CALLS_AT_ONCE = 256
+"""In flight with a late provider, of every contestant."""
+LATE = {"CONCURRENCY": str(CALLS_AT_ONCE), "PREFETCH": str(4 * CALLS_AT_ONCE)}
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One that does the job, and how it is tuned for an instant provider."""
+
+    name: str
+    command: tuple[str, ...]
+    queue: str
+    results: str
+    """The exchange to which it publishes events."""
+    finished: str
+    """SQL that counts its finished requests."""
+    template: str
+    """The database that each round gets a copy of."""
+    declare: Callable[[Any], None]
+    message: Callable[[dict[str, Any]], Message]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    late: Mapping[str, str] = field(default_factory=dict)
+    """What is set differently where the provider takes its time."""
+
+
+def ours(stack: Stack, template: str) -> Contestant:
+    """Return our worker, as it is by default but for its calls at once."""
+    environment = {
+        **KEYS,
+        "PROVIDER_MODE": "sandbox",
+        "DIGEST_KEY": "a key of the benchmark, of 32 characters",
+        "LOG_FORMAT": "json",
+    }
+    _migrated(stack, template)
+
+    def declare(_channel: Any) -> None:
+        applied = subprocess.run(
+            [*COMMAND, "topology", "apply"],
+            env={
+                **os.environ,
+                **environment,
+                **stack.environment(),
+                "PROVIDER_URL": "http://127.0.0.1:9/",
+            },
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if applied.returncode != 0:
+            raise RuntimeError(applied.stderr)
+
+    def message(request: dict[str, Any]) -> Message:
+        properties = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+        return REQUESTS, "bench", json.dumps(request).encode(), properties
+
+    return Contestant(
+        "verification-worker",
+        (*COMMAND, "run"),
+        REQUESTS,
+        RESULTS,
+        "SELECT count(*) FROM verification.request WHERE completed_at IS NOT NULL",
+        template,
+        declare,
+        message,
+        environment,
+        late=LATE,
+    )
+
+
+def _migrated(stack: Stack, name: str) -> None:
+    url = stack.database.create_database(name)
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    environment = {**os.environ, "DATABASE_URL": url}
+    subprocess.run(command, env=environment, cwd=CHECKOUT, check=True, capture_output=True)
+
+
+def _declaring(peer: wire.Wire) -> Callable[[Any], None]:
+    def declare(channel: Any) -> None:
+        channel.exchange_declare(common.RESULTS, "topic", durable=True)
+        peer.declare(channel)
+
+    return declare
+
+
+# Each as it was fastest in trials of its own: calls at once, and messages held.
+_PEERS = (
+    ("Celery, threads", "celery_threads", {}),
+    ("Dramatiq, 1 process", "dramatiq_worker", {"PROCESSES": "1"}),
+    ("Dramatiq, 2 processes", "dramatiq_worker", {"PROCESSES": "2"}),
+    ("FastStream", "faststream_worker", {}),
+    ("pika and threads, by hand", "pika_threads", {}),
+    ("asyncio, by hand", "raw_asyncio", {}),
+)
+
+
+def peers(stack: Stack, template: str) -> list[Contestant]:
+    """Return the peers, each tuned as its documentation recommends."""
+    if not PEERS_PYTHON.exists():
+        raise RuntimeError("the peers' virtualenv is missing: run ./deploy/local/bench")
+    url = stack.database.create_database(template)
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute(common.SCHEMA)
+    return [
+        Contestant(
+            name,
+            (str(PEERS_PYTHON), "-m", f"tests.bench.peers.{module}"),
+            wire.PEERS[module].queue,
+            common.RESULTS,
+            "SELECT count(*) FROM peer_request WHERE state = 'done'",
+            template,
+            _declaring(wire.PEERS[module]),
+            lambda request, module=module: ("", *wire.PEERS[module].message(request)),  # type: ignore[misc]
+            {**KEYS, **settings},
+            late=LATE,
+        )
+        for name, module, settings in _PEERS
+    ]
