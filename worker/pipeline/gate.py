@@ -47,6 +47,7 @@ class Gate:
         self._state: BreakerState = Closed()
         self._allowance = Allowance.full(ceiling)
         self._under_way = 0
+        self._queueing = 0
         self._passed_over = 0
         self._closing = False
         self._changed = Condition()
@@ -71,7 +72,9 @@ class Gate:
                 if wait <= 0 and self._under_way < self._allowance.calls:
                     self._under_way += 1
                     return True
+                self._queueing += 1
                 self._changed.wait(wait if wait > 0 else None)
+                self._queueing -= 1
 
     def heard(self, report: CallReport) -> bool:
         """Learn from a call's end; True where it belongs to an outage, not to its request."""
@@ -90,7 +93,7 @@ class Gate:
         """Make room for another call."""
         with self._changed:
             self._under_way -= 1
-            if self._under_way + 1 >= self._allowance.calls:
+            if self._queueing:  # else only the warden waits, and this is no news for it
                 self._changed.notify_all()
 
     # The claimer.

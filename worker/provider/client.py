@@ -18,7 +18,6 @@ from uuid import uuid4
 from tenacity import (
     RetryCallState,
     Retrying,
-    sleep_using_event,
     wait_exponential_jitter,
 )
 
@@ -26,6 +25,7 @@ from worker.core.outcome import CallClass, CallReport
 from worker.core.retry import NO_REPORT
 from worker.provider.codes import NONCE_CONFLICT, classify, retry_after_seconds, without_answer
 from worker.provider.deadline import ArmedCall, Reaper
+from worker.provider.floor import Floor
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
 from worker.provider.wire import decode, encode
@@ -92,14 +92,15 @@ class PersonalAuthClient:
             nonce=nonce,
             session_token=config.session_token,
         )
+        self._floor = Floor()
         self._reaper = Reaper()
-        self._transport = Transport(config, auth, self._reaper)
+        self._transport = Transport(config, auth, self._reaper, self._floor)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
             retry=self._helps_to_repeat,
             wait=_wait,
             stop=self._gives_up,
-            sleep=sleep_using_event(self._stopping),
+            sleep=self._sleep,
             retry_error_callback=lambda state: _call_of(state).report,
         )
 
@@ -112,15 +113,16 @@ class PersonalAuthClient:
         started = monotonic()
         deadline = started + self._config.call_deadline
         call = _Call(encode(request), request.person, started, deadline)
-        self._reaper.arm(call.armed)
-        try:
-            self._try_once(call)
-            # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
-            if self._is_free(call):
-                self._retrying(self._repeat, call)
-        finally:
-            self._reaper.disarm()
-        return replace(call.report, sends=call.sends, seconds=monotonic() - started)
+        with self._floor:
+            self._reaper.arm(call.armed)
+            try:
+                self._try_once(call)
+                # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
+                if self._is_free(call):
+                    self._retrying(self._repeat, call)
+            finally:
+                self._reaper.disarm()
+            return replace(call.report, sends=call.sends, seconds=monotonic() - started)
 
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""
@@ -156,6 +158,10 @@ class PersonalAuthClient:
         # The event only cuts the wait short, and tenacity tries again: not when we are stopping.
         elif not self._stopping.is_set():
             self._try_once(call)
+
+    def _sleep(self, seconds: float) -> None:
+        with self._floor.left:
+            self._stopping.wait(seconds)
 
     def _is_free(self, call: _Call) -> bool:
         """Return whether the last try was provably free and another one may help soon."""

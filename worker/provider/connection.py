@@ -1,19 +1,19 @@
 """Connections that know when bytes leave, for http and https, and pools of them.
 
-urllib3 keeps, checks, verifies and reuses them. Three things are done here because they are on
-the way of every call: the request leaves as one piece, the answer is our own reader's (`answer`),
-and the call under way is told of its socket.
+urllib3 keeps, checks, verifies and reuses them. What is on the way of every call is done here:
+the request leaves as one piece, the answer is our own reader's (`answer`), the call under way is
+told of its socket, and whoever waits leaves the floor.
 """
 
 from __future__ import annotations
 
 import http.client
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.response import HTTPResponse
 
 from worker.provider.answer import Answer
 
@@ -22,17 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.provider.deadline import Reaper
+    from worker.provider.floor import Floor
 
-# A portrait of 200 kB is not worth copying only to leave in the same piece as its head.
-_ONE_PIECE = 64 * 1024
+# A socket with nothing on its way takes this much at once, so nobody waits for it; and a portrait
+# of 200 kB is not worth copying only to leave in the same piece as its head.
+_ONE_PIECE = 8 * 1024
 
 
 class WatchedConnection(HTTPConnection):
     """Sends whole requests; `io_timeout` is the longest wait for a byte, in seconds."""
 
-    def __init__(self, *args: Any, reaper: Reaper, io_timeout: float, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, reaper: Reaper, floor: Floor, io_timeout: float, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self._reaper = reaper
+        self._floor = floor
+        self._connect_timeout: float = self.timeout  # type: ignore[assignment]
         self._io_timeout = io_timeout
         self.idle_since = 0.0
         self._last: Answer | None = None
@@ -45,9 +51,9 @@ class WatchedConnection(HTTPConnection):
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
         left = self._reaper.current().remaining()
-        # urllib3 sets the connect timeout here just before; its annotation forgets None.
-        self.timeout = min(self.timeout, left) if self.timeout is not None else left
-        super().connect()
+        self.timeout = min(self._connect_timeout, left)
+        with self._floor.left:
+            super().connect()
         self._socket().settimeout(self._io_timeout)
 
     def request(  # type: ignore[override]
@@ -69,12 +75,13 @@ class WatchedConnection(HTTPConnection):
         if len(body) <= _ONE_PIECE:
             sock.sendall(head + body)
         else:
-            sock.sendall(head)
-            sock.sendall(body)
+            with self._floor.left:
+                sock.sendall(head)
+                sock.sendall(body)
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+    def getresponse(self) -> Answer:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = self._last = Answer(self._socket())
+        answer = self._last = Answer(self._socket(), self._floor)
         try:
             answer.begin()
         except BaseException:
@@ -82,17 +89,7 @@ class WatchedConnection(HTTPConnection):
             raise
         if answer.will_close:
             self.close()  # the answer keeps the socket open until it is read
-        return HTTPResponse(
-            body=answer,
-            headers=answer.headers,  # type: ignore[arg-type]
-            status=answer.status,
-            version=answer.version,
-            reason=answer.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=answer,
-            request_method="POST",
-        )
+        return answer
 
     def _socket(self) -> socket.socket:
         sock: socket.socket | None = self.sock
@@ -117,6 +114,27 @@ class WatchedPool(HTTPConnectionPool):
         super().__init__(*args, reaper=reaper, **options)
         self._reaper = reaper
         self._keep_idle = keep_idle
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], **_options: object
+    ) -> Answer:
+        """Make one exchange. The answer must be read and released; nothing is retried."""
+        connection = self._get_conn()
+        try:
+            connection.request(method, url, body, headers)
+            answer: Answer = connection.getresponse()
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        answer.release = partial(self._release, connection, answer)
+        return answer
+
+    def _release(self, connection: Any, answer: Answer) -> None:
+        if not answer.isclosed():  # it was not read to its end
+            answer.close()
+            connection.close()
+        self._put_conn(connection)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection: Any = super()._get_conn(timeout)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import DecodeError, HTTPError
-from urllib3.util import Timeout, parse_url
+from urllib3.response import HTTPResponse
+from urllib3.util import parse_url
 
 from worker.provider.connection import WatchedPool, WatchedTlsPool
 from worker.provider.signing import canonical_target
@@ -23,10 +24,10 @@ from worker.provider.signing import canonical_target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from urllib3.response import BaseHTTPResponse, HTTPResponse
-
+    from worker.provider.answer import Answer
     from worker.provider.config import ProviderConfig
     from worker.provider.deadline import Reaper
+    from worker.provider.floor import Floor
 
 # JD's answers are below 1 kB and a gateway's page below 10; 256 KiB bound what a broken or
 # malicious one can make 256 threads hold (64 MiB).
@@ -54,14 +55,17 @@ class Transport:
     """Posts signed bodies to the one address there is."""
 
     def __init__(
-        self, config: ProviderConfig, auth: Callable[[PreparedRequest], object], reaper: Reaper
+        self,
+        config: ProviderConfig,
+        auth: Callable[[PreparedRequest], object],
+        reaper: Reaper,
+        floor: Floor,
     ) -> None:
         address = Request("POST", config.url).prepare()
         self._url = str(address.url)
         self._auth = auth
         self._reaper = reaper
-        self._adapter = _OneAddress(config, self._url, address.path_url, reaper)
-        self._timeout = Timeout(connect=config.connect_timeout, read=config.read_timeout)
+        self._adapter = _OneAddress(config, self._url, address.path_url, reaper, floor)
         self._headers = {
             "Host": canonical_target(self._url).host,
             "User-Agent": "verification-worker",
@@ -80,45 +84,49 @@ class Transport:
         request.body = body
         self._auth(request)
         try:
-            response = self._adapter.send(request, stream=True, timeout=self._timeout)  # type: ignore[arg-type]
+            response = self._adapter.send(request, stream=True)
         except (RequestException, HTTPError, HTTPException, OSError) as exc:
             raise Unanswered from exc
-        return self._read(response.raw)
+        return self._read(cast("Answer", response.raw))
 
-    def _read(self, raw: HTTPResponse) -> Received:
-        status, headers = raw.status, raw.headers
+    def _read(self, answer: Answer) -> Received:
+        status = answer.status
         try:
-            body = _whole_body(raw)
+            body = _whole_body(answer)
         except (HTTPError, HTTPException, OSError) as exc:
             raise Unanswered(status) from exc
         # An answer that ends with the connection looks whole when the reaper ends it.
         if self._reaper.current().ended:
             raise Unanswered(status)
-        return Received(status, headers.get("retry-after"), body)
+        return Received(status, answer.headers.get("retry-after"), body)
 
     def close(self) -> None:
         """Close what is not in use."""
         self._adapter.close()
 
 
-def _whole_body(raw: HTTPResponse) -> bytes | None:
+def _whole_body(answer: Answer) -> bytes | None:
     """Return the body, None where it is unreadable; raise an error where it is cut short."""
     try:
-        # We ask for no coding; a gateway that compresses all the same is read, within the limit.
-        body = raw.read(MAX_ANSWER + 1, decode_content="content-encoding" in raw.headers)
+        body = _read_some(answer, MAX_ANSWER + 1)
         if len(body) > MAX_ANSWER:
             return None
-        if raw.length_remaining:
+        if answer.length:
             raise HTTPException("the body is shorter than its Content-Length")
     except DecodeError:
         return None
     else:
         return body
     finally:
-        # Read to its end, the connection is back in the pool already and this does nothing.
-        if not raw.isclosed():
-            raw.close()
-        raw.release_conn()
+        answer.release()
+
+
+def _read_some(answer: Answer, limit: int) -> bytes:
+    if "content-encoding" not in answer.headers:
+        return answer.read(limit)
+    # We ask for no coding; a gateway that compresses all the same is read, within the limit.
+    decoding = HTTPResponse(answer, answer.headers, preload_content=False)  # type: ignore[arg-type]
+    return decoding.read(limit, decode_content=True)
 
 
 class _OneAddress(HTTPAdapter):
@@ -128,14 +136,18 @@ class _OneAddress(HTTPAdapter):
     environment is heeded, and certificates are checked against one bundle that is read here.
     """
 
-    def __init__(self, config: ProviderConfig, url: str, target: str, reaper: Reaper) -> None:
+    def __init__(
+        self, config: ProviderConfig, url: str, target: str, reaper: Reaper, floor: Floor
+    ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         parts = parse_url(url)
         options: dict[str, Any] = {
             "host": parts.host,
             "port": parts.port,
             "maxsize": config.pool_size,
+            "timeout": config.connect_timeout,
             "reaper": reaper,
+            "floor": floor,
             "keep_idle": config.keep_idle,
             "io_timeout": config.read_timeout,
         }
@@ -157,7 +169,7 @@ class _OneAddress(HTTPAdapter):
         """Return the one path."""
         return self._target
 
-    def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
+    def build_response(self, req: PreparedRequest, resp: Answer) -> Response:  # type: ignore[override]
         """Return the response without what nobody reads: headers, cookies, encoding."""
         response = Response()
         response.status_code = resp.status

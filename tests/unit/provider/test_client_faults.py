@@ -13,6 +13,7 @@ from tests.unit.provider.scripted import MATCH, answer, drip, raw, reset, silenc
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
+from worker.provider.floor import Floor
 from worker.provider.transport import Transport
 
 if TYPE_CHECKING:
@@ -252,10 +253,12 @@ def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: Ser
     server = serve()
     config = ProviderConfig(server.url, "AK", "SK")
     reaper = Reaper()
-    transport = Transport(config, lambda request: request, reaper)
+    floor = Floor()
+    transport = Transport(config, lambda request: request, reaper, floor)
     for _ in range(2):
         reaper.arm(ArmedCall(monotonic() + 10))
-        assert transport.post(b"{}").body == MATCH
+        with floor:
+            assert transport.post(b"{}").body == MATCH
         reaper.run_once(float("inf"))  # the call is armed still, its connection in the pool
     reaper.disarm()
     reaper.stop()
