@@ -46,6 +46,8 @@ class Proxy:
         """Cuts that have happened."""
         self.bytes = dict.fromkeys(Direction, 0)
         """Forwarded so far, each way."""
+        self.pieces = dict.fromkeys(Direction, 0)
+        """Pieces in which they went: at most one for each of the sender's sends."""
         self._server = (host, port)
         self._faults = Faults()
         self._tunnels: list[Tunnel] = []
@@ -223,6 +225,7 @@ class Proxy:
         cut = self._faults.cut_of(tunnel, pipe.direction)
         sent = pipe.write(time.monotonic(), cut.left if cut else None)
         self.bytes[pipe.direction] += sent
+        self.pieces[pipe.direction] += sent > 0
         if cut is None:
             return False
         cut.left -= sent

@@ -1,0 +1,81 @@
+"""What a message costs, in counts that do not depend on the machine's mood.
+
+A bound is about twice what was counted when it was set: a commit, a send or a wake-up more for each
+message goes past it, a busy machine does not.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psycopg
+
+from tests.bench.soak_load import id_card
+from tests.chaos.proxy import TO_SERVER, Proxy
+from tests.e2e.harness import request, until
+
+if TYPE_CHECKING:
+    from tests.e2e.harness import House, Process
+
+_SLEEPS = re.compile(r"^voluntary_ctxt_switches:\s+([0-9]+)", re.MULTILINE)
+MESSAGES = 1000
+# Per 1,000 messages of a backlog, with 16 calls of 10 ms in flight.
+MOST = {
+    "commits": 800,
+    "sends to the database": 900,
+    "sends to the broker": 900,
+    "sleeps of a thread": 25_000,
+}
+
+
+def test_a_backlog_costs_no_more_than_it_did(house: House) -> None:
+    house.provider.play(latency=0.01)
+    house.publish_many(request(f"cost-{each}", id_card(each)) for each in range(MESSAGES))
+    with _proxy(house.amqp_url) as to_broker, _proxy(house.database_url) as to_database:
+        worker = house.start_worker(
+            AMQP_URL=to_broker.through(house.amqp_url),
+            DATABASE_URL=to_database.through(house.database_url),
+            CONCURRENCY="16",
+        )
+        until(lambda: house.depth("collector") == MESSAGES, 60)
+        counted = {
+            "sends to the database": to_database.pieces[TO_SERVER],
+            "sends to the broker": to_broker.pieces[TO_SERVER],
+            "sleeps of a thread": _sleeps(worker),
+            "commits": _commits(house),
+        }
+        assert worker.stop() == 0
+    print(counted)
+    too_dear = {name: count for name, count in counted.items() if count > MOST[name]}
+    assert not too_dear, f"of {counted}"
+
+
+def _proxy(url: str) -> Proxy:
+    parts = urlsplit(url)
+    return Proxy(str(parts.hostname), int(parts.port or 0))
+
+
+def _commits(house: House) -> int:
+    """Count the database's commits; a session reports its own once a second."""
+    time.sleep(1.5)
+    query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    with psycopg.connect(house.database_url, autocommit=True) as session:
+        row = session.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _sleeps(worker: Process) -> int:
+    """Count how often a thread of the worker has gone to sleep."""
+    found = 0
+    for status in Path(f"/proc/{worker.popen.pid}/task").glob("*/status"):
+        counts = re.search(
+            r"^voluntary_ctxt_switches:\s+([0-9]+)", status.read_text(), re.MULTILINE
+        )
+        assert counts is not None
+        found += int(counts[1])
+    return found
