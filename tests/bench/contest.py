@@ -35,7 +35,7 @@ from tests.bench.soak_load import id_card
 from tests.e2e.harness import CHECKOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tests.bench.contestants import Contestant
 
@@ -87,7 +87,7 @@ class Arena:
         name = f"round_{self._number}"
         url = self._stack.database.create_database(name, template=contestant.template)
         contestant.declare(self.channel)
-        self.channel.queue_declare(COLLECTOR, durable=True, arguments={"x-queue-type": "quorum"})
+        self.channel.queue_declare(COLLECTOR, durable=True)
         self.channel.queue_bind(COLLECTOR, contestant.results, "#")
         environment = {
             **contestant.environment,
@@ -130,24 +130,28 @@ class Round:
         self._environment = environment
         self._database_url = database_url
         self._log = log
-        self.tree: ProcessTree | None = None
+        self._trees: list[ProcessTree] = []
 
     def start(self) -> ProcessTree:
-        """Start the contestant."""
-        self.tree = ProcessTree(self._contestant.command, self._environment, self._log)
-        return self.tree
+        """Start the contestant, or one process more of it."""
+        self._trees.append(ProcessTree(self._contestant.command, self._environment, self._log))
+        return self._trees[-1]
 
     def end(self) -> None:
         """Leave no process behind."""
-        if self.tree is not None:
-            self.tree.kill()
+        for tree in self._trees:
+            tree.kill()
 
-    def publish_backlog(self, messages: int) -> None:
+    def publish_backlog(self, messages: int, first: int = 0) -> None:
+        """Publish so many requests."""
+        self.publish(request_number(first + number) for number in range(messages))
+
+    def publish(self, requests: Iterable[dict[str, Any]]) -> None:
         """Publish fast, in one transaction."""
         channel = self._arena.channel.connection.channel()
         channel.tx_select()
-        for number in range(messages):
-            channel.basic_publish(*self._contestant.message(_request(number)))
+        for request in requests:
+            channel.basic_publish(*self._contestant.message(request))
         channel.tx_commit()
         channel.close()
 
@@ -155,9 +159,9 @@ class Round:
         """Return messages per second, CPU seconds per 1,000 and PSS of a backlog of so many."""
         self.publish_backlog(messages)
         tree = self.start()
-        done = self._await_events(1, 30)
+        done = self.await_events(1, 30)
         watch = Stopwatch(tree, done)
-        self._await_events(messages, 120)
+        self.await_events(messages, 120)
         rate, cpu = watch.rate(messages), watch.cpu_per_1000(messages)
         memory = tree.pss()
         self._check(messages)
@@ -166,10 +170,7 @@ class Round:
     def added_latency(self, messages: int) -> list[float]:
         """Return milliseconds from publishing to the event's arrival, of each message."""
         self.start()
-        end = time.monotonic() + 30
-        while not self._arena.consumers(self._contestant.queue):
-            self._look_alive(end, "a consumer")
-            time.sleep(0.05)
+        self.await_consumer()
         published: dict[str, float] = {}
         times: list[float] = []
         channel = self._arena.channel
@@ -186,7 +187,7 @@ class Round:
             while (left := due - time.monotonic()) > 0:
                 channel.connection.process_data_events(left)
             due += 1 / RATE
-            request = _request(number)
+            request = request_number(number)
             published[request["requestId"]] = time.monotonic()
             channel.basic_publish(*self._contestant.message(request))
         end = time.monotonic() + 10
@@ -196,7 +197,15 @@ class Round:
         channel.basic_cancel(tag)
         return times[len(times) // 10 :]  # the first open connections
 
-    def _await_events(self, wanted: int, seconds: float) -> int:
+    def await_consumer(self) -> None:
+        """Return when the contestant consumes."""
+        end = time.monotonic() + 30
+        while not self._arena.consumers(self._contestant.queue):
+            self._look_alive(end, "a consumer")
+            time.sleep(0.02)
+
+    def await_events(self, wanted: int, seconds: float) -> int:
+        """Return when so many events have come, and how many these are."""
         end = time.monotonic() + seconds
         while (count := self._arena.depth(COLLECTOR)) < wanted:
             self._look_alive(end, f"{wanted} events ({count} came)")
@@ -204,27 +213,28 @@ class Round:
         return count
 
     def _look_alive(self, end: float, what: str) -> None:
-        assert self.tree is not None
-        if time.monotonic() > end or not self.tree.is_alive():
-            words = self.tree.last_words()
+        tree = self._trees[-1]
+        if time.monotonic() > end or not tree.is_alive():
+            words = tree.last_words()
             raise RuntimeError(f"{self._contestant.name}: waited in vain for {what}\n{words}")
 
     def _check(self, messages: int) -> None:
         """Stop the contestant; every message must have made one row, one event and one ack."""
-        assert self.tree is not None
-        code = self.tree.stop()
+        tree = self._trees[-1]
+        code = tree.stop()
         with psycopg.connect(self._database_url) as database:
-            row = database.execute(self._contestant.finished).fetchone()  # type: ignore[call-overload]
+            row = database.execute(self._contestant.finished).fetchone()
         rows = row[0] if row else 0
         counts = (rows, self._arena.depth(COLLECTOR), self._arena.depth(self._contestant.queue))
         if counts != (messages, messages, 0) or code != 0:
             raise RuntimeError(
                 f"{self._contestant.name}: of {messages} messages came rows, events, left: "
-                f"{counts}; exit code {code}\n{self.tree.last_words()}"
+                f"{counts}; exit code {code}\n{tree.last_words()}"
             )
 
 
-def _request(number: int) -> dict[str, Any]:
+def request_number(number: int) -> dict[str, Any]:
+    """Return a request about a person of its own."""
     user = {"name": "张三", "idCard": id_card(number)}
     return {
         "requestId": f"bench-{number:08}",

@@ -27,7 +27,6 @@ KEYS = {"PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY", "PROVIDER_SECRET_KEY": "sandb
 PEERS_PYTHON = CHECKOUT / ".local" / "peers" / "bin" / "python"
 CALLS_AT_ONCE = 256
 """In flight with a late provider, of every contestant."""
-LATE = {"CONCURRENCY": str(CALLS_AT_ONCE), "PREFETCH": str(4 * CALLS_AT_ONCE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def ours(stack: Stack, template: str) -> Contestant:
         "DIGEST_KEY": "a key of the benchmark, of 32 characters",
         "LOG_FORMAT": "json",
     }
-    _migrated(stack, template)
+    migrate(stack, template)
 
     def declare(_channel: Any) -> None:
         applied = subprocess.run(
@@ -91,11 +90,12 @@ def ours(stack: Stack, template: str) -> Contestant:
         declare,
         message,
         environment,
-        late=LATE,
+        late={"CONCURRENCY": str(CALLS_AT_ONCE), "PREFETCH": str(4 * CALLS_AT_ONCE)},
     )
 
 
-def _migrated(stack: Stack, name: str) -> None:
+def migrate(stack: Stack, name: str) -> None:
+    """Make a database with the worker's tables."""
     url = stack.database.create_database(name)
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]
     environment = {**os.environ, "DATABASE_URL": url}
@@ -110,14 +110,20 @@ def _declaring(peer: wire.Wire) -> Callable[[Any], None]:
     return declare
 
 
-# Each as it was fastest in trials of its own: calls at once, and messages held.
-_PEERS = (
-    ("Celery, threads", "celery_threads", {}),
-    ("Dramatiq, 1 process", "dramatiq_worker", {"PROCESSES": "1"}),
-    ("Dramatiq, 2 processes", "dramatiq_worker", {"PROCESSES": "2"}),
-    ("FastStream", "faststream_worker", {}),
-    ("pika and threads, by hand", "pika_threads", {}),
-    ("asyncio, by hand", "raw_asyncio", {}),
+# Each as it was fastest in trials of its own with an instant provider: calls at once, messages
+# held. With a late one all have as many calls in flight, and the messages held that suit them.
+_PEERS: tuple[tuple[str, str, dict[str, str], int], ...] = (
+    ("Celery, threads", "celery_threads", {"CONCURRENCY": "8", "PREFETCH": "64"}, 1024),
+    ("Dramatiq, 1 process", "dramatiq_worker", {"CONCURRENCY": "16", "PREFETCH": "64"}, 512),
+    (
+        "Dramatiq, 2 processes",
+        "dramatiq_worker",
+        {"PROCESSES": "2", "CONCURRENCY": "32", "PREFETCH": "128"},
+        512,
+    ),
+    ("FastStream", "faststream_worker", {"CONCURRENCY": "64", "PREFETCH": "128"}, 512),
+    ("pika and threads", "pika_threads", {"CONCURRENCY": "16", "PREFETCH": "64"}, 512),
+    ("asyncio by hand", "raw_asyncio", {"CONCURRENCY": "64", "PREFETCH": "64"}, 512),
 )
 
 
@@ -139,7 +145,7 @@ def peers(stack: Stack, template: str) -> list[Contestant]:
             _declaring(wire.PEERS[module]),
             lambda request, module=module: ("", *wire.PEERS[module].message(request)),  # type: ignore[misc]
             {**KEYS, **settings},
-            late=LATE,
+            late={"CONCURRENCY": str(CALLS_AT_ONCE), "PREFETCH": str(held)},
         )
-        for name, module, settings in _PEERS
+        for name, module, settings, held in _PEERS
     ]

@@ -51,6 +51,14 @@ class ProcessTree:
         """Return its proportional set size in bytes: shared pages count once."""
         return sum(_pss(pid) for pid in self._stats())
 
+    def open_files(self) -> int:
+        """Return how many file descriptors it has open."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self._stats())
+
+    def threads(self) -> int:
+        """Return how many threads it has."""
+        return sum(int(fields[17]) for fields in self._stats().values())
+
     def stop(self, seconds: float = 40.0) -> int:
         """SIGTERM to the first process; return its exit code, and leave none of them behind."""
         self._popen.terminate()

@@ -1,0 +1,270 @@
+"""What a message costs when there is more of everything: rows, backlog, bytes, processes, time.
+
+    .venv/bin/python -m tests.bench.growth rows --millions 1
+    .venv/bin/python -m tests.bench.growth backlog --messages 1000000
+    .venv/bin/python -m tests.bench.growth large
+    .venv/bin/python -m tests.bench.growth processes
+    .venv/bin/python -m tests.bench.growth endurance --minutes 60
+    .venv/bin/python -m tests.bench.growth start
+
+Each starts its own servers and prints its figures; compare within one run. `deploy/CAPACITY.md`
+computes with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
+
+from local_stack import Stack
+from tests.bench import contestants, stand_in
+from tests.bench.contest import COLLECTOR, Arena, request_number
+from tests.bench.process_tree import Stopwatch
+from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
+from worker.core.masking import Masked
+from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, Result
+from worker.core.request import Mode
+from worker.core.retry import Complete
+from worker.store.engine import open_engine
+from worker.store.ledger import LedgerConfig, PostgresLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Rows as the worker leaves them, made by the server itself: 10 million take a few minutes.
+_FILL = """
+INSERT INTO verification.request (request_id, fingerprint, source, check_type, mode, state, grants,
+    attempts, calls, subject_digest, masked_name, masked_id_card, outcome, charged, auth_success,
+    auth_has_exception, auth_code, auth_message, auth_detail, requested_at, completed_at,
+    event_sent_at, settled_at)
+SELECT 'old-' || md5(n::text), sha256(n::text::bytea), 'bench', 2, 'sandbox', 'done', 1, 1, 1,
+    sha256((n %% 5000000)::text::bytea), '张*', '1****************X', 'match', 'yes', true, false,
+    'ok', '', '{"chargeFlag":"1"}', t, t, t, t
+  FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
+       LATERAL (SELECT now() - make_interval(secs => n %% 31536000) AS t) AS moment
+"""
+_FILL_CALLS = """
+INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
+    finished_at, class, charged, http_status, sends, milliseconds)
+SELECT 'old-' || md5(n::text), 1, 'sandbox', 'bench', t, t, 'answered', 'yes', 200, 1, 300
+  FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
+       LATERAL (SELECT now() - make_interval(secs => n %% 31536000) AS t) AS moment
+"""
+_STEP = 500_000
+
+
+def fill(url: str, first: int, last: int) -> None:
+    """Add rows with these numbers, and let the planner know."""
+    with psycopg.connect(url, autocommit=True) as database:
+        for start in range(first, last, _STEP):
+            step = {"first": start, "last": min(start + _STEP, last) - 1}
+            database.execute(_FILL, step)
+            database.execute(_FILL_CALLS, step)
+        database.execute("VACUUM ANALYZE verification.request, verification.provider_call")
+        database.execute("CHECKPOINT")
+
+
+def ledger_times(url: str, prefix: str, size: int, batches: int) -> tuple[float, float]:
+    """Return the median milliseconds of a claim and of a record of `size` requests."""
+    engine = open_engine(url, "bench")
+    ledger = PostgresLedger(engine, LedgerConfig("bench", Mode.SANDBOX, 60.0, 1))
+    claims, records = [], []
+    try:
+        for batch in range(batches):
+            asked = [_asked(f"{prefix}-{batch}-{number}") for number in range(size)]
+            started = time.monotonic()
+            granted = ledger.claim(asked, str(batch))
+            claims.append(time.monotonic() - started)
+            entries = [_entry(one, each) for one, each in zip(asked, granted, strict=True)]
+            started = time.monotonic()
+            ledger.record(entries, [])
+            records.append(time.monotonic() - started)
+    finally:
+        engine.dispose()
+    return statistics.median(claims) * 1000, statistics.median(records) * 1000
+
+
+def _asked(request_id: str) -> ClaimRequest:
+    return ClaimRequest(
+        request_id,
+        request_id.encode().ljust(32, b"."),
+        "bench",
+        2,
+        wants_call=True,
+        subject_digest=request_id.encode().ljust(32, b":"),
+        masked=Masked("张*", "1****************X", None, None, None),
+        envelope=Envelope(None, None, None),
+        expires_at=None,
+        context=None,
+    )
+
+
+def _entry(asked: ClaimRequest, granted: object) -> Entry:
+    assert isinstance(granted, Granted)
+    info = AuthInfo(True, False, "ok", "", '{"chargeFlag":"1"}')
+    report = CallReport(
+        CallClass.ANSWERED, Charged.YES, Outcome.MATCH, info, 200, None, "bench", None, 1, 0.3
+    )
+    return Entry(asked, granted, report, Complete(Result(Outcome.MATCH, Charged.YES, info)))
+
+
+def rows(given: argparse.Namespace) -> None:
+    """Claim and record with more and more rows in the tables."""
+    with Stack({}) as stack:
+        contestants.migrate(stack, "growth")
+        url = stack.database.create_database("rows", template="growth")
+        filled = 1
+        for millions in (0.0, *given.millions):
+            wanted = int(millions * 1_000_000) + 1
+            fill(url, filled, wanted)
+            filled = wanted
+            for size in (1, 32):
+                ledger_times(url, f"warm-{millions}-{size}", size, 20)
+                claim, record = ledger_times(url, f"new-{millions}-{size}", size, 200)
+                print(
+                    f"{millions:4g} million rows, batches of {size:2}: "
+                    f"claim {claim:.2f} ms, record {record:.2f} ms",
+                    flush=True,
+                )
+
+
+@contextmanager
+def _arena(provider: Callable[[], Any]) -> Iterator[tuple[Arena, Any, str]]:
+    with tempfile.TemporaryDirectory() as directory, Stack({}) as stack, provider() as url:
+        yield Arena(stack, Path(directory) / "worker.log"), contestants.ours(stack, "ours"), url
+
+
+def backlog(given: argparse.Namespace) -> None:
+    """Work 20 s on a short and on a long backlog."""
+    with _arena(stand_in.instant) as (arena, worker, url):
+        for messages in (40_000, given.messages):
+            with arena.round(worker, url, {}) as one:
+                for start in range(0, messages, 100_000):
+                    one.publish_backlog(min(100_000, messages - start), start)
+                tree = one.start()
+                done = one.await_events(1, 60)
+                watch = Stopwatch(tree, done)
+                time.sleep(20)
+                done = arena.depth(COLLECTOR)
+                print(
+                    f"backlog of {messages:9,}: {watch.rate(done):.0f} msg/s, "
+                    f"{watch.cpu_per_1000(done):.3f} CPU s / 1,000, {tree.pss() / 1e6:.0f} MB",
+                    flush=True,
+                )
+
+
+def large(given: argparse.Namespace) -> None:
+    """Hold as many messages of so many bytes as the prefetch allows."""
+    settings = {
+        "MAX_MESSAGE_BYTES": str(8 * 1024 * 1024),
+        "PREFETCH": str(given.prefetch),
+        "CONCURRENCY": "8",
+        "PORTRAIT_MAX_BYTES": str(6 * 1024 * 1024),
+    }
+    image = "/9j/" + "A" * (given.megabytes * 1024 * 1024 - 4)
+    with (
+        _arena(lambda: stand_in.delayed(1.0)) as (arena, worker, url),
+        arena.round(worker, url, settings) as one,
+    ):
+        one.publish(_with_portrait(image, number) for number in range(given.prefetch * 2))
+        tree, highest = one.start(), 0
+        while arena.depth(COLLECTOR) < given.prefetch * 2:
+            highest = max(highest, tree.pss())
+            time.sleep(0.1)
+        print(
+            f"{given.prefetch} messages of {given.megabytes} MiB held: "
+            f"{highest / 1e6:.0f} MB at most, {highest / 2**20 / given.megabytes:.1f} messages"
+        )
+
+
+def _with_portrait(image: str, number: int) -> dict[str, Any]:
+    message = request_number(number)
+    user = {**message["personalSpec"]["personalUser"], "imgBase64": image}
+    return {**message, "personalSpec": {"checkType": 3, "personalUser": user}}
+
+
+def processes(_given: argparse.Namespace) -> None:
+    """Let 1, 2 and 4 workers share a queue and a database; the provider takes 50 ms."""
+    messages = 8000
+    with _arena(lambda: stand_in.delayed(0.05)) as (arena, worker, url):
+        for number in (1, 2, 4):
+            with arena.round(worker, url, {}) as one:
+                one.publish_backlog(messages)
+                trees = [one.start() for _ in range(number)]
+                done = one.await_events(1, 30)
+                watches = [Stopwatch(tree, done) for tree in trees]
+                one.await_events(messages, 120)
+                cpu = sum(watch.cpu_per_1000(messages) for watch in watches)
+                rate = watches[0].rate(messages)
+                print(f"{number} workers: {rate:.0f} msg/s, {cpu:.3f} CPU s / 1,000", flush=True)
+
+
+def endurance(given: argparse.Namespace) -> None:
+    """Work for long at a steady pace; memory and file handles must not grow."""
+    with _arena(stand_in.instant) as (arena, worker, url), arena.round(worker, url, {}) as one:
+        tree = one.start()
+        published, started = 0, time.monotonic()
+        while (elapsed := time.monotonic() - started) < given.minutes * 60:
+            due = int(elapsed * given.rate) - published
+            one.publish_backlog(due, published)
+            published += due
+            if int(elapsed) % 60 == 0:
+                print(
+                    f"{elapsed / 60:3.0f} min: {published:9,} published, "
+                    f"{arena.depth('bench.collector'):9,} events, {tree.pss() / 1e6:.1f} MB, "
+                    f"{tree.open_files()} files, {tree.threads()} threads",
+                    flush=True,
+                )
+            time.sleep(1)
+
+
+def start(_given: argparse.Namespace) -> None:
+    """Count the time from the start of the process until it consumes."""
+    with _arena(stand_in.instant) as (arena, worker, url):
+        times = []
+        for _ in range(5):
+            with arena.round(worker, url, {}) as one:
+                began = time.monotonic()
+                tree = one.start()
+                one.await_consumer()
+                times.append(time.monotonic() - began)
+                cpu = tree.cpu_seconds()
+        print(f"start: {statistics.median(times):.2f} s, {cpu:.2f} CPU s")
+
+
+def main() -> None:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    kinds = parser.add_subparsers(required=True)
+    kind = kinds.add_parser("rows", help="the tables grow")
+    kind.add_argument("--millions", type=float, nargs="+", default=[1.0, 10.0])
+    kind.set_defaults(run=rows)
+    kind = kinds.add_parser("backlog", help="the queue grows")
+    kind.add_argument("--messages", type=int, default=1_000_000)
+    kind.set_defaults(run=backlog)
+    kind = kinds.add_parser("large", help="the messages grow")
+    kind.add_argument("--megabytes", type=int, default=4)
+    kind.add_argument("--prefetch", type=int, default=64)
+    kind.set_defaults(run=large)
+    kinds.add_parser("processes", help="1, 2 and 4 workers").set_defaults(run=processes)
+    kind = kinds.add_parser("endurance", help="time goes by")
+    kind.add_argument("--minutes", type=float, default=60.0)
+    kind.add_argument("--rate", type=float, default=100.0)
+    kind.set_defaults(run=endurance)
+    kinds.add_parser("start", help="from exec to the first delivery").set_defaults(run=start)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
