@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Condition
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -13,9 +14,15 @@ T = TypeVar("T")
 
 
 class Batcher(Generic[T]):
-    """A queue that is emptied in batches, without a timer: at light load a batch is one."""
+    """A queue that is emptied in batches; at light load a batch is one, and waits for nothing.
 
-    def __init__(self) -> None:
+    Where more than one came together, the next batch is taken `pace` seconds after that one at the
+    earliest: a statement for thirty rows costs little more than one for three.
+    """
+
+    def __init__(self, pace: float = 0.0) -> None:
+        self._pace = pace
+        self._next_at = 0.0
         self._waiting: deque[T] = deque()
         self._changed = Condition()
         self._closed = False
@@ -42,7 +49,14 @@ class Batcher(Generic[T]):
         """Wait for at least one and return up to `limit`; empty after `timeout` or when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
-            return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+            wait = 0.0 if self._closed else self._next_at - monotonic()
+        if wait > 0:
+            sleep(wait)  # not on the condition: each that comes would wake us
+        with self._changed:
+            batch = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        if len(batch) > 1:
+            self._next_at = monotonic() + self._pace
+        return batch
 
     def close(self) -> None:
         """Let no taker wait any more; what is inside can still be taken."""
@@ -58,18 +72,23 @@ class Batcher(Generic[T]):
 
 
 class Credits:
-    """How many requests may be claimed and not yet called: a claim holds a lease that runs."""
+    """How many requests may be claimed and not yet called: a claim holds a lease that runs.
 
-    def __init__(self, total: int) -> None:
+    They are taken many at once, for a claim is a transaction: while calls are under way, not before
+    `least` are free.
+    """
+
+    def __init__(self, total: int, least: int = 1) -> None:
         self._total = total
+        self._least = least
         self._taken = 0
         self._changed = Condition()
         self._closed = False
 
     def take(self, limit: int) -> int:
-        """Wait for at least one credit and take up to `limit`; 0 when closed."""
+        """Wait for credits and take up to `limit`; 0 when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._taken < self._total or self._closed)
+            self._changed.wait_for(self._enough_are_free)
             if self._closed:
                 return 0
             taken = min(limit, self._total - self._taken)
@@ -81,13 +100,17 @@ class Credits:
         if count:
             with self._changed:
                 self._taken -= count
-                self._changed.notify()
+                if self._enough_are_free():
+                    self._changed.notify()
 
-    def set_total(self, total: int) -> None:
+    def set_total(self, total: int, least: int = 1) -> None:
         """Have more or fewer credits; those taken stay taken until they are given back."""
         with self._changed:
-            self._total = total
+            self._total, self._least = total, least
             self._changed.notify()
+
+    def _enough_are_free(self) -> bool:
+        return self._total - self._taken >= self._least or self._closed
 
     def close(self) -> None:
         """Let nobody wait any more."""

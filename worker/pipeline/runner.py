@@ -8,7 +8,6 @@ called. The warden parks the worker while the gate lets nothing through.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from queue import SimpleQueue
 from random import random
 from threading import Event, Thread, current_thread
 from typing import TYPE_CHECKING, TypeVar, assert_never
@@ -19,6 +18,7 @@ from worker.core.breaker import BreakerState, Closed, Open, Probing
 from worker.core.claims import Shortage
 from worker.core.errors import LedgerUnavailable
 from worker.pipeline.batcher import Batcher, Credits
+from worker.pipeline.crew import Crew
 from worker.pipeline.gate import Gate
 from worker.telemetry.events import LogEvent
 from worker.telemetry.logs import describe
@@ -44,6 +44,9 @@ ANNOUNCE_PAUSE = 1.0
 # Claimed requests per caller: one that is called and one that waits, so that callers need not
 # wait for the next claim. The lease covers both.
 CLAIMS_PER_CALLER = 2
+# At load, results are recorded so many seconds after each other, twenty or thirty at once. A call
+# takes longer, and nobody waits where results come one by one.
+RECORD_PACE = 0.01
 # One delivery at a time while we find out whether the provider works again.
 PROBE_PREFETCH = 1
 
@@ -55,6 +58,15 @@ class PipelineSize:
     callers: int
     batch_limit: int
     claims_per_caller: int = CLAIMS_PER_CALLER
+
+    def claims(self, callers: int) -> tuple[int, int]:
+        """Return how many requests may be claimed, and for how many at least a claim is made.
+
+        Of those that wait for a caller, three quarters are claimed together; the others are called
+        meanwhile.
+        """
+        total = callers * self.claims_per_caller
+        return total, max(1, (total - callers) * 3 // 4)
 
 
 class Pipeline:
@@ -76,10 +88,9 @@ class Pipeline:
         self._on_failure = on_failure
         self._log = structlog.get_logger()
         self._inbox: Batcher[Delivery] = Batcher()
-        self._credits = Credits(size.callers * size.claims_per_caller)
+        self._credits = Credits(*size.claims(size.callers))
         self._gate = Gate(breaker, size.callers, clock, random, self._allow)
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self._finished: Batcher[Finished] = Batcher()
+        self._finished: Batcher[Finished] = Batcher(RECORD_PACE)
         self._announced: Batcher[str] = Batcher()
         self._unavailable: set[str] = set()
         self._asked_at: dict[str, float] = {}
@@ -89,10 +100,7 @@ class Pipeline:
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
         self._recorder = Thread(target=self._guarded, args=(self._record_all,), name="recorder")
         self._warden = Thread(target=self._guarded, args=(self._park_and_resume,), name="warden")
-        self._callers = [
-            Thread(target=self._guarded, args=(self._call_all,), name=f"caller-{number}")
-            for number in range(size.callers)
-        ]
+        self._callers: Crew[Task] = Crew(size.callers, self._call, self._guarded)
         for thread in self._threads:
             # A thread that cannot be joined within the grace must not keep the process alive:
             # then the leases speak.
@@ -100,7 +108,7 @@ class Pipeline:
 
     @property
     def _threads(self) -> list[Thread]:
-        return [self._claimer, *self._callers, self._recorder, self._warden]
+        return [self._claimer, *self._callers.threads, self._recorder, self._warden]
 
     def start(self) -> None:
         """Start all threads."""
@@ -160,8 +168,8 @@ class Pipeline:
             if admission is None:
                 return
             self._credits.give_back(credits_taken - len(admission.tasks))
-            for task in admission.tasks:
-                self._tasks.put(task)
+            if admission.tasks:
+                self._callers.put_all(admission.tasks)
             if admission.finished:
                 self._finished.put_all(admission.finished)
             if admission.settlements:
@@ -183,16 +191,19 @@ class Pipeline:
         else:
             self._stopping.wait(postponed.seconds)
 
-    def _call_all(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            called_before = task.granted.calls > 1
-            if self._gate.enter(task.not_before, called_before=called_before):
-                finished = self._flow.call(task, self._gate.heard)
-                self._gate.leave()
-            else:
-                finished = self._flow.leave_uncalled(task)
-            self._credits.give_back(1)
-            self._finished.put(finished)
+    def _call(self, task: Task) -> float:
+        """Call for a task when the gate lets it through; return the seconds that were waited."""
+        started = self._clock.monotonic()
+        may_call = self._gate.enter(task.not_before, called_before=task.granted.calls > 1)
+        waited = self._clock.monotonic() - started
+        if may_call:
+            finished = self._flow.call(task, self._gate.heard)
+            self._gate.leave()
+        else:
+            finished = self._flow.leave_uncalled(task)
+        self._credits.give_back(1)
+        self._finished.put(finished)
+        return waited + (finished.entry.report.seconds if finished.entry.report else 0.0)
 
     def _record_all(self) -> None:
         while not self._finished.closed_and_empty:
@@ -229,7 +240,7 @@ class Pipeline:
 
     def _allow(self, calls: int) -> None:
         """Claim no more than may be called soon: a claim's lease runs."""
-        self._credits.set_total(calls * self._size.claims_per_caller)
+        self._credits.set_total(*self._size.claims(calls))
 
     def _with_database(self, work: Callable[[], T], give_up: Event) -> T | None:
         """Do the work, again and again while the database is away; None when told to give up."""
@@ -276,9 +287,8 @@ class Pipeline:
         self._credits.close()
         self._inbox.close()
         done = self._join([self._claimer], deadline)
-        for _ in self._callers:
-            self._tasks.put(None)
-        done = self._join(self._callers, deadline) and done
+        self._callers.close()
+        done = self._join(self._callers.threads, deadline) and done
         self._finished.close()
         done = self._join([self._recorder], deadline) and done
         self._giving_up.set()

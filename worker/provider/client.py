@@ -122,7 +122,7 @@ class PersonalAuthClient:
                     self._retrying(self._repeat, call)
             finally:
                 self._reaper.disarm()
-            return replace(call.report, sends=call.sends, seconds=monotonic() - started)
+            return replace(call.report, sends=call.sends, seconds=self._floor.away)
 
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""

@@ -7,7 +7,8 @@ has the floor and is left alone until it waits.
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import Lock, local
+from time import monotonic
 
 
 class Floor:
@@ -15,25 +16,39 @@ class Floor:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self.left = _Left(self._lock)
+        self._own = local()
+        self.left = _Left(self._lock, self._own)
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._own.away = 0.0
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    @property
+    def away(self) -> float:
+        """Seconds for which this thread has left the floor since it entered it.
+
+        Not those for which it then waited to have the floor again.
+        """
+        seconds: float = self._own.away
+        return seconds
 
 
 class _Left:
     """The way out and back in; whoever goes must have the floor."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "_own")
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock, own: local) -> None:
         self._lock = lock
+        self._own = own
 
     def __enter__(self) -> None:
         self._lock.release()
+        self._own.since = monotonic()
 
     def __exit__(self, *_: object) -> None:
+        self._own.away += monotonic() - self._own.since
         self._lock.acquire()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, Timer
+from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from worker.pipeline.batcher import Batcher, Credits
@@ -121,6 +122,32 @@ def test_nothing_that_many_threads_put_is_lost_or_doubled() -> None:
         thread.join(PATIENCE)
 
 
+def test_a_batch_of_several_is_followed_by_a_fuller_one() -> None:
+    batcher: Batcher[int] = Batcher(pace=0.2)
+    batcher.put_all([1, 2])
+    assert batcher.take(10) == [1, 2]
+    batcher.put(3)
+    Timer(0.05, batcher.put, (4,)).start()
+    assert batcher.take(10) == [3, 4]
+
+
+def test_what_comes_one_by_one_does_not_wait() -> None:
+    batcher: Batcher[int] = Batcher(pace=PATIENCE)
+    for number in range(3):
+        batcher.put(number)
+        assert batcher.take(10) == [number]
+
+
+def test_a_closed_batcher_paces_nobody() -> None:
+    batcher: Batcher[int] = Batcher(pace=PATIENCE)
+    batcher.put_all([1, 2, 3])
+    assert batcher.take(2) == [1, 2]
+    batcher.close()
+    started = monotonic()
+    assert batcher.take(10) == [3]
+    assert monotonic() - started < PATIENCE / 2
+
+
 def test_credits_are_taken_up_to_the_limit_and_up_to_what_is_free() -> None:
     credit = Credits(5)
     assert [credit.take(3), credit.take(3)] == [3, 2]
@@ -147,6 +174,19 @@ def test_fewer_credits_are_had_once_those_taken_have_come_back() -> None:
     credit.give_back(1)
     assert waiter.taken.get(timeout=PATIENCE) == 1
     credit.set_total(3)
+    assert waiter.taken.get(timeout=PATIENCE) == 2
+    credit.close()
+    waiter.end()
+
+
+def test_credits_are_taken_when_enough_are_free() -> None:
+    credit = Credits(8, least=3)
+    assert credit.take(6) == 6
+    waiter = Waiter(lambda: credit.take(10), 0)
+    assert waiter.taken.empty()
+    credit.give_back(1)
+    assert waiter.taken.get(timeout=PATIENCE) == 3
+    credit.set_total(10, least=2)
     assert waiter.taken.get(timeout=PATIENCE) == 2
     credit.close()
     waiter.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ def test_when_an_answer_dawdles_then_other_calls_go_on(
     serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest, hang: Act
 ) -> None:
     server = serve(hang, answer())
-    client = connect(server.url, call_deadline=2.0, pool_size=2)
+    client = connect(server.url, call_deadline=0.6, pool_size=2)
     with ThreadPoolExecutor(1) as other:
         hanging = other.submit(client.verify, asked)
         assert server.arrived.acquire(timeout=5)
@@ -87,3 +88,25 @@ def test_the_floor_has_room_for_one() -> None:
             second.join()
         order.append("first again")
     assert order == ["first", "second", "first again"]
+
+
+def test_time_away_is_counted_without_the_wait_for_the_floor() -> None:
+    floor, held = Floor(), threading.Event()
+
+    def hold() -> None:
+        with floor:
+            held.set()
+            sleep(0.3)
+
+    with floor:
+        other = threading.Thread(target=hold)
+        with floor.left:
+            other.start()
+            held.wait()
+        other.join()
+        assert 0 < floor.away < 0.25
+        with floor.left:
+            sleep(0.05)
+        assert floor.away >= 0.05
+    with floor:
+        assert floor.away == 0.0
