@@ -106,6 +106,11 @@ class Broker:
         return self.vhost_for("/")
 
     @property
+    def pid(self) -> int:
+        """The node's process number, which is its session's too."""
+        return self._running().pid
+
+    @property
     def node_name(self) -> str:
         """The Erlang node's name."""
         return "verification@localhost" if self._membership is None else self._membership.name

@@ -71,6 +71,11 @@ class Database:
         return f"postgresql://postgres@{LOOPBACK}:{self._port}/postgres"
 
     @property
+    def pid(self) -> int:
+        """The postmaster's process number, which is its session's too."""
+        return self._running().pid
+
+    @property
     def directory(self) -> Path:
         """Where data and logs are, from the first start until `close()`."""
         if self._workspace is None:

@@ -27,6 +27,8 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
+from local_broker import Broker
+from local_database import Database
 from local_stack import Stack
 from tests.bench import contestants, stand_in
 from tests.bench.process_tree import ProcessTree, Stopwatch
@@ -105,6 +107,18 @@ class Arena:
                 self.channel.queue_delete(queue)
             self._stack.database.drop_database(name)
 
+    @property
+    def broker_pid(self) -> int:
+        """The process, and session, of the broker."""
+        assert isinstance(self._stack.broker, Broker)
+        return self._stack.broker.pid
+
+    @property
+    def database_pid(self) -> int:
+        """The process, and session, of the database server."""
+        assert isinstance(self._stack.database, Database)
+        return self._stack.database.pid
+
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
         return int(self.channel.queue_declare(queue, passive=True).method.message_count)
@@ -128,7 +142,7 @@ class Round:
         self._arena = arena
         self._contestant = contestant
         self._environment = environment
-        self._database_url = database_url
+        self.database_url = database_url
         self._log = log
         self._trees: list[ProcessTree] = []
 
@@ -222,7 +236,7 @@ class Round:
         """Stop the contestant; every message must have made one row, one event and one ack."""
         tree = self._trees[-1]
         code = tree.stop()
-        with psycopg.connect(self._database_url) as database:
+        with psycopg.connect(self.database_url) as database:
             row = database.execute(self._contestant.finished).fetchone()
         rows = row[0] if row else 0
         counts = (rows, self._arena.depth(COLLECTOR), self._arena.depth(self._contestant.queue))
@@ -276,12 +290,14 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--light-messages", type=int, default=200)
     parser.add_argument("--only", help="contestants whose names contain this, and ours")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of our worker")
     parser.add_argument("--picture", type=Path, help="write the table as a picture, SVG or PNG")
     given = parser.parse_args()
     length = Length(given.rounds, given.messages, given.light_messages)
     with tempfile.TemporaryDirectory() as directory, Stack({}) as stack:
         scratch = Path(directory)
-        field = [contestants.ours(stack, "ours")]
+        settings = dict(each.split("=", 1) for each in given.settings)
+        field = [contestants.ours(stack, "ours", settings)]
         if given.only != "ours":
             others = contestants.peers(stack, "peers")
             field += [each for each in others if (given.only or "") in each.name]

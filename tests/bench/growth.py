@@ -5,6 +5,7 @@
     .venv/bin/python -m tests.bench.growth large
     .venv/bin/python -m tests.bench.growth processes
     .venv/bin/python -m tests.bench.growth endurance --minutes 60
+    .venv/bin/python -m tests.bench.growth servers
     .venv/bin/python -m tests.bench.growth start
 
 Each starts its own servers and prints its figures; compare within one run. `deploy/CAPACITY.md`
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local")
 from local_stack import Stack
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
-from tests.bench.process_tree import Stopwatch
+from tests.bench.process_tree import Stopwatch, session_cpu_seconds
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.masking import Masked
 from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, Result
@@ -228,6 +229,29 @@ def endurance(given: argparse.Namespace) -> None:
             time.sleep(1)
 
 
+def servers(_given: argparse.Namespace) -> None:
+    """Count what a message costs the broker and the database, and its bytes on disk."""
+    messages = 20_000
+    with _arena(stand_in.instant) as (arena, worker, url), arena.round(worker, url, {}) as one:
+        one.publish_backlog(messages)
+        leaders = {"broker": arena.broker_pid, "database": arena.database_pid}
+        tree = one.start()
+        done = one.await_events(1, 30)
+        watch = Stopwatch(tree, done)
+        before = {name: session_cpu_seconds(pid) for name, pid in leaders.items()}
+        one.await_events(messages, 120)
+        print(f"worker: {watch.cpu_per_1000(messages):.3f} CPU s / 1,000")
+        for name, pid in leaders.items():
+            cpu = (session_cpu_seconds(pid) - before[name]) / (messages - done) * 1000
+            print(f"{name}: {cpu:.3f} CPU s / 1,000")
+        size = """SELECT pg_total_relation_size('verification.request')
+                       + pg_total_relation_size('verification.provider_call')"""
+        with psycopg.connect(one.database_url) as database:
+            row = database.execute(size).fetchone()
+        assert row is not None
+        print(f"on disk, indexes included: {row[0] / messages:.0f} bytes a request")
+
+
 def start(_given: argparse.Namespace) -> None:
     """Count the time from the start of the process until it consumes."""
     with _arena(stand_in.instant) as (arena, worker, url):
@@ -261,6 +285,7 @@ def main() -> None:
     kind.add_argument("--minutes", type=float, default=60.0)
     kind.add_argument("--rate", type=float, default=100.0)
     kind.set_defaults(run=endurance)
+    kinds.add_parser("servers", help="broker and database").set_defaults(run=servers)
     kinds.add_parser("start", help="from exec to the first delivery").set_defaults(run=start)
     given = parser.parse_args()
     given.run(given)

@@ -45,7 +45,7 @@ class ProcessTree:
 
     def cpu_seconds(self) -> float:
         """Return user + system seconds so far, those of ended children too."""
-        return sum(sum(map(int, fields[11:15])) for fields in self._stats().values()) / _TICKS
+        return session_cpu_seconds(self._popen.pid)
 
     def pss(self) -> int:
         """Return its proportional set size in bytes: shared pages count once."""
@@ -79,18 +79,27 @@ class ProcessTree:
         self._popen.wait()
 
     def _stats(self) -> dict[int, list[str]]:
-        """Return what /proc says of each process of the session, from its state on."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[3]) == self._popen.pid and fields[0] != "Z":
-                found[int(entry.name)] = fields
-        return found
+        return _session_stats(self._popen.pid)
+
+
+def session_cpu_seconds(leader: int) -> float:
+    """Return user + system seconds of a session's processes, those of ended children too."""
+    return sum(sum(map(int, fields[11:15])) for fields in _session_stats(leader).values()) / _TICKS
+
+
+def _session_stats(leader: int) -> dict[int, list[str]]:
+    """Return what /proc says of each process of a session, from its state on."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found[int(entry.name)] = fields
+    return found
 
 
 def _pss(pid: int) -> int:
