@@ -8,6 +8,7 @@ from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted
 from worker.core.errors import LedgerContended
 from worker.core.outcome import Charged, ErrorKind
 from worker.store import statements
+from worker.store.engine import run
 from worker.store.rows import claim_batch, standing
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Claiming:
         The usual case, all ids new, is one statement. Ids that are taken over need a second one
         before they may be called, ids that are not ours a look at their rows.
         """
-        rows = self._database.execute(
+        rows = run(
+            self._database,
             statements.CLAIM,
             {
                 "batch": claim_batch(batch),
@@ -42,7 +44,7 @@ class Claiming:
                 "owner": self._owner,
                 "lease": self._config.lease_seconds,
             },
-        ).all()
+        )
         asked = {each.request_id: each for each in batch}
         claims: dict[str, Claim] = {
             row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, make_url
+import psycopg
+from psycopg.rows import namedtuple_row
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.core.errors import LedgerContended, LedgerRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
@@ -49,10 +52,28 @@ def open_engine(url: str, application_name: str) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=10,
+        pool_use_lifo=True,  # the server's memory of our statements is that of a connection
         pool_reset_on_return=None,
         hide_parameters=True,
         connect_args={**_CONNECT, "application_name": application_name[:63]},
     )
+
+
+def compiled(sql: str) -> str:
+    """Return SQL with the driver's parameters in place of `:name`, for `run`."""
+    return str(text(sql).compile(dialect=PGDialect_psycopg()))  # type: ignore[no-untyped-call]
+
+
+def run(database: Connection, statement: str, parameters: Mapping[str, object]) -> list[Any]:
+    """Execute a compiled statement on the driver's cursor and return its rows, as named tuples.
+
+    For the two statements of every message: at light load SQLAlchemy's layers take a third of the
+    time that a statement takes with its commit.
+    """
+    driver: Any = database.connection.driver_connection
+    with driver.cursor(row_factory=namedtuple_row) as cursor:
+        rows: list[Any] = cursor.execute(statement, parameters).fetchall()
+        return rows
 
 
 @contextmanager
@@ -60,8 +81,16 @@ def connection(engine: Engine) -> Iterator[Connection]:
     """Lend a connection; raise `LedgerUnavailable` or `LedgerRefused` for what goes wrong."""
     try:
         with engine.connect() as lent:
-            yield lent
+            try:
+                yield lent
+            except psycopg.OperationalError:
+                # Of what was run past SQLAlchemy it does not know that the connection is lost.
+                if lent.connection.driver_connection.closed:  # type: ignore[union-attr]
+                    lent.invalidate()
+                raise
     except DBAPIError as error:
+        raise _mapped(error.orig) from None
+    except psycopg.Error as error:
         raise _mapped(error) from None
     except PoolTimeout:
         raise LedgerUnavailable("no database connection was free for 10 s") from None
@@ -80,18 +109,18 @@ _REASONS = {
 }
 
 
-def _why(error: DBAPIError) -> str:
-    words = str(error.orig)
+def _why(error: BaseException | None) -> str:
+    words = str(error)
     found = (reason for known, reason in _REASONS.items() if known in words)
-    return next(found, type(error.orig).__name__)
+    return next(found, type(error).__name__)
 
 
-def _mapped(error: DBAPIError) -> LedgerUnavailable | LedgerRefused:
+def _mapped(error: BaseException | None) -> LedgerUnavailable | LedgerRefused:
     """Tell data that can never be stored (classes 22 and 23) from a database in trouble.
 
     The driver's message may quote values, so only its SQLSTATE and type go on.
     """
-    state = getattr(error.orig, "sqlstate", None)
+    state = getattr(error, "sqlstate", None)
     if state is None:
         return LedgerUnavailable(f"no connection ({_why(error)})")
     if state in ("40001", "40P01", "55P03"):

@@ -17,7 +17,7 @@ from worker.core.claims import (
 from worker.core.errors import LedgerContended
 from worker.store import statements
 from worker.store.claiming import Claiming
-from worker.store.engine import connection
+from worker.store.engine import connection, run
 from worker.store.quota import Quota, lock, save
 from worker.store.rows import record_batch, standing, stored
 
@@ -109,9 +109,8 @@ class PostgresLedger:
         self, batch: Sequence[Entry], announced: Sequence[str]
     ) -> list[Recorded | FencedOut]:
         with connection(self._engine) as database:
-            rows = database.execute(
-                statements.RECORD, {"batch": record_batch(batch), "announced": list(announced)}
-            ).all()
+            marks = {"batch": record_batch(batch), "announced": list(announced)}
+            rows = run(database, statements.RECORD, marks)
             saved = {(row.request_id, row.grants): row for row in rows}
             missed = [each for each in batch if _key(each) not in saved]
             now = self._read(database, missed) if missed else {}

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-CLAIM = text("""
+from worker.store.engine import compiled
+
+CLAIM = compiled("""
 WITH asked AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
     request_id text, fingerprint bytea, source text, check_type smallint, wants_call boolean,
@@ -107,7 +109,7 @@ READ = text(f"{_ROW} WHERE request_id = ANY(CAST(:ids AS text[]))")
 # before an update begins, and costs it nothing.
 # An intent that was not even tried (`call_sends` is 0) is no call: it goes, unless somebody else
 # has doubted it meanwhile.
-RECORD = text("""
+RECORD = compiled("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
     request_id text, grant_number int, charged text, outcome text, counted int, doubted int,

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from local_ports import free_ports
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
+from tests.integration.store.cutting import broken_before
 from worker.core.claims import Entry, Granted
 from worker.core.errors import LedgerRefused, LedgerUnavailable
 from worker.core.outcome import AuthInfo, Charged, Outcome, Result
@@ -22,7 +23,7 @@ from worker.store.ledger import PostgresLedger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from local_stack import Stack
 
@@ -129,7 +130,7 @@ def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down
     ledger.claim([ask()], "1")
     _let_the_lease_lapse(engine)
     two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=0))
-    with _broken_before_the_second_statement(engine), pytest.raises(LedgerUnavailable):
+    with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
         two.claim([ask()], "7")
     (claim,) = two.claim([ask()], "7")
     assert isinstance(claim, Granted)
@@ -142,7 +143,7 @@ def test_a_take_over_that_is_cut_in_half_and_repeated_makes_a_call_of_its_own(
     ledger.claim([ask()], "1")
     _let_the_lease_lapse(engine)
     two = PostgresLedger(engine, replace(CONFIG, worker="two"))
-    with _broken_before_the_second_statement(engine), pytest.raises(LedgerUnavailable):
+    with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
         two.claim([ask()], "7")
     (claim,) = two.claim([ask()], "7")
     assert isinstance(claim, Granted)
@@ -159,25 +160,6 @@ def _let_the_lease_lapse(engine: Engine) -> None:
         database.execute(
             text("UPDATE verification.request SET lease_until = now() - interval '1s'")
         )
-
-
-class _broken_before_the_second_statement:  # noqa: N801  # reads as a verb's condition
-    """Lose the connection after the first of the ledger's statements."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._seen = 0
-
-    def __enter__(self) -> None:
-        event.listen(self._engine, "before_cursor_execute", self._break)
-
-    def __exit__(self, *_: object) -> None:
-        event.remove(self._engine, "before_cursor_execute", self._break)
-
-    def _break(self, database: Connection, *_: object) -> None:
-        self._seen += 1
-        if self._seen == 2:
-            database.connection.driver_connection.close()  # type: ignore[union-attr]
 
 
 def test_a_pool_that_is_used_up_is_unavailable(

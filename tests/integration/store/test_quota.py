@@ -17,6 +17,7 @@ from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
+from tests.integration.store.cutting import broken_before
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed, Shortage
 from worker.core.errors import LedgerRefused, LedgerUnavailable
 from worker.core.outcome import Charged, Outcome, Result
@@ -214,7 +215,7 @@ def test_a_claim_that_is_cut_in_half_leaves_nothing_behind(engine: Engine) -> No
         )
     two = limited(engine, "two", daily_call_budget=5)
     for statement in (1, 2, 3, 4):
-        with _broken_before(engine, statement), pytest.raises(LedgerUnavailable):
+        with broken_before(engine, statement), pytest.raises(LedgerUnavailable):
             two.claim([ask()], "7")
         assert quota_row(engine)[2] == 1
         assert counted(engine, "provider_call") == 1
@@ -222,25 +223,6 @@ def test_a_claim_that_is_cut_in_half_leaves_nothing_behind(engine: Engine) -> No
     assert isinstance(claim, Granted)
     assert (claim.grant, claim.call_number, claim.in_doubt_calls) == (2, 2, 1)
     assert quota_row(engine)[2] == 2
-
-
-class _broken_before:  # noqa: N801  # reads as a condition
-    """Lose the connection before a statement of the ledger, counted from 1."""
-
-    def __init__(self, engine: Engine, statement: int) -> None:
-        self._engine = engine
-        self._left = statement
-
-    def __enter__(self) -> None:
-        event.listen(self._engine, "before_cursor_execute", self._break)
-
-    def __exit__(self, *_: object) -> None:
-        event.remove(self._engine, "before_cursor_execute", self._break)
-
-    def _break(self, database: Connection, *_: object) -> None:
-        self._left -= 1
-        if self._left == 0:
-            database.connection.driver_connection.close()  # type: ignore[union-attr]
 
 
 def test_a_worker_that_freezes_in_its_claim_holds_the_others_up_for_seconds_alone(

@@ -13,6 +13,7 @@ from sqlalchemy import event, text
 from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
+from tests.integration.store.cutting import doing_after
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Outcome, Result
 from worker.core.request import Mode
@@ -208,14 +209,14 @@ def test_a_request_that_is_deleted_within_its_claim_is_claimed_as_a_new_one(
     ledger.record([Entry(ask(), granted, MATCH, Complete(Result(Outcome.MATCH)))], [])
     retention = open_engine(database_url, "retention")
 
-    def delete(*_: object) -> None:
+    def delete() -> None:
         statement = """WITH calls AS (DELETE FROM verification.provider_call)
             DELETE FROM verification.request"""
         with retention.connect() as database:
             database.execute(text(statement))
 
-    event.listen(engine, "after_cursor_execute", delete, once=True)
-    (claim,) = ledger.claim([ask()], "2")
+    with doing_after(engine, 1, delete):
+        (claim,) = ledger.claim([ask()], "2")
     retention.dispose()
     assert isinstance(claim, Granted)
     assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
