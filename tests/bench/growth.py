@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local")
 from local_stack import Stack
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
-from tests.bench.process_tree import Stopwatch, session_cpu_seconds
+from tests.bench.process_tree import Stopwatch, server_cpu_seconds
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.masking import Masked
 from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, Result
@@ -238,11 +238,11 @@ def servers(_given: argparse.Namespace) -> None:
         tree = one.start()
         done = one.await_events(1, 30)
         watch = Stopwatch(tree, done)
-        before = {name: session_cpu_seconds(pid) for name, pid in leaders.items()}
+        before = {name: server_cpu_seconds(pid) for name, pid in leaders.items()}
         one.await_events(messages, 120)
         print(f"worker: {watch.cpu_per_1000(messages):.3f} CPU s / 1,000")
         for name, pid in leaders.items():
-            cpu = (session_cpu_seconds(pid) - before[name]) / (messages - done) * 1000
+            cpu = (server_cpu_seconds(pid) - before[name]) / (messages - done) * 1000
             print(f"{name}: {cpu:.3f} CPU s / 1,000")
         size = """SELECT pg_total_relation_size('verification.request')
                        + pg_total_relation_size('verification.provider_call')"""

@@ -13,7 +13,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "contest"  # the same figures, the same file
-mpl.rcParams["font.family"] = "sans-serif"
+mpl.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot as plt  # noqa: E402  # after the choice of the backend
 
@@ -28,7 +28,8 @@ def draw(figures: dict[str, dict[str, float]], titles: dict[str, str], picture: 
         values = [figures[name][key] for name in names]
         colours = [_OURS] + [_PEER] * (len(names) - 1)
         bars = axis.barh(range(len(names)), values, color=colours)
-        axis.bar_label(bars, [f"{value:,.3g}" for value in values], padding=2, fontsize=8)
+        labels = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values]
+        axis.bar_label(bars, labels, padding=2, fontsize=8)
         axis.set_title(title, fontsize=9)
         axis.set_yticks(range(len(names)), names if number == 0 else [""] * len(names), fontsize=8)
         axis.invert_yaxis()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_guard import descendants
 from tests.e2e.harness import CHECKOUT
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ProcessTree:
 
     def cpu_seconds(self) -> float:
         """Return user + system seconds so far, those of ended children too."""
-        return session_cpu_seconds(self._popen.pid)
+        return _cpu_seconds(self._stats())
 
     def pss(self) -> int:
         """Return its proportional set size in bytes: shared pages count once."""
@@ -79,26 +80,31 @@ class ProcessTree:
         self._popen.wait()
 
     def _stats(self) -> dict[int, list[str]]:
-        return _session_stats(self._popen.pid)
+        session = str(self._popen.pid)
+        everybody = _all_stats().items()
+        return {pid: each for pid, each in everybody if each[3] == session and each[0] != "Z"}
 
 
-def session_cpu_seconds(leader: int) -> float:
-    """Return user + system seconds of a session's processes, those of ended children too."""
-    return sum(sum(map(int, fields[11:15])) for fields in _session_stats(leader).values()) / _TICKS
+def server_cpu_seconds(pid: int) -> float:
+    """Return user + system seconds of a server and its children, wherever their session is."""
+    everybody = _all_stats()
+    return _cpu_seconds({each: everybody[each] for each in (pid, *descendants(pid))})
 
 
-def _session_stats(leader: int) -> dict[int, list[str]]:
-    """Return what /proc says of each process of a session, from its state on."""
+def _cpu_seconds(stats: Mapping[int, list[str]]) -> float:
+    """Add up user and system seconds, those of ended children too."""
+    return sum(sum(map(int, fields[11:15])) for fields in stats.values()) / _TICKS
+
+
+def _all_stats() -> dict[int, list[str]]:
+    """Return what /proc says of each process, from its state on."""
     found = {}
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found[int(entry.name)] = fields
+        if entry.name.isdigit():
+            try:
+                found[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
     return found
 
 
