@@ -58,7 +58,7 @@ def ours(stack: Stack, template: str, settings: Mapping[str, str] | None = None)
         "LOG_FORMAT": "json",
         **(settings or {}),
     }
-    migrate(stack, template)
+    migrate(stack.database.create_database(template))
 
     def declare(_channel: Any) -> None:
         applied = subprocess.run(
@@ -95,9 +95,8 @@ def ours(stack: Stack, template: str, settings: Mapping[str, str] | None = None)
     )
 
 
-def migrate(stack: Stack, name: str) -> None:
-    """Make a database with the worker's tables."""
-    url = stack.database.create_database(name)
+def migrate(url: str) -> None:
+    """Make the worker's tables in an empty database."""
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]
     environment = {**os.environ, "DATABASE_URL": url}
     subprocess.run(command, env=environment, cwd=CHECKOUT, check=True, capture_output=True)

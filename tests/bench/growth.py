@@ -27,6 +27,7 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
+from local_database import Database
 from local_stack import Stack
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
@@ -119,18 +120,22 @@ def _entry(asked: ClaimRequest, granted: object) -> Entry:
     return Entry(asked, granted, report, Complete(Result(Outcome.MATCH, Charged.YES, info)))
 
 
+# As anybody sets it who keeps millions of rows: the indexes in memory, a checkpoint now and then.
+_LARGE = {"shared_buffers": "4GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
+
+
 def rows(given: argparse.Namespace) -> None:
     """Claim and record with more and more rows in the tables."""
-    with Stack({}) as stack:
-        contestants.migrate(stack, "growth")
-        url = stack.database.create_database("rows", template="growth")
+    with Database(_LARGE) as database:
+        url = database.create_database("rows")
+        contestants.migrate(url)
         filled = 1
         for millions in (0.0, *given.millions):
             wanted = int(millions * 1_000_000) + 1
             fill(url, filled, wanted)
             filled = wanted
             for size in (1, 32):
-                ledger_times(url, f"warm-{millions}-{size}", size, 20)
+                ledger_times(url, f"warm-{millions}-{size}", size, 300)
                 claim, record = ledger_times(url, f"new-{millions}-{size}", size, 200)
                 print(
                     f"{millions:4g} million rows, batches of {size:2}: "
