@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from alembic import context
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from worker.settings import DatabaseSettings, SettingsInvalid, load
 from worker.store.engine import database_url
 from worker.store.tables import SCHEMA, metadata
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationInfo
 
 # Any fixed number: whoever holds this advisory lock is migrating.
 _LOCK = 7_351_200_911
@@ -19,6 +23,15 @@ _LOCK = 7_351_200_911
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
     """Compare our schema alone."""
     return kind != "schema" or name == SCHEMA
+
+
+def say(ctx: object, step: MigrationInfo, *_: object, **__: object) -> None:  # noqa: ARG001
+    """Tell of each migration: it is all that a Job's log has to show."""
+    way = "upgrade" if step.is_upgrade else "downgrade"
+    before, after = (
+        ",".join(ids) for ids in (step.source_revision_ids, step.destination_revision_ids)
+    )
+    sys.stdout.write(f"Running {way} {before or 'base'} -> {after or 'base'}\n")
 
 
 def migrate(connection: Connection) -> None:
@@ -35,21 +48,27 @@ def migrate(connection: Connection) -> None:
         include_name=include_name,
         compare_server_default=True,
         version_table_schema=SCHEMA,
+        on_version_apply=say,
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
 def main() -> None:
-    """Connect and migrate; a mistake of the user is one line."""
-    url = os.environ.get("DATABASE_URL")
-    if not url:
-        sys.exit("DATABASE_URL: is required, such as postgresql://user:password@host:5432/name")
+    """Connect and migrate; a mistake of the user is one line and exit code 2."""
     try:
+        url = load(DatabaseSettings).database_url.get_secret_value()
         with create_engine(database_url(url), hide_parameters=True).connect() as connection:
             migrate(connection)
+    except SettingsInvalid as invalid:
+        _leave("\n".join(invalid.problems))
     except OperationalError as error:
-        sys.exit(f"the database does not answer: {str(error.orig).strip().splitlines()[0]}")
+        _leave(f"the database does not answer: {str(error.orig).strip().splitlines()[0]}")
+
+
+def _leave(words: str) -> NoReturn:
+    sys.stderr.write(f"{words}\n")
+    sys.exit(2)
 
 
 main()

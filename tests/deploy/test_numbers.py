@@ -1,0 +1,152 @@
+"""Numbers in the manifests that follow from numbers in the code: they move together."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.deploy.manifests import CHECKOUT, rendered
+from worker.bootstrap import DRAIN_SECONDS
+from worker.contract.names import REQUESTS
+from worker.maintenance.housekeeper import STOP_SECONDS
+from worker.settings import LIVE_URL, Settings
+from worker.store.engine import POOL_SIZE
+
+if TYPE_CHECKING:
+    from tests.deploy.manifests import Manifests
+
+# Chores and the fleet's watch each have a housekeeper, and a stop waits for both.
+HOUSEKEEPERS = 2
+# The README on a worker's memory, in MiB: itself, and its messages at the peak of retries.
+ITSELF, PEAK = 80, 1.5
+MIB = 1 << 20
+
+
+def in_force(manifests: Manifests, name: str) -> float:
+    """Return a number among the settings: the manifests', or else the default."""
+    return float(manifests.settings().get(name.upper(), Settings.model_fields[name].default))
+
+
+def mebibytes(quantity: str) -> int:
+    """Return a quantity of memory such as 512Mi."""
+    assert quantity.endswith("Mi"), "the only unit that we use"
+    return int(quantity.removesuffix("Mi"))
+
+
+def test_a_stopping_worker_has_the_time_that_it_may_take(manifests: Manifests) -> None:
+    longest = in_force(manifests, "shutdown_grace") + HOUSEKEEPERS * STOP_SECONDS + DRAIN_SECONDS
+    assert manifests.pod("worker").spec["terminationGracePeriodSeconds"] == math.ceil(longest)
+
+
+def test_the_settings_that_manifests_repeat_are_the_defaults(manifests: Manifests) -> None:
+    """Written down only because other numbers are computed from them."""
+    for name in ("shutdown_grace", "concurrency", "prefetch", "max_message_bytes"):
+        assert in_force(manifests, name) == Settings.model_fields[name].default
+
+
+def test_the_memory_holds_all_messages_at_their_largest(manifests: Manifests) -> None:
+    (worker,) = manifests.pod("worker").containers()
+    messages = in_force(manifests, "prefetch") * in_force(manifests, "max_message_bytes") / MIB
+    limit = mebibytes(worker["resources"]["limits"]["memory"])
+    assert ITSELF + PEAK * messages <= limit <= 1.2 * (ITSELF + PEAK * messages)
+
+
+def scaled_object(manifests: Manifests) -> Any:
+    return manifests.one("ScaledObject", "verification-worker")
+
+
+def assumed(manifests: Manifests, name: str) -> float:
+    """Return what the computation of the replicas takes for granted."""
+    annotations = scaled_object(manifests)["metadata"]["annotations"]
+    return float(annotations[f"verification-worker/{name}"])
+
+
+def calls_per_minute(manifests: Manifests) -> float:
+    """Return what one worker calls in a minute, by the assumed latency."""
+    seconds = assumed(manifests, "provider-seconds")
+    return in_force(manifests, "concurrency") * 60 / seconds
+
+
+def test_there_are_as_many_workers_as_provider_and_database_can_serve(
+    production: Manifests,
+) -> None:
+    quota = in_force(production, "provider_calls_per_minute")
+    assert quota > 0, "without a limit nothing bounds the workers"
+    by_provider = math.ceil(quota / calls_per_minute(production))
+    free = assumed(production, "database-connections") - assumed(production, "other-connections")
+    rollout = production.one("Deployment", "verification-worker")["spec"]["strategy"]
+    surge = rollout["rollingUpdate"]["maxSurge"]
+    by_database = math.floor(free / POOL_SIZE) - surge
+    spec = scaled_object(production)["spec"]
+    assert spec["maxReplicaCount"] == min(by_provider, by_database)
+    assert 2 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]
+    # Or each `kubectl apply` would take the workers back to that number.
+    assert "replicas" not in production.one("Deployment", "verification-worker")["spec"]
+
+
+def test_a_worker_is_added_for_a_minute_of_work(production: Manifests) -> None:
+    spec = scaled_object(production)["spec"]
+    target = float(spec["advanced"]["scalingModifiers"]["target"])
+    assert target == calls_per_minute(production)
+    # What a worker holds is counted, too: near it, a busy worker would call for another.
+    assert target >= 4 * in_force(production, "prefetch")
+
+
+def test_the_queue_is_counted_with_what_workers_hold(production: Manifests) -> None:
+    queue = scaled_object(production)["spec"]["triggers"][0]
+    assert queue["name"] == "queue"
+    assert queue["metadata"]["queueName"] == REQUESTS
+    assert queue["metadata"]["protocol"] == "http"
+    assert queue["metadata"]["excludeUnacknowledged"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("parked", "queue", "counted"),
+    [(0.0, 5000.0, 5000.0), (0.4, 5000.0, 5000.0), (0.5, 5000.0, 0.0), (1.0, 5000.0, 0.0)],
+)
+def test_parked_workers_get_no_company(
+    production: Manifests, parked: float, queue: float, counted: float
+) -> None:
+    """KEDA's formula, read by this test as its language (expr) has it: condition ? yes : no."""
+    spec = scaled_object(production)["spec"]
+    formula = spec["advanced"]["scalingModifiers"]["formula"]
+    found = re.fullmatch(r"float\((\w+) >= ([\d.]+) \? (\w+) : (\w+)\)", formula)
+    assert found is not None
+    triggers = {"parked": parked, "queue": queue}
+    assert set(triggers) == {trigger["name"] for trigger in spec["triggers"]}
+    values = {**triggers, "0": 0.0}
+    name, bound, yes, no = found.groups()
+    assert values[yes if values[name] >= float(bound) else no] == counted
+
+
+def test_a_rollout_and_a_drain_never_leave_the_queue_alone(manifests: Manifests) -> None:
+    rollout = manifests.one("Deployment", "verification-worker")["spec"]["strategy"]
+    assert rollout["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    budget = manifests.one("PodDisruptionBudget", "verification-worker")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert "minAvailable" not in budget, "with one replica it would block every drain"
+
+
+def test_the_manifests_run_this_version(manifests: Manifests) -> None:
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    for pod in manifests.pods():
+        for container in pod.containers():
+            assert container["image"].partition(":")[2].partition("@")[0] == version
+
+
+def test_only_production_speaks_to_the_provider() -> None:
+    settings = {name: rendered(name).settings() for name in ("production", "sandbox")}
+    assert {name: one["PROVIDER_MODE"] for name, one in settings.items()} == {
+        "production": "live",
+        "sandbox": "sandbox",
+    }
+    assert settings["production"].get("PROVIDER_URL", LIVE_URL) == LIVE_URL
+    sandbox = rendered("sandbox")
+    (service,) = sandbox.of_kind("Service")
+    port = service["spec"]["ports"][0]["port"]
+    name = service["metadata"]["name"]
+    assert settings["sandbox"]["PROVIDER_URL"] == f"http://{name}:{port}/v1/personal"
