@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import sys
+from importlib.metadata import version
 from queue import SimpleQueue
 from random import random
 from threading import Event, Thread
@@ -19,23 +20,32 @@ from worker.amqp.topology import topology
 from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
 from worker.core.digests import Digests
+from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
+from worker.maintenance.fleet import FleetWatch
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.lapsed import LapsedLeases
 from worker.maintenance.relay import Relay
 from worker.maintenance.retention import OldRequests
+from worker.maintenance.surveyor import Surveyor
 from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.store.engine import open_engine
+from worker.store.fleet import PostgresFleet
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import LedgerConfig, PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.retention import PostgresRetention
+from worker.store.standing import PostgresStanding
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
-from worker.telemetry.health import HealthServer
+from worker.telemetry.health import HealthServer, Sources
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.tracing import spans
+from worker.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,10 +65,17 @@ def worker_name() -> str:
     return f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+def build(mode: Mode) -> dict[str, str]:
+    """Return what the metrics say of what runs here."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"version": version("verification-worker"), "python": python, "mode": mode}
+
+
 def provider_config(settings: Settings) -> ProviderConfig:
     """Return the provider's part of the settings."""
     token = settings.provider_session_token
     return ProviderConfig(
+        live=settings.provider_mode is Mode.LIVE,
         url=settings.provider_url,
         access_key=settings.provider_access_key.get_secret_value(),
         secret_key=settings.provider_secret_key.get_secret_value(),
@@ -87,6 +104,7 @@ class Worker:
         self._orders: SimpleQueue[str] = SimpleQueue()
         self._clock = SystemClock()
         self._giving_up = Event()
+        self._spans = spans(os.environ, self._name)
         self._engine = open_engine(settings.database_url.get_secret_value(), self._name)
         self._provider = PersonalAuthClient(provider_config(settings), stopping=self._giving_up)
         self._session = Session(
@@ -99,6 +117,7 @@ class Worker:
             ),
             on_failure=lambda _error: self._fail(),
         )
+        self._metrics = Metrics()
         self._pipeline = Pipeline(
             self._flow(),
             self._session,
@@ -106,11 +125,21 @@ class Worker:
             self._size(),
             BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds),
             self._fail,
+            self._metrics,
         )
-        self._relay = Relay(PostgresOutbox(self._engine, settings.provider_mode), self._session)
+        outbox = PostgresOutbox(self._engine, settings.provider_mode)
+        self._relay = Relay(outbox, self._session, settings.event_format)
+        self._surveyor = Surveyor(PostgresStanding(self._engine, settings.provider_mode))
         self._housekeeper = self._build_housekeeper()
+        self._watch = FleetWatch(PostgresFleet(self._engine), self._clock, self._pipeline)
+        self._lookout = Housekeeper((self._watch,), self._clock, random, self._fail)
+        chores = {"housekeeper": self._housekeeper, "lookout": self._lookout}
+        self._vitals = Vitals(self._session, self._pipeline, chores, self._surveyor)
+        about = build(settings.provider_mode)
+        self._metrics.watch(self._vitals.levels, settings.daily_call_budget, about)
+        sources = Sources(self._vitals.dead, self._missing, self._remark, self._metrics.exposition)
         self._health = (
-            HealthServer(settings.http_host, settings.http_port, self._missing, self._remark)
+            HealthServer(settings.http_host, settings.http_port, sources)
             if settings.http_port
             else None
         )
@@ -126,7 +155,7 @@ class Worker:
             settings.daily_call_budget or None,
             start_margin=PUNCTUAL_WITHIN + settings.connect_timeout,
         )
-        return Flow(
+        parts = (
             RequestReader(settings.check_policy, settings.max_message_bytes),
             Digests(settings.digest_key.get_secret_value().encode()),
             PostgresLedger(self._engine, ledger_config),
@@ -137,8 +166,10 @@ class Worker:
                 RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
                 start_within=settings.call_deadline + settings.connect_timeout,
                 punctual_within=PUNCTUAL_WITHIN if settings.provider_calls_per_minute else None,
+                event_format=settings.event_format,
             ),
         )
+        return Flow(*parts) if self._spans is None else TracedFlow(self._spans, *parts)
 
     def _build_housekeeper(self) -> Housekeeper:
         settings = self._settings
@@ -154,7 +185,7 @@ class Worker:
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
-        chores = (self._relay, LapsedLeases(leases), old_requests)
+        chores = (self._relay, LapsedLeases(leases), old_requests, self._surveyor)
         return Housekeeper(chores, self._clock, random, self._fail)
 
     def _size(self) -> PipelineSize:
@@ -173,9 +204,14 @@ class Worker:
         if self._health is not None:
             self._health.start()
             self._log.info(LogEvent.HEALTH_LISTENING, port=self._health.port)
+        self._pipeline.listen()
+        self._watch.look_first()
+        self._lookout.start()
         self._pipeline.start()
-        self._session.start(self._pipeline)
+        made = self._spans
+        self._session.start(self._pipeline if made is None else TracedSink(self._pipeline, made))
         self._housekeeper.start()
+        self._vitals.begin()
         reason = self._orders.get()
         self._log.info(LogEvent.STOPPING, reason=reason)
         Thread(target=self._leave_at_second_order, daemon=True).start()
@@ -185,11 +221,13 @@ class Worker:
 
     def _stop(self) -> bool:
         """Finish what is paid for, within the grace; then the leases speak."""
+        self._vitals.end()
         deadline = self._clock.monotonic() + self._settings.shutdown_grace
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
         self._giving_up.set()
         self._housekeeper.stop()
+        self._lookout.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))
         drained = self._session.drain(left)
         self._pipeline.flush_announced()
@@ -199,6 +237,8 @@ class Worker:
         if self._health is not None:
             self._health.close()
         self._engine.dispose()
+        if self._spans is not None:
+            self._spans.close()
         return recorded and drained
 
     def _leave_at_second_order(self) -> None:
@@ -224,12 +264,18 @@ class Worker:
             ),
             ("the broker takes no publications", lambda: not self._session.blocked),
             ("the database does not answer", lambda: self._pipeline.database_answers),
+            (
+                "the schema is not at head: run `alembic upgrade head`",
+                lambda: not self._vitals.schema_behind,
+            ),
         ]
         return [words for words, holds in checks if not holds()]
 
     def _remark(self) -> str | None:
-        parked = self._pipeline.parked
-        return None if parked is None else f"parked: {parked}"
+        parked, hold = self._pipeline.parked, self._pipeline.hold
+        if parked is None:
+            return None
+        return f"parked: {parked}" if hold is None else f"parked: {parked} ({hold.reason})"
 
 
 _FAILED = "a thread failed"

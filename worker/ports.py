@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
     from worker.core.delivery import Delivery, Publication, Settlement
+    from worker.core.fleet import Hold
+    from worker.core.letter import Letter
     from worker.core.outcome import CallReport, ErrorKind, StoredResult
     from worker.core.request import VerificationRequest
+    from worker.core.survey import Survey
 
 
 class Ledger(Protocol):
@@ -135,6 +139,14 @@ class Retention(Protocol):
         ...
 
 
+class Fleet(Protocol):
+    """What people order all workers. Errors as of `Ledger`."""
+
+    def hold(self) -> Hold | None:
+        """Return the pause that stands now, or None."""
+        ...
+
+
 class DeliverySink(Protocol):
     """Where the broker puts what it receives and reports what it finished (on its own thread)."""
 
@@ -144,6 +156,63 @@ class DeliverySink(Protocol):
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Learn that everything these caused is confirmed and they are acknowledged."""
+        ...
+
+
+class Observer(Protocol):
+    """Who counts what the pipeline does: once for a batch, at once, and it never raises."""
+
+    def claimed(self, messages: int) -> None:
+        """Learn how many messages one claim was for."""
+        ...
+
+    def recorded(self, entries: Sequence[Entry]) -> None:
+        """Learn what one record has saved; each entry comes once."""
+        ...
+
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Learn that these are published, confirmed and acknowledged."""
+        ...
+
+
+class Standing(Protocol):
+    """How the books stand, for people to watch. Errors as of `Ledger`."""
+
+    def read(self) -> Survey:
+        """Read it, at a cost that does not grow with the tables."""
+        ...
+
+
+class HeldLetters(Protocol):
+    """The dead letters of the queue while a person's tool holds them (errors: the queue's)."""
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether no more stood in the queue than can be held at once."""
+        ...
+
+    def letters(self) -> Iterator[Letter]:
+        """Yield them, the oldest first; to be followed to its end."""
+        ...
+
+    def publish(self, publication: Publication) -> None:
+        """Publish this; when it returns, the broker has it safe."""
+        ...
+
+    def acknowledge(self, letter: Letter) -> None:
+        """Take a letter out of the queue for good."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+
+class LetterQueue(Protocol):
+    """The queue of dead letters."""
+
+    def hold(self) -> AbstractContextManager[HeldLetters]:
+        """Hold all that stand there; those not acknowledged stand there again at the end."""
         ...
 
 

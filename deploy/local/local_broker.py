@@ -47,6 +47,8 @@ log.console.level = info
 log.console.use_colors = off
 management.tcp.ip = {host}
 management.tcp.port = {management}
+prometheus.tcp.ip = {host}
+prometheus.tcp.port = {metrics}
 # Counts one second old, not five: a person watches them, tests wait for them.
 collect_statistics_interval = 1000
 """
@@ -56,6 +58,7 @@ collect_statistics_interval = 1000
 class _Ports:
     amqp: int
     management: int
+    metrics: int
     distribution: int
     epmd: int
 
@@ -121,6 +124,11 @@ class Broker:
         return f"http://guest:guest@{LOOPBACK}:{self._ports.management}"
 
     @property
+    def metrics_address(self) -> str:
+        """Host and port of the node's metrics, for Prometheus."""
+        return f"{LOOPBACK}:{self._ports.metrics}"
+
+    @property
     def directory(self) -> Path:
         """Where data and logs are, from the first start until `close()`."""
         if self._workspace is None:
@@ -137,7 +145,7 @@ class Broker:
         server, epmd = local_programs.rabbitmq_server(), local_programs.epmd()
         if self._workspace is None:
             self._workspace = Workspace("broker")
-            self._chosen = _Ports(*free_ports(4))
+            self._chosen = _Ports(*free_ports(5))
             if self._membership is not None:
                 self._chosen = replace(self._chosen, epmd=self._membership.epmd)
             self._write_files()
@@ -279,12 +287,15 @@ class Broker:
 
     def _write_files(self) -> None:
         directory = self.directory
-        configuration = _CONFIGURATION.format(host=LOOPBACK, management=self._ports.management)
+        ports = self._ports
+        configuration = _CONFIGURATION.format(
+            host=LOOPBACK, management=ports.management, metrics=ports.metrics
+        )
         if self._membership is not None:
             configuration += self._membership.configuration()
         configuration += self._more_configuration
         (directory / "rabbitmq.conf").write_text(configuration)
-        (directory / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (directory / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
         (directory / "advanced.config").write_text("[].\n")
         cookie = directory / ".erlang.cookie"
         cookie.touch(mode=0o600)

@@ -55,8 +55,14 @@ def install_missing(
         missing.append("nginx-light")
     is_root = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if is_root and shutil.which("amqp-publish") is None:
-        # Nothing needs it; the demonstration uses it to be a client that is not ours.
+        # The demonstration and the tests of the contract use it to be a client that is not ours.
         missing.append("amqp-tools")
+    if is_root and _lacks(local_programs.prometheus, local_programs.promtool):
+        # The tests of what is observed need it, and nothing else.
+        missing.append("prometheus")
+    if is_root:
+        # The tests of the contract need them, and nothing else.
+        missing += _missing_node()
     if not missing:
         return
     if not is_root:
@@ -66,8 +72,16 @@ def install_missing(
     with _no_service_starts():
         _apt("update")
         _apt("install", "--yes", "--no-install-recommends", *missing)
+        if more := _missing_node():
+            _apt("install", "--yes", "--no-install-recommends", *more)
     for pid in _servers() - running:  # ours listen on ports of their own; these would only confuse
         _end(pid)
+
+
+def _missing_node() -> list[str]:
+    """Return what of Node to install next: some packages of nodejs bring npm, Debian's does not."""
+    needed = {"nodejs": "node", "npm": "npm"}
+    return [package for package, program in needed.items() if shutil.which(program) is None][:1]
 
 
 def _advice(missing: list[str]) -> str:

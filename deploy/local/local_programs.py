@@ -32,6 +32,16 @@ def postgresql(program: str) -> str:
     return _first(program, [folder / program for folder in with_server[:1]])
 
 
+def prometheus() -> str:
+    """Return Prometheus: the tests have it scrape a worker. Raises MissingProgram."""
+    return _first("prometheus", [Path("/usr/bin/prometheus")])
+
+
+def promtool() -> str:
+    """Return the checker of Prometheus' rules, from the same package. Raises MissingProgram."""
+    return _first("promtool", [Path("/usr/bin/promtool")])
+
+
 def nginx() -> str:
     """Return nginx: the benchmark's provider. Raises MissingProgram."""
     return _first("nginx", [Path("/usr/sbin/nginx")])

@@ -94,7 +94,7 @@ def deliveries(draw: st.DrawFn) -> Delivery:
         headers=draw(headers),
     )
     method = SimpleNamespace(delivery_tag=draw(st.integers(1, 2**63)), redelivered=False)
-    return read_delivery(1, method, properties, draw(bodies))
+    return read_delivery(1, method, properties, draw(bodies), now=1_800_000_000.0)
 
 
 def numbers_in(body: bytes) -> list[str]:

@@ -13,4 +13,6 @@ person, and have connections of their own.
     properties           pika's properties to and from ours
     parameters, wire     how pika connects, and what we change in it
     client               what `submit` needs
+    blocking             publishing that waits for each confirm
+    deadletters          the dead-letter queue as a person's tools see it
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
@@ -166,7 +167,7 @@ class Consumer:
             return
         book = self._book
         book.delivered(method.delivery_tag)
-        self._deliver(read_delivery(book.epoch, method, properties, body))
+        self._deliver(read_delivery(book.epoch, method, properties, body, time()))
 
     def _cancelled(self, frame: Any) -> None:
         """Begin again with a new channel: the broker ended our consumer and left this one open."""

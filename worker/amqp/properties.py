@@ -25,8 +25,18 @@ _MOST_REPLACED = 85
 _LONGEST_TRACEPARENT = 255
 
 
-def read_delivery(epoch: int, method: Any, properties: Any, body: bytes) -> Delivery:
-    """Return what pika delivered as our own; values that cannot be text become None."""
+# A publisher's clock may be wrong, and some count milliseconds: what lies in the future or so many
+# seconds back is not believed. A message that waits for longer has met worse than a wrong number.
+_OLDEST = 30 * 86_400.0
+
+
+def read_delivery(
+    epoch: int, method: Any, properties: Any, body: bytes, now: float | None = None
+) -> Delivery:
+    """Return what pika delivered as our own; values that cannot be text become None.
+
+    `now` is in seconds since the epoch, None where nobody asks how long the message waited.
+    """
     headers = properties.headers
     return Delivery(
         epoch,
@@ -37,7 +47,13 @@ def read_delivery(epoch: int, method: Any, properties: Any, body: bytes) -> Deli
         as_text(properties.reply_to),
         _traceparent(headers) if headers else None,
         method.redelivered,
+        None if now is None else _published_at(properties.timestamp, now),
     )
+
+
+def _published_at(timestamp: object, now: float) -> float:
+    is_credible = type(timestamp) is int and 0 <= now - timestamp < _OLDEST
+    return float(timestamp) if is_credible else now  # type: ignore[arg-type]
 
 
 def _traceparent(headers: Mapping[str, object]) -> str | None:

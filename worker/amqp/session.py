@@ -23,6 +23,7 @@ from structlog import get_logger
 from worker.amqp.consumer import Consumer
 from worker.amqp.mailbox import Mailbox
 from worker.amqp.publisher import Publisher
+from worker.amqp.pulse import Pulse
 from worker.amqp.settler import Settler
 from worker.contract.names import REQUESTS
 
@@ -67,6 +68,7 @@ class Session:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
         self._mailbox = Mailbox(self._wake)
+        self._pulse = Pulse(self._ioloop)
         self._publisher = Publisher(
             url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
         )
@@ -105,6 +107,21 @@ class Session:
     def unconfirmed(self) -> int:
         """Settlements and groups of publications that wait for the broker."""
         return self._publisher.unconfirmed
+
+    @property
+    def running(self) -> bool:
+        """Whether the amqp thread lives."""
+        return self._thread.is_alive()
+
+    @property
+    def late_by(self) -> float:
+        """Seconds by which the loop is late now."""
+        return self._pulse.late_by
+
+    @property
+    def lag(self) -> float:
+        """The most by which the loop was late in the last half minute or more, in seconds."""
+        return self._pulse.lag
 
     def start(self, sink: Sink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
@@ -160,6 +177,7 @@ class Session:
     def _run(self) -> None:
         failure: Exception | None = None
         try:
+            self._pulse.beat()
             self._publisher.connection.open()
             self._consumer.connection.open()
             self._ioloop.start()

@@ -8,12 +8,22 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli import sandbox, submit
+from worker.cli import (
+    contract,
+    deadletters,
+    explain,
+    fleet,
+    outbox,
+    reconcile,
+    retention,
+    sandbox,
+    status,
+    submit,
+)
 from worker.cli.errors import UserMistake, broker_mistakes
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.digests import Digests
@@ -22,14 +32,23 @@ from worker.telemetry.clock import SystemClock
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="Verifies identities through JD Cloud personalAuth: once per request, results in "
     "PostgreSQL, events on RabbitMQ.",
 )
 topology_app = typer.Typer(no_args_is_help=True, help="The broker's exchanges and queues.")
 app.add_typer(topology_app, name="topology")
+app.command(name="status")(status.status)
+app.command(name="pause")(fleet.pause)
+app.command(name="resume")(fleet.resume)
 app.command(name="submit")(submit.submit)
+app.command(name="reconcile")(reconcile.reconcile)
+app.command(name="explain")(explain.explain)
+app.add_typer(deadletters.app, name="dead-letters")
+app.add_typer(outbox.app, name="outbox")
+app.command(name="retention")(retention.retention)
+app.add_typer(contract.app, name="contract")
 app.command(name="sandbox")(sandbox.sandbox)
 
 
@@ -124,11 +143,3 @@ def topology_check() -> None:
     if differences:
         sys.exit(1)
     typer.echo("the topology is in place")
-
-
-@app.command()
-def contract() -> None:
-    """Print the JSON Schemas of requests and result events."""
-    from worker.contract.schemas import schemas
-
-    typer.echo(orjson.dumps(schemas(), option=orjson.OPT_INDENT_2))

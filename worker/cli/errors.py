@@ -14,6 +14,17 @@ class UserMistake(Exception):
 
 
 @contextmanager
+def database_mistakes() -> Iterator[None]:
+    """Turn a database that cannot be used into a line that names the setting to look at."""
+    from worker.core.errors import LedgerUnavailable
+
+    try:
+        yield
+    except LedgerUnavailable as error:
+        raise UserMistake(f"DATABASE_URL: the database does not answer ({error})") from None
+
+
+@contextmanager
 def broker_mistakes() -> Iterator[None]:
     """Turn what the broker's room raises into a line that names the setting to look at."""
     from worker.amqp.errors import AmqpError, BrokerUnavailable, NotProvisioned

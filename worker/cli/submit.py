@@ -1,4 +1,4 @@
-"""`verification-worker submit`: publish one request and wait for its result."""
+"""`verification-worker submit`: publish one request, or a file of them, and wait for results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from worker.settings import BrokerSettings, load
 
 def submit(
     file: Annotated[
-        str | None, typer.Argument(help="JSON file with one request; - reads standard input.")
+        str | None,
+        typer.Argument(
+            help="JSON file with one request (- reads standard input), or a .csv or .jsonl of many."
+        ),
     ] = None,
     *,
     check_type: Annotated[int | None, typer.Option(min=0, max=4, help="0 to 4.")] = None,
@@ -28,13 +31,41 @@ def submit(
     image: Annotated[Path | None, typer.Option(help="JPEG or PNG file.")] = None,
     request_id: Annotated[str | None, typer.Option(help="Default: a new one.")] = None,
     source: Annotated[str | None, typer.Option(help="Publishing system.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait; 0 does not wait.")] = 60.0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Seconds to wait, for a file of many from each result to the next; 0 does not "
+            "wait."
+        ),
+    ] = 60.0,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Of many: .csv or .jsonl for the results; default: lines on output."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of a .csv, such as gb18030.")] = "utf-8-sig",
 ) -> None:
-    """Publish one request, wait for its result event and print it as JSON.
+    """Publish one request, or a file of many, and wait for the results.
 
     Other users of this machine can see a command's arguments: give real people's data in a file.
-    Exit code 0: the result came; 1: it did not come in time; 2: a mistake in the command.
+
+    One request: its result event is printed as JSON. Exit code 0: the result came; 1: it did not
+    come in time; 2: a mistake in the command.
+
+    Many: a .jsonl has one request a line, a .csv a heading with any of requestId, checkType,
+    name, idCard, bankcard, mobile, source, expiresAt; an empty cell is a field that is not sent.
+    Each line needs its requestId. Lines that fail the checks are named and not sent, the others
+    go on. For each result --results gets a line of requestId, outcome, charged, error; the same
+    command again goes on where it ended. Exit code 1: a line did not end in an answer.
     """
+    if file is not None and Path(file).suffix.lower() in (".csv", ".jsonl"):
+        from worker.cli.submit_file import submit_file
+
+        answered = submit_file(
+            Path(file), results, encoding=encoding, source=source, timeout=timeout
+        )
+        sys.exit(0 if answered else 1)
+    if results is not None:
+        raise UserMistake("--results: is for a .csv or .jsonl of many requests")
     from worker.amqp.client import RequestClient
 
     settings = load(BrokerSettings)

@@ -1,6 +1,6 @@
-"""Messages that the worker publishes for itself: retries and dead letters.
+"""Messages that the worker publishes for itself: retries, dead letters and their replays.
 
-Both carry the original body and properties. Own headers do not begin with `x-`: brokers from 4.0
+All carry the original body and properties. Own headers do not begin with `x-`: brokers from 4.0
 on ignore a client's `x-death`, and foreign `x-` headers mean nothing to us. The publisher's
 `expiration` is dropped: in a delay queue it would cut the wait short.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.contract.envelope import usable_traceparent
-from worker.contract.names import DEAD, RETRY_PREFIX
+from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX
 from worker.contract.times import rfc3339
 from worker.core.delivery import Publication
 from worker.settings import delay_name
@@ -42,6 +42,14 @@ def dead_letter(
     )
 
 
+def replay(delivery: Delivery) -> Publication:
+    """Return the message of a dead letter for the requests queue, as its publisher sent it.
+
+    Not over the exchange: others who are bound there have had this message already.
+    """
+    return _again(delivery, REQUESTS, {})
+
+
 def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Publication:
     if (traceparent := usable_traceparent(delivery)) is not None:
         headers["traceparent"] = traceparent
@@ -52,5 +60,7 @@ def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Pub
         message_id=delivery.message_id,
         correlation_id=delivery.correlation_id,
         reply_to=delivery.reply_to,
+        # The way through the retry queues counts as waiting too.
+        timestamp=None if delivery.published_at is None else int(delivery.published_at),
         headers=headers,
     )

@@ -205,7 +205,7 @@ class RequestReader:
         source = tree.get("source", DEFAULT_SOURCE)
         if not isinstance(source, str) or not _SOURCE.fullmatch(source):
             source = DEFAULT_SOURCE
-        problems += _problems(error)
+        problems += problems_of(error)
         source, envelope = _without_leaks(source, envelope, numbers, problems)
         request_id: Any = tree.get("requestId") or delivery.message_id
         if problem := _request_id_problem(request_id, numbers):
@@ -317,7 +317,8 @@ def _dump_context(context: dict[str, Any] | None, problems: list[FieldProblem]) 
 _WORDS = {"missing": "is required", "extra_forbidden": "is not a known field"}
 
 
-def _problems(error: ValidationError) -> Iterator[FieldProblem]:
+def problems_of(error: ValidationError) -> Iterator[FieldProblem]:
+    """Yield what is wrong with a message, by field; no value and no input is in it."""
     # Ten problems show what is wrong; a hostile message could name thousands of unknown fields.
     for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]:
         message = detail["msg"]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.contract import cloudevents
 from worker.contract.names import EVENT_TYPE, RESULTS
 from worker.contract.times import rfc3339
 from worker.core.delivery import Publication
-from worker.core.events import answer_event_id, result_event_id, routing_key
+from worker.core.events import EventFormat, answer_event_id, result_event_id, routing_key
 from worker.core.outcome import Charged, ErrorKind, Outcome, StoredResult
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ class ResultV1(BaseModel):
     context: dict[str, object] | None
 
 
-def result_event(stored: StoredResult, envelope: Envelope) -> Publication:
+def result_event(
+    stored: StoredResult, envelope: Envelope, event_format: EventFormat = EventFormat.PLAIN
+) -> Publication:
     """Return the event of a request's stored result, addressed to this sender."""
     result = stored.result
     event_id = result_event_id(stored.request_id)
@@ -100,7 +103,7 @@ def result_event(stored: StoredResult, envelope: Envelope) -> Publication:
         (stored.source, result.outcome),
         envelope,
         stored.request_id,
-        stored.completed_at,
+        (stored.mode, stored.completed_at, event_format),
         event_of=stored.request_id,
     )
 
@@ -115,6 +118,7 @@ def answer_event(
     fingerprint: bytes,
     mode: Mode,
     now: datetime,
+    event_format: EventFormat = EventFormat.PLAIN,
 ) -> Publication:
     """Return an event for a message that has no row: a conflict, or nothing readable."""
     event_id = answer_event_id(outcome, fingerprint)
@@ -134,7 +138,8 @@ def answer_event(
         "completedAt": rfc3339(now),
         "context": None,
     }
-    return _publication(event_id, body, (source, outcome), envelope, request_id, now)
+    made = (mode, now, event_format)
+    return _publication(event_id, body, (source, outcome), envelope, request_id, made)
 
 
 def _publication(
@@ -143,13 +148,22 @@ def _publication(
     about: tuple[str, Outcome],
     envelope: Envelope,
     request_id: str | None,
-    completed_at: datetime,
+    made: tuple[Mode, datetime, EventFormat],
     event_of: str | None = None,
 ) -> Publication:
     source, outcome = about
+    mode, completed_at, event_format = made
     headers: dict[str, str | int] = {"outcome": outcome.value, "source": source}
     if envelope.traceparent is not None:
         headers["traceparent"] = envelope.traceparent
+    if event_format is EventFormat.CLOUDEVENTS:
+        headers |= cloudevents.attributes(
+            event_id,
+            mode,
+            completed_at,
+            request_id=request_id,
+            traceparent=envelope.traceparent,
+        )
     return Publication(
         exchange=RESULTS,
         routing_key=routing_key(source, outcome, envelope),

@@ -33,6 +33,8 @@ class ParkReason(StrEnum):
     """The provider asked us to wait."""
     DAILY_BUDGET = "daily_budget"
     """DAILY_CALL_BUDGET is spent."""
+    PAUSED = "paused"
+    """A person has paused all workers (`core.fleet`): beside the breaker, which never opens so."""
 
 
 @dataclass(frozen=True, slots=True)

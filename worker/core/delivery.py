@@ -25,6 +25,8 @@ class Delivery:
     reply_to: str | None = None
     traceparent: str | None = None
     redelivered: bool = False
+    published_at: float | None = None
+    """When its publisher sent it, or else when it was delivered, in seconds since the epoch."""
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"

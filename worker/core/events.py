@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from worker.core.claims import Envelope
     from worker.core.outcome import Outcome
+
+class EventFormat(StrEnum):
+    """What an event carries beside its body, which is the same in both."""
+
+    PLAIN = "plain"
+    CLOUDEVENTS = "cloudevents"
+    """The attributes of a CloudEvent, too."""
+
 
 # Namespace of all event ids; any fixed UUID does, and changing it would break every consumer
 # that recognises repeats.

@@ -68,6 +68,11 @@ class Housekeeper:
         # A statement that hangs must not keep the process alive.
         self._thread = Thread(target=self._guarded, name="housekeeper", daemon=True)
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start; each chore is first due after an interval."""
         self._thread.start()

@@ -10,6 +10,7 @@ import structlog
 
 from worker.contract.result_v1 import result_event
 from worker.core.errors import LedgerUnavailable
+from worker.core.events import EventFormat
 from worker.telemetry.events import LogEvent
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ class Relay:
     # One short statement, and 100 events are 100 kB or so in the publisher.
     limit = 100
 
-    def __init__(self, outbox: Outbox, broker: Publisher) -> None:
+    def __init__(
+        self, outbox: Outbox, broker: Publisher, event_format: EventFormat = EventFormat.PLAIN
+    ) -> None:
         self._outbox = outbox
         self._broker = broker
+        self._event_format = event_format
         self._log = structlog.get_logger()
         self._unconfirmed: set[str] = set()
         self._confirmed: set[str] = set()
@@ -74,7 +78,7 @@ class Relay:
         with self._changed:
             self._unconfirmed |= fresh
         for stored, envelope in taken:
-            event = result_event(stored, envelope)
+            event = result_event(stored, envelope, self._event_format)
             self._broker.publish((event,), partial(self._confirm, stored.request_id))
         with self._changed:
             self._changed.wait_for(

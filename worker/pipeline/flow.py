@@ -30,6 +30,7 @@ from worker.core.claims import (
     Unstorable,
 )
 from worker.core.errors import LedgerRefused
+from worker.core.events import EventFormat
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
     CallClass,
@@ -74,6 +75,7 @@ class FlowRules:
     retries: RetryPolicy
     start_within: float
     punctual_within: float | None = None
+    event_format: EventFormat = EventFormat.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class Flow:
         self._verifier = verifier
         self._clock = clock
         self._rules = rules
-        self.settling = Settling(digests, rules.mode, rules.retries)
+        self.settling = Settling(digests, rules.mode, rules.retries, rules.event_format)
 
     # 1. A delivery is read, checked and claimed.
 

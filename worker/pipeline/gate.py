@@ -1,17 +1,20 @@
 """The gate in front of the provider: whether a call may begin now, and what calls teach it.
 
 It holds the breaker and the allowance of this worker (`core`: values, no threads) under one lock.
-Callers enter and leave; the warden waits for the breaker's changes and acts on them.
+Callers enter and leave; the warden waits for the breaker's changes and acts on them. A pause that
+a person has ordered stands beside the breaker: while it holds nobody enters, and nobody probes.
 """
 
 from __future__ import annotations
 
+from math import inf
 from threading import Condition
 from typing import TYPE_CHECKING
 
 from worker.core import breaker
 from worker.core.allowance import Allowance
 from worker.core.breaker import BreakerPolicy, BreakerState, Closed, Open, ParkReason, Probing
+from worker.core.fleet import NOTICE_SECONDS, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
 # A request that has failed before tells little about the provider: others are tried first, as many
 # times as it takes to get past a handful of such requests at the head of the queue.
 _MOST_PASSED_OVER = 10
+# Nobody knows when a pause ends: what is handed back waits in the shortest delay queue.
+_PAUSED_FOR = 0.0
+
+GateState = BreakerState | Hold
+"""What the warden goes by: the pause, or else the breaker."""
 
 
 class Gate:
@@ -49,6 +57,9 @@ class Gate:
         self._under_way = 0
         self._queueing = 0
         self._passed_over = 0
+        self._hold: Hold | None = None
+        self._told_at = inf
+        """When we last asked for people's orders and heard; for ever fresh until `listen`."""
         self._closing = False
         self._changed = Condition()
 
@@ -63,7 +74,7 @@ class Gate:
         with self._changed:
             while True:
                 state = self._now_in()
-                if isinstance(state, Open) and breaker.is_outage(state):
+                if self._hold or (isinstance(state, Open) and breaker.is_outage(state)):
                     return False
                 if isinstance(state, Probing) and called_before and self._pass_over():
                     return False
@@ -100,8 +111,10 @@ class Gate:
 
     @property
     def open_for(self) -> float | None:
-        """Seconds until the next probe while no call may begin, else None."""
+        """Seconds until it is worth asking again while no call may begin, else None."""
         with self._changed:
+            if self._hold:
+                return _PAUSED_FOR
             state = self._now_in()
             if isinstance(state, Open):
                 return max(0.0, state.until - self._clock.monotonic())
@@ -114,22 +127,66 @@ class Gate:
             state = breaker.after_shortage(self._now_in(), postponed.seconds, self._policy, now)
             self._become(state)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether people's orders are known as they were a moment ago.
+
+        A pause may have been ordered while the database was away: who claims first thing when it
+        is back must have heard.
+        """
+        with self._changed:
+            return self._clock.monotonic() - self._told_at <= NOTICE_SECONDS
+
+    # The fleet's watch.
+
+    def listen(self) -> None:
+        """Take nobody's silence for leave any more: orders come by `tell`, again and again."""
+        with self._changed:
+            self._told_at = -inf
+
+    def tell(self, hold: Hold | None, asked_at: float) -> None:
+        """Hear what people order, as it was at a time (monotonic clock)."""
+        with self._changed:
+            before, self._hold, self._told_at = self._hold, hold, asked_at
+            if (before is None) is not (hold is None):
+                self._changed.notify_all()
+
     # Anybody.
+
+    @property
+    def hold(self) -> Hold | None:
+        """The pause that a person has ordered, or None."""
+        with self._changed:
+            return self._hold
 
     @property
     def parked(self) -> ParkReason | None:
         """Why the worker takes no messages as it usually does, or None."""
         with self._changed:
+            if self._hold:
+                return ParkReason.PAUSED
             state = self._now_in()
             return None if isinstance(state, Closed) else state.reason
 
+    @property
+    def state(self) -> BreakerState:
+        """The breaker's state now."""
+        with self._changed:
+            return self._now_in()
+
+    @property
+    def calls(self) -> tuple[int, int]:
+        """How many calls are under way, and how many may be."""
+        with self._changed:
+            return self._under_way, self._allowance.calls
+
     # The warden.
 
-    def await_change(self, seen: BreakerState) -> BreakerState | None:
+    def await_change(self, seen: GateState) -> GateState | None:
         """Wait for another kind of state than the one seen; None when the gate is closed down."""
         with self._changed:
             while not self._closing:
-                state = self._now_in()
+                state = self._hold or self._now_in()
                 if type(state) is not type(seen):
                     return state
                 until = state.until if isinstance(state, Open) else None

@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import structlog
 
-from worker.core.breaker import BreakerState, Closed, Open, Probing
+from worker.core.breaker import Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
 from worker.core.errors import LedgerUnavailable
+from worker.core.fleet import Hold
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.crew import Crew
 from worker.pipeline.gate import Gate
 from worker.telemetry.events import LogEvent
 from worker.telemetry.logs import describe
+from worker.telemetry.vitals import PipelineLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.core.breaker import BreakerPolicy, ParkReason
+    from worker.core.breaker import BreakerPolicy
     from worker.core.delivery import Delivery, Settlement
     from worker.pipeline.flow import Admission, Finished, Flow, Task
-    from worker.ports import Broker, Clock
+    from worker.pipeline.gate import GateState
+    from worker.ports import Broker, Clock, Observer
 
 T = TypeVar("T")
 
@@ -80,12 +83,14 @@ class Pipeline:
         size: PipelineSize,
         breaker: BreakerPolicy,
         on_failure: Callable[[], None],
+        observer: Observer,
     ) -> None:
         self._flow = flow
         self._broker = broker
         self._clock = clock
         self._size = size
         self._on_failure = on_failure
+        self._observer = observer
         self._log = structlog.get_logger()
         self._inbox: Batcher[Delivery] = Batcher()
         self._credits = Credits(*size.claims(size.callers))
@@ -94,6 +99,9 @@ class Pipeline:
         self._announced: Batcher[str] = Batcher()
         self._unavailable: set[str] = set()
         self._asked_at: dict[str, float] = {}
+        # Each is counted up by one thread alone: no lock.
+        self._delivered = self._settled = self._claimed = self._recorded = 0
+        self._unheard = "nobody knows whether the fleet is paused"
         self._broken = Event()
         self._stopping = Event()
         self._giving_up = Event()
@@ -117,20 +125,63 @@ class Pipeline:
 
     @property
     def database_answers(self) -> bool:
-        """Whether no thread waits for the database now, or has waited for long for an answer."""
+        """Whether no thread waits for the database now, or has waited for long for an answer.
+
+        People's orders are read every second, so even who has nothing to claim or record knows.
+        """
         since = min(self._asked_at.copy().values(), default=None)
         stuck = since is not None and self._clock.monotonic() - since > DATABASE_PATIENCE
-        return not self._unavailable and not stuck
+        return not self._unavailable and not stuck and self._gate.is_told
 
     @property
     def parked(self) -> ParkReason | None:
         """Why no messages are taken as usual, or None."""
         return self._gate.parked
 
+    @property
+    def levels(self) -> PipelineLevels:
+        """What is in the pipeline now."""
+        under_way, allowed = self._gate.calls
+        return PipelineLevels(
+            breaker=type(self._gate.state).__name__.lower(),
+            parked=self.parked,
+            calls_under_way=under_way,
+            calls_allowed=allowed,
+            claimed=self._claimed - self._recorded,
+            held=self._delivered - self._settled,
+        )
+
+    @property
+    def dead(self) -> list[str]:
+        """The names of threads that have ended though nobody told them to."""
+        if self._stopping.is_set():
+            return []
+        return [each.name for each in self._threads if each.ident and not each.is_alive()]
+
+    @property
+    def hold(self) -> Hold | None:
+        """The pause that a person has ordered, or None."""
+        return self._gate.hold
+
+    # The fleet's watch.
+
+    def listen(self) -> None:
+        """Claim nothing from now on unless people's orders were heard a moment ago."""
+        self._gate.listen()
+
+    def obey(self, hold: Hold | None, asked_at: float) -> None:
+        """Follow what people ordered, as it was at a time (monotonic clock)."""
+        self._gate.tell(hold, asked_at)
+
+    def miss(self, reason: str) -> None:
+        """Learn why people's orders could not be read; what was heard last holds."""
+        self._unheard = reason
+
     # The broker's thread.
 
     def deliver(self, delivery: Delivery) -> None:
         """Take one delivery."""
+        self._delivered += 1
         self._inbox.put(delivery)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
@@ -143,6 +194,8 @@ class Pipeline:
         ]
         if announced:
             self._announced.put_all(announced)
+        self._settled += len(settlements)
+        self._observer.settled(settlements)
         for settlement in settlements:
             if settlement.line:
                 self._log.info(LogEvent.SETTLED, **settlement.line)
@@ -162,11 +215,13 @@ class Pipeline:
             batch_number += 1
             token = str(batch_number)
             admission = self._with_database(
-                lambda batch=deliveries, token=token: self._flow.admit(batch, token),  # type: ignore[misc]
+                lambda batch=deliveries, token=token: self._admit(batch, token),  # type: ignore[misc]
                 self._stopping,
             )
             if admission is None:
                 return
+            self._observer.claimed(len(deliveries))
+            self._claimed += len(admission.tasks) + len(admission.finished)
             self._credits.give_back(credits_taken - len(admission.tasks))
             if admission.tasks:
                 self._callers.put_all(admission.tasks)
@@ -176,6 +231,16 @@ class Pipeline:
                 self._broker.settle(admission.settlements)
             if admission.postponed:
                 self._wait_for_calls(admission)
+
+    def _admit(self, deliveries: Sequence[Delivery], token: str) -> Admission:
+        """Admit a batch when people's orders are known.
+
+        A batch that was tried is tried again even if we have parked meanwhile: its claims may be
+        committed, and then they must be let go again (`leave_uncalled`), not left to lapse.
+        """
+        if not self._gate.is_told:
+            raise LedgerUnavailable(self._unheard)
+        return self._flow.admit(deliveries, token)
 
     def _hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Let others have what no call may be made for, or ourselves later."""
@@ -217,14 +282,21 @@ class Pipeline:
             )
             if settlements is None:
                 return
+            self._recorded += len(batch)
+            if batch:
+                self._observer.recorded([finished.entry for finished in batch])
             self._broker.settle(settlements)
 
     def _park_and_resume(self) -> None:
         """Stop consuming while no call may be made; then one message at a time; then all."""
-        seen: BreakerState = Closed()
+        seen: GateState = Closed()
         while (state := self._gate.await_change(seen)) is not None:
             seen = state
             match state:
+                case Hold():
+                    self._broker.pause()
+                    words = {"because": state.reason, "by": state.by}
+                    self._log.warning(LogEvent.PARKED, reason=ParkReason.PAUSED, **words)
                 case Open():
                     self._broker.pause()
                     seconds = round(state.until - self._clock.monotonic(), 1)

@@ -13,6 +13,7 @@ from worker.contract import internal
 from worker.contract.result_v1 import answer_event, result_event
 from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
 from worker.core.delivery import Settlement
+from worker.core.events import EventFormat
 from worker.core.outcome import CallClass, ErrorKind, Failure, Outcome
 from worker.core.retry import GIVEN_UP, Complete, RetryLater
 
@@ -41,6 +42,7 @@ class Settling:
     digests: Digests
     mode: Mode
     retries: RetryPolicy
+    event_format: EventFormat = EventFormat.PLAIN
 
     def of_record(
         self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut | Unstorable
@@ -63,7 +65,7 @@ class Settling:
             return Settlement(delivery, (retry,), line)
         if recorded.stored is None:
             raise ValueError("a recorded outcome has a row")
-        event = result_event(recorded.stored, claim.envelope)
+        event = result_event(recorded.stored, claim.envelope, self.event_format)
         line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
         if isinstance(decision, Complete):
             return Settlement(delivery, (event,), line)
@@ -74,7 +76,7 @@ class Settling:
         self, delivery: Delivery, claim: ClaimRequest, stored: StoredResult, action: str
     ) -> Settlement:
         """Announce a known outcome again; its dead letter too where a crash may have lost it."""
-        event = result_event(stored, claim.envelope)
+        event = result_event(stored, claim.envelope, self.event_format)
         line = _line(claim, action, outcome=stored.result.outcome)
         failure = stored.result.failure
         if stored.announced or failure is None or failure.kind not in GIVEN_UP:
@@ -115,6 +117,7 @@ class Settling:
             fingerprint=claim.request_id.encode() + claim.fingerprint,
             mode=self.mode,
             now=now,
+            event_format=self.event_format,
         )
         line = _line(claim, "conflict", outcome=Outcome.CONFLICT, reason=kind)
         return Settlement(delivery, (event,), line)
@@ -136,6 +139,7 @@ class Settling:
             fingerprint=self.digests.body(delivery.body),
             mode=self.mode,
             now=now,
+            event_format=self.event_format,
         )
         return Settlement(delivery, (dead, event), line)
 

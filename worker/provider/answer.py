@@ -27,7 +27,7 @@ _MAX_LINES = 100
 _MAX_INTERIM = 20
 # All that is read of a head; the rest of it is not kept.
 _KEPT = frozenset(
-    {"connection", "content-encoding", "content-length", "keep-alive", "retry-after",
+    {"connection", "content-encoding", "content-length", "keep-alive", "retry-after", "server",
      "transfer-encoding"}
 )  # fmt: skip
 # int() also reads signs, underscores and "0x": -1 would be read to the end, however far it is.

@@ -23,7 +23,14 @@ from tenacity import (
 
 from worker.core.outcome import CallClass, CallReport
 from worker.core.retry import NO_REPORT
-from worker.provider.codes import NONCE_CONFLICT, classify, retry_after_seconds, without_answer
+from worker.provider.codes import (
+    NONCE_CONFLICT,
+    SANDBOX_SERVER,
+    classify,
+    from_sandbox,
+    retry_after_seconds,
+    without_answer,
+)
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.floor import Floor
 from worker.provider.signing import JdCloudAuth, Scope
@@ -143,6 +150,9 @@ class PersonalAuthClient:
             received = self._transport.post(call.body)
         except Unanswered as fault:
             call.report = without_answer(call.armed.sent, fault.http_status)
+            return
+        if self._config.live and received.server == SANDBOX_SERVER:
+            call.report = from_sandbox(received.status)
             return
         reply = None if received.body is None else decode(received.body, call.person)
         wait = received.retry_after

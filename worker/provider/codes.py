@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from worker.provider.wire import Reply
 
 NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
+# What the sandbox calls itself in the Server header of everything that it answers.
+SANDBOX_SERVER = "personal-auth-sandbox"
 # An hour: the longest wait anybody may ask of us; the retry queues are shorter anyway.
 MAX_RETRY_AFTER = 3600.0
 
@@ -111,6 +113,13 @@ def _class_of(http_status: int, status: str | None) -> CallClass:
             return CallClass.UNAVAILABLE
         case _:
             return CallClass.PROTOCOL_ERROR
+
+
+def from_sandbox(http_status: int) -> CallReport:
+    """Return the report of an answer that must never pass for a live one: the worker parks."""
+    return CallReport(
+        CallClass.CREDENTIALS, Charged.NO, http_status=http_status, status="SANDBOX_IN_LIVE_MODE"
+    )
 
 
 def without_answer(sent: bool, http_status: int | None) -> CallReport:

@@ -34,6 +34,8 @@ class ProviderConfig:
     pool_size: int = 32
     """Threads that call at once: each finds a connection of its own."""
     no_record_pattern: str = "查无|无记录|库中无"
+    live: bool = False
+    """Whether answers count as the provider's own: then the sandbox's are refused."""
     keep_idle: float = 10.0
     """How long an idle connection is trusted. A server that closes one just as a request leaves
     puts that call in doubt; the shortest usual keep-alive is 15 s, nginx has 75 s, and a new

@@ -49,6 +49,7 @@ class Received:
     status: int
     retry_after: str | None
     body: bytes | None = field(repr=False)
+    server: str | None = None
 
 
 class Transport:
@@ -98,7 +99,8 @@ class Transport:
         # An answer that ends with the connection looks whole when the reaper ends it.
         if self._reaper.current().ended:
             raise Unanswered(status)
-        return Received(status, answer.headers.get("retry-after"), body)
+        headers = answer.headers
+        return Received(status, headers.get("retry-after"), body, headers.get("server"))
 
     def close(self) -> None:
         """Close what is not in use."""

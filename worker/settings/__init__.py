@@ -5,6 +5,9 @@ trailing newline is dropped. Nothing is read at import: `load` reads once, at st
 """
 
 from worker.settings.broker import BrokerSettings
+from worker.settings.checks import CheckSettings
+from worker.settings.commands import StatusSettings, SubmitSettings
+from worker.settings.database import DatabaseSettings
 from worker.settings.delays import delay_name, parse_delay
 from worker.settings.environment import SettingsInvalid, is_secret, load
 from worker.settings.shown import Shown, show
@@ -13,10 +16,14 @@ from worker.settings.worker import LIVE_URL, DigestSettings, Settings
 __all__ = [
     "LIVE_URL",
     "BrokerSettings",
+    "CheckSettings",
+    "DatabaseSettings",
     "DigestSettings",
     "Settings",
     "SettingsInvalid",
     "Shown",
+    "StatusSettings",
+    "SubmitSettings",
     "delay_name",
     "is_secret",
     "load",

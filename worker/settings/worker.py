@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
-from worker.core.request import Mode, PortraitFields
+from worker.core.request import Mode
 from worker.settings.broker import BrokerSettings
+from worker.settings.checks import CheckSettings
+from worker.settings.database import DatabaseSettings
 from worker.settings.environment import FromEnvironment
-from worker.settings.kinds import Credential, Word, has_scheme
+from worker.settings.events import EventSettings
+from worker.settings.kinds import Credential, Word
+from worker.settings.limits import LimitSettings
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
+_LIVE_DOMAIN = "jdcloud-api.com"
+# The account that the sandbox knows unless it is told another one.
+_SANDBOX_KEY = "SANDBOXACCESSKEY"
 
 
 class DigestSettings(FromEnvironment):
@@ -26,12 +31,11 @@ class DigestSettings(FromEnvironment):
     )
 
 
-class Settings(BrokerSettings, DigestSettings):
+class Settings(
+    BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings, CheckSettings, EventSettings
+):
     """All settings of the worker."""
 
-    database_url: Annotated[SecretStr, has_scheme("postgresql")] = Field(
-        description="The database: postgresql://user:password@host:5432/name"
-    )
     provider_url: str = Field(
         LIVE_URL, pattern=r"^https?://", description="personalAuth, or the sandbox's address"
     )
@@ -65,12 +69,6 @@ class Settings(BrokerSettings, DigestSettings):
     max_in_doubt_calls: int = Field(
         1, ge=0, le=10, description="repeats of a call that may have been charged"
     )
-    provider_calls_per_minute: int = Field(
-        0, ge=0, description="calls of all workers in any minute; 0 = no limit"
-    )
-    daily_call_budget: int = Field(
-        0, ge=0, description="calls of all workers in a day of Asia/Shanghai; 0 = no limit"
-    )
     breaker_failures: int = Field(
         5, ge=1, le=1000, description="calls that fail in a row before the worker parks"
     )
@@ -86,23 +84,11 @@ class Settings(BrokerSettings, DigestSettings):
     delete_after_days: int = Field(
         0, ge=0, description="requests and their calls are deleted after this; 0 = never"
     )
-    max_message_bytes: int = Field(
-        1_048_576, ge=1024, le=134_217_728, description="larger messages are dead-lettered unread"
-    )
     topology: str = Field(
         "apply", pattern="^(apply|check)$", description="declare at start, or only check"
     )
     shutdown_grace: float = Field(
         40.0, gt=0, le=3600, description="seconds to finish paid calls after SIGTERM"
-    )
-    id_card_check: IdCardCheck = Field(IdCardCheck.STRICT, description="strict, format or off")
-    luhn_check: LuhnCheck = Field(LuhnCheck.WARN, description="off, warn or reject")
-    portrait_fields: PortraitFields = Field(
-        PortraitFields.ID_CARD, description="what goes with a portrait: id_card or bank_card"
-    )
-    portrait_min_bytes: int = Field(5_000, ge=1, description="smallest image, decoded")
-    portrait_max_bytes: int = Field(
-        150_000, ge=1, le=10_000_000, description="largest image, decoded"
     )
     http_host: str = Field("0.0.0.0", description="address of health and metrics")  # noqa: S104
     http_port: int = Field(0, ge=0, le=65535, description="health and metrics; 0 = off")
@@ -129,10 +115,7 @@ class Settings(BrokerSettings, DigestSettings):
             problems.append(
                 "SHUTDOWN_GRACE: must not be below CALL_DEADLINE, or a stop leaves calls in doubt"
             )
-        if self.provider_mode is Mode.SANDBOX and _host(self.provider_url) == _host(LIVE_URL):
-            problems.append(
-                "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
-            )
+        problems += self._mixed_modes()
         if 0 < self.abandon_after_days <= self.dead_letter_days:
             problems.append(
                 "ABANDON_AFTER_DAYS: must be above DEAD_LETTER_DAYS: until then a person may replay"
@@ -146,6 +129,25 @@ class Settings(BrokerSettings, DigestSettings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _mixed_modes(self) -> list[str]:
+        """Return what shows that answers would be stamped with the wrong mode.
+
+        A live PROVIDER_URL may be any gateway's, so here only the account tells the sandbox; what
+        it answers in live mode is refused by the provider's client.
+        """
+        problems = []
+        if self.provider_mode is Mode.SANDBOX and _is_live(self.provider_url):
+            problems.append(
+                "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
+            )
+        key = self.provider_access_key.get_secret_value()
+        if self.provider_mode is Mode.LIVE and key == _SANDBOX_KEY:
+            problems.append(
+                "PROVIDER_ACCESS_KEY: is the sandbox's: PROVIDER_MODE live needs an account of JD"
+                " Cloud"
+            )
+        return problems
 
     @property
     def has_call_limit(self) -> bool:
@@ -171,20 +173,10 @@ class Settings(BrokerSettings, DigestSettings):
         """
         return 2 * (self.call_deadline + self.connect_timeout) + self.lease_margin
 
-    @property
-    def check_policy(self) -> CheckPolicy:
-        """The strictness of the checks before paying."""
-        return CheckPolicy(
-            self.id_card_check,
-            self.luhn_check,
-            self.portrait_fields,
-            self.portrait_min_bytes,
-            self.portrait_max_bytes,
-        )
 
-
-def _host(url: str) -> str | None:
+def _is_live(url: str) -> bool:
     try:
-        return (urlsplit(url).hostname or "").rstrip(".")
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
-        return None
+        return False
+    return f".{host}".endswith(f".{_LIVE_DOMAIN}")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.engine import URL
 
-# Claimer, recorder and maintenance: one connection for each thread that uses the pool.
-POOL_SIZE = 3
+# Claimer, recorder, maintenance and the fleet's watch: one connection for each thread that uses the
+# pool.
+POOL_SIZE = 4
 
 _CONNECT = {
     "connect_timeout": 5,

@@ -117,6 +117,13 @@ request = Table(
         "Until when an unsent event is left to the relay that took it; it may have crashed.",
     ),
     _time("cleared_at", "When masked data, digest and context were cleared; the rest stays."),
+    Column(
+        "changed_in",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Transaction that saved the outcome, or cleared it later: see the view changes.",
+    ),
     CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
@@ -154,6 +161,12 @@ Index(
     request.c.mode,
     request.c.completed_at,
     postgresql_where=text("cleared_at IS NOT NULL"),
+)
+# Few entries: all rows of one transaction share theirs. Triggers of 0006 write the column.
+Index(
+    "request_changed_in_idx",
+    request.c.changed_in,
+    postgresql_where=text("completed_at IS NOT NULL"),
 )
 Index("request_open_idx", request.c.requested_at, postgresql_where=text("completed_at IS NULL"))
 
@@ -214,4 +227,25 @@ call_quota = Table(
     CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     CheckConstraint("calls_today >= 0", name="calls_today"),
     comment="One row per mode: what all workers have used of the limits on calls.",
+)
+
+fleet_control = Table(
+    "fleet_control",
+    metadata,
+    Column(
+        "single",
+        Boolean,
+        primary_key=True,
+        server_default=text("true"),
+        comment="Always true: there is one row at most.",
+    ),
+    _time("paused_at", "Since when no worker may begin a call; null: they work."),
+    _text("paused_by", "Who ordered the pause."),
+    _text("reason", "Why, in the words of who ordered it."),
+    CheckConstraint("single", name="single"),
+    CheckConstraint(
+        "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NULL) = (reason IS NULL)",
+        name="paused",
+    ),
+    comment="What people order all workers at once; without a row they work.",
 )

@@ -23,3 +23,6 @@ class LogEvent(StrEnum):
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
     HEALTH_LISTENING = "health.listening"
+    TRACING_ON = "tracing.on"
+    TRACING_OFF = "tracing.off"
+    TRACING_PROBLEM = "tracing.problem"

@@ -1,46 +1,53 @@
-"""`/livez` and `/readyz` over HTTP, on a thread of their own.
+"""`/livez`, `/readyz` and `/metrics` over HTTP, on threads of their own.
 
-Live means that the process answers; ready means that messages can be worked on now. The probe's
-answer says in words what is missing.
+Live means that the worker's own threads work; ready means that messages can be worked on now. A
+probe's answer says in words what is wrong. All of it is for the inside of a cluster: there is no
+password.
 """
 
 from __future__ import annotations
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Sources(NamedTuple):
+    """Who knows the answers; each is called on the server's threads and must not wait."""
+
+    dead: Callable[[], list[str]]
+    """What can only be cured by a restart, in words."""
+    missing: Callable[[], list[str]]
+    """What keeps the worker from being ready, in words."""
+    remark: Callable[[], str | None]
+    """What one should know of a worker that is: a parked one is ready, for it waits on purpose."""
+    metrics: Callable[[str], tuple[str, bytes]]
+    """Content type and text of all metrics for an Accept header."""
+
+
+class _Answer(NamedTuple):
+    status: int
+    content_type: str
+    body: bytes
+
 
 class HealthServer:
-    """Answers probes.
+    """Answers probes and scrapes."""
 
-    `missing` returns what keeps the worker from being ready, in words, `remark` what one should
-    know of a worker that is: a parked one is ready, for it waits on purpose.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        missing: Callable[[], list[str]],
-        remark: Callable[[], str | None],
-    ) -> None:
+    def __init__(self, host: str, port: int, sources: Sources) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked = self.path == "/readyz"
-                lacking = missing() if asked else []
-                known = self.path in ("/livez", "/readyz")
-                good = (remark() if asked else None) or "ok"
-                words = "\n".join(lacking) or (good if known else "not found")
-                body = f"{words}\n".encode()
-                self.send_response(503 if lacking else 200 if known else 404)
-                self.send_header("Content-Type", "text/plain; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
+                answer = _answer(sources, self.path, self.headers.get("Accept", ""))
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.content_type)
+                self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(answer.body)
 
             def log_message(self, *_: object) -> None:
                 """Keep probes out of the log: one each few seconds says nothing."""
@@ -68,3 +75,21 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _answer(sources: Sources, path: str, accept: str) -> _Answer:
+    match path:
+        case "/livez":
+            return _words(sources.dead(), None)
+        case "/readyz":
+            missing = sources.missing()
+            return _words(missing, None if missing else sources.remark())
+        case "/metrics":
+            return _Answer(200, *sources.metrics(accept))
+        case _:
+            return _Answer(404, _TEXT, b"not found\n")
+
+
+def _words(wrong: list[str], remark: str | None) -> _Answer:
+    words = "\n".join(wrong) or remark or "ok"
+    return _Answer(503 if wrong else 200, _TEXT, f"{words}\n".encode())

@@ -8,10 +8,12 @@ from pika import BasicProperties, spec
 from worker.amqp.properties import read_delivery, written_properties
 from worker.core.delivery import Delivery, Publication
 
+NOW = 1_800_000_000.5
+
 
 def read(properties: BasicProperties) -> Delivery:
     method = spec.Basic.Deliver(delivery_tag=7, redelivered=True)
-    return read_delivery(3, method, properties, b"{}")
+    return read_delivery(3, method, properties, b"{}", NOW)
 
 
 def test_a_delivery_keeps_what_we_use() -> None:
@@ -23,11 +25,31 @@ def test_a_delivery_keeps_what_we_use() -> None:
             headers={"traceparent": "00-ab-cd-01", "other": 1},
         )
     )
-    assert delivery == Delivery(3, 7, b"{}", "m", "c", "r", "00-ab-cd-01", redelivered=True)
+    assert delivery == Delivery(3, 7, b"{}", "m", "c", "r", "00-ab-cd-01", True, NOW)
 
 
 def test_absent_properties_are_none() -> None:
-    assert read(BasicProperties()) == Delivery(3, 7, b"{}", redelivered=True)
+    expected = Delivery(3, 7, b"{}", redelivered=True, published_at=NOW)
+    assert read(BasicProperties()) == expected
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "published_at"),
+    [
+        (1_800_000_000, 1_800_000_000.0),
+        (1_799_000_000, 1_799_000_000.0),  # eleven days in a queue
+        (None, NOW),
+        (1_800_000_001, NOW),  # in the future
+        (1_790_000_000, NOW),  # longer than anything waits here
+        (1_800_000_000_000, NOW),  # milliseconds
+        (0, NOW),
+        (2**64 - 1, NOW),
+    ],
+)
+def test_a_publishers_time_is_believed_where_it_can_be(
+    timestamp: int | None, published_at: float
+) -> None:
+    assert read(BasicProperties(timestamp=timestamp)).published_at == published_at
 
 
 def test_bytes_that_are_no_text_get_marks() -> None:

@@ -14,6 +14,7 @@ from worker.core.breaker import BreakerPolicy, ParkReason
 from worker.core.outcome import CallClass, Charged
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.telemetry.clock import SystemClock
+from worker.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def running(desk: Desk, broker: FakeBroker, wait: float, callers: int = 1) -> It
     failed = Event()
     policy = BreakerPolicy(failures=3, first_wait=wait)
     size = PipelineSize(callers, batch_limit=4)
-    pipeline = Pipeline(desk.flow, broker, SystemClock(), size, policy, failed.set)
+    pipeline = Pipeline(desk.flow, broker, SystemClock(), size, policy, failed.set, Metrics())
     pipeline.start()
     try:
         yield pipeline

@@ -21,6 +21,7 @@ from worker.core.errors import LedgerUnavailable
 from worker.pipeline import runner
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.telemetry.events import LogEvent
+from worker.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -52,9 +53,16 @@ class House:
         self.desk = desk
         self.broker = FakeBroker()
         self.failed = Event()
+        self.metrics = Metrics()
         size = PipelineSize(callers, batch_limit=4)
         self.pipeline = Pipeline(
-            desk.flow, self.broker, desk.clock, size, BreakerPolicy(), self.failed.set
+            desk.flow,
+            self.broker,
+            desk.clock,
+            size,
+            BreakerPolicy(),
+            self.failed.set,
+            self.metrics,
         )
 
     def deliver(self, count: int) -> list[Delivery]:

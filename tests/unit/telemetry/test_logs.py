@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import pytest
 import structlog
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fakes.messages import ID_CARD
 from worker.core.checks import id_card_check_digit
-from worker.telemetry.health import HealthServer
+from worker.telemetry.health import HealthServer, Sources
 from worker.telemetry.logs import configure, describe, redact
 
 if TYPE_CHECKING:
@@ -123,12 +124,19 @@ def test_an_error_that_was_never_raised_has_no_place() -> None:
 
 
 class Probe:
-    """A health server and who asks it; `missing` is what it lacks."""
+    """A health server and who asks it; `dead` and `missing` are what is wrong."""
 
     def __init__(self) -> None:
+        self.dead: list[str] = []
         self.missing: list[str] = []
         self.remark: str | None = None
-        self.server = HealthServer("127.0.0.1", 0, lambda: self.missing, lambda: self.remark)
+        sources = Sources(
+            lambda: self.dead,
+            lambda: self.missing,
+            lambda: self.remark,
+            lambda accept: (f"text/plain; of={accept}", b"up 1\n"),
+        )
+        self.server = HealthServer("127.0.0.1", 0, sources)
 
     def get(self, path: str) -> tuple[int, str]:
         """Return the status and the text of an answer."""
@@ -151,6 +159,7 @@ def served() -> Iterator[Probe]:
 
 @pytest.fixture
 def probe(served: Probe) -> Probe:
+    served.dead = []
     served.missing = []
     served.remark = None
     return served
@@ -159,6 +168,21 @@ def probe(served: Probe) -> Probe:
 def test_a_live_worker_says_so_even_when_it_is_not_ready(probe: Probe) -> None:
     probe.missing = ["the broker is not connected"]
     assert probe.get("/livez") == (200, "ok\n")
+
+
+def test_a_dead_worker_says_in_words_what_is_dead(probe: Probe) -> None:
+    probe.dead = ["the thread claimer has ended"]
+    probe.remark = "parked: quota"
+    assert probe.get("/livez") == (503, "the thread claimer has ended\n")
+    assert probe.get("/readyz") == (200, "parked: quota\n")
+
+
+def test_a_scraper_gets_the_metrics_in_the_form_that_it_takes(probe: Probe) -> None:
+    address = f"http://127.0.0.1:{probe.server.port}/metrics"
+    scrape = Request(address, headers={"Accept": "a-form"})
+    with urlopen(scrape, timeout=10) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; of=a-form")
+        assert answer.read() == b"up 1\n"
 
 
 def test_a_ready_worker_says_so(probe: Probe) -> None:
@@ -179,7 +203,7 @@ def test_a_parked_worker_is_ready_and_says_why_it_is_parked(probe: Probe) -> Non
     assert probe.get("/livez") == (200, "ok\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics", "/readyz/", "/livez2"])
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/readyz/", "/livez2"])
 def test_any_other_path_is_not_found(probe: Probe, path: str) -> None:
     assert probe.get(path) == (404, "not found\n")
 

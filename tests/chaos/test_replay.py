@@ -1,0 +1,117 @@
+"""A replay is killed at any moment: every message is in a queue or finished, and paid once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import CHECKOUT, DEAD, REQUESTS, Process, request, until
+from tests.e2e.letters import put
+
+if TYPE_CHECKING:
+    from tests.e2e.harness import House
+
+pytestmark = pytest.mark.spread
+
+LETTERS = 8
+
+
+def put_letters(house: House, number: int) -> set[str]:
+    """Put so many unfinished requests among the dead letters; return their ids."""
+    names = {f"onb-{each}" for each in range(number)}
+    for name in sorted(names):
+        put(house, request(name), message_id=name)
+    return names
+
+
+def standing(house: House, queue: str) -> list[str]:
+    """Return the ids of what waits in a queue, and put it back."""
+    channel = house.channel.connection.channel()
+    found = []
+    while (got := channel.basic_get(queue))[0] is not None:
+        found.append(json.loads(got[2])["requestId"])
+    channel.close()
+    return found
+
+
+def has_finished(house: House, number: int) -> bool:
+    """Say whether so many requests have their outcome."""
+    return house.count() >= number
+
+
+def await_release(house: House) -> None:
+    """Wait until the broker has taken back what a killed tool held."""
+    until(lambda: not house.channel.queue_declare(DEAD, passive=True).method.consumer_count)
+
+
+def finish(house: House, names: set[str]) -> None:
+    """Replay the rest, let a worker do all of it, and count."""
+    done = house.command("dead-letters", "replay", "--yes", "--rate", "1000")
+    assert done.returncode == 0, done.stderr
+    assert standing(house, DEAD) == []
+    worker = house.start_worker()
+    until(lambda: house.count() == len(names))
+    until(lambda: house.depth(REQUESTS) == 0)
+    assert worker.stop() == 0
+    assert {name: row["outcome"] for name, row in house.results().items()} == dict.fromkeys(
+        names, "match"
+    )
+    assert house.provider.charges()["charges"] == len(names)
+    assert standing(house, DEAD) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"),
+    [
+        ("surveyed", 1),
+        ("unpublished", 1),
+        ("published", 1),
+        ("published", 5),
+        ("confirmed", 1),
+        ("confirmed", LETTERS),
+        ("acked", 4),
+        ("acked", LETTERS),
+        ("letting_go", 1),  # of the survey
+        ("letting_go", 2),
+    ],
+)
+def test_when_killed_then_every_message_is_in_a_queue(house: House, step: str, nth: int) -> None:
+    names = put_letters(house, LETTERS)
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.crashing_replay", step, str(nth)],
+        env={**os.environ, **house.environment},
+        cwd=CHECKOUT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == -9, ended.stderr.decode()
+    await_release(house)
+    dead, waiting = standing(house, DEAD), standing(house, REQUESTS)
+    assert {*dead, *waiting} == names
+    # One letter at a time is between its confirm and its acknowledgement.
+    assert len(dead) + len(waiting) <= LETTERS + 1
+    assert sorted(set(dead)) == sorted(dead)
+    finish(house, names)
+
+
+def test_when_killed_again_and_again_beside_a_worker_then_nothing_is_lost(house: House) -> None:
+    names = put_letters(house, 40)
+    worker = house.start_worker()
+    for finished in (1, 8, 20, 21):
+        replay = Process.start(
+            ["dead-letters", "replay", "--yes", "--rate", "20"], house.environment
+        )
+        until(partial(has_finished, house, finished))
+        replay.kill()
+        await_release(house)
+    assert worker.stop() == 0
+    lost = names - set(house.results()) - {*standing(house, DEAD), *standing(house, REQUESTS)}
+    assert lost == set()
+    finish(house, names)

@@ -1,0 +1,117 @@
+"""An invoice made of the sandbox's calls, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.harness import COMMAND, ID_CARD, House, request, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONCE_IN_DOUBT = "119999194912310435"
+NO_RECORD = "119999194912310021"
+
+
+@pytest.fixture
+def ledger(house: House) -> dict[str, str]:
+    """Have four requests called; return the provider's ids of the charged calls by request."""
+    house.publish_many(request(f"inv-{each}") for each in range(3))
+    house.publish(request("free", NO_RECORD))
+    house.publish(request("doubted", ONCE_IN_DOUBT))
+    house.start_worker()
+    until(lambda: house.count() == 5)
+    calls = house.rows("SELECT * FROM verification_v1.calls")
+    house.environment["PROVIDER_MODE"] = "sandbox"
+    return {
+        each["request_id"]: each["provider_request_id"]
+        for each in calls
+        if each["provider_request_id"]
+    }
+
+
+def invoice(house: House, path: Path, ids: list[str], heading: str = "requestId,time") -> Path:
+    """Write an invoice of these ids, each at the time of its call, or of the last one."""
+    calls = house.rows("SELECT provider_request_id AS id, started_at FROM verification_v1.calls")
+    at = {each["id"]: each["started_at"] for each in calls}
+    last = max(at.values())
+    lines = [f"{each},{at.get(each, last).isoformat()}\n" for each in ids]
+    path.write_text(f"{heading}\n{''.join(lines)}")
+    return path
+
+
+def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
+    house: House, tmp_path: Path, ledger: dict[str, str]
+) -> None:
+    charged = [ledger[each] for each in ("inv-0", "inv-1", "inv-2", "doubted")]
+    today = ["--from", "2020-01-01", "--to", "2100-01-01"]
+    done = house.command("reconcile", str(invoice(house, tmp_path / "a.csv", charged)), *today)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in_doubt_without_id" in done.stdout  # one row: the call whose answer was lost
+
+    wrong = [*charged[1:], charged[2], ledger["free"], "never-heard-of", ID_CARD]
+    file = str(invoice(house, tmp_path / "b.csv", wrong))
+    done = house.command("reconcile", file, *today, "--json")
+    assert done.returncode == 1
+    said: dict[str, Any] = json.loads(done.stdout)
+    counted = {name: said["summary"][name] for name in said["summary"] if said["summary"][name]}
+    found = {(each["finding"], each["line"], each["request_id"]) for each in said["findings"]}
+    assert found == {
+        ("billed_unknown", 7, None),
+        ("billed_unknown", 8, None),
+        ("billed_free", 6, "free"),
+        ("billed_again", 5, "inv-2"),
+        ("unbilled", None, "inv-0"),
+        ("in_doubt_without_id", None, "doubted"),
+    }
+    assert (counted["billed_lines"], counted["known_to_the_ledger"]) == (7, 5)
+    shown = house.command("reconcile", file, *today, "--limit", "1")
+    assert "at most 1 rows of each finding are shown" in shown.stderr
+    for output in (done.stdout, shown.stdout, shown.stderr):
+        assert ID_CARD not in output
+
+
+def test_a_wrong_file_is_one_line_that_says_what_to_do(
+    house: House, tmp_path: Path, ledger: dict[str, str]
+) -> None:
+    file = invoice(house, tmp_path / "a.csv", list(ledger.values()), "id,when")
+    done = house.command("reconcile", str(file))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "name one by --column-request-id; there are: id, when" in done.stderr
+    named = ("--column-request-id", "id", "--column-time", "when")
+    assert house.command("reconcile", str(file), *named, "--json").returncode == 1  # `free` billed
+    for path, words in ((tmp_path / "no.csv", "cannot be read"), (tmp_path, "cannot be read")):
+        done = house.command("reconcile", str(path))
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert words in done.stderr
+
+
+def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
+    house: House, tmp_path: Path, ledger: dict[str, str]
+) -> None:
+    environment = {**os.environ, **house.environment}
+
+    def peak(lines: int) -> int:
+        """Return the command's peak of resident memory in kB."""
+        path = tmp_path / f"{lines}.csv"
+        with path.open("w") as stream:
+            stream.write("requestId,time\n")
+            stream.writelines(f"unknown-{each},2026-11-01T00:00:00Z\n" for each in range(lines))
+        measured = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=-3);"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        command = [sys.executable, "-c", measured, *COMMAND, "reconcile", str(path), "--json"]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=120
+        )
+        return int(done.stdout)
+
+    small, large = peak(10_000), peak(200_000)
+    assert large < small + 15_000, f"{small} kB and {large} kB"

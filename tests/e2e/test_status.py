@@ -1,0 +1,109 @@
+"""The status: everything at a glance, and whatever part is missing said in a line."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import psycopg
+
+from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, House, request, until
+
+FAILS = "119999194912310152"
+
+
+def test_it_shows_a_house_at_work_and_no_personal_data(house: House) -> None:
+    house.environment["DAILY_CALL_BUDGET"] = "100"
+    worker = house.start_worker()
+    house.publish_many(request(f"s-{each}", name="欧阳测试者") for each in range(20))
+    house.publish(request("refused", FAILS))
+    house.publish(b"no request")
+    until(lambda: house.count() == 21)
+    until(lambda: house.depth(DEAD) == 1)
+    until(
+        lambda: not house.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL")
+    )
+    done = house.command("status", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = json.loads(done.stdout)
+    depths = {each["queue"]: (each["ready"], each["consumers"]) for each in said["queues"]}
+    assert depths[REQUESTS] == (0, 1)
+    assert depths[DEAD] == (1, 0)
+    assert list(depths)[1:4] == [f"verification.retry.{delay}s" for delay in (1, 2, 3)]
+    assert said["fleet"] == {"paused": False}
+    assert said["schema"]["is_head"]
+    assert said["outcomes_last_hour"] == {"match": 20, "failed": 1}
+    assert [each["charged"] for each in said["calls_last_hour"]] == [20, 0]
+    assert said["budget"]["daily_call_budget"] == 100
+    assert said["budget"]["today"][0]["calls"] == said["budget"]["today"][0]["promised"] == 21
+    (seen,) = said["workers"]
+    assert seen["name"] in worker.lines[0]
+    assert said["unsent_events"] == {"events": 0, "oldest": None}
+    assert said["problems"] == {}
+
+    house.command("pause", "--reason", "a look")
+    shown = house.command("status").stdout
+    for words in ("PAUSED for", ": a look", "20 match, 1 failed", "21 of 100 spent (21 %)"):
+        assert words in shown
+    for output in (shown, done.stdout):
+        assert not [each for each in (ID_CARD, FAILS, "欧阳测试者") if each in output]
+    assert "\x1b" not in shown
+
+
+def test_what_is_left_open_and_unsent_is_told_with_its_age(house: House) -> None:
+    house.publish(request("hangs", "119999194912310275"))
+    house.publish(request("done"))
+    worker = house.start_worker()
+    until(lambda: house.count() == 1)
+    until(lambda: house.provider.charges()["calls"] == 2)
+    worker.kill()
+    with psycopg.connect(house.database_url) as database:
+        database.execute(
+            """UPDATE verification.request
+                  SET completed_at = completed_at - interval '10 min', event_sent_at = NULL,
+                      lease_until = lease_until - interval '10 min'"""
+        )
+    shown = house.command("status").stdout
+    assert "0 working, 0 waiting, 1 with a lapsed lease; the oldest is of" in shown
+    assert "(10m " in shown
+    assert "under_way" in shown
+
+
+def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(house: House) -> None:
+    amqp_url, database_url = house.amqp_url, house.database_url
+    house.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
+    done = house.command("status")
+    assert done.returncode == 1
+    assert "the broker does not answer" in done.stdout
+    assert "open requests" in done.stdout
+
+    house.environment |= {"AMQP_URL": amqp_url, "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    done = house.command("status", "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert said["problems"] == {
+        "database": "the database does not answer (no connection (connection refused))"
+    }
+    assert len(said["queues"]) == 6
+
+    house.environment["DATABASE_URL"] = database_url
+    house.channel.queue_delete(DEAD)
+    with psycopg.connect(database_url) as database:
+        database.execute("DROP TABLE verification.fleet_control")
+        database.execute("UPDATE verification.alembic_version SET version_num = '0004'")
+    done = house.command("status")
+    assert done.returncode == 1
+    assert f"{DEAD}" in done.stdout
+    assert "is missing: run verification-worker topology apply" in done.stdout
+    assert "the schema is not there: run `alembic upgrade head`" in done.stdout
+    assert "0004, but this program has 0006" in done.stdout
+    assert "unsent events" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_without_settings_it_says_which(house: House) -> None:
+    for name in ("AMQP_URL", "DATABASE_URL"):
+        assert name not in os.environ, "this test unsets it"
+        del house.environment[name]
+    done = house.command("status")
+    assert (done.returncode, done.stderr.count("is required")) == (2, 2)

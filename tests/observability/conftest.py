@@ -1,0 +1,7 @@
+"""A house as in tests/e2e."""
+
+from __future__ import annotations
+
+from tests.e2e.conftest import house, provider, running_sandbox
+
+__all__ = ["house", "provider", "running_sandbox"]

@@ -1,0 +1,98 @@
+"""A private Prometheus that scrapes as `deploy/observability/prometheus.yml` has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
+
+import yaml
+
+import local_programs
+from local_guard import Workspace
+from local_ports import LOOPBACK, free_ports
+from local_process import Process
+from tests.e2e.harness import CHECKOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+OBSERVABILITY = CHECKOUT / "deploy" / "observability"
+
+
+class Prometheus:
+    """Runs while it is entered. `targets` are the addresses of each job, as host:port."""
+
+    def __init__(self, targets: Mapping[str, list[str]]) -> None:
+        self._targets = targets
+
+    def __enter__(self) -> Self:
+        self._workspace = Workspace("prometheus")
+        (port,) = free_ports(1)
+        self._address = f"http://{LOOPBACK}:{port}"
+        directory = self._workspace.directory
+        shutil.copy(OBSERVABILITY / "alerts.yaml", directory)
+        (directory / "prometheus.yml").write_text(yaml.safe_dump(self._configuration()))
+        command = [
+            local_programs.prometheus(),
+            f"--config.file={directory / 'prometheus.yml'}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{port}",
+            "--log.level=warn",
+        ]
+        try:
+            environment = {"PATH": os.environ["PATH"]}
+            self._process = Process(
+                "Prometheus", command, workspace=self._workspace, environment=environment
+            )
+            self._process.wait_until(self._is_ready)
+        except BaseException:
+            self._workspace.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._workspace.close()
+
+    def query(self, query: str) -> list[dict[str, Any]]:
+        """Return what a query finds now. An error in it fails the test."""
+        found: list[dict[str, Any]] = self._ask(f"query?{urlencode({'query': query})}")["result"]
+        return found
+
+    def alerts(self) -> dict[str, dict[str, Any]]:
+        """Return all alerting rules by name, with their health and state."""
+        groups = self._ask("rules?type=alert")["groups"]
+        return {rule["name"]: rule for group in groups for rule in group["rules"]}
+
+    def _ask(self, what: str) -> Any:
+        with urllib.request.urlopen(f"{self._address}/api/v1/{what}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def _configuration(self) -> dict[str, Any]:
+        """Return the deployed configuration with our targets in it; it looks every second."""
+        configuration = load(OBSERVABILITY / "prometheus.yml")
+        configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        for job in configuration["scrape_configs"]:
+            job.pop("dns_sd_configs", None)
+            job["static_configs"] = [{"targets": self._targets[job["job_name"]]}]
+        return configuration
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self._address}/-/ready", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return what is in a YAML file."""
+    with path.open() as stream:
+        content: dict[str, Any] = yaml.safe_load(stream)
+    return content

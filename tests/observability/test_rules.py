@@ -1,0 +1,123 @@
+"""The alerts and the dashboard are well-formed, complete, and proven by promtool."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections import Counter
+
+import pytest
+
+import local_programs
+from tests.observability.prometheus_server import OBSERVABILITY
+from tests.observability.queries import cases, panels, parts_of, rules
+from tests.unit.telemetry.test_metrics import LEVELS
+from worker.core.breaker import ParkReason
+from worker.telemetry.metrics import Metrics
+
+NAMES = [rule["alert"] for rule in rules()]
+
+
+def promtool(*arguments: str) -> str:
+    done = subprocess.run(
+        [local_programs.promtool(), *arguments],
+        cwd=OBSERVABILITY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_rules_and_the_configuration_are_valid() -> None:
+    assert f"{len(NAMES)} rules found" in promtool("check", "rules", "alerts.yaml")
+    promtool("check", "config", "prometheus.yml")
+
+
+def test_every_case_comes_out_as_it_is_written_down() -> None:
+    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yaml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_alert_is_shown_firing_and_silent(name: str) -> None:
+    shown = [
+        bool(case["exp_alerts"])
+        for test in cases()
+        for case in test["alert_rule_test"]
+        if case["alertname"] == name
+    ]
+    assert sorted(shown) == [False, True]
+
+
+def test_a_silent_case_has_the_series_that_the_firing_one_has() -> None:
+    """Silence for want of data would prove nothing; but of a missing worker data are what lacks."""
+    series: dict[tuple[str, bool], set[str]] = {}
+    for test in cases():
+        (case,) = test["alert_rule_test"]
+        names = {each["series"].partition("{")[0] for each in test["input_series"]}
+        series[case["alertname"], bool(case["exp_alerts"])] = names
+    assert {name: series[name, True] for name in NAMES} == {
+        name: series[name, False] for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("rule", rules(), ids=NAMES)
+def test_every_alert_says_what_it_means_and_where_help_stands(rule: dict[str, object]) -> None:
+    name, annotations = rule["alert"], rule["annotations"]
+    assert isinstance(annotations, dict)
+    assert isinstance(name, str)
+    assert re.fullmatch(r"(Verification)([A-Z][a-z]+)+", name)
+    assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert annotations["runbook_url"] == f"RUNBOOK.md#{name.lower()}"
+    assert annotations["description"].endswith(".")
+
+
+def test_names_are_used_once() -> None:
+    assert Counter(NAMES).most_common(1)[0][1] == 1
+
+
+def test_every_reason_to_park_has_an_alert() -> None:
+    asked = "\n".join(rule["expr"] for rule in rules())
+    assert [reason for reason in ParkReason if not re.search(rf'["|]{reason}["|]', asked)] == []
+
+
+def test_every_part_of_an_alert_is_found() -> None:
+    assert parts_of('sum(a)\n  > 1\nunless on ()\nmax(b{c=~"d"})\n  == 1\n') == [
+        "sum(a)",
+        'max(b{c=~"d"})',
+    ]
+
+
+def test_only_metrics_of_the_catalogue_are_asked_for() -> None:
+    metrics = Metrics()
+    metrics.watch(lambda: LEVELS, 1, {})
+    known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    text = (OBSERVABILITY / "dashboard.json").read_text() + "".join(
+        each["expr"] for each in rules()
+    )
+    asked = set(re.findall(r"\b(?:verification|process)_[a-z_]+\b", text))
+    assert len(asked) > 30
+    assert asked - known == set()
+
+
+def test_the_dashboard_has_one_data_source_and_no_panel_over_another() -> None:
+    dashboard = json.loads((OBSERVABILITY / "dashboard.json").read_text())
+    assert dashboard["schemaVersion"] >= 41
+    (variable,) = dashboard["templating"]["list"]
+    assert (variable["name"], variable["type"]) == ("datasource", "datasource")
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    sources = {panel["datasource"]["uid"] for panel in panels()}
+    assert sources == {"${datasource}"}

@@ -1,0 +1,151 @@
+"""Files of requests: every line becomes a request or a problem with its place, never its value."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, request
+from worker.cli.errors import UserMistake
+from worker.cli.request_file import COLUMNS, BadLine, GoodLine, RequestFile
+from worker.contract.request_v1 import RequestReader
+from worker.core.checks import CheckPolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADING = ",".join(COLUMNS)
+CANARIES = (NAME, ID_CARD, BANKCARD, MOBILE, "110105194912310021")
+
+
+def lines(
+    path: Path, text: str | bytes, *, encoding: str = "utf-8-sig", source: str | None = None
+) -> list[GoodLine | BadLine]:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return list(file(path, encoding, source).lines())
+
+
+def file(path: Path, encoding: str = "utf-8-sig", source: str | None = None) -> RequestFile:
+    return RequestFile(path, encoding, source, RequestReader(CheckPolicy(), 100_000))
+
+
+def problems(found: list[GoodLine | BadLine]) -> list[tuple[int, list[str]]]:
+    return [
+        (each.line, [f"{one.field} {one.problem}" for one in each.problems])
+        for each in found
+        if isinstance(each, BadLine)
+    ]
+
+
+def test_a_row_becomes_a_request_and_an_empty_cell_no_field(tmp_path: Path) -> None:
+    rows = f"""\ufeff{HEADING}
+a-1,2,{NAME},{ID_CARD},,,,
+a-2,0,{NAME},{ID_CARD},{BANKCARD},{MOBILE},web,2030-01-01T00:00:00Z
+
+"""
+    first, second = lines(tmp_path / "people.csv", rows, source="batch")
+    assert isinstance(first, GoodLine)
+    assert isinstance(second, GoodLine)
+    assert (first.line, first.request_id) == (2, "a-1")
+    assert json.loads(first.body) == {
+        "requestId": "a-1",
+        "source": "batch",
+        "personalSpec": {"checkType": 2, "personalUser": {"name": NAME, "idCard": ID_CARD}},
+    }
+    assert json.loads(second.body)["source"] == "web"
+    assert json.loads(second.body)["expiresAt"] == "2030-01-01T00:00:00Z"
+    assert set(json.loads(second.body)["personalSpec"]["personalUser"]) == {
+        "name",
+        "idCard",
+        "bankcard",
+        "mobile",
+    }
+
+
+def test_a_line_of_json_is_a_request_as_it_is_published(tmp_path: Path) -> None:
+    (found,) = lines(tmp_path / "people.jsonl", json.dumps(request("j-1", context={"n": 1})))
+    assert isinstance(found, GoodLine)
+    assert json.loads(found.body) == request("j-1", context={"n": 1})
+
+
+def test_bad_lines_are_named_by_line_and_field_and_the_others_go_on(tmp_path: Path) -> None:
+    rows = f"""{HEADING}
+a-1,2,{NAME},110105194912310021,,,,
+a-2,2,{NAME},{ID_CARD},,{MOBILE},,
+,2,{NAME},{ID_CARD},,,,
+a-4,{NAME},{NAME},{ID_CARD},,,,
+a-5,2,{NAME}
+a-6,2,{NAME},{ID_CARD},,,,tomorrow
+{ID_CARD},2,{NAME},{ID_CARD},,,,
+a-8,2,{NAME},{ID_CARD},,,,
+"""
+    found = lines(tmp_path / "people.csv", rows)
+    said = problems(found)
+    assert said == [
+        (2, ["idCard check digit does not match"]),
+        (3, ["mobile must not be sent for checkType 2"]),
+        (4, ["requestId is required"]),
+        (5, ["personalSpec.checkType must be a valid integer"]),
+        (6, ["line has 3 columns, not 8"]),
+        (7, ["expiresAt must be an RFC 3339 time such as 2026-12-01T00:00:00Z"]),
+        (8, ["requestId must not contain the person's data"]),
+    ]
+    assert [each.line for each in found if isinstance(each, GoodLine)] == [9]
+    assert not [each for each in CANARIES if each in str(said)]
+    assert not [each for each in CANARIES if each in repr(found)]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "line is not JSON in UTF-8"),
+        ("[]", "line must be a JSON object"),
+        ("{}", "requestId is required"),
+    ],
+)
+def test_a_line_that_is_no_request_is_a_problem(tmp_path: Path, line: str, problem: str) -> None:
+    good = json.dumps(request("j-1"))
+    found = lines(tmp_path / "people.jsonl", f"{good}\n{line}\n\n{good}\n")
+    assert problems(found) == [(2, [problem])]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"a-1,2,{NAME},{ID_CARD}", "these columns are none: 1, 2, 3, 4"),
+        ("requestId,checkType,idcard", "these columns are none: 3"),
+        ("checkType,name,idCard", "must name columns, each once and requestId among them"),
+        ("requestId,name,name", "must name columns, each once"),
+        ("", "must name columns"),
+        (f'{HEADING}\n"a', "is not CSV"),
+    ],
+)
+def test_a_file_that_is_none_is_a_users_mistake_without_its_content(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(UserMistake, match=problem) as caught:
+        lines(tmp_path / "people.csv", text)
+    assert not [each for each in CANARIES if each in str(caught.value)]
+
+
+def test_a_spreadsheet_in_gb18030_needs_its_encoding(tmp_path: Path) -> None:
+    text = f"{HEADING}\na-1,2,张三,{ID_CARD},,,,\n".encode("gb18030")
+    with pytest.raises(UserMistake, match="name its --encoding, such as gb18030"):
+        lines(tmp_path / "people.csv", text)
+    (found,) = lines(tmp_path / "people.csv", text, encoding="gb18030")
+    assert isinstance(found, GoodLine)
+    assert json.loads(found.body)["personalSpec"]["personalUser"]["name"] == "张三"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "count"),
+    [("a.csv", "h\n1\n2\n", 2), ("a.csv", "h\n1\n2", 2), ("a.jsonl", "1\n2", 2), ("a.csv", "", 0)],
+)
+def test_the_bar_knows_about_how_many_lines_there_are(
+    tmp_path: Path, name: str, text: str, count: int
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert file(tmp_path / name).count() == count

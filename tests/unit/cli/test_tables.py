@@ -1,0 +1,70 @@
+"""The one look of all tables, and that it is safe to print what others sent."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from worker.cli.errors import UserMistake
+from worker.cli.moments import moment
+from worker.cli.tables import duration, iso, print_facts, print_table, shown
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def test_a_table_has_a_line_for_each_row_however_wide(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(("id", "words"), [("[red]a[/red]", "w " * 300), ("\x1b[31mb", None)], as_json=False)
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["id", "words"]
+    assert first.startswith("[red]a[/red]")
+    assert second.split() == [r"\x1b[31mb", "-"]
+
+
+def test_json_is_one_document_with_times_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    china = datetime(2026, 11, 27, 20, tzinfo=timezone(timedelta(hours=8)))
+    print_table(("at", "age", "n"), [(china, timedelta(seconds=90), None)], as_json=True)
+    assert json.loads(capsys.readouterr().out) == [
+        {"at": "2026-11-27T12:00:00.000Z", "age": 90.0, "n": None}
+    ]
+    print_facts({"at": china, "yes": True}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"at": "2026-11-27T12:00:00.000Z", "yes": True}
+    print_table(("at",), [], as_json=True)
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_cells_are_short_and_without_a_zone_of_their_own() -> None:
+    assert shown(NOON) == "2026-11-27T12:00:00Z"
+    assert iso(NOON) == "2026-11-27T12:00:00.000Z"
+    assert [shown(each) for each in (True, False, None, 7)] == ["yes", "no", "-", "7"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.44, "0.4s"), (59, "59s"), (60, "1m"), (3_725, "1h 2m"), (273_600, "3d 4h"), (-5, "-5.0s")],
+)
+def test_a_duration_has_its_two_largest_units(seconds: float, words: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-27T12:00:00Z", NOON),
+        ("2026-11-27T20:00:00+08:00", NOON),
+        ("2026-11-27T12:00", NOON),
+        ("2h", NOON - timedelta(hours=2)),
+        ("3d", NOON - timedelta(days=3)),
+    ],
+)
+def test_a_time_may_be_typed_as_one_or_as_so_long_ago(text: str, time: datetime) -> None:
+    assert moment("--since", text, NOON) == time
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2w", "999999d", "", "2026-13-01"])
+def test_what_is_no_time_is_refused_by_its_option(text: str) -> None:
+    with pytest.raises(UserMistake, match="--since"):
+        moment("--since", text, NOON)

@@ -1,0 +1,170 @@
+"""A request's story in words: one row per place where it can stand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.cli.timeline import timeline, verdict
+from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
+from worker.core.request import Mode
+from worker.core.story import CallRecord, Story
+
+DELAYS = (5, 30, 120)
+T0 = datetime(2026, 11, 27, 8, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def call(
+    number: int,
+    start: float,
+    end: float | None,
+    call_class: CallClass | None,
+    charged: Charged = Charged.NO,
+) -> CallRecord:
+    finished = None if end is None else at(end)
+    answered = call_class is CallClass.ANSWERED
+    return CallRecord(
+        number, "w/1", at(start), finished, call_class, charged, 200 if answered else None,
+        None, "jd-7" if answered else None, 1, None if end is None else round((end - start) * 1000),
+    )  # fmt: skip
+
+
+WAITING = Story(
+    "onb-1", "web", 2, Mode.SANDBOX, "waiting", None, None, 0, 0, Charged.NO, None, None, None,
+    T0, None, None, None, None, None, at(10), (),
+)  # fmt: skip
+WORKING = replace(WAITING, state="working", lease_owner="w/1", lease_until=at(60))
+DONE = replace(
+    WAITING,
+    state="done",
+    outcome=Outcome.MATCH,
+    charged=Charged.YES,
+    completed_at=at(1),
+    event_sent_at=at(2),
+    calls=(call(1, 0, 1, CallClass.ANSWERED, Charged.YES),),
+)
+FAILED = replace(DONE, outcome=Outcome.FAILED, error_kind=ErrorKind.IN_DOUBT)
+DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("story", "words"),
+    [
+        (DONE, "finished: match, charged once; event sent"),
+        (replace(DONE, event_sent_at=None), "finished: match, charged once; event on its way"),
+        (
+            replace(DONE, event_sent_at=None, read_at=at(100)),
+            (
+                "finished: match, charged once; event not known to be sent: the workers' relay or"
+                " `outbox flush` sends it"
+            ),
+        ),
+        # the calls may be gone before the row: then its own word counts
+        (replace(DONE, calls=()), "finished: match, charged; event sent"),
+        (
+            replace(DONE, calls=(DOUBT, call(2, 8, 9, CallClass.ANSWERED, Charged.YES))),
+            "finished: match, charged once and perhaps once more; event sent",
+        ),
+        (
+            replace(FAILED, calls=(DOUBT, replace(DOUBT, number=2))),
+            "finished: failed (in_doubt), perhaps charged twice; event sent",
+        ),
+        (
+            replace(DONE, outcome=Outcome.REJECTED, charged=Charged.NO, calls=()),
+            "finished: rejected, not charged; event sent",
+        ),
+        (
+            replace(WORKING, calls=(call(1, 0, None, None, Charged.UNKNOWN),)),
+            "working: held by worker w/1 until 2026-11-27T08:01:00Z (lease); call 1 is under way",
+        ),
+        (
+            replace(WORKING, read_at=at(61), calls=(call(1, 0, None, None, Charged.UNKNOWN),)),
+            (
+                "in doubt: worker w/1 stopped during call 1 (lease lapsed 2026-11-27T08:01:00Z):"
+                " it may have been charged, and is repeated at most MAX_IN_DOUBT_CALLS times when"
+                " its message comes again"
+            ),
+        ),
+        (
+            replace(WORKING, read_at=at(61)),
+            (
+                "waiting: worker w/1 stopped before a call (lease lapsed 2026-11-27T08:01:00Z); its"
+                " message comes again"
+            ),
+        ),
+        (
+            # the second counted attempt failed: 30 s
+            replace(WAITING, attempts=2, calls=(call(2, 5, 6, CallClass.UNAVAILABLE),)),
+            (
+                "waiting: next attempt when the message returns from verification.retry.30s, about"
+                " 2026-11-27T08:00:36Z"
+            ),
+        ),
+        (
+            replace(WAITING, calls=(call(1, 0, 1, CallClass.THROTTLED),)),
+            (
+                "waiting: next attempt when the message returns from verification.retry.30s, about"
+                " 2026-11-27T08:00:31Z"
+            ),
+        ),
+        (
+            replace(WAITING, in_doubt_calls=1, charged=Charged.UNKNOWN, calls=(DOUBT,)),
+            (
+                "waiting: next attempt when the message returns from verification.retry.5s, about"
+                " 2026-11-27T08:00:08Z; perhaps charged once"
+            ),
+        ),
+        (
+            replace(WAITING, read_at=at(306), calls=()),
+            (
+                "waiting: its message was due from verification.retry.5s at 2026-11-27T08:00:05Z:"
+                " it is queued behind others, or gone"
+            ),
+        ),
+    ],
+)
+def test_the_verdict_says_in_one_line_where_a_request_stands(story: Story, words: str) -> None:
+    assert verdict(story, DELAYS) == words
+
+
+def test_the_timeline_tells_calls_waits_and_doubts_in_their_order() -> None:
+    story = replace(
+        DONE,
+        calls=(DOUBT, call(2, 8.2, 9, CallClass.ANSWERED, Charged.YES)),
+        completed_at=at(9),
+        event_sent_at=at(9.1),
+        settled_at=at(9.2),
+        expires_at=at(100),
+        cleared_at=at(200),
+    )
+    assert [(each.at, each.event, each.details) for each in timeline(story, DELAYS)] == [
+        (T0, "first claimed", "source web, check type 2, sandbox"),
+        (T0, "call 1 started", "worker w/1"),
+        (at(3), "call 1 in doubt", "in_doubt, charged unknown, 3000 ms"),
+        (at(3), "waited", "5.2s for call 2 by verification.retry.5s"),
+        (at(8.2), "call 2 started", "worker w/1"),
+        (
+            at(9),
+            "call 2 finished",
+            "answered, HTTP 200, charged yes, 800 ms, provider's id jd-7",
+        ),
+        (at(9), "outcome saved", "match"),
+        (at(9.1), "event sent", "confirmed by the broker"),
+        (at(9.2), "message settled", "all that it caused is confirmed"),
+        (at(100), "deadline", "after this no call is made"),
+        (at(200), "cleared", "masks, digest and context are gone"),
+    ]
+
+
+def test_a_lapsed_lease_is_part_of_the_timeline() -> None:
+    story = replace(WORKING, read_at=at(61), check_type=None)
+    assert [(each.event, each.details) for each in timeline(story, DELAYS)] == [
+        ("first claimed", "source web, no check type, sandbox"),
+        ("lease lapsed", "worker w/1"),
+    ]

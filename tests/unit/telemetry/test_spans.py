@@ -1,0 +1,249 @@
+"""Spans: who is whose parent, what they say, and that nobody pays for them unasked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+from structlog.testing import capture_logs
+
+from tests.fakes.broker import PATIENCE, FakeBroker
+from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
+from tests.fakes.verifier import MATCH, FakeVerifier, fault
+from tests.unit.pipeline.desk import START_WITHIN, Desk
+from worker.contract.request_v1 import RequestReader
+from worker.core.breaker import BreakerPolicy
+from worker.core.checks import CheckPolicy
+from worker.core.digests import Digests
+from worker.core.outcome import CallClass, CallReport, Charged
+from worker.core.request import Mode
+from worker.core.retry import RetryPolicy
+from worker.pipeline.flow import FlowRules
+from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.telemetry import tracing
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.spans import Spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from worker.core.delivery import Delivery, Settlement
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SENT = f"00-{TRACE}-{PARENT}-01"
+
+
+class Traced:
+    """A pipeline between fakes whose spans are kept in memory."""
+
+    def __init__(self, *script: CallReport | Exception) -> None:
+        self.exporter = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        spans = Spans(provider)
+        desk = Desk()
+        flow = TracedFlow(
+            spans,
+            RequestReader(CheckPolicy(), 100_000),
+            Digests(b"k" * 32),
+            desk.ledger,
+            FakeVerifier(*script),
+            desk.clock,
+            FlowRules(Mode.SANDBOX, RetryPolicy((5, 30), 1), START_WITHIN),
+        )
+        self.broker, self.failed = FakeBroker(), Event()
+        size = PipelineSize(1, batch_limit=4)
+        self.pipeline = Pipeline(
+            flow, self.broker, desk.clock, size, BreakerPolicy(), self.failed.set, Metrics()
+        )
+        self.sink = TracedSink(self.pipeline, spans)
+
+    def work(self, *deliveries: Delivery) -> list[Settlement]:
+        """Work on these until all is confirmed."""
+        for delivery in deliveries:
+            self.sink.deliver(delivery)
+        self.broker.wait_for(len(deliveries))
+        self.broker.confirm(self.sink)
+        return self.broker.settled
+
+    def spans(self, name: str) -> list[ReadableSpan]:
+        """Return the finished spans of a name."""
+        return [each for each in self.exporter.get_finished_spans() if each.name == name]
+
+
+@pytest.fixture
+def made() -> Iterator[list[Traced]]:
+    """Stop what a test starts."""
+    started: list[Traced] = []
+    yield started
+    for each in started:
+        assert each.pipeline.stop(PATIENCE)
+
+
+def traced(made: list[Traced], *script: CallReport | Exception) -> Traced:
+    """Start a traced pipeline."""
+    one = Traced(*script)
+    one.pipeline.start()
+    made.append(one)
+    return one
+
+
+def told(span: ReadableSpan) -> dict[str, Any]:
+    """Return a span's attributes."""
+    return dict(span.attributes or {})
+
+
+def ids(span: ReadableSpan) -> tuple[str, str, str | None]:
+    """Return a span's trace, its own id and its parent's, in hexadecimal."""
+    about, parent = span.get_span_context(), span.parent
+    assert about is not None
+    above = None if parent is None else f"{parent.span_id:016x}"
+    return f"{about.trace_id:032x}", f"{about.span_id:016x}", above
+
+
+def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that(
+    made: list[Traced],
+) -> None:
+    one = traced(made)
+    (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
+    (message,), (call,) = one.spans("verify"), one.spans("personalAuth")
+    assert ids(message)[::2] == (TRACE, PARENT)
+    assert ids(call)[::2] == (TRACE, ids(message)[1])
+    (event,) = settlement.publications
+    assert event.headers["traceparent"] == f"00-{TRACE}-{ids(message)[1]}-01"
+    assert told(message) == {
+        "messaging.system": "rabbitmq",
+        "messaging.destination.name": "verification.requests",
+        "messaging.operation.type": "process",
+        "verification.action": "completed",
+        "verification.request_id": "a",
+        "verification.outcome": "match",
+        "verification.check_type": 2,
+        "verification.calls": 1,
+    }
+    assert told(call) == {
+        "verification.call_class": "answered",
+        "verification.charged": "yes",
+        "verification.sends": 1,
+        "http.response.status_code": 200,
+    }
+    assert call.status.status_code is not StatusCode.ERROR
+
+
+def test_a_message_without_a_senders_span_begins_a_trace(made: list[Traced]) -> None:
+    one = traced(made)
+    (settlement,) = one.work(deliver(request("a"), traceparent="00-rubbish"))
+    (message,) = one.spans("verify")
+    trace, span, parent = ids(message)
+    assert parent is None
+    carried = str(settlement.publications[0].headers["traceparent"])
+    assert carried[:-2] == f"00-{trace}-{span}-"
+    assert int(carried[-2:], 16) & 1, "it is sampled"
+
+
+def test_a_sender_that_samples_nothing_is_followed(made: list[Traced]) -> None:
+    one = traced(made)
+    (settlement,) = one.work(deliver(request("a"), traceparent=f"00-{TRACE}-{PARENT}-00"))
+    assert one.exporter.get_finished_spans() == ()
+    carried = str(settlement.publications[0].headers["traceparent"])
+    assert carried.startswith(f"00-{TRACE}-")
+    assert carried.endswith("-00")
+
+
+def test_the_next_attempt_is_a_span_below_the_one_before(made: list[Traced]) -> None:
+    one = traced(made, fault(CallClass.UNAVAILABLE))
+    (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
+    (message,), (call,) = one.spans("verify"), one.spans("personalAuth")
+    retry = settlement.publications[0]
+    assert retry.headers["traceparent"] == f"00-{TRACE}-{ids(message)[1]}-01"
+    assert told(message)["verification.reason"] == "unavailable"
+    assert call.status.status_code is StatusCode.ERROR
+    assert call.status.description == "unavailable"
+
+
+def test_each_of_many_messages_has_its_own_span_and_none_is_kept(made: list[Traced]) -> None:
+    one = traced(made)
+    one.work(*(deliver(request(f"onb-{number}"), traceparent=SENT) for number in range(20)))
+    calls = {ids(call)[2] for call in one.spans("personalAuth")}
+    assert calls == {ids(message)[1] for message in one.spans("verify")}
+    assert len(calls) == 20
+    assert one.sink._spans._held == {}
+
+
+def test_no_span_holds_anything_of_a_person(made: list[Traced]) -> None:
+    one = traced(made, fault(CallClass.IN_DOUBT, Charged.UNKNOWN), MATCH)
+    one.work(
+        deliver(request("a", personalSpec=spec(0))),
+        deliver(request("b", personalSpec=spec(0)), correlation_id=MOBILE),
+        deliver(request(ID_CARD), message_id=NAME, reply_to="x"),
+        deliver({"personalSpec": spec(4, mobile=NAME), "requestId": "c"}),
+        deliver(json.dumps({BANKCARD: NAME}).encode()),
+    )
+    text = "\n".join(span.to_json() for span in one.exporter.get_finished_spans())
+    assert len(one.spans("verify")) == 5
+    hidden = (ID_CARD, NAME, BANKCARD, MOBILE, ascii(NAME)[1:-1])
+    assert [value for value in hidden if value in text] == []
+
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": "true"},
+        {**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_without_an_endpoint_there_are_no_spans(environment: dict[str, str]) -> None:
+    assert tracing.spans(environment, "one") is None
+
+
+def test_without_the_extra_it_is_said_once_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "worker.telemetry.spans", raising=False)
+    for name in [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with capture_logs() as lines:
+        assert tracing.spans(ENDPOINT, "one") is None
+    (line,) = lines
+    assert line["event"] == "tracing.off"
+    assert "verification-worker[otel]" in line["advice"]
+
+
+def test_where_nobody_wants_spans_nothing_of_them_is_imported() -> None:
+    code = (
+        "import sys, worker.bootstrap; from worker.telemetry import tracing;"
+        "assert tracing.spans({}, 'one') is None;"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_the_service_has_our_name_unless_it_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.telemetry.spans import exporting
+
+    for name, expected in ((None, "verification-worker"), ("other", "other")):
+        environment = {**ENDPOINT, **({} if name is None else {"OTEL_SERVICE_NAME": name})}
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        provider = exporting(environment, "worker-7")
+        about = provider.resource.attributes
+        assert (about["service.name"], about["service.instance.id"]) == (expected, "worker-7")
+        provider.shutdown()

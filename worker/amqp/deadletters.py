@@ -1,0 +1,198 @@
+"""The dead-letter queue as a person's tools see it: held for a while, put back as it was.
+
+A quorum queue cannot be looked at without taking: what a consumer took and did not acknowledge
+counts as a return. So looking must be gentle:
+
+- One channel takes everything without acknowledging, and is then closed. The broker puts back all
+  that a closed channel held, in the order in which it stood and before what came later; after a
+  kill -9 or a lost network it does the same. `basic.nack` would hand messages to our own consumer
+  again before it is gone, and `basic.get` makes a consumer of each message, so that they come back
+  in any order.
+- A closed channel adds one to each message's count of deliveries, on every version from 3.10 on.
+  The topology gives this queue a limit of its own, a million (`BROWSE_LIMIT`): the default of 4.x
+  (20) would delete what was looked at 20 times, for behind this queue stands no other.
+- Nobody else may hold them meanwhile: two tools would each see a part and take it for all. Quorum
+  queues ignore the exclusive flag of a consumer (tried on 3.10), so the consumers are counted.
+- Times to live go on from the first arrival, for a returned message too.
+- Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`): who needs
+  longer lets go and takes hold again (`worker.deadletters.acting`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pika import exceptions
+
+from worker.amqp.blocking import BlockingPublisher, mapping, opened
+from worker.amqp.errors import AmqpError
+from worker.amqp.properties import read_delivery
+from worker.contract.names import DEAD
+from worker.core.letter import Letter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from worker.core.delivery import Publication
+
+# The most that AMQP's prefetch can say; of more dead letters than that the oldest are held.
+MOST_HELD = 65_535
+
+# After the broker has said that nothing is left, what it handed out may still be on its way: from
+# another node of a cluster it comes on another way than that answer.
+QUIET_SECONDS = 0.25
+
+# Heartbeats are every 15 s, and two that are missed end the connection.
+ALIVE_SECONDS = 5.0
+
+
+_ACCESS_REFUSED = 403
+
+
+class InUse(AmqpError):
+    """Another tool holds the dead letters now."""
+
+
+class HeldLetters:
+    """The dead letters while they are held: each is acknowledged, or put back at the end."""
+
+    def __init__(self, connection: Any, publishing: Any) -> None:
+        self._connections = (connection, publishing)
+        self._publisher = BlockingPublisher(publishing)
+        self._arrived: deque[Letter] = deque()
+        self._held = 0
+        with mapping():
+            self._channel = connection.channel()
+            self._channel.basic_qos(prefetch_count=MOST_HELD)
+            self._channel.basic_consume(DEAD, self._take)
+            consumers = _consumers(connection)
+        if consumers > 1:
+            self.let_go()
+            raise InUse("another tool holds the dead letters")
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether no more stood in the queue than can be held at once."""
+        return self._held < MOST_HELD
+
+    def letters(self) -> Iterator[Letter]:
+        """Yield the dead letters that stand there, the oldest first, and end after the last.
+
+        Follow it to its end: what is left on its way may be put back in another order. Nothing is
+        read from the broker between two letters, so that a long queue does not fill the memory.
+        """
+        while self._arrived or self._await_more():
+            yield self._arrived.popleft()
+
+    def publish(self, publication: Publication) -> None:
+        """Publish this; when it returns, the broker has it safe."""
+        self._publisher.publish((publication,), _nothing_more)
+
+    def acknowledge(self, letter: Letter) -> None:
+        """Take a letter out of the queue; it comes back if we die before the broker has read it."""
+        with mapping():
+            self._channel.basic_ack(letter.delivery.tag)
+        self._held -= 1
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, with the connections kept alive."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, ALIVE_SECONDS))
+            with mapping():
+                for connection in self._connections:
+                    connection.process_data_events(0)
+
+    def let_go(self) -> None:
+        """Put back what is not acknowledged."""
+        if self._channel.is_open:
+            with mapping():
+                self._channel.close()
+
+    def _take(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        self._held += 1
+        delivery = read_delivery(0, method, properties, body)
+        self._arrived.append(Letter(delivery, properties.headers or {}))
+
+    def _await_more(self) -> bool:
+        """Wait for the next letters; False when none is left, or no more can be held."""
+        connection = self._connections[0]
+        with mapping():
+            connection.process_data_events(QUIET_SECONDS)
+            if self._arrived or not self.all_seen:
+                return bool(self._arrived)
+            method, properties, body = self._channel.basic_get(DEAD)
+            if method is not None:
+                self._take(self._channel, method, properties, body)
+                return True
+            connection.process_data_events(QUIET_SECONDS)
+        return bool(self._arrived)
+
+
+class LetterQueue:
+    """A tool's way to the dead letters.
+
+    Use it as a context manager; entering raises InvalidUrl, BrokerUnavailable, AccessRefused.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stack = ExitStack()
+        self._connections: list[Any] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            # One to take and one to publish: to wait for a confirm is to read, and what is read on
+            # the first one is letters.
+            self._connections = [
+                stack.enter_context(opened(self._url, role))
+                for role in ("dead-letters", "dead-letters replay")
+            ]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @contextmanager
+    def hold(self) -> Iterator[HeldLetters]:
+        """Hold the dead letters; at the end all that were not acknowledged stand there again.
+
+        Raises InUse where another tool holds them, NotProvisioned where there is no such queue,
+        BrokerUnavailable.
+        """
+        held = HeldLetters(*self._connections)
+        try:
+            yield held
+        finally:
+            held.let_go()
+
+
+def _consumers(connection: Any) -> int:
+    """Count who consumes the dead letters; 1 where this user may not ask.
+
+    From 4.3 on to ask needs the permission to configure: who has none must know to be alone.
+    """
+    channel = connection.channel()  # a refusal costs the channel
+    try:
+        count = int(channel.queue_declare(DEAD, passive=True).method.consumer_count)
+    except exceptions.ChannelClosedByBroker as refusal:
+        if refusal.reply_code != _ACCESS_REFUSED:
+            raise
+        return 1
+    channel.close()
+    return count
+
+
+def _nothing_more() -> None:
+    """Nobody else waits for this confirm."""

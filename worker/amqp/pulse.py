@@ -1,0 +1,52 @@
+"""Whether the loop turns: a beat a second, and how late it came. The amqp thread beats, all look.
+
+A loop that is late has more to do than it can, or something on its thread blocks it; the broker
+ends a connection whose heartbeats are late for long.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A timer a second costs the idle process nothing that can be measured.
+BEAT_SECONDS = 1.0
+# The worst lag of the last half minute to minute is kept: whoever looks every 15 s misses none.
+WINDOW_SECONDS = 30.0
+
+
+class Pulse:
+    """Beats on a loop from the first `beat` on."""
+
+    def __init__(self, ioloop: Any, clock: Callable[[], float] = monotonic) -> None:
+        self._ioloop = ioloop
+        self._clock = clock
+        self._due: float | None = None
+        self._window_ends = 0.0
+        self._worst = self._worst_before = 0.0
+
+    def beat(self) -> None:
+        """Note that the loop turns, and do so again in a second. The loop's thread."""
+        now = self._clock()
+        if now >= self._window_ends:
+            self._window_ends = now + WINDOW_SECONDS
+            self._worst_before, self._worst = self._worst, 0.0
+        self._worst = max(self._worst, self._late_by(now))
+        self._due = now + BEAT_SECONDS
+        self._ioloop.call_later(BEAT_SECONDS, self.beat)
+
+    @property
+    def late_by(self) -> float:
+        """Seconds by which the next beat is late now; 0 before the first."""
+        return self._late_by(self._clock())
+
+    @property
+    def lag(self) -> float:
+        """The worst lateness of late, in seconds, that of a beat that has not come included."""
+        return max(self._worst, self._worst_before, self.late_by)
+
+    def _late_by(self, now: float) -> float:
+        return 0.0 if self._due is None else max(0.0, now - self._due)

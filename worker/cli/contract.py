@@ -1,0 +1,91 @@
+"""`verification-worker contract`: the contract for who publishes requests, and a check of files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.errors import UserMistake
+from worker.cli.tables import note
+
+if TYPE_CHECKING:
+    from worker.cli.message_check import Finding
+
+app = typer.Typer(help="The contract: JSON Schemas, AsyncAPI, and a check of messages.")
+
+# Whoever has more wrong lines has one mistake in all of them.
+_SHOWN_MESSAGES = 50
+
+
+@app.callback(invoke_without_command=True)
+def contract(context: typer.Context) -> None:
+    """Print the JSON Schemas of requests and result events."""
+    if context.invoked_subcommand is None:
+        from worker.contract.published import printed
+        from worker.contract.schemas import schemas
+
+        typer.echo(printed(schemas()), nl=False)
+
+
+@app.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI 3 document of requests and result events."""
+    from worker.contract.asyncapi import asyncapi
+    from worker.contract.published import printed
+
+    typer.echo(printed(asyncapi()), nl=False)
+
+
+@app.command()
+def validate(
+    file: Annotated[
+        str, typer.Argument(help="One request or result event, or a .jsonl of many; - is input.")
+    ],
+    *,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="One message a line, as in a .jsonl.")
+    ] = False,
+    message_id: Annotated[
+        str | None, typer.Option(help="The AMQP message_id: counts where requestId is missing.")
+    ] = None,
+) -> None:
+    """Check messages as the worker would and print each problem by its field, never a value.
+
+    Nothing is published and no server is asked; the checks' settings (ID_CARD_CHECK, LUHN_CHECK,
+    PORTRAIT_FIELDS, MAX_MESSAGE_BYTES) are read from the environment. In a .jsonl a requestId
+    that an earlier line has with another person is a problem, too. Exit code 1: something is
+    refused.
+    """
+    from worker.cli.message_check import MessageCheck
+
+    check = MessageCheck(message_id)
+    found = [check.findings(body) for body in _bodies(file, lines=lines)]
+    for place, findings in [pair for pair in enumerate(found, 1) if pair[1]][:_SHOWN_MESSAGES]:
+        for finding in findings:
+            typer.echo(_shown(finding, place if len(found) > 1 else None))
+    refused = sum(any(finding.refuses for finding in findings) for findings in found)
+    note(f"{len(found)} checked, {refused} refused")
+    if refused:
+        sys.exit(1)
+
+
+def _bodies(file: str, *, lines: bool) -> list[bytes]:
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UserMistake(f"{file}: cannot be read ({error.strerror})") from None
+    if not (lines or file.lower().endswith((".jsonl", ".ndjson"))):
+        return [content]
+    bodies = [line for line in content.splitlines() if line.strip()]
+    if not bodies:
+        raise UserMistake(f"{file}: has no line")
+    return bodies
+
+
+def _shown(finding: Finding, place: int | None) -> str:
+    where = "" if place is None else f"message {place}: "
+    kind = "" if finding.refuses else "warning: "
+    return f"{where}{kind}{finding.problem.field}: {finding.problem.problem}"

@@ -1,0 +1,208 @@
+"""`verification-worker dead-letters`: look at what could not be processed, replay it, drop it.
+
+Nobody's data is shown: what is withheld can still be asked for by who knows it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
+from worker.cli.moments import moment
+from worker.cli.tables import note, print_table
+from worker.settings import load
+from worker.settings.tools import ToolSettings
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from worker.cli.letter_desk import LetterDesk
+    from worker.deadletters.choosing import Filters, Survey
+    from worker.deadletters.reading import Known
+
+app = typer.Typer(no_args_is_help=True, help="What could not be processed: verification.dead.")
+
+Reason = Annotated[str | None, typer.Option(help="Only with this reason: a code, see `list`.")]
+Source = Annotated[str | None, typer.Option(help="Only of this publishing system.")]
+Since = Annotated[
+    str | None, typer.Option(help="Only first seen since: 2026-11-27T08:00:00Z, or 2h, 3d ago.")
+]
+Until = Annotated[str | None, typer.Option(help="Only first seen before.")]
+RequestId = Annotated[str | None, typer.Option(help="Only with this request id or message id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="The oldest so many only.")]
+
+
+@app.command(name="list")
+def list_letters(
+    reason: Reason = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    request_id: RequestId = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters; the queue stays as it was.
+
+    For a moment the letters are held: two tools cannot look at the same time.
+    """
+    filters = _filters(reason, source, since, until, request_id)
+    with _desk() as desk:
+        found = desk.survey(filters, limit)
+    now = SystemClock().now()
+    print_table(LETTER_COLUMNS, [letter_row(known, now) for known in found.chosen], as_json=as_json)
+    note(f"{len(found.chosen)} shown of {found.matching} that match; {_seen(found)}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="REQUEST_ID|MESSAGE_ID")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show the headers and the masked body of the dead letters with this id; 1 if there is none."""
+    with _desk() as desk:
+        shown = desk.bodies(name)
+    if not shown:
+        _complain("no dead letter has this id: see `verification-worker dead-letters list`")
+        sys.exit(1)
+    print_letters(shown, SystemClock().now(), as_json=as_json)
+
+
+@app.command()
+def replay(
+    reason: Reason = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    request_id: RequestId = None,
+    limit: Limit = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Messages per second.")] = 50.0,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish dead letters to the requests queue again, as their publishers sent them.
+
+    A letter leaves this queue when the broker has confirmed its message: a crash in between
+    leaves it in both, and the ledger answers the second one. A finished request is not called
+    again: its stored outcome is announced once more.
+    """
+    filters = _filters(reason, source, since, until, request_id)
+    settings = load(ToolSettings)
+    with _desk() as desk:
+        found = desk.survey(filters, limit)
+    for words in _prospects(found.chosen, settings):
+        note(words)
+    if _agreed("replay", found, dry_run=dry_run, yes=yes, as_json=as_json):
+        with _desk() as desk:
+            desk.replay(found, rate, as_json=as_json)
+
+
+@app.command()
+def drop(
+    reason: Reason = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    request_id: RequestId = None,
+    limit: Limit = None,
+    *,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete dead letters for good; rows and events of their requests stay as they are."""
+    filters = _filters(reason, source, since, until, request_id)
+    with _desk() as desk:
+        found = desk.survey(filters, limit)
+    note(f"{len(found.chosen)} dead letters match; {_seen(found)}")
+    if _agreed("drop", found, dry_run=dry_run, yes=yes, as_json=as_json):
+        with _desk() as desk:
+            desk.drop(found, as_json=as_json)
+
+
+def _desk() -> AbstractContextManager[LetterDesk]:
+    """Open a desk; not over a question: nobody answers the broker's heartbeats meanwhile."""
+    from worker.cli.letter_desk import letter_desk
+
+    return letter_desk()
+
+
+def _filters(
+    reason: str | None,
+    source: str | None,
+    since: str | None,
+    until: str | None,
+    request_id: str | None,
+) -> Filters:
+    from worker.deadletters.choosing import Filters
+    from worker.deadletters.reading import REASONS, UNKNOWN
+
+    if reason is not None and reason not in REASONS | {UNKNOWN}:
+        raise UserMistake(f"--reason: must be one of {', '.join(sorted(REASONS | {UNKNOWN}))}")
+    now = SystemClock().now()
+    return Filters(
+        request_id, reason, source, moment("--since", since, now), moment("--until", until, now)
+    )
+
+
+def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
+    """Say what a replay will do, before it does: the ledger knows what is finished."""
+    from worker.deadletters.reading import UNREADABLE_REASONS
+    from worker.store.engine import open_engine
+    from worker.store.inquiry import PostgresInquiry
+
+    ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
+    engine = open_engine(settings.database_url.get_secret_value(), "dead-letters")
+    try:
+        with database_mistakes():
+            finished = PostgresInquiry(engine).finished(ids)
+    finally:
+        engine.dispose()
+    done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
+    unreadable = sum(known.reason in UNREADABLE_REASONS for known in chosen)
+    yield f"{len(chosen)} dead letters match"
+    if done:
+        yield f"{done} of these are finished: their event is repeated, no call is made"
+    if unreadable:
+        yield f"{unreadable} of these cannot be read: they will be dead-lettered again"
+    if rest := len(chosen) - done - unreadable:
+        yield f"{rest} of these are not finished: they may be called, and charged"
+
+
+def _agreed(verb: str, found: Survey, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Show what is meant and ask, unless that was answered on the command line."""
+    asking = not yes and sys.stdin.isatty()
+    if dry_run or (asking and not as_json):
+        now = SystemClock().now()
+        rows = [letter_row(known, now) for known in found.chosen]
+        print_table(LETTER_COLUMNS, rows, as_json=as_json)
+    if dry_run:
+        return False
+    if yes or not found.chosen:
+        return True
+    if not asking:
+        raise UserMistake(f"nobody is there to ask: give --yes to {verb}, or --dry-run to look")
+    return typer.confirm(f"{verb} {len(found.chosen)} dead letters?", err=True)
+
+
+def _seen(found: Survey) -> str:
+    if found.all_seen:
+        return f"{found.seen} in the queue"
+    return f"the queue holds more than the {found.seen} oldest, which were looked at"
+
+
+def _complain(words: str) -> None:
+    note(f"verification-worker: {words}")

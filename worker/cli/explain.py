@@ -1,0 +1,129 @@
+"""`verification-worker explain`: the timeline of one request, and where it stands."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli.tables import note, print_json, print_table
+from worker.cli.timeline import timeline, verdict
+from worker.settings import load
+from worker.settings.tools import ToolSettings
+
+if TYPE_CHECKING:
+    from worker.cli.timeline import Moment
+    from worker.core.story import Story
+    from worker.deadletters.reading import Known
+
+
+def explain(
+    request_id: Annotated[str, typer.Argument(help="As the publisher sent it.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    dead_letters: Annotated[
+        bool, typer.Option(help="Look for it among the dead letters too; they stay as they are.")
+    ] = True,
+) -> None:
+    """Print what happened to one request, call by call, and where it stands now.
+
+    RETRY_DELAYS as the workers have it names the queue that a waiting request returns from. Exit
+    code 1: no worker has seen this id.
+    """
+    if not request_id.isprintable():
+        raise UserMistake("REQUEST_ID: must be printable characters")
+    settings = load(ToolSettings)
+    story = _story(settings, request_id)
+    letters = _letters(settings, request_id) if dead_letters else None
+    if story is None:
+        also = "; a dead letter has it: see dead-letters show" if letters else ""
+        note(f"verification-worker: no worker has claimed a request with this id{also}")
+        sys.exit(1)
+    moments = timeline(story, settings.retry_delays)
+    words = verdict(story, settings.retry_delays) + _standing(letters)
+    if as_json:
+        print_json(_document(story, moments, words, letters))
+        return
+    rows = [(each.at, each.event, each.details) for each in moments]
+    print_table(("at", "event", "details"), rows, as_json=False)
+    typer.echo(f"\n{words}")
+
+
+def _story(settings: ToolSettings, request_id: str) -> Story | None:
+    from worker.store.engine import open_engine
+    from worker.store.inquiry import PostgresInquiry
+
+    engine = open_engine(settings.database_url.get_secret_value(), "explain")
+    try:
+        with database_mistakes():
+            return PostgresInquiry(engine).story(request_id)
+    finally:
+        engine.dispose()
+
+
+def _letters(settings: ToolSettings, request_id: str) -> list[Known] | None:
+    """Return its dead letters; None where they cannot be asked for: the tables still speak."""
+    from worker.cli.letter_desk import letter_desk
+    from worker.deadletters.choosing import Filters
+
+    try:
+        with letter_desk(settings) as desk:
+            return desk.survey(Filters(name=request_id), None).chosen
+    except UserMistake as mistake:
+        note(f"the dead letters were not looked at: {mistake}")
+        return None
+
+
+def _standing(letters: list[Known] | None) -> str:
+    if not letters:
+        return ""
+    reasons = ", ".join(sorted({known.reason for known in letters}))
+    return f"; it stands in the dead-letter queue ({reasons})"
+
+
+def _document(
+    story: Story, moments: list[Moment], words: str, letters: list[Known] | None
+) -> dict[str, object]:
+    return {
+        "request_id": story.request_id,
+        "source": story.source,
+        "check_type": story.check_type,
+        "mode": story.mode,
+        "state": story.state,
+        "outcome": story.outcome,
+        "error_kind": story.error_kind,
+        "charged": story.charged,
+        "attempts": story.attempts,
+        "in_doubt_calls": story.in_doubt_calls,
+        "lease_owner": story.lease_owner,
+        "lease_until": story.lease_until,
+        "requested_at": story.requested_at,
+        "expires_at": story.expires_at,
+        "completed_at": story.completed_at,
+        "event_sent_at": story.event_sent_at,
+        "settled_at": story.settled_at,
+        "cleared_at": story.cleared_at,
+        "calls": [
+            {
+                "number": call.number,
+                "worker": call.worker,
+                "started_at": call.started_at,
+                "finished_at": call.finished_at,
+                "class": call.call_class,
+                "charged": call.charged,
+                "http_status": call.http_status,
+                "status": call.status,
+                "provider_request_id": call.provider_request_id,
+                "sends": call.sends,
+                "milliseconds": call.milliseconds,
+            }
+            for call in story.calls
+        ],
+        "timeline": [
+            {"at": each.at, "event": each.event, "details": each.details} for each in moments
+        ],
+        "dead_letters": None if letters is None else [known.reason for known in letters],
+        "verdict": words,
+    }

@@ -1,0 +1,112 @@
+"""`verification-worker pause` and `resume`: no worker begins a call in between."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli.tables import duration, iso, note
+from worker.core.fleet import NOTICE_SECONDS
+from worker.core.masking import scrub
+from worker.settings import DatabaseSettings, load
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.store.fleet import PostgresFleet
+
+# It goes into /readyz, a log line and the status: one line of a terminal, with room for a ticket.
+_LONGEST_REASON = 200
+# Between looks at the ledger: a call takes a second or so.
+_LOOK_EVERY = 0.5
+
+
+def pause(
+    reason: Annotated[
+        str, typer.Option(help="Why, for those who look: at most 200 characters, nobody's data.")
+    ] = "no reason given",
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when no call is under way any more.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that --wait waits at most.")] = 120.0,
+) -> None:
+    """Let no worker begin a call until `resume`; what is under way is finished.
+
+    The order stands in the database and every worker follows it within 3 seconds, those that
+    start later too. They stop consuming, hand back what they hold, and count no attempt. With
+    --wait, exit code 1 says that calls are still under way; the pause stands all the same.
+    """
+    words = _checked(reason)
+    with _fleet() as fleet:
+        hold = fleet.pause(words, _whoever())
+        note(f"paused since {iso(hold.since, 'seconds')} by {hold.by}: {hold.reason}")
+        if not wait:
+            note(f"workers notice within {NOTICE_SECONDS:g} s; what is under way is finished")
+            return
+        left = _await_quiet(fleet, timeout)
+    if left:
+        note(f"{left} calls are still under way after {timeout:g} s; the pause stands")
+        sys.exit(1)
+    note("no call is under way")
+
+
+def resume() -> None:
+    """Let the workers go on: each begins within 3 seconds."""
+    with _fleet() as fleet:
+        hold = fleet.resume()
+    if hold is None:
+        note("nothing was paused")
+        return
+    length = duration(SystemClock().now() - hold.since)
+    note(f"resumed after {length}; it was paused by {hold.by}: {hold.reason}")
+
+
+def _await_quiet(fleet: PostgresFleet, timeout: float) -> int:
+    """Return how many calls are under way when that is 0, or when the time is over."""
+    began = time.monotonic()
+    # Before that, one who has not noticed yet may begin another call.
+    time.sleep(NOTICE_SECONDS)
+    while (left := fleet.calls_under_way()) and time.monotonic() - began < timeout:
+        time.sleep(_LOOK_EVERY)
+    return left
+
+
+def _checked(reason: str) -> str:
+    words = reason.strip()
+    if not words or len(words) > _LONGEST_REASON or not words.isprintable():
+        raise UserMistake(f"--reason: must have 1 to {_LONGEST_REASON} printable characters")
+    if scrub(words, None) != words:
+        raise UserMistake("--reason: must not hold a number that could be a person's")
+    return words
+
+
+def _whoever() -> str:
+    """Return who gives the order: in a container a number has no name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+@contextmanager
+def _fleet() -> Iterator[PostgresFleet]:
+    from worker.store.engine import open_engine
+    from worker.store.fleet import PostgresFleet
+
+    engine = open_engine(load(DatabaseSettings).database_url.get_secret_value(), "pause")
+    try:
+        with database_mistakes():
+            yield PostgresFleet(engine)
+    finally:
+        engine.dispose()

@@ -1,0 +1,77 @@
+"""What the commands for dead letters do with the queue, its errors turned into lines."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.amqp.deadletters import InUse, LetterQueue
+from worker.cli.errors import UserMistake, broker_mistakes
+from worker.cli.tables import print_facts
+from worker.deadletters.acting import Acting
+from worker.deadletters.choosing import Filters, Survey, bodies, survey
+from worker.deadletters.reading import Known, LetterReader
+from worker.settings import BrokerSettings, load
+from worker.telemetry.clock import SystemClock
+from worker.telemetry.logs import configure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def letter_desk(settings: BrokerSettings | None = None) -> Iterator[LetterDesk]:
+    """Open the way to the dead letters, with the environment's settings where none are given."""
+    settings = settings or load(BrokerSettings)
+    configure("auto", "warning")
+    with _mistakes(), LetterQueue(settings.amqp_url.get_secret_value()) as queue:
+        yield LetterDesk(queue, LetterReader(SystemClock().now().date()))
+
+
+@dataclass(frozen=True, slots=True)
+class LetterDesk:
+    """The queue of dead letters and who reads them."""
+
+    queue: LetterQueue
+    reader: LetterReader
+
+    def survey(self, filters: Filters, limit: int | None) -> Survey:
+        """Look at all of them; those that are meant are chosen, up to the limit."""
+        return survey(self.queue, self.reader, filters, limit)
+
+    def bodies(self, name: str) -> list[tuple[Known, object]]:
+        """Return those with this id and their masked bodies."""
+        return bodies(self.queue, self.reader, name, SystemClock().now().date())
+
+    def replay(self, found: Survey, per_second: float, *, as_json: bool) -> None:
+        """Replay what a survey has chosen, and say how many were, however it ends."""
+        acting = Acting(self.queue, self.reader, SystemClock())
+        try:
+            acting.replay(found.marks(), per_second)
+        finally:
+            report("replayed", acting.done, found, as_json=as_json)
+
+    def drop(self, found: Survey, *, as_json: bool) -> None:
+        """Drop what a survey has chosen, likewise."""
+        acting = Acting(self.queue, self.reader, SystemClock())
+        try:
+            acting.drop(found.marks())
+        finally:
+            report("dropped", acting.done, found, as_json=as_json)
+
+
+def report(verb: str, done: int, found: Survey, *, as_json: bool) -> None:
+    """Print how many of the chosen letters that was done to."""
+    print_facts({verb: done, "of": len(found.chosen)}, as_json=as_json)
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    with broker_mistakes():
+        try:
+            yield
+        except InUse:
+            raise UserMistake(
+                "another tool holds the dead letters: try again when it is done"
+            ) from None

@@ -1,0 +1,84 @@
+"""What the worker would say of a message, without a broker and without a database."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta, timezone
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic import ValidationError
+
+from worker.contract.request_v1 import Accepted, Refused, RequestReader, problems_of
+from worker.contract.result_v1 import ResultV1
+from worker.core.delivery import Delivery
+from worker.core.digests import Digests
+from worker.core.outcome import FieldProblem
+from worker.settings import CheckSettings, load
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from worker.core.request import VerificationRequest
+
+_SHANGHAI = timezone(timedelta(hours=8))
+_KNOWN_OTHERWISE = "an earlier message has it with other data: the worker answers conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to say of a message; a warning does not refuse it."""
+
+    problem: FieldProblem
+    refuses: bool = True
+
+
+class MessageCheck:
+    """Checks messages one after another, as one worker would meet them."""
+
+    def __init__(self, message_id: str | None = None) -> None:
+        settings = load(CheckSettings)
+        self._reader = RequestReader(settings.check_policy, settings.max_message_bytes)
+        self._message_id = message_id
+        # Fingerprints are compared here and never leave: any key will do.
+        self._digests = Digests(secrets.token_bytes(32))
+        self._known: dict[str, bytes] = {}
+
+    def findings(self, body: bytes) -> list[Finding]:
+        """Return what is wrong with a request, or with a result event."""
+        if _is_event(body):
+            try:
+                ResultV1.model_validate_json(body)
+            except ValidationError as error:
+                return [Finding(problem) for problem in problems_of(error)]
+            return []
+        reading = self._reader.read(Delivery(0, 0, body, message_id=self._message_id), _today())
+        match reading:
+            case Accepted():
+                warnings = [Finding(problem, refuses=False) for problem in reading.warnings]
+                return [*self._conflicts(reading.request), *warnings]
+            case Refused():
+                return [Finding(problem) for problem in reading.problems]
+            case _:
+                return [Finding(reading.problem)]
+
+    def _conflicts(self, request: VerificationRequest) -> list[Finding]:
+        fingerprint = self._digests.request(request)
+        if self._known.setdefault(request.request_id, fingerprint) == fingerprint:
+            return []
+        return [Finding(FieldProblem("requestId", _KNOWN_OTHERWISE))]
+
+
+def _is_event(body: bytes) -> bool:
+    """Return whether this means to be a result event: no request has an `eventId`."""
+    try:
+        tree = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(tree, dict) and "eventId" in tree
+
+
+def _today() -> date:
+    return SystemClock().now().astimezone(_SHANGHAI).date()

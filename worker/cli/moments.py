@@ -1,0 +1,29 @@
+"""Times as people type them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from worker.cli.errors import UserMistake
+
+_AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def moment(option: str, text: str | None, now: datetime) -> datetime | None:
+    """Return the time that an option says, UTC where it names no zone; `2h` is two hours ago.
+
+    Raises `UserMistake` where it is none.
+    """
+    if text is None:
+        return None
+    try:
+        if ago := _AGO.fullmatch(text):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        told = datetime.fromisoformat(text)
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UserMistake(
+            f"{option}: must be a time such as 2026-11-27T08:00:00Z, or 2h or 3d for so long ago"
+        ) from None

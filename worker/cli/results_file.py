@@ -1,0 +1,127 @@
+"""The results of a file of requests, one line each, and what stands there from an earlier run."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+
+from worker.cli.errors import UserMistake
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+COLUMNS = ("requestId", "outcome", "charged", "error")
+_HEADING = b"requestId,outcome,charged,error\n"
+
+
+class ResultsFile:
+    """A `.csv` or `.jsonl` that grows by a line for each result; None: standard output, as lines.
+
+    Each line is one write, so that a kill leaves at most one torn line at the end, which is cut
+    off before the next run goes on. Use it as a context manager.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        if path is not None and path.suffix.lower() not in (".csv", ".jsonl"):
+            raise UserMistake(f"--results: {path}: must end in .csv or .jsonl")
+        self._path = path
+        self._is_csv = path is not None and path.suffix.lower() == ".csv"
+        self._stream: BinaryIO = sys.stdout.buffer
+        self.outcomes: dict[str, str] = {}
+        """The outcome of each request that has its line."""
+
+    def __enter__(self) -> Self:
+        if self._path is None:
+            return self
+        try:
+            self._stream = self._path.open("a+b", buffering=0)
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stream.close()
+            raise UserMistake(f"{self._path}: another submit writes to it") from None
+        except OSError as error:
+            raise UserMistake(f"{self._path}: cannot be written ({error.strerror})") from None
+        try:
+            self._go_on()
+        except BaseException:
+            self._stream.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._path is not None:
+            self._stream.close()
+        else:
+            self._stream.flush()
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Add the line of a result event."""
+        row = {
+            "requestId": event["requestId"],
+            "outcome": event["outcome"],
+            "charged": event["charged"],
+            "error": _why(event.get("error")),
+        }
+        self._stream.write(_csv_line(row) if self._is_csv else orjson.dumps(row) + b"\n")
+        self.outcomes[event["requestId"]] = sys.intern(event["outcome"])
+
+    def _go_on(self) -> None:
+        """Read what is there, cut off a torn line, and begin where nothing is."""
+        if self._path is None:
+            return
+        whole = 0
+        with self._path.open("rb") as before:
+            for number, line in enumerate(before, 1):
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+                if not self._is_csv or number > 1:
+                    self._remember(number, line)
+                elif line != _HEADING:
+                    raise self._mistake(number)
+        self._stream.truncate(whole)
+        if self._is_csv and not whole:
+            self._stream.write(_HEADING)
+
+    def _remember(self, number: int, line: bytes) -> None:
+        try:
+            if self._is_csv:
+                row = dict(zip(COLUMNS, next(csv.reader([line.decode()])), strict=True))
+            else:
+                row = orjson.loads(line)
+            self.outcomes[str(row["requestId"])] = sys.intern(str(row["outcome"]))
+        except (ValueError, KeyError, TypeError):
+            raise self._mistake(number) from None
+
+    def _mistake(self, number: int) -> UserMistake:
+        return UserMistake(
+            f"--results: {self._path}: line {number} is no result; name a new file, or the one "
+            "that an earlier run for the same requests began"
+        )
+
+
+def _why(error: Mapping[str, Any] | None) -> str | None:
+    """Return the error's code, and what is wrong with which field; events hold no values."""
+    if error is None:
+        return None
+    fields = "; ".join(f"{each['field']} {each['problem']}" for each in error["fields"])
+    return f"{error['kind']}: {fields}" if fields else str(error["kind"])
+
+
+def _csv_line(row: Mapping[str, str | None]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if v is None else v for v in row.values()])
+    return text.getvalue().encode()

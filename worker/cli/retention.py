@@ -1,0 +1,69 @@
+"""`verification-worker retention`: clear and delete what is old, once, to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.errors import database_mistakes
+from worker.cli.tables import note, print_facts
+from worker.settings import Settings, load
+
+if TYPE_CHECKING:
+    from worker.ports import Retention
+
+
+def retention(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
+) -> None:
+    """Clear and delete finished requests by CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS, then end.
+
+    What running workers do every ten minutes, for where none runs all day. It takes the worker's
+    own settings, and ends with 0 when nothing is left to do.
+    """
+    from worker.maintenance.retention import OldRequests
+    from worker.store.engine import open_engine
+    from worker.store.retention import PostgresRetention
+    from worker.telemetry.logs import configure
+
+    settings = load(Settings)
+    configure(settings.log_format, "warning")
+    if not settings.clear_after_days and not settings.delete_after_days:
+        note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
+    engine = open_engine(settings.database_url.get_secret_value(), "retention")
+    tally = _Tally(PostgresRetention(engine, settings.provider_mode))
+    chore = OldRequests(
+        tally,
+        clear_after_days=settings.clear_after_days,
+        delete_after_days=settings.delete_after_days,
+    )
+    try:
+        with database_mistakes():
+            while chore.run_once() >= chore.limit:
+                pass
+    finally:
+        engine.dispose()
+    print_facts({"cleared": tally.cleared, "deleted": tally.deleted}, as_json=as_json)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts what a `Retention` does."""
+
+    retention: Retention
+    cleared: int = 0
+    deleted: int = 0
+
+    def clear_personal(self, older_than: float, limit: int) -> int:
+        """Clear, and count."""
+        cleared = self.retention.clear_personal(older_than, limit)
+        self.cleared += cleared
+        return cleared
+
+    def delete(self, older_than: float, limit: int) -> int:
+        """Delete, and count."""
+        deleted = self.retention.delete(older_than, limit)
+        self.deleted += deleted
+        return deleted

@@ -1,0 +1,119 @@
+"""`verification-worker status`: the whole house at a glance."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.status_view import show
+from worker.cli.tables import print_json
+from worker.settings import StatusSettings, load
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+
+def status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show queues, open requests, unsent events, calls, budget, workers and the pause.
+
+    Queues are asked by AMQP alone, so unacknowledged messages are not known; what workers hold
+    stands under the open requests. Exit code 1: a part could not be read; the others are shown.
+    """
+    parts, problems = _read(load(StatusSettings))
+    if as_json:
+        print_json({**parts, "problems": problems})
+    else:
+        show(parts, problems, SystemClock().now())
+    if problems:
+        sys.exit(1)
+
+
+def _read(settings: StatusSettings) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return each part that could be read, and for each other one why not."""
+    from worker.store.engine import open_engine
+
+    engine = open_engine(settings.database_url.get_secret_value(), "status")
+    parts: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    try:
+        _read_queues(settings, parts, problems)
+        _read_database(engine, settings, parts, problems)
+    finally:
+        engine.dispose()
+    return parts, problems
+
+
+def _read_queues(settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]) -> None:
+    from worker.amqp.depths import depths
+    from worker.amqp.errors import AmqpError
+    from worker.amqp.topology import topology
+
+    queues = [
+        each.name for each in topology(settings.retry_delays, settings.dead_letter_days).queues
+    ]
+    try:
+        found = depths(settings.amqp_url.get_secret_value(), _in_order(queues))
+    except AmqpError as error:
+        problems["queues"] = f"the broker does not answer ({error})"
+        return
+    parts["queues"] = [asdict(each) for each in found]
+    for each in found:
+        if each.problem is not None:
+            problems[each.queue] = each.problem
+
+
+def _in_order(queues: list[str]) -> list[str]:
+    """Return them in the order of a message's life: requests, retries, dead, unrouted."""
+    from worker.contract.names import DEAD, REQUESTS, UNROUTED
+
+    retries = [queue for queue in queues if queue not in (REQUESTS, DEAD, UNROUTED)]
+    return [REQUESTS, *retries, DEAD, UNROUTED]
+
+
+def _read_database(
+    engine: Engine, settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]
+) -> None:
+    from worker.core.errors import LedgerUnavailable
+    from worker.store.fleet import PostgresFleet
+    from worker.store.overview import PostgresOverview
+    from worker.store.standing import HEAD
+
+    overview, fleet = PostgresOverview(engine), PostgresFleet(engine)
+
+    def pause() -> object:
+        hold = fleet.hold()
+        return {"paused": hold is not None, **(asdict(hold) if hold else {})}
+
+    def schema() -> object:
+        revision = overview.revision()
+        return {"revision": revision, "head": HEAD, "is_head": revision == HEAD}
+
+    reads: dict[str, Callable[[], object]] = {
+        "schema": schema,
+        "fleet": pause,
+        "open_requests": lambda: asdict(overview.open_requests()),
+        "unsent_events": lambda: asdict(overview.unsent_events()),
+        "outcomes_last_hour": overview.outcomes,
+        "calls_last_hour": lambda: [asdict(each) for each in overview.calls()],
+        "budget": lambda: {
+            "daily_call_budget": settings.daily_call_budget or None,
+            "calls_per_minute": settings.provider_calls_per_minute or None,
+            "today": [asdict(each) for each in overview.today()],
+        },
+        "workers": lambda: [asdict(each) for each in overview.workers()],
+    }
+    for name, read in reads.items():
+        try:
+            parts[name] = read()
+        except LedgerUnavailable as error:
+            problems[name] = str(error)
+            if name == "schema":  # the first: who cannot read this reads nothing, and waits for it
+                problems.pop(name)
+                problems["database"] = f"the database does not answer ({error})"
+                return

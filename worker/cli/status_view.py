@@ -1,0 +1,150 @@
+"""What `status` prints for people: one line a fact, readable without colours."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from worker.cli.tables import duration, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from rich.console import RenderableType
+
+# Into a pipe nothing is folded.
+_PIPE_COLUMNS = 200
+_GOOD, _BAD, _FAINT = "green", "bold red", "dim"
+# Results are announced within a second or so; a minute later the relay has them.
+_SENT_WITHIN = 60.0
+
+
+def show(parts: Mapping[str, Any], problems: Mapping[str, str], now: datetime) -> None:
+    """Print the parts, and then a line for each problem."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    for name, render in _PARTS.items():
+        if name in parts:
+            grid.add_row(name.replace("_", " "), render(parts[name], now))
+    for part, problem in problems.items():
+        grid.add_row(Text(part, _BAD), Text(problem))
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    Console(width=width, highlight=False).print(grid)
+
+
+def _fleet(part: Mapping[str, Any], now: datetime) -> RenderableType:
+    if not part["paused"]:
+        return Text("not paused", _GOOD)
+    since = part["since"]
+    return Text.assemble(
+        ("PAUSED", _BAD), f" for {duration(now - since)} by {part['by']}: {part['reason']}"
+    )
+
+
+def _schema(part: Mapping[str, Any], _now: datetime) -> RenderableType:
+    if part["is_head"]:
+        return Text(f"{part['revision']}, as this program has it")
+    advice = f"{part['revision']}, but this program has {part['head']}: run alembic upgrade head"
+    return Text(advice, _BAD)
+
+
+def _queues(part: Iterable[Mapping[str, Any]], _now: datetime) -> RenderableType:
+    rows = [(each["queue"], _count(each["ready"]), _count(each["consumers"])) for each in part]
+    return _table(("queue", "ready", "consumers"), rows)
+
+
+def _open_requests(part: Mapping[str, Any], now: datetime) -> RenderableType:
+    line = Text(f"{part['working']:,} working, {part['waiting']:,} waiting, ")
+    line.append(f"{part['lapsed']:,} with a lapsed lease", _BAD if part["lapsed"] else "")
+    return line.append(_oldest(part["oldest"], now))
+
+
+def _unsent_events(part: Mapping[str, Any], now: datetime) -> RenderableType:
+    oldest = part["oldest"]
+    late = oldest is not None and (now - oldest).total_seconds() > _SENT_WITHIN
+    return Text(f"{part['events']:,}", _BAD if late else "").append(_oldest(oldest, now))
+
+
+def _outcomes(part: Mapping[str, int], _now: datetime) -> RenderableType:
+    return Text(", ".join(f"{count:,} {name}" for name, count in part.items()) or "none")
+
+
+def _calls(part: Sequence[Mapping[str, Any]], _now: datetime) -> RenderableType:
+    if not part:
+        return Text("none")
+    names = ("calls", "charged", "in_doubt")
+    rows = [(each["call_class"], *(_count(each[name]) for name in names)) for each in part]
+    rows.append(("all", *(_count(sum(each[name] for each in part)) for name in names)))
+    return _table(("class", "calls", "charged", "in doubt"), rows)
+
+
+def _budget(part: Mapping[str, Any], now: datetime) -> RenderableType:
+    budget, per_minute = part["daily_call_budget"], part["calls_per_minute"]
+    lines = [Text(_day(each, budget, now)) for each in part["today"]] or [Text("no call today")]
+    if per_minute:
+        lines.append(Text(f"at most {per_minute:,} calls a minute", _FAINT))
+    if not budget:
+        lines.append(Text("no DAILY_CALL_BUDGET is set here", _FAINT))
+    return Group(*lines)
+
+
+def _day(each: Mapping[str, Any], budget: int | None, now: datetime) -> str:
+    line = f"{each['mode']}: {each['calls']:,} calls today"
+    if budget:
+        spent = each["calls"] if each["promised"] is None else each["promised"]
+        line += f", {spent:,} of {budget:,} spent ({100 * spent // budget} %)"
+    if (then := each["next_call_at"]) is not None and then > now:
+        line += f", next call in {duration(then - now)}"
+    return line
+
+
+def _workers(part: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType:
+    if not part:
+        return Text("none at work in the last 5 minutes")
+    rows = [
+        (
+            each["name"],
+            _count(each["calls"]),
+            "-" if each["seen_at"] is None else duration(max(now - each["seen_at"], now - now)),
+        )
+        for each in part
+    ]
+    return _table(("at work", "calls in 5 min", "last seen"), rows)
+
+
+def _oldest(oldest: datetime | None, now: datetime) -> str:
+    if oldest is None:
+        return ""
+    return f"; the oldest is of {iso(oldest, 'seconds')} ({duration(max(now - oldest, now - now))})"
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, header_style=_FAINT, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+_PARTS: dict[str, Callable[[Any, datetime], RenderableType]] = {
+    "fleet": _fleet,
+    "schema": _schema,
+    "queues": _queues,
+    "open_requests": _open_requests,
+    "unsent_events": _unsent_events,
+    "outcomes_last_hour": _outcomes,
+    "calls_last_hour": _calls,
+    "budget": _budget,
+    "workers": _workers,
+}

@@ -1,0 +1,178 @@
+"""`verification-worker submit FILE.csv` or `FILE.jsonl`: many requests, and a line for each result.
+
+What an earlier run has written to the results file is not submitted again. What it had published
+without a result is, which costs nothing: a known requestId is answered with what is stored.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import orjson
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from worker.cli.errors import broker_mistakes
+from worker.cli.request_file import BadLine, RequestFile
+from worker.cli.results_file import ResultsFile
+from worker.cli.tables import note
+from worker.contract.request_v1 import RequestReader
+from worker.core.outcome import FieldProblem, Outcome
+from worker.settings import SubmitSettings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
+# So many bad lines are named; more show the same.
+_NAMED_LINES = 50
+# Where nobody waits for results, only confirms can fail to come.
+_CONFIRM_SECONDS = 60.0
+
+
+def submit_file(
+    path: Path, results: Path | None, *, encoding: str, source: str | None, timeout: float
+) -> bool:
+    """Submit all requests of a file; return whether each ended in an answer.
+
+    `timeout` is how many seconds may pass without any result; 0: it only publishes.
+    """
+    from worker.amqp.bulk import BulkClient
+
+    settings = load(SubmitSettings)
+    reader = RequestReader(settings.check_policy, settings.max_message_bytes)
+    file = RequestFile(path, encoding, source, reader)
+    waits = timeout > 0
+    client = BulkClient(
+        settings.amqp_url.get_secret_value(),
+        f"submit.{secrets.token_hex(8)}" if waits else None,
+    )
+    with ResultsFile(results) as kept, _progress() as progress:
+        bar = progress.add_task("results" if waits else "published", total=file.count())
+        submission = Submission(file, kept, progress, bar, waits=waits)
+        try:
+            with broker_mistakes():
+                client.run(submission, timeout if waits else _CONFIRM_SECONDS)
+        finally:
+            progress.stop()
+            submission.sum_up()
+    return submission.all_answered
+
+
+class Submission:
+    """The `Batch` of the broker's client: which lines are published, and what came of them."""
+
+    def __init__(
+        self,
+        file: RequestFile,
+        results: ResultsFile,
+        progress: Progress,
+        bar: TaskID,
+        *,
+        waits: bool,
+    ) -> None:
+        self._file = file
+        self._results = results
+        self._progress = progress
+        self._bar = bar
+        self._waits = waits
+        self._seen: set[str] = set()
+        self._waiting: set[str] = set()
+        self._kept = 0
+        self._refused = 0
+
+    @property
+    def awaited(self) -> int:
+        """How many requests that were published have no result yet."""
+        return len(self._waiting)
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether every line's request ended in an answer, or was published where nobody waits."""
+        if self._refused or (self._waits and self._waiting):
+            return False
+        ended = (self._results.outcomes[each] for each in self._seen if each not in self._waiting)
+        return all(outcome in _ANSWERS for outcome in ended)
+
+    def requests(self) -> Iterator[bytes | None]:
+        """Yield what is to be published; None for a line that is not."""
+        for line in self._file.lines():
+            if isinstance(line, BadLine):
+                self._refuse(line)
+                yield None
+            elif line.request_id in self._seen:
+                problem = FieldProblem("requestId", "stands in an earlier line")
+                self._refuse(BadLine(line.line, (problem,)))
+                yield None
+            elif line.request_id in self._results.outcomes:
+                self._seen.add(line.request_id)
+                self._kept += 1
+                self._advance()
+                yield None
+            else:
+                self._seen.add(line.request_id)
+                self._waiting.add(line.request_id)
+                if not self._waits:
+                    self._advance()
+                yield line.body
+
+    def result(self, body: bytes) -> None:
+        """Write the line of a result event, once."""
+        event = orjson.loads(body)
+        if event["requestId"] in self._waiting:
+            self._waiting.discard(event["requestId"])
+            self._results.write(event)
+            self._advance()
+
+    def sum_up(self) -> None:
+        """Say in a line what became of the file."""
+        counts = Counter(
+            self._results.outcomes[each] for each in self._seen if each in self._results.outcomes
+        )
+        parts = [f"{count:,} {outcome}" for outcome, count in counts.most_common()]
+        if self._kept:
+            parts.append(f"{self._kept:,} of them from before")
+        if self._waiting:
+            what = "without a result yet: run the same again" if self._waits else "published"
+            parts.append(f"{len(self._waiting):,} {what}")
+        if self._refused:
+            parts.append(f"{self._refused:,} lines not sent")
+        note(", ".join(parts) or "no requests")
+
+    def _refuse(self, line: BadLine) -> None:
+        self._refused += 1
+        self._advance()
+        if self._refused <= _NAMED_LINES:
+            why = "; ".join(f"{each.field} {each.problem}" for each in line.problems)
+            self._progress.console.print(f"line {line.line}: {why}", markup=False, highlight=False)
+        elif self._refused == _NAMED_LINES + 1:
+            self._progress.console.print("more lines like these are not named")
+
+    def _advance(self) -> None:
+        self._progress.advance(self._bar)
+
+
+def _progress() -> Progress:
+    """Return a bar on standard error; where that is no terminal it shows nothing."""
+    is_terminal = sys.stderr.isatty()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True, width=None if is_terminal else 10_000),
+        disable=not is_terminal,
+        # Four times a second: drawing takes time from the requests.
+        refresh_per_second=4,
+    )

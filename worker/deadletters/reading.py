@@ -1,0 +1,220 @@
+"""What may be known of a dead letter: everything in it is from outside, and may be a person's.
+
+A text is shown where it belongs to a closed list, or where the contract's own reader accepts it
+and it holds none of the values of the letter's person; else it is withheld, and can still be
+asked for by who knows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from worker.contract.envelope import usable_traceparent
+from worker.contract.request_v1 import Accepted, Refused, RequestReader
+from worker.core.checks import CheckPolicy
+from worker.core.masking import scrub
+from worker.core.outcome import CallClass, ErrorKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import date
+
+    from worker.core.letter import Letter
+
+WITHHELD = "(withheld)"
+"""Stands for a text that may hold personal data."""
+
+UNREADABLE_REASONS = frozenset({"not_json", "not_an_object", "no_usable_id", "too_large"})
+"""Why no request could be told from a message: replayed, it is dead-lettered again."""
+
+BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen"})
+"""Why the broker itself dead-letters, as RabbitMQ has it in `x-first-death-reason`."""
+
+REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKind}
+"""All that `reason` may be; whatever else a header says is shown as `unknown`."""
+
+_ERRORS = REASONS | {each.value for each in CallClass}
+
+UNKNOWN = "unknown"
+
+# Where the default of MAX_MESSAGE_BYTES is: what the worker did not read is not read here.
+_MOST_READ = 1_048_576
+
+# Fields beside the person's own; of the rest every text may be a value of the person.
+_NOT_PERSONAL = frozenset({"requestId", "source", "expiresAt", "context"})
+
+_PLAIN = re.compile(r"[\x20-\x7e]+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What may be shown of one dead letter."""
+
+    request_id: str | None
+    """None where the message has no usable one."""
+    message_id: str | None
+    correlation_id: str | None
+    reply_to: str | None
+    traceparent: str | None
+    source: str | None
+    reason: str
+    attempts: int | None
+    first_seen: datetime | None
+    """For what the broker put here itself: when it did."""
+    last_error: str | None
+    size: int
+    """Bytes of the body."""
+    other_headers: int
+    """Headers that are none of ours; they are never shown."""
+    mark: bytes = field(repr=False)
+    """Tells this letter from others, and from itself when it is dead-lettered again."""
+    names: frozenset[str] = field(repr=False)
+    """Its ids as they were sent, to be asked for; never shown."""
+    real_source: str | None = field(repr=False)
+    """Its source as it was sent, likewise."""
+    real_request_id: str | None = field(repr=False)
+    """Its id as the ledger has it, likewise."""
+
+
+class LetterReader:
+    """Reads letters; never raises, whatever they hold. `today` is any recent date."""
+
+    def __init__(self, today: date) -> None:
+        self._today = today
+        # How strict the checks are decides whether a request is refused, not what its id is.
+        self._reader = RequestReader(CheckPolicy(), _MOST_READ)
+
+    def read(self, letter: Letter) -> Known:
+        """Return what may be known of a letter."""
+        delivery, headers = letter.delivery, letter.headers
+        tree = _tree(delivery.body)
+        personal = personal_texts(tree)
+        request_id, source = self._names(letter)
+        named = (request_id, tree.get("requestId"), delivery.message_id)
+        return Known(
+            request_id=_safe(request_id, personal),
+            message_id=_foreign(delivery.message_id, personal),
+            correlation_id=_foreign(delivery.correlation_id, personal),
+            reply_to=_foreign(delivery.reply_to, personal),
+            traceparent=_safe(usable_traceparent(delivery), personal),
+            source=_safe(source, personal),
+            reason=_listed(headers.get("reason", headers.get("x-first-death-reason")), REASONS),
+            attempts=_count(headers.get("attempts")),
+            first_seen=_first_seen(headers),
+            last_error=_listed(headers["lastError"], _ERRORS) if "lastError" in headers else None,
+            size=len(delivery.body),
+            other_headers=len(headers.keys() - _OWN_HEADERS),
+            mark=_mark(letter),
+            names=frozenset(name for name in named if isinstance(name, str) and name),
+            real_source=source,
+            real_request_id=request_id,
+        )
+
+    def _names(self, letter: Letter) -> tuple[str | None, str | None]:
+        """Return the request id and the source that the contract's reader accepts."""
+        reading = self._reader.read(letter.delivery, self._today)
+        match reading:
+            case Accepted(request):
+                return request.request_id, request.source
+            case Refused(request_id, source):
+                return request_id, source
+            case _:
+                return None, None
+
+
+def personal_texts(tree: Mapping[str, Any]) -> frozenset[str]:
+    """Return every value of a request that may be its person's, in upper case.
+
+    Wherever it stands and however it is called: what was sent wrongly is in no known place.
+    """
+    found: set[str] = set()
+    rest: list[object] = [value for name, value in tree.items() if name not in _NOT_PERSONAL]
+    while rest:  # no recursion: a hostile body is nested as deep as its parser allows
+        value = rest.pop()
+        if isinstance(value, dict):
+            rest += [each for name, each in value.items() if name != "checkType"]
+        elif isinstance(value, list):
+            rest += value
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            found |= set(_spellings(str(value)))
+    return frozenset(found)
+
+
+def _spellings(text: str) -> Iterator[str]:
+    folded = text.strip().upper()
+    for spelling in (folded, re.sub(r"[\s-]", "", folded)):
+        if len(spelling) >= 2:  # one character alone would be found in every other id
+            yield spelling
+
+
+def _tree(body: bytes) -> Mapping[str, Any]:
+    if len(body) > _MOST_READ:
+        return {}
+    try:
+        tree = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return tree if isinstance(tree, dict) else {"body": tree}
+
+
+def _safe(text: str | None, personal: frozenset[str]) -> str | None:
+    """Return a text that the contract accepted, unless it holds a value of its person."""
+    if text is None:
+        return None
+    folded = text.upper()
+    return WITHHELD if any(value in folded for value in personal) else text
+
+
+def _foreign(text: str | None, personal: frozenset[str]) -> str | None:
+    """Return a property that nobody has checked: ASCII alone, and without long numbers.
+
+    Where the body cannot be read, nobody knows whose name a word might be.
+    """
+    if text is None or _safe(text, personal) == WITHHELD or not _PLAIN.fullmatch(text):
+        return None if text is None else WITHHELD
+    return text if _UUID.fullmatch(text) else scrub(text, None)
+
+
+def _listed(code: object, codes: frozenset[str]) -> str:
+    return code if isinstance(code, str) and code in codes else UNKNOWN
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 1_000_000 else None
+
+
+_OWN_HEADERS = frozenset({"reason", "attempts", "firstSeen", "lastError", "traceparent"})
+
+
+def _first_seen(headers: Mapping[str, object]) -> datetime | None:
+    told = headers.get("firstSeen")
+    if isinstance(told, str):
+        try:
+            seen = datetime.fromisoformat(told)
+            return seen.astimezone(UTC) if seen.tzinfo else None
+        except (ValueError, OverflowError):
+            return None
+    match headers.get("x-death"):
+        case [*_, {"time": datetime() as died}]:
+            # pika hands over AMQP's times, which are UTC, without a zone.
+            return died.replace(tzinfo=UTC)
+    return None
+
+
+def _mark(letter: Letter) -> bytes:
+    """Return a digest of the message with its dead-letter headers, for this process alone."""
+    delivery, headers = letter.delivery, letter.headers
+    about = (
+        delivery.message_id,
+        delivery.correlation_id,
+        delivery.reply_to,
+        *(headers.get(name) for name in ("reason", "attempts", "firstSeen", "x-death")),
+    )
+    return hashlib.sha256(repr(about).encode("utf-8", "surrogatepass") + delivery.body).digest()

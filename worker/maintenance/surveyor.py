@@ -1,0 +1,48 @@
+"""The surveyor: looks at the database for the metrics and for readiness.
+
+Probes and scrapes must not wait for a database, so they are told what was last seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.core.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from worker.core.survey import Survey
+    from worker.ports import Standing
+
+# What a worker says of itself just after its start is looked at most.
+FIRST_LOOK = 0.5
+# As often as Prometheus usually asks.
+LOOK_EVERY = 15.0
+
+
+class Surveyor:
+    """Keeps the last survey, and forgets it when the database does not answer any more."""
+
+    # No look leaves more to do.
+    limit = 1
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self.interval = FIRST_LOOK
+        self.survey: Survey | None = None
+        """What the last look saw; None before the first and while the database is away."""
+        self.failed = False
+        """Whether the last look was in vain."""
+
+    def run_once(self) -> int:
+        """Look once."""
+        self.interval = LOOK_EVERY
+        try:
+            self.survey = self._standing.read()
+        except LedgerUnavailable:
+            self.survey, self.failed = None, True
+            raise
+        self.failed = False
+        return 0
+
+    def interrupt(self) -> None:
+        """One short statement: there is nothing to cut off."""

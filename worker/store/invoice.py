@@ -1,0 +1,249 @@
+"""The provider's invoice against the ledger: loaded into a temporary table, joined in SQL.
+
+Memory is bounded on our side by a batch, on the server's by its own limits; all in one transaction
+that ends with the tables. The ledger is only read.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from worker.store.engine import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    from sqlalchemy import Connection, Engine
+
+    from worker.core.request import Mode
+
+
+class Finding(StrEnum):
+    """What an invoice and the ledger can disagree about, and what nobody can tell."""
+
+    BILLED_UNKNOWN = "billed_unknown"
+    """The ledger has no call with this id of the provider's."""
+    BILLED_FREE = "billed_free"
+    """The ledger has it as not charged."""
+    BILLED_AGAIN = "billed_again"
+    """The same id stands in an earlier line."""
+    BILLED_SECOND_CALL = "billed_second_call"
+    """Another call of the same request is billed in an earlier line."""
+    UNBILLED = "unbilled"
+    """The ledger has it as charged, within the time that is compared."""
+    DOUBT_BILLED = "in_doubt_billed"
+    """Nobody knew; the invoice says charged."""
+    DOUBT_UNBILLED = "in_doubt_unbilled"
+    """Nobody knew; it has an id, and the invoice has not."""
+    DOUBT_WITHOUT_ID = "in_doubt_without_id"
+    """Nobody knows: no answer came, so there is no id to look for."""
+
+
+DISPUTES = frozenset(
+    {
+        Finding.BILLED_UNKNOWN,
+        Finding.BILLED_FREE,
+        Finding.BILLED_AGAIN,
+        Finding.BILLED_SECOND_CALL,
+        Finding.UNBILLED,
+    }
+)
+"""What somebody has to look into; the others are news."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """One billed call: the line in the file, the provider's id, and when (None: not said)."""
+
+    line: int
+    provider_request_id: str
+    billed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One finding. `at` is when it was billed, or when our call began."""
+
+    kind: Finding
+    line: int | None
+    provider_request_id: str | None
+    request_id: str | None
+    call_number: int | None
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How many lines were compared, how many calls the ledger has charged in that time."""
+
+    billed: int
+    matched: int
+    charged: int
+    begin: datetime
+    end: datetime
+    counts: dict[Finding, int]
+
+
+_TABLES = (
+    """CREATE TEMPORARY TABLE invoice (
+    line bigint, provider_request_id text, billed_at timestamptz) ON COMMIT DROP""",
+    """CREATE TEMPORARY TABLE billed (
+    line bigint, provider_request_id text, billed_at timestamptz, request_id text,
+    call_number int, charged text) ON COMMIT DROP""",
+    """CREATE TEMPORARY TABLE found (
+    kind text, line bigint, provider_request_id text, request_id text, call_number int,
+    at timestamptz) ON COMMIT DROP""",
+)
+
+ADD = text("""
+INSERT INTO invoice SELECT * FROM unnest(
+  CAST(:lines AS bigint[]), CAST(:ids AS text[]), CAST(:times AS timestamptz[]))
+""")
+
+SPAN = text("""
+SELECT min(billed_at) AS first, max(billed_at) + interval '1 microsecond' AS end FROM invoice
+""")
+
+# Each line with its call; should two calls have one id, with the earlier.
+_BILLED = text("""
+INSERT INTO billed
+SELECT DISTINCT ON (i.line) i.*, c.request_id, c.call_number, c.charged
+  FROM invoice AS i
+  LEFT JOIN verification.provider_call AS c
+         ON c.provider_request_id = i.provider_request_id AND c.mode = :mode
+ ORDER BY i.line, c.started_at
+""")
+
+# In the order of `Finding`. An id that comes again is no second call as well.
+_FOUND = text("""
+INSERT INTO found
+WITH placed AS (
+  SELECT *, row_number() OVER (PARTITION BY provider_request_id ORDER BY line) AS place
+    FROM billed
+), once AS (
+  SELECT *, CASE WHEN request_id IS NOT NULL THEN
+           row_number() OVER (PARTITION BY request_id ORDER BY line) END AS call_place
+    FROM placed WHERE place = 1
+), expected AS (
+  SELECT c.request_id, c.call_number, c.provider_request_id, c.started_at, c.charged,
+         EXISTS (SELECT FROM billed AS b WHERE b.provider_request_id = c.provider_request_id)
+           AS is_billed
+    FROM verification.provider_call AS c
+   WHERE c.mode = :mode AND c.started_at >= :begin AND c.started_at < :end
+     AND c.finished_at IS NOT NULL AND c.charged IN ('yes', 'unknown')
+)
+SELECT 'billed_unknown' AS kind, line, provider_request_id, request_id, call_number,
+       billed_at AS at
+  FROM once WHERE request_id IS NULL
+UNION ALL
+SELECT 'billed_free', line, provider_request_id, request_id, call_number, billed_at
+  FROM once WHERE charged = 'no'
+UNION ALL
+SELECT 'billed_again', line, provider_request_id, request_id, call_number, billed_at
+  FROM placed WHERE place > 1
+UNION ALL
+SELECT 'billed_second_call', line, provider_request_id, request_id, call_number, billed_at
+  FROM once WHERE call_place > 1
+UNION ALL
+SELECT CASE WHEN charged = 'yes' THEN 'unbilled'
+            WHEN is_billed THEN 'in_doubt_billed'
+            WHEN provider_request_id IS NULL THEN 'in_doubt_without_id'
+            ELSE 'in_doubt_unbilled' END,
+       NULL, provider_request_id, request_id, call_number, started_at
+  FROM expected WHERE charged = 'unknown' OR NOT is_billed
+""")
+
+COUNTS = text("SELECT kind, count(*) AS findings FROM found GROUP BY 1")
+TOTALS = text("""
+SELECT (SELECT count(*) FROM billed) AS billed,
+       (SELECT count(*) FROM billed WHERE request_id IS NOT NULL) AS matched,
+       (SELECT count(*) FROM verification.provider_call
+         WHERE mode = :mode AND started_at >= :begin AND started_at < :end
+           AND charged = 'yes') AS charged
+""")
+FINDINGS = text("""
+SELECT * FROM found WHERE kind = :kind ORDER BY line, at, request_id, call_number LIMIT :limit
+""")
+
+
+class Reconciliation:
+    """One comparison; use it as a context manager. Errors as of the ledger.
+
+    First `add` all lines, then `span`, `compare` and `findings`.
+    """
+
+    def __init__(self, engine: Engine, mode: Mode) -> None:
+        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+        self._mode = mode.value
+        self._stack = ExitStack()
+        self._database: Connection
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._database = stack.enter_context(connection(self._engine))
+            stack.enter_context(self._database.begin())
+            # The whole ledger may be read: seconds for ten million calls.
+            self._database.execute(text("SET LOCAL statement_timeout = '15min'"))
+            for table in _TABLES:
+                self._database.execute(text(table))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, lines: Sequence[InvoiceLine]) -> None:
+        """Load a batch of lines."""
+        columns = {
+            "lines": [each.line for each in lines],
+            "ids": [each.provider_request_id for each in lines],
+            "times": [each.billed_at for each in lines],
+        }
+        self._database.execute(ADD, columns)
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """Return the invoice's own time, its end excluded; None where no line has a time."""
+        row = self._database.execute(SPAN).one()
+        return None if row.first is None else (row.first, row.end)
+
+    def compare(self, begin: datetime, end: datetime) -> Compared:
+        """Compare all lines with the ledger, whose charged calls of this time are expected."""
+        asked = {"mode": self._mode, "begin": begin, "end": end}
+        self._database.execute(text("ANALYZE invoice"))
+        self._database.execute(_BILLED, {"mode": self._mode})
+        self._database.execute(text("ANALYZE billed"))
+        self._database.execute(_FOUND, asked)
+        found = {row.kind: row.findings for row in self._database.execute(COUNTS)}
+        counts = {kind: found[kind.value] for kind in Finding if kind.value in found}
+        totals = self._database.execute(TOTALS, asked).one()
+        return Compared(totals.billed, totals.matched, totals.charged, begin, end, counts)
+
+    def findings(self, kind: Finding, limit: int | None = None) -> Iterator[Found]:
+        """Yield the findings of one kind, in the invoice's order or by time; None: all."""
+        rows = self._database.execute(
+            FINDINGS,
+            {"kind": kind.value, "limit": limit},
+            execution_options={"yield_per": 1000},
+        )
+        for row in rows:
+            yield Found(
+                kind,
+                row.line,
+                row.provider_request_id,
+                row.request_id,
+                row.call_number,
+                row.at,
+            )

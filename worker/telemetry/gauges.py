@@ -1,0 +1,167 @@
+"""How things stand, read from memory when somebody asks. What is not known has no sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+
+from worker.core.breaker import ParkReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from worker.core.survey import Survey
+    from worker.telemetry.vitals import Levels
+
+_OF_THE_WORKER: tuple[tuple[str, str, Callable[[Levels], float]], ...] = (
+    (
+        "verification_messages_held",
+        "Messages that were delivered to this worker and are not acknowledged yet.",
+        lambda levels: levels.pipeline.held,
+    ),
+    (
+        "verification_requests_claimed",
+        "Requests with a lease of this worker's that are not recorded yet.",
+        lambda levels: levels.pipeline.claimed,
+    ),
+    (
+        "verification_calls_under_way",
+        "Calls to the provider that this worker has under way.",
+        lambda levels: levels.pipeline.calls_under_way,
+    ),
+    (
+        "verification_calls_allowed",
+        "Calls that this worker may have under way at once: CONCURRENCY, or fewer when throttled.",
+        lambda levels: levels.pipeline.calls_allowed,
+    ),
+    (
+        "verification_settlements_unconfirmed",
+        "Messages and events that wait for the broker's confirms.",
+        lambda levels: levels.unconfirmed,
+    ),
+    (
+        "verification_amqp_loop_lag_seconds",
+        "The most by which the amqp loop was late in the last half minute to minute.",
+        lambda levels: levels.lag,
+    ),
+    (
+        "verification_database_up",
+        "1 while the database answers this worker.",
+        lambda levels: levels.database_up,
+    ),
+    (
+        "verification_broker_connected",
+        "1 while both connections to the broker are there.",
+        lambda levels: levels.connected,
+    ),
+    (
+        "verification_broker_consuming",
+        "1 while the broker delivers to this worker; 0 also while it is parked.",
+        lambda levels: levels.consuming,
+    ),
+    (
+        "verification_broker_blocked",
+        "1 while the broker takes no publications: a memory or disk alarm.",
+        lambda levels: levels.blocked,
+    ),
+)
+
+_OF_THE_BOOKS: tuple[tuple[str, str, Callable[[Survey], float]], ...] = (
+    (
+        "verification_outbox_events",
+        "Results whose event is not known to be sent, of all workers; counted up to 10,000.",
+        lambda survey: survey.unsent_events,
+    ),
+    (
+        "verification_outbox_age_seconds",
+        "Seconds since the oldest result whose event is not known to be sent was saved.",
+        lambda survey: survey.oldest_unsent,
+    ),
+    (
+        "verification_requests_lapsed",
+        "Requests of all workers whose lease has lapsed and that nobody has taken over.",
+        lambda survey: survey.lapsed_requests,
+    ),
+)
+
+_BREAKER_STATES = ("closed", "open", "probing")
+
+
+class Gauges:
+    """A collector of prometheus-client; `levels` is asked once for each scrape."""
+
+    def __init__(self, levels: Callable[[], Levels], budget: int, about: dict[str, str]) -> None:
+        self._levels = levels
+        self._budget = budget
+        self._about = about
+
+    def describe(self) -> list[Metric]:
+        """Return no names: then none is asked for before the worker is built."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all gauges as they stand."""
+        about = InfoMetricFamily("verification_build", "What runs here.")
+        about.add_metric([], self._about)
+        yield about
+        levels = self._levels()
+        for name, meaning, value in _OF_THE_WORKER:
+            yield GaugeMetricFamily(name, meaning, float(value(levels)))
+        yield _one_of(
+            "verification_breaker_state",
+            "1 for the state that the breaker in front of the provider is in.",
+            "state",
+            _BREAKER_STATES,
+            levels.pipeline.breaker,
+        )
+        yield _one_of(
+            "verification_parked",
+            "1 for the reason why this worker takes no messages.",
+            "reason",
+            ParkReason,
+            levels.pipeline.parked,
+        )
+        if levels.survey is not None:
+            yield from self._of_the_books(levels.survey)
+
+    def _of_the_books(self, survey: Survey) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "verification_schema_behind",
+            "1 while the database lacks migrations that this worker needs.",
+            float(survey.schema_behind),
+        )
+        if survey.schema_behind:
+            return
+        for name, meaning, value in _OF_THE_BOOKS:
+            yield GaugeMetricFamily(name, meaning, float(value(survey)))
+        if not self._budget:
+            return
+        yield GaugeMetricFamily(
+            "verification_budget_calls", "DAILY_CALL_BUDGET, of all workers.", self._budget
+        )
+        yield GaugeMetricFamily(
+            "verification_calls_today",
+            "Calls of all workers on this day of Asia/Shanghai, against the budget.",
+            survey.calls_today,
+        )
+        yield GaugeMetricFamily(
+            "verification_budget_left_calls",
+            "Calls that all workers may still make on this day of Asia/Shanghai.",
+            max(0, self._budget - survey.calls_today),
+        )
+
+
+def _one_of(
+    name: str, meaning: str, label: str, known: Iterable[str], now: str | None
+) -> GaugeMetricFamily:
+    """Return a gauge with a sample for each known value; 1 for the one of now."""
+    gauge = GaugeMetricFamily(name, meaning, labels=[label])
+    values = [str(each) for each in known]
+    if now is not None and now not in values:
+        values.append(str(now))
+    for value in values:
+        gauge.add_metric([value], float(value == now))
+    return gauge
