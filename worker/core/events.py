@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from worker.core.claims import Envelope
     from worker.core.outcome import Outcome
 
+
 class EventFormat(StrEnum):
     """What an event carries beside its body, which is the same in both."""
 
