@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes the second half of deploy/DATA.md: what the migrated database says of itself.
 
     ./deploy/local/data-dictionary          # on a database of its own

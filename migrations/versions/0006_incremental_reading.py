@@ -5,8 +5,9 @@ a time, skips the row that commits late. So a row is stamped with its transactio
 ends below the oldest transaction that still runs: none with a smaller number can commit any more.
 
 A trigger stamps, not the statements: workers of the last release finish requests too while this
-migration is rolled out, and so do leases, retention and people. On a claim and a record of 32 it
-costs less than the measurement's own noise.
+migration is rolled out, and so do leases, retention and people; what one of them forgot would
+never be read. Of some 185 µs that a backend spends on a request, column and index cost 3 µs and the
+trigger 4.
 
 No view has `security_barrier` any more. It keeps a condition of the reader's from seeing rows that
 the view leaves out. No row is a secret here: a reader may read each of them in `results` or

@@ -55,7 +55,8 @@ def test_clearing_empties_what_is_about_a_person_and_nothing_else(
     assert {each for each in PERSONAL if before[each] is None} == set()
     assert keeper.clear_personal(1800, 500) == 1
     after = sql.request()
-    assert {each for each in after if after[each] != before[each]} == {*PERSONAL, "cleared_at"}
+    changed = {each for each in after if after[each] != before[each]}
+    assert changed == {*PERSONAL, "cleared_at", "changed_in"}
     assert {each for each in PERSONAL if after[each] is not None} == set()
     assert keeper.clear_personal(1800, 500) == 0
 

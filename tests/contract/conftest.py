@@ -1,0 +1,18 @@
+"""A house as in tests/e2e, and the packages of Node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import local_node
+from tests.e2e.conftest import house, provider, running_sandbox
+
+__all__ = ["house", "provider", "running_sandbox"]
+
+
+@pytest.fixture(scope="session")
+def node_environment() -> dict[str, str]:
+    """Say where Node finds the packages that the lock file names; installs them once."""
+    return {"NODE_PATH": str(local_node.node_modules(Path(__file__).parent))}

@@ -1,0 +1,151 @@
+"""The guide's clients, as they are printed there, against a real broker and a real worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+
+from local_node import node
+from tests.e2e.harness import RESULTS, House, until
+from worker.contract.golden import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CLIENTS, REQUESTS = FOLDER / "clients", FOLDER / "requests"
+PROBE = "probe"
+LANGUAGES = {"py": sys.executable, "sh": "sh", "js": "node"}
+QUEUES = {"py": "onboarding-web.results", "js": "onboarding-web.results-of-node"}
+
+
+class Team:
+    """A team that publishes and consumes with the example clients of one language."""
+
+    def __init__(self, language: str, house: House, folder: Path, node_path: str) -> None:
+        self.language = language
+        self.house = house
+        self.output = folder / "output"
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "AMQP_URL": house.amqp_url,
+            "NODE_PATH": node_path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def publish(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Publish an example to its end."""
+        return subprocess.run(
+            [*self._command("publish"), str(REQUESTS / f"{name}.json")],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @contextmanager
+    def consuming(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Let the consumer run meanwhile."""
+        with self.output.open("ab") as output:
+            process = subprocess.Popen(
+                self._command("consume"),
+                env={**self._environment, **environment},
+                cwd=self._folder,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+            )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(10)
+
+    def lines(self) -> list[str]:
+        """Return what the consumer has said of requests."""
+        return [line for line in self.output.read_text().splitlines() if line != PROBE]
+
+    def is_there(self) -> bool:
+        """Whether an event of ours would reach the consumer."""
+        if self.language == "sh":  # nobody else sees its exclusive queue; it prints what it gets
+            self.house.channel.basic_publish(RESULTS, "onboarding-web.probe", PROBE.encode())
+            return PROBE in self.output.read_text()
+        queue = QUEUES[self.language]
+        channel = self.house.channel.connection.channel()
+        try:
+            return int(channel.queue_declare(queue, passive=True).method.consumer_count) == 1
+        except ChannelClosedByBroker:  # it is not declared yet
+            return False
+
+    def _command(self, verb: str) -> list[str]:
+        program = node() if self.language == "js" else LANGUAGES[self.language]
+        return [program, str(CLIENTS / f"{verb}.{self.language}")]
+
+
+@pytest.fixture(params=LANGUAGES)
+def team(
+    request: pytest.FixtureRequest,
+    house: House,
+    tmp_path: Path,
+    node_environment: dict[str, str],
+) -> Team:
+    return Team(request.param, house, tmp_path, node_environment["NODE_PATH"])
+
+
+def test_the_clients_publish_requests_and_take_their_results(team: Team) -> None:
+    worker = team.house.start_worker()
+    with team.consuming():
+        until(team.is_there)
+        for name in ("match", "mismatch", "rejected", "conflict"):
+            done = team.publish(name)
+            assert done.returncode == 0, done.stderr
+            until(lambda name=name: name in team.output.read_text())  # type: ignore[misc]
+    assert len(team.lines()) == 4
+    assert worker.stop() == 0
+
+
+def test_a_published_request_is_persistent_and_names_its_request(team: Team) -> None:
+    assert team.publish("match").returncode == 0
+    ((_, properties, body),) = team.house.take("verification.requests")
+    assert body == (REQUESTS / "match.json").read_bytes()
+    assert properties.delivery_mode == 2
+    assert properties.content_type == "application/json"
+    if team.language != "sh":  # amqp-publish cannot
+        assert properties.message_id == properties.correlation_id == "example-match"
+
+
+def test_without_a_queue_for_requests_the_publisher_says_so(team: Team) -> None:
+    team.house.channel.queue_delete("verification.requests")
+    # amqp-publish learns nothing of it: the guide says so.
+    assert (team.publish("match").returncode == 0) is (team.language == "sh")
+
+
+@pytest.mark.parametrize("team", ["py", "js"], indirect=True)
+def test_a_repeated_event_is_acted_on_once(team: Team) -> None:
+    worker = team.house.start_worker()
+    with team.consuming():
+        until(team.is_there)
+        for name in ("match", "match", "mismatch"):
+            assert team.publish(name).returncode == 0
+        until(lambda: "mismatch" in team.output.read_text())
+    assert len(team.lines()) == 2
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("team", ["py", "js"], indirect=True)
+def test_a_sandbox_result_is_not_taken_by_a_live_system(team: Team) -> None:
+    worker = team.house.start_worker()
+    with team.consuming(VERIFICATION_MODE="live") as consumer:
+        until(team.is_there)
+        assert team.publish("match").returncode == 0
+        assert consumer.wait(30) != 0
+    assert team.lines() == []
+    until(lambda: team.house.depth(QUEUES[team.language]) == 1)
+    assert worker.stop() == 0

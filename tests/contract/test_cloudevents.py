@@ -1,0 +1,140 @@
+"""CloudEvents attributes, on every way that an event takes; the body stays as it is.
+
+CloudEvents AMQP protocol binding 1.0.2, binary mode; the required attributes are those of the
+CloudEvents specification 1.0.2, section "Required attributes".
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.harness import House, until
+from tests.e2e.test_maintenance import as_owner, pass_minutes
+from worker.contract.cloudevents import ATTRIBUTES, PREFIX
+from worker.contract.golden import example_request
+from worker.settings import SettingsInvalid, load
+from worker.settings.tools import OutboxSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+UNSEND = """UPDATE verification.request
+    SET event_sent_at = NULL, event_retry_at = NULL, settled_at = NULL"""
+
+
+@pytest.fixture
+def clouded(house: House) -> House:
+    house.environment["EVENT_FORMAT"] = "cloudevents"
+    return house
+
+
+def event_of(house: House) -> tuple[Any, dict[str, Any]]:
+    """Wait for one event; return its properties and body."""
+    until(lambda: house.depth("collector"), 60)
+    ((_, properties, body),) = house.take()
+    return properties, json.loads(body)
+
+
+def attributes(headers: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(PREFIX): value
+        for name, value in headers.items()
+        if name.startswith(PREFIX)
+    }
+
+
+def publish(house: House, name: str, **properties: Any) -> None:
+    house.publish(json.dumps(example_request(name)).encode(), reply_to="to.me", **properties)
+
+
+def test_an_event_is_a_cloud_event(clouded: House) -> None:
+    worker = clouded.start_worker()
+    publish(clouded, "match", headers={"traceparent": TRACE})
+    properties, event = event_of(clouded)
+    found = attributes(properties.headers)
+    assert found.keys() == ATTRIBUTES.keys()
+    assert found == {
+        "specversion": "1.0",
+        "id": event["eventId"],
+        "source": "/verification-worker/sandbox",
+        "type": "verification.result.v1",
+        "time": event["completedAt"],
+        "subject": event["requestId"],
+        "traceparent": TRACE,
+    }
+    assert datetime.fromisoformat(found["time"]).tzinfo is not None
+    assert properties.content_type == "application/json"
+    assert properties.message_id == found["id"]
+    assert properties.headers.items() >= {"outcome": "match", "traceparent": TRACE}.items()
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(("name", "subject"), [("conflict", "example-match"), ("unreadable", None)])
+def test_an_answer_without_a_row_is_one_too(clouded: House, name: str, subject: str | None) -> None:
+    worker = clouded.start_worker()
+    publish(clouded, "match")
+    event_of(clouded)
+    publish(clouded, name)
+    properties, event = event_of(clouded)
+    found = attributes(properties.headers)
+    assert (found["id"], found.get("subject")) == (event["eventId"], subject)
+    assert found["source"] == "/verification-worker/sandbox"
+    assert worker.stop() == 0
+
+
+def test_a_replay_the_relay_and_a_persons_flush_make_the_same_event(clouded: House) -> None:
+    worker = clouded.start_worker()
+    publish(clouded, "match")
+    first = timeless(clouded)
+    publish(clouded, "match")
+    assert timeless(clouded) == first
+    assert worker.stop() == 0
+    unsend(clouded)
+    assert clouded.command("outbox", "flush").returncode == 0
+    assert timeless(clouded) == first
+    unsend(clouded)
+    worker = clouded.start_worker()
+    assert timeless(clouded) == first
+    assert worker.stop() == 0
+
+
+def timeless(house: House) -> tuple[dict[str, str], dict[str, Any]]:
+    """Wait for one event; return its headers and body without what `unsend` moves."""
+    properties, event = event_of(house)
+    headers = dict(properties.headers)
+    assert headers.pop(f"{PREFIX}time") == event.pop("completedAt")
+    del event["requestedAt"]
+    return headers, event
+
+
+def unsend(house: House) -> None:
+    """Let the event be unsent, and its minute be over."""
+    as_owner(house, UNSEND)
+    pass_minutes(house, 5)
+
+
+def test_without_the_setting_there_is_none_and_the_body_is_the_same(house: House) -> None:
+    worker = house.start_worker()
+    publish(house, "match")
+    plain, event = event_of(house)
+    assert attributes(plain.headers) == {}
+    assert worker.stop() == 0
+    worker = house.start_worker(EVENT_FORMAT="cloudevents")
+    publish(house, "match")
+    clouded, repeated = event_of(house)
+    assert repeated == event
+    assert clouded.headers.items() > plain.headers.items()
+    assert worker.stop() == 0
+
+
+def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AMQP_URL", "DATABASE_URL", "PROVIDER_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EVENT_FORMAT", "avro")
+    with pytest.raises(SettingsInvalid, match=r"EVENT_FORMAT: .*'plain' or 'cloudevents'"):
+        load(OutboxSettings)

@@ -1,0 +1,76 @@
+"""The examples are what a real worker publishes, up to ids and times."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from tests.e2e.harness import House, until
+from worker.contract.asyncapi import asyncapi
+from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
+
+VARYING = ("providerRequestId", "requestedAt", "completedAt")
+# An answer to a message that has no row is named by a digest under the installation's key.
+NAMED_BY_A_KEY = ("conflict", "unreadable")
+
+
+def body_of(name: str) -> bytes:
+    return json.dumps(example_request(name), ensure_ascii=False).encode()
+
+
+def ask(house: House, name: str, **properties: Any) -> tuple[Any, Any, dict[str, Any]]:
+    house.publish(body_of(name), **properties)
+    until(lambda: house.depth("collector"))
+    ((method, found, body),) = house.take()
+    return method, found, json.loads(body)
+
+
+def comparable(name: str, event: dict[str, Any]) -> dict[str, Any]:
+    varying = (*VARYING, *(("eventId",) if name in NAMED_BY_A_KEY else ()))
+    return {
+        field: value is not None if field in varying else value for field, value in event.items()
+    }
+
+
+def test_a_real_worker_publishes_the_examples(house: House) -> None:
+    worker = house.start_worker()
+    headers = Draft202012Validator(asyncapi()["components"]["messages"]["result"]["headers"])
+    for name in NAMES:
+        to = {"reply_to": f"team.{name}", "correlation_id": f"c-{name}"}
+        method, properties, event = ask(house, name, **to)
+        assert comparable(name, event) == comparable(name, example_result(name))
+        assert list(event) == list(example_result(name))
+        assert (method.routing_key, properties.correlation_id) == (f"team.{name}", f"c-{name}")
+        assert properties.message_id == event["eventId"]
+        assert (properties.type, properties.delivery_mode) == ("verification.result.v1", 2)
+        headers.validate(properties.headers)
+    assert worker.stop() == 0
+
+
+def test_a_corrected_request_under_the_same_id_is_a_conflict_after_a_rejection_too(
+    house: House,
+) -> None:
+    worker = house.start_worker()
+    assert ask(house, "rejected")[2]["outcome"] == "rejected"
+    corrected = {**example_request("match"), "requestId": "example-rejected"}
+    house.publish(corrected)
+    until(lambda: house.depth("collector"))
+    (event,) = house.events()
+    assert event["outcome"] == "conflict"
+    assert ask(house, "rejected")[2] == ask(house, "rejected")[2]
+    assert house.provider.charges()["calls"] == 0
+    assert worker.stop() == 0
+
+
+def test_the_command_says_of_the_examples_what_the_worker_says(house: House) -> None:
+    for name in NAMES:
+        done = house.command("contract", "validate", "-", text=body_of(name).decode())
+        refused = example_result(name)["outcome"] == "rejected"
+        assert done.returncode == int(refused), name
+        problems = [line.partition(": ") for line in done.stdout.splitlines()]
+        fields = example_result(name)["error"]["fields"] if refused else []
+        said = [{"field": field, "problem": problem} for field, _, problem in problems]
+        assert said == fields
+    assert set(NAMES) > NO_REQUESTS

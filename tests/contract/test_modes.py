@@ -1,0 +1,105 @@
+"""What the sandbox invents never passes for the provider's own answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import House, request, sandbox, until
+from worker.provider.codes import SANDBOX_SERVER
+from worker.sandbox.wire import response_head
+from worker.settings import LIVE_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIVE = {"PROVIDER_MODE": "live", "PROVIDER_ACCESS_KEY": "AN-ACCOUNT-OF-JD"}
+CALLS = "SELECT class, charged, status FROM verification_v1.calls"
+
+
+@pytest.fixture
+def mistaken(amqp_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """Give a house whose sandbox knows the account of live workers: only its mark tells."""
+    monkeypatch.setenv("PROVIDER_ACCESS_KEY", LIVE["PROVIDER_ACCESS_KEY"])
+    with sandbox() as provider:
+        house = House(amqp_url, database_url, provider)
+        house.environment |= LIVE
+        try:
+            assert house.command("topology", "apply").returncode == 0
+            house.collect_events()
+            yield house
+        finally:
+            house.close()
+
+
+@pytest.mark.parametrize("id_card", ["11010519491231002X", "119999194912310208"])
+def test_a_live_worker_parks_before_a_sandbox_and_gives_no_result(
+    mistaken: House, id_card: str
+) -> None:
+    worker = mistaken.start_worker(HTTP_PORT="0")
+    mistaken.publish(request("one", id_card))
+    until(lambda: worker.said("worker.parked"))
+    assert (mistaken.count(), mistaken.events()) == (0, [])
+    (call, *_) = mistaken.rows(CALLS)
+    assert call == {
+        "class": "credentials",
+        "charged": "no",
+        "status": "SANDBOX_IN_LIVE_MODE",
+    }
+    assert worker.stop() == 0
+    assert mistaken.depth("collector") == 0
+
+
+def test_the_sandbox_mode_takes_the_same_answers(mistaken: House) -> None:
+    worker = mistaken.start_worker(PROVIDER_MODE="sandbox")
+    mistaken.publish(request("one"))
+    until(lambda: mistaken.depth("collector"))
+    (event,) = mistaken.events()
+    assert (event["outcome"], event["mode"]) == ("match", "sandbox")
+    assert worker.stop() == 0
+
+
+def test_a_row_of_the_other_mode_is_no_answer(mistaken: House) -> None:
+    worker = mistaken.start_worker(PROVIDER_MODE="sandbox")
+    mistaken.publish(request("one"))
+    until(lambda: mistaken.depth("collector"))
+    mistaken.events()
+    assert worker.stop() == 0
+    calls = mistaken.provider.charges()["calls"]
+    worker = mistaken.start_worker()
+    mistaken.publish(request("one"))
+    until(lambda: mistaken.depth("collector"))
+    (event,) = mistaken.events()
+    assert (event["outcome"], event["error"]["kind"]) == ("conflict", "mode_mismatch")
+    assert (event["mode"], event["authInfo"]) == ("live", None)
+    assert mistaken.provider.charges()["calls"] == calls
+    assert mistaken.results()["one"]["mode"] == "sandbox"
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"PROVIDER_URL": LIVE_URL}, "PROVIDER_URL: must be the sandbox's address"),
+        # Another address of the same provider.
+        (
+            {"PROVIDER_URL": "https://cloudauth.cn-north-1.jdcloud-api.com/v1/personal"},
+            "PROVIDER_URL: must be the sandbox's address",
+        ),
+        ({"PROVIDER_MODE": "live"}, "PROVIDER_ACCESS_KEY: is the sandbox's"),
+    ],
+)
+def test_settings_that_mix_the_modes_are_refused(
+    house: House, settings: dict[str, str], words: str
+) -> None:
+    house.environment |= settings
+    done = house.command("run")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_worker_knows_the_sandbox_by_the_name_that_it_gives_itself() -> None:
+    head = response_head(200, 0.0, keep_alive=True, headers=())
+    assert f"\r\nServer: {SANDBOX_SERVER}\r\n".encode() in head

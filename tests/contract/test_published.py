@@ -1,0 +1,124 @@
+"""What is published is what the models make, and AsyncAPI's own parser has nothing against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from local_node import node
+from tests.contract.guide import GUIDE, filled_in
+from worker.contract.asyncapi import asyncapi
+from worker.contract.cloudevents import ATTRIBUTES, PREFIX
+from worker.contract.envelope import check_envelope
+from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
+from worker.contract.published import FOLDER, documents
+from worker.contract.request_v1 import CONTEXT_LIMIT, REQUEST_ID_LIMIT
+from worker.contract.schemas import request_schema, result_schema
+from worker.core.delivery import Delivery
+from worker.core.outcome import ErrorKind, Outcome
+from worker.sandbox.scenario import read_scenario
+from worker.settings import CheckSettings
+
+AGAIN = ".venv/bin/python -m tests.contract.regenerate"
+
+
+def test_the_published_files_are_what_the_models_make() -> None:
+    assert {path.name: path.read_bytes() for path in FOLDER.iterdir()} == documents(), AGAIN
+
+
+def test_the_guide_has_the_table_the_fields_and_the_examples_as_they_are() -> None:
+    text = GUIDE.read_text()
+    assert text.count("<!-- begin ") == text.count("<!-- end -->") == 10
+    assert text == filled_in(text), AGAIN
+
+
+def test_the_guide_says_what_to_do_on_every_outcome_and_kind_of_error() -> None:
+    text = GUIDE.read_text()
+    assert [each for each in Outcome if f"\n| `{each}` |" not in text] == []
+    assert [each for each in ErrorKind if f"\n| `{each}` |" not in text] == []
+    assert [each for each in ATTRIBUTES if f"`{PREFIX}{each}`" not in text] == []
+
+
+def test_the_guides_limits_are_the_codes() -> None:
+    text = GUIDE.read_text()
+    settings = CheckSettings.model_construct()
+    assert f"1 to {REQUEST_ID_LIMIT} printable characters" in text
+    assert f"{CONTEXT_LIMIT:,} bytes as compact JSON" in text
+    assert settings.max_message_bytes == 1 << 20
+    least, most = settings.portrait_min_bytes, settings.portrait_max_bytes
+    assert f"{least:,} to {most:,} bytes" in text
+    for length, problems in ((255, 0), (256, 2)):
+        delivery = Delivery(0, 0, b"", reply_to="k" * length, correlation_id="c" * length)
+        assert len(check_envelope(delivery)[1]) == problems
+
+
+def test_the_guides_scenarios_are_ones() -> None:
+    bodies = re.findall(r"/scenario\" -d '(.*?)'", GUIDE.read_text())
+    assert len(bodies) == 4
+    for body in bodies:
+        read_scenario(body.encode())
+
+
+def test_every_outcome_has_an_example() -> None:
+    assert {example_result(name)["outcome"] for name in NAMES} == set(Outcome)
+    for folder in ("requests", "results"):
+        files = (FOLDER.parent / "examples" / folder).iterdir()
+        assert {path.stem for path in files} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_true_to_the_schemas(name: str) -> None:
+    is_request = Draft202012Validator(request_schema()).is_valid(example_request(name))
+    assert is_request is (name not in NO_REQUESTS)
+    Draft202012Validator(result_schema()).validate(example_result(name))
+
+
+def parsed(document: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """Return what AsyncAPI's parser says of a document."""
+    done = subprocess.run(
+        [node(), str(Path(__file__).with_name("check_asyncapi.js"))],
+        env={**os.environ, **environment},
+        input=json.dumps(document),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def test_asyncapis_own_parser_has_nothing_against_the_document(
+    node_environment: dict[str, str],
+) -> None:
+    said = parsed(asyncapi(), node_environment)
+    assert said["operations"] == ["receiveRequest", "sendResult"]
+    # That 3.0 is not the newest version is no fault: more tools read it.
+    assert [each for each in said["said"] if each["code"] != "asyncapi-latest-version"] == []
+
+
+def test_the_parser_sees_what_is_wrong(node_environment: dict[str, str]) -> None:
+    document = asyncapi()
+    document["operations"]["sendResult"]["action"] = "publish"
+    said = parsed(document, node_environment)
+    assert not said["valid"]
+    assert {"operations.sendResult.action"} <= {each["path"] for each in said["said"]}
+
+
+@pytest.mark.parametrize("message", ["request", "result"])
+def test_the_documents_examples_are_true_to_its_own_schemas(message: str) -> None:
+    document = asyncapi()
+    described = document["components"]["messages"][message]
+    for part in ("payload", "headers"):
+        schema = {**described[part], "components": document["components"]}
+        examples = [each[part] for each in described["examples"] if part in each]
+        assert len(examples) >= 7 or (message, part) == ("request", "headers")
+        for example in examples:
+            Draft202012Validator(schema).validate(example)

@@ -1,0 +1,151 @@
+"""`contract` and its commands, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.harness import CHECKOUT, COMMAND, ID_CARD
+from worker.contract.golden import FOLDER, example_request, example_result
+from worker.contract.published import documents
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRONG = "110105194912310021"
+PLAIN = {name: value for name, value in os.environ.items() if not name.endswith("_CHECK")}
+
+
+def contract(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "contract", *arguments],
+        env={**PLAIN, **settings},
+        cwd=CHECKOUT,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def person(**fields: str) -> dict[str, Any]:
+    return {"requestId": "r-1", "personalSpec": {"checkType": 2, "personalUser": fields}}
+
+
+def lines_of(path: Path, *requests: object) -> str:
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in requests))
+    return str(path)
+
+
+def test_the_schemas_and_the_document_are_what_is_published() -> None:
+    schemas = json.loads(contract().stdout)
+    assert set(schemas) == {"verification.request.v1", "verification.result.v1"}
+    for name, schema in schemas.items():
+        assert schema == json.loads(documents()[f"{name}.schema.json"])
+    assert contract("asyncapi").stdout.encode() == documents()["asyncapi.json"]
+
+
+def test_a_good_request_is_said_to_be_one() -> None:
+    done = contract("validate", str(FOLDER / "requests" / "match.json"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "1 checked, 0 refused\n")
+
+
+def test_each_problem_is_named_by_its_field_and_no_value_is_shown() -> None:
+    request = {
+        **person(name="欧阳测试者", idCard=WRONG, mobile="13800138000"),
+        "extra": "a secret",
+        "source": "A Team",
+        "expiresAt": "tomorrow",
+    }
+    done = contract("validate", "-", text=json.dumps(request))
+    assert done.returncode == 1
+    del request["extra"], request["source"]  # what pydantic refuses hides what comes after it
+    done_without = contract("validate", "-", text=json.dumps(request))
+    said = done.stdout.splitlines() + done_without.stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == [
+        "source",
+        "extra",
+        "personalSpec.personalUser.idCard",
+        "personalSpec.personalUser.mobile",
+        "expiresAt",
+    ]
+    shown = done.stdout + done.stderr + done_without.stdout + done_without.stderr
+    for hidden in ("欧阳", WRONG, "13800138000", "a secret", "A Team", "tomorrow"):
+        assert hidden not in shown
+
+
+def test_the_lines_of_a_file_are_checked_one_by_one(tmp_path: Path) -> None:
+    good, wrong = person(name="张三", idCard=ID_CARD), person(name="张三", idCard=WRONG)
+    file = lines_of(tmp_path / "many.jsonl", good, {**wrong, "requestId": "r-2"}, ["no request"])
+    done = contract("validate", file)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "message 2: personalSpec.personalUser.idCard: check digit does not match",
+        "message 3: body: must be a JSON object",
+    ]
+    assert done.stderr == "3 checked, 2 refused\n"
+
+
+def test_an_id_that_comes_again_with_another_person_is_a_problem(tmp_path: Path) -> None:
+    good = person(name="张三", idCard=ID_CARD)
+    same = person(name="张三", idCard=ID_CARD.lower())
+    other = person(name="李四", idCard=ID_CARD)
+    done = contract("validate", lines_of(tmp_path / "many.jsonl", good, same, other))
+    assert done.returncode == 1
+    assert done.stdout == (
+        "message 3: requestId: an earlier message has it with other data: "
+        "the worker answers conflict\n"
+    )
+
+
+def test_a_message_id_stands_for_a_missing_request_id() -> None:
+    request = person(name="张三", idCard=ID_CARD)
+    del request["requestId"]
+    done = contract("validate", "-", text=json.dumps(request))
+    assert done.stdout == "requestId: is required, here or as the AMQP message_id\n"
+    done = contract("validate", "-", "--message-id", "m-1", text=json.dumps(request))
+    assert done.returncode == 0
+
+
+def test_what_only_warns_refuses_nothing_unless_it_is_set_to() -> None:
+    card = {"name": "张三", "idCard": ID_CARD, "bankcard": "6222021234567890123"}
+    request = {"requestId": "r", "personalSpec": {"checkType": 1, "personalUser": card}}
+    done = contract("validate", "-", text=json.dumps(request))
+    field = "personalSpec.personalUser.bankcard: "
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"warning: {field}")
+    done = contract("validate", "-", text=json.dumps(request), LUHN_CHECK="reject")
+    assert done.returncode == 1
+    assert done.stdout.startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"outcome": "perhaps"}, "outcome"), ({"charged": None}, "charged"), ({"more": 1}, "more")],
+)
+def test_a_result_event_is_checked_as_one(change: dict[str, Any], field: str) -> None:
+    event = example_result("match")
+    assert contract("validate", "-", text=json.dumps(event)).returncode == 0
+    done = contract("validate", "-", text=json.dumps({**event, **change}))
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{field}: ")
+    assert "perhaps" not in done.stdout
+
+
+def test_a_result_events_many_lines_are_read_too() -> None:
+    text = json.dumps(example_result("failed")) + "\n" + json.dumps(example_request("failed"))
+    done = contract("validate", "--lines", "-", text=text)
+    assert (done.returncode, done.stderr) == (0, "2 checked, 0 refused\n")
+
+
+@pytest.mark.parametrize("name", ["missing.json", "empty.jsonl"])
+def test_a_file_that_cannot_be_used_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    done = contract("validate", str(tmp_path / name))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,43 @@
+"""A login for people, made as the guide says."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from tests.sql.published import blocks, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[psycopg.Connection]:
+    """Connect as who owns tables and views."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def reader_url(database_url: str, owner: psycopg.Connection) -> Iterator[str]:
+    """Give the URL of a login that the guide's own statements have made."""
+    name, password = f"reader_{secrets.token_hex(6)}", secrets.token_hex()
+    (recipe,) = blocks("Who reads what")
+    owner.execute(literal(recipe.replace("analyst", name).replace("change me", password)))
+    parts = urlsplit(database_url)
+    host = parts.netloc.rpartition("@")[2]
+    try:
+        yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{host}"))
+    finally:
+        owner.execute(literal(f"DROP ROLE {name}"))
+
+
+@pytest.fixture
+def reader(reader_url: str) -> Iterator[psycopg.Connection]:
+    """Connect as a person."""
+    with psycopg.connect(reader_url, autocommit=True) as connection:
+        yield connection

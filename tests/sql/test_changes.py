@@ -1,0 +1,182 @@
+"""Incremental reading: each change is seen once, whoever commits first."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.fakes.messages import ask
+from tests.integration.store.test_schema import alembic
+from tests.integration.store.upkeep import Rows, finish
+from tests.sql.published import blocks, literal
+from worker.core.request import Mode
+from worker.store.engine import open_engine
+from worker.store.leases import PostgresLeases
+from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.retention import PostgresRetention
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_calls=1)
+
+_OPEN = """
+INSERT INTO verification.request (request_id, fingerprint, source, mode, state)
+SELECT id, '\\x01', 'x', 'sandbox', 'waiting' FROM unnest(%s::text[]) AS id
+"""
+_FINISH = """
+UPDATE verification.request SET state = 'done', outcome = 'match', completed_at = now()
+ WHERE request_id = %s
+"""
+
+
+class Copy:
+    """A reader with a cursor, asking as the guide says."""
+
+    def __init__(self, reader: psycopg.Connection, pages: int = 1000) -> None:
+        self._reader = reader
+        (query,) = blocks("Reading what is new")
+        self._query = query.replace("4711", "%s").replace("1000", str(pages))
+        self._cursor = -1
+
+    def read(self) -> list[str]:
+        """Return the requests of the next page and move the cursor behind it."""
+        found = self._reader.execute(literal(self._query.strip(" ;\n")), [self._cursor]).fetchall()
+        if found:
+            self._cursor = found[-1][0]
+        return [row[1] for row in found]
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Open the test's database as a worker does."""
+    opened = open_engine(database_url, "changes")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def ledger(engine: Engine) -> PostgresLedger:
+    """Make the ledger of one worker."""
+    return PostgresLedger(engine, CONFIG)
+
+
+def test_a_transaction_that_began_first_and_commits_last_is_not_skipped(
+    owner: psycopg.Connection, reader: psycopg.Connection, database_url: str
+) -> None:
+    owner.execute(_OPEN, [["early", "late"]])
+    copy = Copy(reader)
+    with psycopg.connect(database_url) as early:
+        early.execute(_FINISH, ["early"])
+        owner.execute(_FINISH, ["late"])
+        seen = reader.execute("SELECT request_id FROM verification_v1.results").fetchall()
+        assert seen == [("late",)]
+        assert copy.read() == []
+    assert copy.read() == ["early", "late"]
+    assert copy.read() == []
+
+
+def test_a_transaction_that_is_given_up_holds_nothing_back_for_ever(
+    owner: psycopg.Connection, reader: psycopg.Connection, database_url: str
+) -> None:
+    owner.execute(_OPEN, [["given-up", "done"]])
+    copy = Copy(reader)
+    with psycopg.connect(database_url) as early:
+        early.execute(_FINISH, ["given-up"])
+        owner.execute(_FINISH, ["done"])
+        early.rollback()
+    assert copy.read() == ["done"]
+
+
+def test_a_page_ends_with_a_whole_transaction(
+    ledger: PostgresLedger, reader: psycopg.Connection
+) -> None:
+    for batch in range(3):
+        finish(ledger, *(ask(f"{batch}-{n}") for n in range(5)), token=str(batch))
+    copy = Copy(reader, pages=2)
+    pages = [sorted(copy.read()) for _ in range(4)]
+    assert pages == [*([f"{batch}-{n}" for n in range(5)] for batch in range(3)), []]
+
+
+def test_a_result_is_seen_for_its_outcome_and_again_when_it_is_cleared(
+    ledger: PostgresLedger, engine: Engine, reader: psycopg.Connection
+) -> None:
+    copy = Copy(reader)
+    ledger.claim([ask("onb-1")], "1")
+    assert copy.read() == []
+    finish(ledger, ask("onb-2"))
+    assert copy.read() == ["onb-2"]
+    ledger.record([], ["onb-2"])
+    assert copy.read() == [], "that the event was sent is no change"
+    assert PostgresRetention(engine, Mode.SANDBOX).clear_personal(-60, 10) == 1
+    assert copy.read() == ["onb-2"]
+    (row,) = reader.execute(
+        "SELECT cleared_at IS NOT NULL, masked_name FROM verification_v1.results"
+    ).fetchall()
+    assert row == (True, None)
+
+
+def test_what_a_lapsed_lease_finishes_is_a_change(
+    ledger: PostgresLedger, engine: Engine, reader: psycopg.Connection
+) -> None:
+    copy = Copy(reader)
+    ledger.claim([ask("onb-1")], "1")
+    Rows(engine).age(minutes=60 * 24 * 60)
+    leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=86_400.0)
+    assert leases.settle_lapsed(10) != []
+    assert copy.read() == ["onb-1"]
+
+
+def test_what_was_finished_before_the_migration_comes_first_and_at_once(
+    ledger: PostgresLedger,
+    reader: psycopg.Connection,
+    database_url: str,
+) -> None:
+    alembic(database_url, "downgrade", "0005")
+    finish(ledger, ask("old-1"), ask("old-2"))
+    alembic(database_url, "upgrade", "head")
+    finish(ledger, ask("new"), token="2")
+    copy = Copy(reader, pages=1)
+    assert [sorted(copy.read()) for _ in range(3)] == [["old-1", "old-2"], ["new"], []]
+
+
+def test_while_many_finish_each_is_read_exactly_once(
+    owner: psycopg.Connection, reader: psycopg.Connection, database_url: str
+) -> None:
+    ids = [f"onb-{number}" for number in range(400)]
+    owner.execute(_OPEN, [ids])
+    written = threading.Event()
+
+    def work(part: int) -> None:
+        dice = random.Random(part)
+        with psycopg.connect(database_url) as session:
+            for request_id in ids[part::8]:
+                session.execute(_FINISH, [request_id])
+                time.sleep(dice.random() * 0.02)
+                session.commit()
+
+    def read() -> list[str]:
+        copy, seen = Copy(reader, pages=3), list[str]()
+        while True:
+            was_last = written.is_set()
+            page = copy.read()
+            seen += page
+            if was_last and not page:
+                return seen
+
+    with ThreadPoolExecutor(9) as pool:
+        reading = pool.submit(read)
+        for done in [pool.submit(work, part) for part in range(8)]:
+            done.result()
+        written.set()
+        counted = Counter(reading.result())
+    assert counted == Counter(ids)

@@ -1,0 +1,33 @@
+"""The data dictionary says what the database says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from data_dictionary import FILE, MARK, CommentMissing, dictionary, renewed
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def test_the_committed_dictionary_is_what_the_migrations_say(owner: psycopg.Connection) -> None:
+    committed = FILE.read_text(encoding="utf-8")
+    assert committed.count(MARK) == 1
+    assert committed == renewed(committed, owner), "run ./deploy/local/data-dictionary"
+
+
+@pytest.mark.parametrize(
+    ("on", "named"),
+    [
+        ("COLUMN verification_v1.changes.change", "verification_v1.changes.change"),
+        ("COLUMN verification.request.changed_in", "verification.request.changed_in"),
+        ("VIEW verification_v1.calls", "verification_v1.calls"),
+        ("SCHEMA verification", "verification"),
+    ],
+)
+def test_what_has_no_comment_is_named(owner: psycopg.Connection, on: str, named: str) -> None:
+    owner.execute(f"COMMENT ON {on} IS NULL".encode())
+    with pytest.raises(CommentMissing, match=f"^{named} has no COMMENT"):
+        dictionary(owner)
