@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import random
-from threading import Event, Thread, current_thread
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from threading import Event, Thread
+from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
@@ -21,6 +21,7 @@ from worker.core.fleet import Hold
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.crew import Crew
 from worker.pipeline.gate import Gate
+from worker.pipeline.patience import Patience
 from worker.telemetry.events import LogEvent
 from worker.telemetry.logs import describe
 from worker.telemetry.vitals import PipelineLevels
@@ -34,13 +35,6 @@ if TYPE_CHECKING:
     from worker.pipeline.gate import GateState
     from worker.ports import Broker, Clock, Observer
 
-T = TypeVar("T")
-
-# Seconds between tries at a database that is away: a restart takes 1 to 5 s, and a hundred
-# replicas that ask once a second do not hurt it.
-DATABASE_PAUSE = 1.0
-# A statement takes milliseconds; one that waits longer waits for something broken, and so do we.
-DATABASE_PATIENCE = 5.0
 # Event marks that no outcome takes along are written after this many seconds. Until then a crash
 # makes the relay repeat an event, so soon is good; once a message would be a commit more for each.
 ANNOUNCE_PAUSE = 1.0
@@ -97,8 +91,7 @@ class Pipeline:
         self._gate = Gate(breaker, size.callers, clock, random, self._allow)
         self._finished: Batcher[Finished] = Batcher(RECORD_PACE)
         self._announced: Batcher[str] = Batcher()
-        self._unavailable: set[str] = set()
-        self._asked_at: dict[str, float] = {}
+        self._patience = Patience(clock)
         # Each is counted up by one thread alone: no lock.
         self._delivered = self._settled = self._claimed = self._recorded = 0
         self._unheard = "nobody knows whether the fleet is paused"
@@ -125,13 +118,11 @@ class Pipeline:
 
     @property
     def database_answers(self) -> bool:
-        """Whether no thread waits for the database now, or has waited for long for an answer.
+        """Whether the database can be used now.
 
         People's orders are read every second, so even who has nothing to claim or record knows.
         """
-        since = min(self._asked_at.copy().values(), default=None)
-        stuck = since is not None and self._clock.monotonic() - since > DATABASE_PATIENCE
-        return not self._unavailable and not stuck and self._gate.is_told
+        return self._patience.database_answers and self._gate.is_told
 
     @property
     def parked(self) -> ParkReason | None:
@@ -214,7 +205,7 @@ class Pipeline:
                 continue
             batch_number += 1
             token = str(batch_number)
-            admission = self._with_database(
+            admission = self._patience.keep_trying(
                 lambda batch=deliveries, token=token: self._admit(batch, token),  # type: ignore[misc]
                 self._stopping,
             )
@@ -276,7 +267,7 @@ class Pipeline:
             announced = self._announced.take(self._size.batch_limit * 8, 0)
             if not batch and not announced:
                 continue
-            settlements = self._with_database(
+            settlements = self._patience.keep_trying(
                 lambda batch=batch, announced=announced: self._flow.record(batch, announced),  # type: ignore[misc]
                 self._giving_up,
             )
@@ -313,30 +304,6 @@ class Pipeline:
     def _allow(self, calls: int) -> None:
         """Claim no more than may be called soon: a claim's lease runs."""
         self._credits.set_total(*self._size.claims(calls))
-
-    def _with_database(self, work: Callable[[], T], give_up: Event) -> T | None:
-        """Do the work, again and again while the database is away; None when told to give up."""
-        failures, thread = 0, current_thread().name
-        while True:
-            self._asked_at[thread] = self._clock.monotonic()
-            try:
-                result = work()
-            except LedgerUnavailable as error:
-                failures += 1
-                self._unavailable.add(thread)
-                if failures == 1 or failures % 30 == 0:
-                    self._log.warning(
-                        LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
-                    )
-                if give_up.wait(DATABASE_PAUSE):
-                    return None
-            else:
-                if failures:
-                    self._unavailable.discard(thread)
-                    self._log.info(LogEvent.DATABASE_BACK, tries=failures)
-                return result
-            finally:
-                del self._asked_at[thread]
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         """Run a thread's top loop; what nobody expected is reported and stops the process."""

@@ -1,0 +1,66 @@
+"""Work that needs the database, done again and again while it is away."""
+
+from __future__ import annotations
+
+from threading import current_thread
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from worker.core.errors import LedgerUnavailable
+from worker.telemetry.events import LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from worker.ports import Clock
+
+T = TypeVar("T")
+
+# Seconds between tries at a database that is away: a restart takes 1 to 5 s, and a hundred
+# replicas that ask once a second do not hurt it.
+DATABASE_PAUSE = 1.0
+# A statement takes milliseconds; one that waits longer waits for something broken, and so do we.
+DATABASE_PATIENCE = 5.0
+
+
+class Patience:
+    """Knows which threads wait for the database, and since when."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._log = structlog.get_logger()
+        self._unavailable: set[str] = set()
+        self._asked_at: dict[str, float] = {}
+
+    @property
+    def database_answers(self) -> bool:
+        """Whether no thread waits for the database now, or has waited for long for an answer."""
+        since = min(self._asked_at.copy().values(), default=None)
+        stuck = since is not None and self._clock.monotonic() - since > DATABASE_PATIENCE
+        return not self._unavailable and not stuck
+
+    def keep_trying(self, work: Callable[[], T], give_up: Event) -> T | None:
+        """Do the work until it is done; None when told to give up."""
+        failures, thread = 0, current_thread().name
+        while True:
+            self._asked_at[thread] = self._clock.monotonic()
+            try:
+                result = work()
+            except LedgerUnavailable as error:
+                failures += 1
+                self._unavailable.add(thread)
+                if failures == 1 or failures % 30 == 0:
+                    self._log.warning(
+                        LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
+                    )
+                if give_up.wait(DATABASE_PAUSE):
+                    return None
+            else:
+                if failures:
+                    self._unavailable.discard(thread)
+                    self._log.info(LogEvent.DATABASE_BACK, tries=failures)
+                return result
+            finally:
+                del self._asked_at[thread]
