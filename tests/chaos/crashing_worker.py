@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.waiting import Wait
-from sqlalchemy import Connection
 
 from worker.amqp.lane import Lane
 from worker.amqp.publisher import Publisher
@@ -35,6 +34,7 @@ from worker.provider.client import PersonalAuthClient
 from worker.provider.connection import WatchedConnection
 from worker.provider.deadline import ArmedCall
 from worker.store import statements
+from worker.store.engine import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,11 +68,11 @@ class Moment:
 
         @wraps(original)
         def wrapped(*args: Any, **options: Any) -> Any:
-            is_it = self.counts(*args, **options) and next(hits) == nth
-            if is_it and not self.after:
+            counts = self.counts(*args, **options)
+            if counts and not self.after and next(hits) == nth:
                 self.strike(*args, **options)
             result = original(*args, **options)
-            if is_it and self.after:
+            if counts and self.after and next(hits) == nth:
                 self.strike(*args, **options)
             return result
 
@@ -99,16 +99,20 @@ def _has(kind: str, settlements: Any) -> bool:
 # Which statements count
 
 
-def _is(statement: object) -> Callable[..., bool]:
-    return lambda _connection, executed, *_: executed is statement
+# This one goes through SQLAlchemy, which compiles it to the same.
+_TAKE_OVER = compiled(statements.TAKE_OVER.text)
 
 
-def _records_entries(_connection: object, executed: object, parameters: Any = None) -> bool:
-    return executed is statements.RECORD and parameters["batch"] != "[]"
+def _is(statement: str) -> Callable[..., bool]:
+    return lambda _cursor, executed, *_: executed == statement
 
 
-def _marks_events(_connection: object, executed: object, parameters: Any = None) -> bool:
-    return executed is statements.RECORD and bool(parameters["announced"])
+def _records_entries(_cursor: object, executed: object, parameters: Any = None) -> bool:
+    return executed == statements.RECORD and parameters["batch"] != "[]"
+
+
+def _marks_events(_cursor: object, executed: object, parameters: Any = None) -> bool:
+    return executed == statements.RECORD and bool(parameters["announced"])
 
 
 # How to die at a step that no single call of a method is
@@ -147,9 +151,9 @@ def _database_steps(
     name: str, counts: Callable[..., bool], *, done: str
 ) -> dict[str, tuple[Moment, ...]]:
     return {
-        f"{name}_unsent": (Moment(Connection, "execute", counts=counts),),
-        f"{name}_sent": (Moment(Connection, "execute", counts=counts, strike=_when_sent),),
-        done: (Moment(Connection, "execute", after=True, counts=counts),),
+        f"{name}_unsent": (Moment(psycopg.Cursor, "execute", counts=counts),),
+        f"{name}_sent": (Moment(psycopg.Cursor, "execute", counts=counts, strike=_when_sent),),
+        done: (Moment(psycopg.Cursor, "execute", after=True, counts=counts),),
     }
 
 
@@ -200,7 +204,7 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     "delivered": (Moment(Pipeline, "deliver"),),
     "parsed": (Moment(RequestReader, "read", after=True),),
     **_database_steps("claim", _is(statements.CLAIM), done="claim_answer_unread"),
-    **_database_steps("take_over", _is(statements.TAKE_OVER), done="take_over_answer_unread"),
+    **_database_steps("take_over", _is(_TAKE_OVER), done="take_over_answer_unread"),
     "claimed": (Moment(Flow, "call"),),
     "call_unsent": (Moment(ArmedCall, "send_on", after=True),),
     "call_sent": (Moment(WatchedConnection, "getresponse"),),
