@@ -226,8 +226,8 @@ class Worker:
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
         self._giving_up.set()
+        self._lookout.stop(timeout=0.0)  # it only reads: nothing is lost where it hangs
         self._housekeeper.stop()
-        self._lookout.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))
         drained = self._session.drain(left)
         self._pipeline.flush_announced()

@@ -19,10 +19,8 @@ from worker.store.engine import POOL_SIZE
 if TYPE_CHECKING:
     from tests.deploy.manifests import Manifests
 
-# Chores and the fleet's watch each have a housekeeper, and a stop waits for both.
-HOUSEKEEPERS = 2
-# The README on a worker's memory, in MiB: itself, and its messages at the peak of retries.
-ITSELF, PEAK = 80, 1.5
+# The README on a worker's memory, in MiB: itself, and its messages at the worst.
+ITSELF, PEAK = 80, 2
 MIB = 1 << 20
 
 
@@ -38,7 +36,7 @@ def mebibytes(quantity: str) -> int:
 
 
 def test_a_stopping_worker_has_the_time_that_it_may_take(manifests: Manifests) -> None:
-    longest = in_force(manifests, "shutdown_grace") + HOUSEKEEPERS * STOP_SECONDS + DRAIN_SECONDS
+    longest = in_force(manifests, "shutdown_grace") + STOP_SECONDS + DRAIN_SECONDS
     assert manifests.pod("worker").spec["terminationGracePeriodSeconds"] == math.ceil(longest)
 
 

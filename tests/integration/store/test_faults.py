@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from worker.core.claims import Entry, Granted
 from worker.core.errors import LedgerRefused, LedgerUnavailable
 from worker.core.outcome import AuthInfo, Charged, Outcome, Result
 from worker.core.retry import Complete
-from worker.store.engine import connection, open_engine
+from worker.store.engine import POOL_SIZE, connection, open_engine
 from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
@@ -166,10 +167,8 @@ def test_a_pool_that_is_used_up_is_unavailable(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.pool, "_timeout", 0.01)  # ten seconds otherwise
-    with (
-        connection(engine),
-        connection(engine),
-        connection(engine),
-        pytest.raises(LedgerUnavailable, match="no database connection was free"),
-    ):
-        PostgresLedger(engine, CONFIG).record([], [])
+    with ExitStack() as lent:
+        for _ in range(POOL_SIZE):
+            lent.enter_context(connection(engine))
+        with pytest.raises(LedgerUnavailable, match="no database connection was free"):
+            PostgresLedger(engine, CONFIG).record([], [])
