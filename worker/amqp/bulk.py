@@ -14,6 +14,7 @@ from pika.adapters.select_connection import IOLoop
 
 from worker.amqp.confirms import Confirms
 from worker.amqp.errors import AmqpError, BrokerUnavailable, Unroutable, mapped
+from worker.amqp.io_services import IoServices
 from worker.amqp.parameters import parameters
 from worker.amqp.properties import written_properties
 from worker.amqp.wire import Wire
@@ -89,7 +90,7 @@ class _Run:
             on_open_callback=self._opened,
             on_open_error_callback=self._lost,
             on_close_callback=self._lost,
-            custom_ioloop=self._ioloop,
+            custom_ioloop=IoServices(self._ioloop),
         )
 
     def run(self) -> None:

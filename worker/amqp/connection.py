@@ -8,6 +8,7 @@ from structlog import get_logger
 
 from worker.amqp.backoff import Backoff
 from worker.amqp.errors import mapped
+from worker.amqp.io_services import IoServices
 from worker.amqp.parameters import parameters, place
 from worker.amqp.wire import Wire
 
@@ -61,7 +62,7 @@ class Connection:
             on_open_callback=self._opened,
             on_open_error_callback=self._lost,
             on_close_callback=self._lost,
-            custom_ioloop=self._ioloop,
+            custom_ioloop=IoServices(self._ioloop),
         )
 
     def expect_answer(self) -> None:
