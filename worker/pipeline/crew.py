@@ -63,9 +63,7 @@ class Crew(Generic[T]):
         self._closed = False
         loops = [("foreman", self._look_after)]
         loops += [(f"caller-{number}", self._work) for number in range(size)]
-        self.threads = [
-            Thread(target=guarded, args=(loop,), name=name, daemon=True) for name, loop in loops
-        ]
+        self.threads = [Thread(target=guarded, args=(loop,), name=name) for name, loop in loops]
 
     def put_all(self, tasks: Sequence[T]) -> None:
         """Add tasks and wake those who can serve them."""
