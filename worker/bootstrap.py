@@ -17,9 +17,9 @@ import structlog
 
 from worker.amqp.session import Session
 from worker.amqp.topology import topology
+from worker.contract.encryption import MessageKeys
 from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
-from worker.core.digests import Digests
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.maintenance.fleet import FleetWatch
@@ -33,6 +33,7 @@ from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
+from worker.settings import MessageEncryption
 from worker.store.engine import open_engine
 from worker.store.fleet import PostgresFleet
 from worker.store.leases import PostgresLeases
@@ -103,6 +104,8 @@ class Worker:
         # `SimpleQueue.put` may be called by a signal handler; an Event's lock may not.
         self._orders: SimpleQueue[str] = SimpleQueue()
         self._clock = SystemClock()
+        self._digests = settings.digests
+        self._message_keys = MessageKeys.of(settings)
         self._giving_up = Event()
         self._spans = spans(os.environ, self._name)
         self._engine = open_engine(settings.database_url.get_secret_value(), self._name)
@@ -154,10 +157,16 @@ class Worker:
             settings.provider_calls_per_minute or None,
             settings.daily_call_budget or None,
             start_margin=PUNCTUAL_WITHIN + settings.connect_timeout,
+            reuse_seconds=settings.reuse_results_for or None,
         )
         parts = (
-            RequestReader(settings.check_policy, settings.max_message_bytes),
-            Digests(settings.digest_key.get_secret_value().encode()),
+            RequestReader(
+                settings.check_policy,
+                settings.max_message_bytes,
+                self._message_keys,
+                required=settings.message_encryption is MessageEncryption.REQUIRED,
+            ),
+            self._digests,
             PostgresLedger(self._engine, ledger_config),
             self._provider,
             self._clock,
@@ -200,7 +209,11 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _frame: self._orders.put(_signal_name(number)))
         mode = self._settings.provider_mode
-        self._log.info(LogEvent.STARTING, worker=self._name, mode=mode)
+        key_id, *fallbacks = self._digests.key_ids
+        keys = {"digest_key_id": key_id, **({"fallbacks": fallbacks} if fallbacks else {})}
+        if self._message_keys is not None:
+            keys["message_keys"] = self._message_keys.kids
+        self._log.info(LogEvent.STARTING, worker=self._name, mode=mode, **keys)
         if self._health is not None:
             self._health.start()
             self._log.info(LogEvent.HEALTH_LISTENING, port=self._health.port)

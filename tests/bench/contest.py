@@ -286,9 +286,9 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
 def main() -> int:
     """Hold the contest and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--messages", type=int, default=4000)
-    parser.add_argument("--light-messages", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3, help="the table has their medians")
+    parser.add_argument("--messages", type=int, default=4000, help="of each measurement")
+    parser.add_argument("--light-messages", type=int, default=200, help="of the one at light load")
     parser.add_argument("--only", help="contestants whose names contain this, and ours")
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of our worker")
     parser.add_argument("--picture", type=Path, help="write the table as a picture, SVG or PNG")

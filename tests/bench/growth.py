@@ -33,6 +33,7 @@ from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, server_cpu_seconds
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
+from worker.core.digests import Digest
 from worker.core.masking import Masked
 from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, Result
 from worker.core.request import Mode
@@ -97,13 +98,13 @@ def ledger_times(url: str, prefix: str, size: int, batches: int) -> tuple[float,
 
 
 def _asked(request_id: str) -> ClaimRequest:
+    name = request_id.encode()
     return ClaimRequest(
         request_id,
-        request_id.encode().ljust(32, b"."),
+        (Digest("bench", name.ljust(32, b"."), name.ljust(32, b":")),),
         "bench",
         2,
         wants_call=True,
-        subject_digest=request_id.encode().ljust(32, b":"),
         masked=Masked("张*", "1****************X", None, None, None),
         envelope=Envelope(None, None, None),
         expires_at=None,

@@ -146,10 +146,11 @@ def _migrate(database_url: str) -> None:
 def main() -> int:
     """Run a soak and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--minutes", type=float, default=2.0, help="how long faults occur")
+    seed = random.SystemRandom().randrange(1_000_000)
+    parser.add_argument("--seed", type=int, default=seed, help="the same seed, the same faults")
     parser.add_argument("--rate", type=float, default=40.0, help="messages per second")
-    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of the workers")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     settings = dict(each.split("=", 1) for each in given.settings)

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import local_programs
 from local_broker import Broker, Membership
 from local_guard import Workspace
+from local_lifetime import Lifetime
 from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken
 from local_process import Process
@@ -18,8 +19,6 @@ from tests.e2e.harness import until
 
 if TYPE_CHECKING:
     import socket
-    from types import TracebackType
-    from typing import Self
 
 # The fewest nodes of which one may die: two are still a majority.
 _NODES = 3
@@ -28,7 +27,7 @@ _NODES = 3
 _SECONDS = 90.0
 
 
-class Cluster:
+class Cluster(Lifetime):
     """Nodes to kill one by one; leaving `with Cluster()` ends them, their epmd and their data."""
 
     def __init__(self) -> None:
@@ -98,22 +97,6 @@ class Cluster:
     def _sees_all(self, node: Broker) -> bool:
         seen = Api(node).ask("/api/nodes?columns=name,running")
         return len(seen) == _NODES and all(each["running"] for each in seen)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Front(Proxy):

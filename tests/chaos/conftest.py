@@ -10,7 +10,7 @@ import pytest
 
 from local_broker import Broker
 from local_database import Database
-from local_ports import is_taken
+from local_ports import free_ports, is_taken
 from tests.chaos.load import LATENCY
 from tests.chaos.proxy import Proxy
 from tests.e2e.conftest import house, provider, running_sandbox
@@ -30,6 +30,13 @@ def slow_sandbox() -> Iterator[SandboxProcess]:
     """Run a sandbox whose calls take long enough for a load to last while something breaks."""
     with sandbox(LATENCY) as running:
         yield running
+
+
+@pytest.fixture
+def port() -> int:
+    """Give a port for a worker's health."""
+    (port,) = free_ports(1)
+    return port
 
 
 @pytest.fixture

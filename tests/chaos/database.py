@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -17,7 +15,7 @@ from tests.e2e.harness import House, Process, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READY, NO_DATABASE = (200, "ok\n"), (503, "the database does not answer\n")
+READY, NO_DATABASE = (200, "ok"), (503, "the database does not answer")
 """What /readyz says."""
 
 _WORKERS = "usename IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()"
@@ -66,16 +64,6 @@ def waits_for_locks(database: psycopg.Connection[Any]) -> set[Any]:
     """Return since when each statement waits that waits for somebody's lock."""
     query = "SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
     return {start for (start,) in database.execute(query + _WORKERS)}
-
-
-def readiness(port: int) -> tuple[int, str]:
-    """Return what /readyz says."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 def is_back(worker: Process) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from local_ports import free_ports
 from tests.chaos.load import PACE, Load, consumes_again, loses_connections, reconnected, times_said
 from tests.e2e.harness import DEAD, REQUESTS, request, until
 from tests.integration.amqp.harness import cut, worker_connections
@@ -77,16 +74,6 @@ def await_queues_on_disk(broker: Broker, house: House) -> None:
         broker.await_on_disk(vhost, queue)
 
 
-def readiness(port: int) -> tuple[int, str]:
-    """Return what /readyz says."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
 def test_when_the_broker_restarts_then_all_is_counted(house: House, own_broker: Broker) -> None:
     load = Load(house)
     worker = house.start_worker(**PACE)
@@ -115,9 +102,8 @@ def test_when_the_broker_is_killed_then_all_is_counted(house: House, own_broker:
 
 
 def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
-    house: House, own_broker: Broker
+    house: House, own_broker: Broker, port: int
 ) -> None:
-    (port,) = free_ports(1)
     load = Load(house, 1_000)
     worker = house.start_worker(**PACE, HTTP_PORT=str(port))
     load.under_way(50)
@@ -126,9 +112,9 @@ def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
         # Everything that was delivered is called and saved: the prefetch bounds what is held.
         until(lambda: house.count() == len(load.ids) - house.depth(REQUESTS))
         assert house.depth("collector") < house.count() < len(load.ids)
-        assert readiness(port) == (503, "the broker takes no publications\n")
+        assert worker.ready() == (503, "the broker takes no publications")
     until(lambda: worker.said("amqp.unblocked"))
-    until(lambda: readiness(port)[0] == 200)
+    until(lambda: worker.ready()[0] == 200)
     load.all_is_counted(worker)
     assert times_said(worker, "amqp.consuming") == 1
     assert not worker.said("amqp.connection_lost")

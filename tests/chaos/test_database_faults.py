@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import pytest
 
-from local_ports import free_ports
 from tests.chaos.database import (
     NO_DATABASE,
     administrator,
     is_back,
-    readiness,
     refusing,
     terminate_all,
     waits_for_locks,
@@ -42,13 +40,6 @@ def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
     """Give the sandbox that takes its time, so that a load lasts."""
     slow_sandbox.reset()
     return slow_sandbox
-
-
-@pytest.fixture
-def port() -> int:
-    """Give a port for a worker's health."""
-    (port,) = free_ports(1)
-    return port
 
 
 def test_when_the_database_restarts_then_all_is_counted(
@@ -125,7 +116,7 @@ def test_when_the_database_fails_for_a_while_then_messages_wait(
     with refusing(house, sqlstate, on="INSERT OR UPDATE"):
         until(lambda: times_said(worker, "database.unavailable") >= 2)
         rows = house.count()
-        assert readiness(port) == NO_DATABASE
+        assert worker.ready() == NO_DATABASE
         assert worker.said(f"SQLSTATE {sqlstate}")
     is_back(worker)
     assert house.count() >= rows
@@ -202,7 +193,7 @@ def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
     load = Load(house, 100)
     worker = house.start_worker(**PACE, HTTP_PORT=str(port))
     assert "alembic upgrade head" in until(lambda: worker.said("database.unavailable"))
-    assert readiness(port) == NO_DATABASE
+    assert worker.ready() == NO_DATABASE
     assert house.provider.charges()["calls"] == 0
     subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
@@ -235,7 +226,7 @@ def test_when_no_connection_is_free_then_messages_wait_for_one(house: House, por
         load.under_way(100)
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
         until(lambda: terminate_all(database))
-        until(lambda: readiness(port) == NO_DATABASE)
+        until(lambda: worker.ready() == NO_DATABASE)
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 3")
         is_back(worker)
         load.all_is_counted(worker)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_ports import free_ports
-from tests.chaos.database import NO_DATABASE, READY, is_back, readiness, stands_still
+from tests.chaos.database import NO_DATABASE, READY, is_back, stands_still
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
 from tests.chaos.proxy import TO_CLIENT
@@ -33,13 +32,6 @@ def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
     return slow_sandbox
 
 
-@pytest.fixture
-def port() -> int:
-    """Give a port for a worker's health."""
-    (port,) = free_ports(1)
-    return port
-
-
 def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is_made_twice(
     house: House, proxy_to: ProxyMaker, port: int
 ) -> None:
@@ -51,15 +43,15 @@ def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is
     proxy.refuse()
     proxy.reset()
     end = time.monotonic() + FAILOVER_SECONDS
-    until(lambda: readiness(port) == NO_DATABASE)
+    until(lambda: worker.ready() == NO_DATABASE)
     # What was claimed is called and waits to be recorded; nothing else is begun.
     stands_still(house)
     rows, calls = house.count(), house.provider.charges()["calls"]
     while time.monotonic() < end:
-        assert readiness(port) == NO_DATABASE
+        assert worker.ready() == NO_DATABASE
         assert (house.count(), house.provider.charges()["calls"]) == (rows, calls)
     proxy.accept()
-    until(lambda: readiness(port) == READY and house.count() > rows, 5)
+    until(lambda: worker.ready() == READY and house.count() > rows, 5)
     load.all_is_counted(worker)
     # Each thread that missed it says so, and again after thirty tries: not at each of them.
     assert times_said(worker, "database.unavailable") < 10
@@ -88,9 +80,9 @@ def test_when_the_network_stalls_then_readiness_says_that_the_database_does_not_
     worker = house.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
     load.under_way(100)
     proxy.stall()
-    until(lambda: readiness(port) == NO_DATABASE, 10)
+    until(lambda: worker.ready() == NO_DATABASE, 10)
     proxy.resume()
-    until(lambda: readiness(port) == READY)
+    until(lambda: worker.ready() == READY)
     load.all_is_counted(worker)
 
 

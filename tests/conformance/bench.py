@@ -53,6 +53,7 @@ class Bench(Protocol):
         max_in_doubt_calls: int = 1,
         calls_per_minute: int | None = None,
         daily_call_budget: int | None = None,
+        reuse_seconds: float | None = None,
     ) -> Ledger:
         """Return the ledger of one worker."""
         ...
@@ -63,6 +64,14 @@ class Bench(Protocol):
 
     def lease_left(self, request_id: str) -> float:
         """Return the seconds that a lease still holds."""
+        ...
+
+    def age(self, request_id: str, seconds: float) -> None:
+        """Let an outcome be so many seconds older."""
+        ...
+
+    def key_id(self, request_id: str) -> str | None:
+        """Return the id of the key under which a request's digests stand."""
         ...
 
     def row(self, request_id: str) -> RowSeen:
@@ -106,6 +115,7 @@ class FakeBench:
         max_in_doubt_calls: int = 1,
         calls_per_minute: int | None = None,
         daily_call_budget: int | None = None,
+        reuse_seconds: float | None = None,
     ) -> FakeLedger:
         """Return the ledger of one worker."""
         limits = (calls_per_minute, daily_call_budget)
@@ -116,6 +126,7 @@ class FakeBench:
             lease_seconds=lease_seconds,
             max_in_doubt_calls=max_in_doubt_calls,
             quota=None if limits == (None, None) else Quota(*limits, start_margin=4.0),
+            reuse_seconds=reuse_seconds,
         )
 
     def set_lease(self, request_id: str, seconds: float) -> None:
@@ -127,6 +138,16 @@ class FakeBench:
         until = self.book.rows[request_id].lease_until
         assert until is not None
         return (until - self.clock.now()).total_seconds()
+
+    def age(self, request_id: str, seconds: float) -> None:
+        """Let an outcome be so many seconds older."""
+        row = self.book.rows[request_id]
+        assert row.completed_at is not None
+        row.completed_at -= timedelta(seconds=seconds)
+
+    def key_id(self, request_id: str) -> str | None:
+        """Return the id of the key under which a request's digests stand."""
+        return self.book.rows[request_id].asked.digest.key_id
 
     def row(self, request_id: str) -> RowSeen:
         """Return a request."""
@@ -182,6 +203,7 @@ class PostgresBench:
         max_in_doubt_calls: int = 1,
         calls_per_minute: int | None = None,
         daily_call_budget: int | None = None,
+        reuse_seconds: float | None = None,
     ) -> PostgresLedger:
         """Return the ledger of one worker."""
         return PostgresLedger(
@@ -194,6 +216,7 @@ class PostgresBench:
                 calls_per_minute,
                 daily_call_budget,
                 start_margin=4.0,
+                reuse_seconds=reuse_seconds,
             ),
         )
 
@@ -210,6 +233,21 @@ class PostgresBench:
             FROM verification.request WHERE request_id = :id"""
         with self.engine.connect() as database:
             return float(database.execute(text(statement), {"id": request_id}).scalar_one())
+
+    def age(self, request_id: str, seconds: float) -> None:
+        """Let an outcome be so many seconds older."""
+        statement = """UPDATE verification.request
+            SET completed_at = completed_at - make_interval(secs => :seconds)
+            WHERE request_id = :id"""
+        with self.engine.connect() as database:
+            database.execute(text(statement), {"seconds": seconds, "id": request_id})
+
+    def key_id(self, request_id: str) -> str | None:
+        """Return the id of the key under which a request's digests stand."""
+        statement = "SELECT digest_key FROM verification.request WHERE request_id = :id"
+        with self.engine.connect() as database:
+            key_id: str | None = database.execute(text(statement), {"id": request_id}).scalar_one()
+        return key_id
 
     def row(self, request_id: str) -> RowSeen:
         """Return a request."""

@@ -42,8 +42,16 @@ class Team:
 
     def publish(self, name: str) -> subprocess.CompletedProcess[str]:
         """Publish an example to its end."""
+        return self._run(*self._command("publish"), str(REQUESTS / f"{name}.json"))
+
+    def publish_encrypted(self, name: str, keys: Path) -> subprocess.CompletedProcess[str]:
+        """Publish an example to its end, encrypted to the first of these public keys."""
+        command = self._command("publish_encrypted")
+        return self._run(*command, str(REQUESTS / f"{name}.json"), str(keys))
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*self._command("publish"), str(REQUESTS / f"{name}.json")],
+            command,
             env=self._environment,
             capture_output=True,
             text=True,
@@ -148,4 +156,27 @@ def test_a_sandbox_result_is_not_taken_by_a_live_system(team: Team) -> None:
         assert consumer.wait(30) != 0
     assert team.lines() == []
     until(lambda: team.house.depth(QUEUES[team.language]) == 1)
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("team", ["py", "js"], indirect=True)
+@pytest.mark.parametrize("kind", ["EC", "OKP", "RSA"])
+def test_an_encrypted_request_is_answered_and_nobody_between_can_read_it(
+    team: Team, kind: str, tmp_path: Path
+) -> None:
+    house, keys = team.house, tmp_path / "keys.json"
+    house.environment["MESSAGE_KEYS"] = house.command(
+        "message-keys", "generate", "--type", kind
+    ).stdout
+    keys.write_text(house.command("message-keys", "public").stdout)
+    done = team.publish_encrypted("match", keys)
+    assert done.returncode == 0, done.stderr
+    method, properties, body = house.channel.basic_get("verification.requests")
+    assert properties.content_type == "application/jose"
+    assert properties.message_id == properties.correlation_id == "example-match"
+    assert b"{" not in body
+    house.channel.basic_nack(method.delivery_tag)
+    worker = house.start_worker(MESSAGE_ENCRYPTION="required")
+    (event,) = until(house.events)
+    assert (event["requestId"], event["outcome"]) == ("example-match", "match")
     assert worker.stop() == 0

@@ -160,8 +160,8 @@ def test_a_replay_announces_what_is_finished_and_calls_nobody(house: House) -> N
     calls = house.provider.charges()["calls"]
     done = house.command("dead-letters", "replay", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "1 of these are finished: their event is repeated, no call is made" in done.stderr
-    assert "1 of these cannot be read: they will be dead-lettered again" in done.stderr
+    assert "1 of them finished: the event is repeated, no call is made" in done.stderr
+    assert "1 of them unreadable: dead-lettered again" in done.stderr
     assert (house.depth(DEAD), house.depth(REQUESTS)) == (0, 2)
     worker = house.start_worker()
     until(lambda: house.depth(DEAD) == 1)
@@ -193,7 +193,7 @@ def test_an_unfinished_request_is_replayed_to_its_outcome(house: House) -> None:
     until(lambda: house.depth(DEAD) == 1)
     done = house.command("dead-letters", "replay", "--yes", "--json")
     assert json.loads(done.stdout) == {"replayed": 1, "of": 1}
-    assert "1 of these are not finished: they may be called, and charged" in done.stderr
+    assert "1 of them not finished: may be called, and charged" in done.stderr
     house.start_worker()
     until(lambda: house.results().get("onb-1"))
     assert house.results()["onb-1"]["outcome"] == "match"

@@ -47,7 +47,7 @@ def test_an_unsent_event_is_listed_sent_once_and_marked(house: House) -> None:
     assert all(row["outcome"] == "match" and 300 <= row["age"] < 400 for row in rows)
     table = house.command("outbox", "list", "--limit", "1")
     assert len(table.stdout.splitlines()) == 2
-    assert "only the 1 oldest are shown" in table.stderr
+    assert "no more than 1 row, the oldest first: --limit" in table.stderr
     assert document(house.command("outbox", "flush", "--json")) == {"sent": 3, "left": 0}
     events = house.take()
     assert {json.loads(body)["requestId"] for _, _, body in events} == {"onb-0", "onb-1", "onb-2"}

@@ -102,7 +102,7 @@ def test_wait_says_when_it_waited_in_vain(house: House) -> None:
     done = house.command("pause", "--wait", "--timeout", "1")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        "1 calls are still under way after 1 s; the pause stands",
+        "1 call still under way after 1 s; the pause stands",
     )
 
 

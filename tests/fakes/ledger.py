@@ -19,11 +19,13 @@ from worker.core.claims import (
     HeldElsewhere,
     Recorded,
 )
+from worker.core.digests import fits
 from worker.core.errors import Fault, LedgerRefused, LedgerUnavailable
 from worker.core.outcome import (
     CallClass,
     Charged,
     ErrorKind,
+    Outcome,
     Result,
     StoredResult,
     worse,
@@ -70,6 +72,11 @@ class Row:
     completed_at: datetime | None = None
     announced: bool = False
 
+    def is_of(self, asked: ClaimRequest) -> bool | None:
+        """Return whether this is asked for; None where no key tells."""
+        own = self.asked.digest
+        return fits(asked.digests, own.key_id, own.fingerprint)
+
     def stored(self) -> StoredResult:
         """Return the row as its event tells it."""
         assert self.result is not None
@@ -115,8 +122,10 @@ class FakeLedger:
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
         quota: Quota | None = None,
+        reuse_seconds: float | None = None,
     ) -> None:
         self._book = book
+        self._reuse_seconds = reuse_seconds
         self._quota = quota
         self._worker = worker
         self._mode = mode
@@ -136,12 +145,45 @@ class FakeLedger:
             if self.poison & {asked.request_id for asked in batch}:
                 raise LedgerRefused("SQLSTATE 22P05")
             owner = f"{self._worker}/{token}"
+            paid = self._paid(batch)
+            batch = [
+                replace(each, wants_call=each.wants_call and each.request_id not in paid)
+                for each in batch
+            ]
             if self._quota is None:
                 claims = [self._claim(asked, owner) for asked in batch]
             else:
                 claims = self._claim_within(self._quota, batch, owner)
             self._finish()
-            return claims
+            return [
+                replace(claim, reuse=paid.get(claim.request_id))
+                if isinstance(claim, Granted) and claim.call_number is None
+                else claim
+                for claim in claims
+            ]
+
+    def _paid(self, batch: Sequence[ClaimRequest]) -> dict[str, StoredResult]:
+        """Return the answers that need no call, by the id that asks."""
+        if self._reuse_seconds is None:
+            return {}
+        since = self._book.clock.now() - timedelta(seconds=self._reuse_seconds)
+        answers = [
+            row
+            for row in self._book.rows.values()
+            if row.result is not None
+            and row.result.outcome in (Outcome.MATCH, Outcome.MISMATCH)
+            and row.result.reused_from is None
+            and row.mode is self._mode
+            and row.completed_at is not None
+            and row.completed_at > since
+        ]
+        return {
+            asked.request_id: row.stored()
+            for asked in batch
+            if asked.wants_call and asked.digest.subject is not None
+            for row in answers
+            if row.is_of(asked) and row.asked.request_id != asked.request_id
+        }
 
     def record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -204,7 +246,7 @@ class FakeLedger:
         row = self._book.rows.get(asked.request_id)
         if row is None:
             return True
-        if (row.asked.fingerprint, row.mode) != (asked.fingerprint, self._mode):
+        if not row.is_of(asked) or row.mode is not self._mode:
             return False
         lapsed = row.lease_until is not None and row.lease_until < self._book.clock.now()
         return row.state == "waiting" or (row.state == "working" and lapsed)
@@ -215,7 +257,10 @@ class FakeLedger:
         if row is None:
             row = self._book.rows[asked.request_id] = Row(asked, self._mode, now)
             return self._grant(row, owner, wants_call=asked.wants_call)
-        if row.asked.fingerprint != asked.fingerprint:
+        same = row.is_of(asked)
+        if same is None and row.state != "done":
+            return HeldElsewhere(now)
+        if not same:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode is not self._mode:
             return Conflicting(ErrorKind.MODE_MISMATCH)
@@ -223,9 +268,10 @@ class FakeLedger:
             if row.owner != owner:
                 return HeldElsewhere(row.lease_until)
             row.lease_until = now + self._lease
-            return _granted(row, may_call=asked.wants_call and self._may_call(row))
+            return self._intend(row, wants_call=asked.wants_call)
         if row.state == "done":
             return AlreadyDone(row.stored())
+        row.asked = replace(row.asked, digests=asked.digests)
         for call in row.calls:
             if not call.finished:
                 call.call_class, call.finished = CallClass.IN_DOUBT, True
@@ -237,13 +283,14 @@ class FakeLedger:
         row.state, row.owner = "working", owner
         row.lease_until = self._book.clock.now() + self._lease
         row.grants += 1
-        may_call = wants_call and self._may_call(row)
-        if may_call:
+        return self._intend(row, wants_call=wants_call)
+
+    def _intend(self, row: Row, *, wants_call: bool) -> Granted:
+        """Grant a call where one may be made; its intent is written once."""
+        may_call = wants_call and row.in_doubt_calls <= self._max_in_doubt_calls
+        if may_call and all(call.finished for call in row.calls):
             row.calls.append(Call(len(row.calls) + 1))
         return _granted(row, may_call=may_call)
-
-    def _may_call(self, row: Row) -> bool:
-        return row.in_doubt_calls <= self._max_in_doubt_calls
 
     def _record(self, entry: Entry) -> Recorded | FencedOut:
         row = self._book.rows[entry.granted.request_id]

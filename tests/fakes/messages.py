@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.core.claims import ClaimRequest, Envelope
 from worker.core.delivery import Delivery
+from worker.core.digests import Digest
 from worker.core.masking import NOBODY
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def ask(
     request_id: str = "onb-1",
     *,
     fingerprint: bytes = b"\x01" * 32,
+    subject: bytes = b"\x02" * 32,
+    key_id: str = "k1",
+    former: tuple[Digest, ...] = (),
     source: str = "default",
     wants_call: bool = True,
     context: str | None = None,
@@ -72,11 +76,10 @@ def ask(
     """Return what the ledger is asked for a request."""
     return ClaimRequest(
         request_id,
-        fingerprint,
+        (Digest(key_id, fingerprint, subject), *former),
         source,
         2,
         wants_call,
-        b"\x02" * 32,
         NOBODY,
         Envelope(),
         expires_at,

@@ -30,7 +30,7 @@ class Depth:
 def depths(url: str, queues: Sequence[str]) -> list[Depth]:
     """Return each queue's depth, in their order.
 
-    From 4.3 on a user needs the right to configure a queue to ask for it (facts, RabbitMQ).
+    From RabbitMQ 4.3 on a user needs the right to configure a queue to ask for it.
     Raises InvalidUrl, BrokerUnavailable, and AccessRefused for the connection.
     """
     with connected(url, "status") as connection:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pika import BasicProperties
 
+from worker.contract.encryption import media_type
 from worker.core.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from worker.core.delivery import Publication
 
-JSON = "application/json"
 PERSISTENT = 2
 
 # A short string of AMQP has 255 bytes, and a replacement mark has 3 in UTF-8: what came as 255
@@ -77,7 +77,7 @@ def as_text(value: object) -> str | None:
 def written_properties(publication: Publication) -> Any:
     """Return pika's properties of a publication."""
     return BasicProperties(
-        content_type=JSON,
+        content_type=media_type(publication.body),
         headers=publication.headers or None,
         delivery_mode=PERSISTENT,
         correlation_id=publication.correlation_id,

@@ -1,7 +1,7 @@
-"""What must exist on the broker, as data (design, section 3). Pure; any thread.
+"""What must exist on the broker, as data. Pure; any thread.
 
-The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3 (facts, RabbitMQ). A queue's
-arguments cannot be changed once it exists: another value is another queue.
+The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3. A queue's arguments cannot be
+changed once it exists: another value is another queue.
 """
 
 from __future__ import annotations

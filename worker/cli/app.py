@@ -9,14 +9,14 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from worker.cli import (
     contract,
     deadletters,
+    erase,
     explain,
     fleet,
+    message_keys,
     outbox,
     reconcile,
     retention,
@@ -25,37 +25,59 @@ from worker.cli import (
     submit,
 )
 from worker.cli.errors import UserMistake, broker_mistakes
+from worker.cli.tables import print_table
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
-from worker.core.digests import Digests
-from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
+from worker.settings import (
+    BrokerSettings,
+    DigestSettings,
+    Settings,
+    SettingsInvalid,
+    Shown,
+    load,
+    show,
+)
 from worker.telemetry.clock import SystemClock
+
+# The groups of `--help`.
+_RUN, _OPERATE, _ASK = "Set up and run", "Look and steer", "Requests and results"
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # joins the lines of a docstring's paragraphs
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=True,
     pretty_exceptions_enable=False,
     help="Verifies identities through JD Cloud personalAuth: once per request, results in "
     "PostgreSQL, events on RabbitMQ.",
 )
 topology_app = typer.Typer(no_args_is_help=True, help="The broker's exchanges and queues.")
-app.add_typer(topology_app, name="topology")
-app.command(name="status")(status.status)
-app.command(name="pause")(fleet.pause)
-app.command(name="resume")(fleet.resume)
-app.command(name="submit")(submit.submit)
-app.command(name="reconcile")(reconcile.reconcile)
-app.command(name="explain")(explain.explain)
-app.add_typer(deadletters.app, name="dead-letters")
-app.add_typer(outbox.app, name="outbox")
-app.command(name="retention")(retention.retention)
-app.add_typer(contract.app, name="contract")
-app.command(name="sandbox")(sandbox.sandbox)
+app.add_typer(topology_app, name="topology", rich_help_panel=_RUN)
+app.command(name="status", rich_help_panel=_OPERATE)(status.status)
+app.command(name="pause", rich_help_panel=_OPERATE)(fleet.pause)
+app.command(name="resume", rich_help_panel=_OPERATE)(fleet.resume)
+app.command(name="submit", rich_help_panel=_ASK)(submit.submit)
+app.command(name="reconcile", rich_help_panel=_OPERATE)(reconcile.reconcile)
+app.command(name="explain", rich_help_panel=_OPERATE)(explain.explain)
+app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
+app.add_typer(outbox.app, name="outbox", rich_help_panel=_OPERATE)
+app.command(name="retention", rich_help_panel=_RUN)(retention.retention)
+app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)
+app.add_typer(contract.app, name="contract", rich_help_panel=_ASK)
+app.add_typer(message_keys.app, name="message-keys", rich_help_panel=_ASK)
+app.command(name="sandbox", rich_help_panel=_RUN)(sandbox.sandbox)
 
 
 def main() -> None:
     """Run one command; turn a user's mistake into one line and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as mistake:
+        if words := mistake.format_message():  # none where it has just printed the help
+            _complain(f"{words.removesuffix('.')}: see --help")
+        sys.exit(2)
+    except typer.Abort:
+        _complain("nothing was done")
+        sys.exit(1)
     except SettingsInvalid as invalid:
         for problem in invalid.problems:
             _complain(problem)
@@ -69,7 +91,7 @@ def _complain(words: str) -> None:
     sys.stderr.write(f"verification-worker: {words}\n")
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
@@ -85,30 +107,49 @@ def run() -> None:
     sys.exit(worker.run())
 
 
-@app.command(name="check-config")
+@app.command(name="check-config", rich_help_panel=_RUN)
 def check_config() -> None:
     """Check the settings and print them, secrets hidden."""
-    table = Table("setting", "value", "meaning", box=None, header_style="bold")
-    for row in show(load(Settings)):
-        table.add_row(row.name, row.value + (" (default)" if row.default else ""), row.description)
-    Console().print(table)
+    from worker.contract.encryption import MessageKeys
+
+    settings = load(Settings)
+    MessageKeys.of(settings)  # what is wrong with a key only its library knows
+    rows = [(row.name, _told(row), row.description) for row in show(settings)]
+    print_table(("setting", "value", "meaning"), rows, as_json=False, words_last=True)
 
 
-@app.command()
+def _told(row: Shown) -> str:
+    if not row.value:
+        return "not set"
+    return f"{row.value} (default)" if row.default else row.value
+
+
+@app.command(rich_help_panel=_ASK)
 def digest(
     *,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not check the number first.")
     ] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Print the ids of the keys instead; read nothing.")
+    ] = False,
 ) -> None:
-    """Print the subject_digest of the ID number on standard input (never an argument)."""
-    digests = Digests(load(DigestSettings).digest_key.get_secret_value().encode())
+    """Print the subject_digest of the ID number on standard input (never an argument).
+
+    While DIGEST_KEY is rotated: a line for each key, the current one first.
+    """
+    digests = load(DigestSettings).digests
+    if keys:
+        for place, key_id in enumerate(digests.key_ids):
+            typer.echo(f"{key_id}  {'fallback' if place else 'current'}")
+        return
     how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
     try:
         number = check_id_card(sys.stdin.readline(), how, SystemClock().now().date())
     except FieldRefused as refusal:
         raise UserMistake(f"the ID number {refusal}") from None
-    typer.echo(digests.subject(number).hex())
+    for each in digests.subjects(number):
+        typer.echo(each.hex())
 
 
 @topology_app.command(name="apply")

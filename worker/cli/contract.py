@@ -14,7 +14,7 @@ from worker.cli.tables import note
 if TYPE_CHECKING:
     from worker.cli.message_check import Finding
 
-app = typer.Typer(help="The contract: JSON Schemas, AsyncAPI, and a check of messages.")
+app = typer.Typer(help="Print the contract (alone: the JSON Schemas), or check messages by it.")
 
 # Whoever has more wrong lines has one mistake in all of them.
 _SHOWN_MESSAGES = 50
@@ -55,7 +55,8 @@ def validate(
     """Check messages as the worker would and print each problem by its field, never a value.
 
     Nothing is published and no server is asked; the checks' settings (ID_CARD_CHECK, LUHN_CHECK,
-    PORTRAIT_FIELDS, MAX_MESSAGE_BYTES) are read from the environment. In a .jsonl a requestId
+    PORTRAIT_FIELDS, MAX_MESSAGE_BYTES, MESSAGE_KEYS, MESSAGE_ENCRYPTION) are read from the
+    environment. In a .jsonl a requestId
     that an earlier line has with another person is a problem, too. Exit code 1: something is
     refused.
     """

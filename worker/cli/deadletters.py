@@ -13,7 +13,7 @@ import typer
 from worker.cli.errors import UserMistake, database_mistakes
 from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
 from worker.cli.moments import moment
-from worker.cli.tables import note, print_table
+from worker.cli.tables import counted, note, print_table
 from worker.settings import load
 from worker.settings.tools import ToolSettings
 from worker.telemetry.clock import SystemClock
@@ -127,7 +127,7 @@ def drop(
     filters = _filters(reason, source, since, until, request_id)
     with _desk() as desk:
         found = desk.survey(filters, limit)
-    note(f"{len(found.chosen)} dead letters match; {_seen(found)}")
+    note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")
     if _agreed("drop", found, dry_run=dry_run, yes=yes, as_json=as_json):
         with _desk() as desk:
             desk.drop(found, as_json=as_json)
@@ -160,7 +160,7 @@ def _filters(
 
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
     """Say what a replay will do, before it does: the ledger knows what is finished."""
-    from worker.deadletters.reading import UNREADABLE_REASONS
+    from worker.deadletters.reading import Encrypted
     from worker.store.engine import open_engine
     from worker.store.inquiry import PostgresInquiry
 
@@ -172,14 +172,27 @@ def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]
     finally:
         engine.dispose()
     done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
-    unreadable = sum(known.reason in UNREADABLE_REASONS for known in chosen)
-    yield f"{len(chosen)} dead letters match"
+    closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)
+    unreadable = sum(map(_is_unreadable, chosen))
+    yield f"{counted(len(chosen), 'dead letter')} chosen"
     if done:
-        yield f"{done} of these are finished: their event is repeated, no call is made"
+        yield f"{done:,} of them finished: the event is repeated, no call is made"
     if unreadable:
-        yield f"{unreadable} of these cannot be read: they will be dead-lettered again"
-    if rest := len(chosen) - done - unreadable:
-        yield f"{rest} of these are not finished: they may be called, and charged"
+        yield f"{unreadable:,} of them unreadable: dead-lettered again"
+    if closed:
+        yield f"{closed:,} of them not to be opened here (MESSAGE_KEYS): may be called, and charged"
+    if rest := len(chosen) - done - unreadable - closed:
+        yield f"{rest:,} of them not finished: may be called, and charged"
+
+
+def _is_unreadable(known: Known) -> bool:
+    """Return whether a replay would come back, as far as can be seen here."""
+    from worker.deadletters.reading import UNDECRYPTABLE, UNREADABLE_REASONS, Encrypted
+
+    if known.encrypted is Encrypted.CLOSED or known.reason not in UNREADABLE_REASONS:
+        return False
+    # What was not opened then and is now has its key back, unless there is no request in it.
+    return known.reason != UNDECRYPTABLE or known.real_request_id is None
 
 
 def _agreed(verb: str, found: Survey, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
@@ -195,7 +208,7 @@ def _agreed(verb: str, found: Survey, *, dry_run: bool, yes: bool, as_json: bool
         return True
     if not asking:
         raise UserMistake(f"nobody is there to ask: give --yes to {verb}, or --dry-run to look")
-    return typer.confirm(f"{verb} {len(found.chosen)} dead letters?", err=True)
+    return typer.confirm(f"{verb} {counted(len(found.chosen), 'dead letter')}?", err=True)
 
 
 def _seen(found: Survey) -> str:

@@ -6,9 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from worker.cli.errors import UserMistake, database_mistakes
-from worker.cli.tables import note, print_json, print_table
+from worker.cli.tables import iso, note, print_json, print_table, render
 from worker.cli.timeline import timeline, verdict
 from worker.settings import load
 from worker.settings.tools import ToolSettings
@@ -46,9 +47,10 @@ def explain(
     if as_json:
         print_json(_document(story, moments, words, letters))
         return
-    rows = [(each.at, each.event, each.details) for each in moments]
-    print_table(("at", "event", "details"), rows, as_json=False)
-    typer.echo(f"\n{words}")
+    rows = [(iso(each.at), each.event, each.details) for each in moments]
+    print_table(("at", "event", "details"), rows, as_json=False, words_last=True)
+    typer.echo()
+    render(Text(words, "bold"))
 
 
 def _story(settings: ToolSettings, request_id: str) -> Story | None:
@@ -94,6 +96,7 @@ def _document(
         "state": story.state,
         "outcome": story.outcome,
         "error_kind": story.error_kind,
+        "reused_from": story.reused_from,
         "charged": story.charged,
         "attempts": story.attempts,
         "in_doubt_calls": story.in_doubt_calls,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.errors import UserMistake, database_mistakes
-from worker.cli.tables import duration, iso, note
+from worker.cli.tables import counted, duration, iso, note
 from worker.core.fleet import NOTICE_SECONDS
 from worker.core.masking import scrub
 from worker.settings import DatabaseSettings, load
@@ -55,7 +55,7 @@ def pause(
             return
         left = _await_quiet(fleet, timeout)
     if left:
-        note(f"{left} calls are still under way after {timeout:g} s; the pause stands")
+        note(f"{counted(left, 'call')} still under way after {timeout:g} s; the pause stands")
         sys.exit(1)
     note("no call is under way")
 

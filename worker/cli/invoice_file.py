@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.errors import UserMistake
+from worker.core.checks import id_card_check_digit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +95,7 @@ class InvoiceFile:
                 tally.free += 1
                 continue
             identifier = row[id_at].strip()
-            if not _ID.fullmatch(identifier):
+            if not _ID.fullmatch(identifier) or _is_id_card(identifier):
                 tally.complain(number, f"{self.columns.request_id}: holds no request id")
                 continue
             billed_at = None
@@ -143,6 +144,13 @@ def parse_time(words: str) -> datetime | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
+
+
+def _is_id_card(identifier: str) -> bool:
+    """Return whether a wrong column was named: people's numbers must not get into statements."""
+    number = identifier.upper()
+    is_like_one = len(number) == 18 and number[:17].isdecimal()
+    return is_like_one and id_card_check_digit(number) == number[-1]
 
 
 def _next(rows: Any, line: int) -> list[str] | None:

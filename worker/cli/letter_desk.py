@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING
 from worker.amqp.deadletters import InUse, LetterQueue
 from worker.cli.errors import UserMistake, broker_mistakes
 from worker.cli.tables import print_facts
+from worker.contract.encryption import MessageKeys
 from worker.deadletters.acting import Acting
 from worker.deadletters.choosing import Filters, Survey, bodies, survey
 from worker.deadletters.reading import Known, LetterReader
-from worker.settings import BrokerSettings, load
+from worker.deadletters.subjects import About, letters_about
+from worker.settings import BrokerSettings, MessageSettings, load
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.logs import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 @contextmanager
 def letter_desk(settings: BrokerSettings | None = None) -> Iterator[LetterDesk]:
-    """Open the way to the dead letters, with the environment's settings where none are given."""
+    """Open the way to the dead letters, with the environment's settings where none are given.
+
+    Encrypted ones are read where the environment has MESSAGE_KEYS, too.
+    """
     settings = settings or load(BrokerSettings)
+    keys = MessageKeys.of(load(MessageSettings))
     configure("auto", "warning")
     with _mistakes(), LetterQueue(settings.amqp_url.get_secret_value()) as queue:
-        yield LetterDesk(queue, LetterReader(SystemClock().now().date()))
+        yield LetterDesk(queue, LetterReader(SystemClock().now().date(), keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,16 @@ class LetterDesk:
     def bodies(self, name: str) -> list[tuple[Known, object]]:
         """Return those with this id and their masked bodies."""
         return bodies(self.queue, self.reader, name, SystemClock().now().date())
+
+    def about(self, id_cards: Collection[str]) -> About:
+        """Look for the letters of these persons."""
+        return letters_about(self.queue, self.reader, id_cards)
+
+    def take_out(self, found: Survey) -> int:
+        """Drop what a survey has chosen and return how many it were."""
+        acting = Acting(self.queue, self.reader, SystemClock())
+        acting.drop(found.marks())
+        return acting.done
 
     def replay(self, found: Survey, per_second: float, *, as_json: bool) -> None:
         """Replay what a survey has chosen, and say how many were, however it ends."""

@@ -19,6 +19,7 @@ LETTER_COLUMNS = (
     "message_id",
     "source",
     "reason",
+    "encrypted",
     "attempts",
     "last_error",
     "first_seen",
@@ -34,6 +35,7 @@ def letter_row(known: Known, now: datetime) -> tuple[Cell, ...]:
         known.message_id,
         known.source,
         known.reason,
+        known.encrypted,
         known.attempts,
         known.last_error,
         seen,
@@ -50,6 +52,7 @@ def print_letters(letters: Sequence[tuple[Known, object]], now: datetime, *, as_
         if place:
             typer.echo()
         print_facts(_facts(known, now), as_json=False)
+        typer.echo()
         print_json(body)
 
 

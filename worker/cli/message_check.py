@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import ValidationError
 
+from worker.contract.encryption import MessageKeys
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, problems_of
 from worker.contract.result_v1 import ResultV1
 from worker.core.delivery import Delivery
 from worker.core.digests import Digests
 from worker.core.outcome import FieldProblem
-from worker.settings import CheckSettings, load
+from worker.settings import CheckSettings, MessageEncryption, MessageSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from datetime import date
 
+    from worker.core.digests import Digest
     from worker.core.request import VerificationRequest
 
 _SHANGHAI = timezone(timedelta(hours=8))
@@ -39,12 +41,17 @@ class MessageCheck:
     """Checks messages one after another, as one worker would meet them."""
 
     def __init__(self, message_id: str | None = None) -> None:
-        settings = load(CheckSettings)
-        self._reader = RequestReader(settings.check_policy, settings.max_message_bytes)
+        settings, encryption = load(CheckSettings), load(MessageSettings)
+        self._reader = RequestReader(
+            settings.check_policy,
+            settings.max_message_bytes,
+            MessageKeys.of(encryption),
+            required=encryption.message_encryption is MessageEncryption.REQUIRED,
+        )
         self._message_id = message_id
         # Fingerprints are compared here and never leave: any key will do.
         self._digests = Digests(secrets.token_bytes(32))
-        self._known: dict[str, bytes] = {}
+        self._known: dict[str, Digest] = {}
 
     def findings(self, body: bytes) -> list[Finding]:
         """Return what is wrong with a request, or with a result event."""
@@ -65,8 +72,8 @@ class MessageCheck:
                 return [Finding(reading.problem)]
 
     def _conflicts(self, request: VerificationRequest) -> list[Finding]:
-        fingerprint = self._digests.request(request)
-        if self._known.setdefault(request.request_id, fingerprint) == fingerprint:
+        (digest,) = self._digests.of_request(request)
+        if self._known.setdefault(request.request_id, digest) == digest:
             return []
         return [Finding(FieldProblem("requestId", _KNOWN_OTHERWISE))]
 

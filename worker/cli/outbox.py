@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.errors import broker_mistakes, database_mistakes
-from worker.cli.tables import note, print_facts, print_table
+from worker.cli.tables import counted, note, print_facts, print_table
 from worker.settings import DatabaseSettings, load
 from worker.settings.tools import OutboxSettings
 
@@ -51,8 +51,10 @@ def list_events(
         for event in events
     ]
     print_table(_COLUMNS, rows, as_json=as_json)
+    if not events:
+        note("every saved result is announced")
     if len(events) == limit:
-        note(f"only the {limit} oldest are shown (--limit)")
+        note(f"no more than {counted(limit, 'row')}, the oldest first: --limit")
 
 
 @app.command()

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from worker.cli.errors import UserMistake
+from worker.cli.tables import print_table
 from worker.sandbox.magic import magic_table
 from worker.sandbox.server import serve_forever
 from worker.sandbox.settings import SandboxSettings
@@ -33,7 +32,8 @@ def sandbox(
     ask about; {} ends it. GET /charges counts.
     """
     if table:
-        _print_table()
+        columns = ("ID number", "behaviour", "what happens")
+        print_table(columns, magic_table(), as_json=False, words_last=True)
         return
     settings = SandboxSettings(host=host, port=port, latency=latency)
     if access_key := os.environ.get("PROVIDER_ACCESS_KEY"):
@@ -43,11 +43,6 @@ def sandbox(
     try:
         sys.exit(serve_forever(settings))
     except OSError as error:
-        raise UserMistake(f"cannot listen on {host}:{port} ({error.strerror})") from None
-
-
-def _print_table() -> None:
-    rows = Table("ID number", "behaviour", "what happens", box=None, header_style="bold")
-    for row in magic_table():
-        rows.add_row(*row)
-    Console().print(rows)
+        # asyncio says the address first, once more.
+        reason = str(error.strerror).rpartition(": ")[2]
+        raise UserMistake(f"cannot listen on {host}:{port} ({reason})") from None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.tables import duration, iso
+from worker.cli.tables import counted, duration, iso, render
+from worker.contract.names import DEAD, REQUESTS, UNROUTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-# Into a pipe nothing is folded.
-_PIPE_COLUMNS = 200
-_GOOD, _BAD, _FAINT = "green", "bold red", "dim"
+_GOOD, _NOTABLE, _BAD, _FAINT = "green", "yellow", "bold red", "dim"
 # Results are announced within a second or so; a minute later the relay has them.
 _SENT_WITHIN = 60.0
 
@@ -29,13 +28,12 @@ def show(parts: Mapping[str, Any], problems: Mapping[str, str], now: datetime) -
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column()
-    for name, render in _PARTS.items():
+    for name, look in _PARTS.items():
         if name in parts:
-            grid.add_row(name.replace("_", " "), render(parts[name], now))
+            grid.add_row(name.replace("_", " "), look(parts[name], now))
     for part, problem in problems.items():
         grid.add_row(Text(part, _BAD), Text(problem))
-    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    Console(width=width, highlight=False).print(grid)
+    render(grid)
 
 
 def _fleet(part: Mapping[str, Any], now: datetime) -> RenderableType:
@@ -55,7 +53,13 @@ def _schema(part: Mapping[str, Any], _now: datetime) -> RenderableType:
 
 
 def _queues(part: Iterable[Mapping[str, Any]], _now: datetime) -> RenderableType:
-    rows = [(each["queue"], _count(each["ready"]), _count(each["consumers"])) for each in part]
+    rows = []
+    for each in part:
+        waits_for_people = each["queue"] in (DEAD, UNROUTED) and each["ready"]
+        is_deserted = each["queue"] == REQUESTS and each["consumers"] == 0
+        ready = Text(_count(each["ready"]), _NOTABLE if waits_for_people else "")
+        consumers = Text(_count(each["consumers"]), _BAD if is_deserted else "")
+        rows.append((Text(each["queue"]), ready, consumers))
     return _table(("queue", "ready", "consumers"), rows)
 
 
@@ -79,8 +83,17 @@ def _calls(part: Sequence[Mapping[str, Any]], _now: datetime) -> RenderableType:
     if not part:
         return Text("none")
     names = ("calls", "charged", "in_doubt")
-    rows = [(each["call_class"], *(_count(each[name]) for name in names)) for each in part]
-    rows.append(("all", *(_count(sum(each[name] for each in part)) for name in names)))
+    counts = [(each["call_class"], *(each[name] for name in names)) for each in part]
+    counts.append(("all", *(sum(each[name] for each in part) for name in names)))
+    rows = [
+        (
+            Text(kind),
+            Text(f"{calls:,}"),
+            Text(f"{charged:,}"),
+            Text(f"{doubt:,}", _NOTABLE if doubt else ""),
+        )
+        for kind, calls, charged, doubt in counts
+    ]
     return _table(("class", "calls", "charged", "in doubt"), rows)
 
 
@@ -95,7 +108,7 @@ def _budget(part: Mapping[str, Any], now: datetime) -> RenderableType:
 
 
 def _day(each: Mapping[str, Any], budget: int | None, now: datetime) -> str:
-    line = f"{each['mode']}: {each['calls']:,} calls today"
+    line = f"{each['mode']}: {counted(each['calls'], 'call')} today"
     if budget:
         spent = each["calls"] if each["promised"] is None else each["promised"]
         line += f", {spent:,} of {budget:,} spent ({100 * spent // budget} %)"
@@ -108,11 +121,7 @@ def _workers(part: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType
     if not part:
         return Text("none at work in the last 5 minutes")
     rows = [
-        (
-            each["name"],
-            _count(each["calls"]),
-            "-" if each["seen_at"] is None else duration(max(now - each["seen_at"], now - now)),
-        )
+        (Text(each["name"]), Text(_count(each["calls"])), Text(_ago(each["seen_at"], now)))
         for each in part
     ]
     return _table(("at work", "calls in 5 min", "last seen"), rows)
@@ -121,19 +130,24 @@ def _workers(part: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType
 def _oldest(oldest: datetime | None, now: datetime) -> str:
     if oldest is None:
         return ""
-    return f"; the oldest is of {iso(oldest, 'seconds')} ({duration(max(now - oldest, now - now))})"
+    return f"; the oldest from {iso(oldest, 'seconds')} ({_ago(oldest, now)})"
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago it was: not in the future, where the database's clock is ahead."""
+    return "-" if moment is None else f"{duration(max(now - moment, timedelta()))} ago"
 
 
 def _count(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
     table = Table(box=None, header_style=_FAINT, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=not number)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table
 
 

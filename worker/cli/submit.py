@@ -6,13 +6,16 @@ import base64
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
 from worker.cli.errors import UserMistake, broker_mistakes
 from worker.settings import BrokerSettings, load
+
+if TYPE_CHECKING:
+    from worker.contract.encryption import PublicKey
 
 
 def submit(
@@ -43,6 +46,10 @@ def submit(
         typer.Option(help="Of many: .csv or .jsonl for the results; default: lines on output."),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of a .csv, such as gb18030.")] = "utf-8-sig",
+    encrypt_to: Annotated[
+        Path | None,
+        typer.Option(help="The workers' public JWK, or a JWK Set: its first key encrypts."),
+    ] = None,
 ) -> None:
     """Publish one request, or a file of many, and wait for the results.
 
@@ -57,11 +64,12 @@ def submit(
     go on. For each result --results gets a line of requestId, outcome, charged, error; the same
     command again goes on where it ended. Exit code 1: a line did not end in an answer.
     """
+    seal = _as_it_is if encrypt_to is None else _recipient(encrypt_to).seal
     if file is not None and Path(file).suffix.lower() in (".csv", ".jsonl"):
         from worker.cli.submit_file import submit_file
 
         answered = submit_file(
-            Path(file), results, encoding=encoding, source=source, timeout=timeout
+            Path(file), results, encoding=encoding, source=source, timeout=timeout, seal=seal
         )
         sys.exit(0 if answered else 1)
     if results is not None:
@@ -84,7 +92,7 @@ def submit(
     url = settings.amqp_url.get_secret_value()
     with broker_mistakes(), RequestClient(url, key if timeout > 0 else None) as client:
         client.publish(
-            orjson.dumps(request),
+            seal(orjson.dumps(request)),
             message_id=str(request["requestId"])[:200],
             reply_to=key if timeout > 0 else None,
         )
@@ -99,6 +107,22 @@ def submit(
         "its result will stand in verification_v1.results\n"
     )
     sys.exit(1)
+
+
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
+def _recipient(file: Path) -> PublicKey:
+    from worker.contract.encryption import PublicKey
+    from worker.contract.jwk import KeyUnusable
+
+    try:
+        return PublicKey.read(file.read_bytes())
+    except OSError as error:
+        raise UserMistake(f"--encrypt-to: {file}: cannot be read ({error.strerror})") from None
+    except KeyUnusable as unusable:
+        raise UserMistake(f"--encrypt-to: {file}: {unusable}") from None
 
 
 def _encoded(image: Path | None) -> str | None:

@@ -25,13 +25,13 @@ from rich.progress import (
 from worker.cli.errors import broker_mistakes
 from worker.cli.request_file import BadLine, RequestFile
 from worker.cli.results_file import ResultsFile
-from worker.cli.tables import note
+from worker.cli.tables import counted, note
 from worker.contract.request_v1 import RequestReader
 from worker.core.outcome import FieldProblem, Outcome
 from worker.settings import SubmitSettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
@@ -42,11 +42,18 @@ _CONFIRM_SECONDS = 60.0
 
 
 def submit_file(
-    path: Path, results: Path | None, *, encoding: str, source: str | None, timeout: float
+    path: Path,
+    results: Path | None,
+    *,
+    encoding: str,
+    source: str | None,
+    timeout: float,
+    seal: Callable[[bytes], bytes],
 ) -> bool:
     """Submit all requests of a file; return whether each ended in an answer.
 
-    `timeout` is how many seconds may pass without any result; 0: it only publishes.
+    `timeout` is how many seconds may pass without any result; 0: it only publishes. `seal` makes
+    of a request's body what is published.
     """
     from worker.amqp.bulk import BulkClient
 
@@ -60,7 +67,7 @@ def submit_file(
     )
     with ResultsFile(results) as kept, _progress() as progress:
         bar = progress.add_task("results" if waits else "published", total=file.count())
-        submission = Submission(file, kept, progress, bar, waits=waits)
+        submission = Submission(file, kept, progress, bar, waits=waits, seal=seal)
         try:
             with broker_mistakes():
                 client.run(submission, timeout if waits else _CONFIRM_SECONDS)
@@ -81,12 +88,14 @@ class Submission:
         bar: TaskID,
         *,
         waits: bool,
+        seal: Callable[[bytes], bytes],
     ) -> None:
         self._file = file
         self._results = results
         self._progress = progress
         self._bar = bar
         self._waits = waits
+        self._seal = seal
         self._seen: set[str] = set()
         self._waiting: set[str] = set()
         self._kept = 0
@@ -125,7 +134,7 @@ class Submission:
                 self._waiting.add(line.request_id)
                 if not self._waits:
                     self._advance()
-                yield line.body
+                yield self._seal(line.body)
 
     def result(self, body: bytes) -> None:
         """Write the line of a result event, once."""
@@ -140,14 +149,15 @@ class Submission:
         counts = Counter(
             self._results.outcomes[each] for each in self._seen if each in self._results.outcomes
         )
-        parts = [f"{count:,} {outcome}" for outcome, count in counts.most_common()]
+        most_first = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+        parts = [f"{count:,} {outcome}" for outcome, count in most_first]
         if self._kept:
             parts.append(f"{self._kept:,} of them from before")
         if self._waiting:
             what = "without a result yet: run the same again" if self._waits else "published"
             parts.append(f"{len(self._waiting):,} {what}")
         if self._refused:
-            parts.append(f"{self._refused:,} lines not sent")
+            parts.append(f"{counted(self._refused, 'line')} not sent")
         note(", ".join(parts) or "no requests")
 
     def _refuse(self, line: BadLine) -> None:

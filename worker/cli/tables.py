@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import orjson
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import JustifyMethod, RenderableType
 
 Cell = str | int | float | bool | datetime | timedelta | None
 """What may stand in a row; a `timedelta` is an age or a duration, seconds in JSON."""
@@ -26,20 +29,38 @@ Cell = str | int | float | bool | datetime | timedelta | None
 _PIPE_COLUMNS = 10_000
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, as_json: bool) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    as_json: bool,
+    words_last: bool = False,
+) -> None:
     """Print rows under the names of their columns; as JSON an array of objects with these keys.
 
-    Without rows the table is its heading, and the JSON `[]`.
+    Without rows the table is its heading, and the JSON `[]`. On a terminal that is too narrow a
+    row is printed as a block, a line for each cell; but where the last column holds words
+    (`words_last`), these go on in the next line.
     """
     if as_json:
         print_json([dict(zip(columns, map(_value, row), strict=True)) for row in rows])
         return
+    cells = [tuple(row) for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+    for place, column in enumerate(columns):
+        numbers = any(isinstance(row[place], int | float | timedelta) for row in cells)
+        may_fold = words_last and place == len(columns) - 1
+        side: JustifyMethod = "right" if numbers else "left"
+        table.add_column(column, justify=side, overflow="fold", no_wrap=not may_fold)
+    for row in cells:
         table.add_row(*(Text(shown(cell)) for cell in row))
-    _console().print(table)
+    if words_last or not cells or _fits(table):
+        render(table)
+        return
+    for place, row in enumerate(cells):
+        if place:
+            typer.echo()
+        render(_block(zip(columns, row, strict=True)))
 
 
 def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
@@ -47,12 +68,19 @@ def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
     if as_json:
         print_json({name: _value(cell) for name, cell in facts.items()})
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, cell in facts.items():
-        table.add_row(Text(name), Text(shown(cell)))
-    _console().print(table)
+    render(_block(facts.items()))
+
+
+def render(what: RenderableType) -> None:
+    """Print something of rich: as wide as the terminal, elsewhere plain and never folded."""
+    if sys.stdout.isatty():
+        Console(highlight=False).print(what)
+        return
+    out = Console(width=_PIPE_COLUMNS, highlight=False)
+    with out.capture() as captured:
+        out.print(what)
+    # A column is as wide as its widest cell: what fills it up is of no use in a file.
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_json(document: object) -> None:
@@ -104,8 +132,27 @@ def duration(length: timedelta) -> str:
     return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count)
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS, highlight=False)
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 dead letter`, `2,000 dead letters`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _fits(table: Table) -> bool:
+    """Return whether the output is wide enough for a table in which nothing is folded."""
+    if not sys.stdout.isatty():
+        return True
+    out = Console()
+    endless = out.options.update(width=_PIPE_COLUMNS)
+    return Measurement.get(out, endless, table).maximum <= out.width
+
+
+def _block(facts: Iterable[tuple[str, Cell]]) -> Table:
+    block = Table(box=None, show_header=False, pad_edge=False)
+    block.add_column(style="bold", no_wrap=True)
+    block.add_column(overflow="fold")
+    for name, cell in facts:
+        block.add_row(Text(name), Text(shown(cell)))
+    return block
 
 
 def _value(cell: Cell) -> object:

@@ -89,6 +89,8 @@ def _call_facts(call: CallRecord) -> str:
 def _end(story: Story) -> Iterator[Moment]:
     if story.completed_at is not None:
         reason = "" if story.error_kind is None else f" ({story.error_kind}): {story.error_message}"
+        if story.reused_from is not None:
+            reason = f", reused the answer of {story.reused_from}"
         yield Moment(story.completed_at, "outcome saved", f"{story.outcome}{reason}")
     if story.event_sent_at is not None:
         yield Moment(story.event_sent_at, "event sent", "confirmed by the broker")
@@ -113,7 +115,7 @@ def _charges(story: Story) -> str:
     certain = sum(call.charged is Charged.YES for call in story.calls)
     perhaps = sum(call.charged is Charged.UNKNOWN for call in story.calls)
     if not certain and not perhaps:
-        # Without its calls (they may be older than the row's keeping) the row's own word counts.
+        # An owner may have trimmed the table of calls: then the row's own word counts.
         words = {Charged.YES: "charged", Charged.NO: "not charged"}
         return words.get(story.charged, "perhaps charged")
     if not perhaps:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.contract import cloudevents, golden
+from worker.contract import cloudevents, encryption, golden
+from worker.contract.jwk import ALGORITHMS
 from worker.contract.names import EVENT_TYPE, REQUESTS, RESULTS, UNROUTED
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.outcome import Outcome
@@ -35,13 +36,13 @@ def asyncapi() -> dict[str, Any]:
             "requests": _channel(
                 "Requests to verify a person. Any routing key will do; persistent.",
                 REQUESTS,
-                "request",
+                ("request", "encryptedRequest"),
                 "your choice; the worker takes all",
             ),
             "results": _channel(
                 f"Results. What nobody is bound for is kept in {UNROUTED}.",
                 RESULTS,
-                "result",
+                ("result",),
                 "the request's reply_to, or else <source>.<outcome>",
             ),
         },
@@ -50,7 +51,10 @@ def asyncapi() -> dict[str, Any]:
                 "action": "receive",
                 "summary": "The worker verifies a person, once per requestId.",
                 "channel": {"$ref": "#/channels/requests"},
-                "messages": [{"$ref": "#/channels/requests/messages/request"}],
+                "messages": [
+                    {"$ref": "#/channels/requests/messages/request"},
+                    {"$ref": "#/channels/requests/messages/encryptedRequest"},
+                ],
                 "bindings": {"amqp": {"ack": True, "bindingVersion": _BINDING}},
                 "reply": {
                     "channel": {"$ref": "#/channels/results"},
@@ -66,7 +70,11 @@ def asyncapi() -> dict[str, Any]:
             },
         },
         "components": {
-            "messages": {"request": _request_message(), "result": _result_message()},
+            "messages": {
+                "request": _request_message(),
+                "encryptedRequest": _encrypted_message(),
+                "result": _result_message(),
+            },
             "schemas": {
                 **_hoisted("RequestV1", request_schema()),
                 **_hoisted("ResultV1", result_schema()),
@@ -75,13 +83,15 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
-def _channel(description: str, exchange: str, message: str, key: str) -> dict[str, Any]:
+def _channel(
+    description: str, exchange: str, messages: tuple[str, ...], key: str
+) -> dict[str, Any]:
     exchange_of = {"name": exchange, "type": "topic", "durable": True, "autoDelete": False}
     return {
         "address": "{routingKey}",
         "description": description,
         "parameters": {"routingKey": {"description": key}},
-        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "messages": {each: {"$ref": f"#/components/messages/{each}"} for each in messages},
         "bindings": {
             "amqp": {"is": "routingKey", "exchange": exchange_of, "bindingVersion": _BINDING}
         },
@@ -94,8 +104,8 @@ def _request_message() -> dict[str, Any]:
         "title": "A verification request",
         "summary": "Properties heeded: message_id (the requestId where the body has none), "
         "correlation_id and reply_to (for the event), expiration (the broker's), timestamp.",
-        "contentType": "application/json",
-        "headers": _headers({"traceparent": "W3C trace context, passed on to the event"}, ()),
+        "contentType": encryption.JSON,
+        "headers": _request_headers(),
         "correlationId": {"location": "$message.payload#/requestId"},
         "payload": {"$ref": f"{_COMPONENTS}RequestV1"},
         "examples": [
@@ -104,6 +114,24 @@ def _request_message() -> dict[str, Any]:
             if name not in golden.NO_REQUESTS
         ],
     }
+
+
+def _encrypted_message() -> dict[str, Any]:
+    algorithms = sorted({each for several in ALGORITHMS.values() for each in several})
+    return {
+        "name": "verification.request.v1.encrypted",
+        "title": "A verification request, encrypted",
+        "summary": "A request's whole body as a JWE in compact serialization (RFC 7516), to a key "
+        "of the operators' JWK Set; properties as of a raw request. "
+        f"alg: {', '.join(algorithms)}; enc: {', '.join(encryption.ENCRYPTIONS)}; kid: the key's.",
+        "contentType": encryption.JOSE,
+        "headers": _request_headers(),
+        "payload": {"type": "string", "pattern": r"^e[wy][\w-]*(\.[\w-]*){4}$"},
+    }
+
+
+def _request_headers() -> dict[str, Any]:
+    return _headers({"traceparent": "W3C trace context, passed on to the event"}, ())
 
 
 def _result_message() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from worker.core.checks import id_card_check_digit
 from worker.core.claims import Envelope
 from worker.core.outcome import FieldProblem
 
@@ -19,8 +20,16 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+# Looked for at every place, for an ID number may follow other digits.
+_ID_NUMBER = re.compile(r"(?=([1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]))")
+_LEAK = "must not contain the person's data"
+
+
 def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
-    """Return what of the properties is usable, and what is wrong with the rest."""
+    """Return what of the properties is usable, and what is wrong with the rest.
+
+    An ID number is refused whoever it belongs to: of a message that cannot be read nobody knows.
+    """
     problems = []
     reply_to, correlation_id = delivery.reply_to or None, delivery.correlation_id or None
     if reply_to is not None and not _KEY.fullmatch(reply_to):
@@ -34,7 +43,17 @@ def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
         problem = "must be printable and at most 255 bytes"
         problems.append(FieldProblem("properties.correlation_id", problem))
         correlation_id = None
+    if reply_to is not None and _holds_id_number(reply_to):
+        problems.append(FieldProblem("properties.reply_to", _LEAK))
+        reply_to = None
+    if correlation_id is not None and _holds_id_number(correlation_id):
+        problems.append(FieldProblem("properties.correlation_id", _LEAK))
+        correlation_id = None
     return Envelope(reply_to, correlation_id, usable_traceparent(delivery)), problems
+
+
+def _holds_id_number(text: str) -> bool:
+    return any(id_card_check_digit(each) == each[-1].upper() for each in _ID_NUMBER.findall(text))
 
 
 def usable_traceparent(delivery: Delivery) -> str | None:

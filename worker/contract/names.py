@@ -1,4 +1,4 @@
-"""The names that publishers, the worker and the broker share (design, section 3)."""
+"""The names that publishers, the worker and the broker share."""
 
 REQUESTS = "verification.requests"
 """The exchange that takes requests, and the queue behind it."""

@@ -7,13 +7,14 @@ carry the input unless they are told not to, and field names come from outside a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
 from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
 from worker.core.outcome import FieldProblem
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date
 
+    from worker.contract.encryption import MessageKeys
     from worker.core.claims import Envelope
     from worker.core.delivery import Delivery
 
@@ -105,6 +107,8 @@ class Refused:
     check_type: int | None
     problems: tuple[FieldProblem, ...]
     envelope: Envelope
+    body: bytes = field(repr=False)
+    """What was read: the same text encrypted twice gives two messages and one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class Unreadable:
     """A code from a closed list."""
     problem: FieldProblem
     envelope: Envelope
+    body: bytes = field(repr=False)
+    """What was to be read, opened if it could be."""
 
 
 Reading = Accepted | Refused | Unreadable
@@ -122,10 +128,15 @@ Reading = Accepted | Refused | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads deliveries under one policy; safe for any thread."""
+    """Reads deliveries under one policy; safe for any thread.
+
+    `keys` open encrypted messages; where they are `required` a raw one is refused.
+    """
 
     policy: CheckPolicy
     max_bytes: int
+    keys: MessageKeys | None = None
+    required: bool = False
 
     def read(self, delivery: Delivery, today: date) -> Reading:
         """Return what a delivery says; never raises, whatever the bytes are.
@@ -134,7 +145,15 @@ class RequestReader:
         """
         envelope, problems = check_envelope(delivery)
         if len(delivery.body) > self.max_bytes:
-            return _unreadable("too_large", f"is larger than {self.max_bytes} bytes", envelope)
+            limit = f"is larger than {self.max_bytes} bytes"
+            return _unreadable("too_large", limit, envelope, delivery)
+        if is_encrypted(delivery.body):
+            try:
+                delivery = replace(delivery, body=opened(delivery.body, self.keys))
+            except Undecryptable as error:
+                return _unreadable("undecryptable", error.problem, envelope, delivery)
+        elif self.required:
+            problems.append(FieldProblem("body", _RAW))
         try:
             parsed = RequestV1.model_validate_json(delivery.body)
         except ValidationError as error:
@@ -147,15 +166,26 @@ class RequestReader:
         source, envelope = _without_leaks(parsed.source, envelope, numbers, problems)
         request_id = parsed.requestId or delivery.message_id or ""
         if problem := _request_id_problem(request_id, numbers):
-            return _unreadable("no_usable_id", problem, envelope, "requestId")
+            return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
         if context is not None and _holds(context, numbers):
             problems.append(FieldProblem("context", _LEAK))
         check_type = CheckType(parsed.personalSpec.checkType)
         if problems:
-            return Refused(request_id, source, check_type, tuple(problems), envelope)
+            refusals = tuple(problems)
+            return Refused(request_id, source, check_type, refusals, envelope, delivery.body)
         person = Person(fields)
         request = VerificationRequest(request_id, check_type, person, source, expires_at, context)
         return Accepted(request, envelope, self._warnings(person))
+
+    def keep(self, body: bytes) -> bytes:
+        """Return a body as it may lie about: a raw one sealed where messages must be encrypted.
+
+        Sealing makes it a third longer, and a broker refuses what is too long, for ever: of one
+        that would pass the limit the beginning is kept. Raw, it would never be worked on anyway.
+        """
+        if self.keys is None or not self.required or is_encrypted(body):
+            return body
+        return self.keys.seal(body[: max(0, self.max_bytes - _SEAL) * 3 // 4])
 
     def _person(
         self, spec: PersonalSpecV1, today: date
@@ -165,17 +195,17 @@ class RequestReader:
         sent = spec.personalUser.model_fields_set
         fields: dict[PersonField, str] = {}
         problems = []
-        for field in PersonField:
-            path = f"personalSpec.personalUser.{field}"
-            if field in needed and field not in sent:
+        for each in PersonField:
+            path = f"personalSpec.personalUser.{each}"
+            if each in needed and each not in sent:
                 problems.append(FieldProblem(path, f"is required for checkType {spec.checkType}"))
-            elif field in needed:
+            elif each in needed:
                 try:
-                    text = getattr(spec.personalUser, field)
-                    fields[field] = check_field(field, text, self.policy, today)
+                    text = getattr(spec.personalUser, each)
+                    fields[each] = check_field(each, text, self.policy, today)
                 except FieldRefused as refusal:
                     problems.append(FieldProblem(path, str(refusal)))
-            elif field in sent:
+            elif each in sent:
                 problem = f"must not be sent for checkType {spec.checkType}"
                 problems.append(FieldProblem(path, problem))
         return fields, problems
@@ -198,9 +228,9 @@ class RequestReader:
         try:
             tree = orjson.loads(delivery.body)
         except orjson.JSONDecodeError:
-            return _unreadable("not_json", "is not JSON in UTF-8", envelope)
+            return _unreadable("not_json", "is not JSON in UTF-8", envelope, delivery)
         if not isinstance(tree, dict):
-            return _unreadable("not_an_object", "must be a JSON object", envelope)
+            return _unreadable("not_an_object", "must be a JSON object", envelope, delivery)
         numbers = _numbers(_child(_child(tree, "personalSpec"), "personalUser"))
         source = tree.get("source", DEFAULT_SOURCE)
         if not isinstance(source, str) or not _SOURCE.fullmatch(source):
@@ -209,15 +239,23 @@ class RequestReader:
         source, envelope = _without_leaks(source, envelope, numbers, problems)
         request_id: Any = tree.get("requestId") or delivery.message_id
         if problem := _request_id_problem(request_id, numbers):
-            return _unreadable("no_usable_id", problem, envelope, "requestId")
-        return Refused(request_id, source, _check_type(tree), tuple(problems), envelope)
+            return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
+        refusals = tuple(problems)
+        return Refused(request_id, source, _check_type(tree), refusals, envelope, delivery.body)
 
 
 _LEAK = "must not contain the person's data"
+_RAW = "must be encrypted, as a compact JWE to a key of the workers"
+
+# Bytes of a sealed body beside its content: header, encrypted key and tag of an RSA key of 4,096
+# bits have 850.
+_SEAL = 1_024
 
 
-def _unreadable(reason: str, problem: str, envelope: Envelope, field: str = "body") -> Unreadable:
-    return Unreadable(reason, FieldProblem(field, problem), envelope)
+def _unreadable(
+    reason: str, problem: str, envelope: Envelope, delivery: Delivery, path: str = "body"
+) -> Unreadable:
+    return Unreadable(reason, FieldProblem(path, problem), envelope, delivery.body)
 
 
 def _request_id_problem(value: object, numbers: list[str]) -> str | None:

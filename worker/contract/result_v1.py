@@ -1,4 +1,4 @@
-"""A result event as published: the body of design section 2 and the properties around it."""
+"""A result event as published: its body and the properties around it."""
 
 from __future__ import annotations
 
@@ -73,6 +73,10 @@ class ResultV1(BaseModel):
     requestedAt: datetime  # noqa: N815
     completedAt: datetime  # noqa: N815
     context: dict[str, object] | None
+    reusedFrom: str | None = Field(  # noqa: N815
+        None,
+        description="only where REUSE_RESULTS_FOR gave a stored answer: the request that paid it",
+    )
 
 
 def result_event(
@@ -97,6 +101,8 @@ def result_event(
         "completedAt": rfc3339(stored.completed_at),
         "context": orjson.Fragment(stored.context) if stored.context is not None else None,
     }
+    if result.reused_from is not None:
+        body["reusedFrom"] = result.reused_from
     return _publication(
         event_id,
         body,

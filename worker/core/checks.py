@@ -1,4 +1,4 @@
-"""Checks before paying: each field of a person, normalised or refused (provider.md, 4).
+"""Checks before paying: each field of a person, normalised or refused.
 
 A check takes the text as published and returns it as the provider is to get it, or raises
 `FieldRefused` with the problem in words that never contain the value.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from worker.core.digests import Digest
     from worker.core.masking import Masked
     from worker.core.outcome import CallReport, Charged, ErrorKind, StoredResult
     from worker.core.retry import Decision
@@ -28,19 +29,23 @@ class ClaimRequest:
     """One request as the ledger sees it: digests and masks, no personal data."""
 
     request_id: str
-    fingerprint: bytes
-    """Keyed digest (32 bytes) of what is asked: the same id with another one is a conflict."""
+    digests: tuple[Digest, ...]
+    """Under the current key first, then under its fallbacks: a row may stand under any of them."""
     source: str
     check_type: int | None
     wants_call: bool
     """False where the request will be settled without paying: rejected or expired."""
-    subject_digest: bytes | None
     masked: Masked
     envelope: Envelope
     expires_at: datetime | None
     context: str | None
     warnings: tuple[str, ...] = ()
     """Paths of fields that are odd and not refused; for the log alone."""
+
+    @property
+    def digest(self) -> Digest:
+        """What its row keeps."""
+        return self.digests[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Granted:
     requested_at: datetime
     wait: float = 0.0
     """Seconds after the claim at which its call may start: its place in the shared quota."""
+    reuse: StoredResult | None = None
+    """An answer that was paid for, of the same person and data: no call is needed."""
 
 
 @dataclass(frozen=True, slots=True)

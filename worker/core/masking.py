@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from worker.core.disguises import undisguised, without_codes
 from worker.core.request import Person, PersonField
 
 if TYPE_CHECKING:
@@ -85,17 +86,28 @@ TEXT_LIMIT = 500
 def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     """Return a foreign text without a person's data, control characters or excess length.
 
-    The person's own values are replaced by their masks, in either case of the X; then every
-    number as long as a mobile number is, whoever it belongs to. At most `limit` characters.
+    The person's own values are replaced by their masks, however they are spelt (`disguises`);
+    then every number as long as a mobile number is, whoever it belongs to. At most `limit`
+    characters.
     """
-    text = _CONTROL.sub(" ", text)
+    text = _CONTROL.sub(" ", undisguised(text))
     for field, value in () if person is None else person.fields.items():
         if field is PersonField.PORTRAIT:
             # An echoed image is cut off somewhere: its beginning tells it.
             if value[:64] in text:
                 return "<image>"[:limit]
             continue
-        for spelling in (value, value.lower()):
+        for spelling in _spellings(field, value):
             if spelling in text:
                 text = text.replace(spelling, _MASKS[field](value))
-    return _LONG_NUMBER.sub("***", text)[:limit]
+    text = _LONG_NUMBER.sub("***", text)
+    return (text if person is None else without_codes(text, person))[:limit]
+
+
+def _spellings(field: PersonField, value: str) -> tuple[str, ...]:
+    """Return how a value may stand in a text; the whole name comes before the given name."""
+    if field is not PersonField.NAME:
+        return (value, value.lower())
+    spaced = (value, " ".join(value), "\u3000".join(value))
+    # One character is an ordinary word.
+    return (*spaced, value[1:]) if len(value) > 2 else spaced

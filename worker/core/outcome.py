@@ -40,7 +40,7 @@ def worse(one: Charged, other: Charged) -> Charged:
 
 
 class CallClass(StrEnum):
-    """What became of one call (provider.md, 3)."""
+    """What became of one call (worker/provider/README.md, Answers)."""
 
     ANSWERED = "answered"
     """A clear answer: match, mismatch or no record."""
@@ -139,6 +139,8 @@ class Result:
     auth_info: AuthInfo | None = None
     provider_request_id: str | None = None
     failure: Failure | None = None
+    reused_from: str | None = None
+    """The request whose answer this is, where it was given again without a call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class PersonField(StrEnum):
 
 
 class PortraitFields(StrEnum):
-    """Which number goes with a portrait: JD's document and its SDK disagree (provider.md, 1)."""
+    """Which number goes with a portrait: JD's document and its SDK disagree."""
 
     ID_CARD = "id_card"
     BANK_CARD = "bank_card"

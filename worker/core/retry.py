@@ -24,6 +24,7 @@ from worker.core.outcome import (
 
 if TYPE_CHECKING:
     from worker.core.claims import Granted
+    from worker.core.outcome import StoredResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def decide(
 
 # Seconds to leave a fault alone that costs nothing, where the provider names no time itself: a
 # lost connection is often back at once, credentials and quota wait for a person. JD's limits are
-# per minute, so the next minute begins in 30 s on average (provider.md: "up to 60 s").
+# per minute, so the next minute begins in 30 s on average.
 _FREE_WAIT = {
     CallClass.NOT_SENT: 5.0,
     CallClass.THROTTLED: 30.0,
@@ -143,6 +144,12 @@ def expire(granted: Granted) -> Complete | DeadLetter:
         return in_doubt()
     failure = Failure(ErrorKind.EXPIRED, "its deadline passed before the call")
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
+
+
+def reuse(stored: StoredResult, granted: Granted) -> Complete:
+    """End a request with the answer that another one has paid for."""
+    result = replace(stored.result, charged=granted.charged, reused_from=stored.request_id)
+    return Complete(result)
 
 
 def _another_attempt(

@@ -48,6 +48,7 @@ class Story:
     outcome: Outcome | None
     error_kind: ErrorKind | None
     error_message: str | None
+    reused_from: str | None
     requested_at: datetime
     expires_at: datetime | None
     completed_at: datetime | None

@@ -90,5 +90,5 @@ def bodies(
         for letter in held.letters():
             known = reader.read(letter)
             if name in known.names:
-                found.append((known, masked_body(letter.delivery.body, known, today)))
+                found.append((known, masked_body(reader.open(letter)[0], known, today)))
     return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from worker.contract.encryption import is_encrypted
 from worker.core.checks import CheckPolicy, FieldRefused, check_field
 from worker.core.masking import mask
 from worker.core.request import CheckType, Person, PersonField
@@ -29,6 +30,8 @@ def masked_body(body: bytes, known: Known, today: date) -> object:
     the kind and the length are told, for it may be anything. Names of unknown fields may be a
     person's data as well: they are counted.
     """
+    if is_encrypted(body):
+        return f"<encrypted, {len(body)} bytes>"
     try:
         tree = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import usable_traceparent
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date
 
+    from worker.contract.encryption import MessageKeys
+    from worker.core.delivery import Delivery
     from worker.core.letter import Letter
 
 WITHHELD = "(withheld)"
 """Stands for a text that may hold personal data."""
 
-UNREADABLE_REASONS = frozenset({"not_json", "not_an_object", "no_usable_id", "too_large"})
+UNDECRYPTABLE = "undecryptable"
+"""Why an encrypted message was not opened: replayed, it is read where its key is known now."""
+
+UNREADABLE_REASONS = frozenset(
+    {"not_json", "not_an_object", "no_usable_id", "too_large", UNDECRYPTABLE}
+)
 """Why no request could be told from a message: replayed, it is dead-lettered again."""
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen"})
@@ -53,6 +62,15 @@ _PLAIN = re.compile(r"[\x20-\x7e]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+class Encrypted(StrEnum):
+    """Whether a letter is encrypted, and what that means to who looks."""
+
+    NO = "no"
+    OPENED = "opened"
+    CLOSED = "closed"
+    """There is no key here, or none that opens it: only its properties are known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What may be shown of one dead letter."""
@@ -71,6 +89,7 @@ class Known:
     last_error: str | None
     size: int
     """Bytes of the body."""
+    encrypted: Encrypted
     other_headers: int
     """Headers that are none of ours; they are never shown."""
     mark: bytes = field(repr=False)
@@ -84,19 +103,24 @@ class Known:
 
 
 class LetterReader:
-    """Reads letters; never raises, whatever they hold. `today` is any recent date."""
+    """Reads letters; never raises, whatever they hold. `today` is any recent date.
 
-    def __init__(self, today: date) -> None:
+    `keys` open those that are encrypted.
+    """
+
+    def __init__(self, today: date, keys: MessageKeys | None = None) -> None:
         self._today = today
+        self._keys = keys
         # How strict the checks are decides whether a request is refused, not what its id is.
         self._reader = RequestReader(CheckPolicy(), _MOST_READ)
 
     def read(self, letter: Letter) -> Known:
         """Return what may be known of a letter."""
         delivery, headers = letter.delivery, letter.headers
-        tree = _tree(delivery.body)
+        body, encrypted = self.open(letter)
+        tree = tree_of(body)
         personal = personal_texts(tree)
-        request_id, source = self._names(letter)
+        request_id, source = self._names(replace(delivery, body=body))
         named = (request_id, tree.get("requestId"), delivery.message_id)
         return Known(
             request_id=_safe(request_id, personal),
@@ -110,6 +134,7 @@ class LetterReader:
             first_seen=_first_seen(headers),
             last_error=_listed(headers["lastError"], _ERRORS) if "lastError" in headers else None,
             size=len(delivery.body),
+            encrypted=encrypted,
             other_headers=len(headers.keys() - _OWN_HEADERS),
             mark=_mark(letter),
             names=frozenset(name for name in named if isinstance(name, str) and name),
@@ -117,9 +142,19 @@ class LetterReader:
             real_request_id=request_id,
         )
 
-    def _names(self, letter: Letter) -> tuple[str | None, str | None]:
+    def open(self, letter: Letter) -> tuple[bytes, Encrypted]:
+        """Return the body, opened where it can be."""
+        body = letter.delivery.body
+        if not is_encrypted(body):
+            return body, Encrypted.NO
+        try:
+            return opened(body, self._keys), Encrypted.OPENED
+        except Undecryptable:
+            return body, Encrypted.CLOSED
+
+    def _names(self, delivery: Delivery) -> tuple[str | None, str | None]:
         """Return the request id and the source that the contract's reader accepts."""
-        reading = self._reader.read(letter.delivery, self._today)
+        reading = self._reader.read(delivery, self._today)
         match reading:
             case Accepted(request):
                 return request.request_id, request.source
@@ -154,7 +189,8 @@ def _spellings(text: str) -> Iterator[str]:
             yield spelling
 
 
-def _tree(body: bytes) -> Mapping[str, Any]:
+def tree_of(body: bytes) -> Mapping[str, Any]:
+    """Return a body as JSON values; empty where it is none, or larger than is read."""
     if len(body) > _MOST_READ:
         return {}
     try:

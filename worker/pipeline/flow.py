@@ -50,6 +50,7 @@ from worker.core.retry import (
     RetryPolicy,
     decide,
     expire,
+    reuse,
 )
 from worker.pipeline.settling import Settling
 
@@ -139,7 +140,9 @@ class Flow:
         self._verifier = verifier
         self._clock = clock
         self._rules = rules
-        self.settling = Settling(digests, rules.mode, rules.retries, rules.event_format)
+        self.settling = Settling(
+            digests, rules.mode, rules.retries, rules.event_format, reader.keep
+        )
 
     # 1. A delivery is read, checked and claimed.
 
@@ -179,14 +182,12 @@ class Flow:
 
     def _ask(self, delivery: Delivery, reading: Accepted | Refused, now: datetime) -> Asked:
         if isinstance(reading, Refused):
-            fingerprint = self._digests.body(delivery.body)
             claim = ClaimRequest(
                 reading.request_id,
-                fingerprint,
+                self._digests.of_body(reading.body),
                 reading.source,
                 reading.check_type,
                 wants_call=False,
-                subject_digest=None,
                 masked=NOBODY,
                 envelope=reading.envelope,
                 expires_at=None,
@@ -194,14 +195,12 @@ class Flow:
             )
             return Asked(delivery, reading, claim)
         request = reading.request
-        id_card = request.person.id_card
         claim = ClaimRequest(
             request.request_id,
-            self._digests.request(request),
+            self._digests.of_request(request),
             request.source,
             request.check_type,
             wants_call=not _expired(request, now),
-            subject_digest=None if id_card is None else self._digests.subject(id_card),
             masked=mask(request.person),
             envelope=reading.envelope,
             expires_at=request.expires_at,
@@ -247,7 +246,8 @@ class Flow:
                 return self.settling.contradict(asked.delivery, asked.claim, kind, now)
             case Unstorable():
                 problem = FieldProblem("body", "cannot be stored")
-                unreadable = Unreadable("unstorable", problem, asked.claim.envelope)
+                body = asked.delivery.body
+                unreadable = Unreadable("unstorable", problem, asked.claim.envelope, body)
                 return self.settling.turn_away(asked.delivery, unreadable, now)
             case _ as never:
                 assert_never(never)
@@ -258,7 +258,7 @@ class Flow:
             message = "the request fails the checks"
             failure = Failure(ErrorKind.INVALID_REQUEST, message, asked.reading.problems)
             return Complete(Result(Outcome.REJECTED, granted.charged, failure=failure))
-        return expire(granted)
+        return expire(granted) if granted.reuse is None else reuse(granted.reuse, granted)
 
     # 3. The call, with no transaction open.
 

@@ -6,7 +6,7 @@ known outcome, a request that somebody else has, an id with other data, a hand-b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from worker.contract import internal
@@ -18,7 +18,7 @@ from worker.core.outcome import CallClass, ErrorKind, Failure, Outcome
 from worker.core.retry import GIVEN_UP, Complete, RetryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from worker.contract.request_v1 import Unreadable
@@ -35,14 +35,22 @@ _CONFLICTS = {
 }
 
 
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """Makes the settlements of one worker."""
+    """Makes the settlements of one worker.
+
+    `keep` makes of a body that cannot be read what may stand among the dead letters.
+    """
 
     digests: Digests
     mode: Mode
     retries: RetryPolicy
     event_format: EventFormat = EventFormat.PLAIN
+    keep: Callable[[bytes], bytes] = _as_it_is
 
     def of_record(
         self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut | Unstorable
@@ -66,6 +74,8 @@ class Settling:
         if recorded.stored is None:
             raise ValueError("a recorded outcome has a row")
         event = result_event(recorded.stored, claim.envelope, self.event_format)
+        if decision.result.reused_from is not None:
+            facts["reused_from"] = decision.result.reused_from
         line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
         if isinstance(decision, Complete):
             return Settlement(delivery, (event,), line)
@@ -114,7 +124,7 @@ class Settling:
             claim.envelope,
             request_id=claim.request_id,
             source=claim.source,
-            fingerprint=claim.request_id.encode() + claim.fingerprint,
+            fingerprint=claim.request_id.encode() + claim.digest.fingerprint,
             mode=self.mode,
             now=now,
             event_format=self.event_format,
@@ -124,8 +134,9 @@ class Settling:
 
     def turn_away(self, delivery: Delivery, reading: Unreadable, now: datetime) -> Settlement:
         """Keep an unreadable message for a person, and answer where an answer can go."""
+        kept = replace(delivery, body=self.keep(delivery.body))
         dead = internal.dead_letter(
-            delivery, reading.reason, attempts=0, last_error=reading.reason, first_seen=now
+            kept, reading.reason, attempts=0, last_error=reading.reason, first_seen=now
         )
         line = {"action": "dead_lettered", "reason": reading.reason}
         if reading.envelope.reply_to is None and reading.envelope.correlation_id is None:
@@ -136,7 +147,7 @@ class Settling:
             reading.envelope,
             request_id=None,
             source="default",
-            fingerprint=self.digests.body(delivery.body),
+            fingerprint=self.digests.of_body(reading.body)[0].fingerprint,
             mode=self.mode,
             now=now,
             event_format=self.event_format,

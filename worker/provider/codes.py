@@ -1,4 +1,4 @@
-"""What an answer means: the table of provider.md section 3 as pure functions.
+"""What an answer means: the tables of README.md here, Answers, as pure functions.
 
 In doubt about money the answer is "unknown"; in doubt about a verdict there is none.
 """
@@ -38,7 +38,7 @@ _CHARGED = {
     CallClass.THROTTLED: Charged.NO,
     CallClass.NOT_SENT: Charged.NO,
 }
-# Sibling vendors bill a match and a mismatch, and not a missing record (provider.md, 3).
+# Sibling vendors bill a match and a mismatch, and not a missing record (README.md here, Charges).
 _CHARGED_BY_VERDICT = {
     Outcome.MATCH: Charged.YES,
     Outcome.MISMATCH: Charged.YES,

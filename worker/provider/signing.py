@@ -1,4 +1,4 @@
-"""Signatures JDCLOUD2-HMAC-SHA256 and JDCLOUD3-HMAC-SHA256 (provider.md, section 2).
+"""Signatures JDCLOUD2-HMAC-SHA256 and JDCLOUD3-HMAC-SHA256 (README.md here, Signing).
 
 Pure functions, and `JdCloudAuth`, which applies them to a prepared request: every send gets its
 own date and nonce. Any thread may sign.

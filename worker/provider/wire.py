@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from worker.core.disguises import holds
 from worker.core.masking import scrub
 from worker.core.outcome import AuthInfo, Charged
 
@@ -163,7 +164,7 @@ def _word(value: object, form: re.Pattern[str], person: Person) -> str | None:
     if not isinstance(value, str) or not form.fullmatch(value):
         return None
     # An id is not scrubbed: it is whole or of no use.
-    return None if any(each in value.upper() for each in person.fields.values()) else value
+    return None if holds(value, person) else value
 
 
 def _text(value: object, person: Person, limit: int | None = None) -> str | None:

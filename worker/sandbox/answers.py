@@ -1,4 +1,4 @@
-"""The bodies of answers, in the provider's format (personalAuth.md, provider.md section 3)."""
+"""The bodies of answers, in the provider's format (worker/provider/README.md, Answers)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

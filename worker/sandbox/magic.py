@@ -6,8 +6,8 @@ first, which China's standard GB 11643 prints as its example. A number that is n
 behaves as `SandboxSettings.unlisted` says: a match, unless told otherwise. A scenario makes calls
 act by a row's name, whatever their number (`scenario`).
 
-Charges follow what sibling vendors do (provider.md section 3): match and mismatch are charged, no
-record and errors are not. Where an answer carries a chargeFlag, the count agrees with it.
+Charges follow what sibling vendors do (worker/provider/README.md): match and mismatch are charged,
+no record and errors are not. Where an answer carries a chargeFlag, the count agrees with it.
 """
 
 from collections.abc import Mapping

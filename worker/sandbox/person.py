@@ -7,7 +7,7 @@ import orjson
 
 from worker.sandbox.refusal import Refused, invalid_argument
 
-# provider.md section 1. Row 3 was sold in two readings (bank card until 2023-11, ID card since).
+# Row 3 was sold in two readings: bank card until 2023-11, ID card since (see provider/README.md).
 _ROWS: Mapping[int, tuple[frozenset[str], ...]] = {
     0: (frozenset({"name", "idCard", "bankcard", "mobile"}),),
     1: (frozenset({"name", "idCard", "bankcard"}),),

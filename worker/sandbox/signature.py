@@ -1,6 +1,6 @@
 """JD Cloud's request signature, computed from what was received. Pure functions.
 
-Source: JD's documentation of the signature and provider.md section 2. Header values and targets
+Source: JD's documentation of the signature (worker/provider/README.md). Header values and targets
 are `str` of Latin-1, one character per received byte, so the bytes that the client signed are the
 bytes that are hashed here.
 """

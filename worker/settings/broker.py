@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from worker.settings.certificates import CertificateFile, refuse_unless
 from worker.settings.delays import parse_delay
 from worker.settings.environment import FromEnvironment
 from worker.settings.kinds import has_scheme
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 # What RabbitMQ's URI query parameters call the files (rabbitmq.com, "URI Query Parameters").
 _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
-
-
-def _refuse_unless(loads: Callable[[ssl.SSLContext], None], what: str) -> None:
-    """Raise a `ValueError` in words unless a TLS context can load a file."""
-    try:
-        loads(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    except (ssl.SSLError, ValueError):
-        raise ValueError(f"is not {what}") from None
-    except OSError as error:
-        raise ValueError(f"cannot be read ({type(error).__name__})") from None
 
 
 def _no_password() -> str:
@@ -41,15 +28,14 @@ class BrokerSettings(FromEnvironment):
     The files of TLS come first: `amqp_url` takes them along, as RabbitMQ's own clients have it.
     """
 
-    amqp_ca_file: Path | None = Field(
+    amqp_ca_file: CertificateFile | None = Field(
         None, description="CA bundle for amqps:// instead of the system's"
     )
-    amqp_cert_file: Path | None = Field(
+    amqp_cert_file: CertificateFile | None = Field(
         None, description="client certificate for amqps://, where the broker asks for one"
     )
     amqp_key_file: Path | None = Field(
         None,
-        validate_default=True,
         description="its private key, if AMQP_CERT_FILE does not hold it; without a password",
     )
     amqp_url: Annotated[SecretStr, has_scheme("amqp", "amqps")] = Field(
@@ -60,13 +46,6 @@ class BrokerSettings(FromEnvironment):
     )
     dead_letter_days: int = Field(14, ge=1, le=365, description="how long dead letters are kept")
 
-    @field_validator("amqp_ca_file", "amqp_cert_file")
-    @classmethod
-    def _certificates(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            _refuse_unless(lambda tls: tls.load_verify_locations(path), "certificates in PEM")
-        return path
-
     @field_validator("amqp_key_file")
     @classmethod
     def _key(cls, path: Path | None, others: ValidationInfo) -> Path | None:
@@ -75,7 +54,7 @@ class BrokerSettings(FromEnvironment):
         if certificate := others.data["amqp_cert_file"]:
             what = "the private key of AMQP_CERT_FILE in PEM, without a password"
             # A password would be asked for on the terminal, for ever.
-            _refuse_unless(lambda tls: tls.load_cert_chain(certificate, path, _no_password), what)
+            refuse_unless(lambda tls: tls.load_cert_chain(certificate, path, _no_password), what)
         elif path is not None:
             raise ValueError("needs AMQP_CERT_FILE")
         return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
 from worker.core.request import PortraitFields
@@ -24,6 +24,13 @@ class CheckSettings(FromEnvironment):
     portrait_max_bytes: int = Field(
         150_000, ge=1, le=10_000_000, description="largest image, decoded"
     )
+
+    @field_validator("portrait_max_bytes")
+    @classmethod
+    def _leaves_room(cls, most: int, others: ValidationInfo) -> int:
+        if most < others.data.get("portrait_min_bytes", 0):
+            raise ValueError("must not be below PORTRAIT_MIN_BYTES, or every image is refused")
+        return most
 
     @property
     def check_policy(self) -> CheckPolicy:

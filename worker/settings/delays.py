@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-_UNITS = {"s": 1, "m": 60, "h": 3600}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_delay(text: str) -> int:
-    """Return the seconds of `5s`, `2m` or `1h`."""
+    """Return the seconds of `5s`, `2m`, `1h` or `1d`."""
     number, unit = text.strip()[:-1], text.strip()[-1:]
     if not number.isascii() or not number.isdecimal() or unit not in _UNITS or int(number) == 0:
-        raise ValueError("must be delays such as 5s,30s,2m,10m,30m")
+        raise ValueError("must be written as 5s, 2m, 1h or 7d")
     return int(number) * _UNITS[unit]
 
 

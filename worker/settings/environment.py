@@ -32,6 +32,7 @@ class FromEnvironment(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        validate_default=True,  # a default may not fit what is set beside it
     )
 
     @classmethod
@@ -115,8 +116,9 @@ def load(kind: type[AnySettings]) -> AnySettings:
 
 
 def _problems(detail: Mapping[str, Any]) -> list[str]:
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if not detail["loc"]:
-        return message.splitlines()
+    """Return a line for each problem of one setting; a check may have found several."""
     name = str(detail["loc"][0]).upper()
-    return [f"{name}: is required" if detail["type"] == "missing" else f"{name}: {message}"]
+    if detail["type"] == "missing":
+        return [f"{name}: is required"]
+    problems = str(detail["msg"]).removeprefix("Value error, ").splitlines()
+    return [f"{name}: {problem}" for problem in problems]

@@ -6,7 +6,17 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints
+
+from worker.settings.delays import parse_delay
+
+
+def _seconds(value: object) -> object:
+    return 0 if value == "0" else parse_delay(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[int, BeforeValidator(_seconds)]
+"""Seconds, written as `24h` or `7d`; `0` is never."""
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 

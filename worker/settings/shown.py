@@ -31,6 +31,8 @@ def show(settings: Settings) -> list[Shown]:
             text = "" if value is None else "(hidden)"
         elif name == "retry_delays":
             text = ",".join(delay_name(delay) for delay in value)
+        elif name == "reuse_results_for":
+            text = delay_name(value) if value else "0"
         else:
             text = "" if value is None else str(value)
         rows.append(

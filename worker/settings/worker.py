@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from worker.core.request import Mode
 from worker.settings.broker import BrokerSettings
+from worker.settings.certificates import CertificateFile
 from worker.settings.checks import CheckSettings
 from worker.settings.database import DatabaseSettings
-from worker.settings.environment import FromEnvironment
+from worker.settings.digests import DigestSettings
 from worker.settings.events import EventSettings
-from worker.settings.kinds import Credential, Word
+from worker.settings.kinds import Credential, Duration, Word
 from worker.settings.limits import LimitSettings
+from worker.settings.messages import MessageSettings
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
@@ -23,24 +24,26 @@ _LIVE_DOMAIN = "jdcloud-api.com"
 _SANDBOX_KEY = "SANDBOXACCESSKEY"
 
 
-class DigestSettings(FromEnvironment):
-    """What the `digest` command needs."""
-
-    digest_key: SecretStr = Field(
-        min_length=32, description="secret of at least 32 characters for the subject digests"
-    )
-
-
 class Settings(
-    BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings, CheckSettings, EventSettings
+    EventSettings,
+    MessageSettings,
+    CheckSettings,
+    LimitSettings,
+    DigestSettings,
+    DatabaseSettings,
+    BrokerSettings,
 ):
-    """All settings of the worker."""
+    """All settings of the worker; the last one's come first where they are shown.
 
-    provider_url: str = Field(
-        LIVE_URL, pattern=r"^https?://", description="personalAuth, or the sandbox's address"
-    )
+    A rule about two of them stands at the later one, which sees those before it that are good: so
+    it is named beside all other problems. Defaults are checked, too.
+    """
+
     provider_mode: Mode = Field(
         description="live or sandbox; stamped on every row and event, never mixed"
+    )
+    provider_url: str = Field(
+        LIVE_URL, pattern=r"^https?://", description="personalAuth, or the sandbox's address"
     )
     provider_access_key: Credential = Field(description="JD Cloud access key id")
     provider_secret_key: Credential = Field(description="JD Cloud secret access key")
@@ -51,7 +54,7 @@ class Settings(
     provider_algorithm: str = Field(
         "JDCLOUD2", pattern=r"^JDCLOUD[23]$", description="JDCLOUD2 or JDCLOUD3 signatures"
     )
-    provider_ca_file: Path | None = Field(
+    provider_ca_file: CertificateFile | None = Field(
         None, description="CA bundle for the provider instead of certifi's"
     )
     connect_timeout: float = Field(3.0, gt=0, le=60, description="seconds to connect, TLS included")
@@ -74,6 +77,10 @@ class Settings(
     )
     probe_seconds: float = Field(
         5.0, gt=0, le=120, description="first wait of a parked worker; it doubles up to 120 s"
+    )
+    reuse_results_for: Duration = Field(
+        0,
+        description="a paid answer is given again to requests of the same data: 24h, 7d; 0 = never",
     )
     abandon_after_days: int = Field(
         30, ge=0, description="an open request without its message fails after this; 0 = never"
@@ -99,6 +106,26 @@ class Settings(
         "info", pattern="^(debug|info|warning|error)$", description="least level"
     )
 
+    @field_validator("provider_url")
+    @classmethod
+    def _not_live_for_the_sandbox(cls, url: str, others: ValidationInfo) -> str:
+        if others.data.get("provider_mode") is Mode.SANDBOX and _is_live(url):
+            raise ValueError("must be the sandbox's address where PROVIDER_MODE is sandbox")
+        return url
+
+    @field_validator("provider_access_key")
+    @classmethod
+    def _not_the_sandboxs(cls, key: SecretStr, others: ValidationInfo) -> SecretStr:
+        """Refuse the sandbox's account in live mode: its answers would be stamped with it.
+
+        A live PROVIDER_URL may be any gateway's, so here only the account tells the sandbox; what
+        it answers in live mode is refused by the provider's client.
+        """
+        is_live = others.data.get("provider_mode") is Mode.LIVE
+        if is_live and key.get_secret_value() == _SANDBOX_KEY:
+            raise ValueError("is the sandbox's: PROVIDER_MODE live needs an account of JD Cloud")
+        return key
+
     @field_validator("no_record_pattern")
     @classmethod
     def _pattern(cls, value: str) -> str:
@@ -108,46 +135,31 @@ class Settings(
             raise ValueError(f"is no regular expression: {error.msg}") from None
         return value
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Settings:
+    @field_validator("abandon_after_days")
+    @classmethod
+    def _outlives_its_dead_letter(cls, days: int, others: ValidationInfo) -> int:
+        if 0 < days <= others.data.get("dead_letter_days", 0):
+            raise ValueError("must be above DEAD_LETTER_DAYS: until then a person may replay")
+        return days
+
+    @field_validator("delete_after_days")
+    @classmethod
+    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
         problems = []
-        if self.shutdown_grace < self.call_deadline:
-            problems.append(
-                "SHUTDOWN_GRACE: must not be below CALL_DEADLINE, or a stop leaves calls in doubt"
-            )
-        problems += self._mixed_modes()
-        if 0 < self.abandon_after_days <= self.dead_letter_days:
-            problems.append(
-                "ABANDON_AFTER_DAYS: must be above DEAD_LETTER_DAYS: until then a person may replay"
-            )
-        if 0 < self.delete_after_days < self.clear_after_days:
-            problems.append("DELETE_AFTER_DAYS: must not be below CLEAR_AFTER_DAYS")
-        if 0 < self.delete_after_days <= self.dead_letter_days:
-            problems.append(
-                "DELETE_AFTER_DAYS: must be above DEAD_LETTER_DAYS, or a replay would be paid again"
-            )
+        if 0 < days < others.data.get("clear_after_days", 0):
+            problems.append("must not be below CLEAR_AFTER_DAYS")
+        if 0 < days <= others.data.get("dead_letter_days", 0):
+            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
         if problems:
             raise ValueError("\n".join(problems))
-        return self
+        return days
 
-    def _mixed_modes(self) -> list[str]:
-        """Return what shows that answers would be stamped with the wrong mode.
-
-        A live PROVIDER_URL may be any gateway's, so here only the account tells the sandbox; what
-        it answers in live mode is refused by the provider's client.
-        """
-        problems = []
-        if self.provider_mode is Mode.SANDBOX and _is_live(self.provider_url):
-            problems.append(
-                "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
-            )
-        key = self.provider_access_key.get_secret_value()
-        if self.provider_mode is Mode.LIVE and key == _SANDBOX_KEY:
-            problems.append(
-                "PROVIDER_ACCESS_KEY: is the sandbox's: PROVIDER_MODE live needs an account of JD"
-                " Cloud"
-            )
-        return problems
+    @field_validator("shutdown_grace")
+    @classmethod
+    def _time_for_a_call(cls, seconds: float, others: ValidationInfo) -> float:
+        if seconds < others.data.get("call_deadline", 0):
+            raise ValueError("must not be below CALL_DEADLINE, or a stop leaves calls in doubt")
+        return seconds
 
     @property
     def has_call_limit(self) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted
+from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
+from worker.core.digests import fits
 from worker.core.errors import LedgerContended
 from worker.core.outcome import Charged, ErrorKind
 from worker.store import statements
 from worker.store.engine import run
-from worker.store.rows import claim_batch, standing
+from worker.store.rows import as_json, bytea, claim_batch, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ class Claiming:
         The usual case, all ids new, is one statement. Ids that are taken over need a second one
         before they may be called, ids that are not ours a look at their rows.
         """
-        rows = run(
+        claimed = run(
             self._database,
             statements.CLAIM,
             {
@@ -48,13 +49,17 @@ class Claiming:
         asked = {each.request_id: each for each in batch}
         claims: dict[str, Claim] = {
             row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
-            for row in rows
+            for row in claimed
             if row.is_new
         }
-        if taken := [asked[row.request_id] for row in rows if not row.is_new]:
+        if taken := [asked[row.request_id] for row in claimed if not row.is_new]:
             claims |= self._take_over(taken)
         if rest := [each for each in batch if each.request_id not in claims]:
-            claims |= self._answer(rest, self._read(rest))
+            rows = self._read(rest)
+            if old := [each for each in rest if self._is_under_fallback(each, rows)]:
+                self._rekey(old, rows)
+                claims |= self.claim(old)
+            claims |= self._answer([each for each in rest if each.request_id not in claims], rows)
         return claims
 
     def claim_at_most(self, calls: int, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
@@ -94,10 +99,35 @@ class Claiming:
         if row is None:
             return True
         is_free = row.state == "waiting" or (row.state == "working" and row.lease_until < row.now)
-        return is_free and not isinstance(self._judge(asked, row), Conflicting)
+        same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
+        return is_free and bool(same) and row.mode == self._config.mode.value
+
+    def _is_under_fallback(self, asked: ClaimRequest, rows: Mapping[str, Row[Any]]) -> bool:
+        """Say of a row that CLAIM left alone whether a former key was the only reason."""
+        row = rows.get(asked.request_id)
+        if row is None or bytes(row.fingerprint) == asked.digest.fingerprint:
+            return False
+        return self._claimable(asked, row)
+
+    def _rekey(self, asked: Iterable[ClaimRequest], rows: Mapping[str, Row[Any]]) -> None:
+        batch: list[dict[str, object]] = [
+            {
+                "request_id": each.request_id,
+                "former": bytea(bytes(rows[each.request_id].fingerprint)),
+                "fingerprint": bytea(each.digest.fingerprint),
+                "subject_digest": bytea(each.digest.subject),
+                "digest_key": each.digest.key_id,
+            }
+            for each in asked
+        ]
+        self._database.execute(statements.REKEY, {"batch": as_json(batch)})
 
     def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
-        if bytes(row.fingerprint) != asked.fingerprint:
+        same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
+        if same is None and row.state != "done":
+            # While keys are rotated: a worker that has the key takes it, when it comes again.
+            return HeldElsewhere(row.now)
+        if not same:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:
             return Conflicting(ErrorKind.MODE_MISMATCH)

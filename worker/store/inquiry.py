@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 STORY = text("""
 SELECT r.request_id, r.source, r.check_type, r.mode, r.state, r.lease_owner, r.lease_until,
        r.attempts, r.in_doubt_calls, r.charged, r.outcome, r.error_kind, r.error_message,
-       r.requested_at, r.expires_at, r.completed_at, r.event_sent_at, r.settled_at, r.cleared_at,
-       now() AS read_at, c.call_number, c.worker, c.started_at, c.finished_at,
-       c.class AS call_class, c.http_status, c.status, c.provider_request_id,
+       r.reused_from, r.requested_at, r.expires_at, r.completed_at, r.event_sent_at,
+       r.settled_at, r.cleared_at, now() AS read_at, c.call_number, c.worker, c.started_at,
+       c.finished_at, c.class AS call_class, c.http_status, c.status, c.provider_request_id,
        c.charged AS call_charged, c.sends, c.milliseconds
   FROM verification.request AS r
   LEFT JOIN verification.provider_call AS c USING (request_id)
@@ -130,6 +130,7 @@ def _story(row: Row[Any], calls: list[CallRecord]) -> Story:
         None if row.outcome is None else Outcome(row.outcome),
         None if row.error_kind is None else ErrorKind(row.error_kind),
         row.error_message,
+        row.reused_from,
         row.requested_at,
         row.expires_at,
         row.completed_at,

@@ -19,6 +19,7 @@ from worker.store import statements
 from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
 from worker.store.quota import Quota, lock, save
+from worker.store.reuse import reusable
 from worker.store.rows import record_batch, standing, stored
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Row
 
+    from worker.core.outcome import StoredResult
     from worker.core.request import Mode
 
 
@@ -50,6 +52,8 @@ class LedgerConfig:
     """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
     start_margin: float = 4.0
     """Seconds by which a call may reach the provider later than its place in the quota."""
+    reuse_seconds: float | None = None
+    """How long a paid answer is given again to requests of the same data; None: it is not."""
 
     @property
     def quota(self) -> Quota | None:
@@ -84,8 +88,9 @@ class PostgresLedger:
 
     def _claim(self, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
         with connection(self._engine) as database:
-            claims = Claiming(database, self._config, owner).claim(batch)
-        return [claims[each.request_id] for each in batch]
+            paid = self._paid(database, batch)
+            claims = Claiming(database, self._config, owner).claim(_without_calls(batch, paid))
+        return [_with_answer(claims[each.request_id], paid) for each in batch]
 
     def _claim_within(self, quota: Quota, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
         """Claim what the quota has calls for, in one transaction with the tokens that it costs.
@@ -95,15 +100,23 @@ class PostgresLedger:
         mode = self._config.mode
         with connection(self._transactions) as database, database.begin():
             meter = lock(database, quota, mode)
+            paid = self._paid(database, batch)
             claiming = Claiming(database, self._config, owner)
-            claims = claiming.claim_at_most(meter.free, batch)
+            claims = claiming.claim_at_most(meter.free, _without_calls(batch, paid))
             calls = _calls(batch, claims)
             for granted, wait in zip(calls, meter.waits(len(calls)), strict=True):
                 claims[granted.request_id] = replace(granted, wait=wait)
             if calls:
                 meter = meter.spend(len(calls), repeated=len(claiming.repeated))
                 save(database, meter, mode)
-        return [claims.get(each.request_id) or meter.postponed() for each in batch]
+        return [
+            _with_answer(claims.get(each.request_id) or meter.postponed(), paid) for each in batch
+        ]
+
+    def _paid(self, database: Connection, batch: Sequence[ClaimRequest]) -> dict[str, StoredResult]:
+        """Return the answers that this batch's requests need no call for."""
+        within = self._config.reuse_seconds
+        return {} if within is None else reusable(database, batch, self._config.mode, within)
 
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -125,6 +138,18 @@ class PostgresLedger:
     def _read(database: Connection, entries: list[Entry]) -> dict[str, Row[Any]]:
         ids = [entry.granted.request_id for entry in entries]
         return {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
+
+
+def _without_calls(
+    batch: Sequence[ClaimRequest], paid: Mapping[str, StoredResult]
+) -> list[ClaimRequest]:
+    return [replace(each, wants_call=False) if each.request_id in paid else each for each in batch]
+
+
+def _with_answer(claim: Claim, paid: Mapping[str, StoredResult]) -> Claim:
+    if isinstance(claim, Granted) and claim.call_number is None:
+        return replace(claim, reuse=paid.get(claim.request_id))
+    return claim
 
 
 def _again(work: Callable[[], T]) -> T:

@@ -43,8 +43,8 @@ UPDATE verification.request
  WHERE request_id = ANY(ARRAY(SELECT request_id FROM unsent))
 RETURNING request_id, source, check_type, mode, state, calls, charged, context::text AS context,
   outcome, auth_success, auth_has_exception, auth_code, auth_message, auth_detail,
-  provider_request_id, error_kind, error_message, error_fields, requested_at, completed_at,
-  settled_at, reply_to, correlation_id, traceparent
+  provider_request_id, error_kind, error_message, error_fields, reused_from, requested_at,
+  completed_at, settled_at, reply_to, correlation_id, traceparent
 """)
 
 HOLD = text("""

@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 
 def claim_batch(batch: Sequence[ClaimRequest]) -> str:
     """Return the claim statement's JSON array."""
-    return _json([_asked(asked) for asked in batch])
+    return as_json([_asked(asked) for asked in batch])
 
 
 def _asked(asked: ClaimRequest) -> dict[str, object]:
-    masked, envelope = asked.masked, asked.envelope
+    digest, masked, envelope = asked.digest, asked.masked, asked.envelope
     return {
         "request_id": asked.request_id,
-        "fingerprint": _bytea(asked.fingerprint),
+        "fingerprint": bytea(digest.fingerprint),
+        "digest_key": digest.key_id,
         "source": asked.source,
         "check_type": asked.check_type,
         "wants_call": asked.wants_call,
-        "subject_digest": _bytea(asked.subject_digest),
+        "subject_digest": bytea(digest.subject),
         "masked_name": masked.name,
         "masked_id_card": masked.id_card,
         "masked_bankcard": masked.bankcard,
@@ -58,16 +59,18 @@ def _asked(asked: ClaimRequest) -> dict[str, object]:
     }
 
 
-def _bytea(value: bytes | None) -> str | None:
+def bytea(value: bytes | None) -> str | None:
+    """Return bytes as PostgreSQL reads them from a text."""
     return None if value is None else "\\x" + value.hex()
 
 
 def record_batch(batch: Sequence[Entry]) -> str:
     """Return the record statement's JSON array."""
-    return _json([_entry(entry) for entry in batch])
+    return as_json([_entry(entry) for entry in batch])
 
 
-def _json(rows: list[dict[str, object]]) -> str:
+def as_json(rows: list[dict[str, object]]) -> str:
+    """Return rows as one parameter; raise `LedgerRefused` where a text is none."""
     try:
         return orjson.dumps(rows).decode()
     except orjson.JSONEncodeError:
@@ -99,6 +102,7 @@ def _result(result: Result) -> dict[str, object]:
         "outcome": result.outcome,
         "charged": result.charged,
         "provider_request_id": result.provider_request_id,
+        "reused_from": result.reused_from,
     }
     if result.auth_info is not None:
         info = result.auth_info
@@ -163,7 +167,12 @@ def _stored(row: Row[Any]) -> StoredResult:
         fields = tuple(FieldProblem(**each) for each in row.error_fields or ())
         failure = Failure(ErrorKind(row.error_kind), row.error_message, fields)
     result = Result(
-        Outcome(row.outcome), Charged(row.charged), auth_info, row.provider_request_id, failure
+        Outcome(row.outcome),
+        Charged(row.charged),
+        auth_info,
+        row.provider_request_id,
+        failure,
+        row.reused_from,
     )
     return _stored_as(row, result, announced=row.settled_at is not None)
 

@@ -16,17 +16,18 @@ from worker.store.engine import compiled
 CLAIM = compiled("""
 WITH asked AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
-    request_id text, fingerprint bytea, source text, check_type smallint, wants_call boolean,
+    request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
+    wants_call boolean,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
     masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
     traceparent text, expires_at timestamptz)
    ORDER BY request_id
 ), claimed AS (
   INSERT INTO verification.request AS r (
-    request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
-    calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
+    request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
+    grants, calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
     masked_portrait, context, reply_to, correlation_id, traceparent, expires_at)
-  SELECT request_id, fingerprint, source, check_type, :mode, 'working', :owner,
+  SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner,
     now() + make_interval(secs => :lease), 1, wants_call::int, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
     correlation_id, traceparent, expires_at
@@ -81,6 +82,17 @@ WITH locked AS (
 SELECT * FROM updated
 """)
 
+# A row under another key than ours comes under ours when its message comes again: only then is the
+# person's data here to make the digests of. Where another one was faster, or erased the person, the
+# row stays as it is.
+REKEY = text("""
+UPDATE verification.request AS r
+   SET fingerprint = e.fingerprint, subject_digest = e.subject_digest, digest_key = e.digest_key
+  FROM json_to_recordset(CAST(:batch AS json)) AS e(
+    request_id text, former bytea, fingerprint bytea, subject_digest bytea, digest_key text)
+ WHERE r.request_id = e.request_id AND r.fingerprint = e.former
+""")
+
 # A batch that is claimed again under its own token works under a whole lease again.
 RENEW = text("""
 UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)
@@ -95,10 +107,11 @@ SELECT request_id FROM verification.provider_call
 """)
 
 _ROW = """
-SELECT request_id, fingerprint, source, check_type, mode, state, lease_owner, lease_until, grants,
-       attempts, calls, in_doubt_calls, charged, context::text AS context, outcome, auth_success,
-       auth_has_exception, auth_code, auth_message, auth_detail, provider_request_id, error_kind,
-       error_message, error_fields, requested_at, completed_at, settled_at, now() AS now
+SELECT request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner,
+       lease_until, grants, attempts, calls, in_doubt_calls, charged, context::text AS context,
+       outcome, auth_success, auth_has_exception, auth_code, auth_message, auth_detail,
+       provider_request_id, error_kind, error_message, error_fields, reused_from, requested_at,
+       completed_at, settled_at, now() AS now
   FROM verification.request
 """
 
@@ -115,9 +128,9 @@ WITH entries AS (
     request_id text, grant_number int, charged text, outcome text, counted int, doubted int,
     auth_success boolean, auth_has_exception boolean, auth_code text, auth_message text,
     auth_detail text, provider_request_id text, error_kind text, error_message text,
-    error_fields json, call_number int, call_class text, call_http_status smallint,
-    call_status text, call_request_id text, call_charged text, call_sends int,
-    call_milliseconds bigint)
+    error_fields json, reused_from text, call_number int, call_class text,
+    call_http_status smallint, call_status text, call_request_id text, call_charged text,
+    call_sends int, call_milliseconds bigint)
 ), locked AS (
   SELECT request_id FROM verification.request
    WHERE request_id = ANY(ARRAY(SELECT request_id FROM entries) || CAST(:announced AS text[]))
@@ -157,7 +170,8 @@ UPDATE verification.request AS r
        auth_success = e.auth_success, auth_has_exception = e.auth_has_exception,
        auth_code = e.auth_code, auth_message = e.auth_message, auth_detail = e.auth_detail,
        provider_request_id = e.provider_request_id, error_kind = e.error_kind,
-       error_message = e.error_message, error_fields = e.error_fields
+       error_message = e.error_message, error_fields = e.error_fields,
+       reused_from = e.reused_from
   FROM entries AS e
  WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.state = 'working'
    AND (SELECT count(*) FROM locked) IS NOT NULL

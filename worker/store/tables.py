@@ -58,8 +58,10 @@ request = Table(
         "fingerprint",
         LargeBinary,
         nullable=False,
-        comment="Keyed digest of what is asked; the same id with another one is a conflict.",
+        comment="Keyed digest of what is asked; the same id with another one is a conflict. "
+        "Empty where the person was erased.",
     ),
+    _text("digest_key", "Id of the DIGEST_KEY of both digests; null: from before keys had ids."),
     _text("source", "Publishing system.", nullable=False),
     Column("check_type", SmallInteger, comment="0 to 4; null where the message names none."),
     _text("mode", "live or sandbox: where the answer comes from.", nullable=False),
@@ -102,6 +104,7 @@ request = Table(
     _text("error_kind", "Why there is no answer: a code."),
     _text("error_message", "Why there is no answer: words."),
     Column("error_fields", JSON, comment="Refused fields and what is wrong with each."),
+    _text("reused_from", "The request whose paid answer was given again here, without a call."),
     Column(
         "requested_at",
         DateTime(timezone=True),
@@ -170,7 +173,8 @@ Index(
 )
 Index("request_open_idx", request.c.requested_at, postgresql_where=text("completed_at IS NULL"))
 
-# No foreign key to `request`: calls are billing records and may outlive the request's row.
+# No foreign key to `request`: whatever deletes a row deletes its calls in the same statement, and a
+# key would be looked up once more for each call.
 provider_call = Table(
     "provider_call",
     metadata,

@@ -7,6 +7,7 @@ number that gets into any text all the same is masked on its way out.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# Of most lines: `amqp.connection_lost`, `database.unavailable`.
+_EVENT_WIDTH = 20
 _ID_NUMBER = re.compile(r"(?<![0-9])[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx](?![0-9])")
 
 
@@ -38,7 +41,7 @@ def configure(log_format: str, level: str) -> None:
     ]
     if console:
         structlog.configure(
-            processors=[*processors, structlog.dev.ConsoleRenderer()],
+            processors=[*processors, _shorten_time, _console_renderer()],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
             cache_logger_on_first_use=True,
@@ -53,6 +56,26 @@ def configure(log_format: str, level: str) -> None:
     # pika logs whole frames and exceptions of its own; what matters of them we log ourselves.
     for library in ("pika", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def _console_renderer() -> structlog.dev.ConsoleRenderer:
+    """Return what prints a line for people: its facts in the order in which they were told."""
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    styles = structlog.dev.ConsoleRenderer.get_default_level_styles(colours)
+    return structlog.dev.ConsoleRenderer(
+        colors=colours,
+        level_styles={level: styles[level] for level in _LEVELS},  # as wide as these, no wider
+        pad_event_to=_EVENT_WIDTH,
+        sort_keys=False,
+    )
+
+
+def _shorten_time(
+    _logger: object, _method: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave `21:13:45.123Z` of a time: who watches a terminal knows the day."""
+    line["timestamp"] = f"{line['timestamp'][11:23]}Z"
+    return line
 
 
 def _dumps(line: object, **_: object) -> bytes:

@@ -15,7 +15,7 @@ from prometheus_client import disable_created_metrics as _leave_out_times_of_cre
 from prometheus_client.exposition import choose_encoder
 
 from worker.core.outcome import CallClass, Charged, Outcome
-from worker.core.retry import GIVEN_UP
+from worker.core.retry import GIVEN_UP, Complete
 from worker.telemetry.gauges import Gauges
 
 if TYPE_CHECKING:
@@ -40,7 +40,14 @@ _COMES_AGAIN = {
 }
 _ENDS = ("completed", "replayed", "fenced_out")
 _OUTCOMES = tuple(each for each in Outcome if each is not Outcome.CONFLICT)
-_UNREADABLE = ("not_json", "not_an_object", "no_usable_id", "too_large", "unstorable")
+_UNREADABLE = (
+    "not_json",
+    "not_an_object",
+    "no_usable_id",
+    "too_large",
+    "undecryptable",
+    "unstorable",
+)
 _OTHER = "other"
 
 Children = dict[object, Counter]
@@ -88,6 +95,11 @@ class Metrics:
             "Calls that the provider charges, by whether earlier calls for the same request were "
             "charged: yes or unknown means that one request is paid twice.",
             ["earlier"],
+            registry=registry,
+        )
+        self._reused = Counter(
+            "verification_results_reused_total",
+            "Requests that got the paid answer of another one, without a call (REUSE_RESULTS_FOR).",
             registry=registry,
         )
         call_seconds = Histogram(
@@ -150,13 +162,16 @@ class Metrics:
         """Count the calls that a record has saved (see `ports.Observer`)."""
         self._records.observe(len(entries))
         calls: dict[tuple[CallClass, Charged, Charged], int] = {}
+        reused = 0
         for entry in entries:
             report = entry.report
             if report is None or not report.sends:
+                reused += _is_reused(entry)
                 continue
             key = report.call_class, report.charged, entry.granted.charged
             calls[key] = calls.get(key, 0) + 1
             self._seconds[report.call_class](report.seconds)
+        self._reused.inc(reused)
         for (call_class, charged, earlier), count in calls.items():
             self._calls[call_class, charged].inc(count)
             if charged is Charged.YES:
@@ -186,3 +201,8 @@ class Metrics:
                     self._dead_letters.get(reason, self._dead_letters[_OTHER]).inc()
         for key, count in actions.items():
             self._settled.get(key, self._unnamed).inc(count)
+
+
+def _is_reused(entry: Entry) -> bool:
+    decision = entry.decision
+    return isinstance(decision, Complete) and decision.result.reused_from is not None

@@ -98,8 +98,12 @@ class Spans:
     @contextmanager
     def call(self) -> Iterator[Callable[[CallReport], None]]:
         """Make a span for one call; give its report to what this yields."""
+        # An error's words may quote the person: neither an event nor the status has them.
         with self._tracer.start_as_current_span(
-            "personalAuth", kind=SpanKind.CLIENT, record_exception=False
+            "personalAuth",
+            kind=SpanKind.CLIENT,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
 
             def tell(report: CallReport) -> None:

@@ -93,3 +93,8 @@ def test_publications_are_persistent_json() -> None:
 
 def test_no_headers_are_sent_where_there_are_none() -> None:
     assert written_properties(Publication("", "q", b"{}")).headers is None
+
+
+def test_what_is_encrypted_says_so_whoever_publishes_it() -> None:
+    written = written_properties(Publication("", "q", b"eyJ9.a.b.c.d"))
+    assert written.content_type == "application/jose"

@@ -1,4 +1,4 @@
-"""The topology is what design section 3 says, with arguments that RabbitMQ 3.10 to 4.x take."""
+"""The topology is what the contract says, with arguments that RabbitMQ 3.10 to 4.x take."""
 
 from __future__ import annotations
 

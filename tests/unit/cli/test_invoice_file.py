@@ -118,3 +118,12 @@ def test_times_are_the_providers_unless_they_name_a_zone(
     words: str, moment: datetime | None
 ) -> None:
     assert parse_time(words) == moment
+
+
+def test_a_column_of_id_numbers_is_none_of_request_ids(tmp_path: Path) -> None:
+    text = f"requestId,time\n{ID_CARD.lower()},2026-11-01\n{ID_CARD},2026-11-01\n"
+    found, tally = read(tmp_path / "a.csv", text)
+    assert (found, tally.unreadable) == ([], 2)
+    wrong_digit = ID_CARD[:-1] + "1"  # an id of the provider's that only looks like one
+    found, _ = read(tmp_path / "a.csv", f"requestId,time\n{wrong_digit},2026-11-01\n")
+    assert [each[1] for each in found] == [wrong_digit]

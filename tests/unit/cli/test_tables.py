@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from worker.cli.errors import UserMistake
 from worker.cli.moments import moment
-from worker.cli.tables import duration, iso, print_facts, print_table, shown
+from worker.cli.tables import counted, duration, iso, print_facts, print_table, shown
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -22,6 +24,56 @@ def test_a_table_has_a_line_for_each_row_however_wide(
     assert heading.split() == ["id", "words"]
     assert first.startswith("[red]a[/red]")
     assert second.split() == [r"\x1b[31mb", "-"]
+
+
+def on_a_terminal(patch: pytest.MonkeyPatch, columns: int) -> None:
+    """Let the output be a terminal, so many columns wide."""
+    patch.setattr(sys.stdout, "isatty", lambda: True)
+    patch.setenv("COLUMNS", str(columns))
+    patch.setenv("TERM", "xterm")
+
+
+def plain(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines that were printed, without colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_numbers_and_ages_are_aligned_at_their_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("a", 7, timedelta(seconds=5)), ("b", 1000, timedelta(days=3))]
+    print_table(("id", "n", "age"), rows, as_json=False)
+    assert plain(capsys) == [
+        "id     n   age",
+        "a      7  5.0s",
+        "b   1000    3d",
+    ]
+
+
+def test_where_a_terminal_is_too_narrow_each_row_is_a_block(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("张三丰", "b" * 10), ("c", None)]
+    on_a_terminal(monkeypatch, 18)  # as wide as the table: a Chinese character takes two columns
+    print_table(("id", "more"), rows, as_json=False)
+    assert plain(capsys) == ["id      more", "张三丰  bbbbbbbbbb", "c       -"]
+    on_a_terminal(monkeypatch, 17)
+    print_table(("id", "more"), rows, as_json=False)
+    assert plain(capsys) == ["id    张三丰", "more  bbbbbbbbbb", "", "id    c", "more  -"]
+
+
+def test_words_in_the_last_column_go_on_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal(monkeypatch, 20)
+    print_table(("at", "words"), [("12:00:00Z", "one two three")], as_json=False, words_last=True)
+    assert plain(capsys) == ["at         words", "12:00:00Z  one two", "           three"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 calls"), (1, "1 call"), (2000, "2,000 calls")]
+)
+def test_a_number_has_its_noun_in_its_form(number: int, words: str) -> None:
+    assert counted(number, "call") == words
 
 
 def test_json_is_one_document_with_times_in_utc(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def call(
 
 WAITING = Story(
     "onb-1", "web", 2, Mode.SANDBOX, "waiting", None, None, 0, 0, Charged.NO, None, None, None,
-    T0, None, None, None, None, None, at(10), (),
+    None, T0, None, None, None, None, None, at(10), (),
 )  # fmt: skip
 WORKING = replace(WAITING, state="working", lease_owner="w/1", lease_until=at(60))
 DONE = replace(
@@ -65,7 +65,7 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
                 " `outbox flush` sends it"
             ),
         ),
-        # the calls may be gone before the row: then its own word counts
+        # an owner may have trimmed the table of calls: then the row's own word counts
         (replace(DONE, calls=()), "finished: match, charged; event sent"),
         (
             replace(DONE, calls=(DOUBT, call(2, 8, 9, CallClass.ANSWERED, Charged.YES))),
@@ -168,3 +168,10 @@ def test_a_lapsed_lease_is_part_of_the_timeline() -> None:
         ("first claimed", "source web, no check type, sandbox"),
         ("lease lapsed", "worker w/1"),
     ]
+
+
+def test_a_reused_answer_names_the_request_that_paid_it() -> None:
+    story = replace(DONE, reused_from="onb-0", charged=Charged.NO, calls=())
+    saved = next(each for each in timeline(story, DELAYS) if each.event == "outcome saved")
+    assert saved.details == "match, reused the answer of onb-0"
+    assert verdict(story, DELAYS) == "finished: match, not charged; event sent"

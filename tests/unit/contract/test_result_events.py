@@ -82,8 +82,17 @@ def conflict(envelope: Envelope, request_id: str | None = "onb-1") -> Any:
 def test_the_body_of_every_outcome_keeps_the_schema(stored: StoredResult) -> None:
     body = orjson.loads(result_event(stored, Envelope()).body)
     VALIDATOR.validate(body)
-    assert set(body) == set(SCHEMA["properties"])  # a consumer never asks whether a key is there
+    assert set(body) == set(SCHEMA["required"])  # a consumer never asks whether a key is there
     ResultV1.model_validate_json(result_event(stored, Envelope()).body)
+
+
+def test_only_a_reused_answer_names_the_request_that_paid_it() -> None:
+    stored = replace(MATCH, result=replace(MATCH.result, reused_from="onb-0"))
+    body = orjson.loads(result_event(stored, Envelope()).body)
+    VALIDATOR.validate(body)
+    always = set(SCHEMA["required"])
+    assert set(body) - always == set(SCHEMA["properties"]) - always == {"reusedFrom"}
+    assert body["reusedFrom"] == "onb-0"
 
 
 @pytest.mark.parametrize("request_id", ["onb-1", None])

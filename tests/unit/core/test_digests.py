@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from hashlib import sha256
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.messages import ID_CARD, PERSON
-from worker.core.digests import Digests
+from worker.core.digests import Digests, fits
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 
 DIGESTS = Digests(b"k" * 32)
@@ -27,6 +28,11 @@ REQUEST = VerificationRequest(
 
 def with_fields(fields: dict[PersonField, str]) -> VerificationRequest:
     return replace(REQUEST, person=Person(fields))
+
+
+def of(request: VerificationRequest, digests: Digests = DIGESTS) -> bytes:
+    """Return a request's fingerprint under the current key."""
+    return digests.of_request(request)[0].fingerprint
 
 
 def test_a_subject_is_found_by_its_number_and_the_key() -> None:
@@ -55,7 +61,7 @@ def test_the_key_is_not_shown() -> None:
     ],
 )
 def test_other_data_has_another_fingerprint(other: VerificationRequest) -> None:
-    assert DIGESTS.request(other) != DIGESTS.request(REQUEST)
+    assert of(other) != of(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -67,17 +73,17 @@ def test_other_data_has_another_fingerprint(other: VerificationRequest) -> None:
     ],
 )
 def test_the_same_data_has_the_same_fingerprint(same: VerificationRequest) -> None:
-    assert DIGESTS.request(same) == DIGESTS.request(REQUEST)
+    assert of(same) == of(REQUEST)
 
 
 def test_a_fingerprint_depends_on_the_key() -> None:
-    assert DIGESTS.request(REQUEST) != OTHERS.request(REQUEST)
-    assert DIGESTS.body(b"{}") != OTHERS.body(b"{}")
-    assert DIGESTS.body(b"{}") != sha256(b"{}").digest()
+    assert of(REQUEST) != of(REQUEST, OTHERS)
+    assert DIGESTS.of_body(b"{}") != OTHERS.of_body(b"{}")
+    assert DIGESTS.of_body(b"{}")[0].fingerprint != sha256(b"{}").digest()
 
 
 def test_a_subject_and_a_body_of_the_same_bytes_are_told_apart() -> None:
-    assert DIGESTS.body(ID_CARD.encode()) != DIGESTS.subject(ID_CARD)
+    assert DIGESTS.of_body(ID_CARD.encode())[0].fingerprint != DIGESTS.subject(ID_CARD)
 
 
 _PEOPLE = st.dictionaries(
@@ -89,13 +95,50 @@ _PEOPLE = st.dictionaries(
 def test_two_people_have_one_fingerprint_only_if_they_are_one(
     one: dict[PersonField, str], two: dict[PersonField, str]
 ) -> None:
-    prints = DIGESTS.request(with_fields(one)), DIGESTS.request(with_fields(two))
+    prints = of(with_fields(one)), of(with_fields(two))
     assert (prints[0] == prints[1]) is (one == two)
 
 
 def test_every_check_type_reads_another_request() -> None:
     person = Person({field: PERSON[field] for field in PersonField})
-    prints = {
-        DIGESTS.request(replace(REQUEST, check_type=each, person=person)) for each in CheckType
-    }
+    prints = {of(replace(REQUEST, check_type=each, person=person)) for each in CheckType}
     assert len(prints) == len(CheckType)
+
+
+def test_a_request_has_a_digest_under_every_key_the_current_one_first() -> None:
+    both = Digests(b"K" * 32, b"k" * 32)
+    current, former = both.of_request(REQUEST)
+    assert (current,) == OTHERS.of_request(REQUEST)
+    assert (former,) == DIGESTS.of_request(REQUEST)
+    assert both.subjects(ID_CARD) == [OTHERS.subject(ID_CARD), DIGESTS.subject(ID_CARD)]
+    assert both.subject(ID_CARD) == current.subject
+    assert [each.key_id for each in both.of_body(b"{}")] == list(both.key_ids)
+
+
+def test_a_key_has_an_id_of_its_own_that_does_not_show_it() -> None:
+    (one,), (other,) = DIGESTS.key_ids, OTHERS.key_ids
+    assert one != other
+    assert len(one) == 8
+    assert one not in sha256(b"k" * 32).hexdigest()
+    assert one not in hmac.digest(b"k" * 32, b"key id", sha256).hex()
+
+
+@pytest.mark.parametrize("stored", [DIGESTS, OTHERS])
+def test_what_is_stored_under_any_known_key_fits(stored: Digests) -> None:
+    known = Digests(b"K" * 32, b"k" * 32).of_request(REQUEST)
+    (row,) = stored.of_request(REQUEST)
+    assert fits(known, row.key_id, row.fingerprint) is True
+    assert fits(known, None, row.fingerprint) is True
+    assert fits(known, row.key_id, of(replace(REQUEST, person=Person({})), stored)) is False
+    assert fits(known, row.key_id, b"") is False
+    assert fits(known, None, b"") is False
+
+
+def test_a_fingerprint_under_another_key_than_its_row_says_does_not_fit() -> None:
+    known = Digests(b"K" * 32, b"k" * 32).of_request(REQUEST)
+    assert fits(known, DIGESTS.key_ids[0], of(REQUEST, OTHERS)) is False
+
+
+def test_what_is_stored_under_an_unknown_key_cannot_be_compared() -> None:
+    (row,) = Digests(b"x" * 32).of_request(REQUEST)
+    assert fits(DIGESTS.of_request(REQUEST), row.key_id, row.fingerprint) is None

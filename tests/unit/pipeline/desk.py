@@ -41,6 +41,7 @@ class Desk:
         max_in_doubt_calls: int = 1,
         verifier: Verifier | None = None,
         quota: Quota | None = None,
+        reuse_seconds: float | None = None,
     ) -> None:
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.book: Book = Book(self.clock) if beside is None else beside.book
@@ -51,6 +52,7 @@ class Desk:
             lease_seconds=LEASE,
             max_in_doubt_calls=max_in_doubt_calls,
             quota=quota,
+            reuse_seconds=reuse_seconds,
         )
         self.provider = FakeVerifier(*script)
         self.flow = Flow(

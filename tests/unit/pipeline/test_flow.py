@@ -335,3 +335,26 @@ def test_a_doubtful_card_number_is_named_in_the_log_and_called_all_the_same() ->
     line = Desk().work_one(deliver(asked)).line
     assert line["outcome"] == "match"
     assert line["warnings"] == ("personalSpec.personalUser.bankcard check digit does not match",)
+
+
+# REUSE_RESULTS_FOR: a paid answer of the same person and data needs no call.
+
+
+def test_a_reused_answer_is_announced_without_a_call_and_says_from_where() -> None:
+    desk = Desk(reuse_seconds=3600.0)
+    desk.work_one(deliver(request("first")))
+    settlement = desk.work_one(deliver(request("second", source="branch")))
+    said = body(settlement.publications[0])
+    assert (said["outcome"], said["charged"], said["calls"]) == ("match", "no", 0)
+    assert (said["reusedFrom"], said["source"]) == ("first", "branch")
+    assert settlement.line["reused_from"] == "first"
+    assert len(desk.provider.asked) == 1
+
+
+def test_a_refused_or_expired_request_is_not_answered_from_another_one() -> None:
+    desk = Desk(reuse_seconds=3600.0)
+    desk.work_one(deliver(request("first")))
+    late = desk.work_one(deliver(request("late", expiresAt=after(-1))))
+    odd = desk.work_one(deliver(request("odd", unknown=1)))
+    assert body(late.publications[0])["outcome"] == "expired"
+    assert body(odd.publications[0])["outcome"] == "rejected"

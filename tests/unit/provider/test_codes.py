@@ -1,4 +1,4 @@
-"""The classification as a table: one row per line of provider.md section 3, and its edges."""
+"""The classification: a row per line of worker/provider/README.md, Answers, and its edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both sets of test vectors of provider.md section 2, and what a signature must not do."""
+"""JD's own test vectors, those made with its SDK, and what a signature must not do."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
+
 import orjson
 import pytest
 
@@ -106,6 +109,24 @@ def test_an_answer_that_echoes_the_person_is_scrubbed_in_every_text() -> None:
     for value in VALUES.values():
         assert value not in repr(reply)
         assert value.lower() not in repr(reply)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "11010519491231002X",
+        "11010519491231002",  # without its check digit
+        "ID_19491231_X",  # a date of birth
+        "REQ:11010519491231002X:1",
+        hashlib.new("md5", b"11010519491231002X").hexdigest(),  # noqa: S324
+        hashlib.new("sha256", b"11010519491231002x").hexdigest().upper(),
+        b64encode(b"11010519491231002X").decode().rstrip("="),
+    ],
+)
+def test_a_word_with_the_person_in_it_is_not_kept(word: str) -> None:
+    reply = decode(orjson.dumps({"requestId": word, "error": {"status": word}}), PERSON)
+    assert reply is not None
+    assert (reply.request_id, reply.status) == (None, None)
 
 
 def test_an_echo_in_escapes_is_scrubbed_however_often_it_was_escaped() -> None:

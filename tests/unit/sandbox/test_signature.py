@@ -1,4 +1,4 @@
-"""The signature code against JD's own vectors (provider.md section 2)."""
+"""The signature code against JD's own vectors."""
 
 from datetime import UTC, datetime
 from hashlib import sha256

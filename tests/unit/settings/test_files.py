@@ -115,8 +115,10 @@ def test_files_for_tls_are_read_at_the_start(
     env: pytest.MonkeyPatch, papers: Papers, tmp_path: Path
 ) -> None:
     (tmp_path / "text.pem").write_text("no certificate")
-    env.setenv("AMQP_CA_FILE", "/nowhere/ca.pem")
-    assert problems() == ["AMQP_CA_FILE: cannot be read (FileNotFoundError)"]
+    for name in ("PROVIDER_CA_FILE", "AMQP_CA_FILE"):
+        env.setenv(name, "/nowhere/ca.pem")
+        assert problems() == [f"{name}: cannot be read (FileNotFoundError)"]
+        env.setenv(name, "")
     env.setenv("AMQP_CA_FILE", str(tmp_path / "text.pem"))
     assert problems() == ["AMQP_CA_FILE: is not certificates in PEM"]
     env.setenv("AMQP_CA_FILE", "")

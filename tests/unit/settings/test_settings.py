@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from worker.core.digests import Digests
 from worker.core.request import Mode
 from worker.settings import (
     LIVE_URL,
@@ -82,7 +83,7 @@ def test_all_problems_are_named_at_once(env: Environment) -> None:
     env.set(CONCURRENCY="0", AMQP_URL="http://localhost", RETRY_DELAYS="soon")
     found = problems()
     assert "AMQP_URL: must begin with amqp:// or amqps://" in found
-    assert "RETRY_DELAYS: must be delays such as 5s,30s,2m,10m,30m" in found
+    assert "RETRY_DELAYS: must be written as 5s, 2m, 1h or 7d" in found
     assert {each for each in found if each.endswith(": is required")} == {
         f"{name}: is required"
         for name in (
@@ -155,9 +156,9 @@ def test_a_delay_is_a_number_and_its_unit(text: str, seconds: int) -> None:
     assert parse_delay(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "0s", "-5s", "5d", "5 s", "1.5h", "٥s", "²s"])
+@pytest.mark.parametrize("text", ["", "5", "s", "0s", "-5s", "5w", "5 s", "1.5h", "٥s", "²s"])
 def test_what_is_no_delay_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must be delays such as"):
+    with pytest.raises(ValueError, match="must be written as"):
         parse_delay(text)
 
 
@@ -265,9 +266,38 @@ def test_a_low_limit_of_calls_bounds_what_is_held(whole: Environment) -> None:
     assert (settings.has_call_limit, settings.held_messages) == (True, settings.prefetch)
 
 
-def test_settings_that_do_not_fit_together_are_all_named(whole: Environment) -> None:
-    whole.set(SHUTDOWN_GRACE="10", CALL_DEADLINE="11", PROVIDER_URL=LIVE_URL)
-    assert len(problems()) == 2
+def test_an_image_may_be_as_large_as_the_smallest(whole: Environment) -> None:
+    whole.set(PORTRAIT_MIN_BYTES="150001")
+    assert problems() == [
+        "PORTRAIT_MAX_BYTES: must not be below PORTRAIT_MIN_BYTES, or every image is refused"
+    ]
+    whole.set(PORTRAIT_MAX_BYTES="150001")
+    load(Settings)
+
+
+def test_settings_that_do_not_fit_together_are_all_named_beside_those_that_are_wrong(
+    whole: Environment,
+) -> None:
+    whole.unset("PROVIDER_URL")  # the default is the live one
+    whole.set(CALL_DEADLINE="41", DEAD_LETTER_DAYS="30", CLEAR_AFTER_DAYS="29", CONCURRENCY="0")
+    whole.set(DELETE_AFTER_DAYS="28", LOG_LEVEL="loud")
+    found = problems()
+    assert [each.partition(":")[0] for each in found] == [
+        "PROVIDER_URL",
+        "CONCURRENCY",
+        "ABANDON_AFTER_DAYS",
+        "DELETE_AFTER_DAYS",
+        "DELETE_AFTER_DAYS",
+        "SHUTDOWN_GRACE",
+        "LOG_LEVEL",
+    ]
+
+
+def test_a_setting_that_is_wrong_is_no_reason_to_refuse_another(whole: Environment) -> None:
+    whole.set(CALL_DEADLINE="soon", DEAD_LETTER_DAYS="0", PROVIDER_MODE="dry")
+    whole.set(PROVIDER_URL=LIVE_URL, DELETE_AFTER_DAYS="1", SHUTDOWN_GRACE="1")
+    found = [each.partition(":")[0] for each in problems()]
+    assert found == ["DEAD_LETTER_DAYS", "PROVIDER_MODE", "CALL_DEADLINE"]
 
 
 def test_a_broken_pattern_is_refused_in_words(whole: Environment) -> None:
@@ -279,3 +309,34 @@ def test_a_broken_pattern_is_refused_in_words(whole: Environment) -> None:
 def test_a_claim_outlasts_a_wait_and_a_call(whole: Environment) -> None:
     settings = load(Settings)
     assert settings.lease_seconds > 2 * (settings.call_deadline + settings.connect_timeout)
+
+
+def test_the_keys_of_a_rotation_stand_one_per_line(whole: Environment) -> None:
+    current, former, oldest = "c" * 32, "f" * 32, "o" * 40
+    whole.set(DIGEST_KEY=current, DIGEST_KEY_FALLBACKS=f"{former}\n\n{oldest}\n{current}\n")
+    digests = load(Settings).digests
+    each = [Digests(key.encode()).key_ids[0] for key in (current, former, oldest)]
+    assert list(digests.key_ids) == each
+
+
+def test_a_fallback_that_is_too_short_is_named_and_not_quoted(whole: Environment) -> None:
+    whole.set(DIGEST_KEY_FALLBACKS=f"{'f' * 32}\nshort-and-secret")
+    found = problems()
+    assert found == ["DIGEST_KEY_FALLBACKS: must be one key of at least 32 characters per line"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("30m", 1800), ("24h", 86400), ("7d", 604800)]
+)
+def test_a_window_of_reuse_is_a_duration(whole: Environment, text: str, seconds: int) -> None:
+    whole.set(REUSE_RESULTS_FOR=text)
+    settings = load(Settings)
+    assert settings.reuse_results_for == seconds
+    shown = {row.name: row.value for row in show(settings)}
+    assert shown["REUSE_RESULTS_FOR"] == {"7d": "168h"}.get(text, text)
+
+
+@pytest.mark.parametrize("text", ["24", "a day", "-1h", "1.5h"])
+def test_a_window_of_reuse_needs_a_unit(whole: Environment, text: str) -> None:
+    whole.set(REUSE_RESULTS_FOR=text)
+    assert problems() == ["REUSE_RESULTS_FOR: must be written as 5s, 2m, 1h or 7d"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
@@ -90,6 +92,32 @@ def test_a_log_line_is_json_and_redacted(capfdbinary: pytest.CaptureFixture[byte
     said = json.loads(line)
     assert (said["event"], said["level"], said["calls"]) == ("message.settled", "info", 1)
     assert said["request_id"] == f"a-{MASKED}"
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "no_color", "has_colours"),
+    [(False, "", False), (True, "", True), (True, "1", False)],
+)
+def test_a_line_for_people_has_its_facts_in_order_and_colours_on_a_terminal_that_wants_them(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_terminal: bool,
+    no_color: str,
+    has_colours: bool,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    configure("console", "info")
+    try:
+        structlog.get_logger().info("message.settled", request_id=f"a-{ID_CARD}", calls=1)
+    finally:
+        structlog.reset_defaults()
+    line = capfd.readouterr().err
+    assert ("\x1b[" in line) == has_colours
+    plain = re.sub(r"\x1b\[[0-9]*m", "", line)
+    told = rf"\[info   \] message.settled      request_id=a-{re.escape(MASKED)} calls=1\n"
+    assert re.fullmatch(rf"[0-9:]{{8}}\.[0-9]{{3}}Z {told}", plain)
 
 
 def caught(fail: Callable[[], object]) -> Exception:

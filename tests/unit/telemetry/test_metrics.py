@@ -18,6 +18,7 @@ from worker.core.breaker import ParkReason
 from worker.core.delivery import Settlement
 from worker.core.outcome import CallClass, Charged
 from worker.core.survey import Survey
+from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.vitals import Levels, PipelineLevels
 
@@ -118,6 +119,15 @@ def test_a_request_that_fails_the_checks_is_no_call() -> None:
     assert counted.samples("verification_calls_total") == {}
 
 
+def test_an_answer_that_is_given_again_is_no_call_and_counted_as_reused() -> None:
+    counted = Counted(Desk(reuse_seconds=3600.0))
+    for name in ("a", "b", "c"):
+        counted.work(deliver(request(name)))
+    assert counted.samples("verification_messages_settled_total") == {("completed", "match"): 3}
+    assert counted.samples("verification_calls_total") == {("answered", "yes"): 1}
+    assert counted.samples("verification_results_reused_total") == {(): 2}
+
+
 def test_a_failed_call_is_a_retry_by_its_class_and_an_intent_that_was_not_tried_is_no_call() -> (
     None
 ):
@@ -147,6 +157,12 @@ def test_dead_letters_are_counted_by_their_reason() -> None:
     assert dead == {("not_json",): 1, ("in_doubt",): 1}
     settled = counted.samples("verification_messages_settled_total")
     assert settled == {("dead_lettered", "none"): 1, ("completed", "failed"): 1}
+
+
+def test_every_reason_that_a_dead_letter_is_read_with_has_its_series_from_the_start() -> None:
+    text = Metrics().exposition("")[1].decode()
+    shown = set(re.findall(r'verification_dead_letters_total\{reason="(\w+)"\}', text))
+    assert shown >= UNREADABLE_REASONS
 
 
 def test_what_is_handed_back_unread_is_a_retry_of_a_parked_worker() -> None:

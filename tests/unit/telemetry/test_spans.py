@@ -247,3 +247,15 @@ def test_the_service_has_our_name_unless_it_is_given_one(monkeypatch: pytest.Mon
         about = provider.resource.attributes
         assert (about["service.name"], about["service.instance.id"]) == (expected, "worker-7")
         provider.shutdown()
+
+
+def test_the_words_of_an_error_are_in_no_span() -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with pytest.raises(ValueError, match=NAME), Spans(provider).call():
+        raise ValueError(f"{NAME} {ID_CARD}")
+    (call,) = exporter.get_finished_spans()
+    shown = json.dumps(json.loads(call.to_json()), ensure_ascii=False)
+    assert not [each for each in (NAME, ID_CARD) if each in shown]
+    assert call.status.description is None
+    assert call.events == ()

@@ -1,0 +1,100 @@
+"""Which key a row's digests are made with, and whose answer it was given.
+
+Rows from before keep a null key: their digests fit whatever key they were made with. No index is
+added: a key's rows are counted by a person once in a rotation, and an answer to be given again is
+found by its subject. The views end with the new column, as a replacement must.
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic import context, op
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+_FINGERPRINT = "Keyed digest of what is asked; the same id with another one is a conflict."
+_REUSED_FROM = "The request whose paid answer was given again here, without a call."
+
+
+def upgrade() -> None:
+    for name, words in {
+        "digest_key": "Id of the DIGEST_KEY of both digests; null: from before keys had ids.",
+        "reused_from": _REUSED_FROM,
+    }.items():
+        op.add_column(
+            "request",
+            sa.Column(name, sa.Text(), nullable=True, comment=words),
+            schema="verification",
+        )
+    op.alter_column(
+        "request",
+        "fingerprint",
+        existing_type=sa.LargeBinary(),
+        existing_nullable=False,
+        comment=f"{_FINGERPRINT} Empty where the person was erased.",
+        existing_comment=_FINGERPRINT,
+        schema="verification",
+    )
+    for view in ("results", "changes"):
+        query = _of_0006(f"_{view.upper()}").replace("\n  FROM", ", reused_from\n  FROM", 1)
+        op.execute(f"CREATE OR REPLACE VIEW verification_v1.{view} AS {query}")
+        op.execute(f"COMMENT ON COLUMN verification_v1.{view}.reused_from IS '{_REUSED_FROM}'")
+
+
+def downgrade() -> None:
+    """Go back to the views of 0006; what people have built on them is in the way."""
+    for view in ("results", "changes"):
+        _shorten(view)
+    op.alter_column(
+        "request",
+        "fingerprint",
+        existing_type=sa.LargeBinary(),
+        existing_nullable=False,
+        comment=_FINGERPRINT,
+        schema="verification",
+    )
+    op.drop_column("request", "reused_from", schema="verification")
+    op.drop_column("request", "digest_key", schema="verification")
+
+
+def _shorten(view: str) -> None:
+    """Make a view anew without its last column, which cannot be taken from it; comments stay."""
+    words = _comments(view)
+    op.execute(f"DROP VIEW verification_v1.{view}")
+    op.execute(f"CREATE VIEW verification_v1.{view} AS {_of_0006(f'_{view.upper()}')}")
+    for on, said in words.items():
+        quoted = said.replace("'", "''")
+        op.execute(f"COMMENT ON {on} IS '{quoted}'")
+    op.execute(f"GRANT SELECT ON verification_v1.{view} TO verification_reader")
+
+
+def _comments(view: str) -> Mapping[str, str]:
+    """Return what is said of a view and of its columns, without the last one."""
+    name = f"verification_v1.{view}"
+    rows = op.get_bind().execute(
+        sa.text("""SELECT attname, col_description(attrelid, attnum), obj_description(attrelid)
+                     FROM pg_attribute WHERE attrelid = CAST(:view AS regclass) AND attnum > 0"""),
+        {"view": name},
+    )
+    found = {}
+    for column, said, of_view in rows:
+        found[f"VIEW {name}"] = of_view
+        if column != "reused_from":
+            found[f"COLUMN {name}.{column}"] = said
+    return found
+
+
+def _of_0006(constant: str) -> str:
+    query: Any = getattr(context.script.get_revision("0006").module, constant)
+    return str(query)

@@ -1,0 +1,138 @@
+"""`message-keys`, and `contract validate` of encrypted messages, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import CHECKOUT, COMMAND, ID_CARD, request
+from tests.fakes.keys import encrypted, message_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = {"d", "p", "q", "dp", "dq", "qi"}
+
+
+def run(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGE_")}
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={**plain, **settings},
+        cwd=CHECKOUT,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def kids(path: Path) -> list[str]:
+    return [key["kid"] for key in json.loads(path.read_text())["keys"]]
+
+
+@pytest.mark.parametrize("kind", ["EC", "OKP", "RSA"])
+def test_a_generated_key_is_what_message_keys_takes(kind: str) -> None:
+    made = run("message-keys", "generate", "--type", kind, "--kid", "2026-11")
+    assert (made.returncode, made.stderr) == (0, "")
+    (private,) = json.loads(made.stdout)["keys"]
+    done = run("message-keys", "public", MESSAGE_KEYS=made.stdout)
+    (public,) = json.loads(done.stdout)["keys"]
+    assert private.keys() - public.keys() == private.keys() & SECRET
+    assert (public["kty"], public["kid"], public["use"]) == (kind, "2026-11", "enc")
+    assert {name: private[name] for name in public} == public
+
+
+def test_two_keys_made_on_one_day_have_two_names() -> None:
+    made = [run("message-keys", "generate") for _ in range(2)]
+    first, second = (json.loads(each.stdout)["keys"][0]["kid"] for each in made)
+    assert first != second
+
+
+def test_a_new_key_goes_first_and_the_file_stays_its_owners(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(run("message-keys", "generate", "--kid", "old").stdout)
+    file.chmod(0o640)
+    before = json.loads(file.read_text())["keys"][0]
+    done = run("message-keys", "generate", "--kid", "new", "--add-to", str(file))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"{file}: 2 keys, first new, then old\n"
+    assert kids(file) == ["new", "old"]
+    assert json.loads(file.read_text())["keys"][1] == before
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in tmp_path.iterdir()] == ["keys.json"]
+    assert kids_of(run("message-keys", "public", MESSAGE_KEYS_FILE=str(file)).stdout) == [
+        "new",
+        "old",
+    ]
+
+
+def kids_of(text: str) -> list[str]:
+    return [key["kid"] for key in json.loads(text)["keys"]]
+
+
+def test_a_link_to_the_keys_stays_one(tmp_path: Path) -> None:
+    file, link = tmp_path / "keys.json", tmp_path / "link.json"
+    file.write_text(run("message-keys", "generate", "--kid", "old").stdout)
+    link.symlink_to(file)
+    assert run("message-keys", "generate", "--kid", "new", "--add-to", str(link)).returncode == 0
+    assert link.is_symlink()
+    assert kids(file) == ["new", "old"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("generate", "--kid", "a b"), "--kid: needs a kid"),
+        (("generate", "--add-to", "missing.json"), "--add-to: missing.json: No such file"),
+        (("generate", "--add-to", "{empty}"), "is not JSON"),
+        (("generate", "--add-to", "{public}"), "key 1 must be a private key"),
+        (("generate", "--kid", "taken", "--add-to", "{keys}"), "has a key with this kid"),
+        (("public",), "MESSAGE_KEYS: is required"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_no_file(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    files = {name: tmp_path / f"{name}.json" for name in ("empty", "public", "keys")}
+    files["empty"].touch()
+    files["public"].write_text(json.dumps({"keys": [message_key().public()]}))
+    files["keys"].write_text(json.dumps({"keys": [message_key(kid="taken").private()]}))
+    before = {path: path.read_bytes() for path in files.values()}
+    done = run("message-keys", *(each.format(**files) for each in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert words in line
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_encrypted_message_is_checked_where_its_key_is_there(tmp_path: Path) -> None:
+    keys = json.dumps({"keys": [message_key().private()]})
+    good, wrong = request("r-1"), request("r-2", "110105194912310021")
+    bodies = [encrypted(json.dumps(each).encode()).decode() for each in (good, wrong)]
+    file = tmp_path / "messages.jsonl"
+    file.write_text("\n".join(bodies) + "\n")
+    done = run("contract", "validate", str(file), MESSAGE_KEYS=keys)
+    assert done.returncode == 1
+    assert done.stdout == (
+        "message 2: personalSpec.personalUser.idCard: check digit does not match\n"
+    )
+    done = run("contract", "validate", str(file))
+    assert done.returncode == 1
+    assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == [
+        "body: is encrypted, and there are no MESSAGE_KEYS here to open it"
+    ] * 2
+    assert ID_CARD not in done.stdout + done.stderr
+
+
+def test_a_raw_message_is_a_problem_where_encryption_is_required() -> None:
+    keys = json.dumps({"keys": [message_key().private()]})
+    settings = {"MESSAGE_KEYS": keys, "MESSAGE_ENCRYPTION": "required"}
+    done = run("contract", "validate", "-", text=json.dumps(request("r-1")), **settings)
+    assert done.returncode == 1
+    assert done.stdout.startswith("body: must be encrypted")

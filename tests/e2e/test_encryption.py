@@ -1,0 +1,218 @@
+"""Encrypted requests from end to end: answered like raw ones, and never raw with the broker."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local_broker import Broker
+from tests.bench.soak_load import id_card
+from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, House, request, until
+from tests.e2e.letters import listed
+from tests.fakes.keys import as_setting, encrypted, message_key, message_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local_stack import Stack
+
+MISMATCH, NO_RECORD = "119999194912310013", "119999194912310021"
+REFUSED, ALWAYS_FAILS = "119999194912310152", "119999194912310224"
+FIRST_DELAY = "verification.retry.1s"
+
+
+def sealed(message: dict[str, Any] | bytes, kid: str = "now") -> bytes:
+    """Return a message as a publisher encrypts it."""
+    raw = message if isinstance(message, bytes) else json.dumps(message, ensure_ascii=False)
+    return encrypted(raw if isinstance(raw, bytes) else raw.encode(), message_key(kid=kid))
+
+
+def publish(house: House, message: dict[str, Any] | bytes, **properties: Any) -> bytes:
+    """Publish a message encrypted, and return its body."""
+    body = sealed(message)
+    house.publish(body, content_type="application/jose", **properties)
+    return body
+
+
+def looked_at(house: House, queue: str) -> tuple[Any, bytes]:
+    """Return the properties and body of the first message of a queue, which stays there."""
+    method, properties, body = until(lambda: _got(house, queue))
+    house.channel.basic_nack(method.delivery_tag)
+    return properties, body
+
+
+def _got(house: House, queue: str) -> Any:
+    found = house.channel.basic_get(queue)
+    return found if found[0] is not None else None
+
+
+@pytest.fixture
+def keyed(house: House) -> House:
+    """Give a house whose workers and tools have a key."""
+    house.environment["MESSAGE_KEYS"] = as_setting()
+    return house
+
+
+def test_an_encrypted_request_has_the_outcome_that_a_raw_one_has(keyed: House) -> None:
+    worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
+    expected = {
+        "match": request("match", ID_CARD),
+        "mismatch": request("mismatch", MISMATCH),
+        "no_record": request("no_record", NO_RECORD),
+        "rejected": request("rejected", "110105194912310021"),
+        "expired": request("expired", expiresAt="2020-01-01T00:00:00Z"),
+        "failed": request("failed", REFUSED),
+    }
+    for message in expected.values():
+        publish(keyed, message)
+    until(lambda: keyed.count() == len(expected))
+    assert {name: row["outcome"] for name, row in keyed.results().items()} == {
+        name: name for name in expected
+    }
+    publish(keyed, request("match", MISMATCH), correlation_id="other data")
+    publish(keyed, request("match", ID_CARD), correlation_id="the same again")
+    until(lambda: keyed.depth("collector") == len(expected) + 2)
+    answers = {
+        properties.correlation_id: json.loads(body)["outcome"]
+        for _, properties, body in keyed.take()
+    }
+    assert answers == {
+        **{name: name for name in expected},
+        "other data": "conflict",
+        "the same again": "match",
+    }
+    assert worker.stop() == 0
+    assert keyed.provider.charges()["calls"] == 4
+
+
+def test_retries_and_dead_letters_stay_encrypted(keyed: House) -> None:
+    worker = keyed.start_worker()
+    body = publish(keyed, request("failing", ALWAYS_FAILS, source="web"), message_id="m-1")
+    properties, waiting = looked_at(keyed, FIRST_DELAY)
+    assert (waiting, properties.content_type) == (body, "application/jose")
+    until(lambda: keyed.depth(DEAD) == 1)
+    assert worker.stop() == 0
+    properties, dead = looked_at(keyed, DEAD)
+    assert (dead, properties.content_type) == (body, "application/jose")
+    assert properties.headers["reason"] == "provider_unavailable"
+
+
+def test_the_tools_read_an_encrypted_letter_where_they_have_its_key(keyed: House) -> None:
+    worker = keyed.start_worker()
+    publish(keyed, request("failing", ALWAYS_FAILS, source="web"), message_id="m-1")
+    until(lambda: keyed.depth(DEAD) == 1)
+    assert worker.stop() == 0
+    (row,) = listed(keyed)
+    assert (row["request_id"], row["source"], row["encrypted"]) == ("failing", "web", "opened")
+    shown = keyed.command("dead-letters", "show", "failing", "--json")
+    (letter,) = json.loads(shown.stdout)
+    assert letter["body"]["personalSpec"]["personalUser"]["idCard"] == "1****************4"
+    dry = keyed.command("dead-letters", "replay", "--dry-run")
+    assert "1 of them finished" in dry.stderr
+    del keyed.environment["MESSAGE_KEYS"]
+    (row,) = listed(keyed)
+    assert (row["request_id"], row["message_id"]) == (None, "m-1")
+    assert (row["reason"], row["encrypted"]) == ("provider_unavailable", "closed")
+    shown = keyed.command("dead-letters", "show", "m-1", "--json")
+    assert json.loads(shown.stdout)[0]["body"].startswith("<encrypted, ")
+    dry = keyed.command("dead-letters", "replay", "--dry-run")
+    assert "1 of them not to be opened here" in dry.stderr
+
+
+def test_what_no_worker_can_open_is_kept_and_replayed_when_the_key_is_there(house: House) -> None:
+    worker = house.start_worker()
+    body = publish(house, request("onb-1"), correlation_id="c-1")
+    until(lambda: house.depth(DEAD) == 1)
+    assert worker.stop() == 0
+    (event,) = house.events()
+    assert (event["outcome"], event["error"]["kind"]) == ("rejected", "unreadable")
+    assert "MESSAGE_KEYS" in event["error"]["fields"][0]["problem"]
+    (row,) = listed(house, "--reason", "undecryptable")
+    assert row["encrypted"] == "closed"
+    assert looked_at(house, DEAD)[1] == body
+    house.environment["MESSAGE_KEYS"] = as_setting()
+    done = house.command("dead-letters", "replay", "--yes")
+    assert "1 of them not finished" in done.stderr
+    worker = house.start_worker()
+    until(lambda: house.results().get("onb-1"))
+    assert house.results()["onb-1"]["outcome"] == "match"
+    assert worker.stop() == 0
+
+
+def test_while_keys_are_rotated_the_old_and_the_new_one_open(house: House) -> None:
+    house.environment["MESSAGE_KEYS"] = as_setting("new", "old")
+    worker = house.start_worker()
+    assert json.loads(worker.said("worker.starting") or "")["message_keys"] == ["new", "old"]
+    for kid in ("old", "new", "retired"):
+        house.publish(sealed(request(kid), kid), message_id=kid)
+    until(lambda: house.count() == 2 and house.depth(DEAD) == 1)
+    assert {row["outcome"] for row in house.results().values()} == {"match"}
+    (row,) = listed(house)
+    assert (row["message_id"], row["reason"]) == ("retired", "undecryptable")
+    assert worker.stop() == 0
+
+
+def test_where_encryption_is_required_raw_requests_are_refused(keyed: House) -> None:
+    worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
+    keyed.publish(request("raw"))
+    until(lambda: keyed.count() == 1)
+    (event,) = until(keyed.events)
+    assert (event["outcome"], event["charged"], event["calls"]) == ("rejected", "no", 0)
+    (field,) = event["error"]["fields"]
+    assert (field["field"], field["problem"][:17]) == ("body", "must be encrypted")
+    assert keyed.depth(DEAD) == 0
+    assert worker.stop() == 0
+
+
+def test_where_encryption_is_required_no_dead_letter_is_raw(keyed: House) -> None:
+    worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
+    raw = json.dumps({**request(""), "requestId": ""}, ensure_ascii=False).encode()
+    keyed.publish(raw)
+    properties, dead = looked_at(keyed, DEAD)
+    assert properties.headers["reason"] == "no_usable_id"
+    assert ID_CARD.encode() not in dead
+    assert message_keys().open(dead) == raw
+    done = keyed.command("dead-letters", "replay", "--yes")
+    assert "1 of them unreadable" in done.stderr
+    until(lambda: keyed.depth(DEAD) == 1)
+    assert looked_at(keyed, DEAD)[1] == dead
+    assert worker.stop() == 0
+
+
+def test_the_brokers_disk_holds_no_raw_field_of_an_encrypted_request(
+    stack: Stack, keyed: House
+) -> None:
+    broker = stack.broker
+    if not isinstance(broker, Broker):
+        pytest.skip("the disk of a foreign broker is not ours to read")
+    hidden, seen = id_card(777_001), id_card(777_002)  # of these tests alone
+    worker = keyed.start_worker()
+    keyed.provider.play(act="unavailable", calls=1)
+    publish(keyed, request("waits", hidden, name="端木密密"))
+    looked_at(keyed, FIRST_DELAY)
+    assert worker.stop() == 0
+    publish(keyed, request("waits-too", hidden, name="端木密密"))
+    keyed.publish(json.dumps(request("raw", seen, name="端木明明"), ensure_ascii=False).encode())
+    # What is confirmed stands in the write-ahead log: the raw one is found, so it is there to find.
+    until(lambda: _on_disk(broker.directory / "data", seen))
+    assert _on_disk(broker.directory / "data", "端木明明")
+    for value in (hidden, "端木密密", "waits-too"):
+        assert not _on_disk(broker.directory / "data", value)
+    assert keyed.depth(REQUESTS) + keyed.depth(FIRST_DELAY) == 3
+
+
+def _on_disk(folder: Path, text: str) -> bool:
+    return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("keys", ["", "no set", '{"keys": [{"kty": "EC", "kid": "s3cret"}]}'])
+def test_keys_that_cannot_be_used_end_the_start_with_a_line(house: House, keys: str) -> None:
+    house.environment |= {"MESSAGE_KEYS": keys, "MESSAGE_ENCRYPTION": "required"}
+    for command in ("run", "check-config"):
+        done = house.command(command)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("verification-worker: MESSAGE_")
+        assert "s3cret" not in line

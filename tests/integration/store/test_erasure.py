@@ -1,0 +1,159 @@
+"""Erasure: what is of one person goes at once, wherever it can, and nothing of anybody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.messages import ask
+from tests.integration.store.conftest import CONFIG
+from tests.integration.store.upkeep import Rows, finish, finish_with_everything, leave_waiting
+from worker.core.claims import Conflicting, Granted
+from worker.core.outcome import ErrorKind
+from worker.core.request import Mode
+from worker.store.engine import connection
+from worker.store.erasure import Found, PostgresErasure
+from worker.store.ledger import PostgresLedger
+from worker.store.retention import PostgresRetention
+from worker.store.rows import as_json, bytea
+from worker.store.statements import REKEY
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+SUBJECT, UNDER_NEW_KEY, NOBODY = b"\x02" * 32, b"\x04" * 32, b"\x07" * 32
+KEPT = {
+    *("request_id", "source", "check_type", "mode", "state", "calls", "charged", "outcome"),
+    *("auth_code", "provider_request_id", "error_kind", "requested_at", "completed_at"),
+}
+
+
+@pytest.fixture
+def sql(engine: Engine) -> Rows:
+    """Give the test's rows."""
+    return Rows(engine)
+
+
+@pytest.fixture
+def erasure(engine: Engine) -> PostgresErasure:
+    """Make the erasure."""
+    return PostgresErasure(engine)
+
+
+def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
+    ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
+) -> None:
+    finish_with_everything(ledger)
+    before = sql.request()
+    assert erasure.find([SUBJECT]) == Found(open=0, unsent=0, erasable=1)
+    assert erasure.erase([SUBJECT]) == 1
+    after = sql.request()
+    assert {each: after[each] for each in KEPT} == {each: before[each] for each in KEPT}
+    gone = {each for each in after if before[each] is not None and after[each] is None}
+    assert gone >= {"subject_digest", "masked_name", "masked_id_card", "context", "digest_key"}
+    assert bytes(after["fingerprint"]) == b""
+    assert after["cleared_at"] is not None
+    assert after["changed_in"] > before["changed_in"], "readers of `changes` learn of it"
+    assert sql.calls() != []
+    assert erasure.find([SUBJECT]) == Found(0, 0, 0)
+    assert erasure.erase([SUBJECT]) == 0
+
+
+def test_an_erased_request_is_not_paid_again(
+    ledger: PostgresLedger, erasure: PostgresErasure
+) -> None:
+    finish_with_everything(ledger)
+    erasure.erase([SUBJECT])
+    assert ledger.claim([ask()], "2") == [Conflicting(ErrorKind.CONFLICT)]
+
+
+def test_an_erased_answer_is_not_given_to_another_request(
+    engine: Engine, ledger: PostgresLedger, erasure: PostgresErasure
+) -> None:
+    finish(ledger, ask("first"))
+    ledger.record([], ["first"])
+    reusing = PostgresLedger(engine, replace(CONFIG, reuse_seconds=3600.0))
+    (before,) = reusing.claim([ask("second")], "2")
+    erasure.erase([SUBJECT])
+    (after,) = reusing.claim([ask("third")], "3")
+    assert isinstance(before, Granted)
+    assert isinstance(after, Granted)
+    assert before.reuse is not None
+    assert after.reuse is None
+
+
+def test_a_row_that_is_erased_while_its_message_comes_again_stays_erased(
+    engine: Engine, ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
+) -> None:
+    finish(ledger, ask())
+    ledger.record([], ["onb-1"])
+    erasure.erase([SUBJECT])
+    row: dict[str, object] = {
+        "request_id": "onb-1",
+        "former": bytea(ask().digest.fingerprint),  # as it was read before the erasure
+        "fingerprint": bytea(b"\x03" * 32),
+        "subject_digest": bytea(UNDER_NEW_KEY),
+        "digest_key": "k2",
+    }
+    with connection(engine) as database:
+        database.execute(REKEY, {"batch": as_json([row])})
+    assert bytes(sql.request()["fingerprint"]) == b""
+    assert sql.request()["subject_digest"] is None
+
+
+def test_nobody_else_is_touched(
+    ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
+) -> None:
+    finish_with_everything(ledger)
+    finish(ledger, ask("other", subject=NOBODY), token="2")
+    ledger.record([], ["other"])
+    before = sql.request("other")
+    assert erasure.erase([SUBJECT]) == 1
+    assert sql.request("other") == before
+
+
+def test_all_of_the_persons_requests_go_under_every_key_and_in_both_modes(
+    engine: Engine, ledger: PostgresLedger, erasure: PostgresErasure
+) -> None:
+    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
+    finish_with_everything(live, "live")
+    finish_with_everything(ledger, "sandbox")
+    finish(ledger, ask("rotated", key_id="k2", subject=UNDER_NEW_KEY), token="r")
+    ledger.record([], ["rotated"])
+    assert erasure.erase([UNDER_NEW_KEY, SUBJECT]) == 3
+
+
+def test_what_is_open_or_not_announced_is_named_and_erased_afterwards(
+    ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
+) -> None:
+    finish(ledger, ask("unsent"))
+    leave_waiting(ledger, ask("open"))
+    assert erasure.find([SUBJECT]) == Found(open=1, unsent=1, erasable=0)
+    assert erasure.erase([SUBJECT]) == 0
+    assert sql.request("open")["subject_digest"] is not None
+    ledger.record([], ["unsent"])
+    assert erasure.erase([SUBJECT]) == 1
+    finish(ledger, ask("open"), token="2")
+    ledger.record([], ["open"])
+    assert erasure.erase([SUBJECT]) == 1
+
+
+def test_what_age_has_cleared_is_not_found_any_more(
+    engine: Engine, ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
+) -> None:
+    finish_with_everything(ledger)
+    sql.age(60)
+    PostgresRetention(engine, Mode.SANDBOX).clear_personal(1800, 500)
+    assert erasure.find([SUBJECT]) == Found(0, 0, 0)
+
+
+def test_more_than_a_batch_of_requests_is_erased(
+    ledger: PostgresLedger, erasure: PostgresErasure
+) -> None:
+    ids = [f"onb-{number}" for number in range(1_100)]
+    for start in range(0, len(ids), 100):
+        finish(ledger, *map(ask, ids[start : start + 100]), token=str(start))
+    ledger.record([], ids)
+    assert erasure.erase([SUBJECT]) == len(ids)

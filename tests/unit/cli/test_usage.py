@@ -1,0 +1,59 @@
+"""A mistake in a command is one line on standard error and exit code 2; help is help."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from worker.cli import main
+
+
+def ended(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> tuple[int, str, str]:
+    """Run a command; return its exit code, its output and its errors."""
+    patch.setattr(sys, "argv", ["verification-worker", *words.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    return int(end.value.code or 0), said.out, said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("bogus", "No such command 'bogus'"),
+        ("dead-letters bogus", "No such command 'bogus'"),
+        ("explain", "Missing argument 'request_id'"),
+        ("status --bogus", "No such option: --bogus"),
+        ("pause --timeout", "Option '--timeout' requires an argument"),
+        ("outbox list --limit 0", "Invalid value for '--limit'"),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, complaint: str
+) -> None:
+    code, out, err = ended(monkeypatch, capsys, words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"verification-worker: {complaint}")
+    assert err.endswith(": see --help\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [("", 2), ("outbox", 2), ("-h", 0), ("outbox -h", 0)])
+def test_without_a_command_there_is_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, code: int
+) -> None:
+    ended_with, out, err = ended(monkeypatch, capsys, words)
+    assert (ended_with, err) == (code, "")
+    assert "Usage: " in out
+
+
+def test_a_paragraph_of_the_help_fills_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    _, out, _ = ended(monkeypatch, capsys, "status --help")
+    told = out[out.index("Queues are asked") : out.index("Options")].split("\n\n")[0]
+    *lines, _last = (line.strip() for line in told.splitlines() if line.strip())
+    assert all(len(line) > 60 for line in lines[:-1]), told

@@ -1,0 +1,161 @@
+"""`verification-worker erase`: what is kept of a person goes, on that person's demand."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.errors import UserMistake, broker_mistakes, database_mistakes
+from worker.cli.tables import counted, note, print_facts
+from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
+from worker.settings import EraseSettings, load
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.deadletters.subjects import About
+    from worker.store.erasure import Found, PostgresErasure
+
+# A shorter one would be found in the dead letters of others.
+_SHORTEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stands of some persons: in the tables, in the dead-letter queue, before the workers."""
+
+    rows: Found
+    letters: About
+    waiting: int
+    """Messages in the queues of requests and retries: whose they are nobody can tell."""
+
+
+def erase(
+    *,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not check the numbers first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what stands there.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Erase persons by their ID numbers, one a line on standard input (never an argument).
+
+    Their finished requests lose masks, digests, context and texts, in both modes; outcome, charge,
+    ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
+    something cannot be erased yet, and what it says tells when it can.
+    """
+    settings = load(EraseSettings)
+    numbers = _numbers(unchecked=unchecked)
+    subjects = [each for number in numbers for each in settings.digests.subjects(number)]
+    with _erasure(settings) as erasure, database_mistakes():
+        kept = Kept(erasure.find(subjects), _letters(settings, numbers), _waiting(settings))
+        requests, letters = kept.rows.erasable, len(kept.letters.chosen)
+        if not dry_run and _agreed(requests, letters, yes=yes):
+            letters = _drop(settings, kept.letters)
+            requests = erasure.erase(subjects)
+        else:
+            note("nothing was erased")
+    facts = {"requests": requests, "dead_letters": letters}
+    left = {"requests_open": kept.rows.open, "events_unsent": kept.rows.unsent}
+    print_facts({**facts, **left}, as_json=as_json)
+    problems = list(_left(kept))
+    for words in problems:
+        note(words)
+    if kept.waiting:
+        # No failure: where requests come in all day there is always one on its way.
+        note(f"{counted(kept.waiting, 'message')} in the queues cannot be looked at")
+    sys.exit(1 if problems else 0)
+
+
+def _numbers(*, unchecked: bool) -> list[str]:
+    """Return the normalised numbers; where a person sits there, one, typed unseen."""
+    if sys.stdin.isatty():
+        lines = [typer.prompt("ID number", hide_input=True, err=True)]
+    else:
+        lines = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
+    today = SystemClock().now().date()
+    numbers = []
+    for place, line in enumerate(lines, 1):
+        try:
+            number = check_id_card(line, how, today)
+        except FieldRefused as refusal:
+            raise UserMistake(f"line {place}: the ID number {refusal}") from None
+        if len(number) < _SHORTEST:
+            raise UserMistake(f"line {place}: the ID number is too short to tell a person by")
+        numbers.append(number)
+    if not numbers:
+        raise UserMistake("nothing to erase: give ID numbers on standard input, one a line")
+    return numbers
+
+
+@contextmanager
+def _erasure(settings: EraseSettings) -> Iterator[PostgresErasure]:
+    from worker.store.engine import open_engine
+    from worker.store.erasure import PostgresErasure
+
+    engine = open_engine(settings.database_url.get_secret_value(), "erase")
+    try:
+        yield PostgresErasure(engine)
+    finally:
+        engine.dispose()
+
+
+def _letters(settings: EraseSettings, numbers: list[str]) -> About:
+    from worker.cli.letter_desk import letter_desk
+
+    with letter_desk(settings) as desk:
+        return desk.about(numbers)
+
+
+def _drop(settings: EraseSettings, letters: About) -> int:
+    from worker.cli.letter_desk import letter_desk
+
+    with letter_desk(settings) as desk:
+        return desk.take_out(letters)
+
+
+def _waiting(settings: EraseSettings) -> int:
+    from worker.amqp.depths import depths
+    from worker.amqp.topology import topology
+    from worker.contract.names import REQUESTS, RETRY_PREFIX
+
+    with broker_mistakes():
+        queues = [
+            each.name
+            for each in topology(settings.retry_delays, settings.dead_letter_days).queues
+            if each.name == REQUESTS or each.name.startswith(RETRY_PREFIX)
+        ]
+        return sum(each.ready or 0 for each in depths(settings.amqp_url.get_secret_value(), queues))
+
+
+def _agreed(requests: int, letters: int, *, yes: bool) -> bool:
+    """Ask, unless that was answered on the command line."""
+    if yes or not (requests or letters):
+        return True
+    if not sys.stdin.isatty():
+        raise UserMistake("nobody is there to ask: give --yes to erase, or --dry-run to look")
+    found = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')}"
+    return typer.confirm(f"erase {found} for good?", err=True)
+
+
+def _left(kept: Kept) -> Iterator[str]:
+    """Say what of the persons may still stand somewhere, and what to do about it."""
+    if kept.rows.open:
+        yield f"{counted(kept.rows.open, 'request')} not finished: erase again when they are"
+    if kept.rows.unsent:
+        events = counted(kept.rows.unsent, "event")
+        yield f"{events} not known to be sent: `verification-worker outbox flush`, then erase again"
+    if kept.letters.closed:
+        closed = counted(kept.letters.closed, "dead letter")
+        yield f"{closed} encrypted to a key that is not here: set MESSAGE_KEYS and erase again"
+    if not kept.letters.all_seen:
+        yield f"only the {kept.letters.seen} oldest dead letters were looked at: erase again"
