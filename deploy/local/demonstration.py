@@ -97,14 +97,14 @@ def main(arguments: Sequence[str]) -> int:
 def _act(stage: Stage, report: Report, interruption: Interruption, *, stay: bool) -> int:
     try:
         with _time_limit():
-            _demonstrate(stage, report)
+            run = _demonstrate(stage, report)
         if stay:
-            _stay(stage, report)
-        else:
-            _say_what_next(report)
+            _stay(stage, report, run)
         interruption.stopping = True
         report.title("Stopping")
         stage.stop()
+        if not stay:
+            _say_what_next(report)
     except NotOurs as refusal:
         _complain(f"run: {refusal}")
         return 2
@@ -118,8 +118,11 @@ def _act(stage: Stage, report: Report, interruption: Interruption, *, stay: bool
     return 0
 
 
-def _demonstrate(stage: Stage, report: Report) -> None:
-    """Start everything, exchange the messages, show and check what came of them."""
+def _demonstrate(stage: Stage, report: Report) -> str:
+    """Start everything, exchange the messages, show and check what came of them.
+
+    Returns the source that all of this run's messages have. Raises NotAsExpected.
+    """
     report.title("The verification worker at work: starting what it needs")
     with report.busy("RabbitMQ takes five seconds"):
         if not stage.stack.broker.private:
@@ -135,6 +138,7 @@ def _demonstrate(stage: Stage, report: Report) -> None:
         raise NotAsExpected("\n".join(("not all is as it must be:", *found)))
     count = len(findings.messages)
     report.title(f"Checked: all {count} messages led to what they must, in rows, events and calls")
+    return run
 
 
 def _exchange(stage: Stage, report: Report, run: str) -> Findings:
@@ -159,14 +163,13 @@ def _exchange(stage: Stage, report: Report, run: str) -> Findings:
 def _say_what_next(report: Report) -> None:
     report.title("What next")
     report.lines(
-        "./deploy/local/run --stay    # keeps all this up and prints the addresses; with them:",
-        "PGOPTIONS='-c role=verification_reader' psql \"$DATABASE_URL\" "
-        "-c 'TABLE verification_v1.results'",
-        ".venv/bin/verification-worker submit request.json",
+        "./deploy/local/run --stay    # keeps all this up, to try every command on it",
+        "./deploy/local/test          # all checks and tests",
+        "README.md                    # what it promises, and the way to production",
     )
 
 
-def _stay(stage: Stage, report: Report) -> None:
+def _stay(stage: Stage, report: Report, run: str) -> None:
     """Say how to use what runs, and return at Ctrl-C. Raises NotAsExpected if the worker ends."""
     sample = stage.directory / "request.json"
     user = {"name": "张三", "idCard": BY_NAME["match"].id_card}
@@ -175,10 +178,13 @@ def _stay(stage: Stage, report: Report) -> None:
     sample.write_text(json.dumps({"personalSpec": spec}, ensure_ascii=False))
     report.title("Everything stays up until Ctrl-C. In another terminal:")
     exports = (f"export {key}={shlex.quote(value)}" for key, value in stage.own_variables().items())
-    report.lines("", *exports, "")
+    report.lines("", f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH", *exports, "")
     report.lines(
-        f".venv/bin/verification-worker submit {sample}",
-        ".venv/bin/verification-worker sandbox --table    # other ID numbers, other answers",
+        f"verification-worker submit {sample}",
+        f"verification-worker explain {run}-in-doubt    # its story, call by call",
+        "verification-worker status",
+        "verification-worker dead-letters list",
+        "verification-worker sandbox --table    # other ID numbers, other answers",
         "PGOPTIONS='-c role=verification_reader' psql \"$DATABASE_URL\" \\",
         "  -c 'SELECT request_id, outcome, charged, calls FROM verification_v1.results'",
     )

@@ -16,14 +16,13 @@ from urllib.parse import quote
 import local_programs
 from local_errors import StackError, StartFailed
 from local_guard import Workspace
+from local_lifetime import Lifetime
 from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken, speaks_amqp
 from local_process import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 # 10 s in looks of 0.05 s: twenty times what it takes.
 _ON_DISK_LOOKS = 200
@@ -85,7 +84,7 @@ class Membership:
         return "\n".join(lines) + "\n"
 
 
-class Broker:
+class Broker(Lifetime):
     """A private node. `start()` after `stop()` or `kill()` finds the same ports and data."""
 
     private = True
@@ -250,22 +249,6 @@ class Broker:
     def queues(self, vhost: str = "/") -> dict[str, int]:
         """Return the number of messages of each queue, up to a few seconds old."""
         return Management(self.management_url).queues(vhost)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _running(self) -> Process:
         if self._node is None:

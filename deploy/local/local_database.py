@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import local_programs
 from local_errors import StackError, StartFailed
 from local_guard import Workspace
+from local_lifetime import Lifetime
 from local_ports import LOOPBACK, free_ports, is_taken
 from local_process import START_SECONDS, Process
 from local_psql import Psql
@@ -22,8 +23,6 @@ from local_psql import Psql
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 # A port found free may be taken a moment later. Once is an accident; four times is something else.
 _STARTS = 4
@@ -41,7 +40,7 @@ _SETTINGS = {
 }
 
 
-class Database:
+class Database(Lifetime):
     """A private cluster. `start()` after `stop()` or `kill()` finds the same port and data."""
 
     private = True
@@ -155,22 +154,6 @@ class Database:
     def drop_database(self, name: str) -> None:
         """Drop a database with the connections to it; none of that name is no error."""
         Psql(self.url).drop_database(name)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def _data(self) -> Path:

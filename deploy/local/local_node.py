@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import subprocess
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from local_errors import MissingProgram, StackError
+from local_errors import MissingProgram
+from local_install import run_installer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,19 +41,7 @@ def node_modules(folder: Path) -> Path:
 
 def _install(folder: Path) -> None:
     command = [_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.strip().splitlines()[-10:])
-        raise StackError(f"npm ci ended with code {done.returncode}:\n{tail}")
+    run_installer(command, _SECONDS, folder=folder)
 
 
 def _program(name: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import local_programs
-from local_errors import MissingProgram, StackError
+from local_errors import MissingProgram
+from local_install import run_installer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -104,19 +104,7 @@ def _lacks(*finders: Callable[[], str]) -> bool:
 
 def _apt(*arguments: str) -> None:
     command = ["apt-get", "--quiet", "--option=DPkg::Lock::Timeout=300", *arguments]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.strip().splitlines()[-10:])
-        raise StackError(f"{' '.join(command)} ended with code {done.returncode}:\n{tail}")
+    run_installer(command, _SECONDS, more_variables={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 @contextmanager

@@ -139,10 +139,13 @@ def test_what_a_lapsed_lease_finishes_is_a_change(
 def test_what_was_finished_before_the_migration_comes_first_and_at_once(
     ledger: PostgresLedger,
     reader: psycopg.Connection,
+    owner: psycopg.Connection,
     database_url: str,
 ) -> None:
     alembic(database_url, "downgrade", "0005")
-    finish(ledger, ask("old-1"), ask("old-2"))
+    owner.execute(_OPEN, [["old-1", "old-2"]])
+    for request_id in ("old-1", "old-2"):
+        owner.execute(_FINISH, [request_id])
     alembic(database_url, "upgrade", "head")
     finish(ledger, ask("new"), token="2")
     copy = Copy(reader, pages=1)
