@@ -109,6 +109,8 @@ class Refused:
     envelope: Envelope
     body: bytes = field(repr=False)
     """What was read: the same text encrypted twice gives two messages and one request."""
+    request: VerificationRequest | None = None
+    """What it asks, where nothing is wrong but that it is not encrypted: its id may be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +149,19 @@ class RequestReader:
         if len(delivery.body) > self.max_bytes:
             limit = f"is larger than {self.max_bytes} bytes"
             return _unreadable("too_large", limit, envelope, delivery)
-        if is_encrypted(delivery.body):
-            try:
-                delivery = replace(delivery, body=opened(delivery.body, self.keys))
-            except Undecryptable as error:
-                return _unreadable("undecryptable", error.problem, envelope, delivery)
-        elif self.required:
-            problems.append(FieldProblem("body", _RAW))
+        if not is_encrypted(delivery.body):
+            reading = self._read(delivery, envelope, problems, today)
+            return _refuse_raw(reading, delivery.body) if self.required else reading
+        try:
+            delivery = replace(delivery, body=opened(delivery.body, self.keys))
+        except Undecryptable as error:
+            return _unreadable("undecryptable", error.problem, envelope, delivery)
+        return self._read(delivery, envelope, problems, today)
+
+    def _read(
+        self, delivery: Delivery, envelope: Envelope, problems: list[FieldProblem], today: date
+    ) -> Reading:
+        """Read what is JSON, or ought to be; `problems` are those of the properties."""
         try:
             parsed = RequestV1.model_validate_json(delivery.body)
         except ValidationError as error:
@@ -250,6 +258,19 @@ _RAW = "must be encrypted, as a compact JWE to a key of the workers"
 # Bytes of a sealed body beside its content: header, encrypted key and tag of an RSA key of 4,096
 # bits have 850.
 _SEAL = 1_024
+
+
+def _refuse_raw(reading: Reading, body: bytes) -> Reading:
+    """Refuse what can be read and should have been encrypted."""
+    problem = FieldProblem("body", _RAW)
+    match reading:
+        case Accepted(request, envelope):
+            about = (request.request_id, request.source, request.check_type)
+            return Refused(*about, (problem,), envelope, body, request)
+        case Refused(problems=problems):
+            return replace(reading, problems=(problem, *problems))
+        case Unreadable():
+            return reading
 
 
 def _unreadable(

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from worker.core.delivery import Delivery, Settlement
-    from worker.core.digests import Digests
+    from worker.core.digests import Digest, Digests
     from worker.core.request import Mode, VerificationRequest
     from worker.ports import Clock, Ledger, Verifier
 
@@ -184,7 +184,7 @@ class Flow:
         if isinstance(reading, Refused):
             claim = ClaimRequest(
                 reading.request_id,
-                self._digests.of_body(reading.body),
+                self._refused(reading),
                 reading.source,
                 reading.check_type,
                 wants_call=False,
@@ -208,6 +208,14 @@ class Flow:
             warnings=tuple(f"{each.field} {each.problem}" for each in reading.warnings),
         )
         return Asked(delivery, reading, claim)
+
+    def _refused(self, reading: Refused) -> tuple[Digest, ...]:
+        """Return what tells whether a refused request is known; its row keeps no one's digest."""
+        if reading.request is None:
+            return self._digests.of_body(reading.body)
+        return tuple(
+            replace(each, subject=None) for each in self._digests.of_request(reading.request)
+        )
 
     def _claim(self, batch: list[ClaimRequest], token: str) -> list[Claim | Unstorable]:
         """Claim a batch; where its data is refused, halve it until the poison row is alone."""

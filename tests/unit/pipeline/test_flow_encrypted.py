@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.fakes.keys import encrypted, message_keys
-from tests.fakes.messages import ID_CARD, NAME, deliver, request
-from tests.fakes.verifier import fault
+from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
+from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk, body, targets
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
@@ -43,8 +43,16 @@ class SealedDesk(Desk):
         required: bool = False,
     ) -> None:
         super().__init__(*script)
+        self._keys = keys
+        self._read_with(required=required)
+
+    def require_encryption(self) -> None:
+        """Take no raw message from now on, as after a rolling restart."""
+        self._read_with(required=True)
+
+    def _read_with(self, *, required: bool) -> None:
         self.flow = Flow(
-            RequestReader(CheckPolicy(), 100_000, keys, required),
+            RequestReader(CheckPolicy(), 100_000, self._keys, required),
             Digests(b"k" * 32),
             self.ledger,
             self.provider,
@@ -65,6 +73,29 @@ def test_a_dead_letter_carries_the_encrypted_body() -> None:
     delivery = deliver(sealed(request()))
     _, dead = desk.work_one(delivery).publications
     assert (dead.routing_key, dead.body) == ("verification.dead", delivery.body)
+
+
+def test_a_raw_copy_of_what_is_known_is_answered_as_ever_when_only_encrypted_ones_are_taken() -> (
+    None
+):
+    desk = SealedDesk(MATCH, fault(CallClass.UNAVAILABLE))
+    desk.work_one(deliver(request("done")))
+    desk.work_one(deliver(request("waits")))
+    desk.require_encryption()
+    done = desk.work_one(deliver(request("done")))
+    assert (done.line["action"], body(done.publications[0])["outcome"]) == ("replayed", "match")
+    waits = desk.work_one(deliver(request("waits")))
+    (event,) = waits.publications
+    assert (body(event)["outcome"], body(event)["calls"]) == ("rejected", 1)
+    assert body(event)["error"]["fields"][0]["field"] == "body"
+    other = desk.work_one(deliver(request("done", personalSpec=spec(name="李四"))))
+    assert body(other.publications[0])["outcome"] == "conflict"
+
+
+def test_a_raw_request_that_is_refused_leaves_no_digest_of_its_person() -> None:
+    desk = SealedDesk(required=True)
+    desk.work_one(deliver(request()))
+    assert desk.row().asked.digest.subject is None
 
 
 def test_what_cannot_be_opened_is_a_dead_letter_with_its_reason() -> None:
