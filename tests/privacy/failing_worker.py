@@ -1,0 +1,105 @@
+"""A worker in which something fails whose error quotes the person's data, as foreign errors do.
+
+    python -m tests.privacy.failing_worker <step>
+
+It is the real `run` command in the worker's environment; one method is wrapped before it starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import wraps
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+
+from worker.cli import main
+from worker.contract.request_v1 import RequestReader
+from worker.core.delivery import Delivery
+from worker.pipeline.flow import Finished, Flow, Task
+from worker.pipeline.runner import Pipeline
+from worker.provider.client import PersonalAuthClient
+from worker.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Quoting(Exception):
+    """A foreign library's error; its words are the data that it choked on."""
+
+
+def _bodies(argument: Any) -> list[str]:
+    """Return the bodies of the messages that a method was called with."""
+    match argument:
+        case Delivery():
+            return [argument.body.decode("utf-8", "replace")]
+        case Task():
+            return _bodies(argument.asked.delivery)
+        case Finished():
+            return _bodies(argument.delivery)
+        case list() | tuple():
+            return [body for each in argument for body in _bodies(each)]
+        case _:
+            fields = getattr(getattr(argument, "person", None), "fields", {})
+            return list(fields.values())
+
+
+def _raise(bodies: list[str]) -> None:
+    raise ValueError(f"cannot work on {bodies}") from Quoting(*bodies)
+
+
+def _abort(_bodies: list[str]) -> None:
+    os.abort()
+
+
+def lay(owner: type, method: str, strike: Callable[[list[str]], None]) -> None:
+    """Let a method fail at every call that has a message in its arguments."""
+    original = getattr(owner, method)
+
+    @wraps(original)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if bodies := [body for each in args[1:] for body in _bodies(each)]:
+            strike(bodies)
+        return original(*args, **options)
+
+    setattr(owner, method, wrapped)
+
+
+STEPS: dict[str, tuple[type, str, Callable[[list[str]], None]]] = {
+    "deliver": (Pipeline, "deliver", _raise),
+    "read": (RequestReader, "read", _raise),
+    "call": (Flow, "call", _raise),
+    "verify": (PersonalAuthClient, "verify", _raise),
+    "record": (Flow, "record", _raise),
+    "abort": (Flow, "call", _abort),
+}
+
+
+TALK = "talk"
+"""A step at which nothing fails: every library says what it does."""
+
+
+def _let_libraries_talk() -> None:
+    """Turn every library's debugging on, which no setting of the worker's can do."""
+    configure = logs.configure
+
+    def configured(log_format: str, level: str) -> None:
+        configure(log_format, level)
+        logging.basicConfig(level=logging.DEBUG)
+        for name in ("pika", "urllib3"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        HTTPConnection.debuglevel = 1
+
+    logs.configure = configured
+
+
+if __name__ == "__main__":
+    (step,) = sys.argv[1:]
+    if step == TALK:
+        _let_libraries_talk()
+    else:
+        lay(*STEPS[step])
+    sys.argv = ["verification-worker", "run"]
+    main()
