@@ -7,11 +7,12 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from importlib.metadata import version
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from random import random
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
@@ -225,12 +226,25 @@ class Worker:
         self._session.start(self._pipeline if made is None else TracedSink(self._pipeline, made))
         self._housekeeper.start()
         self._vitals.begin()
-        reason = self._orders.get()
+        reason = self._await_order()
         self._log.info(LogEvent.STOPPING, reason=reason)
-        Thread(target=self._leave_at_second_order, daemon=True).start()
+        for watch in (self._leave_at_second_order, self._leave_when_over):
+            Thread(target=watch, daemon=True).start()
         clean = self._stop()
         self._log.info(LogEvent.STOPPED, clean=clean)
         return 0 if clean and reason != _FAILED else 1
+
+    def _await_order(self) -> str:
+        """Return the first order.
+
+        Python's handler runs on this thread, but the kernel may give the signal to another one: in
+        a wait without an end this thread would not learn of it.
+        """
+        while True:
+            try:
+                return self._orders.get(timeout=1.0)
+            except Empty:
+                continue
 
     def _stop(self) -> bool:
         """Finish what is paid for, within the grace; then the leases speak."""
@@ -261,7 +275,15 @@ class Worker:
         """
         while (reason := self._orders.get()) == _FAILED:
             continue
-        self._log.warning(LogEvent.STOPPED, clean=False, reason=f"{reason} again")
+        self._leave(f"{reason} again")
+
+    def _leave_when_over(self) -> None:
+        """Leave when the grace and what comes after it are over, whatever still hangs."""
+        time.sleep(self._settings.shutdown_grace + DRAIN_SECONDS)
+        self._leave("the grace is over")
+
+    def _leave(self, reason: str) -> NoReturn:
+        self._log.warning(LogEvent.STOPPED, clean=False, reason=reason)
         sys.stderr.flush()
         os._exit(1)
 

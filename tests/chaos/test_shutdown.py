@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.e2e.harness import House
 
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
-# After the grace: the last tries to mark events, and closing what does not answer (5 s).
+# After the grace: confirms and the last tries to mark events, 10 s at most; and a busy machine.
 _LEAVING_SECONDS = 12.0
 
 
@@ -51,4 +51,24 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     charges = house.provider.charges()["charges"]
     assert len(load.ids) <= charges <= len(load.ids) + len(doubts)
     assert house.count("open_requests") == 0
+    assert second.stop() == 0
+
+
+def test_when_both_stand_still_at_the_end_then_the_worker_leaves_when_the_grace_is_over(
+    house: House, own_broker: Broker, own_database: Database
+) -> None:
+    load = Load(house)
+    worker = house.start_worker(**PACE, **SHORT)
+    load.under_way(100)
+    own_database.pause()
+    own_broker.pause()
+    begun = time.monotonic()
+    assert worker.stop(60) == 1
+    took = time.monotonic() - begun
+    own_database.resume()
+    own_broker.resume()
+    assert took < 3 + _LEAVING_SECONDS
+    assert worker.said("the grace is over")
+    second = house.start_worker(**PACE, **SHORT)
+    until(lambda: house.count() == len(load.ids), 60)
     assert second.stop() == 0

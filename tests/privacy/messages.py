@@ -125,6 +125,10 @@ def _leaks(aviary: Aviary) -> Iterator[Message]:
         lambda c: {"context": {"id": c.id_card}},
         lambda c: {"context": {"deep": [{"card": int(c.bankcard)}]}},
         lambda c: {"context": {c.mobile: True}},
+        lambda c: {"context": {"m": f"{c.mobile[:3]} {c.mobile[3:7]} {c.mobile[7:]}"}},
+        lambda c: {"context": {"m": full_width(c.mobile)}},
+        lambda c: {"requestId": f"onb {c.mobile[:3]}-{c.mobile[3:7]}-{c.mobile[7:]}"},
+        lambda c: {"requestId": c.id_card, "personalSpec": None},
     )
     for number, change in enumerate(changes):
         canary = aviary.hatch(f"leak-{number}")

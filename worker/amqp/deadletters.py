@@ -23,6 +23,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
+from random import random
 from typing import TYPE_CHECKING, Any
 
 from pika import exceptions
@@ -46,6 +47,9 @@ MOST_HELD = 65_535
 # After the broker has said that nothing is left, what it handed out may still be on its way: from
 # another node of a cluster it comes on another way than that answer.
 QUIET_SECONDS = 0.25
+
+# By then the broker knows that a channel was closed, on a busy machine too.
+LETTING_GO_SECONDS = 3.0
 
 # Heartbeats are every 15 s, and two that are missed end the connection.
 ALIVE_SECONDS = 5.0
@@ -171,11 +175,26 @@ class LetterQueue:
         Raises InUse where another tool holds them, NotProvisioned where there is no such queue,
         BrokerUnavailable.
         """
-        held = HeldLetters(*self._connections)
+        held = self._alone()
         try:
             yield held
         finally:
             held.let_go()
+
+    def _alone(self) -> HeldLetters:
+        """Hold them once nobody else does.
+
+        The broker counts a tool for a moment longer that has let go, this one's last look too.
+        """
+        until = time.monotonic() + LETTING_GO_SECONDS
+        while True:
+            try:
+                return HeldLetters(*self._connections)
+            except InUse:
+                if time.monotonic() > until:
+                    raise
+            # Two that begin at once see each other: not both should try again at once.
+            time.sleep(QUIET_SECONDS * (1.0 + random()))  # noqa: S311  # no secret
 
 
 def _consumers(connection: Any) -> int:

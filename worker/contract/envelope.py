@@ -7,6 +7,7 @@ printable; a `traceparent` that is none is no reason to refuse a request and is 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.core.checks import id_card_check_digit
@@ -22,14 +23,10 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 # Looked for at every place, for an ID number may follow other digits.
 _ID_NUMBER = re.compile(r"(?=([1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]))")
-_LEAK = "must not contain the person's data"
 
 
 def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
-    """Return what of the properties is usable, and what is wrong with the rest.
-
-    An ID number is refused whoever it belongs to: of a message that cannot be read nobody knows.
-    """
+    """Return what of the properties is usable, and what is wrong with the rest."""
     problems = []
     reply_to, correlation_id = delivery.reply_to or None, delivery.correlation_id or None
     if reply_to is not None and not _KEY.fullmatch(reply_to):
@@ -43,16 +40,27 @@ def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
         problem = "must be printable and at most 255 bytes"
         problems.append(FieldProblem("properties.correlation_id", problem))
         correlation_id = None
-    if reply_to is not None and _holds_id_number(reply_to):
-        problems.append(FieldProblem("properties.reply_to", _LEAK))
-        reply_to = None
-    if correlation_id is not None and _holds_id_number(correlation_id):
-        problems.append(FieldProblem("properties.correlation_id", _LEAK))
-        correlation_id = None
     return Envelope(reply_to, correlation_id, usable_traceparent(delivery)), problems
 
 
-def _holds_id_number(text: str) -> bool:
+def of_nobody(envelope: Envelope) -> Envelope:
+    """Return what may be repeated of a message that names no person to compare with.
+
+    What could be anybody's ID number is left out. One in 500 long numbers that are none look like
+    one: good enough for a message that is wrong anyway, and no reason to refuse one.
+    """
+    reply_to, correlation_id = envelope.reply_to, envelope.correlation_id
+    return replace(
+        envelope,
+        reply_to=None if reply_to and may_be_id_number(reply_to) else reply_to,
+        correlation_id=(
+            None if correlation_id and may_be_id_number(correlation_id) else correlation_id
+        ),
+    )
+
+
+def may_be_id_number(text: str) -> bool:
+    """Return whether an ID number with its right check digit may stand in a text."""
     return any(id_card_check_digit(each) == each[-1].upper() for each in _ID_NUMBER.findall(text))
 
 

@@ -7,6 +7,7 @@ carry the input unless they are told not to, and field names come from outside a
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
-from worker.contract.envelope import check_envelope
+from worker.contract.envelope import check_envelope, may_be_id_number, of_nobody
 from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
 from worker.core.outcome import FieldProblem
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest, field_matrix
@@ -248,6 +249,12 @@ class RequestReader:
         request_id: Any = tree.get("requestId") or delivery.message_id
         if problem := _request_id_problem(request_id, numbers):
             return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
+        if not any(map(may_be_id_number, numbers)):
+            # Whose number stands in the wrong place cannot be told: nobody's may.
+            if may_be_id_number(request_id):
+                return _unreadable("no_usable_id", _LEAK, envelope, delivery, "requestId")
+            envelope = of_nobody(envelope)
+            source = DEFAULT_SOURCE if may_be_id_number(source) else source
         refusals = tuple(problems)
         return Refused(request_id, source, _check_type(tree), refusals, envelope, delivery.body)
 
@@ -276,7 +283,7 @@ def _refuse_raw(reading: Reading, body: bytes) -> Reading:
 def _unreadable(
     reason: str, problem: str, envelope: Envelope, delivery: Delivery, path: str = "body"
 ) -> Unreadable:
-    return Unreadable(reason, FieldProblem(path, problem), envelope, delivery.body)
+    return Unreadable(reason, FieldProblem(path, problem), of_nobody(envelope), delivery.body)
 
 
 def _request_id_problem(value: object, numbers: list[str]) -> str | None:
@@ -317,8 +324,10 @@ def _numbers(*users: Mapping[Any, object]) -> list[str]:
 
 
 def _holds(text: str, numbers: list[str]) -> bool:
-    folded = text.upper()
-    return any(number in folded for number in numbers)
+    """Return whether a text has one of the numbers in it: in groups and in wide digits, too."""
+    folded = unicodedata.normalize("NFKC", text).upper()
+    compact = _SEPARATORS.sub("", folded)
+    return any(number in folded or number in compact for number in numbers)
 
 
 def _without_leaks(

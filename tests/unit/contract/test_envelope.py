@@ -1,33 +1,72 @@
-"""No ID number leaves by way of a property, whoever it belongs to."""
+"""Of a message that names no person nothing leaves that could be anybody's ID number."""
 
 from __future__ import annotations
 
+import json
+from datetime import date
+from typing import Any
+
 import pytest
 
-from tests.fakes.messages import ID_CARD
-from worker.contract.envelope import check_envelope
+from tests.fakes.messages import ID_CARD, deliver, request
+from worker.contract.envelope import check_envelope, of_nobody
+from worker.contract.request_v1 import Reading, Refused, RequestReader, Unreadable
+from worker.core.checks import CheckPolicy
 from worker.core.claims import Envelope
-from worker.core.delivery import Delivery
-from worker.core.outcome import FieldProblem
+
+READER = RequestReader(CheckPolicy(), 100_000)
+WITH_ID = [ID_CARD, ID_CARD.lower(), f"to.{ID_CARD}.x", f"19{ID_CARD}", f"{ID_CARD}7"]
+WITHOUT = [ID_CARD[:-1] + "1", "202611271234567890", "0af7651916cd43dd8448eb211c80319c"]
 
 
-@pytest.mark.parametrize(
-    "text", [ID_CARD, ID_CARD.lower(), f"to.{ID_CARD}.x", f"19{ID_CARD}", f"{ID_CARD}7"]
-)
-def test_a_property_with_an_id_number_is_not_used(text: str) -> None:
-    delivery = Delivery(0, 1, b"{", correlation_id=text, reply_to=text)
-    envelope, problems = check_envelope(delivery)
-    assert envelope == Envelope()
-    words = "must not contain the person's data"
-    assert problems == [
-        FieldProblem("properties.reply_to", words),
-        FieldProblem("properties.correlation_id", words),
-    ]
+def read(body: bytes | dict[str, Any], **properties: str) -> Reading:
+    """Read one message."""
+    return READER.read(deliver(body, **properties), date(2026, 11, 27))
 
 
-@pytest.mark.parametrize(
-    "text", [ID_CARD[:-1] + "1", "202611271234567890", "0af7651916cd43dd8448eb211c80319c"]
-)
-def test_a_property_with_another_number_is_used(text: str) -> None:
-    envelope, problems = check_envelope(Delivery(0, 1, b"{", correlation_id=text, reply_to=text))
-    assert (envelope, problems) == (Envelope(text, text), [])
+@pytest.mark.parametrize("text", WITH_ID)
+def test_of_what_cannot_be_read_no_id_number_is_repeated(text: str) -> None:
+    reading = read(b"{", correlation_id=text, reply_to=text)
+    assert isinstance(reading, Unreadable)
+    assert reading.envelope == Envelope()
+
+
+@pytest.mark.parametrize("text", WITHOUT)
+def test_another_number_is_repeated(text: str) -> None:
+    reading = read(b"{", correlation_id=text, reply_to=text)
+    assert reading.envelope == of_nobody(reading.envelope) == Envelope(text, text)
+
+
+@pytest.mark.parametrize("text", [*WITH_ID, *WITHOUT])
+def test_long_numbers_of_a_readable_request_are_nobodys_business_but_its_persons(text: str) -> None:
+    delivery = deliver(request(), correlation_id=text, reply_to=text)
+    assert check_envelope(delivery) == (Envelope(text, text), [])
+
+
+@pytest.mark.parametrize("text", WITH_ID)
+def test_an_id_number_is_no_request_id_where_the_message_names_no_person(text: str) -> None:
+    reading = read({"requestId": text})
+    assert isinstance(reading, Unreadable)
+    assert (reading.reason, reading.problem.field) == ("no_usable_id", "requestId")
+
+
+def test_nor_is_it_a_source_or_repeated_of_a_message_that_is_refused() -> None:
+    message = {"requestId": "onb-1", "source": f"web-{ID_CARD.lower()}"}
+    reading = read(json.dumps(message).encode(), correlation_id=ID_CARD, reply_to="to.me")
+    assert isinstance(reading, Refused)
+    assert (reading.source, reading.envelope) == ("default", Envelope("to.me"))
+
+
+@pytest.mark.parametrize("written", ["138 0013 8000", "138-0013-8000", "１３８００１３８０００"])
+def test_a_number_in_groups_or_wide_digits_is_found_where_none_may_stand(written: str) -> None:
+    spec = {"checkType": 4, "personalUser": request()["personalSpec"]["personalUser"]}
+    message: dict[str, Any] = {
+        "requestId": "onb-1",
+        "personalSpec": spec,
+        "context": {"m": written},
+    }
+    message["personalSpec"]["personalUser"]["mobile"] = "13800138000"
+    reading = read(message)
+    assert isinstance(reading, Refused)
+    assert "context" in {problem.field for problem in reading.problems}
+    assert isinstance(read({**message, "context": {}, "requestId": f"onb {written}"}), Unreadable)
