@@ -31,11 +31,13 @@ settings.register_profile("long", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, for what they share; those marked `spread` share none."""
-    for item in items:
-        if item.get_closest_marker("spread") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep a file's tests in one process, for what they share; those marked `spread` share none.
+
+    Here, for xdist reads the groups before this file's `pytest_collection_modifyitems` is called.
+    """
+    if item.get_closest_marker("spread") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope="session")
