@@ -36,7 +36,7 @@ SETTLEMENTS = len(MESSAGES) + 1
 EVENT_HEADERS = {"outcome", "source", "traceparent"}
 DEAD_HEADERS = {"reason", "attempts", "firstSeen", "lastError"}
 # A time, and the styles that structlog sets; a line without is a forged one.
-CONSOLE_LINE = re.compile(r"(\x1b\[\d+m)*20\d\d-\d\d-\d\dT[0-9:.]+Z(\x1b\[\d+m)* \[")
+CONSOLE_LINE = re.compile(r"(\x1b\[\d+m)*[0-2]\d:[0-5]\d:[0-6]\d\.\d{3}Z(\x1b\[\d+m)* \[")
 
 
 def storm(house: House, **settings: str) -> Process:
