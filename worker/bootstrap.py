@@ -45,6 +45,7 @@ from worker.store.standing import PostgresStanding
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health import HealthServer, Sources
+from worker.telemetry.logs import threads
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
 from worker.telemetry.vitals import Vitals
@@ -280,10 +281,10 @@ class Worker:
     def _leave_when_over(self) -> None:
         """Leave when the grace and what comes after it are over, whatever still hangs."""
         time.sleep(self._settings.shutdown_grace + DRAIN_SECONDS)
-        self._leave("the grace is over")
+        self._leave("the grace is over", threads=threads())
 
-    def _leave(self, reason: str) -> NoReturn:
-        self._log.warning(LogEvent.STOPPED, clean=False, reason=reason)
+    def _leave(self, reason: str, **facts: object) -> NoReturn:
+        self._log.warning(LogEvent.STOPPED, clean=False, reason=reason, **facts)
         sys.stderr.flush()
         os._exit(1)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 from tests.chaos.load import PACE, Load
-from tests.e2e.harness import until
+from tests.e2e.harness import CHECKOUT, request, until
 
 if TYPE_CHECKING:
     from local_broker import Broker
@@ -54,21 +58,24 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     assert second.stop() == 0
 
 
-def test_when_both_stand_still_at_the_end_then_the_worker_leaves_when_the_grace_is_over(
-    house: House, own_broker: Broker, own_database: Database
+def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
+    house: House,
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE, **SHORT)
-    load.under_way(100)
-    own_database.pause()
-    own_broker.pause()
+    house.collect_events()
+    house.publish(request("before"))
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos.hanging_worker"],
+        env={**os.environ, **house.environment, **SHORT},
+        cwd=CHECKOUT,
+        stderr=subprocess.PIPE,
+    )
+    until(lambda: house.depth("collector") == 1)
     begun = time.monotonic()
-    assert worker.stop(60) == 1
-    took = time.monotonic() - begun
-    own_database.resume()
-    own_broker.resume()
-    assert took < 3 + _LEAVING_SECONDS
-    assert worker.said("the grace is over")
-    second = house.start_worker(**PACE, **SHORT)
-    until(lambda: house.count() == len(load.ids), 60)
-    assert second.stop() == 0
+    worker.terminate()
+    _, said = worker.communicate(timeout=60)
+    assert worker.returncode == 1
+    assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
+    last = json.loads(said.splitlines()[-1])
+    assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
+    assert any("bootstrap.py" in place for place in last["threads"]["MainThread"])
+    assert house.count() == 1
