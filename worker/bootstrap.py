@@ -45,7 +45,7 @@ from worker.store.standing import PostgresStanding
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health import HealthServer, Sources
-from worker.telemetry.logs import threads
+from worker.telemetry.logs import describe, threads
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
 from worker.telemetry.vitals import Vitals
@@ -231,7 +231,11 @@ class Worker:
         self._log.info(LogEvent.STOPPING, reason=reason)
         for watch in (self._leave_at_second_order, self._leave_when_over):
             Thread(target=watch, daemon=True).start()
-        clean = self._stop()
+        try:
+            clean = self._stop()
+        except Exception as error:  # noqa: BLE001  # the thread's top: report, and leave all the same
+            self._log.error(LogEvent.FAILED, **describe(error))
+            clean = False
         self._log.info(LogEvent.STOPPED, clean=clean)
         return 0 if clean and reason != _FAILED else 1
 

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tests.chaos.hanging_worker import SECRET
 from tests.chaos.load import PACE, Load
 from tests.e2e.harness import CHECKOUT, request, until
 
@@ -58,13 +59,12 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     assert second.stop() == 0
 
 
-def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
-    house: House,
-) -> None:
+def leave(house: House, how: str) -> tuple[list[bytes], float]:
+    """Stop a worker whose way out fails; return what it said and the seconds that it took."""
     house.collect_events()
     house.publish(request("before"))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.hanging_worker"],
+        [sys.executable, "-m", "tests.chaos.hanging_worker", how],
         env={**os.environ, **house.environment, **SHORT},
         cwd=CHECKOUT,
         stderr=subprocess.PIPE,
@@ -74,8 +74,26 @@ def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_an
     worker.terminate()
     _, said = worker.communicate(timeout=60)
     assert worker.returncode == 1
-    assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
-    last = json.loads(said.splitlines()[-1])
+    assert house.count() == 1
+    return said.splitlines(), time.monotonic() - begun
+
+
+def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
+    house: House,
+) -> None:
+    said, seconds = leave(house, "hangs")
+    assert seconds < 3 + _LEAVING_SECONDS
+    last = json.loads(said[-1])
     assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
     assert any("bootstrap.py" in place for place in last["threads"]["MainThread"])
-    assert house.count() == 1
+
+
+def test_when_the_way_out_fails_then_the_worker_leaves_at_once_and_quotes_nothing(
+    house: House,
+) -> None:
+    said, seconds = leave(house, "raises")
+    assert seconds < _LEAVING_SECONDS
+    failed, last = map(json.loads, said[-2:])
+    assert (failed["event"], failed["error"]) == ("worker.failed", "RuntimeError")
+    assert (last["event"], last["clean"]) == ("worker.stopped", False)
+    assert SECRET.encode() not in b"".join(said)

@@ -76,9 +76,12 @@ class Job:
             self.kill()
 
     def stop(self) -> int:
-        """SIGTERM; return the exit code."""
+        """SIGTERM; return the exit code, and print what it said last where that is none of a stop."""
         self.popen.terminate()
-        return self.popen.wait(PATIENCE)
+        code = self.popen.wait(PATIENCE)
+        if code:
+            print(self.err.name, *self.err.read_text(errors="replace").splitlines()[-5:], sep="\n")
+        return code
 
 
 class Scene:

@@ -81,7 +81,8 @@ class Session:
             deliver=lambda delivery: self._settler.deliver(delivery),
         )
         self._settler = Settler(self._ioloop, self._publisher, self._consumer)
-        self._thread = threading.Thread(target=self._run, name="amqp")
+        # The interpreter waits for threads that are no daemons; `close` waits as long as it says.
+        self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
         self._closing = threading.Lock()
         self._is_closing = False
         self._open_connections = 2
