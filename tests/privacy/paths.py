@@ -53,7 +53,7 @@ def go_all(scene: Scene) -> None:
             unauthorised,
             commanded,
         )
-        for path in [pool.submit(way, scene) for way in (*ways, commanded)]:
+        for path in [pool.submit(way, scene) for way in ways]:
             path.result()
     restarted(scene)
 

@@ -76,7 +76,7 @@ class Job:
             self.kill()
 
     def stop(self) -> int:
-        """SIGTERM; return the exit code, and print what it said last where that is none of a stop."""
+        """SIGTERM; return the exit code, and where it failed print what was said last."""
         self.popen.terminate()
         code = self.popen.wait(PATIENCE)
         if code:
