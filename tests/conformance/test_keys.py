@@ -94,8 +94,19 @@ def test_an_open_request_under_an_unknown_key_waits_for_who_has_it(bench: Bench)
 def test_a_finished_request_under_an_unknown_key_is_never_announced(bench: Bench) -> None:
     ledger = bench.ledger()
     complete(ledger, granted(ledger, under(OLD)), asked=under(OLD))
+    bench.age("onb-1", 3_601)
     (claim,) = ledger.claim([under(NEW)], "2")
     assert claim == Conflicting(ErrorKind.CONFLICT)
+
+
+def test_one_that_was_finished_just_now_waits_for_a_worker_that_has_the_key(bench: Bench) -> None:
+    """The new worker crashed after its record, and one of the last release gets the message."""
+    new = bench.ledger("new")
+    complete(new, granted(new, under(NEW, OLD)), asked=under(NEW, OLD))
+    (claim,) = bench.ledger("old").claim([under(OLD)], "1")
+    assert isinstance(claim, HeldElsewhere)
+    (answer,) = new.claim([under(NEW, OLD)], "2")
+    assert isinstance(answer, AlreadyDone)
 
 
 def test_old_new_and_rotated_requests_in_one_batch_are_told_apart(bench: Bench) -> None:

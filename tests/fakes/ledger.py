@@ -32,6 +32,7 @@ from worker.core.outcome import (
 )
 from worker.core.request import Mode
 from worker.core.retry import RetryLater
+from worker.store.claiming import ROTATED_WITHIN
 from worker.store.quota import Meter, Quota
 
 if TYPE_CHECKING:
@@ -258,7 +259,8 @@ class FakeLedger:
             row = self._book.rows[asked.request_id] = Row(asked, self._mode, now)
             return self._grant(row, owner, wants_call=asked.wants_call)
         same = row.is_of(asked)
-        if same is None and row.state != "done":
+        recent = row.completed_at is None or now - row.completed_at < ROTATED_WITHIN
+        if same is None and recent:
             return HeldElsewhere(now)
         if not same:
             return Conflicting(ErrorKind.CONFLICT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from worker.store.ledger import LedgerConfig
+
+
+# A rolling update gives all workers a new DIGEST_KEY within this time. What was finished longer ago
+# under a key that is not known here stands under one that is gone.
+ROTATED_WITHIN = timedelta(hours=1)
 
 
 class Claiming:
@@ -124,8 +130,8 @@ class Claiming:
 
     def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
         same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
-        if same is None and row.state != "done":
-            # While keys are rotated: a worker that has the key takes it, when it comes again.
+        if same is None and (row.state != "done" or row.now - row.completed_at < ROTATED_WITHIN):
+            # While keys are rotated: a worker that has the key answers it, when it comes again.
             return HeldElsewhere(row.now)
         if not same:
             return Conflicting(ErrorKind.CONFLICT)
