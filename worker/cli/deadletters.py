@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli import database
+from worker.cli.errors import UserMistake
 from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
 from worker.cli.moments import moment
 from worker.cli.tables import counted, note, print_table
@@ -161,16 +162,11 @@ def _filters(
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
     """Say what a replay will do, before it does: the ledger knows what is finished."""
     from worker.deadletters.reading import Encrypted
-    from worker.store.engine import open_engine
     from worker.store.inquiry import PostgresInquiry
 
     ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
-    engine = open_engine(settings.database_url.get_secret_value(), "dead-letters")
-    try:
-        with database_mistakes():
-            finished = PostgresInquiry(engine).finished(ids)
-    finally:
-        engine.dispose()
+    with database.opened(settings, "dead-letters") as engine:
+        finished = PostgresInquiry(engine).finished(ids)
     done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
     closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)
     unreadable = sum(map(_is_unreadable, chosen))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import UserMistake, broker_mistakes, database_mistakes
+from worker.cli import database
+from worker.cli.errors import UserMistake, broker_mistakes
 from worker.cli.tables import counted, note, print_facts
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.settings import EraseSettings, load
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.deadletters.subjects import About
-    from worker.store.erasure import Found, PostgresErasure
+    from worker.store.erasure import Found
 
 # A shorter one would be found in the dead letters of others.
 _SHORTEST = 8
@@ -52,10 +52,13 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
+    from worker.store.erasure import PostgresErasure
+
     settings = load(EraseSettings)
     numbers = _numbers(unchecked=unchecked)
     subjects = [each for number in numbers for each in settings.digests.subjects(number)]
-    with _erasure(settings) as erasure, database_mistakes():
+    with database.opened(settings, "erase") as engine:
+        erasure = PostgresErasure(engine)
         kept = Kept(erasure.find(subjects), _letters(settings, numbers), _waiting(settings))
         requests, letters = kept.rows.erasable, len(kept.letters.chosen)
         if not dry_run and _agreed(requests, letters, yes=yes):
@@ -95,18 +98,6 @@ def _numbers(*, unchecked: bool) -> list[str]:
     if not numbers:
         raise UserMistake("nothing to erase: give ID numbers on standard input, one a line")
     return numbers
-
-
-@contextmanager
-def _erasure(settings: EraseSettings) -> Iterator[PostgresErasure]:
-    from worker.store.engine import open_engine
-    from worker.store.erasure import PostgresErasure
-
-    engine = open_engine(settings.database_url.get_secret_value(), "erase")
-    try:
-        yield PostgresErasure(engine)
-    finally:
-        engine.dispose()
 
 
 def _letters(settings: EraseSettings, numbers: list[str]) -> About:

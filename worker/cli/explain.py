@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli import database
+from worker.cli.errors import UserMistake
 from worker.cli.tables import iso, note, print_json, print_table, render
 from worker.cli.timeline import timeline, verdict
 from worker.settings import load
@@ -54,15 +55,10 @@ def explain(
 
 
 def _story(settings: ToolSettings, request_id: str) -> Story | None:
-    from worker.store.engine import open_engine
     from worker.store.inquiry import PostgresInquiry
 
-    engine = open_engine(settings.database_url.get_secret_value(), "explain")
-    try:
-        with database_mistakes():
-            return PostgresInquiry(engine).story(request_id)
-    finally:
-        engine.dispose()
+    with database.opened(settings, "explain") as engine:
+        return PostgresInquiry(engine).story(request_id)
 
 
 def _letters(settings: ToolSettings, request_id: str) -> list[Known] | None:

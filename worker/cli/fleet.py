@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli import database
+from worker.cli.errors import UserMistake
 from worker.cli.tables import counted, duration, iso, note
 from worker.core.fleet import NOTICE_SECONDS
 from worker.core.masking import scrub
@@ -101,12 +102,7 @@ def _whoever() -> str:
 
 @contextmanager
 def _fleet() -> Iterator[PostgresFleet]:
-    from worker.store.engine import open_engine
     from worker.store.fleet import PostgresFleet
 
-    engine = open_engine(load(DatabaseSettings).database_url.get_secret_value(), "pause")
-    try:
-        with database_mistakes():
-            yield PostgresFleet(engine)
-    finally:
-        engine.dispose()
+    with database.opened(load(DatabaseSettings), "pause") as engine:
+        yield PostgresFleet(engine)

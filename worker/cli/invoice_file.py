@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.errors import UserMistake
-from worker.core.checks import id_card_check_digit
+from worker.core.checks import passes_check_digit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,9 +148,8 @@ def parse_time(words: str) -> datetime | None:
 
 def _is_id_card(identifier: str) -> bool:
     """Return whether a wrong column was named: people's numbers must not get into statements."""
-    number = identifier.upper()
-    is_like_one = len(number) == 18 and number[:17].isdecimal()
-    return is_like_one and id_card_check_digit(number) == number[-1]
+    is_like_one = len(identifier) == 18 and identifier[:17].isdecimal()
+    return is_like_one and passes_check_digit(identifier)
 
 
 def _next(rows: Any, line: int) -> list[str] | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import broker_mistakes, database_mistakes
+from worker.cli import database
+from worker.cli.errors import broker_mistakes
 from worker.cli.tables import counted, note, print_facts, print_table
 from worker.settings import DatabaseSettings, load
 from worker.settings.tools import OutboxSettings
@@ -96,12 +97,7 @@ def _flush(relay: Relay, unsent: int) -> int:
 
 @contextmanager
 def _inquiry(settings: DatabaseSettings) -> Iterator[PostgresInquiry]:
-    from worker.store.engine import open_engine
     from worker.store.inquiry import PostgresInquiry
 
-    engine = open_engine(settings.database_url.get_secret_value(), "outbox")
-    try:
-        with database_mistakes():
-            yield PostgresInquiry(engine)
-    finally:
-        engine.dispose()
+    with database.opened(settings, "outbox") as engine:
+        yield PostgresInquiry(engine)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from worker.cli.errors import UserMistake, database_mistakes
+from worker.cli import database
+from worker.cli.errors import UserMistake
 from worker.cli.invoice_file import Columns, InvoiceFile, Tally, parse_time
 from worker.cli.tables import iso, note, print_facts, print_table
 from worker.core.masking import scrub
@@ -94,15 +95,13 @@ def reconcile(
 
 @contextmanager
 def _reconciliation(mode: Mode) -> Iterator[Reconciliation]:
-    from worker.store.engine import open_engine
     from worker.store.invoice import Reconciliation
 
-    engine = open_engine(load(DatabaseSettings).database_url.get_secret_value(), "reconcile")
-    try:
-        with database_mistakes(), Reconciliation(engine, mode) as desk:
-            yield desk
-    finally:
-        engine.dispose()
+    with (
+        database.opened(load(DatabaseSettings), "reconcile") as engine,
+        Reconciliation(engine, mode) as desk,
+    ):
+        yield desk
 
 
 def _moment(option: str, words: str | None) -> datetime | None:

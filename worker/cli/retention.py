@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import database_mistakes
+from worker.cli import database
 from worker.cli.tables import note, print_facts
 from worker.settings import Settings, load
 
@@ -24,7 +24,6 @@ def retention(
     own settings, and ends with 0 when nothing is left to do.
     """
     from worker.maintenance.retention import OldRequests
-    from worker.store.engine import open_engine
     from worker.store.retention import PostgresRetention
     from worker.telemetry.logs import configure
 
@@ -32,19 +31,15 @@ def retention(
     configure(settings.log_format, "warning")
     if not settings.clear_after_days and not settings.delete_after_days:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
-    engine = open_engine(settings.database_url.get_secret_value(), "retention")
-    tally = _Tally(PostgresRetention(engine, settings.provider_mode))
-    chore = OldRequests(
-        tally,
-        clear_after_days=settings.clear_after_days,
-        delete_after_days=settings.delete_after_days,
-    )
-    try:
-        with database_mistakes():
-            while chore.run_once() >= chore.limit:
-                pass
-    finally:
-        engine.dispose()
+    with database.opened(settings, "retention") as engine:
+        tally = _Tally(PostgresRetention(engine, settings.provider_mode))
+        chore = OldRequests(
+            tally,
+            clear_after_days=settings.clear_after_days,
+            delete_after_days=settings.delete_after_days,
+        )
+        while chore.run_once() >= chore.limit:
+            pass
     print_facts({"cleared": tally.cleared, "deleted": tally.deleted}, as_json=as_json)
 
 

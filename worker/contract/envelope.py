@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from worker.core.checks import id_card_check_digit
+from worker.core.checks import passes_check_digit
 from worker.core.claims import Envelope
 from worker.core.outcome import FieldProblem
 
@@ -61,7 +61,7 @@ def of_nobody(envelope: Envelope) -> Envelope:
 
 def may_be_id_number(text: str) -> bool:
     """Return whether an ID number with its right check digit may stand in a text."""
-    return any(id_card_check_digit(each) == each[-1].upper() for each in _ID_NUMBER.findall(text))
+    return any(map(passes_check_digit, _ID_NUMBER.findall(text)))
 
 
 def usable_traceparent(delivery: Delivery) -> str | None:

@@ -112,7 +112,7 @@ def check_id_card(text: str, how: IdCardCheck, today: date) -> str:
 
 
 def _check_id_card_meaning(number: str, today: date) -> None:
-    if id_card_check_digit(number) != number[-1]:
+    if not passes_check_digit(number):
         raise FieldRefused("check digit does not match")
     # Since 2023-12 foreign permanent residents have numbers with a leading 9 and no province.
     if number[0] != "9":
@@ -132,6 +132,11 @@ def id_card_check_digit(number: str) -> str:
     """Return the MOD 11-2 check digit (GB 11643) of an ID number's first 17 digits."""
     total = sum(int(digit) * weight for digit, weight in zip(number, _WEIGHTS, strict=False))
     return _CHECK_DIGITS[total % 11]
+
+
+def passes_check_digit(number: str) -> bool:
+    """Return whether an ID number's last character is the check digit of the 17 before it."""
+    return id_card_check_digit(number) == number[-1].upper()
 
 
 def check_bankcard(text: str, luhn: LuhnCheck) -> str:

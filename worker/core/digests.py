@@ -41,12 +41,11 @@ class Digests:
         """What tells the keys apart, the current one's first: 8 hexadecimal digits."""
         return tuple(key_id for key_id, _ in self._keys)
 
-    def subject(self, id_card: str) -> bytes:
-        """Return the 32-byte HMAC-SHA256 of a normalised ID number under the current key."""
-        return self.subjects(id_card)[0]
-
     def subjects(self, id_card: str) -> list[bytes]:
-        """Return the same under every key: a row stands under the one that its worker had."""
+        """Return the 32-byte HMAC-SHA256 of a normalised ID number under every key.
+
+        A row stands under the one that its worker had.
+        """
         return [_subject(key, id_card) for _, key in self._keys]
 
     def of_request(self, request: VerificationRequest) -> tuple[Digest, ...]:

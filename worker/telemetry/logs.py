@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from worker.core.checks import id_card_check_digit
+from worker.core.checks import passes_check_digit
 from worker.core.masking import mask_id_card
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def redact(
 
 def _mask(found: re.Match[str]) -> str:
     number = found.group().upper()
-    return mask_id_card(number) if id_card_check_digit(number) == number[-1] else found.group()
+    return mask_id_card(number) if passes_check_digit(number) else found.group()
 
 
 def describe(error: BaseException) -> dict[str, object]:
