@@ -18,26 +18,43 @@ if TYPE_CHECKING:
 LATENCY = 0.03
 PACE = {"CONCURRENCY": "8", "PREFETCH": "64"}
 
+# So many are still to be done when something breaks: two seconds' work, on a machine that is busy
+# with other things at that moment too.
+AHEAD = 500
+
 # A broker takes 5 s to start, and by then a worker may wait up to 16 s for its next try.
 PATIENCE = 90.0
 
 
 class Load:
-    """So many requests for matches, published at once; the worker has them for seconds."""
+    """Requests for matches, so many published at once; the worker has them for seconds."""
 
     def __init__(self, house: House, size: int = 600, name: str = "chaos") -> None:
         self.house = house
-        self.ids = [f"{name}-{number}" for number in range(size)]
-        self.publish()
+        self.name = name
+        self.ids: list[str] = []
+        self.grow(size)
 
-    def publish(self) -> None:
-        """Publish all of them; a second time they are copies."""
-        self.house.publish_many(request(one) for one in self.ids)
+    def grow(self, size: int) -> None:
+        """Publish so many requests more."""
+        more = [f"{self.name}-{len(self.ids) + number}" for number in range(size)]
+        self.ids += more
+        self.house.publish_many(map(request, more))
+
+    def publish_again(self) -> None:
+        """Publish a copy of each."""
+        self.house.publish_many(map(request, self.ids))
 
     def under_way(self, rows: int) -> None:
-        """Return when so many requests have their outcome, and not all of them."""
-        until(lambda: self.house.count() >= rows)
-        assert self.house.count() < len(self.ids), "too late to break anything"
+        """Return when so many requests have their outcome; until then the load does not run out."""
+
+        def are_done() -> bool:
+            done = self.house.count()
+            if len(self.ids) - done < AHEAD:
+                self.grow(AHEAD)
+            return done >= rows
+
+        until(are_done)
 
     def all_is_counted(self, *workers: Process) -> None:
         """Wait until all have their outcome; stop the workers, and find nothing lost or paid twice.

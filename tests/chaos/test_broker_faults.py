@@ -147,7 +147,7 @@ def test_when_the_queue_is_deleted_in_flight_then_what_is_paid_is_kept_and_copie
     until(lambda: house.depth("collector") == house.count() and not house.count("open_requests"))
     paid = house.count()
     assert paid < len(load.ids)
-    load.publish()
+    load.publish_again()
     load.all_is_counted(worker)
     assert sum('"replayed"' in line for line in worker.lines) == paid
 

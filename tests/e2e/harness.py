@@ -227,7 +227,7 @@ class House:
 
     def publish_many(self, messages: Iterable[dict[str, Any]]) -> None:
         """Publish fast, over a transaction instead of confirms."""
-        channel = self._connection.channel()
+        channel = self.channel.connection.channel()
         channel.tx_select()
         for message in messages:
             body = json.dumps(message).encode()
