@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.errors import UserMistake
+from worker.core.calendar import SHANGHAI
 from worker.core.checks import passes_check_digit
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from worker.store.invoice import InvoiceLine
 
 # Times without a zone are the provider's: one zone and no summer time since 1991.
-SHANGHAI = timezone(timedelta(hours=8))
 
 # What a printable id looks like; a name in Chinese does not.
 _ID = re.compile(r"[\x21-\x7e]{1,128}")

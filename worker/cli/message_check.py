@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta, timezone
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from worker.contract.encryption import MessageKeys
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, problems_of
 from worker.contract.result_v1 import ResultV1
+from worker.core.calendar import shanghai_date
 from worker.core.delivery import Delivery
 from worker.core.digests import Digests
 from worker.core.outcome import FieldProblem
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from worker.core.digests import Digest
     from worker.core.request import VerificationRequest
 
-_SHANGHAI = timezone(timedelta(hours=8))
 _KNOWN_OTHERWISE = "an earlier message has it with other data: the worker answers conflict"
 
 
@@ -88,4 +87,4 @@ def _is_event(body: bytes) -> bool:
 
 
 def _today() -> date:
-    return SystemClock().now().astimezone(_SHANGHAI).date()
+    return shanghai_date(SystemClock().now())

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from worker.cli.errors import UserMistake
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
+from worker.core.calendar import shanghai_date
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 
@@ -32,7 +33,6 @@ COLUMNS = (
     "expiresAt",
 )
 _OF_THE_PERSON = frozenset({"name", "idCard", "bankcard", "mobile"})
-_SHANGHAI = timedelta(hours=8)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,7 +76,7 @@ class RequestFile:
 
     def lines(self) -> Iterator[GoodLine | BadLine]:
         """Yield every request in turn; raises UserMistake where the file is none of requests."""
-        today = (datetime.now(UTC) + _SHANGHAI).date()
+        today = shanghai_date(datetime.now(UTC))
         for line, request in self._csv() if self._is_csv else self._json():
             if isinstance(request, BadLine):
                 yield request

@@ -12,10 +12,10 @@ Nothing is kept between calls: a batch that met an unavailable database may be g
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
+from worker.core.calendar import shanghai_date
 from worker.core.claims import (
     AlreadyDone,
     Claim,
@@ -56,7 +56,7 @@ from worker.pipeline.settling import Settling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from worker.core.delivery import Delivery, Settlement
     from worker.core.digests import Digest, Digests
@@ -153,7 +153,7 @@ class Flow:
         """
         admission = Admission()
         now, start_by = self._clock.now(), self._clock.monotonic() + self._rules.start_within
-        today = _shanghai_date(now)
+        today = shanghai_date(now)
         batch: dict[str, Asked] = {}
         for delivery in deliveries:
             reading = self._reader.read(delivery, today)
@@ -328,11 +328,6 @@ class Flow:
 
 
 _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
-_SHANGHAI = timedelta(hours=8)  # China has had one zone and no summer time since 1991
-
-
-def _shanghai_date(now: datetime) -> date:
-    return (now + _SHANGHAI).date()
 
 
 def _expired(request: VerificationRequest, now: datetime) -> bool:

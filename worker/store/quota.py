@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta, timezone
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
+from worker.core.calendar import SHANGHAI, shanghai_date
 from worker.core.claims import Postponed, Shortage
 from worker.store import statements
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 # Slots are given out so far ahead: far enough that callers always know their next call while the
 # next claim is committed, near enough that a worker which dies takes few with it.
 HORIZON = timedelta(seconds=1)
-# The provider bills by this calendar. One zone and no summer time since 1991.
-SHANGHAI = timezone(timedelta(hours=8))
 _MINUTE = 60.0
 _A_DAY = timedelta(days=1)
 # Where something is free already and only others were in the way: after one commit or two.
@@ -73,7 +72,7 @@ class Meter:
 
         A clock that goes back over midnight does not open a day again.
         """
-        today = now.astimezone(SHANGHAI).date()
+        today = shanghai_date(now)
         if today > day:
             day, calls_today = today, 0
         return cls(quota, now, max(next_call_at, now), day, calls_today)
