@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from tests.chaos.load import LATENCY, times_said
-from tests.e2e.harness import House, Process, until
+from tests.e2e.harness import OBSERVER, House, Process, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 READY, NO_DATABASE = (200, "ok"), (503, "the database does not answer")
 """What /readyz says."""
 
-_WORKERS = "usename IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()"
+_WORKERS = (
+    "usename IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()"
+    f" AND application_name <> '{OBSERVER}'"
+)
 
 
 @contextmanager

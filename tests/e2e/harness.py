@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "worker"]
 REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "verification.dead"
+OBSERVER = "observer"
+"""What a house's own session in the database is named."""
 ID_CARD = "11010519491231002X"
 """The ID number that examples use: a match in the sandbox."""
 
@@ -174,6 +176,7 @@ class House:
         self.workers: list[Process] = []
         self._connection: Any = None
         self._channel: Any = None
+        self._session: psycopg.Connection[dict[str, Any]] | None = None
 
     def start_worker(self, **settings: str) -> Process:
         """Start a worker and wait until it consumes."""
@@ -254,9 +257,25 @@ class House:
 
     def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
         """Return a query's rows, as the role that people have."""
-        with psycopg.connect(self.database_url, row_factory=psycopg.rows.dict_row) as connection:
-            connection.execute("SET ROLE verification_reader")
-            return connection.execute(query, parameters).fetchall()
+        try:
+            return self._reader().execute(query, parameters).fetchall()
+        except psycopg.OperationalError:
+            if self._session is not None and not self._session.closed:
+                raise
+        # The server went away since the last query, and took the session along.
+        return self._reader().execute(query, parameters).fetchall()
+
+    def _reader(self) -> psycopg.Connection[dict[str, Any]]:
+        """One session for all queries: who polls with a session each keeps a core busy."""
+        if self._session is None or self._session.closed:
+            self._session = psycopg.connect(
+                self.database_url,
+                application_name=OBSERVER,
+                autocommit=True,
+                row_factory=psycopg.rows.dict_row,
+            )
+            self._session.execute("SET ROLE verification_reader")
+        return self._session
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Return all results by request id."""
@@ -281,3 +300,5 @@ class House:
             worker.kill()
         if self._connection is not None and self._connection.is_open:
             self._connection.close()
+        if self._session is not None:
+            self._session.close()
