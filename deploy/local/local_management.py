@@ -50,6 +50,11 @@ class Management:
             if error.code != 404:
                 raise
 
+    def copy_vhost(self, template: str, name: str) -> None:
+        """Declare in the vhost `name` the exchanges, queues and bindings that `template` has."""
+        definitions = self._call("GET", f"/api/definitions/{quote(template, safe='')}")
+        self._call("POST", f"/api/definitions/{quote(name, safe='')}", json.loads(definitions))
+
     def queues(self, vhost: str) -> dict[str, int]:
         """Return each queue's number of messages, up to a few seconds old (statistics lag)."""
         text = self._call("GET", f"/api/queues/{quote(vhost, safe='')}?columns=name,messages")

@@ -13,7 +13,7 @@ from local_database import Database
 from local_ports import free_ports, is_taken
 from tests.chaos.load import LATENCY
 from tests.chaos.proxy import Proxy
-from tests.e2e.conftest import house, provider, running_sandbox
+from tests.e2e.conftest import house, provider, running_sandbox, vhost_with_topology
 from tests.e2e.harness import sandbox
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from local_stack import Stack
     from tests.e2e.harness import SandboxProcess
 
-__all__ = ["house", "provider", "running_sandbox"]
+__all__ = ["house", "provider", "running_sandbox", "vhost_with_topology"]
 
 
 @pytest.fixture(scope="session")

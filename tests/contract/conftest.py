@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import local_node
-from tests.e2e.conftest import house, provider, running_sandbox
+from tests.e2e.conftest import house, provider, running_sandbox, vhost_with_topology
 
-__all__ = ["house", "provider", "running_sandbox"]
+__all__ = ["house", "provider", "running_sandbox", "vhost_with_topology"]
 
 
 @pytest.fixture(scope="session")

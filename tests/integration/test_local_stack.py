@@ -175,8 +175,10 @@ def test_a_new_server_goes_round_a_port_that_is_taken(
 
 
 _PARENT = """
-import sys
+import signal, sys
 from local_stack import Stack
+# As in a terminal: who is started in the background by a shell is born deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Stack({}) as stack:
     print(stack.broker.directory, stack.database.directory, flush=True)
     sys.stdin.read()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import house, provider, running_sandbox
+from tests.e2e.conftest import house, provider, running_sandbox, vhost_with_topology
 
-__all__ = ["house", "provider", "running_sandbox"]
+__all__ = ["house", "provider", "running_sandbox", "vhost_with_topology"]
