@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import cast
@@ -11,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 # A vhost's deletion waits for its quorum queues; on a busy machine that has taken 5 s.
 _SECONDS = 30.0
+_PAUSE = 0.5
 
 
 class Management:
@@ -35,9 +37,21 @@ class Management:
         return True
 
     def create_vhost(self, name: str) -> None:
-        """Create an empty vhost that our user may do everything in."""
+        """Create an empty vhost that our user may do everything in.
+
+        A broker under load has answered 500, once in some thousand: what it then has made by
+        halves goes, and it is asked again.
+        """
         vhost = quote(name, safe="")
-        self._call("PUT", f"/api/vhosts/{vhost}", {})
+        for tries_left in (2, 1, 0):
+            try:
+                self._call("PUT", f"/api/vhosts/{vhost}", {})
+                break
+            except urllib.error.HTTPError as error:
+                if error.code < 500 or not tries_left:
+                    raise
+            time.sleep(_PAUSE)
+            self.delete_vhost(name)
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         user = quote(self._user, safe="")
         self._call("PUT", f"/api/permissions/{vhost}/{user}", everything)
@@ -70,5 +84,9 @@ class Management:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": self._authorization, "Content-Type": "application/json"},
         )
-        with self._opener.open(request, timeout=timeout) as answer:
-            return cast("bytes", answer.read())
+        try:
+            with self._opener.open(request, timeout=timeout) as answer:
+                return cast("bytes", answer.read())
+        except urllib.error.HTTPError as error:
+            error.add_note(f"{method} {path}: {error.read(2_000).decode(errors='replace')}")
+            raise

@@ -31,7 +31,7 @@ ID_CARD = "11010519491231002X"
 """The ID number that examples use: a match in the sandbox."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Poll another process's state until it is true; fail after so many seconds."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -102,9 +102,9 @@ class Process:
     def kill(self) -> None:
         """Kill -9."""
         self.popen.kill()
-        self._ended(10.0)
+        self._ended(30.0)
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM; return the exit code."""
         self.popen.terminate()
         return self._ended(seconds)

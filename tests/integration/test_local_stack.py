@@ -9,8 +9,11 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 
 import pika
 import pytest
@@ -22,14 +25,14 @@ from local_broker import Broker
 from local_database import Database
 from local_errors import NotOurs, StartFailed
 from local_foreign import ForeignBroker
+from local_management import Management
 from local_packages import missing_packages
-from local_ports import free_ports, speaks_amqp
+from local_ports import LOOPBACK, free_ports, speaks_amqp
 from local_psql import Psql
 from local_stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
 _PROGRAM = Path(local_stack.__file__)
 
@@ -172,6 +175,56 @@ def test_a_new_server_goes_round_a_port_that_is_taken(
         with server() as running:
             assert f":{taken}/" not in running.url
         assert not first
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """A management API that answers the vhost's creation as told, and all else with 204."""
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        server: Any = self.server
+        server.asked.append(f"{self.command} {self.path}")
+        is_creation = self.command == "PUT" and self.path.startswith("/api/vhosts/")
+        self.send_response(server.statuses.pop(0) if is_creation else 204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def management() -> Iterator[Any]:
+    with ThreadingHTTPServer((LOOPBACK, 0), _Answers) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def _create_vhost(server: Any, *statuses: int) -> list[str]:
+    server.statuses, server.asked = list(statuses), []
+    Management(f"http://guest:guest@{LOOPBACK}:{server.server_port}").create_vhost("v")
+    return [line for line in server.asked if "permissions" not in line]
+
+
+def test_a_vhost_that_the_broker_made_by_halves_is_made_again(management: Any) -> None:
+    made = _create_vhost(management, 500, 500, 201)
+    assert made == ["PUT /api/vhosts/v", "DELETE /api/vhosts/v"] * 2 + ["PUT /api/vhosts/v"]
+
+
+@pytest.mark.parametrize("statuses", [(500, 500, 500), (401,)])
+def test_a_vhost_that_cannot_be_made_is_an_error(management: Any, statuses: list[int]) -> None:
+    with pytest.raises(HTTPError, match=str(statuses[-1])):
+        _create_vhost(management, *statuses)
+    assert management.statuses == []
 
 
 _PARENT = """
