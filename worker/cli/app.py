@@ -25,6 +25,8 @@ from worker.cli import (
     submit,
 )
 from worker.cli.errors import UserMistake, broker_mistakes
+from worker.cli.id_cards import id_card_lines
+from worker.cli.moments import today
 from worker.cli.tables import print_table
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.settings import (
@@ -36,7 +38,6 @@ from worker.settings import (
     load,
     show,
 )
-from worker.telemetry.clock import SystemClock
 
 # The groups of `--help`.
 _RUN, _OPERATE, _ASK = "Set up and run", "Look and steer", "Requests and results"
@@ -65,6 +66,27 @@ app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)
 app.add_typer(contract.app, name="contract", rich_help_panel=_ASK)
 app.add_typer(message_keys.app, name="message-keys", rich_help_panel=_ASK)
 app.command(name="sandbox", rich_help_panel=_RUN)(sandbox.sandbox)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"verification-worker {version('verification-worker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
 
 
 def main() -> None:
@@ -144,8 +166,10 @@ def digest(
             typer.echo(f"{key_id}  {'fallback' if place else 'current'}")
         return
     how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
+    if len(lines := id_card_lines()) != 1:
+        raise UserMistake(f"needs one ID number on standard input; there are {len(lines)}")
     try:
-        number = check_id_card(sys.stdin.readline(), how, SystemClock().now().date())
+        number = check_id_card(lines[0], how, today())
     except FieldRefused as refusal:
         raise UserMistake(f"the ID number {refusal}") from None
     for each in digests.subjects(number):

@@ -10,10 +10,11 @@ import typer
 
 from worker.cli import database
 from worker.cli.errors import UserMistake, broker_mistakes
+from worker.cli.id_cards import id_card_lines
+from worker.cli.moments import today
 from worker.cli.tables import counted, note, print_facts
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.settings import EraseSettings, load
-from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,17 +80,13 @@ def erase(
 
 
 def _numbers(*, unchecked: bool) -> list[str]:
-    """Return the normalised numbers; where a person sits there, one, typed unseen."""
-    if sys.stdin.isatty():
-        lines = [typer.prompt("ID number", hide_input=True, err=True)]
-    else:
-        lines = [line for line in sys.stdin.read().splitlines() if line.strip()]
+    """Return the normalised numbers."""
     how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
-    today = SystemClock().now().date()
+    day = today()
     numbers = []
-    for place, line in enumerate(lines, 1):
+    for place, line in enumerate(id_card_lines(), 1):
         try:
-            number = check_id_card(line, how, today)
+            number = check_id_card(line, how, day)
         except FieldRefused as refusal:
             raise UserMistake(f"line {place}: the ID number {refusal}") from None
         if len(number) < _SHORTEST:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.amqp.deadletters import InUse, LetterQueue
 from worker.cli.errors import UserMistake, broker_mistakes
+from worker.cli.moments import today
 from worker.cli.tables import print_facts
 from worker.contract.encryption import MessageKeys
 from worker.deadletters.acting import Acting
@@ -32,7 +33,7 @@ def letter_desk(settings: BrokerSettings | None = None) -> Iterator[LetterDesk]:
     keys = MessageKeys.of(load(MessageSettings))
     configure("auto", "warning")
     with _mistakes(), LetterQueue(settings.amqp_url.get_secret_value()) as queue:
-        yield LetterDesk(queue, LetterReader(SystemClock().now().date(), keys))
+        yield LetterDesk(queue, LetterReader(today(), keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class LetterDesk:
 
     def bodies(self, name: str) -> list[tuple[Known, object]]:
         """Return those with this id and their masked bodies."""
-        return bodies(self.queue, self.reader, name, SystemClock().now().date())
+        return bodies(self.queue, self.reader, name, today())
 
     def about(self, id_cards: Collection[str]) -> About:
         """Look for the letters of these persons."""

@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import ValidationError
 
+from worker.cli.moments import today
 from worker.contract.encryption import MessageKeys
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, problems_of
 from worker.contract.result_v1 import ResultV1
-from worker.core.calendar import shanghai_date
 from worker.core.delivery import Delivery
 from worker.core.digests import Digests
 from worker.core.outcome import FieldProblem
 from worker.settings import CheckSettings, MessageEncryption, MessageSettings, load
-from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from worker.core.digests import Digest
     from worker.core.request import VerificationRequest
 
@@ -60,7 +57,7 @@ class MessageCheck:
             except ValidationError as error:
                 return [Finding(problem) for problem in problems_of(error)]
             return []
-        reading = self._reader.read(Delivery(0, 0, body, message_id=self._message_id), _today())
+        reading = self._reader.read(Delivery(0, 0, body, message_id=self._message_id), today())
         match reading:
             case Accepted():
                 warnings = [Finding(problem, refuses=False) for problem in reading.warnings]
@@ -84,7 +81,3 @@ def _is_event(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(tree, dict) and "eventId" in tree
-
-
-def _today() -> date:
-    return shanghai_date(SystemClock().now())

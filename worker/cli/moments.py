@@ -1,14 +1,21 @@
-"""Times as people type them."""
+"""Times as people type them, and what day it is."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from worker.cli.errors import UserMistake
+from worker.core.calendar import shanghai_date
+from worker.telemetry.clock import SystemClock
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def today() -> date:
+    """Return the day by which dates of birth are judged."""
+    return shanghai_date(SystemClock().now())
 
 
 def moment(option: str, text: str | None, now: datetime) -> datetime | None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from worker.cli.errors import UserMistake
+from worker.cli.moments import today
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
-from worker.core.calendar import shanghai_date
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 
@@ -76,7 +75,7 @@ class RequestFile:
 
     def lines(self) -> Iterator[GoodLine | BadLine]:
         """Yield every request in turn; raises UserMistake where the file is none of requests."""
-        today = shanghai_date(datetime.now(UTC))
+        day = today()
         for line, request in self._csv() if self._is_csv else self._json():
             if isinstance(request, BadLine):
                 yield request
@@ -84,7 +83,7 @@ class RequestFile:
             if self.source is not None:
                 request.setdefault("source", self.source)
             body = orjson.dumps(request)
-            reading = self.reader.read(Delivery(0, 0, body), today)
+            reading = self.reader.read(Delivery(0, 0, body), day)
             match reading:
                 case Accepted():
                     yield GoodLine(line, reading.request.request_id, body)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -47,6 +49,23 @@ def test_without_a_command_there_is_help(
     ended_with, out, err = ended(monkeypatch, capsys, words)
     assert (ended_with, err) == (code, "")
     assert "Usage: " in out
+
+
+def test_the_version_is_that_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = (0, f"verification-worker {version('verification-worker')}\n", "")
+    assert ended(monkeypatch, capsys, "--version") == told
+
+
+@pytest.mark.parametrize(("text", "lines"), [("", 0), ("1\n2\n", 2)])
+def test_a_digest_is_that_of_one_person(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, lines: int
+) -> None:
+    monkeypatch.setenv("DIGEST_KEY", "a key of the tests, of 32 characters or more")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    complaint = f"needs one ID number on standard input; there are {lines}"
+    assert ended(monkeypatch, capsys, "digest") == (2, "", f"verification-worker: {complaint}\n")
 
 
 def test_a_paragraph_of_the_help_fills_its_lines(
