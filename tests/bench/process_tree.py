@@ -87,8 +87,8 @@ class ProcessTree:
 
 def server_cpu_seconds(pid: int) -> float:
     """Return user + system seconds of a server and its children, wherever their session is."""
-    everybody = _all_stats()
-    return _cpu_seconds({each: everybody[each] for each in (pid, *descendants(pid))})
+    family = {pid, *descendants(pid)}
+    return _cpu_seconds({each: stats for each, stats in _all_stats().items() if each in family})
 
 
 def _cpu_seconds(stats: Mapping[int, list[str]]) -> float:

@@ -43,7 +43,7 @@ ANNOUNCE_PAUSE = 1.0
 CLAIMS_PER_CALLER = 2
 # At load, results are recorded so many seconds after each other, twenty or thirty at once. A call
 # takes longer, and nobody waits where results come one by one.
-RECORD_PACE = 0.01
+RECORD_PACE = 0.02
 # One delivery at a time while we find out whether the provider works again.
 PROBE_PREFETCH = 1
 

@@ -31,9 +31,15 @@ _CONNECT = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 20_000,
-    # No statement of ours takes a second; one that waits longer waits for something broken.
-    "options": "-c statement_timeout=30s -c lock_timeout=10s",
 }
+
+# No statement of ours takes a second; one that waits longer waits for something broken.
+_LIMITS = "-c statement_timeout=30s -c lock_timeout=10s"
+
+# A worker's statements find their rows by keys, and a session keeps the plans that it has made.
+# Made while the tables were small they would read all of them each time, until the next ANALYZE: in
+# the first minute of a new house that was three times the server's work. So this is ruled out.
+_BY_KEYS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
 
 def database_url(url: str) -> URL:
@@ -41,8 +47,8 @@ def database_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-def open_engine(url: str, application_name: str) -> Engine:
-    """Return an engine that connects at first use.
+def open_engine(url: str, application_name: str, *, by_keys: bool = True) -> Engine:
+    """Return an engine that connects at first use; `by_keys` is a worker's, people ask freely.
 
     Every statement is its own transaction (autocommit): claim and record are one statement each,
     so a batch costs one round trip and no BEGIN.
@@ -56,7 +62,11 @@ def open_engine(url: str, application_name: str) -> Engine:
         pool_use_lifo=True,  # the server's memory of our statements is that of a connection
         pool_reset_on_return=None,
         hide_parameters=True,
-        connect_args={**_CONNECT, "application_name": application_name[:63]},
+        connect_args={
+            **_CONNECT,
+            "application_name": application_name[:63],
+            "options": f"{_LIMITS} {_BY_KEYS}" if by_keys else _LIMITS,
+        },
     )
 
 

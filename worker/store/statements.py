@@ -122,6 +122,8 @@ READ = text(f"{_ROW} WHERE request_id = ANY(CAST(:ids AS text[]))")
 # before an update begins, and costs it nothing.
 # An intent that was not even tried (`call_sends` is 0) is no call: it goes, unless somebody else
 # has doubted it meanwhile.
+# A row with a lease is one that is `working` (a constraint); the planner takes rows of one state
+# for few, and would look through all of them for these.
 RECORD = compiled("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
@@ -138,7 +140,7 @@ WITH entries AS (
 ), unmade AS (
   SELECT e.request_id, e.call_number
     FROM entries AS e JOIN verification.request AS r USING (request_id)
-   WHERE e.call_sends = 0 AND r.grants = e.grant_number AND r.state = 'working'
+   WHERE e.call_sends = 0 AND r.grants = e.grant_number AND r.lease_until IS NOT NULL
      AND (SELECT count(*) FROM locked) IS NOT NULL
 ), finished AS (
   UPDATE verification.provider_call AS c
@@ -173,7 +175,7 @@ UPDATE verification.request AS r
        error_message = e.error_message, error_fields = e.error_fields,
        reused_from = e.reused_from
   FROM entries AS e
- WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.state = 'working'
+ WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.lease_until IS NOT NULL
    AND (SELECT count(*) FROM locked) IS NOT NULL
 RETURNING r.request_id, r.grants, r.source, r.mode, r.check_type, r.calls,
   r.context::text AS context, r.requested_at, r.completed_at
