@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -69,9 +68,8 @@ def node_setting(broker: Broker, name: str, value: int) -> Iterator[None]:
 
 
 def await_queues_on_disk(broker: Broker, house: House) -> None:
-    vhost = urlsplit(house.amqp_url).path.removeprefix("/")
     for queue in QUORUM_QUEUES:
-        broker.await_on_disk(vhost, queue)
+        broker.await_on_disk(house.vhost, queue)
 
 
 def test_when_the_broker_restarts_then_all_is_counted(house: House, own_broker: Broker) -> None:

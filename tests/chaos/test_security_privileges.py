@@ -87,8 +87,7 @@ def narrow_amqp_url(stack: Stack, house: House) -> Iterator[str]:
     users, name, password = Users(management_url), f"u{secrets.token_hex(6)}", secrets.token_hex()
     users.create(name, password)
     try:
-        vhost = urlsplit(house.amqp_url).path.removeprefix("/")
-        users.permit(vhost, name, CONFIGURE, WRITE, READ)
+        users.permit(house.vhost, name, CONFIGURE, WRITE, READ)
         yield as_user(house.amqp_url, name, password)
     finally:
         users.delete(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -60,8 +59,7 @@ def house(
         if vhost_with_topology is None or stack.broker.management_url is None:
             apply_topology(built)
         else:
-            vhost = unquote(urlsplit(amqp_url).path.removeprefix("/"))
-            Management(stack.broker.management_url).copy_vhost(vhost_with_topology, vhost)
+            Management(stack.broker.management_url).copy_vhost(vhost_with_topology, built.vhost)
         built.collect_events()
         yield built
     finally:

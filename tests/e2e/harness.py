@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import pika
 import psycopg
@@ -204,6 +205,11 @@ class House:
         )
 
     # The broker's side
+
+    @property
+    def vhost(self) -> str:
+        """The name of the vhost."""
+        return unquote(urlsplit(self.amqp_url).path.removeprefix("/"))
 
     @property
     def channel(self) -> Any:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import psycopg
-
 from tests.bench.soak_load import id_card
 from tests.chaos.proxy import TO_SERVER, Proxy
 from tests.e2e.harness import request, until
@@ -71,12 +69,9 @@ def _tuples_read(house: House, table: str) -> int:
     """Count the rows that sessions have read of a table, and what they read of its indexes."""
     query = """SELECT t.seq_tup_read
                     + (SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes AS i
-                        WHERE i.relid = t.relid)
+                        WHERE i.relid = t.relid) AS n
                  FROM pg_stat_user_tables AS t WHERE t.relname = %s"""
-    with psycopg.connect(house.database_url, autocommit=True) as session:
-        row = session.execute(query, (table,)).fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(house.rows(query, table)[0]["n"])
 
 
 def _proxy(url: str) -> Proxy:
@@ -87,20 +82,15 @@ def _proxy(url: str) -> Proxy:
 def _commits(house: House) -> int:
     """Count the database's commits; a session reports its own once a second."""
     time.sleep(1.5)
-    query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-    with psycopg.connect(house.database_url, autocommit=True) as session:
-        row = session.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
+    query = "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = current_database()"
+    return int(house.rows(query)[0]["n"])
 
 
 def _sleeps(worker: Process) -> int:
     """Count how often a thread of the worker has gone to sleep."""
     found = 0
     for status in Path(f"/proc/{worker.popen.pid}/task").glob("*/status"):
-        counts = re.search(
-            r"^voluntary_ctxt_switches:\s+([0-9]+)", status.read_text(), re.MULTILINE
-        )
+        counts = _SLEEPS.search(status.read_text())
         assert counts is not None
         found += int(counts[1])
     return found

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -94,7 +93,7 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
     )
     until(lambda: house.provider.charges()["calls"] == 1)
     # Not frozen: a frozen one would find the event in its socket when it wakes up.
-    stack.broker.await_on_disk(urlsplit(house.amqp_url).path[1:], REQUESTS)
+    stack.broker.await_on_disk(house.vhost, REQUESTS)
     house.forget_connection()
     stack.broker.kill()
     until(lambda: house.count() == 1)
