@@ -304,7 +304,6 @@ class House:
         """Stop what still runs."""
         for worker in self.workers:
             worker.kill()
-        if self._connection is not None and self._connection.is_open:
-            self._connection.close()
+        self.forget_connection()
         if self._session is not None:
             self._session.close()

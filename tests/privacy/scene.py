@@ -140,7 +140,7 @@ class Scene:
 
     def _end(self) -> None:
         for ground in self.grounds:
-            ground.forget_connection()
+            ground.close()
         for job in self.jobs:
             if job.popen.poll() is None:
                 job.kill()
