@@ -61,7 +61,7 @@ def test_no_message_makes_the_database_look_through_its_tables(house: House) -> 
     read = {table: _tuples_read(house, table) for table in ("request", "provider_call")}
     print(read)
     # Once for each of the few statements that a message takes part in, old versions included.
-    too_many = {table: count for table, count in read.items() if count > 30 * MESSAGES}
+    too_many = {table: count for table, count in read.items() if count > 15 * MESSAGES}
     assert not too_many, f"of {read}"
 
 

@@ -122,8 +122,9 @@ READ = text(f"{_ROW} WHERE request_id = ANY(CAST(:ids AS text[]))")
 # before an update begins, and costs it nothing.
 # An intent that was not even tried (`call_sends` is 0) is no call: it goes, unless somebody else
 # has doubted it meanwhile.
-# A row with a lease is one that is `working` (a constraint); the planner takes rows of one state
-# for few, and would look through all of them for these.
+# A row with a lease is one that is `working`, and one with an outcome is completed (constraints).
+# The planner takes rows of one state for few, and has an index of completed rows: by these names it
+# would look through all of them.
 RECORD = compiled("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
@@ -161,7 +162,7 @@ WITH entries AS (
      SET event_sent_at = coalesce(event_sent_at, now()), settled_at = now()
    WHERE request_id = ANY(CAST(:announced AS text[]))
      AND (SELECT count(*) FROM locked) IS NOT NULL
-     AND completed_at IS NOT NULL AND settled_at IS NULL
+     AND outcome IS NOT NULL AND settled_at IS NULL
 )
 UPDATE verification.request AS r
    SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
