@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from local_stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from xdist.remote import Producer
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -31,14 +34,25 @@ settings.register_profile("long", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ask for a file's tests in one process, for what they share; those marked `spread` share none.
+# What a file's tests share takes half a minute to make: one process runs them all. Any other test
+# goes to whichever process is free.
+_TOGETHER = (
+    "chaos/test_cluster.py",
+    "chaos/test_security_transport.py",
+    "deploy/test_image.py",
+    "sql/test_published_queries.py",
+)
 
-    A wish: xdist 3.8 writes the group to `_nodeid`, which pytest 9.2 does not read any more. Until
-    they agree again fixtures of a file are made in each process, which costs time and nothing else.
-    """
-    if item.get_closest_marker("spread") is None:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return file if file.endswith(_TOGETHER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Say which processes run what, where `pytest -n` starts several."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

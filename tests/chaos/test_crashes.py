@@ -13,8 +13,6 @@ from tests.e2e.harness import REQUESTS, until
 if TYPE_CHECKING:
     from tests.e2e.harness import House
 
-pytestmark = pytest.mark.spread
-
 
 def test_when_killed_before_the_claim_then_nothing_is_in_doubt(house: House) -> None:
     backlog = Backlog.mixed()

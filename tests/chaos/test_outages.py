@@ -14,8 +14,6 @@ from tests.e2e.harness import DEAD, REQUESTS, House, Process, request, until
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-pytestmark = pytest.mark.spread
-
 MESSAGES = 300
 # The first wait of a parked worker: probes then come after 0.5, 1, 2, … seconds.
 FAST = {"PROBE_SECONDS": "0.5", "CONCURRENCY": "8", "PREFETCH": "64", "BREAKER_FAILURES": "3"}

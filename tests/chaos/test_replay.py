@@ -17,8 +17,6 @@ from tests.e2e.letters import put
 if TYPE_CHECKING:
     from tests.e2e.harness import House
 
-pytestmark = pytest.mark.spread
-
 LETTERS = 8
 
 

@@ -12,8 +12,6 @@ from worker.core.checks import CheckPolicy, FieldRefused, IdCardCheck, check_fie
 from worker.core.request import PersonField
 from worker.telemetry.clock import SystemClock
 
-pytestmark = pytest.mark.spread
-
 TODAY = SystemClock().now().date()
 
 
