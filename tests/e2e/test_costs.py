@@ -23,9 +23,9 @@ _SLEEPS = re.compile(r"^voluntary_ctxt_switches:\s+([0-9]+)", re.MULTILINE)
 MESSAGES = 1000
 # Per 1,000 messages of a backlog, with 16 calls of 10 ms in flight.
 MOST = {
-    "commits": 800,
-    "sends to the database": 900,
-    "sends to the broker": 900,
+    "commits": 400,
+    "sends to the database": 500,
+    "sends to the broker": 600,
     "sleeps of a thread": 25_000,
 }
 

@@ -41,9 +41,9 @@ ANNOUNCE_PAUSE = 1.0
 # Claimed requests per caller: one that is called and one that waits, so that callers need not
 # wait for the next claim. The lease covers both.
 CLAIMS_PER_CALLER = 2
-# At load, results are recorded so many seconds after each other, twenty or thirty at once. A call
+# At load, results are recorded so many seconds after each other, thirty or forty at once. A call
 # takes longer, and nobody waits where results come one by one.
-RECORD_PACE = 0.02
+RECORD_PACE = 0.03
 # One delivery at a time while we find out whether the provider works again.
 PROBE_PREFETCH = 1
 
@@ -59,11 +59,10 @@ class PipelineSize:
     def claims(self, callers: int) -> tuple[int, int]:
         """Return how many requests may be claimed, and for how many at least a claim is made.
 
-        Of those that wait for a caller, three quarters are claimed together; the others are called
-        meanwhile.
+        So many as may wait for a caller are claimed together, when the last of them is called.
         """
         total = callers * self.claims_per_caller
-        return total, max(1, (total - callers) * 3 // 4)
+        return total, max(1, min(self.batch_limit, total - callers))
 
 
 class Pipeline:
