@@ -110,7 +110,9 @@ class Worker:
         self._message_keys = MessageKeys.of(settings)
         self._giving_up = Event()
         self._spans = spans(os.environ, self._name)
-        self._engine = open_engine(settings.database_url.get_secret_value(), self._name)
+        self._engine = open_engine(
+            settings.database_url.get_secret_value(), self._name, by_keys=True
+        )
         self._provider = PersonalAuthClient(provider_config(settings), stopping=self._giving_up)
         self._session = Session(
             settings.amqp_url.get_secret_value(),

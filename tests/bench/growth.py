@@ -79,7 +79,7 @@ def fill(url: str, first: int, last: int) -> None:
 
 def ledger_times(url: str, prefix: str, size: int, batches: int) -> tuple[float, float]:
     """Return the median milliseconds of a claim and of a record of `size` requests."""
-    engine = open_engine(url, "bench")
+    engine = open_engine(url, "bench", by_keys=True)
     ledger = PostgresLedger(engine, LedgerConfig("bench", Mode.SANDBOX, 60.0, 1))
     claims, records = [], []
     try:

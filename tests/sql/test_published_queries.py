@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import TextClause, text
 
 from tests.bench.growth import fill
+from tests.plans import nodes
 from tests.sql.published import literal, queries
 from worker.store.engine import connection, open_engine
 from worker.store.erasure import ERASE, FIND
@@ -72,14 +73,8 @@ def read_whole(reader: psycopg.Connection, query: str) -> set[str]:
 
 def whole_tables(plan: list[dict[str, Any]]) -> set[str]:
     """Return the large tables that a plan reads from end to end."""
-    found = (node for node in _nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan")
+    found = (node for node in nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan")
     return {node["Relation Name"] for node in found} & LARGE
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
 
 
 @pytest.mark.parametrize("query", queries())
@@ -159,7 +154,7 @@ def test_the_days_add_up_to_all_calls_and_a_few_days_read_only_theirs(
     (plan,) = reader.execute(literal(f"EXPLAIN (ANALYZE, FORMAT JSON) {asked}")).fetchone() or ()
     read = [
         node["Actual Rows"] * node["Actual Loops"]
-        for node in _nodes(plan[0]["Plan"])
+        for node in nodes(plan[0]["Plan"])
         if node.get("Relation Name") == "provider_call"
     ]
     assert max(read) <= 2 * 86_400

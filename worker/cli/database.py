@@ -20,7 +20,7 @@ def opened(settings: DatabaseSettings, command: str) -> Iterator[Engine]:
     """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
     from worker.store.engine import open_engine
 
-    engine = open_engine(settings.database_url.get_secret_value(), command, by_keys=False)
+    engine = open_engine(settings.database_url.get_secret_value(), command)
     try:
         with database_mistakes():
             yield engine

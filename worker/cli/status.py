@@ -38,7 +38,7 @@ def _read(settings: StatusSettings) -> tuple[dict[str, Any], dict[str, str]]:
     """Return each part that could be read, and for each other one why not."""
     from worker.store.engine import open_engine
 
-    engine = open_engine(settings.database_url.get_secret_value(), "status", by_keys=False)
+    engine = open_engine(settings.database_url.get_secret_value(), "status")
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
     try:

@@ -47,8 +47,8 @@ def database_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-def open_engine(url: str, application_name: str, *, by_keys: bool = True) -> Engine:
-    """Return an engine that connects at first use; `by_keys` is a worker's, people ask freely.
+def open_engine(url: str, application_name: str, *, by_keys: bool = False) -> Engine:
+    """Return an engine that connects at first use; `by_keys` is for a worker's own statements.
 
     Every statement is its own transaction (autocommit): claim and record are one statement each,
     so a batch costs one round trip and no BEGIN.

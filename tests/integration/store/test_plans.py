@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.plans import nodes
 from worker.store import outbox, statements
-from worker.store.engine import compiled, connection
+from worker.store.engine import compiled, connection, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +34,21 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
 }
 
 
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Open the test's database as a worker does."""
+    opened = open_engine(database_url, "plans", by_keys=True)
+    yield opened
+    opened.dispose()
+
+
 @pytest.mark.parametrize("name", BY_REQUEST_ID)
 def test_each_row_is_found_by_its_request_id(engine: Engine, name: str) -> None:
     statement = BY_REQUEST_ID[name]
     sql = statement if isinstance(statement, str) else compiled(statement.text)
     looked_up = [
         (each["Node Type"], _looked_up(each))
-        for each in _nodes(_plan(engine, sql))
+        for each in nodes(_plan(engine, sql))
         if each.get("Relation Name") in TABLES and each["Node Type"] != "ModifyTable"
     ]
     # A claim only inserts: its rows meet the key as a conflict.
@@ -62,12 +71,6 @@ def _plan(engine: Engine, sql: str) -> dict[str, Any]:
         return plan
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for below in plan.get("Plans", ()):
-        yield from _nodes(below)
-
-
 def _looked_up(scan: dict[str, Any]) -> str:
     """Return what an index is asked for; a bitmap's is asked by the nodes below."""
-    return str([each.get("Index Cond", "") for each in _nodes(scan)])
+    return str([each.get("Index Cond", "") for each in nodes(scan)])
