@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from local_stack import Stack
+from local_stack import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,41 +56,41 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def servers() -> Iterator[Servers]:
     """Run the broker and the database server of this session."""
-    with Stack() as running:
+    with Servers() as running:
         yield running
 
 
 @pytest.fixture
-def amqp_url(stack: Stack) -> Iterator[str]:
+def amqp_url(servers: Servers) -> Iterator[str]:
     """Give an empty vhost; a foreign broker without a management URL has only its own."""
     name = f"test-{uuid.uuid4().hex}"
-    if stack.broker.management_url is None:
-        yield stack.broker.vhost_for(name)
+    if servers.broker.management_url is None:
+        yield servers.broker.vhost_for(name)
         return
-    yield stack.broker.create_vhost(name)
-    stack.broker.delete_vhost(name)
+    yield servers.broker.create_vhost(name)
+    servers.broker.delete_vhost(name)
 
 
 @pytest.fixture
-def database_url(stack: Stack, migrated_database: str) -> Iterator[str]:
+def database_url(servers: Servers, migrated_database: str) -> Iterator[str]:
     """Give a database of this test alone, with all migrations applied and no rows."""
     name = f"test_{uuid.uuid4().hex}"
-    yield stack.database.create_database(name, template=migrated_database)
-    stack.database.drop_database(name)
+    yield servers.database.create_database(name, template=migrated_database)
+    servers.database.drop_database(name)
 
 
 @pytest.fixture(scope="session")
-def migrated_database(stack: Stack) -> Iterator[str]:
+def migrated_database(servers: Servers) -> Iterator[str]:
     """Name a database to copy: copying takes 0.3 s, migrating a second and a half."""
     name = f"template_{uuid.uuid4().hex}"
-    url = stack.database.create_database(name)
+    url = servers.database.create_database(name)
     try:
         _migrate(url)
         yield name
     finally:
-        stack.database.drop_database(name)
+        servers.database.drop_database(name)
 
 
 def _migrate(url: str) -> None:

@@ -23,32 +23,32 @@ from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.maintenance.fleet import FleetWatch
+from worker.maintenance.backlog_monitor import BacklogMonitor
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.lapsed import LapsedLeases
+from worker.maintenance.pause_watcher import PauseWatcher
 from worker.maintenance.relay import Relay
 from worker.maintenance.retention import OldRequests
-from worker.maintenance.surveyor import Surveyor
 from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption
+from worker.store.backlog import PostgresBacklog
 from worker.store.engine import open_engine
-from worker.store.fleet import PostgresFleet
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import LedgerConfig, PostgresLedger
 from worker.store.outbox import PostgresOutbox
+from worker.store.pause import PostgresPause
 from worker.store.retention import PostgresRetention
-from worker.store.standing import PostgresStanding
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health import HealthServer, Sources
+from worker.telemetry.health_state import HealthState
 from worker.telemetry.logs import describe, threads
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
-from worker.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,15 +136,15 @@ class Worker:
         )
         outbox = PostgresOutbox(self._engine, settings.provider_mode)
         self._relay = Relay(outbox, self._session, settings.event_format)
-        self._surveyor = Surveyor(PostgresStanding(self._engine, settings.provider_mode))
+        self._monitor = BacklogMonitor(PostgresBacklog(self._engine, settings.provider_mode))
         self._housekeeper = self._build_housekeeper()
-        self._watch = FleetWatch(PostgresFleet(self._engine), self._clock, self._pipeline)
-        self._lookout = Housekeeper((self._watch,), self._clock, random, self._fail)
-        chores = {"housekeeper": self._housekeeper, "lookout": self._lookout}
-        self._vitals = Vitals(self._session, self._pipeline, chores, self._surveyor)
+        self._pause_watcher = PauseWatcher(PostgresPause(self._engine), self._clock, self._pipeline)
+        self._watching = Housekeeper((self._pause_watcher,), self._clock, random, self._fail)
+        chores = {"housekeeper": self._housekeeper, "pause-watcher": self._watching}
+        self._state = HealthState(self._session, self._pipeline, chores, self._monitor)
         about = build(settings.provider_mode)
-        self._metrics.watch(self._vitals.levels, settings.daily_call_budget, about)
-        sources = Sources(self._vitals.dead, self._missing, self._remark, self._metrics.exposition)
+        self._metrics.watch(self._state.levels, settings.daily_call_budget, about)
+        sources = Sources(self._state.dead, self._missing, self._remark, self._metrics.exposition)
         self._health = (
             HealthServer(settings.http_host, settings.http_port, sources)
             if settings.http_port
@@ -198,7 +198,7 @@ class Worker:
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
-        chores = (self._relay, LapsedLeases(leases), old_requests, self._surveyor)
+        chores = (self._relay, LapsedLeases(leases), old_requests, self._monitor)
         return Housekeeper(chores, self._clock, random, self._fail)
 
     def _size(self) -> PipelineSize:
@@ -222,13 +222,13 @@ class Worker:
             self._health.start()
             self._log.info(LogEvent.HEALTH_LISTENING, port=self._health.port)
         self._pipeline.listen()
-        self._watch.look_first()
-        self._lookout.start()
+        self._pause_watcher.look_first()
+        self._watching.start()
         self._pipeline.start()
         made = self._spans
         self._session.start(self._pipeline if made is None else TracedSink(self._pipeline, made))
         self._housekeeper.start()
-        self._vitals.begin()
+        self._state.begin()
         reason = self._await_order()
         self._log.info(LogEvent.STOPPING, reason=reason)
         for watch in (self._leave_at_second_order, self._leave_when_over):
@@ -255,12 +255,12 @@ class Worker:
 
     def _stop(self) -> bool:
         """Finish what is paid for, within the grace; then the leases speak."""
-        self._vitals.end()
+        self._state.end()
         deadline = self._clock.monotonic() + self._settings.shutdown_grace
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
         self._giving_up.set()
-        self._lookout.stop(timeout=0.0)  # it only reads: nothing is lost where it hangs
+        self._watching.stop(timeout=0.0)  # it only reads: nothing is lost where it hangs
         self._housekeeper.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))
         drained = self._session.drain(left)
@@ -308,7 +308,7 @@ class Worker:
             ("the database does not answer", lambda: self._pipeline.database_answers),
             (
                 "the schema is not at head: run `alembic upgrade head`",
-                lambda: not self._vitals.schema_behind,
+                lambda: not self._state.schema_behind,
             ),
         ]
         return [words for words, holds in checks if not holds()]

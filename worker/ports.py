@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from worker.core.backlog import Backlog
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
     from worker.core.delivery import Delivery, Publication, Settlement
-    from worker.core.fleet import Hold
     from worker.core.letter import Letter
     from worker.core.outcome import CallReport, ErrorKind, StoredResult
+    from worker.core.pause import Pause
     from worker.core.request import VerificationRequest
-    from worker.core.survey import Survey
 
 
 class Ledger(Protocol):
@@ -139,10 +139,10 @@ class Retention(Protocol):
         ...
 
 
-class Fleet(Protocol):
+class PauseReader(Protocol):
     """What people order all workers. Errors as of `Ledger`."""
 
-    def hold(self) -> Hold | None:
+    def hold(self) -> Pause | None:
         """Return the pause that stands now, or None."""
         ...
 
@@ -175,10 +175,10 @@ class Observer(Protocol):
         ...
 
 
-class Standing(Protocol):
+class BacklogReader(Protocol):
     """How the books stand, for people to watch. Errors as of `Ledger`."""
 
-    def read(self) -> Survey:
+    def read(self) -> Backlog:
         """Read it, at a cost that does not grow with the tables."""
         ...
 
@@ -212,7 +212,7 @@ class LetterQueue(Protocol):
     """The queue of dead letters."""
 
     def hold(self) -> AbstractContextManager[HeldLetters]:
-        """Hold all that stand there; those not acknowledged stand there again at the end."""
+        """Pause all that stand there; those not acknowledged stand there again at the end."""
         ...
 
 

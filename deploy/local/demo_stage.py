@@ -20,7 +20,7 @@ from local_errors import StackError
 from local_guard import Workspace
 from local_ports import LOOPBACK, free_ports
 from local_process import Process
-from local_stack import Stack
+from local_stack import Servers
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Stage:
 
     def __init__(self, report: Report) -> None:
         self.environment: dict[str, str] = {}
-        self.stack = Stack()
+        self.servers = Servers()
         self._report = report
         self._running = ExitStack()
         self._workspace: Workspace
@@ -101,14 +101,14 @@ class Stage:
     def own_variables(self) -> dict[str, str]:
         """Return what a person's shell lacks to talk to what runs here."""
         ours = {"PROVIDER_URL", "RETRY_DELAYS", *_provider_settings()}
-        ours |= {name for name in self.stack.environment() if not os.environ.get(name)}
+        ours |= {name for name in self.servers.environment() if not os.environ.get(name)}
         return {name: value for name, value in self.environment.items() if name in ours}
 
     def start(self) -> None:
         """Start everything; return when the worker consumes."""
         self.environment = _clean_environment() | _provider_settings()
         sandbox = self._service("sandbox", "--port", "0")  # it comes up while the servers do
-        self._running.enter_context(self.stack)
+        self._running.enter_context(self.servers)
         self._use_servers()
         self._run("schema", "alembic", "upgrade", "head")
         self._run("topology", "verification-worker", "topology", "apply")
@@ -141,14 +141,14 @@ class Stage:
 
     def _use_servers(self) -> None:
         """Say where the servers are and, where they are ours, make a database with a good name."""
-        self.environment |= self.stack.environment()
-        database = self.stack.database
+        self.environment |= self.servers.environment()
+        database = self.servers.database
         if isinstance(database, Database):
             self.environment["DATABASE_URL"] = database.create_database("verification")
         self._report.step("PostgreSQL", _place(self.database_url, private=database.private))
-        if self.stack.broker.private:
+        if self.servers.broker.private:
             self.environment["RETRY_DELAYS"] = _QUICK_RETRIES
-        self._report.step("RabbitMQ", _place(self.amqp_url, private=self.stack.broker.private))
+        self._report.step("RabbitMQ", _place(self.amqp_url, private=self.servers.broker.private))
 
     def _use_sandbox(self, log: str) -> None:
         found = _LISTENING.search(log)

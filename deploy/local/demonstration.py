@@ -125,8 +125,8 @@ def _demonstrate(stage: Stage, report: Report) -> str:
     """
     report.title("The verification worker at work: starting what it needs")
     with report.busy("RabbitMQ takes five seconds"):
-        if not stage.stack.broker.private:
-            _refuse_queue_in_use(stage.stack.broker.url)
+        if not stage.servers.broker.private:
+            _refuse_queue_in_use(stage.servers.broker.url)
         stage.start()
     run = f"demo-{secrets.token_hex(3)}"
     findings = _exchange(stage, report, run)
@@ -153,7 +153,7 @@ def _exchange(stage: Stage, report: Report, run: str) -> Findings:
         client.publish(second)
         client.wait_for(messages, _EVENT_SECONDS, stage.is_working)
         dead_letter = client.take_dead_letter(
-            f"{run}-unreadable", keep=bool(stage.stack.broker.private)
+            f"{run}-unreadable", keep=bool(stage.servers.broker.private)
         )
         events = tuple(client.events)
     saved = read_saved(stage.database_url, run)

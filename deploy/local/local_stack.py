@@ -1,7 +1,7 @@
 """The local stack: one RabbitMQ node and one PostgreSQL server, private to whoever asked for them.
 
-    with Stack() as stack:
-        run(environment={**os.environ, **stack.environment()})
+    with Servers() as servers:
+        run(environment={**os.environ, **servers.environment()})
 
 Used by the demonstration (`deploy/local/run`), by `deploy/local/test` and by the tests' fixtures.
 As a program: `local_stack.py install`, and `local_stack.py exec [--scratch] -- COMMAND...`.
@@ -36,7 +36,7 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 _NO_SUCH_COMMAND = 127
 
 
-class Stack:
+class Servers:
     """The broker and the database, started together and ended together.
 
     With AMQP_URL or DATABASE_URL in the environment that server is used as it is instead.
@@ -159,16 +159,16 @@ def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _execute(command: Sequence[str], *, scratch: bool) -> int:
-    with Stack() as stack:
-        variables = {**os.environ, **stack.environment()}
+    with Servers() as servers:
+        variables = {**os.environ, **servers.environment()}
         if not scratch:
             return run_within(command, variables)
         name = f"scratch_{uuid.uuid4().hex}"
-        variables["DATABASE_URL"] = stack.database.create_database(name)
+        variables["DATABASE_URL"] = servers.database.create_database(name)
         try:
             return run_within(command, variables)
         finally:
-            stack.database.drop_database(name)
+            servers.database.drop_database(name)
 
 
 def main(arguments: Sequence[str]) -> int:

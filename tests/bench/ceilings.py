@@ -21,7 +21,7 @@ import urllib3
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
-from local_stack import Stack
+from local_stack import Servers
 from tests.bench import stand_in
 from tests.bench.peers.common import Settings, Signer
 from tests.bench.soak_load import id_card
@@ -126,7 +126,7 @@ def commit(engine: sqlalchemy.Engine, batches: int) -> None:
 def main() -> None:
     """Measure all of them."""
     calls, messages = 3000, 20_000
-    with Stack({}) as stack:
+    with Servers({}) as servers:
         with stand_in.instant() as url:
             for threads in (1, 16):
                 measure(
@@ -143,13 +143,13 @@ def main() -> None:
                     calls,
                     lambda threads=threads: through_our_client(url, calls, threads),  # type: ignore[misc]
                 )
-        with pika.BlockingConnection(pika.URLParameters(stack.broker.url)) as connection:
+        with pika.BlockingConnection(pika.URLParameters(servers.broker.url)) as connection:
             channel = connection.channel()
             channel.queue_declare("ceiling", durable=True, arguments={"x-queue-type": "quorum"})
             measure("pika: publish, one transaction", messages, lambda: publish(channel, messages))
             channel = connection.channel()
             measure("pika: consume, one ack for 100", messages, lambda: consume(channel, messages))
-        url = stack.database.create_database("ceilings").replace("://", "+psycopg://")
+        url = servers.database.create_database("ceilings").replace("://", "+psycopg://")
         engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as database:
             database.execute(

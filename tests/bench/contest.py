@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local")
 
 from local_broker import Broker
 from local_database import Database
-from local_stack import Stack
+from local_stack import Servers
 from tests.bench import contestants, stand_in
 from tests.bench.process_tree import ProcessTree, Stopwatch
 from tests.bench.report import Column, leads, table
@@ -71,10 +71,10 @@ class Length:
 class Arena:
     """The servers, and a channel of our own to them."""
 
-    def __init__(self, stack: Stack, log: Path) -> None:
-        self._stack = stack
+    def __init__(self, servers: Servers, log: Path) -> None:
+        self._servers = servers
         self._log = log
-        parameters = pika.URLParameters(stack.broker.url)
+        parameters = pika.URLParameters(servers.broker.url)
         parameters.heartbeat = 0
         self._connection = pika.BlockingConnection(parameters)
         self.channel = self._connection.channel()
@@ -87,14 +87,14 @@ class Arena:
         """Prepare an empty database and empty queues; leave nothing behind."""
         self._number += 1
         name = f"round_{self._number}"
-        url = self._stack.database.create_database(name, template=contestant.template)
+        url = self._servers.database.create_database(name, template=contestant.template)
         contestant.declare(self.channel)
         self.channel.queue_declare(COLLECTOR, durable=True)
         self.channel.queue_bind(COLLECTOR, contestant.results, "#")
         environment = {
             **contestant.environment,
             **settings,
-            "AMQP_URL": self._stack.broker.url,
+            "AMQP_URL": self._servers.broker.url,
             "DATABASE_URL": url,
             "PROVIDER_URL": provider,
         }
@@ -105,19 +105,19 @@ class Arena:
             the_round.end()
             for queue in (COLLECTOR, contestant.queue):
                 self.channel.queue_delete(queue)
-            self._stack.database.drop_database(name)
+            self._servers.database.drop_database(name)
 
     @property
     def broker_pid(self) -> int:
         """The process, and session, of the broker."""
-        assert isinstance(self._stack.broker, Broker)
-        return self._stack.broker.pid
+        assert isinstance(self._servers.broker, Broker)
+        return self._servers.broker.pid
 
     @property
     def database_pid(self) -> int:
         """The process, and session, of the database server."""
-        assert isinstance(self._stack.database, Database)
-        return self._stack.database.pid
+        assert isinstance(self._servers.database, Database)
+        return self._servers.database.pid
 
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
@@ -284,7 +284,7 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
 
 
 def main() -> int:
-    """Hold the contest and print its table."""
+    """Pause the contest and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="the table has their medians")
     parser.add_argument("--messages", type=int, default=4000, help="of each measurement")
@@ -294,14 +294,14 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, help="write the table as a picture, SVG or PNG")
     given = parser.parse_args()
     length = Length(given.rounds, given.messages, given.light_messages)
-    with tempfile.TemporaryDirectory() as directory, Stack({}) as stack:
+    with tempfile.TemporaryDirectory() as directory, Servers({}) as servers:
         scratch = Path(directory)
         settings = dict(each.split("=", 1) for each in given.settings)
-        field = [contestants.ours(stack, "ours", settings)]
+        field = [contestants.ours(servers, "ours", settings)]
         if given.only != "ours":
-            others = contestants.peers(stack, "peers")
+            others = contestants.peers(servers, "peers")
             field += [each for each in others if (given.only or "") in each.name]
-        figures = hold(Arena(stack, scratch / "contestants.log"), field, length)
+        figures = hold(Arena(servers, scratch / "contestants.log"), field, length)
     medians = {
         name: {key: statistics.median(values) for key, values in row.items()}
         for name, row in figures.items()

@@ -18,7 +18,7 @@ from tests.e2e.harness import CHECKOUT, COMMAND, REQUESTS, RESULTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 Message = tuple[str, str, bytes, pika.BasicProperties]
 """Exchange, routing key, body, properties."""
@@ -49,7 +49,7 @@ class Contestant:
     """What is set differently where the provider takes its time."""
 
 
-def ours(stack: Stack, template: str, settings: Mapping[str, str] | None = None) -> Contestant:
+def ours(servers: Servers, template: str, settings: Mapping[str, str] | None = None) -> Contestant:
     """Return our worker, as it is by default but for its calls at once."""
     environment = {
         **KEYS,
@@ -58,7 +58,7 @@ def ours(stack: Stack, template: str, settings: Mapping[str, str] | None = None)
         "LOG_FORMAT": "json",
         **(settings or {}),
     }
-    migrate(stack.database.create_database(template))
+    migrate(servers.database.create_database(template))
 
     def declare(_channel: Any) -> None:
         applied = subprocess.run(
@@ -66,7 +66,7 @@ def ours(stack: Stack, template: str, settings: Mapping[str, str] | None = None)
             env={
                 **os.environ,
                 **environment,
-                **stack.environment(),
+                **servers.environment(),
                 "PROVIDER_URL": "http://127.0.0.1:9/",
             },
             cwd=CHECKOUT,
@@ -127,11 +127,11 @@ _PEERS: tuple[tuple[str, str, dict[str, str], int], ...] = (
 )
 
 
-def peers(stack: Stack, template: str) -> list[Contestant]:
+def peers(servers: Servers, template: str) -> list[Contestant]:
     """Return the peers, each tuned as its documentation recommends."""
     if not PEERS_PYTHON.exists():
         raise RuntimeError("the peers' virtualenv is missing: run ./deploy/local/bench")
-    url = stack.database.create_database(template)
+    url = servers.database.create_database(template)
     with psycopg.connect(url, autocommit=True) as database:
         database.execute(common.SCHEMA)
     return [

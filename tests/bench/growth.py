@@ -28,7 +28,7 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
 from local_database import Database
-from local_stack import Stack
+from local_stack import Servers
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, server_cpu_seconds
@@ -147,8 +147,8 @@ def rows(given: argparse.Namespace) -> None:
 
 @contextmanager
 def _arena(provider: Callable[[], Any]) -> Iterator[tuple[Arena, Any, str]]:
-    with tempfile.TemporaryDirectory() as directory, Stack({}) as stack, provider() as url:
-        yield Arena(stack, Path(directory) / "worker.log"), contestants.ours(stack, "ours"), url
+    with tempfile.TemporaryDirectory() as directory, Servers({}) as servers, provider() as url:
+        yield Arena(servers, Path(directory) / "worker.log"), contestants.ours(servers, "ours"), url
 
 
 def backlog(given: argparse.Namespace) -> None:
@@ -171,7 +171,7 @@ def backlog(given: argparse.Namespace) -> None:
 
 
 def large(given: argparse.Namespace) -> None:
-    """Hold as many messages of so many bytes as the prefetch allows."""
+    """Pause as many messages of so many bytes as the prefetch allows."""
     settings = {
         "MAX_MESSAGE_BYTES": str(8 * 1024 * 1024),
         "PREFETCH": str(given.prefetch),

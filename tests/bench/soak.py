@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local")
 
 from local_broker import Broker
 from local_database import Database
-from local_stack import Stack
+from local_stack import Servers
 from tests.bench import soak_check
 from tests.bench.soak_faults import Faults, Site, all_consume
 from tests.bench.soak_load import Publisher
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import CHECKOUT, REQUESTS, RESULTS, House, Process, sandbox, until
+from tests.e2e.harness import CHECKOUT, REQUESTS, RESULTS, Process, Stack, sandbox, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,23 +55,23 @@ SETTLE_SECONDS = 400.0
 class Soak:
     """One run."""
 
-    def __init__(self, stack: ExitStack, seed: int, rate: float, settings: dict[str, str]) -> None:
-        servers = stack.enter_context(Stack({}))
+    def __init__(self, exits: ExitStack, seed: int, rate: float, settings: dict[str, str]) -> None:
+        servers = exits.enter_context(Servers({}))
         broker, database = servers.broker, servers.database
         assert isinstance(broker, Broker)
         assert isinstance(database, Database)
-        provider = stack.enter_context(sandbox(0.02))
+        provider = exits.enter_context(sandbox(0.02))
         database_url = servers.database.create_database("soak")
         _migrate(database_url)
-        self.house = House(servers.broker.url, database_url, provider)
-        stack.callback(self.house.close)
-        applied = self.house.command("topology", "apply")
+        self.stack = Stack(servers.broker.url, database_url, provider)
+        exits.callback(self.stack.close)
+        applied = self.stack.command("topology", "apply")
         assert applied.returncode == 0, applied.stderr
         self._collect_events()
 
         def proxy(url: str) -> Proxy:
             parts = urlsplit(url)
-            return stack.enter_context(Proxy(str(parts.hostname), int(parts.port or 0)))
+            return exits.enter_context(Proxy(str(parts.hostname), int(parts.port or 0)))
 
         to_broker, to_database = proxy(servers.broker.url), proxy(database_url)
         to_provider = proxy(provider.url)
@@ -102,7 +102,7 @@ class Soak:
         self.workers += [self._start_worker(), self._start_worker()]
         all_consume(self.workers, 60)
         self.publisher.start()
-        self.house.forget_connection()  # the broker will be killed under it
+        self.stack.forget_connection()  # the broker will be killed under it
         end = time.monotonic() + seconds
         try:
             while (left := end - time.monotonic()) > 0:
@@ -111,30 +111,30 @@ class Soak:
             all_consume(self.workers, 60)
             before = self.publisher.calm_down()
             say(f"published {self.publisher.sent.messages}; waiting until all is settled")
-            until(lambda: before <= self.house.results().keys(), SETTLE_SECONDS)
+            until(lambda: before <= self.stack.results().keys(), SETTLE_SECONDS)
         finally:
             self.publisher.stop()
         sent = self.publisher.sent
-        until(lambda: self.house.count() >= len(sent.requests), SETTLE_SECONDS)
+        until(lambda: self.stack.count() >= len(sent.requests), SETTLE_SECONDS)
         until(lambda: self._waiting() == 0, SETTLE_SECONDS)
         unsent = "SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL LIMIT 1"
-        until(lambda: not self.house.rows(unsent), SETTLE_SECONDS)
+        until(lambda: not self.stack.rows(unsent), SETTLE_SECONDS)
         for worker in self.workers:
             assert worker.stop(60) == 0, worker.lines[-5:]
         until(lambda: self._waiting() == 0, SETTLE_SECONDS)
         return sent
 
     def _start_worker(self) -> Process:
-        return self.house.launch_worker(**self._settings)
+        return self.stack.launch_worker(**self._settings)
 
     def _collect_events(self) -> None:
-        channel = self.house.channel
+        channel = self.stack.channel
         channel.queue_declare("collector", durable=True, arguments={"x-queue-type": "quorum"})
         channel.queue_bind("collector", RESULTS, "#")
 
     def _waiting(self) -> int:
         queues = [REQUESTS, *(f"verification.retry.{delay}s" for delay in DELAYS)]
-        return sum(self.house.depth(queue) for queue in queues)
+        return sum(self.stack.depth(queue) for queue in queues)
 
 
 def _migrate(database_url: str) -> None:
@@ -154,10 +154,10 @@ def main() -> int:
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     settings = dict(each.split("=", 1) for each in given.settings)
-    with ExitStack() as stack:
-        soak = Soak(stack, given.seed, given.rate, settings)
+    with ExitStack() as exits:
+        soak = Soak(exits, given.seed, given.rate, settings)
         sent = soak.run(given.minutes * 60, lambda words: print(words, flush=True))
-        table = soak_check.count(soak.house, sent)
+        table = soak_check.count(soak.stack, sent)
         faults = soak.faults.applied
     print("\nfaults: " + ", ".join(f"{name} {times}" for name, times in sorted(faults.items())))
     for line in table:

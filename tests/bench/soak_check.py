@@ -11,7 +11,7 @@ from worker.sandbox.charges import subject_digest
 
 if TYPE_CHECKING:
     from tests.bench.soak_load import Sent
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 MAX_IN_DOUBT_CALLS = 1
 
@@ -30,10 +30,10 @@ class Line:
         return self.wanted is None or self.value == self.wanted
 
 
-def count(house: House, sent: Sent) -> list[Line]:
+def count(stack: Stack, sent: Sent) -> list[Line]:
     """Return the table; the workers have stopped and the queues are empty."""
-    accounts = read_accounts(house)
-    open_requests = house.count("open_requests")
+    accounts = read_accounts(stack)
+    open_requests = stack.count("open_requests")
     ids = defaultdict(set)
     for event in accounts.events:
         ids[event["requestId"]].add(event["eventId"])

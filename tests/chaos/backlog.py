@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.e2e.harness import ID_CARD, request
 
 if TYPE_CHECKING:
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 MISMATCH, NO_RECORD, REFUSED = "119999194912310013", "119999194912310021", "119999194912310152"
 WRONG_CHECK_DIGIT, CHARGED_IN_VAIN = "110105194912310021", "119999194912310048"
@@ -65,9 +65,9 @@ class Backlog:
             backlog.messages += [by_name[name], UNREADABLE, request(f"match-{number}", NO_RECORD)]
         return backlog
 
-    def publish(self, house: House) -> None:
+    def publish(self, stack: Stack) -> None:
         """Publish all of it."""
         for message in self.messages:
             # Without an address nobody would be told that a message cannot be read.
             address = {} if isinstance(message, dict) else {"reply_to": "asker"}
-            house.publish(message, **address)
+            stack.publish(message, **address)

@@ -1,4 +1,4 @@
-"""A house for each test, as in tests/e2e, and proxies and servers that a test may mistreat."""
+"""A stack for each test, as in tests/e2e, and proxies and servers that a test may mistreat."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from local_database import Database
 from local_ports import free_ports, is_taken
 from tests.chaos.load import LATENCY
 from tests.chaos.proxy import Proxy
-from tests.e2e.conftest import house, provider, running_sandbox, vhost_with_topology
+from tests.e2e.conftest import provider, running_sandbox, stack, vhost_with_topology
 from tests.e2e.harness import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local_stack import Stack
+    from local_stack import Servers
     from tests.e2e.harness import SandboxProcess
 
-__all__ = ["house", "provider", "running_sandbox", "vhost_with_topology"]
+__all__ = ["provider", "running_sandbox", "stack", "vhost_with_topology"]
 
 
 @pytest.fixture(scope="session")
@@ -42,21 +42,21 @@ def port() -> int:
 @pytest.fixture
 def proxy_to() -> Iterator[Callable[[str], Proxy]]:
     """Make proxies in front of the server that a URL names: broker, database or sandbox."""
-    with ExitStack() as stack:
+    with ExitStack() as exits:
 
         def make(url: str) -> Proxy:
             parts = urlsplit(url)
             assert parts.hostname is not None
             assert parts.port is not None
-            return stack.enter_context(Proxy(parts.hostname, parts.port))
+            return exits.enter_context(Proxy(parts.hostname, parts.port))
 
         yield make
 
 
 @pytest.fixture
-def own_broker(stack: Stack) -> Iterator[Broker]:
+def own_broker(servers: Servers) -> Iterator[Broker]:
     """Give this session's broker to restart and kill; it runs again when the test has ended."""
-    broker = stack.broker
+    broker = servers.broker
     if not isinstance(broker, Broker):
         pytest.skip("the broker of AMQP_URL is not ours to mistreat")
     yield broker
@@ -64,9 +64,9 @@ def own_broker(stack: Stack) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def own_database(stack: Stack) -> Iterator[Database]:
+def own_database(servers: Servers) -> Iterator[Database]:
     """Give this session's database server to restart and kill; it runs when the test has ended."""
-    database = stack.database
+    database = servers.database
     if not isinstance(database, Database):
         pytest.skip("the database of DATABASE_URL is not ours to mistreat")
     yield database

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from tests.chaos.load import LATENCY, times_said
-from tests.e2e.harness import OBSERVER, House, Process, until
+from tests.e2e.harness import OBSERVER, Process, Stack, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +25,15 @@ _WORKERS = (
 
 
 @contextmanager
-def administrator(house: House) -> Iterator[psycopg.Connection[Any]]:
+def administrator(stack: Stack) -> Iterator[psycopg.Connection[Any]]:
     """Connect as the superuser; every statement is its own transaction."""
-    with psycopg.connect(house.database_url, autocommit=True) as connection:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
         yield connection
 
 
 @contextmanager
 def refusing(
-    house: House, sqlstate: str, *, when: LiteralString = "TRUE", on: LiteralString
+    stack: Stack, sqlstate: str, *, when: LiteralString = "TRUE", on: LiteralString
 ) -> Iterator[None]:
     """Raise this SQLSTATE for rows of `request` that fulfil a condition on NEW, while inside."""
     body = sql.SQL(
@@ -46,7 +46,7 @@ def refusing(
         "CREATE TRIGGER chaos BEFORE {} ON verification.request"
         " FOR EACH ROW EXECUTE FUNCTION public.chaos()"
     ).format(sql.SQL(on))
-    with administrator(house) as database:
+    with administrator(stack) as database:
         database.execute(function)
         database.execute(trigger)
         try:
@@ -75,16 +75,16 @@ def is_back(worker: Process) -> None:
     until(lambda: times_said(worker, "database.back") == times_said(worker, "database.unavailable"))
 
 
-def stands_still(house: House) -> None:
+def stands_still(stack: Stack) -> None:
     """Return when all that was claimed is called: no call in ten times what one takes."""
     seen, since = -1, time.monotonic()
 
     def is_quiet() -> bool:
         nonlocal seen, since
-        calls = house.provider.charges()["calls"]
+        calls = stack.provider.charges()["calls"]
         if calls != seen:
             seen, since = calls, time.monotonic()
         return time.monotonic() - since > 10 * LATENCY
 
     until(is_quiet)
-    assert seen > house.count(), "nothing that is paid for waits to be recorded"
+    assert seen > stack.count(), "nothing that is paid for waits to be recorded"

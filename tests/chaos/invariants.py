@@ -12,10 +12,10 @@ from tests.e2e.harness import DEAD, REQUESTS, until
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 RETRY_QUEUES = tuple(f"verification.retry.{delay}s" for delay in (1, 2, 3))
-"""The delay queues that a house has."""
+"""The delay queues that a stack has."""
 DEAD_LETTERED = frozenset(
     "in_doubt provider_unavailable protocol_error charged_without_answer unstorable".split()
 )
@@ -59,32 +59,32 @@ class Accounts:
         return sum(row["outcome"] == outcome for row in self.results.values())
 
 
-def queues_are_empty(house: House) -> bool:
+def queues_are_empty(stack: Stack) -> bool:
     """Return whether no message waits; those that a worker holds are not counted."""
-    return not any(house.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES))
+    return not any(stack.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES))
 
 
 def settle(
-    house: House, request_ids: Collection[str], events: int = 0, seconds: float = 60.0
+    stack: Stack, request_ids: Collection[str], events: int = 0, seconds: float = 60.0
 ) -> None:
     """Wait until all requests have an outcome, so many events are there and no queue holds any."""
     expected = set(request_ids)
-    until(lambda: house.count() >= len(expected), seconds)
-    until(lambda: house.depth("collector") >= max(events, len(expected)), seconds)
-    until(lambda: queues_are_empty(house), seconds)
+    until(lambda: stack.count() >= len(expected), seconds)
+    until(lambda: stack.depth("collector") >= max(events, len(expected)), seconds)
+    until(lambda: queues_are_empty(stack), seconds)
 
 
 def assert_nothing_lost(
-    house: House, request_ids: Collection[str], *, max_in_doubt_calls: int = 1
+    stack: Stack, request_ids: Collection[str], *, max_in_doubt_calls: int = 1
 ) -> Accounts:
     """Compare rows, ledger, events, queues and the bill; takes all events and dead letters.
 
     `request_ids` are the ids of all requests that must have a row, of readable messages. Call it
     when the workers have stopped: a message that one of them holds stands in no queue's count.
     """
-    accounts = read_accounts(house)
-    assert queues_are_empty(house), "a message was left in a queue"
-    assert house.rows("SELECT * FROM verification_v1.open_requests") == []
+    accounts = read_accounts(stack)
+    assert queues_are_empty(stack), "a message was left in a queue"
+    assert stack.rows("SELECT * FROM verification_v1.open_requests") == []
     _assert_one_outcome_each(accounts, set(request_ids))
     _assert_all_announced(accounts)
     _assert_failures_are_kept(accounts)
@@ -94,25 +94,25 @@ def assert_nothing_lost(
     return accounts
 
 
-def read_accounts(house: House) -> Accounts:
+def read_accounts(stack: Stack) -> Accounts:
     """Read all sides; takes the collected events and the dead letters."""
     calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
     ledger = "SELECT * FROM verification_v1.calls ORDER BY request_id, call_number"
-    for call in house.rows(ledger):
+    for call in stack.rows(ledger):
         calls[call["request_id"]].append(call)
     events: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
-    for event in house.events():
+    for event in stack.events():
         has_row = event["requestId"] is not None and event["outcome"] != "conflict"
         (events if has_row else answers).append(event)
     return Accounts(
-        house.results(), dict(calls), events, answers, _dead(house), house.provider.charges()
+        stack.results(), dict(calls), events, answers, _dead(stack), stack.provider.charges()
     )
 
 
-def _dead(house: House) -> list[tuple[str, str | None]]:
+def _dead(stack: Stack) -> list[tuple[str, str | None]]:
     letters = []
-    for _, properties, body in house.take(DEAD):
+    for _, properties, body in stack.take(DEAD):
         try:
             request_id = json.loads(body)["requestId"]
         except (ValueError, LookupError, TypeError):

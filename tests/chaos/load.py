@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.e2e.harness import House, request, until
+from tests.e2e.harness import Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ PATIENCE = 90.0
 class Load:
     """Requests for matches, so many published at once; the worker has them for seconds."""
 
-    def __init__(self, house: House, size: int = 600, name: str = "chaos") -> None:
-        self.house = house
+    def __init__(self, stack: Stack, size: int = 600, name: str = "chaos") -> None:
+        self.stack = stack
         self.name = name
         self.ids: list[str] = []
         self.grow(size)
@@ -39,17 +39,17 @@ class Load:
         """Publish so many requests more."""
         more = [f"{self.name}-{len(self.ids) + number}" for number in range(size)]
         self.ids += more
-        self.house.publish_many(map(request, more))
+        self.stack.publish_many(map(request, more))
 
     def publish_again(self) -> None:
         """Publish a copy of each."""
-        self.house.publish_many(map(request, self.ids))
+        self.stack.publish_many(map(request, self.ids))
 
     def under_way(self, rows: int) -> None:
         """Return when so many requests have their outcome; until then the load does not run out."""
 
         def are_done() -> bool:
-            done = self.house.count()
+            done = self.stack.count()
             if len(self.ids) - done < AHEAD:
                 self.grow(AHEAD)
             return done >= rows
@@ -61,17 +61,17 @@ class Load:
 
         The provider was well and no worker was killed: each request is one call and one charge.
         """
-        house, size = self.house, len(self.ids)
-        settle(house, self.ids, seconds=PATIENCE)
+        stack, size = self.stack, len(self.ids)
+        settle(stack, self.ids, seconds=PATIENCE)
         for worker in workers:
             assert worker.stop() == 0
-        accounts = assert_nothing_lost(house, self.ids)
+        accounts = assert_nothing_lost(stack, self.ids)
         assert accounts.count("match") == size
         assert accounts.dead == []
-        assert house.depth("verification.unrouted") == 0
+        assert stack.depth("verification.unrouted") == 0
         assert all(row["event_sent_at"] for row in accounts.results.values())
-        assert accounts.charges["charges"] == accounts.charges["calls"] == house.count("calls")
-        assert house.count("calls") == size
+        assert accounts.charges["charges"] == accounts.charges["calls"] == stack.count("calls")
+        assert stack.count("calls") == size
 
 
 def times_said(worker: Process, event: str) -> int:
@@ -91,11 +91,11 @@ def loses_connections(worker: Process, times: int) -> None:
 
 @contextmanager
 def reconnected(load: Load) -> Iterator[None]:
-    """Give the load's house a connection of its own again after the broker was away."""
-    old = load.house
-    load.house = House(old.amqp_url, old.database_url, old.provider)
+    """Give the load's stack a connection of its own again after the broker was away."""
+    old = load.stack
+    load.stack = Stack(old.amqp_url, old.database_url, old.provider)
     try:
         yield
     finally:
-        load.house.close()
-        load.house = old
+        load.stack.close()
+        load.stack = old

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local_broker import Broker
-    from local_stack import Stack
-    from tests.e2e.harness import House, SandboxProcess
+    from local_stack import Servers
+    from tests.e2e.harness import SandboxProcess, Stack
 
 SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
 ALARM = "{resource_limit, memory, node()}"
@@ -67,16 +67,16 @@ def node_setting(broker: Broker, name: str, value: int) -> Iterator[None]:
         evaluate(broker, f"application:set_env(rabbit, {name}, {before})")
 
 
-def await_queues_on_disk(broker: Broker, house: House) -> None:
+def await_queues_on_disk(broker: Broker, stack: Stack) -> None:
     for queue in QUORUM_QUEUES:
-        broker.await_on_disk(house.vhost, queue)
+        broker.await_on_disk(stack.vhost, queue)
 
 
-def test_when_the_broker_restarts_then_all_is_counted(house: House, own_broker: Broker) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+def test_when_the_broker_restarts_then_all_is_counted(stack: Stack, own_broker: Broker) -> None:
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
-    house.channel.connection.close()
+    stack.channel.connection.close()
     own_broker.stop()
     loses_connections(worker, 2)
     own_broker.start()
@@ -85,12 +85,12 @@ def test_when_the_broker_restarts_then_all_is_counted(house: House, own_broker: 
         load.all_is_counted(worker)
 
 
-def test_when_the_broker_is_killed_then_all_is_counted(house: House, own_broker: Broker) -> None:
-    await_queues_on_disk(own_broker, house)
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+def test_when_the_broker_is_killed_then_all_is_counted(stack: Stack, own_broker: Broker) -> None:
+    await_queues_on_disk(own_broker, stack)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
-    house.channel.connection.close()
+    stack.channel.connection.close()
     own_broker.kill()
     loses_connections(worker, 2)
     own_broker.start()
@@ -100,16 +100,16 @@ def test_when_the_broker_is_killed_then_all_is_counted(house: House, own_broker:
 
 
 def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
-    house: House, own_broker: Broker, port: int
+    stack: Stack, own_broker: Broker, port: int
 ) -> None:
-    load = Load(house, 1_000)
-    worker = house.start_worker(**PACE, HTTP_PORT=str(port))
+    load = Load(stack, 1_000)
+    worker = stack.start_worker(**PACE, HTTP_PORT=str(port))
     load.under_way(50)
     with memory_alarm(own_broker):
         until(lambda: worker.said("amqp.blocked"))
         # Everything that was delivered is called and saved: the prefetch bounds what is held.
-        until(lambda: house.count() == len(load.ids) - house.depth(REQUESTS))
-        assert house.depth("collector") < house.count() < len(load.ids)
+        until(lambda: stack.count() == len(load.ids) - stack.depth(REQUESTS))
+        assert stack.depth("collector") < stack.count() < len(load.ids)
         assert worker.ready() == (503, "the broker takes no publications")
     until(lambda: worker.said("amqp.unblocked"))
     until(lambda: worker.ready()[0] == 200)
@@ -118,32 +118,32 @@ def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
     assert not worker.said("amqp.connection_lost")
 
 
-def test_when_the_broker_cancels_the_consumer_then_it_comes_back(house: House) -> None:
-    worker = house.start_worker(**PACE)
+def test_when_the_broker_cancels_the_consumer_then_it_comes_back(stack: Stack) -> None:
+    worker = stack.start_worker(**PACE)
     # The publisher has declared its queues: a deletion in the middle of that harms a 3.10 broker.
-    house.publish(request("before"))
-    until(lambda: house.count() == 1)
-    until(lambda: house.depth("collector") == 1)
-    house.channel.queue_delete(REQUESTS)
+    stack.publish(request("before"))
+    until(lambda: stack.count() == 1)
+    until(lambda: stack.depth("collector") == 1)
+    stack.channel.queue_delete(REQUESTS)
     until(lambda: worker.said("amqp.consuming_stopped"))
     consumes_again(worker)
-    load = Load(house, 100)
+    load = Load(stack, 100)
     load.ids.append("before")
     load.all_is_counted(worker)
     assert not worker.said("amqp.connection_lost")
 
 
 def test_when_the_queue_is_deleted_in_flight_then_what_is_paid_is_kept_and_copies_replay(
-    house: House,
+    stack: Stack,
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
-    house.channel.queue_delete(REQUESTS)
+    stack.channel.queue_delete(REQUESTS)
     consumes_again(worker)
     # What had been delivered is called, saved and announced, though nobody can acknowledge it.
-    until(lambda: house.depth("collector") == house.count() and not house.count("open_requests"))
-    paid = house.count()
+    until(lambda: stack.depth("collector") == stack.count() and not stack.count("open_requests"))
+    paid = stack.count()
     assert paid < len(load.ids)
     load.publish_again()
     load.all_is_counted(worker)
@@ -151,22 +151,22 @@ def test_when_the_queue_is_deleted_in_flight_then_what_is_paid_is_kept_and_copie
 
 
 def test_when_the_broker_closes_a_channel_then_its_messages_are_settled_over_the_next(
-    house: House, own_broker: Broker
+    stack: Stack, own_broker: Broker
 ) -> None:
     with node_setting(own_broker, "channel_tick_interval", 100):
         # A channel keeps the timeout that it was opened with: this one alone has a short one.
         with node_setting(own_broker, "consumer_timeout", 500):
-            worker = house.start_worker(**PACE | {"PREFETCH": "700"})
+            worker = stack.start_worker(**PACE | {"PREFETCH": "700"})
             consumes_again(worker, 1)
-        house.publish(request("slow", SLOW_ID_CARD))
-        load = Load(house)
+        stack.publish(request("slow", SLOW_ID_CARD))
+        load = Load(stack)
         load.ids.append("slow")
         line = until(lambda: worker.said("amqp.consuming_stopped"))
         assert "PRECONDITION_FAILED" in line
         consumes_again(worker)
         # The worker now holds the copies of all. What comes last is claimed after them: only then
         # does a stop not hand copies back.
-        house.publish(request("last"))
+        stack.publish(request("last"))
         load.ids.append("last")
         load.all_is_counted(worker)
     assert times_said(worker, "amqp.consuming") == 2
@@ -174,17 +174,17 @@ def test_when_the_broker_closes_a_channel_then_its_messages_are_settled_over_the
 
 
 def test_when_an_operator_closes_the_connections_then_all_is_counted(
-    house: House, stack: Stack
+    stack: Stack, servers: Servers
 ) -> None:
-    management = stack.broker.management_url
+    management = servers.broker.management_url
     if management is None:
         pytest.skip("needs the management interface")
-    load = Load(house, 1_500)
-    worker = house.start_worker(**PACE)
+    load = Load(stack, 1_500)
+    worker = stack.start_worker(**PACE)
     for times in (1, 2):
         consumes_again(worker, times)
         load.under_way(200)
-        cut(management, worker_connections(management, house.amqp_url))
+        cut(management, worker_connections(management, stack.amqp_url))
         loses_connections(worker, 2 * times)
     consumes_again(worker, 3)
     load.all_is_counted(worker)

@@ -13,7 +13,7 @@ import pytest
 from pika import exceptions
 
 from tests.chaos.cluster import Cluster, Front
-from tests.e2e.harness import DEAD, REQUESTS, RESULTS, House, request, until
+from tests.e2e.harness import DEAD, REQUESTS, RESULTS, Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,21 +70,21 @@ class Publisher(threading.Thread):
 
 
 class Site:
-    """A vhost whose queues are all led by `leader`, a house there, and who publishes to it."""
+    """A vhost whose queues are all led by `leader`, a stack there, and who publishes to it."""
 
     def __init__(self, cluster: Cluster, database_url: str, provider: SandboxProcess) -> None:
         self.cluster = cluster
         self.leader, self.follower, self.third = cluster.nodes
         self.vhost = f"test-{uuid.uuid4().hex}"
         # A queue's first leader is the node over which it was declared.
-        self.house = House(cluster.create_vhost(self.vhost), database_url, provider)
-        applied = self.house.command("topology", "apply")
+        self.stack = Stack(cluster.create_vhost(self.vhost), database_url, provider)
+        applied = self.stack.command("topology", "apply")
         assert applied.returncode == 0, applied.stderr
         with self.channel(self.leader) as channel:
             channel.queue_declare("collector", durable=True, arguments=QUORUM)
             channel.queue_bind("collector", RESULTS, "#")
         self._stack = ExitStack()
-        self._stack.callback(self.house.close)
+        self._stack.callback(self.stack.close)
 
     def close(self) -> None:
         """Stop whoever works and publishes here."""
@@ -103,11 +103,11 @@ class Site:
 
     def start_worker(self, front: Front) -> Process:
         """Start a worker that knows this address."""
-        return self.house.start_worker(AMQP_URL=front.through(self.house.amqp_url))
+        return self.stack.start_worker(AMQP_URL=front.through(self.stack.amqp_url))
 
     def start_publisher(self, front: Front, request_ids: Iterable[str]) -> Publisher:
         """Start a publisher that knows this address."""
-        publisher = Publisher(front.through(self.house.amqp_url), request_ids)
+        publisher = Publisher(front.through(self.stack.amqp_url), request_ids)
         self._stack.callback(publisher.give_up)
         publisher.start()
         return publisher
@@ -158,7 +158,7 @@ def load(
     assert publisher.is_alive(), "it had published all of it before the kill"
     publisher.join(60)
     assert publisher.confirmed == set(ids)
-    until(lambda: site.house.count() == messages, 60)
+    until(lambda: site.stack.count() == messages, 60)
     until(lambda: site.depth(*QUEUES) == 0)
     assert worker.stop() == 0
     return publisher
@@ -166,15 +166,15 @@ def load(
 
 def assert_nothing_is_lost_and_nothing_twice(site: Site, publisher: Publisher) -> None:
     """Count rows, calls, charges, events, and what is left in the queues."""
-    house, charges, events = site.house, site.house.provider.charges(), site.events()
+    stack, charges, events = site.stack, site.stack.provider.charges(), site.events()
     print(f"\n{publisher.setbacks} setbacks, {len(events)} events, charges {charges['charges']}")
-    rows, messages = house.results(), len(publisher.confirmed)
+    rows, messages = stack.results(), len(publisher.confirmed)
     assert set(rows) == publisher.confirmed
     assert {row["outcome"] for row in rows.values()} == {"match"}
-    assert charges["charges"] == charges["calls"] == house.count("calls") == messages
+    assert charges["charges"] == charges["calls"] == stack.count("calls") == messages
     assert {event["requestId"] for event in events} == publisher.confirmed
     assert len({event["eventId"] for event in events}) == messages
-    assert house.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL") == []
+    assert stack.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL") == []
     # Also what was on its way to the worker when it stopped: it would stand here again.
     assert site.depth(*QUEUES) == 0
 
@@ -210,7 +210,7 @@ def test_when_the_node_that_everybody_uses_is_killed_then_another_one_takes_all_
     front = site.front(site.leader, site.follower)
     publisher = load(site, ENOUGH, worker_at=front, publisher_at=front, victim=site.leader)
     assert publisher.setbacks > 0
-    (worker,) = site.house.workers
+    (worker,) = site.stack.workers
     assert len([line for line in worker.lines if "amqp.consuming" in line]) > 1
     assert_nothing_is_lost_and_nothing_twice(site, publisher)
 
@@ -226,7 +226,7 @@ def test_when_the_first_event_meets_a_dead_leader_then_it_is_published_over_a_ne
     worker = site.start_worker(front)
     front.stall(only=b"verification-worker publish")
     publisher = site.start_publisher(site.front(site.third), ["first"])
-    until(lambda: site.house.count() == 1)
+    until(lambda: site.stack.count() == 1)
     site.leader.kill()
     front.resume()
     until(lambda: site.depth("collector") == 1, 20)

@@ -11,32 +11,32 @@ from tests.chaos.wreck import Remains, await_lapse, crash, recover
 from tests.e2e.harness import REQUESTS, until
 
 if TYPE_CHECKING:
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 
-def test_when_killed_before_the_claim_then_nothing_is_in_doubt(house: House) -> None:
+def test_when_killed_before_the_claim_then_nothing_is_in_doubt(stack: Stack) -> None:
     backlog = Backlog.mixed()
-    backlog.publish(house)
+    backlog.publish(stack)
     for step in ("delivered", "parsed", "claim_unsent"):
-        remains = crash(house, step)
+        remains = crash(stack, step)
         assert (remains.results, remains.calls, remains.events) == ({}, {}, 0)
         assert remains.messages == len(backlog.messages)
-    accounts = recover(house, backlog)
+    accounts = recover(stack, backlog)
     assert accounts.in_doubt == 0
     assert accounts.charges["charges"] == accounts.paid
 
 
 @pytest.mark.parametrize("step", ["claim_sent", "claim_answer_unread", "claimed", "call_unsent"])
 def test_when_killed_between_claim_and_call_then_nobody_is_charged_twice(
-    house: House, step: str
+    stack: Stack, step: str
 ) -> None:
     backlog = Backlog.mixed()
-    backlog.publish(house)
-    remains = crash(house, step)
+    backlog.publish(stack)
+    remains = crash(stack, step)
     assert (remains.results, remains.charges["calls"]) == ({}, 0)
-    until(lambda: house.count("calls"))  # the server may commit after its client has died
-    intents = house.count("calls")
-    accounts = recover(house, backlog)
+    until(lambda: stack.count("calls"))  # the server may commit after its client has died
+    intents = stack.count("calls")
+    accounts = recover(stack, backlog)
     # Nobody can know that the calls did not leave, so each is repeated, and only once.
     assert accounts.in_doubt == intents
     assert accounts.charges["charges"] == accounts.paid
@@ -44,45 +44,45 @@ def test_when_killed_between_claim_and_call_then_nobody_is_charged_twice(
 
 @pytest.mark.parametrize("step", ["call_charged", "answered", "decided", "record_unsent"])
 def test_when_killed_between_charge_and_record_then_the_doubt_is_in_the_ledger(
-    house: House, step: str
+    stack: Stack, step: str
 ) -> None:
     backlog = Backlog.mixed()
-    backlog.publish(house)
-    remains = crash(house, step)
+    backlog.publish(stack)
+    remains = crash(stack, step)
     assert remains.charges["charges"] >= 1
     assert (remains.results, remains.events) == ({}, 0)
-    accounts = recover(house, backlog)
+    accounts = recover(stack, backlog)
     assert accounts.paid < accounts.charges["charges"] <= accounts.paid + accounts.in_doubt
 
 
 @pytest.mark.parametrize("step", ["record_sent", "record_answer_unread", "unpublished:result"])
 def test_when_killed_between_record_and_publication_then_the_event_comes_without_a_call(
-    house: House, step: str
+    stack: Stack, step: str
 ) -> None:
     backlog = Backlog.plain(12)
-    backlog.publish(house)
-    crash(house, step)
-    until(house.count)  # the server may commit after its client has died
-    remains = Remains.of(house)
+    backlog.publish(stack)
+    crash(stack, step)
+    until(stack.count)  # the server may commit after its client has died
+    remains = Remains.of(stack)
     assert (remains.events, remains.messages) == (0, 12)
-    remains.assert_done_stays_done(recover(house, backlog))
+    remains.assert_done_stays_done(recover(stack, backlog))
 
 
 @pytest.mark.parametrize("stage", ["published", "confirm_unread", "unacked", "ack_unsent", "acked"])
 def test_when_killed_between_publication_and_mark_then_no_call_is_repeated(
-    house: House, stage: str
+    stack: Stack, stage: str
 ) -> None:
     backlog = Backlog.plain(12)
-    backlog.publish(house)
-    crash(house, f"{stage}:result")
-    until(lambda: house.depth("collector"))  # what was written arrives after the writer's death
+    backlog.publish(stack)
+    crash(stack, f"{stage}:result")
+    until(lambda: stack.depth("collector"))  # what was written arrives after the writer's death
     if stage == "acked":
-        until(lambda: house.depth(REQUESTS) < 12)
-    remains = Remains.of(house)
+        until(lambda: stack.depth(REQUESTS) < 12)
+    remains = Remains.of(stack)
     assert remains.results
     if stage != "acked":
         assert remains.messages == 12
-    remains.assert_done_stays_done(recover(house, backlog))
+    remains.assert_done_stays_done(recover(stack, backlog))
 
 
 @pytest.mark.parametrize(
@@ -98,35 +98,35 @@ def test_when_killed_between_publication_and_mark_then_no_call_is_repeated(
     ],
 )
 def test_when_killed_again_and_again_on_the_way_out_then_nothing_is_lost(
-    house: House, steps: str
+    stack: Stack, steps: str
 ) -> None:
     backlog = Backlog.mixed()
-    backlog.publish(house)
+    backlog.publish(stack)
     # No call in no time: results are recorded together, and one crash must not take all of a kind.
-    house.provider.play(latency=0.02)
-    all_remains = [crash(house, step) for step in steps.split()]
-    accounts = recover(house, backlog)
+    stack.provider.play(latency=0.02)
+    all_remains = [crash(stack, step) for step in steps.split()]
+    accounts = recover(stack, backlog)
     for remains in all_remains:
         remains.assert_done_stays_done(accounts)
 
 
-def test_when_killed_with_calls_under_way_at_a_stop_then_nothing_is_lost(house: House) -> None:
+def test_when_killed_with_calls_under_way_at_a_stop_then_nothing_is_lost(stack: Stack) -> None:
     backlog = Backlog.mixed()
-    backlog.publish(house)
-    remains = crash(house, "stopping_consumer_stopped")
-    remains.assert_done_stays_done(recover(house, backlog))
+    backlog.publish(stack)
+    remains = crash(stack, "stopping_consumer_stopped")
+    remains.assert_done_stays_done(recover(stack, backlog))
 
 
-def test_when_killed_later_in_a_stop_then_all_that_was_paid_for_is_recorded(house: House) -> None:
+def test_when_killed_later_in_a_stop_then_all_that_was_paid_for_is_recorded(stack: Stack) -> None:
     backlog = Backlog.mixed()
-    backlog.publish(house)
-    first = crash(house, "stopping_closed", nth=5)
+    backlog.publish(stack)
+    first = crash(stack, "stopping_closed", nth=5)
     # What is finished is announced once and acknowledged: an orderly stop repeats nothing.
     assert first.results
     assert first.events + first.messages == len(backlog.messages)
     stages = ["stopping_pipeline_stopped", "stopping_drained", "stopping_marks_flushed"]
-    all_remains = [first, *[crash(house, stage, nth=2) for stage in stages]]
-    accounts = recover(house, backlog)
+    all_remains = [first, *[crash(stack, stage, nth=2) for stage in stages]]
+    accounts = recover(stack, backlog)
     for remains in all_remains:
         remains.assert_done_stays_done(accounts)
     assert accounts.in_doubt == 0
@@ -134,17 +134,17 @@ def test_when_killed_later_in_a_stop_then_all_that_was_paid_for_is_recorded(hous
 
 
 def test_when_killed_between_taking_over_and_doubting_then_the_call_is_doubted_once(
-    house: House,
+    stack: Stack,
 ) -> None:
     backlog = Backlog.plain(6)
-    backlog.publish(house)
-    crash(house, "call_charged")
-    await_lapse(house)
-    calls = house.count("calls")
-    crash(house, "take_over_unsent")
-    assert house.count("calls") == calls
-    await_lapse(house)
-    accounts = recover(house, backlog)
+    backlog.publish(stack)
+    crash(stack, "call_charged")
+    await_lapse(stack)
+    calls = stack.count("calls")
+    crash(stack, "take_over_unsent")
+    assert stack.count("calls") == calls
+    await_lapse(stack)
+    accounts = recover(stack, backlog)
     assert accounts.count("match") == 6
     assert all(row["in_doubt_calls"] <= 1 for row in accounts.results.values())
     assert accounts.in_doubt == calls
@@ -152,17 +152,17 @@ def test_when_killed_between_taking_over_and_doubting_then_the_call_is_doubted_o
 
 @pytest.mark.parametrize("step", ["take_over_sent", "take_over_answer_unread"])
 def test_when_killed_between_taking_over_and_calling_then_both_calls_are_in_doubt(
-    house: House, step: str
+    stack: Stack, step: str
 ) -> None:
     backlog = Backlog.plain(6)
-    backlog.publish(house)
-    remains = crash(house, "call_charged")
-    await_lapse(house)
-    again = crash(house, step)
+    backlog.publish(stack)
+    remains = crash(stack, "call_charged")
+    await_lapse(stack)
+    again = crash(stack, step)
     assert again.charges["calls"] == remains.charges["calls"]
-    until(lambda: house.count("calls") > sum(remains.calls.values()))
-    await_lapse(house)
-    accounts = recover(house, backlog)
+    until(lambda: stack.count("calls") > sum(remains.calls.values()))
+    await_lapse(stack)
+    accounts = recover(stack, backlog)
     given_up = [row for row in accounts.results.values() if row["error_kind"] == "in_doubt"]
     assert given_up
     assert all(row["in_doubt_calls"] == 2 for row in given_up)
@@ -170,15 +170,15 @@ def test_when_killed_between_taking_over_and_calling_then_both_calls_are_in_doub
 
 
 def test_when_killed_twice_during_calls_of_one_request_then_it_fails_in_doubt(
-    house: House,
+    stack: Stack,
 ) -> None:
     backlog = Backlog.plain(1)
     backlog.messages *= 2  # and somebody asks again
-    backlog.publish(house)
+    backlog.publish(stack)
     for charges in (1, 2):
-        assert crash(house, "call_charged").charges["charges"] == charges
-        await_lapse(house)
-    accounts = recover(house, backlog)
+        assert crash(stack, "call_charged").charges["charges"] == charges
+        await_lapse(stack)
+    accounts = recover(stack, backlog)
     (row,) = accounts.results.values()
     assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")
     assert (row["calls"], row["in_doubt_calls"], accounts.charges["charges"]) == (2, 2, 2)
@@ -186,13 +186,13 @@ def test_when_killed_twice_during_calls_of_one_request_then_it_fails_in_doubt(
 
 
 def test_when_no_call_may_be_repeated_in_doubt_then_one_crash_ends_the_request(
-    house: House,
+    stack: Stack,
 ) -> None:
     backlog = Backlog.plain(1)
-    backlog.publish(house)
-    crash(house, "call_charged")
-    await_lapse(house)
-    accounts = recover(house, backlog, MAX_IN_DOUBT_CALLS="0")
+    backlog.publish(stack)
+    crash(stack, "call_charged")
+    await_lapse(stack)
+    accounts = recover(stack, backlog, MAX_IN_DOUBT_CALLS="0")
     (row,) = accounts.results.values()
     assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")
     assert (row["calls"], row["in_doubt_calls"], accounts.charges["calls"]) == (1, 1, 1)

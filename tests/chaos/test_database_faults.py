@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from local_database import Database
-    from tests.e2e.harness import House, SandboxProcess
+    from tests.e2e.harness import SandboxProcess, Stack
 
 # A claim that could not be recorded lapses after 2 x (1 + 0.5) + 1 = 4 s.
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1"}
@@ -43,10 +43,10 @@ def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
 
 
 def test_when_the_database_restarts_then_all_is_counted(
-    house: House, own_database: Database
+    stack: Stack, own_database: Database
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
     own_database.restart()
     is_back(worker)
@@ -54,10 +54,10 @@ def test_when_the_database_restarts_then_all_is_counted(
 
 
 def test_when_the_database_is_killed_then_all_is_counted(
-    house: House, own_database: Database
+    stack: Stack, own_database: Database
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
     own_database.kill()
     until(lambda: worker.said("database.unavailable"))
@@ -66,11 +66,11 @@ def test_when_the_database_is_killed_then_all_is_counted(
     load.all_is_counted(worker)
 
 
-def test_when_rows_being_worked_on_are_locked_then_their_records_wait(house: House) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+def test_when_rows_being_worked_on_are_locked_then_their_records_wait(stack: Stack) -> None:
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
-    with administrator(house) as witness, administrator(house) as database, database.transaction():
+    with administrator(stack) as witness, administrator(stack) as database, database.transaction():
         rows = database.execute(
             "SELECT request_id FROM verification.request WHERE state = 'working' FOR UPDATE"
         ).fetchall()
@@ -81,12 +81,12 @@ def test_when_rows_being_worked_on_are_locked_then_their_records_wait(house: Hou
 
 
 def test_when_a_lock_is_held_for_longer_than_the_limit_then_the_batch_is_tried_again(
-    house: House,
+    stack: Stack,
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE)
     load.under_way(100)
-    with administrator(house) as witness, administrator(house) as database, database.transaction():
+    with administrator(stack) as witness, administrator(stack) as database, database.transaction():
         database.execute("LOCK TABLE verification.request IN EXCLUSIVE MODE")
         first = until(lambda: waits_for_locks(witness))
         until(lambda: not first & waits_for_locks(witness))
@@ -108,18 +108,18 @@ def test_when_a_lock_is_held_for_longer_than_the_limit_then_the_batch_is_tried_a
     ],
 )
 def test_when_the_database_fails_for_a_while_then_messages_wait(
-    house: House, port: int, sqlstate: str
+    stack: Stack, port: int, sqlstate: str
 ) -> None:
-    load = Load(house, 300)
-    worker = house.start_worker(**PACE, HTTP_PORT=str(port))
+    load = Load(stack, 300)
+    worker = stack.start_worker(**PACE, HTTP_PORT=str(port))
     load.under_way(50)
-    with refusing(house, sqlstate, on="INSERT OR UPDATE"):
+    with refusing(stack, sqlstate, on="INSERT OR UPDATE"):
         until(lambda: times_said(worker, "database.unavailable") >= 2)
-        rows = house.count()
+        rows = stack.count()
         assert worker.ready() == NO_DATABASE
         assert worker.said(f"SQLSTATE {sqlstate}")
     is_back(worker)
-    assert house.count() >= rows
+    assert stack.count() >= rows
     load.all_is_counted(worker)
 
 
@@ -128,15 +128,15 @@ POISON: LiteralString = "NEW.request_id = 'poison'"
 
 @pytest.mark.parametrize("sqlstate", ["22P02", "22021", "23514", "23502"])
 def test_when_the_database_refuses_one_request_then_it_alone_is_kept_and_not_paid(
-    house: House, sqlstate: str
+    stack: Stack, sqlstate: str
 ) -> None:
-    with refusing(house, sqlstate, when=POISON, on="INSERT"):
-        house.publish(request("poison"), reply_to="somebody")
-        load = Load(house, 120)
-        worker = house.start_worker(**PACE)
-        settle(house, load.ids, events=len(load.ids) + 1)
+    with refusing(stack, sqlstate, when=POISON, on="INSERT"):
+        stack.publish(request("poison"), reply_to="somebody")
+        load = Load(stack, 120)
+        worker = stack.start_worker(**PACE)
+        settle(stack, load.ids, events=len(load.ids) + 1)
         assert worker.stop() == 0
-    accounts = assert_nothing_lost(house, load.ids)
+    accounts = assert_nothing_lost(stack, load.ids)
     assert accounts.count("match") == accounts.charges["calls"] == len(load.ids)
     assert accounts.dead == [("unstorable", "poison")]
     assert [answer["outcome"] for answer in accounts.answers] == ["rejected"]
@@ -144,15 +144,15 @@ def test_when_the_database_refuses_one_request_then_it_alone_is_kept_and_not_pai
 
 @pytest.mark.parametrize("sqlstate", ["22021", "23514"])
 def test_when_the_database_refuses_an_answer_then_it_alone_is_unstorable_and_its_charge_known(
-    house: House, sqlstate: str
+    stack: Stack, sqlstate: str
 ) -> None:
-    with refusing(house, sqlstate, when=POISON + " AND NEW.auth_message IS NOT NULL", on="UPDATE"):
-        house.publish(request("poison"))
-        load = Load(house, 120)
-        worker = house.start_worker(**PACE)
-        settle(house, [*load.ids, "poison"])
+    with refusing(stack, sqlstate, when=POISON + " AND NEW.auth_message IS NOT NULL", on="UPDATE"):
+        stack.publish(request("poison"))
+        load = Load(stack, 120)
+        worker = stack.start_worker(**PACE)
+        settle(stack, [*load.ids, "poison"])
         assert worker.stop() == 0
-    accounts = assert_nothing_lost(house, [*load.ids, "poison"])
+    accounts = assert_nothing_lost(stack, [*load.ids, "poison"])
     poison = accounts.results["poison"]
     assert (poison["outcome"], poison["error_kind"]) == ("failed", "unstorable")
     assert (poison["charged"], poison["calls"]) == ("yes", 1)
@@ -162,23 +162,23 @@ def test_when_the_database_refuses_an_answer_then_it_alone_is_unstorable_and_its
 
 
 def test_when_the_database_refuses_a_record_in_any_form_then_the_others_are_served(
-    house: House,
+    stack: Stack,
 ) -> None:
-    with refusing(house, "23514", when=POISON, on="UPDATE"):
-        house.publish(request("poison"))
-        load = Load(house, 120)
-        worker = house.start_worker(**PACE, **SHORT)
-        until(lambda: house.count() == len(load.ids) or worker.popen.poll() is not None)
+    with refusing(stack, "23514", when=POISON, on="UPDATE"):
+        stack.publish(request("poison"))
+        load = Load(stack, 120)
+        worker = stack.start_worker(**PACE, **SHORT)
+        until(lambda: stack.count() == len(load.ids) or worker.popen.poll() is not None)
         assert worker.popen.poll() is None
-    settle(house, [*load.ids, "poison"])
+    settle(stack, [*load.ids, "poison"])
     assert worker.stop() == 0
-    assert_nothing_lost(house, [*load.ids, "poison"])
+    assert_nothing_lost(stack, [*load.ids, "poison"])
 
 
-def test_when_connections_are_ended_again_and_again_then_all_is_counted(house: House) -> None:
-    load = Load(house, 900)
-    worker = house.start_worker(**PACE)
-    with administrator(house) as database:
+def test_when_connections_are_ended_again_and_again_then_all_is_counted(stack: Stack) -> None:
+    load = Load(stack, 900)
+    worker = stack.start_worker(**PACE)
+    with administrator(stack) as database:
         for step in range(1, 9):
             load.under_way(50 * step)
             assert until(lambda: terminate_all(database))
@@ -186,19 +186,19 @@ def test_when_connections_are_ended_again_and_again_then_all_is_counted(house: H
 
 
 def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
-    house: House, port: int
+    stack: Stack, port: int
 ) -> None:
-    with administrator(house) as database:
+    with administrator(stack) as database:
         database.execute("DROP SCHEMA verification_v1, verification CASCADE")
-    load = Load(house, 100)
-    worker = house.start_worker(**PACE, HTTP_PORT=str(port))
+    load = Load(stack, 100)
+    worker = stack.start_worker(**PACE, HTTP_PORT=str(port))
     assert "alembic upgrade head" in until(lambda: worker.said("database.unavailable"))
     assert worker.ready() == NO_DATABASE
-    assert house.provider.charges()["calls"] == 0
+    assert stack.provider.charges()["calls"] == 0
     subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=CHECKOUT,
-        env={**os.environ, "DATABASE_URL": house.database_url},
+        env={**os.environ, "DATABASE_URL": stack.database_url},
         check=True,
         capture_output=True,
     )
@@ -207,22 +207,22 @@ def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
 
 
 @contextmanager
-def user_of_the_workers_role(database: psycopg.Connection[Any], house: House) -> Iterator[str]:
+def user_of_the_workers_role(database: psycopg.Connection[Any], stack: Stack) -> Iterator[str]:
     """Make a user that may do what a worker needs, and no more."""
     name = f"worker_{uuid.uuid4().hex}"
     database.execute(f"CREATE ROLE {name} LOGIN IN ROLE verification_worker")
     try:
         yield name
     finally:
-        house.close()
+        stack.close()
         database.execute(f"DROP ROLE {name}")
 
 
-def test_when_no_connection_is_free_then_messages_wait_for_one(house: House, port: int) -> None:
-    with administrator(house) as database, user_of_the_workers_role(database, house) as name:
-        load = Load(house)
-        url = house.database_url.replace("//postgres@", f"//{name}@")
-        worker = house.start_worker(**PACE, DATABASE_URL=url, HTTP_PORT=str(port))
+def test_when_no_connection_is_free_then_messages_wait_for_one(stack: Stack, port: int) -> None:
+    with administrator(stack) as database, user_of_the_workers_role(database, stack) as name:
+        load = Load(stack)
+        url = stack.database_url.replace("//postgres@", f"//{name}@")
+        worker = stack.start_worker(**PACE, DATABASE_URL=url, HTTP_PORT=str(port))
         load.under_way(100)
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
         until(lambda: terminate_all(database))

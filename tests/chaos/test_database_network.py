@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import House, SandboxProcess
+    from tests.e2e.harness import SandboxProcess, Stack
 
     ProxyMaker = Callable[[str], Proxy]
 
@@ -33,51 +33,51 @@ def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
 
 
 def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is_made_twice(
-    house: House, proxy_to: ProxyMaker, port: int
+    stack: Stack, proxy_to: ProxyMaker, port: int
 ) -> None:
-    load = Load(house)
-    proxy = proxy_to(house.database_url)
-    away = proxy.through(house.database_url)
-    worker = house.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
+    load = Load(stack)
+    proxy = proxy_to(stack.database_url)
+    away = proxy.through(stack.database_url)
+    worker = stack.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
     load.under_way(100)
     proxy.refuse()
     proxy.reset()
     end = time.monotonic() + FAILOVER_SECONDS
     until(lambda: worker.ready() == NO_DATABASE)
     # What was claimed is called and waits to be recorded; nothing else is begun.
-    stands_still(house)
-    rows, calls = house.count(), house.provider.charges()["calls"]
+    stands_still(stack)
+    rows, calls = stack.count(), stack.provider.charges()["calls"]
     while time.monotonic() < end:
         assert worker.ready() == NO_DATABASE
-        assert (house.count(), house.provider.charges()["calls"]) == (rows, calls)
+        assert (stack.count(), stack.provider.charges()["calls"]) == (rows, calls)
     proxy.accept()
-    until(lambda: worker.ready() == READY and house.count() > rows, 5)
+    until(lambda: worker.ready() == READY and stack.count() > rows, 5)
     load.all_is_counted(worker)
     # Each thread that missed it says so, and again after thirty tries: not at each of them.
     assert times_said(worker, "database.unavailable") < 10
 
 
 def test_when_the_network_stalls_then_what_was_on_its_way_arrives_later(
-    house: House, proxy_to: ProxyMaker
+    stack: Stack, proxy_to: ProxyMaker
 ) -> None:
-    load = Load(house)
-    proxy = proxy_to(house.database_url)
-    worker = house.start_worker(**PACE, DATABASE_URL=proxy.through(house.database_url))
+    load = Load(stack)
+    proxy = proxy_to(stack.database_url)
+    worker = stack.start_worker(**PACE, DATABASE_URL=proxy.through(stack.database_url))
     load.under_way(100)
     proxy.stall()
-    stands_still(house)
+    stands_still(stack)
     proxy.resume()
     load.all_is_counted(worker)
     assert not worker.said("database.unavailable")
 
 
 def test_when_the_network_stalls_then_readiness_says_that_the_database_does_not_answer(
-    house: House, proxy_to: ProxyMaker, port: int
+    stack: Stack, proxy_to: ProxyMaker, port: int
 ) -> None:
-    load = Load(house)
-    proxy = proxy_to(house.database_url)
-    away = proxy.through(house.database_url)
-    worker = house.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
+    load = Load(stack)
+    proxy = proxy_to(stack.database_url)
+    away = proxy.through(stack.database_url)
+    worker = stack.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
     load.under_way(100)
     proxy.stall()
     until(lambda: worker.ready() == NO_DATABASE, 10)
@@ -87,15 +87,15 @@ def test_when_the_network_stalls_then_readiness_says_that_the_database_does_not_
 
 
 def test_when_a_stalled_network_breaks_then_batches_without_an_answer_are_repeated(
-    house: House, proxy_to: ProxyMaker
+    stack: Stack, proxy_to: ProxyMaker
 ) -> None:
-    load = Load(house, 900)
-    proxy = proxy_to(house.database_url)
-    worker = house.start_worker(**PACE, DATABASE_URL=proxy.through(house.database_url))
+    load = Load(stack, 900)
+    proxy = proxy_to(stack.database_url)
+    worker = stack.start_worker(**PACE, DATABASE_URL=proxy.through(stack.database_url))
     for step in (100, 300, 500):
         load.under_way(step)
         proxy.stall()
-        stands_still(house)
+        stands_still(stack)
         proxy.reset()
         proxy.resume()
         is_back(worker)
@@ -103,12 +103,12 @@ def test_when_a_stalled_network_breaks_then_batches_without_an_answer_are_repeat
 
 
 def test_when_a_commit_goes_through_and_its_answer_does_not_then_no_call_is_made_twice(
-    house: House, proxy_to: ProxyMaker
+    stack: Stack, proxy_to: ProxyMaker
 ) -> None:
     """The worst moment: the ledger has it, and the worker does not know."""
-    load = Load(house, 900)
-    proxy = proxy_to(house.database_url)
-    worker = house.start_worker(**PACE, DATABASE_URL=proxy.through(house.database_url))
+    load = Load(stack, 900)
+    proxy = proxy_to(stack.database_url)
+    worker = stack.start_worker(**PACE, DATABASE_URL=proxy.through(stack.database_url))
     for step in range(1, 6):
         load.under_way(100 * step)
         proxy.cut_after(1, TO_CLIENT)
@@ -118,22 +118,22 @@ def test_when_a_commit_goes_through_and_its_answer_does_not_then_no_call_is_made
 
 
 def test_when_told_to_stop_while_the_network_stalls_then_it_leaves_and_another_one_finishes(
-    house: House, proxy_to: ProxyMaker
+    stack: Stack, proxy_to: ProxyMaker
 ) -> None:
-    load = Load(house)
-    proxy = proxy_to(house.database_url)
+    load = Load(stack)
+    proxy = proxy_to(stack.database_url)
     short = PACE | {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "0.5"}
-    worker = house.start_worker(
-        **short, DATABASE_URL=proxy.through(house.database_url), SHUTDOWN_GRACE="1"
+    worker = stack.start_worker(
+        **short, DATABASE_URL=proxy.through(stack.database_url), SHUTDOWN_GRACE="1"
     )
     load.under_way(100)
     proxy.stall()
-    stands_still(house)
+    stands_still(stack)
     assert worker.stop(20) == 1
     assert worker.said('"clean":false')
     proxy.reset()
-    second = house.start_worker(**short)
-    settle(house, load.ids)
+    second = stack.start_worker(**short)
+    settle(stack, load.ids)
     assert second.stop() == 0
     # Calls whose records were under way are in doubt, and repeated once.
-    assert assert_nothing_lost(house, load.ids).count("match") == len(load.ids)
+    assert assert_nothing_lost(stack, load.ids).count("match") == len(load.ids)

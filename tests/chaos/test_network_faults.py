@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.proxy import Proxy
     from tests.chaos.tunnel import Direction
-    from tests.e2e.harness import House, Process, SandboxProcess
+    from tests.e2e.harness import Process, SandboxProcess, Stack
 
 # A second between heartbeats: pika then notices a silent peer after 6 to 12 s, the broker after 2.
 QUICK = "heartbeat=1&socket_timeout=2&stack_timeout=2"
@@ -33,21 +33,21 @@ def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
 
 
 @pytest.fixture
-def network(house: House, proxy_to: Callable[[str], Proxy]) -> Proxy:
-    """Give the network between this house's workers and the broker."""
-    return proxy_to(house.amqp_url)
+def network(stack: Stack, proxy_to: Callable[[str], Proxy]) -> Proxy:
+    """Give the network between this stack's workers and the broker."""
+    return proxy_to(stack.amqp_url)
 
 
-def start_worker(house: House, network: Proxy, query: str = "", **settings: str) -> Process:
-    url = f"{network.through(house.amqp_url)}?{query}"
-    return house.start_worker(**{**PACE, "AMQP_URL": url, **settings})
+def start_worker(stack: Stack, network: Proxy, query: str = "", **settings: str) -> Process:
+    url = f"{network.through(stack.amqp_url)}?{query}"
+    return stack.start_worker(**{**PACE, "AMQP_URL": url, **settings})
 
 
 def test_when_the_network_resets_again_and_again_then_all_is_counted(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house, 1_000)
-    worker = start_worker(house, network)
+    load = Load(stack, 1_000)
+    worker = start_worker(stack, network)
     for times in (1, 2, 3):
         load.under_way(150 * times)
         network.reset()
@@ -58,35 +58,35 @@ def test_when_the_network_resets_again_and_again_then_all_is_counted(
 
 
 def test_when_the_worker_dies_after_a_reset_then_no_message_was_acknowledged_for_another(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house)
-    worker = start_worker(house, network, PREFETCH="256", **SHORT_LEASE)
+    load = Load(stack)
+    worker = start_worker(stack, network, PREFETCH="256", **SHORT_LEASE)
     load.under_way(50)
     network.reset(only=CONSUME)
     consumes_again(worker)
     # What it held is with it twice now: the first copies settle with the old channel's numbers.
-    load.under_way(house.count() + 50)
+    load.under_way(stack.count() + 50)
     worker.kill()
-    other = house.start_worker(**PACE, **SHORT_LEASE)
-    settle(house, load.ids)
+    other = stack.start_worker(**PACE, **SHORT_LEASE)
+    settle(stack, load.ids)
     assert other.stop() == 0
-    assert_nothing_lost(house, load.ids)
+    assert_nothing_lost(stack, load.ids)
 
 
 def test_when_the_worker_dies_with_events_on_their_way_then_another_announces_them(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house)
-    worker = start_worker(house, network, **SHORT_LEASE)
+    load = Load(stack)
+    worker = start_worker(stack, network, **SHORT_LEASE)
     load.under_way(50)
     network.stall(only=PUBLISH)
-    until(lambda: house.count() - house.depth("collector") >= 40)
+    until(lambda: stack.count() - stack.depth("collector") >= 40)
     worker.kill()
-    other = house.start_worker(**PACE, **SHORT_LEASE)
-    settle(house, load.ids)
+    other = stack.start_worker(**PACE, **SHORT_LEASE)
+    settle(stack, load.ids)
     assert other.stop() == 0
-    assert_nothing_lost(house, load.ids)
+    assert_nothing_lost(stack, load.ids)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_when_the_worker_dies_with_events_on_their_way_then_another_announces_th
     ],
 )
 def test_when_the_network_cuts_within_a_frame_then_all_is_counted(
-    house: House, network: Proxy, connection: bytes, direction: Direction, n_bytes: int
+    stack: Stack, network: Proxy, connection: bytes, direction: Direction, n_bytes: int
 ) -> None:
-    load = Load(house)
-    worker = start_worker(house, network)
+    load = Load(stack)
+    worker = start_worker(stack, network)
     load.under_way(50)
     network.cut_after(n_bytes, direction, only=connection)
     until(lambda: network.cuts == 1)
-    assert house.count() < len(load.ids)
+    assert stack.count() < len(load.ids)
     until(lambda: network.connections == 3 and network.open_connections == 2)
     load.all_is_counted(worker)
     assert times_said(worker, "amqp.connection_lost") == 1
@@ -116,57 +116,57 @@ def test_when_the_network_cuts_within_a_frame_then_all_is_counted(
 
 @pytest.mark.parametrize("connection", [CONSUME, PUBLISH], ids=["consuming", "publishing"])
 def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
-    house: House, network: Proxy, connection: bytes
+    stack: Stack, network: Proxy, connection: bytes
 ) -> None:
-    load = Load(house)
-    worker = start_worker(house, network, QUICK)
+    load = Load(stack)
+    worker = start_worker(stack, network, QUICK)
     load.under_way(50)
     network.stall(only=connection)
     loses_connections(worker, 1)
-    assert house.count() < len(load.ids)
+    assert stack.count() < len(load.ids)
     network.resume()
     until(lambda: network.connections >= 3)
     load.all_is_counted(worker)
 
 
 def test_when_one_workers_network_stalls_then_another_worker_ends_its_work_without_a_charge(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house)
-    stalled = start_worker(house, network, QUICK)
+    load = Load(stack)
+    stalled = start_worker(stack, network, QUICK)
     load.under_way(50)
     network.stall()
     # It calls and saves what it holds, and can tell nobody.
-    until(lambda: not house.count("open_requests"))
-    ended = house.count()
+    until(lambda: not stack.count("open_requests"))
+    ended = stack.count()
     assert ended < len(load.ids)
     # The broker misses its heartbeats and hands the messages to the other.
-    other = house.start_worker(**PACE)
+    other = stack.start_worker(**PACE)
     until(lambda: times_said(other, "message.settled") and '"replayed"' in "".join(other.lines))
-    until(lambda: house.count() == len(load.ids))
-    until(lambda: house.depth(REQUESTS) == 0)
+    until(lambda: stack.count() == len(load.ids))
+    until(lambda: stack.depth(REQUESTS) == 0)
     network.resume()
     consumes_again(stalled)
     load.all_is_counted(stalled, other)
 
 
 def test_when_a_stall_is_short_then_the_connections_outlive_it(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house)
-    worker = start_worker(house, network)
+    load = Load(stack)
+    worker = start_worker(stack, network)
     load.under_way(50)
     network.stall()
-    until(lambda: not house.count("open_requests"))
-    assert house.count() < len(load.ids)
+    until(lambda: not stack.count("open_requests"))
+    assert stack.count() < len(load.ids)
     network.resume()
     load.all_is_counted(worker)
     assert network.connections == 2
 
 
-def test_when_the_network_is_slow_then_nothing_is_repeated(house: House, network: Proxy) -> None:
-    load = Load(house)
-    worker = start_worker(house, network, PREFETCH="256")
+def test_when_the_network_is_slow_then_nothing_is_repeated(stack: Stack, network: Proxy) -> None:
+    load = Load(stack)
+    worker = start_worker(stack, network, PREFETCH="256")
     network.delay(0.2)
     load.under_way(50)
     load.all_is_counted(worker)
@@ -176,10 +176,10 @@ def test_when_the_network_is_slow_then_nothing_is_repeated(house: House, network
 
 
 def test_when_the_broker_cannot_be_reached_for_a_while_then_the_worker_comes_back(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house)
-    worker = start_worker(house, network)
+    load = Load(stack)
+    worker = start_worker(stack, network)
     load.under_way(100)
     network.refuse()
     network.reset()
@@ -190,12 +190,12 @@ def test_when_the_broker_cannot_be_reached_for_a_while_then_the_worker_comes_bac
 
 
 def test_when_the_broker_cannot_be_reached_at_the_start_then_the_worker_waits_for_it(
-    house: House, network: Proxy
+    stack: Stack, network: Proxy
 ) -> None:
-    load = Load(house, 100)
+    load = Load(stack, 100)
     network.stall()
-    url = f"{network.through(house.amqp_url)}?{QUICK}"
-    worker = house.launch_worker(**PACE, AMQP_URL=url)
+    url = f"{network.through(stack.amqp_url)}?{QUICK}"
+    worker = stack.launch_worker(**PACE, AMQP_URL=url)
     loses_connections(worker, 2)
     network.resume()
     consumes_again(worker, 1)

@@ -21,7 +21,7 @@ from tests.e2e.harness import REQUESTS, request, until
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 # The sandbox's slow answers take 2 s and its dripping ones a minute: all of them too long.
 QUICK = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "CONCURRENCY": "16"}
@@ -99,9 +99,9 @@ WAITS = {
 PASSES = "access_error_once"
 
 
-def publish(house: House, name: str) -> None:
+def publish(stack: Stack, name: str) -> None:
     """Ask about the person for whom the sandbox behaves so."""
-    house.publish(request(name, BY_NAME[name].id_card))
+    stack.publish(request(name, BY_NAME[name].id_card))
 
 
 def subject(id_card: str) -> str:
@@ -124,16 +124,16 @@ def test_every_behaviour_of_the_sandbox_has_a_documented_end() -> None:
 
 @pytest.mark.parametrize("max_in_doubt_calls", [1, 0, 2])
 def test_when_the_provider_does_all_that_it_can_then_each_request_ends_as_documented(
-    house: House, max_in_doubt_calls: int
+    stack: Stack, max_in_doubt_calls: int
 ) -> None:
     allowed = {"MAX_IN_DOUBT_CALLS": str(max_in_doubt_calls)}
     for name in ENDS:
-        publish(house, name)
+        publish(stack, name)
     # So many failures in a row would be an outage, in which none is counted.
-    worker = house.start_worker(**QUICK, **allowed, BREAKER_FAILURES="1000")
-    settle(house, ENDS)
+    worker = stack.start_worker(**QUICK, **allowed, BREAKER_FAILURES="1000")
+    settle(stack, ENDS)
     assert worker.stop() == 0
-    accounts = assert_nothing_lost(house, ENDS, max_in_doubt_calls=max_in_doubt_calls)
+    accounts = assert_nothing_lost(stack, ENDS, max_in_doubt_calls=max_in_doubt_calls)
     for name, end in ENDS.items():
         row = accounts.results[name]
         charges = accounts.charges["by_subject"][subject(BY_NAME[name].id_card)]["charges"]
@@ -156,52 +156,52 @@ def under(end: End, name: str, max_in_doubt_calls: int) -> End:
     return end
 
 
-def publish_others(house: House, name: str) -> set[str]:
+def publish_others(stack: Stack, name: str) -> set[str]:
     """Publish as many matches as tell a worker that all is well again, and return their ids."""
     others = {f"after-{name}-{number}" for number in range(25)}
-    house.publish_many(request(each, UNLISTED) for each in others)
+    stack.publish_many(request(each, UNLISTED) for each in others)
     return others
 
 
-def serve_others(house: House, name: str) -> set[str]:
+def serve_others(stack: Stack, name: str) -> set[str]:
     """Publish them, and return their ids when all have their outcome."""
-    others = publish_others(house, name)
-    until(lambda: others <= house.results().keys())
+    others = publish_others(stack, name)
+    until(lambda: others <= stack.results().keys())
     return others
 
 
-def test_when_the_credentials_fail_once_then_nothing_is_lost_or_counted(house: House) -> None:
-    publish(house, PASSES)
-    others = publish_others(house, PASSES)
-    worker = house.start_worker(**QUICK, PROBE_SECONDS="0.2")
-    settle(house, {*others, PASSES})
+def test_when_the_credentials_fail_once_then_nothing_is_lost_or_counted(stack: Stack) -> None:
+    publish(stack, PASSES)
+    others = publish_others(stack, PASSES)
+    worker = stack.start_worker(**QUICK, PROBE_SECONDS="0.2")
+    settle(stack, {*others, PASSES})
     assert worker.stop() == 0
-    accounts = assert_nothing_lost(house, {*others, PASSES})
+    accounts = assert_nothing_lost(stack, {*others, PASSES})
     assert accounts.count("match") == accounts.charges["charges"] == len(others) + 1
     assert accounts.results[PASSES]["charged"] == "yes"
     assert_person_is_paid_for(accounts, PASSES)
 
 
 def test_when_the_provider_fails_everybody_then_requests_wait_uncounted_and_others_go_on(
-    house: House,
+    stack: Stack,
 ) -> None:
     # What was refused stays away for the test; what was only held up comes back soon.
     delays = "1s", "5s", "90s"
-    worker = house.start_worker(**QUICK, PROBE_SECONDS="0.2", RETRY_DELAYS=",".join(delays))
+    worker = stack.start_worker(**QUICK, PROBE_SECONDS="0.2", RETRY_DELAYS=",".join(delays))
     others: set[str] = set()
     ended = "SELECT 1 FROM verification_v1.calls WHERE request_id = %s AND finished_at IS NOT NULL"
     for name in WAITS:
-        publish(house, name)
-        until(lambda name=name: house.rows(ended, name))  # type: ignore[misc]
-        others |= serve_others(house, name)
+        publish(stack, name)
+        until(lambda name=name: stack.rows(ended, name))  # type: ignore[misc]
+        others |= serve_others(stack, name)
     assert worker.stop() == 0
 
     query = "SELECT * FROM verification_v1.open_requests"
-    waiting = {row["request_id"]: row for row in house.rows(query)}
-    accounts = read_accounts(house)
+    waiting = {row["request_id"]: row for row in stack.rows(query)}
+    accounts = read_accounts(stack)
     queues = [REQUESTS, *(f"verification.retry.{delay}" for delay in delays)]
     assert set(waiting) == set(WAITS)
-    assert sum(house.depth(queue) for queue in queues) == len(WAITS)
+    assert sum(stack.depth(queue) for queue in queues) == len(WAITS)
     assert accounts.count("match") == accounts.charges["charges"] == len(others)
     assert {event["requestId"] for event in accounts.events} == others
     assert accounts.dead == []

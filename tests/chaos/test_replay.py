@@ -15,22 +15,22 @@ from tests.e2e.harness import CHECKOUT, DEAD, REQUESTS, Process, request, until
 from tests.e2e.letters import put
 
 if TYPE_CHECKING:
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 LETTERS = 8
 
 
-def put_letters(house: House, number: int) -> set[str]:
+def put_letters(stack: Stack, number: int) -> set[str]:
     """Put so many unfinished requests among the dead letters; return their ids."""
     names = {f"onb-{each}" for each in range(number)}
     for name in sorted(names):
-        put(house, request(name), message_id=name)
+        put(stack, request(name), message_id=name)
     return names
 
 
-def standing(house: House, queue: str) -> list[str]:
+def standing(stack: Stack, queue: str) -> list[str]:
     """Return the ids of what waits in a queue, and put it back."""
-    channel = house.channel.connection.channel()
+    channel = stack.channel.connection.channel()
     found = []
     while (got := channel.basic_get(queue))[0] is not None:
         found.append(json.loads(got[2])["requestId"])
@@ -38,30 +38,30 @@ def standing(house: House, queue: str) -> list[str]:
     return found
 
 
-def has_finished(house: House, number: int) -> bool:
+def has_finished(stack: Stack, number: int) -> bool:
     """Say whether so many requests have their outcome."""
-    return house.count() >= number
+    return stack.count() >= number
 
 
-def await_release(house: House) -> None:
+def await_release(stack: Stack) -> None:
     """Wait until the broker has taken back what a killed tool held."""
-    until(lambda: not house.channel.queue_declare(DEAD, passive=True).method.consumer_count)
+    until(lambda: not stack.channel.queue_declare(DEAD, passive=True).method.consumer_count)
 
 
-def finish(house: House, names: set[str]) -> None:
+def finish(stack: Stack, names: set[str]) -> None:
     """Replay the rest, let a worker do all of it, and count."""
-    done = house.command("dead-letters", "replay", "--yes", "--rate", "1000")
+    done = stack.command("dead-letters", "replay", "--yes", "--rate", "1000")
     assert done.returncode == 0, done.stderr
-    assert standing(house, DEAD) == []
-    worker = house.start_worker()
-    until(lambda: house.count() == len(names))
-    until(lambda: house.depth(REQUESTS) == 0)
+    assert standing(stack, DEAD) == []
+    worker = stack.start_worker()
+    until(lambda: stack.count() == len(names))
+    until(lambda: stack.depth(REQUESTS) == 0)
     assert worker.stop() == 0
-    assert {name: row["outcome"] for name, row in house.results().items()} == dict.fromkeys(
+    assert {name: row["outcome"] for name, row in stack.results().items()} == dict.fromkeys(
         names, "match"
     )
-    assert house.provider.charges()["charges"] == len(names)
-    assert standing(house, DEAD) == []
+    assert stack.provider.charges()["charges"] == len(names)
+    assert standing(stack, DEAD) == []
 
 
 @pytest.mark.parametrize(
@@ -79,37 +79,37 @@ def finish(house: House, names: set[str]) -> None:
         ("letting_go", 2),
     ],
 )
-def test_when_killed_then_every_message_is_in_a_queue(house: House, step: str, nth: int) -> None:
-    names = put_letters(house, LETTERS)
+def test_when_killed_then_every_message_is_in_a_queue(stack: Stack, step: str, nth: int) -> None:
+    names = put_letters(stack, LETTERS)
     ended = subprocess.run(
         [sys.executable, "-m", "tests.chaos.crashing_replay", step, str(nth)],
-        env={**os.environ, **house.environment},
+        env={**os.environ, **stack.environment},
         cwd=CHECKOUT,
         capture_output=True,
         timeout=60,
         check=False,
     )
     assert ended.returncode == -9, ended.stderr.decode()
-    await_release(house)
-    dead, waiting = standing(house, DEAD), standing(house, REQUESTS)
+    await_release(stack)
+    dead, waiting = standing(stack, DEAD), standing(stack, REQUESTS)
     assert {*dead, *waiting} == names
     # One letter at a time is between its confirm and its acknowledgement.
     assert len(dead) + len(waiting) <= LETTERS + 1
     assert sorted(set(dead)) == sorted(dead)
-    finish(house, names)
+    finish(stack, names)
 
 
-def test_when_killed_again_and_again_beside_a_worker_then_nothing_is_lost(house: House) -> None:
-    names = put_letters(house, 40)
-    worker = house.start_worker()
+def test_when_killed_again_and_again_beside_a_worker_then_nothing_is_lost(stack: Stack) -> None:
+    names = put_letters(stack, 40)
+    worker = stack.start_worker()
     for finished in (1, 8, 20, 21):
         replay = Process.start(
-            ["dead-letters", "replay", "--yes", "--rate", "20"], house.environment
+            ["dead-letters", "replay", "--yes", "--rate", "20"], stack.environment
         )
-        until(partial(has_finished, house, finished))
+        until(partial(has_finished, stack, finished))
         replay.kill()
-        await_release(house)
+        await_release(stack)
     assert worker.stop() == 0
-    lost = names - set(house.results()) - {*standing(house, DEAD), *standing(house, REQUESTS)}
+    lost = names - set(stack.results()) - {*standing(stack, DEAD), *standing(stack, REQUESTS)}
     assert lost == set()
-    finish(house, names)
+    finish(stack, names)

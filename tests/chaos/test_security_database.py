@@ -15,7 +15,7 @@ import pytest
 from local_database import Database
 from local_ports import LOOPBACK
 from tests.chaos.certificates import Papers
-from tests.e2e.harness import CHECKOUT, House, request, until
+from tests.e2e.harness import CHECKOUT, Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,21 +45,21 @@ def tls_database(papers: Papers) -> Iterator[Database]:
 @pytest.fixture
 def before_tls(
     tls_database: Database, papers: Papers, amqp_url: str, provider: SandboxProcess
-) -> Iterator[House]:
-    """Give a house whose database is reached over TLS."""
+) -> Iterator[Stack]:
+    """Give a stack whose database is reached over TLS."""
     url = tls_database.url.replace(LOOPBACK, "localhost")
     ca = papers.trusted.certificate
-    house = House(amqp_url, f"{url}?sslmode=verify-full&sslrootcert={ca}", provider)
+    stack = Stack(amqp_url, f"{url}?sslmode=verify-full&sslrootcert={ca}", provider)
     try:
-        assert house.command("topology", "apply").returncode == 0
-        house.collect_events()
-        yield house
+        assert stack.command("topology", "apply").returncode == 0
+        stack.collect_events()
+        yield stack
     finally:
-        house.close()
+        stack.close()
 
 
 def test_when_the_databases_certificate_is_trusted_then_rows_travel_over_tls(
-    before_tls: House,
+    before_tls: Stack,
 ) -> None:
     before_tls.start_worker()
     before_tls.publish(request("row-over-tls"))
@@ -74,7 +74,7 @@ def test_when_the_databases_certificate_is_trusted_then_rows_travel_over_tls(
 
 @pytest.mark.parametrize("fault", ["another CA signed", "it is for another host"])
 def test_when_the_databases_certificate_cannot_be_verified_then_the_message_waits(
-    before_tls: House, papers: Papers, fault: str
+    before_tls: Stack, papers: Papers, fault: str
 ) -> None:
     right = before_tls.database_url
     wrong = {

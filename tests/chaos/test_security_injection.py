@@ -25,7 +25,7 @@ from tests.chaos.hostile import (
     TRAP,
     hostile_messages,
 )
-from tests.e2e.harness import CHECKOUT, DEAD, House, request, until
+from tests.e2e.harness import CHECKOUT, DEAD, Stack, request, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Process
@@ -39,15 +39,15 @@ DEAD_HEADERS = {"reason", "attempts", "firstSeen", "lastError"}
 CONSOLE_LINE = re.compile(r"(\x1b\[\d+m)*[0-2]\d:[0-5]\d:[0-6]\d\.\d{3}Z(\x1b\[\d+m)* \[")
 
 
-def storm(house: House, **settings: str) -> Process:
+def storm(stack: Stack, **settings: str) -> Process:
     """Send them all to one worker; return it when it has settled each and one more, and ended."""
-    house.channel.queue_declare(TRAP, durable=True)
-    worker = house.start_worker(**settings)
+    stack.channel.queue_declare(TRAP, durable=True)
+    worker = stack.start_worker(**settings)
     for message in MESSAGES:
-        house.publish(message.body, **message.properties)
+        stack.publish(message.body, **message.properties)
     until(lambda: settled(worker) >= SETTLEMENTS)
-    house.publish(request("afterwards"))
-    until(lambda: "afterwards" in house.results())
+    stack.publish(request("afterwards"))
+    until(lambda: "afterwards" in stack.results())
     assert worker.stop() == 0
     return worker
 
@@ -57,9 +57,9 @@ def settled(worker: Process) -> int:
     return sum("message.settled" in line for line in worker.lines)
 
 
-def ends_of_all(house: House, dead: dict[bytes, Any]) -> dict[str, str]:
+def ends_of_all(stack: Stack, dead: dict[bytes, Any]) -> dict[str, str]:
     """Return how each message ended, by its name."""
-    results = house.results()
+    results = stack.results()
     ends = {}
     for message in MESSAGES:
         if message.body in dead:
@@ -70,10 +70,10 @@ def ends_of_all(house: House, dead: dict[bytes, Any]) -> dict[str, str]:
     return ends
 
 
-def rows_as_text(house: House) -> str:
+def rows_as_text(stack: Stack) -> str:
     """Return all that the tables hold."""
     texts = []
-    with psycopg.connect(house.database_url) as connection:
+    with psycopg.connect(stack.database_url) as connection:
         for query in (
             "SELECT r::text FROM verification.request r",
             "SELECT c::text FROM verification.provider_call c",
@@ -82,26 +82,26 @@ def rows_as_text(house: House) -> str:
     return "\n".join(texts)
 
 
-def test_when_messages_are_hostile_then_each_has_its_end_and_its_line(house: House) -> None:
-    worker = storm(house)
-    dead = {body: properties for _, properties, body in house.take(DEAD)}
-    assert ends_of_all(house, dead) == {message.name: message.ends for message in MESSAGES}
+def test_when_messages_are_hostile_then_each_has_its_end_and_its_line(stack: Stack) -> None:
+    worker = storm(stack)
+    dead = {body: properties for _, properties, body in stack.take(DEAD)}
+    assert ends_of_all(stack, dead) == {message.name: message.ends for message in MESSAGES}
     lines = [json.loads(line) for line in worker.lines]
     assert sum(line["event"] == "message.settled" for line in lines) == SETTLEMENTS + 1
-    events = house.take()
-    assert house.depth(TRAP) == 0, "a sender chose a queue"
+    events = stack.take()
+    assert stack.depth(TRAP) == 0, "a sender chose a queue"
     chosen = {str(m.properties.get("reply_to")) for m in MESSAGES if m.ends == "match"}
     for method, properties, _ in events:
         assert method.routing_key in chosen | {"default.match", "default.rejected"}
         assert set(properties.headers) <= EVENT_HEADERS
         assert (properties.correlation_id or "").isprintable()
-    said = [*worker.lines, rows_as_text(house), *(str(p) + b.decode() for _, p, b in events)]
+    said = [*worker.lines, rows_as_text(stack), *(str(p) + b.decode() for _, p, b in events)]
     assert NAME not in "\n".join(said)
     assert ID_CARD not in "\n".join(said).upper()
 
 
-def test_when_messages_are_hostile_then_a_persons_log_shows_one_line_for_each(house: House) -> None:
-    worker = storm(house, LOG_FORMAT="console")
+def test_when_messages_are_hostile_then_a_persons_log_shows_one_line_for_each(stack: Stack) -> None:
+    worker = storm(stack, LOG_FORMAT="console")
     assert settled(worker) == SETTLEMENTS + 1
     assert [line for line in worker.lines if not CONSOLE_LINE.match(line)] == []
     assert not worker.said(RED)
@@ -136,12 +136,12 @@ def test_whatever_is_logged_stays_on_its_line_and_changes_no_colour(log_format: 
     assert "\r" not in done.stderr
 
 
-def test_when_a_trace_header_is_forged_then_no_dead_letter_carries_it(house: House) -> None:
-    house.start_worker()
+def test_when_a_trace_header_is_forged_then_no_dead_letter_carries_it(stack: Stack) -> None:
+    stack.start_worker()
     for message in MESSAGES:
         if "trace" in message.name:
-            house.publish(message.body, **message.properties)
-    until(lambda: house.depth(DEAD) == 1)
-    ((_, properties, _),) = house.take(DEAD)
+            stack.publish(message.body, **message.properties)
+    until(lambda: stack.depth(DEAD) == 1)
+    ((_, properties, _),) = stack.take(DEAD)
     # The broker's own header says how often the letter was handed out.
     assert set(properties.headers) - {"x-delivery-count"} == DEAD_HEADERS

@@ -14,7 +14,7 @@ from local_ports import LOOPBACK, free_ports
 from tests.e2e.harness import REQUESTS, request, until
 
 if TYPE_CHECKING:
-    from tests.e2e.harness import House, Process
+    from tests.e2e.harness import Process, Stack
 
 MIB = 1_048_576
 PREFETCH = 64
@@ -36,21 +36,21 @@ def largest(name: str) -> bytes:
 
 
 def test_when_the_largest_messages_wait_and_are_retried_then_memory_stays_bounded(
-    house: House,
+    stack: Stack,
 ) -> None:
     (nobody,) = free_ports(1)
     away = f"postgresql://postgres@{LOOPBACK}:{nobody}/nobody"
-    worker = house.start_worker(PREFETCH=str(PREFETCH), DATABASE_URL=away)
+    worker = stack.start_worker(PREFETCH=str(PREFETCH), DATABASE_URL=away)
     empty = peak(worker)
     names = [f"large-{number}" for number in range(2 * PREFETCH)]
     for name in names:
-        house.publish(largest(name))
-    until(lambda: house.depth(REQUESTS) == PREFETCH)
+        stack.publish(largest(name))
+    until(lambda: stack.depth(REQUESTS) == PREFETCH)
     until(lambda: peak(worker) > empty + PREFETCH * MIB // 2)  # they are in its memory
     until(lambda: worker.said("database.unavailable"))
     assert peak(worker) < empty + FACTOR * PREFETCH * MIB
     worker.stop()
-    worker = house.start_worker(PREFETCH=str(PREFETCH))
-    until(lambda: house.count() == len(names), 60)
+    worker = stack.start_worker(PREFETCH=str(PREFETCH))
+    until(lambda: stack.count() == len(names), 60)
     assert peak(worker) < empty + FACTOR * PREFETCH * MIB
-    assert {row["outcome"] for row in house.results().values()} == {"match"}
+    assert {row["outcome"] for row in stack.results().values()} == {"match"}

@@ -14,12 +14,12 @@ from pika import exceptions
 
 from local_management import Management
 from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.e2e.harness import DEAD, House, request, until
+from tests.e2e.harness import DEAD, Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local_stack import Stack
+    from local_stack import Servers
     from tests.e2e.harness import Process
 
 # RabbitMQ's regular expressions match anywhere in a name: without ^ and $ they permit too much.
@@ -79,30 +79,30 @@ def as_user(url: str, name: str, password: str) -> str:
 
 
 @pytest.fixture
-def narrow_amqp_url(stack: Stack, house: House) -> Iterator[str]:
-    """Give the URL of a user with the least rights in the house's vhost."""
-    management_url = stack.broker.management_url
+def narrow_amqp_url(servers: Servers, stack: Stack) -> Iterator[str]:
+    """Give the URL of a user with the least rights in the stack's vhost."""
+    management_url = servers.broker.management_url
     if management_url is None:
         pytest.skip("users are made through AMQP_MANAGEMENT_URL")
     users, name, password = Users(management_url), f"u{secrets.token_hex(6)}", secrets.token_hex()
     users.create(name, password)
     try:
-        users.permit(house.vhost, name, CONFIGURE, WRITE, READ)
-        yield as_user(house.amqp_url, name, password)
+        users.permit(stack.vhost, name, CONFIGURE, WRITE, READ)
+        yield as_user(stack.amqp_url, name, password)
     finally:
         users.delete(name)
 
 
 @pytest.fixture
-def narrow_database_url(house: House) -> Iterator[str]:
+def narrow_database_url(stack: Stack) -> Iterator[str]:
     """Give the URL of a login that is a member of verification_worker and nothing else."""
     name, password = f"u{secrets.token_hex(6)}", secrets.token_hex()
-    with psycopg.connect(house.database_url, autocommit=True) as owner:
+    with psycopg.connect(stack.database_url, autocommit=True) as owner:
         owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE verification_worker")
         try:
-            yield as_user(house.database_url, name, password)
+            yield as_user(stack.database_url, name, password)
         finally:
-            house.close()  # its workers are connected as this role
+            stack.close()  # its workers are connected as this role
             owner.execute(f"DROP ROLE {name}")
 
 
@@ -112,18 +112,18 @@ def logged(process: Process, event: str) -> list[dict[str, Any]]:
 
 
 def test_with_the_least_rights_the_worker_answers_retries_and_dead_letters(
-    house: House, narrow_amqp_url: str, narrow_database_url: str
+    stack: Stack, narrow_amqp_url: str, narrow_database_url: str
 ) -> None:
     narrow = {"AMQP_URL": narrow_amqp_url, "DATABASE_URL": narrow_database_url}
-    worker = house.start_worker(**narrow, TOPOLOGY="check", RETRY_DELAYS="1s,2s,3s")
-    house.publish(request("answered", MATCH), reply_to="narrow.replies")
-    house.publish(request("retried", RECOVERS))
-    house.publish(request("refused", "not a number"))
-    house.publish(b"{", correlation_id="unreadable")
-    until(lambda: house.depth(DEAD) == 1)
-    settle(house, ["answered", "retried", "refused"], events=4)
+    worker = stack.start_worker(**narrow, TOPOLOGY="check", RETRY_DELAYS="1s,2s,3s")
+    stack.publish(request("answered", MATCH), reply_to="narrow.replies")
+    stack.publish(request("retried", RECOVERS))
+    stack.publish(request("refused", "not a number"))
+    stack.publish(b"{", correlation_id="unreadable")
+    until(lambda: stack.depth(DEAD) == 1)
+    settle(stack, ["answered", "retried", "refused"], events=4)
     assert worker.stop() == 0
-    accounts = assert_nothing_lost(house, ["answered", "retried", "refused"])
+    accounts = assert_nothing_lost(stack, ["answered", "retried", "refused"])
     outcomes = {name: (row["outcome"], row["calls"]) for name, row in accounts.results.items()}
     assert outcomes == {
         "answered": ("match", 1),
@@ -154,10 +154,10 @@ def test_with_the_least_rights_no_other_queue_is_read_and_nothing_is_declared(
 
 
 def test_when_the_worker_may_not_declare_then_it_says_so_and_does_not_crash(
-    house: House, narrow_amqp_url: str
+    stack: Stack, narrow_amqp_url: str
 ) -> None:
-    house.publish(request("waits"))
-    worker = house.launch_worker(AMQP_URL=narrow_amqp_url, TOPOLOGY="apply")
+    stack.publish(request("waits"))
+    worker = stack.launch_worker(AMQP_URL=narrow_amqp_url, TOPOLOGY="apply")
     until(lambda: len(logged(worker, "amqp.consuming_stopped")) >= 2)
     lines = logged(worker, "amqp.consuming_stopped")
     assert {line["kind"] for line in lines} == {"AccessRefused"}
@@ -166,14 +166,14 @@ def test_when_the_worker_may_not_declare_then_it_says_so_and_does_not_crash(
     assert all(wait > 0 for wait in waits)
     assert worker.popen.poll() is None
     assert worker.stop() == 0
-    assert house.depth("verification.requests") == 1
+    assert stack.depth("verification.requests") == 1
 
 
 def test_when_rights_are_missing_then_the_command_says_which_in_one_line(
-    house: House, narrow_amqp_url: str
+    stack: Stack, narrow_amqp_url: str
 ) -> None:
-    house.environment["AMQP_URL"] = narrow_amqp_url
-    applied = house.command("topology", "apply")
+    stack.environment["AMQP_URL"] = narrow_amqp_url
+    applied = stack.command("topology", "apply")
     assert applied.returncode == 2
     (line,) = applied.stderr.splitlines()
     assert "refused" in line
@@ -193,8 +193,8 @@ def test_the_workers_role_changes_no_schema_and_reaches_no_file(narrow_database_
         assert connection.execute(query).fetchone() == (False,)
 
 
-def test_the_people_who_read_results_may_not_change_or_see_more(house: House) -> None:
-    with psycopg.connect(house.database_url, autocommit=True) as connection:
+def test_the_people_who_read_results_may_not_change_or_see_more(stack: Stack) -> None:
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute("SET ROLE verification_reader")
         for statement in (
             "SELECT * FROM verification.request",

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 
-from tests.e2e.harness import CHECKOUT, COMMAND, House, request, until
+from tests.e2e.harness import CHECKOUT, COMMAND, Stack, request, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Process
@@ -29,12 +29,12 @@ PLAUSIBLE = {
 }
 
 
-def into_files(house: House, directory: Path) -> dict[str, str]:
+def into_files(stack: Stack, directory: Path) -> dict[str, str]:
     """Return the settings with each secret in a file, as Kubernetes mounts them."""
     settings = {}
     for name in FILED:
         file = directory / name.lower()
-        file.write_bytes(house.environment.pop(name).encode() + b"\r\n")
+        file.write_bytes(stack.environment.pop(name).encode() + b"\r\n")
         settings[f"{name}_FILE"] = str(file)
     return settings
 
@@ -55,38 +55,38 @@ def assert_untold(worker: Process, *values: str) -> None:
 
 
 def test_with_all_secrets_in_files_the_worker_answers_and_tells_none(
-    house: House, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
-    values = [house.environment[name] for name in FILED]
-    house.environment.update(into_files(house, tmp_path))
-    worker = house.start_worker(LOG_LEVEL="debug")
-    house.publish(request("from-files"))
-    until(lambda: house.results().get("from-files"))
+    values = [stack.environment[name] for name in FILED]
+    stack.environment.update(into_files(stack, tmp_path))
+    worker = stack.start_worker(LOG_LEVEL="debug")
+    stack.publish(request("from-files"))
+    until(lambda: stack.results().get("from-files"))
     assert_untold(worker, *values)
     environment = Path(f"/proc/{worker.popen.pid}/environ").read_bytes()
     assert [value for value in values if value.encode() in environment] == []
-    shown = house.command("check-config")
+    shown = stack.command("check-config")
     assert shown.returncode == 0, shown.stderr
     assert [value for value in values if value in shown.stdout + shown.stderr] == []
 
 
-def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(house: House) -> None:
+def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(stack: Stack) -> None:
     password = secrets.token_urlsafe(16)
-    house.provider.reset()
-    house.publish(request("waits"))
-    worker = house.launch_worker(
-        AMQP_URL=with_password(house.amqp_url, password),
-        DATABASE_URL=with_password(house.database_url, password).replace(
+    stack.provider.reset()
+    stack.publish(request("waits"))
+    worker = stack.launch_worker(
+        AMQP_URL=with_password(stack.amqp_url, password),
+        DATABASE_URL=with_password(stack.database_url, password).replace(
             "//postgres:", "//nobody:"
         ),
     )
     until(lambda: worker.said("the broker refuses the user, the password or the vhost"))
     assert_untold(worker, password)
     worker.stop()
-    worker = house.start_worker(PROVIDER_SECRET_KEY=password)
+    worker = stack.start_worker(PROVIDER_SECRET_KEY=password)
     until(lambda: worker.said("credentials") or worker.said("parked"))
     assert_untold(worker, password)
-    assert house.provider.charges()["charges"] == 0
+    assert stack.provider.charges()["charges"] == 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from local_broker import Broker
 from local_ports import LOOPBACK, free_ports
 from tests.chaos.certificates import Papers
 from tests.chaos.cluster import Api
-from tests.e2e.harness import REQUESTS, House, request, until
+from tests.e2e.harness import REQUESTS, Stack, request, until
 from tests.integration.amqp.harness import cut, worker_connections
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class TlsBroker:
     broker: Broker
     port: int
 
-    def url(self, house: House, scheme: str = "amqps", host: str = "localhost") -> str:
-        """Return the way to the house's vhost over the TLS port."""
-        return f"{scheme}://guest:guest@{host}:{self.port}{urlsplit(house.amqp_url).path}"
+    def url(self, stack: Stack, scheme: str = "amqps", host: str = "localhost") -> str:
+        """Return the way to the stack's vhost over the TLS port."""
+        return f"{scheme}://guest:guest@{host}:{self.port}{urlsplit(stack.amqp_url).path}"
 
     def read_certificate_again(self) -> None:
         """Have the node forget the certificate that it has read (0.4 s)."""
@@ -74,18 +74,18 @@ def tls(papers: Papers) -> Iterator[TlsBroker]:
 @pytest.fixture
 def behind_tls(
     tls: TlsBroker, papers: Papers, database_url: str, provider: SandboxProcess
-) -> Iterator[House]:
-    """Give a house on the TLS broker; its workers are set up as they should be."""
+) -> Iterator[Stack]:
+    """Give a stack on the TLS broker; its workers are set up as they should be."""
     vhost = f"tls-{uuid.uuid4().hex}"
-    house = House(tls.broker.create_vhost(vhost), database_url, provider)
+    stack = Stack(tls.broker.create_vhost(vhost), database_url, provider)
     try:
-        assert house.command("topology", "apply").returncode == 0
-        house.collect_events()
-        house.environment["AMQP_URL"] = tls.url(house)
-        house.environment["AMQP_CA_FILE"] = str(papers.trusted.certificate)
-        yield house
+        assert stack.command("topology", "apply").returncode == 0
+        stack.collect_events()
+        stack.environment["AMQP_URL"] = tls.url(stack)
+        stack.environment["AMQP_CA_FILE"] = str(papers.trusted.certificate)
+        yield stack
     finally:
-        house.close()
+        stack.close()
         tls.broker.delete_vhost(vhost)
 
 
@@ -108,7 +108,7 @@ def problems(process: Process, tries: int = 2) -> set[str]:
 
 
 def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
-    behind_tls: House, tls: TlsBroker, papers: Papers
+    behind_tls: Stack, tls: TlsBroker, papers: Papers
 ) -> None:
     own = papers.trusted.issue("onboarding-worker")
     files = {"AMQP_CERT_FILE": str(own.certificate), "AMQP_KEY_FILE": str(own.key)}
@@ -139,7 +139,7 @@ def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
     ],
 )
 def test_when_the_brokers_certificate_cannot_be_verified_then_nobody_logs_in(
-    behind_tls: House, tls: TlsBroker, papers: Papers, fault: str, advice: str
+    behind_tls: Stack, tls: TlsBroker, papers: Papers, fault: str, advice: str
 ) -> None:
     wrong = {
         "another CA signed": {"AMQP_CA_FILE": str(papers.stranger.certificate)},
@@ -158,7 +158,7 @@ def test_when_the_brokers_certificate_cannot_be_verified_then_nobody_logs_in(
 
 
 def test_when_plain_amqp_meets_the_tls_port_then_the_worker_keeps_trying(
-    behind_tls: House, tls: TlsBroker
+    behind_tls: Stack, tls: TlsBroker
 ) -> None:
     logins = tls.worker_logins()
     plain = {"AMQP_URL": tls.url(behind_tls, scheme="amqp"), "AMQP_CA_FILE": ""}
@@ -169,7 +169,7 @@ def test_when_plain_amqp_meets_the_tls_port_then_the_worker_keeps_trying(
 
 
 def test_when_the_right_ca_is_mounted_later_then_the_worker_connects_by_itself(
-    behind_tls: House, papers: Papers
+    behind_tls: Stack, papers: Papers
 ) -> None:
     mounted = papers.directory / "mounted.pem"
     mounted.write_bytes(papers.stranger.certificate.read_bytes())
@@ -183,7 +183,7 @@ def test_when_the_right_ca_is_mounted_later_then_the_worker_connects_by_itself(
 
 
 def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_lost(
-    behind_tls: House, tls: TlsBroker, papers: Papers
+    behind_tls: Stack, tls: TlsBroker, papers: Papers
 ) -> None:
     renewed, expired = papers.trusted.issue("renewed"), papers.trusted.issue("expired", days=-1)
     worker = behind_tls.start_worker()

@@ -16,7 +16,7 @@ from tests.e2e.harness import CHECKOUT, request, until
 if TYPE_CHECKING:
     from local_broker import Broker
     from local_database import Database
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
 # After the grace: confirms and the last tries to mark events, 10 s at most; and a busy machine.
@@ -24,10 +24,10 @@ _LEAVING_SECONDS = 12.0
 
 
 def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
-    house: House, own_broker: Broker
+    stack: Stack, own_broker: Broker
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE, **SHORT)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE, **SHORT)
     load.under_way(100)
     own_broker.pause()
     begun = time.monotonic()
@@ -35,53 +35,53 @@ def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_noth
     assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
     assert worker.said('"clean":false')
     own_broker.resume()
-    load.all_is_counted(house.start_worker(**PACE, **SHORT))
+    load.all_is_counted(stack.start_worker(**PACE, **SHORT))
 
 
 def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
-    house: House, own_database: Database
+    stack: Stack, own_database: Database
 ) -> None:
-    load = Load(house)
-    worker = house.start_worker(**PACE, **SHORT)
+    load = Load(stack)
+    worker = stack.start_worker(**PACE, **SHORT)
     load.under_way(100)
     own_database.pause()
     begun = time.monotonic()
     assert worker.stop(60) == 1
     assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
     own_database.resume()
-    second = house.start_worker(**PACE, **SHORT)
-    until(lambda: house.count() == len(load.ids), 60)
+    second = stack.start_worker(**PACE, **SHORT)
+    until(lambda: stack.count() == len(load.ids), 60)
     # What was called and could not be saved is in doubt, and was called once more.
-    doubts = house.rows("SELECT 1 FROM verification_v1.calls WHERE class = 'in_doubt'")
-    charges = house.provider.charges()["charges"]
+    doubts = stack.rows("SELECT 1 FROM verification_v1.calls WHERE class = 'in_doubt'")
+    charges = stack.provider.charges()["charges"]
     assert len(load.ids) <= charges <= len(load.ids) + len(doubts)
-    assert house.count("open_requests") == 0
+    assert stack.count("open_requests") == 0
     assert second.stop() == 0
 
 
-def leave(house: House, how: str) -> tuple[list[bytes], float]:
+def leave(stack: Stack, how: str) -> tuple[list[bytes], float]:
     """Stop a worker whose way out fails; return what it said and the seconds that it took."""
-    house.collect_events()
-    house.publish(request("before"))
+    stack.collect_events()
+    stack.publish(request("before"))
     worker = subprocess.Popen(
         [sys.executable, "-m", "tests.chaos.hanging_worker", how],
-        env={**os.environ, **house.environment, **SHORT},
+        env={**os.environ, **stack.environment, **SHORT},
         cwd=CHECKOUT,
         stderr=subprocess.PIPE,
     )
-    until(lambda: house.depth("collector") == 1)
+    until(lambda: stack.depth("collector") == 1)
     begun = time.monotonic()
     worker.terminate()
     _, said = worker.communicate(timeout=60)
     assert worker.returncode == 1
-    assert house.count() == 1
+    assert stack.count() == 1
     return said.splitlines(), time.monotonic() - begun
 
 
 def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
-    house: House,
+    stack: Stack,
 ) -> None:
-    said, seconds = leave(house, "hangs")
+    said, seconds = leave(stack, "hangs")
     assert seconds < 3 + _LEAVING_SECONDS
     last = json.loads(said[-1])
     assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
@@ -89,9 +89,9 @@ def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_an
 
 
 def test_when_the_way_out_fails_then_the_worker_leaves_at_once_and_quotes_nothing(
-    house: House,
+    stack: Stack,
 ) -> None:
-    said, seconds = leave(house, "raises")
+    said, seconds = leave(stack, "raises")
     assert seconds < _LEAVING_SECONDS
     failed, last = map(json.loads, said[-2:])
     assert (failed["event"], failed["error"]) == ("worker.failed", "RuntimeError")

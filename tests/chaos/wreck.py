@@ -20,7 +20,7 @@ from tests.e2e.harness import CHECKOUT, REQUESTS, until
 
 if TYPE_CHECKING:
     from tests.chaos.backlog import Backlog
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 # Few claims at once, so that a crash leaves few calls in doubt, under leases of 1.6 s.
 DOOMED = {
@@ -50,16 +50,16 @@ class Remains:
     messages: int
 
     @classmethod
-    def of(cls, house: House) -> Remains:
+    def of(cls, stack: Stack) -> Remains:
         """Look when the broker has taken back what the worker held, and take nothing."""
-        until(lambda: not consumers(house))
+        until(lambda: not consumers(stack))
         query = "SELECT request_id, count(*) AS n FROM verification_v1.calls GROUP BY 1"
         return cls(
-            house.results(),
-            {row["request_id"]: row["n"] for row in house.rows(query)},
-            house.provider.charges(),
-            house.depth("collector"),
-            sum(house.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES)),
+            stack.results(),
+            {row["request_id"]: row["n"] for row in stack.rows(query)},
+            stack.provider.charges(),
+            stack.depth("collector"),
+            sum(stack.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES)),
         )
 
     def assert_done_stays_done(self, accounts: Accounts) -> None:
@@ -70,42 +70,42 @@ class Remains:
             assert len(accounts.calls.get(name, [])) == self.calls.get(name, 0), name
 
 
-def consumers(house: House) -> int:
+def consumers(stack: Stack) -> int:
     """Return how many workers consume."""
-    return int(house.channel.queue_declare(REQUESTS, passive=True).method.consumer_count)
+    return int(stack.channel.queue_declare(REQUESTS, passive=True).method.consumer_count)
 
 
-def crash(house: House, step: str, nth: int = 1, **settings: str) -> Remains:
+def crash(stack: Stack, step: str, nth: int = 1, **settings: str) -> Remains:
     """Run a worker that kills itself at this step; a step that it never reaches fails the test."""
     ended = subprocess.run(
         [sys.executable, "-m", "tests.chaos.crashing_worker", step, str(nth)],
-        env={**os.environ, **house.environment, **DOOMED, **settings},
+        env={**os.environ, **stack.environment, **DOOMED, **settings},
         cwd=CHECKOUT,
         capture_output=True,
         timeout=60,
         check=False,
     )
     assert ended.returncode == -9, ended.stderr.decode()
-    return Remains.of(house)
+    return Remains.of(stack)
 
 
-def await_lapse(house: House) -> None:
+def await_lapse(stack: Stack) -> None:
     """Wait until nobody has a lease."""
     leases = "SELECT 1 FROM verification_v1.open_requests WHERE lease_until >= now()"
-    until(lambda: not house.rows(leases))
+    until(lambda: not stack.rows(leases))
 
 
-def recover(house: House, backlog: Backlog, **settings: str) -> Accounts:
+def recover(stack: Stack, backlog: Backlog, **settings: str) -> Accounts:
     """Let a healthy worker finish, stop it, and count."""
     max_in_doubt_calls = int(settings.get("MAX_IN_DOUBT_CALLS", "1"))
     while True:
-        worker = house.start_worker(**HEALTHY, **settings)
-        settle(house, backlog.outcomes, events=len(backlog.messages))
+        worker = stack.start_worker(**HEALTHY, **settings)
+        settle(stack, backlog.outcomes, events=len(backlog.messages))
         assert worker.stop() == 0
         # A repeat that it held stood in no queue; a worker that stops hands back what is no work.
-        if queues_are_empty(house):
+        if queues_are_empty(stack):
             break
-    accounts = assert_nothing_lost(house, backlog.outcomes, max_in_doubt_calls=max_in_doubt_calls)
+    accounts = assert_nothing_lost(stack, backlog.outcomes, max_in_doubt_calls=max_in_doubt_calls)
     for name, row in accounts.results.items():
         if row["in_doubt_calls"] > max_in_doubt_calls:
             assert (row["outcome"], row["error_kind"]) == ("failed", "in_doubt")

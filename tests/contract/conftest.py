@@ -1,4 +1,4 @@
-"""A house as in tests/e2e, and the packages of Node."""
+"""A stack as in tests/e2e, and the packages of Node."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import local_node
-from tests.e2e.conftest import house, provider, running_sandbox, vhost_with_topology
+from tests.e2e.conftest import provider, running_sandbox, stack, vhost_with_topology
 
-__all__ = ["house", "provider", "running_sandbox", "vhost_with_topology"]
+__all__ = ["provider", "running_sandbox", "stack", "vhost_with_topology"]
 
 
 @pytest.fixture(scope="session")

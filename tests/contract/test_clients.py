@@ -12,7 +12,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from local_node import node
-from tests.e2e.harness import RESULTS, House, until
+from tests.e2e.harness import RESULTS, Stack, until
 from worker.contract.golden import FOLDER
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ QUEUES = {"py": "onboarding-web.results", "js": "onboarding-web.results-of-node"
 class Team:
     """A team that publishes and consumes with the example clients of one language."""
 
-    def __init__(self, language: str, house: House, folder: Path, node_path: str) -> None:
+    def __init__(self, language: str, stack: Stack, folder: Path, node_path: str) -> None:
         self.language = language
-        self.house = house
+        self.stack = stack
         self.output = folder / "output"
         self._folder = folder
         self._environment = {
             **os.environ,
-            "AMQP_URL": house.amqp_url,
+            "AMQP_URL": stack.amqp_url,
             "NODE_PATH": node_path,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -83,10 +83,10 @@ class Team:
     def is_there(self) -> bool:
         """Whether an event of ours would reach the consumer."""
         if self.language == "sh":  # nobody else sees its exclusive queue; it prints what it gets
-            self.house.channel.basic_publish(RESULTS, "onboarding-web.probe", PROBE.encode())
+            self.stack.channel.basic_publish(RESULTS, "onboarding-web.probe", PROBE.encode())
             return PROBE in self.output.read_text()
         queue = QUEUES[self.language]
-        channel = self.house.channel.connection.channel()
+        channel = self.stack.channel.connection.channel()
         try:
             return int(channel.queue_declare(queue, passive=True).method.consumer_count) == 1
         except ChannelClosedByBroker:  # it is not declared yet
@@ -100,15 +100,15 @@ class Team:
 @pytest.fixture(params=LANGUAGES)
 def team(
     request: pytest.FixtureRequest,
-    house: House,
+    stack: Stack,
     tmp_path: Path,
     node_environment: dict[str, str],
 ) -> Team:
-    return Team(request.param, house, tmp_path, node_environment["NODE_PATH"])
+    return Team(request.param, stack, tmp_path, node_environment["NODE_PATH"])
 
 
 def test_the_clients_publish_requests_and_take_their_results(team: Team) -> None:
-    worker = team.house.start_worker()
+    worker = team.stack.start_worker()
     with team.consuming():
         until(team.is_there)
         for name in ("match", "mismatch", "rejected", "conflict"):
@@ -121,7 +121,7 @@ def test_the_clients_publish_requests_and_take_their_results(team: Team) -> None
 
 def test_a_published_request_is_persistent_and_names_its_request(team: Team) -> None:
     assert team.publish("match").returncode == 0
-    ((_, properties, body),) = team.house.take("verification.requests")
+    ((_, properties, body),) = team.stack.take("verification.requests")
     assert body == (REQUESTS / "match.json").read_bytes()
     assert properties.delivery_mode == 2
     assert properties.content_type == "application/json"
@@ -130,14 +130,14 @@ def test_a_published_request_is_persistent_and_names_its_request(team: Team) -> 
 
 
 def test_without_a_queue_for_requests_the_publisher_says_so(team: Team) -> None:
-    team.house.channel.queue_delete("verification.requests")
+    team.stack.channel.queue_delete("verification.requests")
     # amqp-publish learns nothing of it: the guide says so.
     assert (team.publish("match").returncode == 0) is (team.language == "sh")
 
 
 @pytest.mark.parametrize("team", ["py", "js"], indirect=True)
 def test_a_repeated_event_is_acted_on_once(team: Team) -> None:
-    worker = team.house.start_worker()
+    worker = team.stack.start_worker()
     with team.consuming():
         until(team.is_there)
         for name in ("match", "match", "mismatch"):
@@ -149,13 +149,13 @@ def test_a_repeated_event_is_acted_on_once(team: Team) -> None:
 
 @pytest.mark.parametrize("team", ["py", "js"], indirect=True)
 def test_a_sandbox_result_is_not_taken_by_a_live_system(team: Team) -> None:
-    worker = team.house.start_worker()
+    worker = team.stack.start_worker()
     with team.consuming(VERIFICATION_MODE="live") as consumer:
         until(team.is_there)
         assert team.publish("match").returncode == 0
         assert consumer.wait(30) != 0
     assert team.lines() == []
-    until(lambda: team.house.depth(QUEUES[team.language]) == 1)
+    until(lambda: team.stack.depth(QUEUES[team.language]) == 1)
     assert worker.stop() == 0
 
 
@@ -164,19 +164,19 @@ def test_a_sandbox_result_is_not_taken_by_a_live_system(team: Team) -> None:
 def test_an_encrypted_request_is_answered_and_nobody_between_can_read_it(
     team: Team, kind: str, tmp_path: Path
 ) -> None:
-    house, keys = team.house, tmp_path / "keys.json"
-    house.environment["MESSAGE_KEYS"] = house.command(
+    stack, keys = team.stack, tmp_path / "keys.json"
+    stack.environment["MESSAGE_KEYS"] = stack.command(
         "message-keys", "generate", "--type", kind
     ).stdout
-    keys.write_text(house.command("message-keys", "public").stdout)
+    keys.write_text(stack.command("message-keys", "public").stdout)
     done = team.publish_encrypted("match", keys)
     assert done.returncode == 0, done.stderr
-    method, properties, body = house.channel.basic_get("verification.requests")
+    method, properties, body = stack.channel.basic_get("verification.requests")
     assert properties.content_type == "application/jose"
     assert properties.message_id == properties.correlation_id == "example-match"
     assert b"{" not in body
-    house.channel.basic_nack(method.delivery_tag)
-    worker = house.start_worker(MESSAGE_ENCRYPTION="required")
-    (event,) = until(house.events)
+    stack.channel.basic_nack(method.delivery_tag)
+    worker = stack.start_worker(MESSAGE_ENCRYPTION="required")
+    (event,) = until(stack.events)
     assert (event["requestId"], event["outcome"]) == ("example-match", "match")
     assert worker.stop() == 0

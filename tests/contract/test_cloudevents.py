@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.harness import House, until
+from tests.e2e.harness import Stack, until
 from tests.e2e.test_maintenance import as_owner, pass_minutes
 from worker.contract.cloudevents import ATTRIBUTES, PREFIX
 from worker.contract.golden import example_request
@@ -28,15 +28,15 @@ UNSEND = """UPDATE verification.request
 
 
 @pytest.fixture
-def clouded(house: House) -> House:
-    house.environment["EVENT_FORMAT"] = "cloudevents"
-    return house
+def clouded(stack: Stack) -> Stack:
+    stack.environment["EVENT_FORMAT"] = "cloudevents"
+    return stack
 
 
-def event_of(house: House) -> tuple[Any, dict[str, Any]]:
+def event_of(stack: Stack) -> tuple[Any, dict[str, Any]]:
     """Wait for one event; return its properties and body."""
-    until(lambda: house.depth("collector"), 60)
-    ((_, properties, body),) = house.take()
+    until(lambda: stack.depth("collector"), 60)
+    ((_, properties, body),) = stack.take()
     return properties, json.loads(body)
 
 
@@ -48,11 +48,11 @@ def attributes(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def publish(house: House, name: str, **properties: Any) -> None:
-    house.publish(json.dumps(example_request(name)).encode(), reply_to="to.me", **properties)
+def publish(stack: Stack, name: str, **properties: Any) -> None:
+    stack.publish(json.dumps(example_request(name)).encode(), reply_to="to.me", **properties)
 
 
-def test_an_event_is_a_cloud_event(clouded: House) -> None:
+def test_an_event_is_a_cloud_event(clouded: Stack) -> None:
     worker = clouded.start_worker()
     publish(clouded, "match", headers={"traceparent": TRACE})
     properties, event = event_of(clouded)
@@ -75,7 +75,7 @@ def test_an_event_is_a_cloud_event(clouded: House) -> None:
 
 
 @pytest.mark.parametrize(("name", "subject"), [("conflict", "example-match"), ("unreadable", None)])
-def test_an_answer_without_a_row_is_one_too(clouded: House, name: str, subject: str | None) -> None:
+def test_an_answer_without_a_row_is_one_too(clouded: Stack, name: str, subject: str | None) -> None:
     worker = clouded.start_worker()
     publish(clouded, "match")
     event_of(clouded)
@@ -87,7 +87,7 @@ def test_an_answer_without_a_row_is_one_too(clouded: House, name: str, subject: 
     assert worker.stop() == 0
 
 
-def test_a_replay_the_relay_and_a_persons_flush_make_the_same_event(clouded: House) -> None:
+def test_a_replay_the_relay_and_a_persons_flush_make_the_same_event(clouded: Stack) -> None:
     worker = clouded.start_worker()
     publish(clouded, "match")
     first = timeless(clouded)
@@ -103,30 +103,30 @@ def test_a_replay_the_relay_and_a_persons_flush_make_the_same_event(clouded: Hou
     assert worker.stop() == 0
 
 
-def timeless(house: House) -> tuple[dict[str, str], dict[str, Any]]:
+def timeless(stack: Stack) -> tuple[dict[str, str], dict[str, Any]]:
     """Wait for one event; return its headers and body without what `unsend` moves."""
-    properties, event = event_of(house)
+    properties, event = event_of(stack)
     headers = dict(properties.headers)
     assert headers.pop(f"{PREFIX}time") == event.pop("completedAt")
     del event["requestedAt"]
     return headers, event
 
 
-def unsend(house: House) -> None:
+def unsend(stack: Stack) -> None:
     """Let the event be unsent, and its minute be over."""
-    as_owner(house, UNSEND)
-    pass_minutes(house, 5)
+    as_owner(stack, UNSEND)
+    pass_minutes(stack, 5)
 
 
-def test_without_the_setting_there_is_none_and_the_body_is_the_same(house: House) -> None:
-    worker = house.start_worker()
-    publish(house, "match")
-    plain, event = event_of(house)
+def test_without_the_setting_there_is_none_and_the_body_is_the_same(stack: Stack) -> None:
+    worker = stack.start_worker()
+    publish(stack, "match")
+    plain, event = event_of(stack)
     assert attributes(plain.headers) == {}
     assert worker.stop() == 0
-    worker = house.start_worker(EVENT_FORMAT="cloudevents")
-    publish(house, "match")
-    clouded, repeated = event_of(house)
+    worker = stack.start_worker(EVENT_FORMAT="cloudevents")
+    publish(stack, "match")
+    clouded, repeated = event_of(stack)
     assert repeated == event
     assert clouded.headers.items() > plain.headers.items()
     assert worker.stop() == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tests.e2e.harness import House, until
+from tests.e2e.harness import Stack, until
 from worker.contract.asyncapi import asyncapi
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
 
@@ -20,10 +20,10 @@ def body_of(name: str) -> bytes:
     return json.dumps(example_request(name), ensure_ascii=False).encode()
 
 
-def ask(house: House, name: str, **properties: Any) -> tuple[Any, Any, dict[str, Any]]:
-    house.publish(body_of(name), **properties)
-    until(lambda: house.depth("collector"))
-    ((method, found, body),) = house.take()
+def ask(stack: Stack, name: str, **properties: Any) -> tuple[Any, Any, dict[str, Any]]:
+    stack.publish(body_of(name), **properties)
+    until(lambda: stack.depth("collector"))
+    ((method, found, body),) = stack.take()
     return method, found, json.loads(body)
 
 
@@ -34,12 +34,12 @@ def comparable(name: str, event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_real_worker_publishes_the_examples(house: House) -> None:
-    worker = house.start_worker()
+def test_a_real_worker_publishes_the_examples(stack: Stack) -> None:
+    worker = stack.start_worker()
     headers = Draft202012Validator(asyncapi()["components"]["messages"]["result"]["headers"])
     for name in NAMES:
         to = {"reply_to": f"team.{name}", "correlation_id": f"c-{name}"}
-        method, properties, event = ask(house, name, **to)
+        method, properties, event = ask(stack, name, **to)
         assert comparable(name, event) == comparable(name, example_result(name))
         assert list(event) == list(example_result(name))
         assert (method.routing_key, properties.correlation_id) == (f"team.{name}", f"c-{name}")
@@ -50,23 +50,23 @@ def test_a_real_worker_publishes_the_examples(house: House) -> None:
 
 
 def test_a_corrected_request_under_the_same_id_is_a_conflict_after_a_rejection_too(
-    house: House,
+    stack: Stack,
 ) -> None:
-    worker = house.start_worker()
-    assert ask(house, "rejected")[2]["outcome"] == "rejected"
+    worker = stack.start_worker()
+    assert ask(stack, "rejected")[2]["outcome"] == "rejected"
     corrected = {**example_request("match"), "requestId": "example-rejected"}
-    house.publish(corrected)
-    until(lambda: house.depth("collector"))
-    (event,) = house.events()
+    stack.publish(corrected)
+    until(lambda: stack.depth("collector"))
+    (event,) = stack.events()
     assert event["outcome"] == "conflict"
-    assert ask(house, "rejected")[2] == ask(house, "rejected")[2]
-    assert house.provider.charges()["calls"] == 0
+    assert ask(stack, "rejected")[2] == ask(stack, "rejected")[2]
+    assert stack.provider.charges()["calls"] == 0
     assert worker.stop() == 0
 
 
-def test_the_command_says_of_the_examples_what_the_worker_says(house: House) -> None:
+def test_the_command_says_of_the_examples_what_the_worker_says(stack: Stack) -> None:
     for name in NAMES:
-        done = house.command("contract", "validate", "-", text=body_of(name).decode())
+        done = stack.command("contract", "validate", "-", text=body_of(name).decode())
         refused = example_result(name)["outcome"] == "rejected"
         assert done.returncode == int(refused), name
         problems = [line.partition(": ") for line in done.stdout.splitlines()]

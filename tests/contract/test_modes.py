@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import House, request, sandbox, until
+from tests.e2e.harness import Stack, request, sandbox, until
 from worker.provider.codes import SANDBOX_SERVER
 from worker.sandbox.wire import response_head
 from worker.settings import LIVE_URL
@@ -19,23 +19,23 @@ CALLS = "SELECT class, charged, status FROM verification_v1.calls"
 
 
 @pytest.fixture
-def mistaken(amqp_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    """Give a house whose sandbox knows the account of live workers: only its mark tells."""
+def mistaken(amqp_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """Give a stack whose sandbox knows the account of live workers: only its mark tells."""
     monkeypatch.setenv("PROVIDER_ACCESS_KEY", LIVE["PROVIDER_ACCESS_KEY"])
     with sandbox() as provider:
-        house = House(amqp_url, database_url, provider)
-        house.environment |= LIVE
+        stack = Stack(amqp_url, database_url, provider)
+        stack.environment |= LIVE
         try:
-            assert house.command("topology", "apply").returncode == 0
-            house.collect_events()
-            yield house
+            assert stack.command("topology", "apply").returncode == 0
+            stack.collect_events()
+            yield stack
         finally:
-            house.close()
+            stack.close()
 
 
 @pytest.mark.parametrize("id_card", ["11010519491231002X", "119999194912310208"])
 def test_a_live_worker_parks_before_a_sandbox_and_gives_no_result(
-    mistaken: House, id_card: str
+    mistaken: Stack, id_card: str
 ) -> None:
     worker = mistaken.start_worker(HTTP_PORT="0")
     mistaken.publish(request("one", id_card))
@@ -51,7 +51,7 @@ def test_a_live_worker_parks_before_a_sandbox_and_gives_no_result(
     assert mistaken.depth("collector") == 0
 
 
-def test_the_sandbox_mode_takes_the_same_answers(mistaken: House) -> None:
+def test_the_sandbox_mode_takes_the_same_answers(mistaken: Stack) -> None:
     worker = mistaken.start_worker(PROVIDER_MODE="sandbox")
     mistaken.publish(request("one"))
     until(lambda: mistaken.depth("collector"))
@@ -60,7 +60,7 @@ def test_the_sandbox_mode_takes_the_same_answers(mistaken: House) -> None:
     assert worker.stop() == 0
 
 
-def test_a_row_of_the_other_mode_is_no_answer(mistaken: House) -> None:
+def test_a_row_of_the_other_mode_is_no_answer(mistaken: Stack) -> None:
     worker = mistaken.start_worker(PROVIDER_MODE="sandbox")
     mistaken.publish(request("one"))
     until(lambda: mistaken.depth("collector"))
@@ -91,10 +91,10 @@ def test_a_row_of_the_other_mode_is_no_answer(mistaken: House) -> None:
     ],
 )
 def test_settings_that_mix_the_modes_are_refused(
-    house: House, settings: dict[str, str], words: str
+    stack: Stack, settings: dict[str, str], words: str
 ) -> None:
-    house.environment |= settings
-    done = house.command("run")
+    stack.environment |= settings
+    done = stack.command("run")
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -12,7 +12,7 @@ from tests.deploy.manifests import ENVIRONMENTS, Manifests, rendered
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -29,8 +29,8 @@ def production() -> Manifests:
 
 
 @pytest.fixture
-def empty_database(stack: Stack) -> Iterator[str]:
+def empty_database(servers: Servers) -> Iterator[str]:
     """Give a database without any schema of ours."""
     name = f"empty_{uuid.uuid4().hex}"
-    yield stack.database.create_database(name)
-    stack.database.drop_database(name)
+    yield servers.database.create_database(name)
+    servers.database.drop_database(name)

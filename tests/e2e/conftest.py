@@ -1,4 +1,4 @@
-"""A house for each test: its own vhost and database, and a sandbox that counts from zero."""
+"""A stack for each test: its own vhost and database, and a sandbox that counts from zero."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local_management import Management
-from tests.e2e.harness import House, SandboxProcess, sandbox
+from tests.e2e.harness import SandboxProcess, Stack, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 UNUSED = "postgresql://unused"
 """A database that a command does not dial."""
@@ -34,39 +34,39 @@ def provider(running_sandbox: SandboxProcess) -> SandboxProcess:
 
 
 @pytest.fixture(scope="session")
-def vhost_with_topology(stack: Stack, running_sandbox: SandboxProcess) -> Iterator[str | None]:
+def vhost_with_topology(servers: Servers, running_sandbox: SandboxProcess) -> Iterator[str | None]:
     """Name a vhost to copy: that takes 0.05 s, the command half a second of a core; or none."""
-    if stack.broker.management_url is None:
+    if servers.broker.management_url is None:
         yield None
         return
     name = f"template-{uuid.uuid4().hex}"
-    apply_topology(House(stack.broker.create_vhost(name), UNUSED, running_sandbox))
+    apply_topology(Stack(servers.broker.create_vhost(name), UNUSED, running_sandbox))
     yield name
-    stack.broker.delete_vhost(name)
+    servers.broker.delete_vhost(name)
 
 
 @pytest.fixture
-def house(
-    stack: Stack,
+def stack(
+    servers: Servers,
     amqp_url: str,
     database_url: str,
     provider: SandboxProcess,
     vhost_with_topology: str | None,
-) -> Iterator[House]:
-    """Give a house with its topology applied and its events collected; no worker yet."""
-    built = House(amqp_url, database_url, provider)
+) -> Iterator[Stack]:
+    """Give a stack with its topology applied and its events collected; no worker yet."""
+    built = Stack(amqp_url, database_url, provider)
     try:
-        if vhost_with_topology is None or stack.broker.management_url is None:
+        if vhost_with_topology is None or servers.broker.management_url is None:
             apply_topology(built)
         else:
-            Management(stack.broker.management_url).copy_vhost(vhost_with_topology, built.vhost)
+            Management(servers.broker.management_url).copy_vhost(vhost_with_topology, built.vhost)
         built.collect_events()
         yield built
     finally:
         built.close()
 
 
-def apply_topology(house: House) -> None:
+def apply_topology(stack: Stack) -> None:
     """Declare what the worker needs, by its own command."""
-    applied = house.command("topology", "apply")
+    applied = stack.command("topology", "apply")
     assert applied.returncode == 0, applied.stderr

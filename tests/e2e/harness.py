@@ -27,7 +27,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "worker"]
 REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "verification.dead"
 OBSERVER = "observer"
-"""What a house's own session in the database is named."""
+"""What a stack's own session in the database is named."""
 ID_CARD = "11010519491231002X"
 """The ID number that examples use: a match in the sandbox."""
 
@@ -155,7 +155,7 @@ class SandboxProcess:
             return counts
 
 
-class House:
+class Stack:
     """A vhost, a database, a sandbox, and workers between them."""
 
     def __init__(self, amqp_url: str, database_url: str, provider: SandboxProcess) -> None:

@@ -12,13 +12,13 @@ from tests.e2e.harness import DEAD, REQUESTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.e2e.harness import House
+    from tests.e2e.harness import Stack
 
 UNREADABLE = b'{"requestId": '
 
 
 def put(
-    house: House,
+    stack: Stack,
     body: bytes | Mapping[str, Any],
     headers: Mapping[str, Any] | None = None,
     **properties: Any,
@@ -31,7 +31,7 @@ def put(
         "lastError": "unavailable",
     }
     raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-    house.channel.basic_publish(
+    stack.channel.basic_publish(
         "",
         DEAD,
         raw,
@@ -40,20 +40,20 @@ def put(
     )
 
 
-def bodies(house: House, queue: str = DEAD) -> list[bytes]:
+def bodies(stack: Stack, queue: str = DEAD) -> list[bytes]:
     """Take all messages out of a queue and return their bodies, in their order."""
-    return [body for _, _, body in house.take(queue)]
+    return [body for _, _, body in stack.take(queue)]
 
 
-def listed(house: House, *filters: str) -> list[dict[str, Any]]:
+def listed(stack: Stack, *filters: str) -> list[dict[str, Any]]:
     """Return what `list --json` says."""
-    done = house.command("dead-letters", "list", "--json", *filters)
+    done = stack.command("dead-letters", "list", "--json", *filters)
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows
 
 
-def reject_by_broker(house: House) -> None:
+def reject_by_broker(stack: Stack) -> None:
     """Let the broker dead-letter what waits in the requests queue, as at the delivery limit."""
-    while (found := house.channel.basic_get(REQUESTS))[0] is not None:
-        house.channel.basic_nack(found[0].delivery_tag, requeue=False)
+    while (found := stack.channel.basic_get(REQUESTS))[0] is not None:
+        stack.channel.basic_nack(found[0].delivery_tag, requeue=False)

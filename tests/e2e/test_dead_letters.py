@@ -10,7 +10,7 @@ import pika
 import pytest
 from pika import data as pika_data
 
-from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, House, request, until
+from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import UNREADABLE, bodies, listed, put, reject_by_broker
 from worker.amqp.deadletters import LetterQueue
 
@@ -22,13 +22,13 @@ NAME, MOBILE, BANKCARD = "欧阳测试", "13812345678", "6222021234567894"
 CANARIES = (NAME, ID_CARD, ID_CARD.lower(), MOBILE, BANKCARD, "canary-in-a-header")
 
 
-def test_what_the_worker_could_not_process_is_listed_with_its_reason(house: House) -> None:
-    worker = house.start_worker()
-    house.publish(UNREADABLE, message_id="m-1")
-    house.publish(request("failing", ALWAYS_FAILS, source="web"))
-    until(lambda: house.depth(DEAD) == 2)
+def test_what_the_worker_could_not_process_is_listed_with_its_reason(stack: Stack) -> None:
+    worker = stack.start_worker()
+    stack.publish(UNREADABLE, message_id="m-1")
+    stack.publish(request("failing", ALWAYS_FAILS, source="web"))
+    until(lambda: stack.depth(DEAD) == 2)
     assert worker.stop() == 0
-    unreadable, failing = sorted(listed(house), key=lambda row: row["reason"] != "not_json")
+    unreadable, failing = sorted(listed(stack), key=lambda row: row["reason"] != "not_json")
     assert (unreadable["reason"], unreadable["attempts"]) == ("not_json", 0)
     assert (unreadable["request_id"], unreadable["message_id"]) == (None, "m-1")
     assert (failing["request_id"], failing["source"]) == ("failing", "web")
@@ -37,43 +37,43 @@ def test_what_the_worker_could_not_process_is_listed_with_its_reason(house: Hous
     assert 0 < failing["age"] < 120
 
 
-def test_what_the_broker_dead_lettered_is_listed_with_its_reason(house: House) -> None:
-    house.publish(request("rejected-by-broker"))
-    reject_by_broker(house)
-    until(lambda: house.depth(DEAD) == 1)
-    (row,) = listed(house)
+def test_what_the_broker_dead_lettered_is_listed_with_its_reason(stack: Stack) -> None:
+    stack.publish(request("rejected-by-broker"))
+    reject_by_broker(stack)
+    until(lambda: stack.depth(DEAD) == 1)
+    (row,) = listed(stack)
     assert (row["request_id"], row["reason"]) == ("rejected-by-broker", "rejected")
     assert row["first_seen"] is not None
 
 
-def test_looking_leaves_the_queue_as_it_was(house: House) -> None:
+def test_looking_leaves_the_queue_as_it_was(stack: Stack) -> None:
     sent = [json.dumps(request(f"onb-{number}")).encode() for number in range(300)]
     for body in sent:
-        put(house, body)
+        put(stack, body)
     for _ in range(10):
-        assert len(listed(house, "--limit", "7")) == 7
-    assert house.command("dead-letters", "show", "onb-250").returncode == 0
-    assert house.command("dead-letters", "replay", "--dry-run").returncode == 0
-    until(lambda: house.depth(DEAD) == 300)
-    assert bodies(house) == sent
+        assert len(listed(stack, "--limit", "7")) == 7
+    assert stack.command("dead-letters", "show", "onb-250").returncode == 0
+    assert stack.command("dead-letters", "replay", "--dry-run").returncode == 0
+    until(lambda: stack.depth(DEAD) == 300)
+    assert bodies(stack) == sent
 
 
-def test_a_message_survives_more_looks_than_the_default_limit_of_returns(house: House) -> None:
-    put(house, request("often"))
-    with LetterQueue(house.amqp_url) as queue:
+def test_a_message_survives_more_looks_than_the_default_limit_of_returns(stack: Stack) -> None:
+    put(stack, request("often"))
+    with LetterQueue(stack.amqp_url) as queue:
         for _ in range(25):  # the default of 4.x is 20
             with queue.hold() as held:
                 assert next(held.letters()).headers["attempts"] == 4
-    assert len(listed(house)) == 1
+    assert len(listed(stack)) == 1
 
 
-def test_filters_choose_by_each_fact(house: House) -> None:
-    put(house, request("one", source="web"), {"firstSeen": "2026-11-20T08:00:00.000Z"})
-    put(house, request("two", source="app"), {"reason": "protocol_error"})
-    put(house, UNREADABLE, {"reason": "not_json"}, message_id="three")
+def test_filters_choose_by_each_fact(stack: Stack) -> None:
+    put(stack, request("one", source="web"), {"firstSeen": "2026-11-20T08:00:00.000Z"})
+    put(stack, request("two", source="app"), {"reason": "protocol_error"})
+    put(stack, UNREADABLE, {"reason": "not_json"}, message_id="three")
 
     def ids(*filters: str) -> list[str]:
-        return [row["request_id"] or row["message_id"] for row in listed(house, *filters)]
+        return [row["request_id"] or row["message_id"] for row in listed(stack, *filters)]
 
     assert ids() == ["one", "two", "three"]
     assert ids("--source", "web") == ["one"]
@@ -95,91 +95,91 @@ def test_filters_choose_by_each_fact(house: House) -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(
-    house: House, arguments: tuple[str, ...], words: str
+    stack: Stack, arguments: tuple[str, ...], words: str
 ) -> None:
-    put(house, request("stays"))
-    done = house.command("dead-letters", *arguments)
+    put(stack, request("stays"))
+    done = stack.command("dead-letters", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert len(listed(house)) == 1
+    assert len(listed(stack)) == 1
 
 
-def test_a_letter_is_shown_with_its_body_masked(house: House) -> None:
-    put(house, request("onb-1", name=NAME), correlation_id="c-1", reply_to="to.me")
-    done = house.command("dead-letters", "show", "onb-1", "--json")
+def test_a_letter_is_shown_with_its_body_masked(stack: Stack) -> None:
+    put(stack, request("onb-1", name=NAME), correlation_id="c-1", reply_to="to.me")
+    done = stack.command("dead-letters", "show", "onb-1", "--json")
     (shown,) = json.loads(done.stdout)
     assert (shown["correlation_id"], shown["reply_to"]) == ("c-1", "to.me")
     user = shown["body"]["personalSpec"]["personalUser"]
     assert user == {"name": "欧***", "idCard": "1****************X"}
-    unknown = house.command("dead-letters", "show", "onb-2")
+    unknown = stack.command("dead-letters", "show", "onb-2")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert len(unknown.stderr.splitlines()) == 1
 
 
-def _canary_letters(house: House) -> list[str]:
+def _canary_letters(stack: Stack) -> list[str]:
     """Put a person's data wherever a message can carry it; return ids to ask for."""
     person = {"name": NAME, "idCard": ID_CARD, "mobile": MOBILE, "bankcard": BANKCARD}
     spec = {"checkType": 0, "personalUser": person}
     header = {"x-note": "canary-in-a-header", ID_CARD: NAME}
-    put(house, {"requestId": "in-body", "personalSpec": spec, "context": person}, header)
-    put(house, {"requestId": "in-place-of-person", **person, "personalSpec": list(person.values())})
-    put(house, {"requestId": ID_CARD, "personalSpec": spec}, {"reason": "no_usable_id"})
-    put(house, {"requestId": f"for-{NAME}", "personalSpec": spec, "source": "web"})
+    put(stack, {"requestId": "in-body", "personalSpec": spec, "context": person}, header)
+    put(stack, {"requestId": "in-place-of-person", **person, "personalSpec": list(person.values())})
+    put(stack, {"requestId": ID_CARD, "personalSpec": spec}, {"reason": "no_usable_id"})
+    put(stack, {"requestId": f"for-{NAME}", "personalSpec": spec, "source": "web"})
     for value in (NAME, ID_CARD, MOBILE, BANKCARD):
         ids = {"message_id": value, "correlation_id": value, "reply_to": value}
-        put(house, {"personalSpec": spec}, {"reason": value, "lastError": value}, **ids)
-        put(house, UNREADABLE + value.encode(), {"firstSeen": value, "attempts": value}, **ids)
-        put(house, {"source": value, value: value, "expiresAt": value}, {"traceparent": value})
+        put(stack, {"personalSpec": spec}, {"reason": value, "lastError": value}, **ids)
+        put(stack, UNREADABLE + value.encode(), {"firstSeen": value, "attempts": value}, **ids)
+        put(stack, {"source": value, value: value, "expiresAt": value}, {"traceparent": value})
     return ["in-body", "in-place-of-person", f"for-{NAME}", ID_CARD, NAME, MOBILE, BANKCARD]
 
 
-def test_nobodys_data_is_in_any_output(house: House) -> None:
-    ids = _canary_letters(house)
+def test_nobodys_data_is_in_any_output(stack: Stack) -> None:
+    ids = _canary_letters(stack)
     commands = [("list",), ("list", "--json"), ("replay", "--dry-run"), ("drop", "--dry-run")]
     commands += [("show", "in-body"), *(("show", name, "--json") for name in ids)]
     commands += [("list", "--reason", ID_CARD), ("list", "--since", MOBILE), ("replay", "--yes")]
     for arguments in commands:
-        done = house.command("dead-letters", *arguments)
+        done = stack.command("dead-letters", *arguments)
         said = done.stdout + done.stderr
         assert "Traceback" not in said
         for canary in CANARIES:
             assert canary not in said, arguments
     for name in ids[-3:]:
-        explained = house.command("explain", name)
+        explained = stack.command("explain", name)
         assert not any(canary in explained.stdout + explained.stderr for canary in CANARIES)
 
 
-def test_a_replay_announces_what_is_finished_and_calls_nobody(house: House) -> None:
-    worker = house.start_worker()
-    house.publish(request("failing", ALWAYS_FAILS), correlation_id="c-1", reply_to="to.me")
-    house.publish(UNREADABLE)
-    until(lambda: house.depth(DEAD) == 2)
+def test_a_replay_announces_what_is_finished_and_calls_nobody(stack: Stack) -> None:
+    worker = stack.start_worker()
+    stack.publish(request("failing", ALWAYS_FAILS), correlation_id="c-1", reply_to="to.me")
+    stack.publish(UNREADABLE)
+    until(lambda: stack.depth(DEAD) == 2)
     assert worker.stop() == 0
-    house.events()
-    calls = house.provider.charges()["calls"]
-    done = house.command("dead-letters", "replay", "--yes")
+    stack.events()
+    calls = stack.provider.charges()["calls"]
+    done = stack.command("dead-letters", "replay", "--yes")
     assert done.returncode == 0, done.stderr
     assert "1 of them finished: the event is repeated, no call is made" in done.stderr
     assert "1 of them unreadable: dead-lettered again" in done.stderr
-    assert (house.depth(DEAD), house.depth(REQUESTS)) == (0, 2)
-    worker = house.start_worker()
-    until(lambda: house.depth(DEAD) == 1)
-    ((method, properties, body),) = until(lambda: house.take())
+    assert (stack.depth(DEAD), stack.depth(REQUESTS)) == (0, 2)
+    worker = stack.start_worker()
+    until(lambda: stack.depth(DEAD) == 1)
+    ((method, properties, body),) = until(lambda: stack.take())
     assert (method.routing_key, properties.correlation_id) == ("to.me", "c-1")
     assert json.loads(body)["outcome"] == "failed"
-    assert house.provider.charges()["calls"] == calls
+    assert stack.provider.charges()["calls"] == calls
     assert worker.stop() == 0
-    assert [row["reason"] for row in listed(house)] == ["not_json"]
+    assert [row["reason"] for row in listed(stack)] == ["not_json"]
 
 
-def test_a_replayed_message_is_the_publishers_own(house: House) -> None:
+def test_a_replayed_message_is_the_publishers_own(stack: Stack) -> None:
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     body = json.dumps(request("onb-1")).encode()
     ids = {"message_id": "m-1", "correlation_id": "c-1", "reply_to": "to.me"}
-    put(house, body, {"traceparent": trace, "x-note": 1, "CC": ["elsewhere"]}, **ids)
-    assert house.command("dead-letters", "replay", "--yes").returncode == 0
-    ((_, properties, replayed),) = house.take(REQUESTS)
+    put(stack, body, {"traceparent": trace, "x-note": 1, "CC": ["elsewhere"]}, **ids)
+    assert stack.command("dead-letters", "replay", "--yes").returncode == 0
+    ((_, properties, replayed),) = stack.take(REQUESTS)
     assert replayed == body
     properties.headers.pop("x-delivery-count", None)  # the broker's own
     assert properties.headers == {"traceparent": trace}
@@ -187,68 +187,68 @@ def test_a_replayed_message_is_the_publishers_own(house: House) -> None:
     assert (properties.reply_to, properties.delivery_mode) == ("to.me", 2)
 
 
-def test_an_unfinished_request_is_replayed_to_its_outcome(house: House) -> None:
-    house.publish(request("onb-1"))
-    reject_by_broker(house)
-    until(lambda: house.depth(DEAD) == 1)
-    done = house.command("dead-letters", "replay", "--yes", "--json")
+def test_an_unfinished_request_is_replayed_to_its_outcome(stack: Stack) -> None:
+    stack.publish(request("onb-1"))
+    reject_by_broker(stack)
+    until(lambda: stack.depth(DEAD) == 1)
+    done = stack.command("dead-letters", "replay", "--yes", "--json")
     assert json.loads(done.stdout) == {"replayed": 1, "of": 1}
     assert "1 of them not finished: may be called, and charged" in done.stderr
-    house.start_worker()
-    until(lambda: house.results().get("onb-1"))
-    assert house.results()["onb-1"]["outcome"] == "match"
+    stack.start_worker()
+    until(lambda: stack.results().get("onb-1"))
+    assert stack.results()["onb-1"]["outcome"] == "match"
 
 
-def test_a_replay_beside_running_workers_ends_though_letters_come_back(house: House) -> None:
-    house.start_worker()
+def test_a_replay_beside_running_workers_ends_though_letters_come_back(stack: Stack) -> None:
+    stack.start_worker()
     for number in range(20):
-        put(house, UNREADABLE + b"%d" % number, {"reason": "not_json"})
-    done = house.command("dead-letters", "replay", "--yes", "--json")
+        put(stack, UNREADABLE + b"%d" % number, {"reason": "not_json"})
+    done = stack.command("dead-letters", "replay", "--yes", "--json")
     assert json.loads(done.stdout) == {"replayed": 20, "of": 20}
-    until(lambda: house.depth(DEAD) == 20)
+    until(lambda: stack.depth(DEAD) == 20)
 
 
-def test_drop_takes_what_is_meant_and_leaves_the_rest(house: House) -> None:
+def test_drop_takes_what_is_meant_and_leaves_the_rest(stack: Stack) -> None:
     for number in range(6):
-        put(house, request(f"onb-{number}", source="web" if number % 2 else "app"))
-    dry = house.command("dead-letters", "drop", "--source", "web", "--dry-run", "--json")
+        put(stack, request(f"onb-{number}", source="web" if number % 2 else "app"))
+    dry = stack.command("dead-letters", "drop", "--source", "web", "--dry-run", "--json")
     assert [row["request_id"] for row in json.loads(dry.stdout)] == ["onb-1", "onb-3", "onb-5"]
-    done = house.command("dead-letters", "drop", "--source", "web", "--limit", "2", "--yes")
+    done = stack.command("dead-letters", "drop", "--source", "web", "--limit", "2", "--yes")
     assert done.returncode == 0, done.stderr
-    assert [row["request_id"] for row in listed(house)] == ["onb-0", "onb-2", "onb-4", "onb-5"]
+    assert [row["request_id"] for row in listed(stack)] == ["onb-0", "onb-2", "onb-4", "onb-5"]
 
 
-def test_the_same_message_twice_is_two_letters(house: House) -> None:
+def test_the_same_message_twice_is_two_letters(stack: Stack) -> None:
     for _ in range(2):
-        put(house, request("twin"))
-    done = house.command("dead-letters", "drop", "--limit", "1", "--yes", "--json")
+        put(stack, request("twin"))
+    done = stack.command("dead-letters", "drop", "--limit", "1", "--yes", "--json")
     assert json.loads(done.stdout) == {"dropped": 1, "of": 1}
-    assert len(listed(house)) == 1
+    assert len(listed(stack)) == 1
 
 
 def test_two_tools_do_not_share_the_letters_between_them(
-    house: House, hold: Callable[[], Any]
+    stack: Stack, hold: Callable[[], Any]
 ) -> None:
-    put(house, request("held"))
+    put(stack, request("held"))
     hold()
-    done = house.command("dead-letters", "list")
+    done = stack.command("dead-letters", "list")
     assert (done.returncode, done.stdout) == (2, "")
     assert "another tool holds the dead letters" in done.stderr
 
 
 @pytest.fixture
-def hold(house: House) -> Callable[[], Any]:
+def hold(stack: Stack) -> Callable[[], Any]:
     """Give what holds the letters as a tool does."""
 
     def consume() -> None:
-        channel = house.channel.connection.channel()
+        channel = stack.channel.connection.channel()
         channel.basic_consume(DEAD, lambda *_: None)
 
     return consume
 
 
 def test_a_header_that_cannot_be_decoded_stops_no_look(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def encode(pieces: list[bytes], value: object) -> int:
         if value != "undecodable":
@@ -258,33 +258,33 @@ def test_a_header_that_cannot_be_decoded_stops_no_look(
 
     original = pika_data.encode_value
     monkeypatch.setattr(pika_data, "encode_value", encode)
-    put(house, request("odd"), {"when": "undecodable"}, message_id="m-1")
-    put(house, request("plain"))
-    assert [row["request_id"] for row in listed(house)] == ["odd", "plain"]
-    assert house.command("dead-letters", "replay", "--yes").returncode == 0
-    assert house.depth(REQUESTS) == 2
+    put(stack, request("odd"), {"when": "undecodable"}, message_id="m-1")
+    put(stack, request("plain"))
+    assert [row["request_id"] for row in listed(stack)] == ["odd", "plain"]
+    assert stack.command("dead-letters", "replay", "--yes").returncode == 0
+    assert stack.depth(REQUESTS) == 2
 
 
-def test_without_its_queue_the_advice_is_to_provision(house: House) -> None:
-    house.channel.queue_delete(DEAD)
-    done = house.command("dead-letters", "list")
+def test_without_its_queue_the_advice_is_to_provision(stack: Stack) -> None:
+    stack.channel.queue_delete(DEAD)
+    done = stack.command("dead-letters", "list")
     assert done.returncode == 2
     assert "topology apply" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_image_does_not_make_a_letter_unreadable(house: House) -> None:
+def test_an_image_does_not_make_a_letter_unreadable(stack: Stack) -> None:
     image = {"name": "张三", "idCard": ID_CARD, "imgBase64": "/9j/" + "A" * 200_000}
     spec = {"checkType": 3, "personalUser": image}
-    put(house, {"requestId": "portrait", "personalSpec": spec})
-    shown = house.command("dead-letters", "show", "portrait")
+    put(stack, {"requestId": "portrait", "personalSpec": spec})
+    shown = stack.command("dead-letters", "show", "portrait")
     assert len(shown.stdout) < 2_000
     assert "AAAA" not in shown.stdout
 
 
-def test_properties_that_are_no_text_are_replayed_as_they_can_be(house: House) -> None:
+def test_properties_that_are_no_text_are_replayed_as_they_can_be(stack: Stack) -> None:
     properties = pika.BasicProperties(message_id="m\x00", delivery_mode=2)
-    house.channel.basic_publish("", DEAD, b"{}", properties)
-    assert listed(house)[0]["message_id"] == "(withheld)"
-    assert house.command("dead-letters", "replay", "--yes").returncode == 0
-    assert house.depth(REQUESTS) == 1
+    stack.channel.basic_publish("", DEAD, b"{}", properties)
+    assert listed(stack)[0]["message_id"] == "(withheld)"
+    assert stack.command("dead-letters", "replay", "--yes").returncode == 0
+    assert stack.depth(REQUESTS) == 1

@@ -9,14 +9,14 @@ import pytest
 
 from local_broker import Broker
 from tests.bench.soak_load import id_card
-from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, House, request, until
+from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import listed
 from tests.fakes.keys import as_setting, encrypted, message_key, message_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 MISMATCH, NO_RECORD = "119999194912310013", "119999194912310021"
 REFUSED, ALWAYS_FAILS = "119999194912310152", "119999194912310224"
@@ -29,33 +29,33 @@ def sealed(message: dict[str, Any] | bytes, kid: str = "now") -> bytes:
     return encrypted(raw if isinstance(raw, bytes) else raw.encode(), message_key(kid=kid))
 
 
-def publish(house: House, message: dict[str, Any] | bytes, **properties: Any) -> bytes:
+def publish(stack: Stack, message: dict[str, Any] | bytes, **properties: Any) -> bytes:
     """Publish a message encrypted, and return its body."""
     body = sealed(message)
-    house.publish(body, content_type="application/jose", **properties)
+    stack.publish(body, content_type="application/jose", **properties)
     return body
 
 
-def looked_at(house: House, queue: str) -> tuple[Any, bytes]:
+def looked_at(stack: Stack, queue: str) -> tuple[Any, bytes]:
     """Return the properties and body of the first message of a queue, which stays there."""
-    method, properties, body = until(lambda: _got(house, queue))
-    house.channel.basic_nack(method.delivery_tag)
+    method, properties, body = until(lambda: _got(stack, queue))
+    stack.channel.basic_nack(method.delivery_tag)
     return properties, body
 
 
-def _got(house: House, queue: str) -> Any:
-    found = house.channel.basic_get(queue)
+def _got(stack: Stack, queue: str) -> Any:
+    found = stack.channel.basic_get(queue)
     return found if found[0] is not None else None
 
 
 @pytest.fixture
-def keyed(house: House) -> House:
-    """Give a house whose workers and tools have a key."""
-    house.environment["MESSAGE_KEYS"] = as_setting()
-    return house
+def keyed(stack: Stack) -> Stack:
+    """Give a stack whose workers and tools have a key."""
+    stack.environment["MESSAGE_KEYS"] = as_setting()
+    return stack
 
 
-def test_an_encrypted_request_has_the_outcome_that_a_raw_one_has(keyed: House) -> None:
+def test_an_encrypted_request_has_the_outcome_that_a_raw_one_has(keyed: Stack) -> None:
     worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
     expected = {
         "match": request("match", ID_CARD),
@@ -87,7 +87,7 @@ def test_an_encrypted_request_has_the_outcome_that_a_raw_one_has(keyed: House) -
     assert keyed.provider.charges()["calls"] == 4
 
 
-def test_retries_and_dead_letters_stay_encrypted(keyed: House) -> None:
+def test_retries_and_dead_letters_stay_encrypted(keyed: Stack) -> None:
     worker = keyed.start_worker()
     body = publish(keyed, request("failing", ALWAYS_FAILS, source="web"), message_id="m-1")
     properties, waiting = looked_at(keyed, FIRST_DELAY)
@@ -99,7 +99,7 @@ def test_retries_and_dead_letters_stay_encrypted(keyed: House) -> None:
     assert properties.headers["reason"] == "provider_unavailable"
 
 
-def test_the_tools_read_an_encrypted_letter_where_they_have_its_key(keyed: House) -> None:
+def test_the_tools_read_an_encrypted_letter_where_they_have_its_key(keyed: Stack) -> None:
     worker = keyed.start_worker()
     publish(keyed, request("failing", ALWAYS_FAILS, source="web"), message_id="m-1")
     until(lambda: keyed.depth(DEAD) == 1)
@@ -121,40 +121,40 @@ def test_the_tools_read_an_encrypted_letter_where_they_have_its_key(keyed: House
     assert "1 of them not to be opened here" in dry.stderr
 
 
-def test_what_no_worker_can_open_is_kept_and_replayed_when_the_key_is_there(house: House) -> None:
-    worker = house.start_worker()
-    body = publish(house, request("onb-1"), correlation_id="c-1")
-    until(lambda: house.depth(DEAD) == 1)
+def test_what_no_worker_can_open_is_kept_and_replayed_when_the_key_is_there(stack: Stack) -> None:
+    worker = stack.start_worker()
+    body = publish(stack, request("onb-1"), correlation_id="c-1")
+    until(lambda: stack.depth(DEAD) == 1)
     assert worker.stop() == 0
-    (event,) = house.events()
+    (event,) = stack.events()
     assert (event["outcome"], event["error"]["kind"]) == ("rejected", "unreadable")
     assert "MESSAGE_KEYS" in event["error"]["fields"][0]["problem"]
-    (row,) = listed(house, "--reason", "undecryptable")
+    (row,) = listed(stack, "--reason", "undecryptable")
     assert row["encrypted"] == "closed"
-    assert looked_at(house, DEAD)[1] == body
-    house.environment["MESSAGE_KEYS"] = as_setting()
-    done = house.command("dead-letters", "replay", "--yes")
+    assert looked_at(stack, DEAD)[1] == body
+    stack.environment["MESSAGE_KEYS"] = as_setting()
+    done = stack.command("dead-letters", "replay", "--yes")
     assert "1 of them not finished" in done.stderr
-    worker = house.start_worker()
-    until(lambda: house.results().get("onb-1"))
-    assert house.results()["onb-1"]["outcome"] == "match"
+    worker = stack.start_worker()
+    until(lambda: stack.results().get("onb-1"))
+    assert stack.results()["onb-1"]["outcome"] == "match"
     assert worker.stop() == 0
 
 
-def test_while_keys_are_rotated_the_old_and_the_new_one_open(house: House) -> None:
-    house.environment["MESSAGE_KEYS"] = as_setting("new", "old")
-    worker = house.start_worker()
+def test_while_keys_are_rotated_the_old_and_the_new_one_open(stack: Stack) -> None:
+    stack.environment["MESSAGE_KEYS"] = as_setting("new", "old")
+    worker = stack.start_worker()
     assert json.loads(worker.said("worker.starting") or "")["message_keys"] == ["new", "old"]
     for kid in ("old", "new", "retired"):
-        house.publish(sealed(request(kid), kid), message_id=kid)
-    until(lambda: house.count() == 2 and house.depth(DEAD) == 1)
-    assert {row["outcome"] for row in house.results().values()} == {"match"}
-    (row,) = listed(house)
+        stack.publish(sealed(request(kid), kid), message_id=kid)
+    until(lambda: stack.count() == 2 and stack.depth(DEAD) == 1)
+    assert {row["outcome"] for row in stack.results().values()} == {"match"}
+    (row,) = listed(stack)
     assert (row["message_id"], row["reason"]) == ("retired", "undecryptable")
     assert worker.stop() == 0
 
 
-def test_where_encryption_is_required_raw_requests_are_refused(keyed: House) -> None:
+def test_where_encryption_is_required_raw_requests_are_refused(keyed: Stack) -> None:
     worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
     keyed.publish(request("raw"))
     until(lambda: keyed.count() == 1)
@@ -166,7 +166,7 @@ def test_where_encryption_is_required_raw_requests_are_refused(keyed: House) -> 
     assert worker.stop() == 0
 
 
-def test_where_encryption_is_required_no_dead_letter_is_raw(keyed: House) -> None:
+def test_where_encryption_is_required_no_dead_letter_is_raw(keyed: Stack) -> None:
     worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
     raw = json.dumps({**request(""), "requestId": ""}, ensure_ascii=False).encode()
     keyed.publish(raw)
@@ -182,9 +182,9 @@ def test_where_encryption_is_required_no_dead_letter_is_raw(keyed: House) -> Non
 
 
 def test_the_brokers_disk_holds_no_raw_field_of_an_encrypted_request(
-    stack: Stack, keyed: House
+    servers: Servers, keyed: Stack
 ) -> None:
-    broker = stack.broker
+    broker = servers.broker
     if not isinstance(broker, Broker):
         pytest.skip("the disk of a foreign broker is not ours to read")
     hidden, seen = id_card(777_001), id_card(777_002)  # of these tests alone
@@ -208,10 +208,10 @@ def _on_disk(folder: Path, text: str) -> bool:
 
 
 @pytest.mark.parametrize("keys", ["", "no set", '{"keys": [{"kty": "EC", "kid": "s3cret"}]}'])
-def test_keys_that_cannot_be_used_end_the_start_with_a_line(house: House, keys: str) -> None:
-    house.environment |= {"MESSAGE_KEYS": keys, "MESSAGE_ENCRYPTION": "required"}
+def test_keys_that_cannot_be_used_end_the_start_with_a_line(stack: Stack, keys: str) -> None:
+    stack.environment |= {"MESSAGE_KEYS": keys, "MESSAGE_ENCRYPTION": "required"}
     for command in ("run", "check-config"):
-        done = house.command(command)
+        done = stack.command(command)
         assert (done.returncode, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
         assert line.startswith("verification-worker: MESSAGE_")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.harness import DEAD, ID_CARD, House, request, until
+from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 from tests.e2e.letters import bodies, put
 from tests.fakes.keys import as_setting, message_keys
 
@@ -19,61 +19,61 @@ ALWAYS_FAILS = "119999194912310224"
 
 
 def erase(
-    house: House, *flags: str, numbers: str = ID_CARD
+    stack: Stack, *flags: str, numbers: str = ID_CARD
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """Run the command; return it and what it printed."""
-    done = house.command("erase", "--json", *flags, text=f"{numbers}\n")
+    done = stack.command("erase", "--json", *flags, text=f"{numbers}\n")
     assert ID_CARD not in done.stdout + done.stderr
     return done, json.loads(done.stdout) if done.stdout else {}
 
 
-def test_a_person_is_erased_and_nobody_else(house: House) -> None:
-    worker = house.start_worker()
-    house.publish(request("hers", context={"applicant": 42}), correlation_id="c-1")
-    house.publish(request("his", OTHER))
-    until(lambda: house.count() == 2)
+def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
+    worker = stack.start_worker()
+    stack.publish(request("hers", context={"applicant": 42}), correlation_id="c-1")
+    stack.publish(request("his", OTHER))
+    until(lambda: stack.count() == 2)
     assert worker.stop() == 0
-    put(house, request("hers-too"))
-    put(house, request("his-too", OTHER))
-    put(house, f"id={ID_CARD.lower()}".encode(), {"reason": "not_json"})
-    before = house.results()
-    looked, found = erase(house, "--dry-run")
+    put(stack, request("hers-too"))
+    put(stack, request("his-too", OTHER))
+    put(stack, f"id={ID_CARD.lower()}".encode(), {"reason": "not_json"})
+    before = stack.results()
+    looked, found = erase(stack, "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert found == {"requests": 1, "dead_letters": 2, "requests_open": 0, "events_unsent": 0}
-    assert house.results() == before
-    done, said = erase(house, "--yes")
+    assert stack.results() == before
+    done, said = erase(stack, "--yes")
     assert (done.returncode, said) == (0, found), done.stderr
-    hers, his = (house.results()[each] for each in ("hers", "his"))
+    hers, his = (stack.results()[each] for each in ("hers", "his"))
     assert his == before["his"]
     gone = {each for each in hers if before["hers"][each] is not None and hers[each] is None}
     assert gone == {"masked_name", "masked_id_card", "subject_digest", "context", "auth_message",
                     "auth_detail"}  # fmt: skip
     assert (hers["outcome"], hers["charged"], hers["calls"]) == ("match", "yes", 1)
-    assert [json.loads(body)["requestId"] for body in bodies(house)] == ["his-too"]
-    again, nothing = erase(house, "--yes")
+    assert [json.loads(body)["requestId"] for body in bodies(stack)] == ["his-too"]
+    again, nothing = erase(stack, "--yes")
     assert (again.returncode, sum(nothing.values())) == (0, 0)
 
 
-def test_an_erased_request_that_comes_again_is_answered_without_a_call(house: House) -> None:
-    house.collect_events()
-    house.start_worker()
-    house.publish(request("hers"))
-    until(lambda: house.rows(_SENT))
-    assert erase(house, "--yes")[1]["requests"] == 1
-    house.publish(request("hers"))
-    until(lambda: house.depth("collector") == 2)
-    assert [each["outcome"] for each in house.events()] == ["match", "conflict"]
-    assert house.provider.charges()["charges"] == 1
+def test_an_erased_request_that_comes_again_is_answered_without_a_call(stack: Stack) -> None:
+    stack.collect_events()
+    stack.start_worker()
+    stack.publish(request("hers"))
+    until(lambda: stack.rows(_SENT))
+    assert erase(stack, "--yes")[1]["requests"] == 1
+    stack.publish(request("hers"))
+    until(lambda: stack.depth("collector") == 2)
+    assert [each["outcome"] for each in stack.events()] == ["match", "conflict"]
+    assert stack.provider.charges()["charges"] == 1
 
 
 _SENT = "SELECT 1 AS n FROM verification_v1.results WHERE event_sent_at IS NOT NULL"
 
 
-def test_what_is_still_open_is_named_and_the_command_fails(house: House) -> None:
-    house.start_worker(BREAKER_FAILURES="1000", RETRY_DELAYS="1s,2s,30s")
-    house.publish(request("failing", ALWAYS_FAILS))
-    until(lambda: house.rows("SELECT 1 AS n FROM verification_v1.open_requests"))
-    done, said = erase(house, "--yes", numbers=f"{ID_CARD}\n{ALWAYS_FAILS}")
+def test_what_is_still_open_is_named_and_the_command_fails(stack: Stack) -> None:
+    stack.start_worker(BREAKER_FAILURES="1000", RETRY_DELAYS="1s,2s,30s")
+    stack.publish(request("failing", ALWAYS_FAILS))
+    until(lambda: stack.rows("SELECT 1 AS n FROM verification_v1.open_requests"))
+    done, said = erase(stack, "--yes", numbers=f"{ID_CARD}\n{ALWAYS_FAILS}")
     assert done.returncode == 1
     assert said["requests_open"] == 1
     assert "1 request not finished: erase again when they are" in done.stderr
@@ -87,39 +87,39 @@ def test_what_is_still_open_is_named_and_the_command_fails(house: House) -> None
         ("12", "line 1: the ID number must have 17 digits and a check digit"),
     ],
 )
-def test_a_number_that_is_none_erases_nothing(house: House, numbers: str, words: str) -> None:
-    house.start_worker()
-    house.publish(request("hers"))
-    until(lambda: house.rows(_SENT))
-    done = house.command("erase", "--yes", text=numbers)
+def test_a_number_that_is_none_erases_nothing(stack: Stack, numbers: str, words: str) -> None:
+    stack.start_worker()
+    stack.publish(request("hers"))
+    until(lambda: stack.rows(_SENT))
+    done = stack.command("erase", "--yes", text=numbers)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert words in done.stderr
-    assert house.results()["hers"]["subject_digest"] is not None
+    assert stack.results()["hers"]["subject_digest"] is not None
 
 
-def test_nobody_is_erased_unasked(house: House) -> None:
-    put(house, request("hers"))
-    done = house.command("erase", text=ID_CARD)
+def test_nobody_is_erased_unasked(stack: Stack) -> None:
+    put(stack, request("hers"))
+    done = stack.command("erase", text=ID_CARD)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--yes" in done.stderr
-    assert house.depth(DEAD) == 1
+    assert stack.depth(DEAD) == 1
 
 
-def test_too_short_a_number_would_be_found_in_others(house: House) -> None:
-    put(house, request("hers"))
-    done = house.command("erase", "--yes", "--unchecked", text="1101")
+def test_too_short_a_number_would_be_found_in_others(stack: Stack) -> None:
+    put(stack, request("hers"))
+    done = stack.command("erase", "--yes", "--unchecked", text="1101")
     assert done.returncode == 2
     assert "too short" in done.stderr
-    assert house.depth(DEAD) == 1
+    assert stack.depth(DEAD) == 1
 
 
-def test_encrypted_dead_letters_are_searched_where_there_are_keys(house: House) -> None:
-    put(house, message_keys().seal(json.dumps(request("hers")).encode()))
-    put(house, message_keys().seal(json.dumps(request("his", OTHER)).encode()))
-    blind, said = erase(house, "--yes")
+def test_encrypted_dead_letters_are_searched_where_there_are_keys(stack: Stack) -> None:
+    put(stack, message_keys().seal(json.dumps(request("hers")).encode()))
+    put(stack, message_keys().seal(json.dumps(request("his", OTHER)).encode()))
+    blind, said = erase(stack, "--yes")
     assert (blind.returncode, said["dead_letters"]) == (1, 0)
     assert "2 dead letters encrypted to a key that is not here: set MESSAGE_KEYS" in blind.stderr
-    house.environment["MESSAGE_KEYS"] = as_setting()
-    done, said = erase(house, "--yes")
+    stack.environment["MESSAGE_KEYS"] = as_setting()
+    done, said = erase(stack, "--yes")
     assert (done.returncode, said["dead_letters"]) == (0, 1), done.stderr
-    assert house.depth(DEAD) == 1
+    assert stack.depth(DEAD) == 1

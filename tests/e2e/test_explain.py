@@ -7,103 +7,103 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import DEAD, ID_CARD, House, request, until
+from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 from tests.e2e.letters import UNREADABLE, put
 from tests.e2e.test_maintenance import HANGS, as_owner
 
 FAILS_ONCE, ALWAYS_FAILS = "119999194912310363", "119999194912310224"
 
 
-def explain(house: House, request_id: str) -> dict[str, Any]:
-    done = house.command("explain", request_id, "--json")
+def explain(stack: Stack, request_id: str) -> dict[str, Any]:
+    done = stack.command("explain", request_id, "--json")
     assert done.returncode == 0, done.stderr
-    story: dict[str, Any] = json.loads(done.stdout)
-    return story
+    history: dict[str, Any] = json.loads(done.stdout)
+    return history
 
 
-def events(story: dict[str, Any]) -> list[str]:
-    return [moment["event"] for moment in story["timeline"]]
+def events(history: dict[str, Any]) -> list[str]:
+    return [moment["event"] for moment in history["timeline"]]
 
 
 @pytest.fixture
-def working(house: House) -> House:
-    """Give a house with a worker in it."""
-    house.start_worker()
-    return house
+def working(stack: Stack) -> Stack:
+    """Give a stack with a worker in it."""
+    stack.start_worker()
+    return stack
 
 
-def test_a_finished_request_tells_its_call_its_charge_and_its_event(working: House) -> None:
+def test_a_finished_request_tells_its_call_its_charge_and_its_event(working: Stack) -> None:
     working.publish(request("onb-1", source="web"))
     until(lambda: working.results().get("onb-1", {}).get("event_sent_at"))
-    story = explain(working, "onb-1")
-    assert story["verdict"] == "finished: match, charged once; event sent"
-    assert events(story)[:3] == ["first claimed", "call 1 started", "call 1 finished"]
-    assert {"outcome saved", "event sent"} < set(events(story))
-    assert (story["calls"][0]["http_status"], story["calls"][0]["charged"]) == (200, "yes")
-    times = [moment["at"] for moment in story["timeline"]]
+    history = explain(working, "onb-1")
+    assert history["verdict"] == "finished: match, charged once; event sent"
+    assert events(history)[:3] == ["first claimed", "call 1 started", "call 1 finished"]
+    assert {"outcome saved", "event sent"} < set(events(history))
+    assert (history["calls"][0]["http_status"], history["calls"][0]["charged"]) == (200, "yes")
+    times = [moment["at"] for moment in history["timeline"]]
     assert times == sorted(times)
 
 
-def test_a_retried_request_tells_its_wait(working: House) -> None:
+def test_a_retried_request_tells_its_wait(working: Stack) -> None:
     working.publish(request("onb-1", FAILS_ONCE))
     until(lambda: working.results().get("onb-1"))
-    story = explain(working, "onb-1")
-    assert [call["class"] for call in story["calls"]] == ["unavailable", "answered"]
-    waited = next(each for each in story["timeline"] if each["event"] == "waited")
+    history = explain(working, "onb-1")
+    assert [call["class"] for call in history["calls"]] == ["unavailable", "answered"]
+    waited = next(each for each in history["timeline"] if each["event"] == "waited")
     assert waited["details"].endswith("for call 2 by verification.retry.1s")
-    assert story["verdict"].startswith("finished: match, charged once and perhaps once more; ")
+    assert history["verdict"].startswith("finished: match, charged once and perhaps once more; ")
 
 
-def test_a_request_that_failed_is_found_among_the_dead_letters(working: House) -> None:
+def test_a_request_that_failed_is_found_among_the_dead_letters(working: Stack) -> None:
     working.publish(request("onb-1", ALWAYS_FAILS))
     until(lambda: working.depth(DEAD) == 1)
     until(lambda: working.results()["onb-1"]["event_sent_at"])
-    story = explain(working, "onb-1")
-    assert story["verdict"] == (
+    history = explain(working, "onb-1")
+    assert history["verdict"] == (
         "finished: failed (provider_unavailable), perhaps charged 4 times; event sent; it stands in"
         " the dead-letter queue (provider_unavailable)"
     )
-    assert story["dead_letters"] == ["provider_unavailable"]
+    assert history["dead_letters"] == ["provider_unavailable"]
     assert working.depth(DEAD) == 1
 
 
-def test_a_waiting_request_names_the_queue_that_it_returns_from(house: House) -> None:
-    house.environment["RETRY_DELAYS"] = "10m"
-    assert house.command("topology", "apply").returncode == 0
-    house.start_worker()
-    house.publish(request("onb-1", ALWAYS_FAILS))
-    until(lambda: house.depth("verification.retry.10m") == 1)
-    verdict = explain(house, "onb-1")["verdict"]
+def test_a_waiting_request_names_the_queue_that_it_returns_from(stack: Stack) -> None:
+    stack.environment["RETRY_DELAYS"] = "10m"
+    assert stack.command("topology", "apply").returncode == 0
+    stack.start_worker()
+    stack.publish(request("onb-1", ALWAYS_FAILS))
+    until(lambda: stack.depth("verification.retry.10m") == 1)
+    verdict = explain(stack, "onb-1")["verdict"]
     assert verdict.startswith(
         "waiting: next attempt when the message returns from verification.retry.10m, about 20"
     )
 
 
-def test_a_request_under_way_names_its_holder_and_afterwards_its_doubt(house: House) -> None:
-    worker = house.start_worker()
-    house.publish(request("onb-1", HANGS))
-    until(lambda: house.count("calls") == 1)
-    verdict = explain(house, "onb-1")["verdict"]
+def test_a_request_under_way_names_its_holder_and_afterwards_its_doubt(stack: Stack) -> None:
+    worker = stack.start_worker()
+    stack.publish(request("onb-1", HANGS))
+    until(lambda: stack.count("calls") == 1)
+    verdict = explain(stack, "onb-1")["verdict"]
     assert verdict.startswith("working: held by worker ")
     assert verdict.endswith("(lease); call 1 is under way")
     worker.kill()
-    as_owner(house, "UPDATE verification.request SET lease_until = now() - interval '1 min'")
-    story = explain(house, "onb-1")
-    assert story["verdict"].startswith("in doubt: worker ")
-    assert "lease lapsed" in events(story)
+    as_owner(stack, "UPDATE verification.request SET lease_until = now() - interval '1 min'")
+    history = explain(stack, "onb-1")
+    assert history["verdict"].startswith("in doubt: worker ")
+    assert "lease lapsed" in events(history)
 
 
-def test_an_unknown_id_is_one_line_and_exit_code_1(house: House) -> None:
-    done = house.command("explain", "nobody")
+def test_an_unknown_id_is_one_line_and_exit_code_1(stack: Stack) -> None:
+    done = stack.command("explain", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "verification-worker: no worker has claimed a request with this id\n"
-    put(house, UNREADABLE, message_id="m-1")
-    done = house.command("explain", "m-1")
+    put(stack, UNREADABLE, message_id="m-1")
+    done = stack.command("explain", "m-1")
     assert (done.returncode, done.stdout) == (1, "")
     assert "a dead letter has it" in done.stderr
 
 
-def test_without_the_broker_the_tables_still_speak(working: House) -> None:
+def test_without_the_broker_the_tables_still_speak(working: Stack) -> None:
     working.publish(request("onb-1"))
     until(lambda: working.results().get("onb-1", {}).get("event_sent_at"))
     working.environment["AMQP_URL"] = "amqp://guest:guest@127.0.0.1:1/nowhere"
@@ -114,7 +114,7 @@ def test_without_the_broker_the_tables_still_speak(working: House) -> None:
     assert working.command("explain", "onb-1", "--no-dead-letters").stderr == ""
 
 
-def test_no_output_holds_a_persons_data(working: House) -> None:
+def test_no_output_holds_a_persons_data(working: Stack) -> None:
     working.publish(request("onb-1", ALWAYS_FAILS, name="欧阳测试"))
     until(lambda: working.depth(DEAD) == 1)
     for how in ((), ("--json",)):

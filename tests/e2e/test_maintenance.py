@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from local_broker import Broker
-from tests.e2e.harness import DEAD, House, request, until
+from tests.e2e.harness import DEAD, Stack, request, until
 from worker.amqp.session import Session
 from worker.contract.names import REQUESTS
 from worker.core.request import Mode
@@ -26,7 +26,7 @@ from worker.store.outbox import PostgresOutbox
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from local_stack import Stack
+    from local_stack import Servers
     from worker.core.delivery import Delivery, Settlement
 
 SLOW = "119999194912310320"
@@ -45,10 +45,10 @@ class Nobody:
 
 
 @contextmanager
-def relay(house: House) -> Iterator[Relay]:
+def relay(stack: Stack) -> Iterator[Relay]:
     """Give the relay of one more replica."""
-    engine = open_engine(house.database_url, "relay")
-    session = Session(house.amqp_url, prefetch=1, topology=None, on_failure=lambda _error: None)
+    engine = open_engine(stack.database_url, "relay")
+    session = Session(stack.amqp_url, prefetch=1, topology=None, on_failure=lambda _error: None)
     session.start(Nobody())
     until(lambda: session.connected)
     try:
@@ -58,146 +58,146 @@ def relay(house: House) -> Iterator[Relay]:
         engine.dispose()
 
 
-def as_owner(house: House, statement: str) -> None:
+def as_owner(stack: Stack, statement: str) -> None:
     """Run a statement that people may not."""
-    with psycopg.connect(house.database_url) as database:
+    with psycopg.connect(stack.database_url) as database:
         database.execute(statement)
 
 
-def pass_minutes(house: House, minutes: int) -> None:
+def pass_minutes(stack: Stack, minutes: int) -> None:
     """Let what happened have happened so many minutes earlier."""
     as_owner(
-        house,
+        stack,
         f"""UPDATE verification.request SET completed_at = completed_at - interval '{minutes} min',
             lease_until = lease_until - interval '{minutes} min'""",  # noqa: S608
     )
 
 
-def lose_the_message(house: House) -> None:
+def lose_the_message(stack: Stack) -> None:
     """Let the message of a killed worker be gone, when the broker has it back."""
-    until(lambda: house.depth(REQUESTS) == 1)
-    house.channel.queue_purge(REQUESTS)
+    until(lambda: stack.depth(REQUESTS) == 1)
+    stack.channel.queue_purge(REQUESTS)
 
 
 def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then_it_is_sent_once(
-    house: House, stack: Stack
+    stack: Stack, servers: Servers
 ) -> None:
-    assert isinstance(stack.broker, Broker), "this test kills its broker: unset AMQP_URL"
-    house.channel.queue_declare("replies", durable=True)
-    house.channel.queue_bind("replies", "verification.results", "replies.onboarding")
-    worker = house.start_worker()
-    house.publish(
+    assert isinstance(servers.broker, Broker), "this test kills its broker: unset AMQP_URL"
+    stack.channel.queue_declare("replies", durable=True)
+    stack.channel.queue_bind("replies", "verification.results", "replies.onboarding")
+    worker = stack.start_worker()
+    stack.publish(
         request("orphan", SLOW, context={"applicant": 42}),
         reply_to="replies.onboarding",
         correlation_id="correlation-7",
     )
-    until(lambda: house.provider.charges()["calls"] == 1)
+    until(lambda: stack.provider.charges()["calls"] == 1)
     # Not frozen: a frozen one would find the event in its socket when it wakes up.
-    stack.broker.await_on_disk(house.vhost, REQUESTS)
-    house.forget_connection()
-    stack.broker.kill()
-    until(lambda: house.count() == 1)
+    servers.broker.await_on_disk(stack.vhost, REQUESTS)
+    stack.forget_connection()
+    servers.broker.kill()
+    until(lambda: stack.count() == 1)
     worker.kill()
-    stack.broker.start()
-    lose_the_message(house)
-    assert house.take("replies") == []
+    servers.broker.start()
+    lose_the_message(stack)
+    assert stack.take("replies") == []
 
-    with relay(house) as sender:
+    with relay(stack) as sender:
         assert sender.run_once() == 0  # it is young: its message might bring it
-        pass_minutes(house, 2)
+        pass_minutes(stack, 2)
         assert [sender.run_once(), sender.run_once()] == [1, 0]
-    ((method, properties, body),) = house.take("replies")
+    ((method, properties, body),) = stack.take("replies")
     assert method.routing_key == "replies.onboarding"
     assert properties.correlation_id == "correlation-7"
     event = json.loads(body)
     assert (event["requestId"], event["outcome"], event["charged"]) == ("orphan", "match", "yes")
     assert event["context"] == {"applicant": 42}
     assert event["eventId"] == properties.message_id
-    (row,) = house.results().values()
+    (row,) = stack.results().values()
     assert row["event_sent_at"] is not None
-    assert house.provider.charges()["charges"] == 1
+    assert stack.provider.charges()["charges"] == 1
 
-    house.events()
-    house.start_worker()
-    house.publish(request("orphan", SLOW, context={"applicant": 42}))
-    until(lambda: house.depth("collector") == 1)
-    assert [each["eventId"] for each in house.events()] == [event["eventId"]]
+    stack.events()
+    stack.start_worker()
+    stack.publish(request("orphan", SLOW, context={"applicant": 42}))
+    until(lambda: stack.depth("collector") == 1)
+    assert [each["eventId"] for each in stack.events()] == [event["eventId"]]
 
 
-def test_when_two_relays_race_for_the_same_events_then_each_goes_out_once(house: House) -> None:
+def test_when_two_relays_race_for_the_same_events_then_each_goes_out_once(stack: Stack) -> None:
     count = 500
-    house.publish_many(request(f"unsent-{number}") for number in range(count))
-    worker = house.start_worker()
-    until(lambda: house.count() == count)
+    stack.publish_many(request(f"unsent-{number}") for number in range(count))
+    worker = stack.start_worker()
+    until(lambda: stack.count() == count)
     assert worker.stop() == 0
-    house.events()
-    as_owner(house, "UPDATE verification.request SET event_sent_at = NULL")
-    pass_minutes(house, 2)
+    stack.events()
+    as_owner(stack, "UPDATE verification.request SET event_sent_at = NULL")
+    pass_minutes(stack, 2)
     start = Barrier(2)
 
     def send_all(sender: Relay) -> int:
         start.wait(30)
         sent = 0
-        while unsent(house):
+        while unsent(stack):
             sent += sender.run_once()
         return sent
 
-    with relay(house) as one, relay(house) as other, ThreadPoolExecutor(2) as replicas:
+    with relay(stack) as one, relay(stack) as other, ThreadPoolExecutor(2) as replicas:
         shares = list(replicas.map(send_all, (one, other)))
     assert sum(shares) == count
     assert min(shares) > 0
-    seen = Counter(event["requestId"] for event in house.events())
+    seen = Counter(event["requestId"] for event in stack.events())
     assert seen == Counter(f"unsent-{number}" for number in range(count))
 
 
-def unsent(house: House) -> list[dict[str, Any]]:
+def unsent(stack: Stack) -> list[dict[str, Any]]:
     """Return the results whose event is not marked as sent."""
-    return house.rows("SELECT request_id FROM verification_v1.results WHERE event_sent_at IS NULL")
+    return stack.rows("SELECT request_id FROM verification_v1.results WHERE event_sent_at IS NULL")
 
 
 @pytest.mark.parametrize("dies", ["without-its-message", "with-its-message"])
 def test_when_a_worker_dies_in_a_call_that_may_not_be_repeated_then_the_request_fails_anyway(
-    house: House, dies: str
+    stack: Stack, dies: str
 ) -> None:
-    worker = house.start_worker(MAX_IN_DOUBT_CALLS="0")
-    house.publish(request("in-doubt", HANGS))
-    until(lambda: house.provider.charges()["calls"] == 1)
+    worker = stack.start_worker(MAX_IN_DOUBT_CALLS="0")
+    stack.publish(request("in-doubt", HANGS))
+    until(lambda: stack.provider.charges()["calls"] == 1)
     worker.kill()
-    until(lambda: house.depth(REQUESTS) == 1)
+    until(lambda: stack.depth(REQUESTS) == 1)
     if dies == "without-its-message":
-        lose_the_message(house)
-    pass_minutes(house, 12)
-    engine = open_engine(house.database_url, "leases")
+        lose_the_message(stack)
+    pass_minutes(stack, 12)
+    engine = open_engine(stack.database_url, "leases")
     leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=None)
     chore = LapsedLeases(leases)
     assert [chore.run_once(), chore.run_once(), chore.run_once()] == [0, 1, 0]
     engine.dispose()
-    pass_minutes(house, 2)
+    pass_minutes(stack, 2)
     if dies == "without-its-message":
-        with relay(house) as sender:
+        with relay(stack) as sender:
             assert sender.run_once() == 1
     else:
-        house.start_worker(MAX_IN_DOUBT_CALLS="0")
-    until(lambda: house.depth("collector") == 1)
-    (event,) = house.events()
+        stack.start_worker(MAX_IN_DOUBT_CALLS="0")
+    until(lambda: stack.depth("collector") == 1)
+    (event,) = stack.events()
     assert (event["outcome"], event["error"]["kind"]) == ("failed", "in_doubt")
     assert (event["charged"], event["calls"]) == ("unknown", 1)
-    assert house.provider.charges()["calls"] == 1
+    assert stack.provider.charges()["calls"] == 1
     # The message, where there is one, is kept for a person like those of the main line.
-    assert house.depth(DEAD) == (1 if dies == "with-its-message" else 0)
+    assert stack.depth(DEAD) == (1 if dies == "with-its-message" else 0)
 
 
-def test_a_worker_relays_what_others_left_unsent(house: House) -> None:
+def test_a_worker_relays_what_others_left_unsent(stack: Stack) -> None:
     """About ten seconds after its start; the event is the same that went out before."""
-    house.publish(request("left-behind"))
-    worker = house.start_worker()
-    until(lambda: house.count() == 1)
+    stack.publish(request("left-behind"))
+    worker = stack.start_worker()
+    until(lambda: stack.count() == 1)
     assert worker.stop() == 0
-    (before,) = house.events()
-    as_owner(house, "UPDATE verification.request SET event_sent_at = NULL")
-    pass_minutes(house, 2)
-    other = house.start_worker()
+    (before,) = stack.events()
+    as_owner(stack, "UPDATE verification.request SET event_sent_at = NULL")
+    pass_minutes(stack, 2)
+    other = stack.start_worker()
     until(lambda: other.said("relay.sent"), 40)
-    assert [event["eventId"] for event in house.events()] == [before["eventId"]]
-    assert unsent(house) == []
+    assert [event["eventId"] for event in stack.events()] == [before["eventId"]]
+    assert unsent(stack) == []
     assert other.stop() == 0

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from local_broker import Broker
 from local_database import Database
-from tests.e2e.harness import CHECKOUT, DEAD, ID_CARD, House, Process, request, until
+from tests.e2e.harness import CHECKOUT, DEAD, ID_CARD, Process, Stack, request, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 CANARIES = {
     "name": "欧阳测试者",
@@ -44,17 +44,17 @@ def test_missing_settings_are_all_named_at_once_and_the_exit_code_is_2() -> None
 
 
 def test_a_worker_waits_for_a_broker_and_a_database_that_are_down(
-    house: House, stack: Stack
+    stack: Stack, servers: Servers
 ) -> None:
-    broker, database = stack.broker, stack.database
+    broker, database = servers.broker, servers.database
     assert isinstance(broker, Broker)
     assert isinstance(database, Database), "this test stops its servers: unset the two URLs"
-    house.publish(request("patient"))
-    house.close()
+    stack.publish(request("patient"))
+    stack.close()
     database.kill()
     broker.pause()
     try:
-        worker = house.launch_worker()
+        worker = stack.launch_worker()
         until(lambda: worker.said("worker.starting"))
     finally:
         broker.resume()
@@ -62,108 +62,108 @@ def test_a_worker_waits_for_a_broker_and_a_database_that_are_down(
     assert worker.popen.poll() is None
     database.start()
     until(lambda: worker.said("database.back"), 60)
-    until(lambda: house.count() == 1)
+    until(lambda: stack.count() == 1)
     assert worker.stop() == 0
 
 
 def test_sigterm_under_load_finishes_what_is_paid_and_redelivers_nothing_finished(
-    house: House,
+    stack: Stack,
 ) -> None:
-    house.publish_many(request(f"stop-{number}") for number in range(2_000))
-    first = house.start_worker()
-    until(lambda: house.count() > 200)
+    stack.publish_many(request(f"stop-{number}") for number in range(2_000))
+    first = stack.start_worker()
+    until(lambda: stack.count() > 200)
     assert first.stop() == 0
     assert first.said('"clean":true')
-    done = house.count()
-    assert house.count("open_requests") == 0
-    assert house.depth("verification.requests") == 2_000 - done
-    assert house.depth("collector") == done == house.provider.charges()["charges"]
-    second = house.start_worker()
-    until(lambda: house.count() == 2_000)
+    done = stack.count()
+    assert stack.count("open_requests") == 0
+    assert stack.depth("verification.requests") == 2_000 - done
+    assert stack.depth("collector") == done == stack.provider.charges()["charges"]
+    second = stack.start_worker()
+    until(lambda: stack.count() == 2_000)
     assert second.stop() == 0
-    assert house.provider.charges()["charges"] == house.depth("collector") == 2_000
+    assert stack.provider.charges()["charges"] == stack.depth("collector") == 2_000
 
 
-def test_a_second_signal_leaves_at_once_and_loses_nothing(house: House) -> None:
+def test_a_second_signal_leaves_at_once_and_loses_nothing(stack: Stack) -> None:
     hangs = "119999194912310275"
-    house.publish(request("hanging", hangs))
-    worker = house.start_worker()
-    until(lambda: house.provider.charges()["calls"] == 1)
+    stack.publish(request("hanging", hangs))
+    worker = stack.start_worker()
+    until(lambda: stack.provider.charges()["calls"] == 1)
     worker.popen.send_signal(signal.SIGINT)
     until(lambda: worker.said("worker.stopping"))
     worker.popen.send_signal(signal.SIGINT)
     assert worker.popen.wait(5) == 1
-    until(lambda: house.depth("verification.requests") == 1)
+    until(lambda: stack.depth("verification.requests") == 1)
 
 
-def test_submit_prints_the_result_of_one_request(house: House) -> None:
-    house.start_worker()
-    done = house.command("submit", "-", text=json.dumps(request("by-hand")))
+def test_submit_prints_the_result_of_one_request(stack: Stack) -> None:
+    stack.start_worker()
+    done = stack.command("submit", "-", text=json.dumps(request("by-hand")))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["outcome"] == "match"
     flags = ["--check-type", "2", "--name", "张三", "--id-card", "119999194912310013"]
-    assert json.loads(house.command("submit", *flags).stdout)["outcome"] == "mismatch"
-    in_vain = house.command("submit", "--timeout", "1")
+    assert json.loads(stack.command("submit", *flags).stdout)["outcome"] == "mismatch"
+    in_vain = stack.command("submit", "--timeout", "1")
     assert (in_vain.returncode, in_vain.stderr.count("\n")) == (2, 1)
 
 
-def test_the_digest_command_finds_a_person_in_the_results(house: House) -> None:
-    house.publish(request("look-me-up"))
-    house.start_worker()
-    until(lambda: house.count() == 1)
-    printed = house.command("digest", text=f"{ID_CARD.lower()}\n").stdout.strip()
+def test_the_digest_command_finds_a_person_in_the_results(stack: Stack) -> None:
+    stack.publish(request("look-me-up"))
+    stack.start_worker()
+    until(lambda: stack.count() == 1)
+    printed = stack.command("digest", text=f"{ID_CARD.lower()}\n").stdout.strip()
     query = "SELECT request_id FROM verification_v1.results WHERE subject_digest = %s"
-    assert house.rows(query, bytes.fromhex(printed)) == [{"request_id": "look-me-up"}]
+    assert stack.rows(query, bytes.fromhex(printed)) == [{"request_id": "look-me-up"}]
 
 
-def test_secrets_may_come_from_files_and_are_never_printed(house: House, tmp_path: Path) -> None:
+def test_secrets_may_come_from_files_and_are_never_printed(stack: Stack, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("sandbox-secret-key\n")
-    del house.environment["PROVIDER_SECRET_KEY"]
-    house.environment["PROVIDER_SECRET_KEY_FILE"] = str(secret)
-    printed = house.command("check-config")
+    del stack.environment["PROVIDER_SECRET_KEY"]
+    stack.environment["PROVIDER_SECRET_KEY_FILE"] = str(secret)
+    printed = stack.command("check-config")
     assert printed.returncode == 0, printed.stderr
     assert "sandbox-secret-key" not in printed.stdout
-    house.publish(request("with-file"))
-    house.start_worker()
-    until(lambda: house.count() == 1)
-    assert house.results()["with-file"]["outcome"] == "match"
+    stack.publish(request("with-file"))
+    stack.start_worker()
+    until(lambda: stack.count() == 1)
+    assert stack.results()["with-file"]["outcome"] == "match"
 
 
-def test_no_personal_data_reaches_a_log_a_table_an_event_or_a_header(house: House) -> None:
+def test_no_personal_data_reaches_a_log_a_table_an_event_or_a_header(stack: Stack) -> None:
     full = {
         "name": CANARIES["name"],
         "idCard": CANARIES["id"],
         "bankcard": CANARIES["card"],
         "mobile": CANARIES["mobile"],
     }
-    worker = house.start_worker(LOG_LEVEL="debug")
+    worker = stack.start_worker(LOG_LEVEL="debug")
     spec = {"checkType": 0, "personalUser": full}
     wrong = {"checkType": 2, "personalUser": full}
     echoes = {"checkType": 0, "personalUser": {**full, "idCard": "119999194912310136"}}
     fails = {"checkType": 0, "personalUser": {**full, "idCard": "119999194912310304"}}
-    house.publish({"requestId": "c-match", "personalSpec": spec})
-    house.publish({"requestId": "c-conflict", "personalSpec": spec})
-    house.publish({"requestId": "c-rejected", "personalSpec": wrong})
-    house.publish({"requestId": "c-echo", "personalSpec": echoes})
-    house.publish({"requestId": "c-doubt", "personalSpec": fails})
-    house.publish({"requestId": "c-unknown", "personalSpec": spec, CANARIES["id"]: 1})
-    house.publish({"requestId": CANARIES["id"], "personalSpec": spec}, reply_to="x")
-    house.publish({"requestId": "c-context", "personalSpec": spec, "context": full})
-    house.publish({"requestId": "c-reply", "personalSpec": spec}, reply_to=CANARIES["mobile"])
-    until(lambda: house.count() >= 7)
-    house.publish({"requestId": "c-conflict", "personalSpec": echoes})
-    until(lambda: house.depth("collector") >= 10)
-    until(lambda: house.depth(DEAD) == 2)
+    stack.publish({"requestId": "c-match", "personalSpec": spec})
+    stack.publish({"requestId": "c-conflict", "personalSpec": spec})
+    stack.publish({"requestId": "c-rejected", "personalSpec": wrong})
+    stack.publish({"requestId": "c-echo", "personalSpec": echoes})
+    stack.publish({"requestId": "c-doubt", "personalSpec": fails})
+    stack.publish({"requestId": "c-unknown", "personalSpec": spec, CANARIES["id"]: 1})
+    stack.publish({"requestId": CANARIES["id"], "personalSpec": spec}, reply_to="x")
+    stack.publish({"requestId": "c-context", "personalSpec": spec, "context": full})
+    stack.publish({"requestId": "c-reply", "personalSpec": spec}, reply_to=CANARIES["mobile"])
+    until(lambda: stack.count() >= 7)
+    stack.publish({"requestId": "c-conflict", "personalSpec": echoes})
+    until(lambda: stack.depth("collector") >= 10)
+    until(lambda: stack.depth(DEAD) == 2)
     assert worker.stop() == 0
 
     dumped = subprocess.run(
-        ["pg_dump", "--data-only", house.database_url], capture_output=True, text=True, check=True
+        ["pg_dump", "--data-only", stack.database_url], capture_output=True, text=True, check=True
     )
     events = "\n".join(
-        f"{method} {properties} {body.decode()}" for method, properties, body in house.take()
+        f"{method} {properties} {body.decode()}" for method, properties, body in stack.take()
     )
-    headers = "\n".join(str(properties.headers) for _, properties, _ in house.take(DEAD))
+    headers = "\n".join(str(properties.headers) for _, properties, _ in stack.take(DEAD))
     places = {
         "log": "\n".join(worker.lines),
         "database": dumped.stdout,
@@ -176,9 +176,9 @@ def test_no_personal_data_reaches_a_log_a_table_an_event_or_a_header(house: Hous
     assert found == []
 
 
-def test_errors_of_use_are_one_line(house: House) -> None:
-    house.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
-    done = house.command("topology", "check")
+def test_errors_of_use_are_one_line(stack: Stack) -> None:
+    stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
+    done = stack.command("topology", "check")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "Traceback" not in done.stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.harness import ID_CARD, House, request, until
+from tests.e2e.harness import ID_CARD, Stack, request, until
 from tests.e2e.test_maintenance import as_owner, pass_minutes
 
 if TYPE_CHECKING:
@@ -19,107 +19,107 @@ def document(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def finish(house: House, number: int) -> None:
+def finish(stack: Stack, number: int) -> None:
     """Let so many requests end, and forget that their events were sent."""
-    worker = house.start_worker()
+    worker = stack.start_worker()
     for each in range(number):
-        house.publish(request(f"onb-{each}"), reply_to="to.me")
-    until(lambda: house.count() == number)
+        stack.publish(request(f"onb-{each}"), reply_to="to.me")
+    until(lambda: stack.count() == number)
     assert worker.stop() == 0
-    as_owner(house, UNSEND)
-    house.events()
+    as_owner(stack, UNSEND)
+    stack.events()
 
 
-def test_what_is_sent_is_not_listed(house: House) -> None:
-    worker = house.start_worker()
-    house.publish(request("onb-1"))
-    until(house.count)
+def test_what_is_sent_is_not_listed(stack: Stack) -> None:
+    worker = stack.start_worker()
+    stack.publish(request("onb-1"))
+    until(stack.count)
     assert worker.stop() == 0
-    assert document(house.command("outbox", "list", "--json")) == []
-    assert document(house.command("outbox", "flush", "--json")) == {"sent": 0, "left": 0}
+    assert document(stack.command("outbox", "list", "--json")) == []
+    assert document(stack.command("outbox", "flush", "--json")) == {"sent": 0, "left": 0}
 
 
-def test_an_unsent_event_is_listed_sent_once_and_marked(house: House) -> None:
-    finish(house, 3)
-    pass_minutes(house, 5)
-    rows = document(house.command("outbox", "list", "--json"))
+def test_an_unsent_event_is_listed_sent_once_and_marked(stack: Stack) -> None:
+    finish(stack, 3)
+    pass_minutes(stack, 5)
+    rows = document(stack.command("outbox", "list", "--json"))
     assert {row["request_id"] for row in rows} == {"onb-0", "onb-1", "onb-2"}
     assert all(row["outcome"] == "match" and 300 <= row["age"] < 400 for row in rows)
-    table = house.command("outbox", "list", "--limit", "1")
+    table = stack.command("outbox", "list", "--limit", "1")
     assert len(table.stdout.splitlines()) == 2
     assert "no more than 1 row, the oldest first: --limit" in table.stderr
-    assert document(house.command("outbox", "flush", "--json")) == {"sent": 3, "left": 0}
-    events = house.take()
+    assert document(stack.command("outbox", "flush", "--json")) == {"sent": 3, "left": 0}
+    events = stack.take()
     assert {json.loads(body)["requestId"] for _, _, body in events} == {"onb-0", "onb-1", "onb-2"}
     assert {method.routing_key for method, _, _ in events} == {"to.me"}
-    assert document(house.command("outbox", "list", "--json")) == []
-    assert all(row["event_sent_at"] for row in house.results().values())
+    assert document(stack.command("outbox", "list", "--json")) == []
+    assert all(row["event_sent_at"] for row in stack.results().values())
 
 
-def test_a_young_event_is_left_to_its_worker(house: House) -> None:
-    finish(house, 1)
-    done = house.command("outbox", "flush")
+def test_a_young_event_is_left_to_its_worker(stack: Stack) -> None:
+    finish(stack, 1)
+    done = stack.command("outbox", "flush")
     assert done.stdout.split() == ["sent", "0", "left", "1"]
     assert "younger than a minute or held by a relay" in done.stderr
-    assert house.events() == []
+    assert stack.events() == []
 
 
-def test_an_event_that_a_relay_holds_is_not_sent_twice(house: House) -> None:
-    finish(house, 2)
-    pass_minutes(house, 5)
+def test_an_event_that_a_relay_holds_is_not_sent_twice(stack: Stack) -> None:
+    finish(stack, 2)
+    pass_minutes(stack, 5)
     as_owner(
-        house,
+        stack,
         """UPDATE verification.request SET event_retry_at = now() + interval '1 min'
             WHERE request_id = 'onb-0'""",
     )
-    assert document(house.command("outbox", "flush", "--json")) == {"sent": 1, "left": 1}
-    assert [event["requestId"] for event in house.events()] == ["onb-1"]
+    assert document(stack.command("outbox", "flush", "--json")) == {"sent": 1, "left": 1}
+    assert [event["requestId"] for event in stack.events()] == ["onb-1"]
 
 
-def test_more_than_one_batch_is_sent(house: House) -> None:
+def test_more_than_one_batch_is_sent(stack: Stack) -> None:
     as_owner(
-        house,
+        stack,
         """INSERT INTO verification.request (request_id, fingerprint, source, mode, state,
              outcome, charged, completed_at)
            SELECT 'bulk-' || n, '\\x00', 'default', 'sandbox', 'done', 'no_record', 'no',
              now() - interval '5 min' FROM generate_series(1, 250) AS n""",
     )
-    assert document(house.command("outbox", "flush", "--json")) == {"sent": 250, "left": 0}
-    assert len({event["requestId"] for event in house.events()}) == 250
+    assert document(stack.command("outbox", "flush", "--json")) == {"sent": 250, "left": 0}
+    assert len({event["requestId"] for event in stack.events()}) == 250
 
 
-def test_the_other_modes_events_are_not_ours(house: House) -> None:
-    finish(house, 1)
-    pass_minutes(house, 5)
-    as_owner(house, "UPDATE verification.request SET mode = 'live'")
-    assert document(house.command("outbox", "flush", "--json")) == {"sent": 0, "left": 0}
-    assert house.events() == []
-    (row,) = document(house.command("outbox", "list", "--json"))
+def test_the_other_modes_events_are_not_ours(stack: Stack) -> None:
+    finish(stack, 1)
+    pass_minutes(stack, 5)
+    as_owner(stack, "UPDATE verification.request SET mode = 'live'")
+    assert document(stack.command("outbox", "flush", "--json")) == {"sent": 0, "left": 0}
+    assert stack.events() == []
+    (row,) = document(stack.command("outbox", "list", "--json"))
     assert row["mode"] == "live"
 
 
-def test_without_the_exchange_nothing_is_marked(house: House) -> None:
-    finish(house, 1)
-    pass_minutes(house, 5)
-    house.channel.exchange_delete("verification.results")
-    done = house.command("outbox", "flush")
+def test_without_the_exchange_nothing_is_marked(stack: Stack) -> None:
+    finish(stack, 1)
+    pass_minutes(stack, 5)
+    stack.channel.exchange_delete("verification.results")
+    done = stack.command("outbox", "flush")
     assert (done.returncode, done.stdout) == (2, "")
     assert "topology apply" in done.stderr
-    assert len(document(house.command("outbox", "list", "--json"))) == 1
+    assert len(document(stack.command("outbox", "list", "--json"))) == 1
 
 
-def test_no_output_holds_a_persons_data(house: House) -> None:
-    finish(house, 1)
-    pass_minutes(house, 5)
+def test_no_output_holds_a_persons_data(stack: Stack) -> None:
+    finish(stack, 1)
+    pass_minutes(stack, 5)
     for arguments in (("list",), ("list", "--json"), ("flush",)):
-        done = house.command("outbox", *arguments)
+        done = stack.command("outbox", *arguments)
         assert ID_CARD not in done.stdout + done.stderr
         assert "张" not in done.stdout + done.stderr
 
 
-def test_retention_works_to_the_end_and_says_what_it_did(house: House) -> None:
+def test_retention_works_to_the_end_and_says_what_it_did(stack: Stack) -> None:
     as_owner(
-        house,
+        stack,
         """INSERT INTO verification.request (request_id, fingerprint, source, mode, state, outcome,
              charged, completed_at, event_sent_at, masked_name)
            SELECT 'old-' || n, '\\x00', 'default', 'sandbox', 'done', 'no_record', 'no', old, old,
@@ -127,14 +127,14 @@ def test_retention_works_to_the_end_and_says_what_it_did(house: House) -> None:
              LATERAL (SELECT now() - make_interval(days => CASE WHEN n <= 700 THEN 40 ELSE 3 END))
                AS t(old)""",
     )
-    idle = house.command("retention", "--json")
+    idle = stack.command("retention", "--json")
     assert document(idle) == {"cleared": 0, "deleted": 0}
     assert "everything is kept" in idle.stderr
-    house.environment |= {"CLEAR_AFTER_DAYS": "2", "DELETE_AFTER_DAYS": "30"}
-    done = document(house.command("retention", "--json"))
+    stack.environment |= {"CLEAR_AFTER_DAYS": "2", "DELETE_AFTER_DAYS": "30"}
+    done = document(stack.command("retention", "--json"))
     # Both go on batch by batch, so some are cleared before they are deleted.
     assert done["deleted"] == 700
     assert done["cleared"] >= 500
-    assert house.count() == 500
-    assert all(row["masked_name"] is None for row in house.results().values())
-    assert document(house.command("retention", "--json")) == {"cleared": 0, "deleted": 0}
+    assert stack.count() == 500
+    assert all(row["masked_name"] is None for row in stack.results().values())
+    assert document(stack.command("retention", "--json")) == {"cleared": 0, "deleted": 0}

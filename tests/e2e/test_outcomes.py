@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.harness import DEAD, ID_CARD, House, request, until
+from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +26,19 @@ ALWAYS_FAILS = "119999194912310224"
 
 
 @pytest.fixture
-def running(house: House) -> Iterator[House]:
-    """Give a house with one worker that ended well."""
-    worker = house.start_worker()
-    yield house
+def running(stack: Stack) -> Iterator[Stack]:
+    """Give a stack with one worker that ended well."""
+    worker = stack.start_worker()
+    yield stack
     assert worker.stop() == 0
-    assert house.depth("verification.requests") == 0
-    assert house.count("open_requests") == 0
+    assert stack.depth("verification.requests") == 0
+    assert stack.count("open_requests") == 0
 
 
-def one_event(house: House, request_id: str, seconds: float = 30.0) -> dict[str, Any]:
+def one_event(stack: Stack, request_id: str, seconds: float = 30.0) -> dict[str, Any]:
     """Wait for the next event; it must be this request's."""
-    until(lambda: house.depth("collector"), seconds)
-    event, *others = house.events()
+    until(lambda: stack.depth("collector"), seconds)
+    event, *others = stack.events()
     assert (event["requestId"], others) == (request_id, [])
     return event
 
@@ -66,7 +66,7 @@ def one_event(house: House, request_id: str, seconds: float = 30.0) -> dict[str,
     ],
 )
 def test_a_request_ends_in_one_outcome_with_a_row_and_an_event(
-    running: House, id_card: str, outcome: str, charged: str, calls: int, kind: str | None
+    running: Stack, id_card: str, outcome: str, charged: str, calls: int, kind: str | None
 ) -> None:
     running.publish(request("one", id_card, source="onboarding-web", context={"applicant": 42}))
     event = one_event(running, "one")
@@ -80,7 +80,7 @@ def test_a_request_ends_in_one_outcome_with_a_row_and_an_event(
     assert running.provider.charges()["calls"] == calls == running.count("calls")
 
 
-def test_the_same_request_again_gets_the_stored_result_without_a_call(running: House) -> None:
+def test_the_same_request_again_gets_the_stored_result_without_a_call(running: Stack) -> None:
     running.publish(request("again"), reply_to="first.sender", correlation_id="c-1")
     first = one_event(running, "again")
     running.publish(request("again"), reply_to="second.sender", correlation_id="c-2")
@@ -92,7 +92,7 @@ def test_the_same_request_again_gets_the_stored_result_without_a_call(running: H
     assert running.provider.charges()["calls"] == 1
 
 
-def test_two_copies_at_once_are_paid_once_and_answered_twice(running: House) -> None:
+def test_two_copies_at_once_are_paid_once_and_answered_twice(running: Stack) -> None:
     running.publish_many([request("twin"), request("twin")])
     until(lambda: running.depth("collector") == 2)
     one, other = running.events()
@@ -101,7 +101,7 @@ def test_two_copies_at_once_are_paid_once_and_answered_twice(running: House) -> 
 
 
 def test_the_same_id_with_other_data_is_answered_as_a_conflict_and_changes_no_row(
-    running: House,
+    running: Stack,
 ) -> None:
     running.publish(request("mine"))
     one_event(running, "mine")
@@ -114,21 +114,21 @@ def test_the_same_id_with_other_data_is_answered_as_a_conflict_and_changes_no_ro
     assert running.provider.charges()["calls"] == 1
 
 
-def test_an_expired_request_is_not_paid_for(running: House) -> None:
+def test_an_expired_request_is_not_paid_for(running: Stack) -> None:
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     running.publish(request("late", expiresAt=past))
     assert one_event(running, "late")["outcome"] == "expired"
     assert running.provider.charges()["calls"] == 0
 
 
-def test_the_id_may_stand_in_the_message_id(running: House) -> None:
+def test_the_id_may_stand_in_the_message_id(running: Stack) -> None:
     message = request("")
     del message["requestId"]
     running.publish(message, message_id="from-properties")
     assert one_event(running, "from-properties")["outcome"] == "match"
 
 
-def test_an_event_that_nobody_is_bound_for_is_kept(running: House) -> None:
+def test_an_event_that_nobody_is_bound_for_is_kept(running: Stack) -> None:
     running.channel.queue_unbind("collector", "verification.results", "#")
     running.publish(request("lonely"))
     until(lambda: running.depth("verification.unrouted"))
@@ -157,7 +157,7 @@ LONG = "x" * 129
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_unreadable_message_is_kept_as_a_dead_letter_and_answered(
-    running: House, body: bytes, reason: str
+    running: Stack, body: bytes, reason: str
 ) -> None:
     running.publish(body, reply_to="somebody")
     until(lambda: running.depth(DEAD) and running.depth("collector"))
@@ -170,7 +170,7 @@ def test_an_unreadable_message_is_kept_as_a_dead_letter_and_answered(
     assert running.count() == running.provider.charges()["calls"] == 0
 
 
-def test_an_unreadable_message_without_a_way_back_is_kept_alone(running: House) -> None:
+def test_an_unreadable_message_without_a_way_back_is_kept_alone(running: Stack) -> None:
     running.publish(b"{")
     until(lambda: running.depth(DEAD))
     running.publish(request("after"))
@@ -195,7 +195,7 @@ def test_an_unreadable_message_without_a_way_back_is_kept_alone(running: House) 
     ],
 )
 def test_a_readable_request_with_a_fault_is_rejected_by_the_fields_name(
-    running: House, change: dict[str, Any], field: str
+    running: Stack, change: dict[str, Any], field: str
 ) -> None:
     running.publish({**request("faulty"), **change})
     event = one_event(running, "faulty")
@@ -204,7 +204,7 @@ def test_a_readable_request_with_a_fault_is_rejected_by_the_fields_name(
     assert running.depth(DEAD) == running.provider.charges()["calls"] == 0
 
 
-def test_a_foreign_client_publishes_and_reads_its_event(running: House) -> None:
+def test_a_foreign_client_publishes_and_reads_its_event(running: Stack) -> None:
     running.channel.queue_declare("foreign", durable=True)
     running.channel.queue_bind("foreign", "verification.results", "shell.client")
     body = json.dumps(request("foreign"), ensure_ascii=False)

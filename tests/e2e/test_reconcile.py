@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.harness import COMMAND, ID_CARD, House, request, until
+from tests.e2e.harness import COMMAND, ID_CARD, Stack, request, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,15 +20,15 @@ NO_RECORD = "119999194912310021"
 
 
 @pytest.fixture
-def ledger(house: House) -> dict[str, str]:
+def ledger(stack: Stack) -> dict[str, str]:
     """Have four requests called; return the provider's ids of the charged calls by request."""
-    house.publish_many(request(f"inv-{each}") for each in range(3))
-    house.publish(request("free", NO_RECORD))
-    house.publish(request("doubted", ONCE_IN_DOUBT))
-    house.start_worker()
-    until(lambda: house.count() == 5)
-    calls = house.rows("SELECT * FROM verification_v1.calls")
-    house.environment["PROVIDER_MODE"] = "sandbox"
+    stack.publish_many(request(f"inv-{each}") for each in range(3))
+    stack.publish(request("free", NO_RECORD))
+    stack.publish(request("doubted", ONCE_IN_DOUBT))
+    stack.start_worker()
+    until(lambda: stack.count() == 5)
+    calls = stack.rows("SELECT * FROM verification_v1.calls")
+    stack.environment["PROVIDER_MODE"] = "sandbox"
     return {
         each["request_id"]: each["provider_request_id"]
         for each in calls
@@ -40,9 +40,9 @@ def ledger(house: House) -> dict[str, str]:
 NUMBER = ID_CARD[:-1] + "1"
 
 
-def invoice(house: House, path: Path, ids: list[str], heading: str = "requestId,time") -> Path:
+def invoice(stack: Stack, path: Path, ids: list[str], heading: str = "requestId,time") -> Path:
     """Write an invoice of these ids, each at the time of its call, or of the last one."""
-    calls = house.rows("SELECT provider_request_id AS id, started_at FROM verification_v1.calls")
+    calls = stack.rows("SELECT provider_request_id AS id, started_at FROM verification_v1.calls")
     at = {each["id"]: each["started_at"] for each in calls}
     last = max(at.values())
     lines = [f"{each},{at.get(each, last).isoformat()}\n" for each in ids]
@@ -51,17 +51,17 @@ def invoice(house: House, path: Path, ids: list[str], heading: str = "requestId,
 
 
 def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
-    house: House, tmp_path: Path, ledger: dict[str, str]
+    stack: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
     charged = [ledger[each] for each in ("inv-0", "inv-1", "inv-2", "doubted")]
     today = ["--from", "2020-01-01", "--to", "2100-01-01"]
-    done = house.command("reconcile", str(invoice(house, tmp_path / "a.csv", charged)), *today)
+    done = stack.command("reconcile", str(invoice(stack, tmp_path / "a.csv", charged)), *today)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in_doubt_without_id" in done.stdout  # one row: the call whose answer was lost
 
     wrong = [*charged[1:], charged[2], ledger["free"], "never-heard-of", NUMBER]
-    file = str(invoice(house, tmp_path / "b.csv", wrong))
-    done = house.command("reconcile", file, *today, "--json")
+    file = str(invoice(stack, tmp_path / "b.csv", wrong))
+    done = stack.command("reconcile", file, *today, "--json")
     assert done.returncode == 1
     said: dict[str, Any] = json.loads(done.stdout)
     counted = {name: said["summary"][name] for name in said["summary"] if said["summary"][name]}
@@ -75,31 +75,31 @@ def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
         ("in_doubt_without_id", None, "doubted"),
     }
     assert (counted["billed_lines"], counted["known_to_the_ledger"]) == (7, 5)
-    shown = house.command("reconcile", file, *today, "--limit", "1")
+    shown = stack.command("reconcile", file, *today, "--limit", "1")
     assert "at most 1 rows of each finding are shown" in shown.stderr
     for output in (done.stdout, shown.stdout, shown.stderr):
         assert NUMBER not in output
 
 
 def test_a_wrong_file_is_one_line_that_says_what_to_do(
-    house: House, tmp_path: Path, ledger: dict[str, str]
+    stack: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
-    file = invoice(house, tmp_path / "a.csv", list(ledger.values()), "id,when")
-    done = house.command("reconcile", str(file))
+    file = invoice(stack, tmp_path / "a.csv", list(ledger.values()), "id,when")
+    done = stack.command("reconcile", str(file))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "name one by --column-request-id; there are: id, when" in done.stderr
     named = ("--column-request-id", "id", "--column-time", "when")
-    assert house.command("reconcile", str(file), *named, "--json").returncode == 1  # `free` billed
+    assert stack.command("reconcile", str(file), *named, "--json").returncode == 1  # `free` billed
     for path, words in ((tmp_path / "no.csv", "cannot be read"), (tmp_path, "cannot be read")):
-        done = house.command("reconcile", str(path))
+        done = stack.command("reconcile", str(path))
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert words in done.stderr
 
 
 def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
-    house: House, tmp_path: Path, ledger: dict[str, str]
+    stack: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
-    environment = {**os.environ, **house.environment}
+    environment = {**os.environ, **stack.environment}
 
     def peak(lines: int) -> int:
         """Return the command's peak of resident memory in kB."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pika
 
 from tests.bench.soak_load import id_card
-from tests.e2e.harness import REQUESTS, House, request, until
+from tests.e2e.harness import REQUESTS, Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,32 +48,32 @@ class Load:
                 self.ids.append(name)
 
 
-def work_on(house: House, requests: int) -> None:
+def work_on(stack: Stack, requests: int) -> None:
     """Wait until so many more are finished."""
-    goal = house.count() + requests
-    until(lambda: house.count() >= goal)
+    goal = stack.count() + requests
+    until(lambda: stack.count() >= goal)
 
 
-def test_two_workers_are_replaced_twice_and_nothing_is_lost_or_paid_twice(house: House) -> None:
-    house.provider.play(latency=0.05)
-    load = Load(house.amqp_url)
-    workers = [house.start_worker(), house.start_worker()]
+def test_two_workers_are_replaced_twice_and_nothing_is_lost_or_paid_twice(stack: Stack) -> None:
+    stack.provider.play(latency=0.05)
+    load = Load(stack.amqp_url)
+    workers = [stack.start_worker(), stack.start_worker()]
     with load.running():
         for _ in range(2):
             for number in range(2):
-                work_on(house, 100)
+                work_on(stack, 100)
                 # As a Deployment does it with maxUnavailable 0: the new one first.
-                newcomer = house.start_worker()
+                newcomer = stack.start_worker()
                 assert workers[number].stop() == 0
                 workers[number] = newcomer
-    until(lambda: house.count() == len(load.ids), 60)
-    until(lambda: house.depth("collector") >= len(load.ids), 60)
+    until(lambda: stack.count() == len(load.ids), 60)
+    until(lambda: stack.depth("collector") >= len(load.ids), 60)
     for worker in workers:
         assert worker.stop() == 0
 
-    charges, events = house.provider.charges(), house.events()
-    assert charges["charges"] == charges["calls"] == house.count("calls") == len(load.ids)
-    assert {row["outcome"] for row in house.results().values()} == {"match"}
+    charges, events = stack.provider.charges(), stack.events()
+    assert charges["charges"] == charges["calls"] == stack.count("calls") == len(load.ids)
+    assert {row["outcome"] for row in stack.results().values()} == {"match"}
     # Finished work is not even delivered again: one event each.
     assert sorted(event["requestId"] for event in events) == sorted(load.ids)
-    assert house.depth(REQUESTS) == house.depth("verification.dead") == 0
+    assert stack.depth(REQUESTS) == stack.depth("verification.dead") == 0

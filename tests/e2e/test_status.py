@@ -7,23 +7,23 @@ import os
 
 import psycopg
 
-from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, House, request, until
+from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 
 FAILS = "119999194912310152"
 
 
-def test_it_shows_a_house_at_work_and_no_personal_data(house: House) -> None:
-    house.environment["DAILY_CALL_BUDGET"] = "100"
-    worker = house.start_worker()
-    house.publish_many(request(f"s-{each}", name="欧阳测试者") for each in range(20))
-    house.publish(request("refused", FAILS))
-    house.publish(b"no request")
-    until(lambda: house.count() == 21)
-    until(lambda: house.depth(DEAD) == 1)
+def test_it_shows_a_house_at_work_and_no_personal_data(stack: Stack) -> None:
+    stack.environment["DAILY_CALL_BUDGET"] = "100"
+    worker = stack.start_worker()
+    stack.publish_many(request(f"s-{each}", name="欧阳测试者") for each in range(20))
+    stack.publish(request("refused", FAILS))
+    stack.publish(b"no request")
+    until(lambda: stack.count() == 21)
+    until(lambda: stack.depth(DEAD) == 1)
     until(
-        lambda: not house.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL")
+        lambda: not stack.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL")
     )
-    done = house.command("status", "--json")
+    done = stack.command("status", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     depths = {each["queue"]: (each["ready"], each["consumers"]) for each in said["queues"]}
@@ -41,8 +41,8 @@ def test_it_shows_a_house_at_work_and_no_personal_data(house: House) -> None:
     assert said["unsent_events"] == {"events": 0, "oldest": None}
     assert said["problems"] == {}
 
-    house.command("pause", "--reason", "a look")
-    shown = house.command("status").stdout
+    stack.command("pause", "--reason", "a look")
+    shown = stack.command("status").stdout
     for words in ("PAUSED for", ": a look", "20 match, 1 failed", "21 of 100 spent (21 %)"):
         assert words in shown
     for output in (shown, done.stdout):
@@ -50,35 +50,35 @@ def test_it_shows_a_house_at_work_and_no_personal_data(house: House) -> None:
     assert "\x1b" not in shown
 
 
-def test_what_is_left_open_and_unsent_is_told_with_its_age(house: House) -> None:
-    house.publish(request("hangs", "119999194912310275"))
-    house.publish(request("done"))
-    worker = house.start_worker()
-    until(lambda: house.count() == 1)
-    until(lambda: house.provider.charges()["calls"] == 2)
+def test_what_is_left_open_and_unsent_is_told_with_its_age(stack: Stack) -> None:
+    stack.publish(request("hangs", "119999194912310275"))
+    stack.publish(request("done"))
+    worker = stack.start_worker()
+    until(lambda: stack.count() == 1)
+    until(lambda: stack.provider.charges()["calls"] == 2)
     worker.kill()
-    with psycopg.connect(house.database_url) as database:
+    with psycopg.connect(stack.database_url) as database:
         database.execute(
             """UPDATE verification.request
                   SET completed_at = completed_at - interval '10 min', event_sent_at = NULL,
                       lease_until = lease_until - interval '10 min'"""
         )
-    shown = house.command("status").stdout
+    shown = stack.command("status").stdout
     assert "0 working, 0 waiting, 1 with a lapsed lease; the oldest from" in shown
     assert "(10m" in shown  # and seconds, if there are any
     assert "under_way" in shown
 
 
-def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(house: House) -> None:
-    amqp_url, database_url = house.amqp_url, house.database_url
-    house.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
-    done = house.command("status")
+def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack: Stack) -> None:
+    amqp_url, database_url = stack.amqp_url, stack.database_url
+    stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
+    done = stack.command("status")
     assert done.returncode == 1
     assert "the broker does not answer" in done.stdout
     assert "open requests" in done.stdout
 
-    house.environment |= {"AMQP_URL": amqp_url, "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    done = house.command("status", "--json")
+    stack.environment |= {"AMQP_URL": amqp_url, "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    done = stack.command("status", "--json")
     said = json.loads(done.stdout)
     assert done.returncode == 1
     assert said["problems"] == {
@@ -86,12 +86,12 @@ def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(house:
     }
     assert len(said["queues"]) == 6
 
-    house.environment["DATABASE_URL"] = database_url
-    house.channel.queue_delete(DEAD)
+    stack.environment["DATABASE_URL"] = database_url
+    stack.channel.queue_delete(DEAD)
     with psycopg.connect(database_url) as database:
         database.execute("DROP TABLE verification.fleet_control")
         database.execute("UPDATE verification.alembic_version SET version_num = '0004'")
-    done = house.command("status")
+    done = stack.command("status")
     assert done.returncode == 1
     assert f"{DEAD}" in done.stdout
     assert "is missing: run verification-worker topology apply" in done.stdout
@@ -101,9 +101,9 @@ def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(house:
     assert "Traceback" not in done.stderr
 
 
-def test_without_settings_it_says_which(house: House) -> None:
+def test_without_settings_it_says_which(stack: Stack) -> None:
     for name in ("AMQP_URL", "DATABASE_URL"):
         assert name not in os.environ, "this test unsets it"
-        del house.environment[name]
-    done = house.command("status")
+        del stack.environment[name]
+    done = stack.command("status")
     assert (done.returncode, done.stderr.count("is required")) == (2, 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import ID_CARD, REQUESTS, House, request
+from tests.e2e.harness import ID_CARD, REQUESTS, Stack, request
 from tests.fakes.keys import as_setting, message_keys
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ NAME = "欧阳测试者"
 
 
 @pytest.fixture
-def public(house: House, tmp_path: Path) -> str:
-    """Give the file of a house's public keys."""
-    house.environment["MESSAGE_KEYS"] = as_setting()
+def public(stack: Stack, tmp_path: Path) -> str:
+    """Give the file of a stack's public keys."""
+    stack.environment["MESSAGE_KEYS"] = as_setting()
     file = tmp_path / "public.json"
-    file.write_text(house.command("message-keys", "public").stdout)
+    file.write_text(stack.command("message-keys", "public").stdout)
     return str(file)
 
 
@@ -31,35 +31,35 @@ def write(path: Path, *requests: object) -> str:
 
 
 def test_one_request_is_encrypted_and_its_result_printed(
-    house: House, public: str, tmp_path: Path
+    stack: Stack, public: str, tmp_path: Path
 ) -> None:
-    worker = house.start_worker(MESSAGE_ENCRYPTION="required")
+    worker = stack.start_worker(MESSAGE_ENCRYPTION="required")
     file = write(tmp_path / "one.json", request("onb-1", name=NAME))
-    done = house.command("submit", file, "--encrypt-to", public)
+    done = stack.command("submit", file, "--encrypt-to", public)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["outcome"] == "match"
     assert worker.stop() == 0
 
 
 def test_a_file_of_many_is_encrypted_line_by_line(
-    house: House, public: str, tmp_path: Path
+    stack: Stack, public: str, tmp_path: Path
 ) -> None:
-    worker = house.start_worker(MESSAGE_ENCRYPTION="required")
+    worker = stack.start_worker(MESSAGE_ENCRYPTION="required")
     many = [request(f"onb-{number}", name=NAME) for number in range(20)]
     file = write(tmp_path / "many.jsonl", *many, request("wrong", "110105194912310021"))
-    done = house.command("submit", file, "--encrypt-to", public, "--timeout", "30")
+    done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "30")
     assert "20 match, 1 lines not sent" in done.stderr.replace("1 line not", "1 lines not")
-    assert {row["outcome"] for row in house.results().values()} == {"match"}
+    assert {row["outcome"] for row in stack.results().values()} == {"match"}
     assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])
 def test_what_is_published_is_nothing_but_an_encrypted_body(
-    house: House, public: str, tmp_path: Path, suffix: str
+    stack: Stack, public: str, tmp_path: Path, suffix: str
 ) -> None:
     file = write(tmp_path / f"request.{suffix}", request("onb-1", name=NAME))
-    assert house.command("submit", file, "--encrypt-to", public, "--timeout", "0").returncode == 0
-    ((_, properties, body),) = house.take(REQUESTS)
+    assert stack.command("submit", file, "--encrypt-to", public, "--timeout", "0").returncode == 0
+    ((_, properties, body),) = stack.take(REQUESTS)
     assert properties.content_type == "application/jose"
     assert NAME.encode() not in body
     assert ID_CARD.encode() not in body
@@ -75,15 +75,15 @@ def test_what_is_published_is_nothing_but_an_encrypted_body(
     ],
 )
 def test_without_a_public_key_nothing_is_published(
-    house: House, tmp_path: Path, content: str | None, words: str
+    stack: Stack, tmp_path: Path, content: str | None, words: str
 ) -> None:
     file = write(tmp_path / "one.json", request("onb-1"))
     keys = tmp_path / "keys.json"
     if content is not None:
         keys.write_text(content)
-    done = house.command("submit", file, "--encrypt-to", str(keys))
+    done = stack.command("submit", file, "--encrypt-to", str(keys))
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("verification-worker: --encrypt-to: ")
     assert words in line
-    assert house.depth(REQUESTS) == 0
+    assert stack.depth(REQUESTS) == 0

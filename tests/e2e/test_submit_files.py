@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.soak_load import id_card
-from tests.e2e.harness import COMMAND, ID_CARD, REQUESTS, RESULTS, House, Process, until
+from tests.e2e.harness import COMMAND, ID_CARD, REQUESTS, RESULTS, Process, Stack, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,20 +58,20 @@ def assert_hides(*outputs: str) -> None:
 
 
 def test_a_thousand_lines_killed_in_the_middle_and_resumed_are_each_paid_once(
-    house: House, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     rows = [row(f"f-{each}", id_card(each)) for each in range(1_000)]
     file, kept = write_csv(tmp_path / "people.csv", rows), tmp_path / "results.csv"
-    house.provider.play(latency=0.05)
-    house.start_worker(CONCURRENCY="8")
+    stack.provider.play(latency=0.05)
+    stack.start_worker(CONCURRENCY="8")
     command = ["submit", str(file), "--results", str(kept)]
-    killed = Process.start(command, house.environment)
+    killed = Process.start(command, stack.environment)
     until(lambda: kept.exists() and len(kept.read_bytes().splitlines()) > 150)
     killed.kill()
     before = len(results(kept))
     assert 100 < before < 1_000
-    house.provider.play()
-    done = house.command(*command)
+    stack.provider.play()
+    done = stack.command(*command)
     assert done.returncode == 0, done.stderr
     assert f"1,000 match, {before:,} of them from before" in done.stderr
     found = results(kept)
@@ -79,15 +79,15 @@ def test_a_thousand_lines_killed_in_the_middle_and_resumed_are_each_paid_once(
     assert {(each["outcome"], each["charged"], each["error"]) for each in found} == {
         ("match", "yes", "")
     }
-    assert house.count() == house.count("calls") == house.provider.charges()["charges"] == 1_000
-    again = house.command(*command)
+    assert stack.count() == stack.count("calls") == stack.provider.charges()["charges"] == 1_000
+    again = stack.command(*command)
     assert (again.returncode, len(results(kept))) == (0, 1_000)
-    assert house.provider.charges()["calls"] == 1_000
+    assert stack.provider.charges()["calls"] == 1_000
     assert_hides(done.stderr, done.stdout, kept.read_text(), "\n".join(killed.lines))
 
 
 def test_lines_that_fail_our_checks_are_named_and_the_others_go_on(
-    house: House, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     rows = [
         row("good", ID_CARD),
@@ -97,8 +97,8 @@ def test_lines_that_fail_our_checks_are_named_and_the_others_go_on(
         row("no-match", MISMATCH, source="batch"),
     ]
     file, kept = write_csv(tmp_path / "people.csv", rows), tmp_path / "results.jsonl"
-    house.start_worker()
-    done = house.command("submit", str(file), "--results", str(kept), "--source", "desk")
+    stack.start_worker()
+    done = stack.command("submit", str(file), "--results", str(kept), "--source", "desk")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "line 3: idCard check digit does not match",
@@ -111,18 +111,18 @@ def test_lines_that_fail_our_checks_are_named_and_the_others_go_on(
         "good": "match",
         "no-match": "mismatch",
     }
-    sources = {each: found["source"] for each, found in house.results().items()}
+    sources = {each: found["source"] for each, found in stack.results().items()}
     assert sources == {"good": "desk", "no-match": "batch"}
     assert_hides(done.stderr, kept.read_text())
 
 
 def test_lines_of_json_come_out_as_lines_and_a_failure_is_told(
-    house: House, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     rows = [row("good", ID_CARD), row("fails", UNREADABLE)]
     file = write_json(tmp_path / "people.jsonl", rows)
-    house.start_worker()
-    done = house.command("submit", str(file))
+    stack.start_worker()
+    done = stack.command("submit", str(file))
     assert done.returncode == 1
     found = {each["requestId"]: each for each in map(json.loads, done.stdout.splitlines())}
     assert found["good"] == {
@@ -136,58 +136,58 @@ def test_lines_of_json_come_out_as_lines_and_a_failure_is_told(
 
 
 def test_without_a_worker_it_gives_up_in_time_and_the_next_run_has_the_results(
-    house: House, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     rows = [row(f"f-{each}", id_card(each)) for each in range(600)]
     file, kept = write_csv(tmp_path / "people.csv", rows), tmp_path / "results.csv"
     command = ["submit", str(file), "--results", str(kept), "--timeout"]
-    done = house.command(*command, "1")
+    done = stack.command(*command, "1")
     assert (done.returncode, results(kept)) == (1, [])
     assert "600 without a result yet: run the same again" in done.stderr
-    only_published = house.command("submit", str(file), "--timeout", "0")
+    only_published = stack.command("submit", str(file), "--timeout", "0")
     assert (only_published.returncode, only_published.stdout) == (0, "")
-    assert house.depth(REQUESTS) == 1_200
-    house.start_worker()
-    assert house.command(*command, "30").returncode == 0
+    assert stack.depth(REQUESTS) == 1_200
+    stack.start_worker()
+    assert stack.command(*command, "30").returncode == 0
     assert len(results(kept)) == 600
-    assert house.provider.charges()["charges"] == 600
+    assert stack.provider.charges()["charges"] == 600
 
 
-def test_a_broker_that_lacks_its_exchange_is_one_line(house: House, tmp_path: Path) -> None:
+def test_a_broker_that_lacks_its_exchange_is_one_line(stack: Stack, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "people.csv", [row("good", ID_CARD)])
-    house.channel.exchange_delete(RESULTS)
-    done = house.command("submit", str(file))
+    stack.channel.exchange_delete(RESULTS)
+    done = stack.command("submit", str(file))
     assert done.returncode == 2
     assert "run `verification-worker topology apply` first" in done.stderr.splitlines()[-1]
-    house.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
-    done = house.command("submit", str(file))
+    stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
+    done = stack.command("submit", str(file))
     assert done.returncode == 2
     assert "AMQP_URL: the broker does not answer" in done.stderr.splitlines()[-1]
-    done = house.command("submit", str(tmp_path / "none.csv"))
+    done = stack.command("submit", str(tmp_path / "none.csv"))
     assert (done.returncode, done.stderr.count("cannot be read")) == (2, 1)
 
 
 def test_a_file_that_breaks_off_says_where_and_keeps_what_came(
-    house: House, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     file = write_csv(tmp_path / "people.csv", [row("good", ID_CARD)])
     with file.open("a") as stream:
         stream.write(f'"torn,2,{NAME}')
-    house.start_worker()
-    done = house.command("submit", str(file))
+    stack.start_worker()
+    done = stack.command("submit", str(file))
     assert done.returncode == 2
     assert f"{file}: line 3: is not CSV" in done.stderr
     assert "Traceback" not in done.stderr
     assert_hides(done.stderr)
 
 
-def test_on_a_terminal_there_is_a_bar(house: House, tmp_path: Path) -> None:
+def test_on_a_terminal_there_is_a_bar(stack: Stack, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "people.csv", [row("good", ID_CARD), row("wrong", WRONG)])
-    house.start_worker()
+    stack.start_worker()
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [*COMMAND, "submit", str(file)],
-        env={**os.environ, **house.environment, "TERM": "xterm", "COLUMNS": "100"},
+        env={**os.environ, **stack.environment, "TERM": "xterm", "COLUMNS": "100"},
         stdout=subprocess.PIPE,
         stderr=theirs,
         timeout=60,

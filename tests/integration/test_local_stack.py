@@ -29,7 +29,7 @@ from local_management import Management
 from local_packages import missing_packages
 from local_ports import LOOPBACK, free_ports, speaks_amqp
 from local_psql import Psql
-from local_stack import Stack
+from local_stack import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,20 +42,20 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def private() -> Iterator[Stack]:
+def private() -> Iterator[Servers]:
     """Servers to kill: private ones, whatever AMQP_URL and DATABASE_URL say."""
-    with Stack({}) as running:
+    with Servers({}) as running:
         yield running
 
 
 @pytest.fixture
-def broker(private: Stack) -> Broker:
+def broker(private: Servers) -> Broker:
     assert isinstance(private.broker, Broker)
     return private.broker
 
 
 @pytest.fixture
-def database(private: Stack) -> Database:
+def database(private: Servers) -> Database:
     assert isinstance(private.database, Database)
     return private.database
 
@@ -229,11 +229,11 @@ def test_a_vhost_that_cannot_be_made_is_an_error(management: Any, statuses: list
 
 _PARENT = """
 import signal, sys
-from local_stack import Stack
+from local_stack import Servers
 # As in a terminal: who is started in the background by a shell is born deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with Stack({}) as stack:
-    print(stack.broker.directory, stack.database.directory, flush=True)
+with Servers({}) as servers:
+    print(servers.broker.directory, servers.database.directory, flush=True)
     sys.stdin.read()
 """
 

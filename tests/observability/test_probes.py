@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from local_ports import free_ports
-from tests.e2e.harness import House, until
+from tests.e2e.harness import Stack, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Process
@@ -29,11 +29,11 @@ def ask(worker: Process, path: str) -> tuple[int, str]:
         return refused.code, refused.read().decode().strip()
 
 
-def test_a_worker_whose_schema_is_too_old_is_alive_and_not_ready(house: House) -> None:
-    with psycopg.connect(house.database_url) as connection:
+def test_a_worker_whose_schema_is_too_old_is_alive_and_not_ready(stack: Stack) -> None:
+    with psycopg.connect(stack.database_url) as connection:
         connection.execute("UPDATE verification.alembic_version SET version_num = '0003'")
     (port,) = free_ports(1)
-    worker = house.start_worker(HTTP_PORT=str(port))
+    worker = stack.start_worker(HTTP_PORT=str(port))
     assert until(lambda: (said := ask(worker, "/readyz"))[0] == 503 and said) == (503, BEHIND)
     assert ask(worker, "/livez") == (200, "ok")
     assert "verification_schema_behind 1.0" in ask(worker, "/metrics")[1]
@@ -41,10 +41,10 @@ def test_a_worker_whose_schema_is_too_old_is_alive_and_not_ready(house: House) -
 
 
 def test_a_worker_without_broker_and_database_is_alive_not_ready_and_says_so(
-    house: House,
+    stack: Stack,
 ) -> None:
     (port, nobody) = free_ports(2)
-    worker = house.launch_worker(
+    worker = stack.launch_worker(
         HTTP_PORT=str(port),
         AMQP_URL=f"amqp://guest:guest@127.0.0.1:{nobody}/",
         DATABASE_URL=f"postgresql://nobody@127.0.0.1:{nobody}/nothing",

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 from local_broker import Broker
 from local_ports import LOOPBACK, free_ports
-from tests.e2e.harness import House, Process, request, until
+from tests.e2e.harness import Process, Stack, request, until
 from tests.observability.prometheus_server import Prometheus
 from tests.observability.queries import all_queries, rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 # Each of the invented people is found nowhere but in messages.
 CANARIES = {"name": "欧阳测试者", "idCard": "119999194912310136", "mobile": "13912345678"}
 HOSTILE = "source-0123456789"
 
 
-def start_worker(house: House, **settings: str) -> tuple[Process, str]:
+def start_worker(stack: Stack, **settings: str) -> tuple[Process, str]:
     """Start a worker that is observed; return it and where."""
     (port,) = free_ports(1)
-    return house.start_worker(HTTP_PORT=str(port), **settings), f"{LOOPBACK}:{port}"
+    return stack.start_worker(HTTP_PORT=str(port), **settings), f"{LOOPBACK}:{port}"
 
 
 def scrape(address: str) -> str:
@@ -37,25 +37,25 @@ def scrape(address: str) -> str:
 
 
 @contextmanager
-def observed(house: House, stack: Stack, **settings: str) -> Iterator[Prometheus]:
+def observed(stack: Stack, servers: Servers, **settings: str) -> Iterator[Prometheus]:
     """Watch a worker and the broker of this session."""
-    assert isinstance(stack.broker, Broker), "the metrics of its own broker: unset AMQP_URL"
-    _, address = start_worker(house, **settings)
-    targets = {"verification-worker": [address], "rabbitmq": [stack.broker.metrics_address]}
+    assert isinstance(servers.broker, Broker), "the metrics of its own broker: unset AMQP_URL"
+    _, address = start_worker(stack, **settings)
+    targets = {"verification-worker": [address], "rabbitmq": [servers.broker.metrics_address]}
     with Prometheus(targets) as prometheus:
         yield prometheus
 
 
 def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
-    house: House, stack: Stack
+    stack: Stack, servers: Servers
 ) -> None:
     """A little load meanwhile; the worker is well, so that no alert fires."""
     published = 0
-    with observed(house, stack, DAILY_CALL_BUDGET="100000") as prometheus:
+    with observed(stack, servers, DAILY_CALL_BUDGET="100000") as prometheus:
 
         def unanswered() -> list[tuple[str, str]]:
             nonlocal published
-            house.publish(request(f"observed-{published}"))
+            stack.publish(request(f"observed-{published}"))
             published += 1
             return [(who, what) for who, what in all_queries() if not prometheus.query(what)]
 
@@ -78,34 +78,34 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
     assert [name for name, rule in alerts.items() if rule["state"] == "firing"] == []
 
 
-def test_no_metric_and_no_label_holds_anything_of_a_person(house: House) -> None:
-    _, address = start_worker(house)
+def test_no_metric_and_no_label_holds_anything_of_a_person(stack: Stack) -> None:
+    _, address = start_worker(stack)
     full = {"checkType": 4, "personalUser": CANARIES}
     unknown = {"checkType": 9, "personalUser": CANARIES}
-    house.publish({"requestId": "c-match", "personalSpec": full, "source": HOSTILE})
-    house.publish({"requestId": "c-wrong", "personalSpec": unknown, "source": HOSTILE})
-    house.publish({"requestId": CANARIES["idCard"], "personalSpec": full}, reply_to="x")
-    house.publish(b"nothing", message_id=CANARIES["mobile"], correlation_id=CANARIES["name"])
-    house.publish({"requestId": "c-key", "personalSpec": full}, reply_to=CANARIES["mobile"])
-    until(lambda: house.depth("collector") >= 5)
+    stack.publish({"requestId": "c-match", "personalSpec": full, "source": HOSTILE})
+    stack.publish({"requestId": "c-wrong", "personalSpec": unknown, "source": HOSTILE})
+    stack.publish({"requestId": CANARIES["idCard"], "personalSpec": full}, reply_to="x")
+    stack.publish(b"nothing", message_id=CANARIES["mobile"], correlation_id=CANARIES["name"])
+    stack.publish({"requestId": "c-key", "personalSpec": full}, reply_to=CANARIES["mobile"])
+    until(lambda: stack.depth("collector") >= 5)
     text = scrape(address)
     assert re.search(r'settled_total\{action="completed",outcome="match"\} [12]', text)
     hidden = [*CANARIES.values(), HOSTILE, "c-match"]
     assert [value for value in hidden if value in text] == []
 
 
-def test_no_message_adds_a_series(house: House) -> None:
-    _, address = start_worker(house)
+def test_no_message_adds_a_series(stack: Stack) -> None:
+    _, address = start_worker(stack)
     # The books are looked at half a second after the start.
     before = until(
         lambda: (text := scrape(address)) and "verification_outbox_events" in text and text
     )
     for number in range(30):
-        house.publish(
+        stack.publish(
             request(f"series-{number}", source=f"source-{number}"), reply_to=f"k.{number}"
         )
-        house.publish(b"nothing", correlation_id=f"c-{number}")
-    until(lambda: house.depth("collector") == 60)
+        stack.publish(b"nothing", correlation_id=f"c-{number}")
+    until(lambda: stack.depth("collector") == 60)
     after = scrape(address)
     names = [{line.rpartition(" ")[0] for line in text.splitlines()} for text in (before, after)]
     assert names[0] == names[1]

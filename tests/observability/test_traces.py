@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from local_ports import LOOPBACK, free_ports
-from tests.e2e.harness import House, request, until
+from tests.e2e.harness import Stack, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,12 +69,12 @@ def collecting() -> Iterator[Collector]:
             thread.join()
 
 
-def test_a_workers_spans_reach_the_collector_and_its_event_carries_them_on(house: House) -> None:
+def test_a_workers_spans_reach_the_collector_and_its_event_carries_them_on(stack: Stack) -> None:
     with collecting() as collector:
         endpoint = f"http://{LOOPBACK}:{collector.server_port}"
-        worker = house.start_worker(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-        house.publish(request("traced"), headers={"traceparent": SENT})
-        until(lambda: house.depth("collector") == 1)
+        worker = stack.start_worker(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        stack.publish(request("traced"), headers={"traceparent": SENT})
+        until(lambda: stack.depth("collector") == 1)
         until(lambda: worker.said("message.settled"))
         assert worker.stop() == 0  # what is finished is sent before the end
     assert collector.services == {"verification-worker"}
@@ -85,28 +85,28 @@ def test_a_workers_spans_reach_the_collector_and_its_event_carries_them_on(house
     assert call.parent_span_id == message.span_id
     assert message.start_time_unix_nano < call.start_time_unix_nano
     assert call.end_time_unix_nano < message.end_time_unix_nano
-    ((_, properties, _),) = house.take()
+    ((_, properties, _),) = stack.take()
     assert properties.headers["traceparent"] == f"00-{TRACE}-{message.span_id.hex()}-01"
 
 
-def test_without_tracing_the_event_carries_its_senders_span(house: House) -> None:
-    house.start_worker()
-    house.publish(request("untraced"), headers={"traceparent": SENT})
-    until(lambda: house.depth("collector") == 1)
-    ((_, properties, _),) = house.take()
+def test_without_tracing_the_event_carries_its_senders_span(stack: Stack) -> None:
+    stack.start_worker()
+    stack.publish(request("untraced"), headers={"traceparent": SENT})
+    until(lambda: stack.depth("collector") == 1)
+    ((_, properties, _),) = stack.take()
     assert properties.headers["traceparent"] == SENT
 
 
-def test_a_collector_that_is_away_holds_up_nothing_and_is_a_line_in_the_log(house: House) -> None:
+def test_a_collector_that_is_away_holds_up_nothing_and_is_a_line_in_the_log(stack: Stack) -> None:
     (nobody,) = free_ports(1)
     settings = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{LOOPBACK}:{nobody}",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
     }
-    worker = house.start_worker(**settings)
-    house.publish(request("a"))
-    until(lambda: house.count() == 1)
+    worker = stack.start_worker(**settings)
+    stack.publish(request("a"))
+    until(lambda: stack.count() == 1)
     until(lambda: worker.said("tracing.problem"))
     assert all(line.startswith("{") for line in worker.lines)
     assert worker.stop() == 0

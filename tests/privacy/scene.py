@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from local_broker import Broker
 from local_database import Database
 from local_guard import Workspace
-from tests.e2e.harness import CHECKOUT, COMMAND, House, SandboxProcess, until
+from tests.e2e.harness import CHECKOUT, COMMAND, SandboxProcess, Stack, until
 from tests.privacy.canaries import Aviary
 from tests.privacy.tracing import Firehose, Manager
 from tests.privacy.watching import Collector, Watch
@@ -190,8 +190,8 @@ class Scene:
         return Ground(self, name, provider)
 
 
-class Ground(House):
-    """A house of the scene: a vhost of its own, the database that all share."""
+class Ground(Stack):
+    """A stack of the scene: a vhost of its own, the database that all share."""
 
     def __init__(self, scene: Scene, name: str, provider: str) -> None:
         self.scene, self.name = scene, name

@@ -20,7 +20,7 @@ from worker.store.reuse import REUSABLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 MILLION = 1_000_000
 LARGE = {"request", "provider_call"}
@@ -37,10 +37,10 @@ SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes
 
 
 @pytest.fixture(scope="module")
-def million(stack: Stack, migrated_database: str) -> Iterator[str]:
+def million(servers: Servers, migrated_database: str) -> Iterator[str]:
     """Give a database with a million finished requests and their calls."""
     name = f"million_{uuid.uuid4().hex}"
-    url = stack.database.create_database(name, template=migrated_database)
+    url = servers.database.create_database(name, template=migrated_database)
     try:
         with psycopg.connect(url, autocommit=True) as owner:
             indexes = owner.execute(_INDEXES).fetchall()
@@ -53,7 +53,7 @@ def million(stack: Stack, migrated_database: str) -> Iterator[str]:
                 owner.execute(literal(definition))
         yield url
     finally:
-        stack.database.drop_database(name)
+        servers.database.drop_database(name)
 
 
 @pytest.fixture

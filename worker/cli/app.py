@@ -15,9 +15,9 @@ from worker.cli import (
     deadletters,
     erase,
     explain,
-    fleet,
     message_keys,
     outbox,
+    pause,
     reconcile,
     retention,
     sandbox,
@@ -54,8 +54,8 @@ app = typer.Typer(
 topology_app = typer.Typer(no_args_is_help=True, help="The broker's exchanges and queues.")
 app.add_typer(topology_app, name="topology", rich_help_panel=_RUN)
 app.command(name="status", rich_help_panel=_OPERATE)(status.status)
-app.command(name="pause", rich_help_panel=_OPERATE)(fleet.pause)
-app.command(name="resume", rich_help_panel=_OPERATE)(fleet.resume)
+app.command(name="pause", rich_help_panel=_OPERATE)(pause.pause)
+app.command(name="resume", rich_help_panel=_OPERATE)(pause.resume)
 app.command(name="submit", rich_help_panel=_ASK)(submit.submit)
 app.command(name="reconcile", rich_help_panel=_OPERATE)(reconcile.reconcile)
 app.command(name="explain", rich_help_panel=_OPERATE)(explain.explain)

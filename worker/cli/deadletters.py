@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from worker.cli.letter_desk import LetterDesk
+    from worker.cli.dead_letter_service import DeadLetterService
     from worker.deadletters.choosing import Filters, Survey
     from worker.deadletters.reading import Known
 
@@ -58,8 +58,8 @@ def list_letters(
     For a moment the letters are held: two tools cannot look at the same time.
     """
     filters = _filters(reason, source, since, until, request_id)
-    with _desk() as desk:
-        found = desk.survey(filters, limit)
+    with _service() as service:
+        found = service.survey(filters, limit)
     now = SystemClock().now()
     print_table(LETTER_COLUMNS, [letter_row(known, now) for known in found.chosen], as_json=as_json)
     note(f"{len(found.chosen)} shown of {found.matching} that match; {_seen(found)}")
@@ -72,8 +72,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the headers and the masked body of the dead letters with this id; 1 if there is none."""
-    with _desk() as desk:
-        shown = desk.bodies(name)
+    with _service() as service:
+        shown = service.bodies(name)
     if not shown:
         _complain("no dead letter has this id: see `verification-worker dead-letters list`")
         sys.exit(1)
@@ -102,13 +102,13 @@ def replay(
     """
     filters = _filters(reason, source, since, until, request_id)
     settings = load(ToolSettings)
-    with _desk() as desk:
-        found = desk.survey(filters, limit)
+    with _service() as service:
+        found = service.survey(filters, limit)
     for words in _prospects(found.chosen, settings):
         note(words)
     if _agreed("replay", found, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _desk() as desk:
-            desk.replay(found, rate, as_json=as_json)
+        with _service() as service:
+            service.replay(found, rate, as_json=as_json)
 
 
 @app.command()
@@ -126,19 +126,19 @@ def drop(
 ) -> None:
     """Delete dead letters for good; rows and events of their requests stay as they are."""
     filters = _filters(reason, source, since, until, request_id)
-    with _desk() as desk:
-        found = desk.survey(filters, limit)
+    with _service() as service:
+        found = service.survey(filters, limit)
     note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")
     if _agreed("drop", found, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _desk() as desk:
-            desk.drop(found, as_json=as_json)
+        with _service() as service:
+            service.drop(found, as_json=as_json)
 
 
-def _desk() -> AbstractContextManager[LetterDesk]:
-    """Open a desk; not over a question: nobody answers the broker's heartbeats meanwhile."""
-    from worker.cli.letter_desk import letter_desk
+def _service() -> AbstractContextManager[DeadLetterService]:
+    """Open a service; not over a question: nobody answers the broker's heartbeats meanwhile."""
+    from worker.cli.dead_letter_service import dead_letter_service
 
-    return letter_desk()
+    return dead_letter_service()
 
 
 def _filters(

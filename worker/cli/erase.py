@@ -98,17 +98,17 @@ def _numbers(*, unchecked: bool) -> list[str]:
 
 
 def _letters(settings: EraseSettings, numbers: list[str]) -> About:
-    from worker.cli.letter_desk import letter_desk
+    from worker.cli.dead_letter_service import dead_letter_service
 
-    with letter_desk(settings) as desk:
-        return desk.about(numbers)
+    with dead_letter_service(settings) as service:
+        return service.about(numbers)
 
 
 def _drop(settings: EraseSettings, letters: About) -> int:
-    from worker.cli.letter_desk import letter_desk
+    from worker.cli.dead_letter_service import dead_letter_service
 
-    with letter_desk(settings) as desk:
-        return desk.take_out(letters)
+    with dead_letter_service(settings) as service:
+        return service.take_out(letters)
 
 
 def _waiting(settings: EraseSettings) -> int:

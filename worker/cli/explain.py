@@ -17,7 +17,7 @@ from worker.settings.tools import ToolSettings
 
 if TYPE_CHECKING:
     from worker.cli.timeline import Moment
-    from worker.core.story import Story
+    from worker.core.history import History
     from worker.deadletters.reading import Known
 
 
@@ -37,16 +37,16 @@ def explain(
     if not request_id.isprintable():
         raise UserMistake("REQUEST_ID: must be printable characters")
     settings = load(ToolSettings)
-    story = _story(settings, request_id)
+    history = _history(settings, request_id)
     letters = _letters(settings, request_id) if dead_letters else None
-    if story is None:
+    if history is None:
         also = "; a dead letter has it: see dead-letters show" if letters else ""
         note(f"verification-worker: no worker has claimed a request with this id{also}")
         sys.exit(1)
-    moments = timeline(story, settings.retry_delays)
-    words = verdict(story, settings.retry_delays) + _standing(letters)
+    moments = timeline(history, settings.retry_delays)
+    words = verdict(history, settings.retry_delays) + _standing(letters)
     if as_json:
-        print_json(_document(story, moments, words, letters))
+        print_json(_document(history, moments, words, letters))
         return
     rows = [(iso(each.at), each.event, each.details) for each in moments]
     print_table(("at", "event", "details"), rows, as_json=False, words_last=True)
@@ -54,21 +54,21 @@ def explain(
     render(Text(words, "bold"))
 
 
-def _story(settings: ToolSettings, request_id: str) -> Story | None:
+def _history(settings: ToolSettings, request_id: str) -> History | None:
     from worker.store.inquiry import PostgresInquiry
 
     with database.opened(settings, "explain") as engine:
-        return PostgresInquiry(engine).story(request_id)
+        return PostgresInquiry(engine).history(request_id)
 
 
 def _letters(settings: ToolSettings, request_id: str) -> list[Known] | None:
     """Return its dead letters; None where they cannot be asked for: the tables still speak."""
-    from worker.cli.letter_desk import letter_desk
+    from worker.cli.dead_letter_service import dead_letter_service
     from worker.deadletters.choosing import Filters
 
     try:
-        with letter_desk(settings) as desk:
-            return desk.survey(Filters(name=request_id), None).chosen
+        with dead_letter_service(settings) as service:
+            return service.survey(Filters(name=request_id), None).chosen
     except UserMistake as mistake:
         note(f"the dead letters were not looked at: {mistake}")
         return None
@@ -82,28 +82,28 @@ def _standing(letters: list[Known] | None) -> str:
 
 
 def _document(
-    story: Story, moments: list[Moment], words: str, letters: list[Known] | None
+    history: History, moments: list[Moment], words: str, letters: list[Known] | None
 ) -> dict[str, object]:
     return {
-        "request_id": story.request_id,
-        "source": story.source,
-        "check_type": story.check_type,
-        "mode": story.mode,
-        "state": story.state,
-        "outcome": story.outcome,
-        "error_kind": story.error_kind,
-        "reused_from": story.reused_from,
-        "charged": story.charged,
-        "attempts": story.attempts,
-        "in_doubt_calls": story.in_doubt_calls,
-        "lease_owner": story.lease_owner,
-        "lease_until": story.lease_until,
-        "requested_at": story.requested_at,
-        "expires_at": story.expires_at,
-        "completed_at": story.completed_at,
-        "event_sent_at": story.event_sent_at,
-        "settled_at": story.settled_at,
-        "cleared_at": story.cleared_at,
+        "request_id": history.request_id,
+        "source": history.source,
+        "check_type": history.check_type,
+        "mode": history.mode,
+        "state": history.state,
+        "outcome": history.outcome,
+        "error_kind": history.error_kind,
+        "reused_from": history.reused_from,
+        "charged": history.charged,
+        "attempts": history.attempts,
+        "in_doubt_calls": history.in_doubt_calls,
+        "lease_owner": history.lease_owner,
+        "lease_until": history.lease_until,
+        "requested_at": history.requested_at,
+        "expires_at": history.expires_at,
+        "completed_at": history.completed_at,
+        "event_sent_at": history.event_sent_at,
+        "settled_at": history.settled_at,
+        "cleared_at": history.cleared_at,
         "calls": [
             {
                 "number": call.number,
@@ -118,7 +118,7 @@ def _document(
                 "sends": call.sends,
                 "milliseconds": call.milliseconds,
             }
-            for call in story.calls
+            for call in history.calls
         ],
         "timeline": [
             {"at": each.at, "event": each.event, "details": each.details} for each in moments

@@ -75,20 +75,20 @@ def reconcile(
     first, last = _moment("--from", begin), _moment("--to", end)
     columns = Columns(column_request_id, column_time, column_charged)
     invoice, tally = InvoiceFile(file, encoding, columns, first, last), Tally()
-    with _reconciliation(mode) as desk:
+    with _reconciliation(mode) as found:
         lines = invoice.lines(tally)
         while batch := list(islice(lines, _BATCH)):
-            desk.add(batch)
-        span = desk.span()
+            found.add(batch)
+        span = found.span()
         first = first or (span[0] if span else None)
         last = last or (span[1] if span else None)
         if first is None or last is None or first >= last:
             raise UserMistake(f"{file}: has no charged line with a time: give --from and --to")
-        compared = desk.compare(first, last)
+        compared = found.compare(first, last)
         if as_json:
-            _print_json(desk, compared, tally)
+            _print_json(found, compared, tally)
         else:
-            _print_tables(desk, compared, tally, limit)
+            _print_tables(found, compared, tally, limit)
     if _is_disputed(compared) or tally.unreadable:
         sys.exit(1)
 
@@ -99,9 +99,9 @@ def _reconciliation(mode: Mode) -> Iterator[Reconciliation]:
 
     with (
         database.opened(load(DatabaseSettings), "reconcile") as engine,
-        Reconciliation(engine, mode) as desk,
+        Reconciliation(engine, mode) as found,
     ):
-        yield desk
+        yield found
 
 
 def _moment(option: str, words: str | None) -> datetime | None:
@@ -134,9 +134,9 @@ def _summary(compared: Compared, tally: Tally) -> dict[str, int | datetime]:
     }
 
 
-def _print_tables(desk: Reconciliation, compared: Compared, tally: Tally, limit: int) -> None:
+def _print_tables(found: Reconciliation, compared: Compared, tally: Tally, limit: int) -> None:
     print_facts(_summary(compared, tally), as_json=False)
-    rows = [_row(each) for kind in compared.counts for each in desk.findings(kind, limit)]
+    rows = [_row(each) for kind in compared.counts for each in found.findings(kind, limit)]
     if rows:
         typer.echo()
         print_table(_COLUMNS, rows, as_json=False)
@@ -148,7 +148,7 @@ def _print_tables(desk: Reconciliation, compared: Compared, tally: Tally, limit:
         note(f"and {tally.unreadable - len(tally.problems)} more lines that cannot be read")
 
 
-def _print_json(desk: Reconciliation, compared: Compared, tally: Tally) -> None:
+def _print_json(found: Reconciliation, compared: Compared, tally: Tally) -> None:
     """Write one document row by row: a month's invoice may differ in every line."""
     summary = {
         name: value if isinstance(value, int) else iso(value)
@@ -159,7 +159,7 @@ def _print_json(desk: Reconciliation, compared: Compared, tally: Tally) -> None:
     out.write(b', "problems": ' + orjson.dumps(tally.problems) + b', "findings": [')
     separator = b"\n"
     for kind in compared.counts:
-        for each in desk.findings(kind):
+        for each in found.findings(kind):
             *words, at = _row(each)
             row = dict(zip(_COLUMNS, [*words, None if at is None else iso(at)], strict=True))
             out.write(separator + orjson.dumps(row))

@@ -80,11 +80,11 @@ def _read_database(
     engine: Engine, settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]
 ) -> None:
     from worker.core.errors import LedgerUnavailable
-    from worker.store.fleet import PostgresFleet
+    from worker.store.backlog import HEAD
     from worker.store.overview import PostgresOverview
-    from worker.store.standing import HEAD
+    from worker.store.pause import PostgresPause
 
-    overview, fleet = PostgresOverview(engine), PostgresFleet(engine)
+    overview, fleet = PostgresOverview(engine), PostgresPause(engine)
 
     def pause() -> object:
         hold = fleet.hold()

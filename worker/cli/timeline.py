@@ -1,4 +1,4 @@
-"""A request's story in words: what happened when, and where it stands. Pure."""
+"""A request's history in words: what happened when, and where it stands. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from worker.core.story import CallRecord, Story
+    from worker.core.history import CallRecord, History
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)
@@ -34,26 +34,26 @@ class Moment:
     details: str
 
 
-def timeline(story: Story, delays: tuple[int, ...]) -> list[Moment]:
+def timeline(history: History, delays: tuple[int, ...]) -> list[Moment]:
     """Return what happened to a request, in order; `delays` are the retry queues' seconds."""
-    moments = [*_beginning(story), *_calls(story, delays), *_end(story)]
+    moments = [*_beginning(history), *_calls(history, delays), *_end(history)]
     return sorted(moments, key=lambda moment: moment.at)
 
 
-def _beginning(story: Story) -> Iterator[Moment]:
-    kind = "no check type" if story.check_type is None else f"check type {story.check_type}"
+def _beginning(history: History) -> Iterator[Moment]:
+    kind = "no check type" if history.check_type is None else f"check type {history.check_type}"
     yield Moment(
-        story.requested_at, "first claimed", f"source {story.source}, {kind}, {story.mode}"
+        history.requested_at, "first claimed", f"source {history.source}, {kind}, {history.mode}"
     )
-    if story.expires_at is not None:
-        yield Moment(story.expires_at, "deadline", "after this no call is made")
-    if story.lease_until is not None and story.lease_until < story.read_at:
-        yield Moment(story.lease_until, "lease lapsed", f"worker {story.lease_owner}")
+    if history.expires_at is not None:
+        yield Moment(history.expires_at, "deadline", "after this no call is made")
+    if history.lease_until is not None and history.lease_until < history.read_at:
+        yield Moment(history.lease_until, "lease lapsed", f"worker {history.lease_owner}")
 
 
-def _calls(story: Story, delays: tuple[int, ...]) -> Iterator[Moment]:
+def _calls(history: History, delays: tuple[int, ...]) -> Iterator[Moment]:
     before: CallRecord | None = None
-    for call in story.calls:
+    for call in history.calls:
         if before is not None and before.finished_at is not None:
             yield _wait(before.finished_at, call, delays)
         yield Moment(call.started_at, f"call {call.number} started", f"worker {call.worker}")
@@ -86,38 +86,42 @@ def _call_facts(call: CallRecord) -> str:
     return ", ".join(facts)
 
 
-def _end(story: Story) -> Iterator[Moment]:
-    if story.completed_at is not None:
-        reason = "" if story.error_kind is None else f" ({story.error_kind}): {story.error_message}"
-        if story.reused_from is not None:
-            reason = f", reused the answer of {story.reused_from}"
-        yield Moment(story.completed_at, "outcome saved", f"{story.outcome}{reason}")
-    if story.event_sent_at is not None:
-        yield Moment(story.event_sent_at, "event sent", "confirmed by the broker")
-    if story.settled_at is not None:
-        yield Moment(story.settled_at, "message settled", "all that it caused is confirmed")
-    if story.cleared_at is not None:
-        yield Moment(story.cleared_at, "cleared", "masks, digest and context are gone")
+def _end(history: History) -> Iterator[Moment]:
+    if history.completed_at is not None:
+        reason = (
+            ""
+            if history.error_kind is None
+            else f" ({history.error_kind}): {history.error_message}"
+        )
+        if history.reused_from is not None:
+            reason = f", reused the answer of {history.reused_from}"
+        yield Moment(history.completed_at, "outcome saved", f"{history.outcome}{reason}")
+    if history.event_sent_at is not None:
+        yield Moment(history.event_sent_at, "event sent", "confirmed by the broker")
+    if history.settled_at is not None:
+        yield Moment(history.settled_at, "message settled", "all that it caused is confirmed")
+    if history.cleared_at is not None:
+        yield Moment(history.cleared_at, "cleared", "masks, digest and context are gone")
 
 
-def verdict(story: Story, delays: tuple[int, ...]) -> str:
+def verdict(history: History, delays: tuple[int, ...]) -> str:
     """Return where a request stands, in one line."""
-    if story.state == "done":
-        kind = "" if story.error_kind is None else f" ({story.error_kind})"
-        return f"finished: {story.outcome}{kind}, {_charges(story)}; {_event(story)}"
-    if story.state == "working":
-        return _working(story)
-    doubts = f"; {_charges(story)}" if story.in_doubt_calls else ""
-    return f"waiting: {_return(story, delays)}{doubts}"
+    if history.state == "done":
+        kind = "" if history.error_kind is None else f" ({history.error_kind})"
+        return f"finished: {history.outcome}{kind}, {_charges(history)}; {_event(history)}"
+    if history.state == "working":
+        return _working(history)
+    doubts = f"; {_charges(history)}" if history.in_doubt_calls else ""
+    return f"waiting: {_return(history, delays)}{doubts}"
 
 
-def _charges(story: Story) -> str:
-    certain = sum(call.charged is Charged.YES for call in story.calls)
-    perhaps = sum(call.charged is Charged.UNKNOWN for call in story.calls)
+def _charges(history: History) -> str:
+    certain = sum(call.charged is Charged.YES for call in history.calls)
+    perhaps = sum(call.charged is Charged.UNKNOWN for call in history.calls)
     if not certain and not perhaps:
         # An owner may have trimmed the table of calls: then the row's own word counts.
         words = {Charged.YES: "charged", Charged.NO: "not charged"}
-        return words.get(story.charged, "perhaps charged")
+        return words.get(history.charged, "perhaps charged")
     if not perhaps:
         return f"charged {_times(certain)}"
     if not certain:
@@ -129,39 +133,39 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _event(story: Story) -> str:
-    if story.event_sent_at is not None:
+def _event(history: History) -> str:
+    if history.event_sent_at is not None:
         return "event sent"
-    if story.completed_at is not None and story.read_at - story.completed_at < ON_ITS_WAY:
+    if history.completed_at is not None and history.read_at - history.completed_at < ON_ITS_WAY:
         return "event on its way"
     return "event not known to be sent: the workers' relay or `outbox flush` sends it"
 
 
-def _working(story: Story) -> str:
-    until = "?" if story.lease_until is None else iso(story.lease_until, "seconds")
-    call = story.open_call
-    if story.lease_until is not None and story.lease_until >= story.read_at:
+def _working(history: History) -> str:
+    until = "?" if history.lease_until is None else iso(history.lease_until, "seconds")
+    call = history.open_call
+    if history.lease_until is not None and history.lease_until >= history.read_at:
         about = "" if call is None else f"; call {call.number} is under way"
-        return f"working: held by worker {story.lease_owner} until {until} (lease){about}"
+        return f"working: held by worker {history.lease_owner} until {until} (lease){about}"
     if call is None:
         return (
-            f"waiting: worker {story.lease_owner} stopped before a call (lease lapsed {until}); "
+            f"waiting: worker {history.lease_owner} stopped before a call (lease lapsed {until}); "
             "its message comes again"
         )
     return (
-        f"in doubt: worker {story.lease_owner} stopped during call {call.number} (lease lapsed"
+        f"in doubt: worker {history.lease_owner} stopped during call {call.number} (lease lapsed"
         f" {until}): it may have been charged, and is repeated at most MAX_IN_DOUBT_CALLS times"
         " when its message comes again"
     )
 
 
-def _return(story: Story, delays: tuple[int, ...]) -> str:
+def _return(history: History, delays: tuple[int, ...]) -> str:
     """Say when the message is due: as `decide` decided, where settings and outages let it know."""
-    last = story.calls[-1] if story.calls else None
-    delay = delays[0] if last is None else _delay(story, last, delays)
-    since = story.requested_at if last is None else last.finished_at or last.started_at
+    last = history.calls[-1] if history.calls else None
+    delay = delays[0] if last is None else _delay(history, last, delays)
+    since = history.requested_at if last is None else last.finished_at or last.started_at
     due = since + timedelta(seconds=delay)
-    if story.read_at > due + OVERDUE:
+    if history.read_at > due + OVERDUE:
         return (
             f"its message was due from {_queue(delay)} at {iso(due, 'seconds')}: it is queued"
             " behind others, or gone"
@@ -171,17 +175,17 @@ def _return(story: Story, delays: tuple[int, ...]) -> str:
     )
 
 
-def _delay(story: Story, last: CallRecord, delays: tuple[int, ...]) -> int:
+def _delay(history: History, last: CallRecord, delays: tuple[int, ...]) -> int:
     report = CallReport(last.call_class or CallClass.IN_DOUBT, last.charged)
     granted = Granted(
-        story.request_id,
+        history.request_id,
         grant=0,
         call_number=last.number,
-        attempts=max(0, story.attempts - 1),
-        calls=len(story.calls),
+        attempts=max(0, history.attempts - 1),
+        calls=len(history.calls),
         in_doubt_calls=0,
         charged=Charged.NO,
-        requested_at=story.requested_at,
+        requested_at=history.requested_at,
     )
     decision = decide(report, granted, RetryPolicy(delays, max_in_doubt_calls=1))
     return decision.delay if isinstance(decision, RetryLater) else delays[0]

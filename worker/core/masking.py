@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.core.disguises import undisguised, without_codes
+from worker.core.encodings import decoded, without_codes
 from worker.core.request import Person, PersonField
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     then every number as long as a mobile number is, whoever it belongs to. At most `limit`
     characters.
     """
-    text = _CONTROL.sub(" ", undisguised(text))
+    text = _CONTROL.sub(" ", decoded(text))
     for field, value in () if person is None else person.fields.items():
         if field is PersonField.PORTRAIT:
             # An echoed image is cut off somewhere: its beginning tells it.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from worker.core import breaker
 from worker.core.allowance import Allowance
 from worker.core.breaker import BreakerPolicy, BreakerState, Closed, Open, ParkReason, Probing
-from worker.core.fleet import NOTICE_SECONDS, Hold
+from worker.core.pause import NOTICE_SECONDS, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ _MOST_PASSED_OVER = 10
 # Nobody knows when a pause ends: what is handed back waits in the shortest delay queue.
 _PAUSED_FOR = 0.0
 
-GateState = BreakerState | Hold
+GateState = BreakerState | Pause
 """What the warden goes by: the pause, or else the breaker."""
 
 
@@ -57,7 +57,7 @@ class Gate:
         self._under_way = 0
         self._queueing = 0
         self._passed_over = 0
-        self._hold: Hold | None = None
+        self._hold: Pause | None = None
         self._told_at = inf
         """When we last asked for people's orders and heard; for ever fresh until `listen`."""
         self._closing = False
@@ -144,7 +144,7 @@ class Gate:
         with self._changed:
             self._told_at = -inf
 
-    def tell(self, hold: Hold | None, asked_at: float) -> None:
+    def tell(self, hold: Pause | None, asked_at: float) -> None:
         """Hear what people order, as it was at a time (monotonic clock)."""
         with self._changed:
             before, self._hold, self._told_at = self._hold, hold, asked_at
@@ -154,7 +154,7 @@ class Gate:
     # Anybody.
 
     @property
-    def hold(self) -> Hold | None:
+    def hold(self) -> Pause | None:
         """The pause that a person has ordered, or None."""
         with self._changed:
             return self._hold

@@ -17,14 +17,14 @@ import structlog
 from worker.core.breaker import Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
 from worker.core.errors import LedgerUnavailable
-from worker.core.fleet import Hold
+from worker.core.pause import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.crew import Crew
 from worker.pipeline.gate import Gate
 from worker.pipeline.patience import Patience
 from worker.telemetry.events import LogEvent
+from worker.telemetry.health_state import PipelineLevels
 from worker.telemetry.logs import describe
-from worker.telemetry.vitals import PipelineLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,7 +149,7 @@ class Pipeline:
         return [each.name for each in self._threads if each.ident and not each.is_alive()]
 
     @property
-    def hold(self) -> Hold | None:
+    def hold(self) -> Pause | None:
         """The pause that a person has ordered, or None."""
         return self._gate.hold
 
@@ -159,7 +159,7 @@ class Pipeline:
         """Claim nothing from now on unless people's orders were heard a moment ago."""
         self._gate.listen()
 
-    def obey(self, hold: Hold | None, asked_at: float) -> None:
+    def obey(self, hold: Pause | None, asked_at: float) -> None:
         """Follow what people ordered, as it was at a time (monotonic clock)."""
         self._gate.tell(hold, asked_at)
 
@@ -283,7 +283,7 @@ class Pipeline:
         while (state := self._gate.await_change(seen)) is not None:
             seen = state
             match state:
-                case Hold():
+                case Pause():
                     self._broker.pause()
                     words = {"because": state.reason, "by": state.by}
                     self._log.warning(LogEvent.PARKED, reason=ParkReason.PAUSED, **words)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from worker.core.history import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
 from worker.core.request import Mode
-from worker.core.story import CallRecord, Story
 from worker.store.engine import connection
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ class PostgresInquiry:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def story(self, request_id: str) -> Story | None:
-        """Return the story of one request; None where its id is unknown."""
+    def history(self, request_id: str) -> History | None:
+        """Return the history of one request; None where its id is unknown."""
         with connection(self.engine) as database:
             rows = database.execute(STORY, {"request_id": request_id}).all()
         if not rows:
             return None
-        return _story(rows[0], [_call(row) for row in rows if row.call_number is not None])
+        return _history(rows[0], [_call(row) for row in rows if row.call_number is not None])
 
     def finished(self, request_ids: Sequence[str]) -> dict[str, bool]:
         """Say of each known request whether it has its outcome; unknown ids are left out."""
@@ -115,8 +115,8 @@ class PostgresInquiry:
             return int(database.execute(COUNT_UNSENT, {"mode": mode.value}).scalar_one())
 
 
-def _story(row: Row[Any], calls: list[CallRecord]) -> Story:
-    return Story(
+def _history(row: Row[Any], calls: list[CallRecord]) -> History:
+    return History(
         row.request_id,
         row.source,
         row.check_type,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from worker.core.survey import Survey
-    from worker.telemetry.vitals import Levels
+    from worker.core.backlog import Backlog
+    from worker.telemetry.health_state import Levels
 
 _OF_THE_WORKER: tuple[tuple[str, str, Callable[[Levels], float]], ...] = (
     (
@@ -69,21 +69,21 @@ _OF_THE_WORKER: tuple[tuple[str, str, Callable[[Levels], float]], ...] = (
     ),
 )
 
-_OF_THE_BOOKS: tuple[tuple[str, str, Callable[[Survey], float]], ...] = (
+_OF_THE_BACKLOG: tuple[tuple[str, str, Callable[[Backlog], float]], ...] = (
     (
         "verification_outbox_events",
         "Results whose event is not known to be sent, of all workers; counted up to 10,000.",
-        lambda survey: survey.unsent_events,
+        lambda backlog: backlog.unsent_events,
     ),
     (
         "verification_outbox_age_seconds",
         "Seconds since the oldest result whose event is not known to be sent was saved.",
-        lambda survey: survey.oldest_unsent,
+        lambda backlog: backlog.oldest_unsent,
     ),
     (
         "verification_requests_lapsed",
         "Requests of all workers whose lease has lapsed and that nobody has taken over.",
-        lambda survey: survey.lapsed_requests,
+        lambda backlog: backlog.lapsed_requests,
     ),
 )
 
@@ -124,19 +124,19 @@ class Gauges:
             ParkReason,
             levels.pipeline.parked,
         )
-        if levels.survey is not None:
-            yield from self._of_the_books(levels.survey)
+        if levels.backlog is not None:
+            yield from self._of_the_backlog(levels.backlog)
 
-    def _of_the_books(self, survey: Survey) -> Iterator[Metric]:
+    def _of_the_backlog(self, backlog: Backlog) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "verification_schema_behind",
             "1 while the database lacks migrations that this worker needs.",
-            float(survey.schema_behind),
+            float(backlog.schema_behind),
         )
-        if survey.schema_behind:
+        if backlog.schema_behind:
             return
-        for name, meaning, value in _OF_THE_BOOKS:
-            yield GaugeMetricFamily(name, meaning, float(value(survey)))
+        for name, meaning, value in _OF_THE_BACKLOG:
+            yield GaugeMetricFamily(name, meaning, float(value(backlog)))
         if not self._budget:
             return
         yield GaugeMetricFamily(
@@ -145,12 +145,12 @@ class Gauges:
         yield GaugeMetricFamily(
             "verification_calls_today",
             "Calls of all workers on this day of Asia/Shanghai, against the budget.",
-            survey.calls_today,
+            backlog.calls_today,
         )
         yield GaugeMetricFamily(
             "verification_budget_left_calls",
             "Calls that all workers may still make on this day of Asia/Shanghai.",
-            max(0, self._budget - survey.calls_today),
+            max(0, self._budget - backlog.calls_today),
         )
 
 

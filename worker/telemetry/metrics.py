@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from worker.core.claims import Entry
     from worker.core.delivery import Settlement
-    from worker.telemetry.vitals import Levels
+    from worker.telemetry.health_state import Levels
 
 # A request waits for milliseconds or, over retries and outages, for hours.
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)

@@ -28,7 +28,7 @@ from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication
 
 if TYPE_CHECKING:
-    from local_stack import Stack
+    from local_stack import Servers
     from tests.integration.amqp.conftest import MakeSession
     from tests.integration.amqp.harness import Bare, Log
     from worker.amqp.session import Session
@@ -53,9 +53,9 @@ def ids(count: int) -> list[str]:
 
 
 def test_connections_cut_again_and_again_lose_nothing(
-    make_session: MakeSession, bare: Bare, amqp_url: str, stack: Stack, log: Log
+    make_session: MakeSession, bare: Bare, amqp_url: str, servers: Servers, log: Log
 ) -> None:
-    if stack.broker.management_url is None:
+    if servers.broker.management_url is None:
         pytest.skip("needs the management interface")
     declare.apply(amqp_url, TOPOLOGY)
     session = make_session(prefetch=20)
@@ -63,7 +63,7 @@ def test_connections_cut_again_and_again_lose_nothing(
     session.start(pipeline)
     for cuts in range(1, 4):
         log.wait_for_line(CONSUMING, cuts)
-        connections = worker_connections(stack.broker.management_url, amqp_url)
+        connections = worker_connections(servers.broker.management_url, amqp_url)
         done = len(pipeline.finished)
         requests = [
             Publication(REQUESTS, "any", b"{}", message_id=f"{cuts}-{number}")
@@ -71,7 +71,7 @@ def test_connections_cut_again_and_again_lose_nothing(
         ]
         session.publish(requests, lambda: None)
         pipeline.wait_for_settled(done + 50)  # in the middle of both publishing and consuming
-        cut(stack.broker.management_url, connections)
+        cut(servers.broker.management_url, connections)
         log.wait_for_line(CONNECTION_LOST, 2 * cuts)
     pipeline.wait_for(lambda: len(pipeline.settled_ids()) == 3000)
     assert session.drain(PATIENCE)
@@ -82,9 +82,9 @@ def test_connections_cut_again_and_again_lose_nothing(
 
 
 def test_a_broker_killed_and_started_again_loses_nothing(
-    make_session: MakeSession, amqp_url: str, stack: Stack, log: Log
+    make_session: MakeSession, amqp_url: str, servers: Servers, log: Log
 ) -> None:
-    if not stack.private:
+    if not servers.private:
         pytest.skip("the broker is not ours to kill")
     declare.apply(amqp_url, TOPOLOGY)
     session = make_session(prefetch=50)
@@ -94,10 +94,10 @@ def test_a_broker_killed_and_started_again_loses_nothing(
     requests = [Publication(REQUESTS, "any", b"{}", message_id=one) for one in ids(2000)]
     session.publish(requests, confirmed.set)
     pipeline.wait_for_settled(100)
-    stack.broker.kill()  # type: ignore[union-attr]
+    servers.broker.kill()  # type: ignore[union-attr]
     log.wait_for_line(CONNECTION_LOST, 2)
     assert not session.consuming
-    stack.broker.start()  # type: ignore[union-attr]
+    servers.broker.start()  # type: ignore[union-attr]
     assert confirmed.wait(PATIENCE)
     pipeline.wait_for(lambda: pipeline.settled_ids() == set(ids(2000)))
     assert session.drain(PATIENCE)
@@ -191,16 +191,16 @@ def test_a_deleted_results_exchange_is_declared_again(
 
 
 def test_an_acknowledgement_of_an_older_epoch_is_dropped(
-    make_session: MakeSession, bare: Bare, log: Log, amqp_url: str, stack: Stack
+    make_session: MakeSession, bare: Bare, log: Log, amqp_url: str, servers: Servers
 ) -> None:
-    if stack.broker.management_url is None:
+    if servers.broker.management_url is None:
         pytest.skip("needs the management interface")
     session, sink = make_session(), Collector()
     session.start(sink)
     log.wait_for_line(CONSUMING)
     bare.publish(ids(1))
     (old,) = sink.wait_for_deliveries(1)
-    management = stack.broker.management_url
+    management = servers.broker.management_url
     cut(management, worker_connections(management, amqp_url))
     new = sink.wait_for_deliveries(2)[1]
     assert (new.message_id, new.epoch, new.redelivered) == (old.message_id, old.epoch + 1, True)
@@ -236,14 +236,14 @@ def test_a_refused_password_is_tried_again_with_a_clear_line(
 
 
 def test_closing_while_the_broker_is_frozen_is_bounded(
-    make_session: MakeSession, stack: Stack, log: Log
+    make_session: MakeSession, servers: Servers, log: Log
 ) -> None:
-    if not stack.private:
+    if not servers.private:
         pytest.skip("the broker is not ours to freeze")
     session = make_session()
     session.start(Collector())
     log.wait_for_line(CONSUMING)
-    stack.broker.pause()  # type: ignore[union-attr]
+    servers.broker.pause()  # type: ignore[union-attr]
     try:
         connecting = make_session()
         connecting.start(Collector())
@@ -252,4 +252,4 @@ def test_closing_while_the_broker_is_frozen_is_bounded(
         session.close(timeout=0.5)
         assert time.monotonic() - began < 5
     finally:
-        stack.broker.resume()  # type: ignore[union-attr]
+        servers.broker.resume()  # type: ignore[union-attr]

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from local_stack import Stack
+    from local_stack import Servers
 
 CANARY = "canary-in-the-data"
 
 
 @pytest.fixture
-def empty_database_url(stack: Stack) -> Iterator[str]:
+def empty_database_url(servers: Servers) -> Iterator[str]:
     """Give a database without our schema."""
     name = "not_migrated"
-    yield stack.database.create_database(name)
-    stack.database.drop_database(name)
+    yield servers.database.create_database(name)
+    servers.database.drop_database(name)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_databas
 
 
 def test_a_connection_that_the_server_closed_is_unavailable_once(
-    ledger: PostgresLedger, engine: Engine, stack: Stack
+    ledger: PostgresLedger, engine: Engine, servers: Servers
 ) -> None:
     ledger.claim([ask("before")], "1")
     _close_all_connections(engine)

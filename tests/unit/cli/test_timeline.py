@@ -1,4 +1,4 @@
-"""A request's story in words: one row per place where it can stand."""
+"""A request's history in words: one row per place where it can stand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.cli.timeline import timeline, verdict
+from worker.core.history import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
 from worker.core.request import Mode
-from worker.core.story import CallRecord, Story
 
 DELAYS = (5, 30, 120)
 T0 = datetime(2026, 11, 27, 8, tzinfo=UTC)
@@ -35,7 +35,7 @@ def call(
     )  # fmt: skip
 
 
-WAITING = Story(
+WAITING = History(
     "onb-1", "web", 2, Mode.SANDBOX, "waiting", None, None, 0, 0, Charged.NO, None, None, None,
     None, T0, None, None, None, None, None, at(10), (),
 )  # fmt: skip
@@ -54,7 +54,7 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
 
 
 @pytest.mark.parametrize(
-    ("story", "words"),
+    ("history", "words"),
     [
         (DONE, "finished: match, charged once; event sent"),
         (replace(DONE, event_sent_at=None), "finished: match, charged once; event on its way"),
@@ -129,12 +129,12 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
         ),
     ],
 )
-def test_the_verdict_says_in_one_line_where_a_request_stands(story: Story, words: str) -> None:
-    assert verdict(story, DELAYS) == words
+def test_the_verdict_says_in_one_line_where_a_request_stands(history: History, words: str) -> None:
+    assert verdict(history, DELAYS) == words
 
 
 def test_the_timeline_tells_calls_waits_and_doubts_in_their_order() -> None:
-    story = replace(
+    history = replace(
         DONE,
         calls=(DOUBT, call(2, 8.2, 9, CallClass.ANSWERED, Charged.YES)),
         completed_at=at(9),
@@ -143,7 +143,7 @@ def test_the_timeline_tells_calls_waits_and_doubts_in_their_order() -> None:
         expires_at=at(100),
         cleared_at=at(200),
     )
-    assert [(each.at, each.event, each.details) for each in timeline(story, DELAYS)] == [
+    assert [(each.at, each.event, each.details) for each in timeline(history, DELAYS)] == [
         (T0, "first claimed", "source web, check type 2, sandbox"),
         (T0, "call 1 started", "worker w/1"),
         (at(3), "call 1 in doubt", "in_doubt, charged unknown, 3000 ms"),
@@ -163,15 +163,15 @@ def test_the_timeline_tells_calls_waits_and_doubts_in_their_order() -> None:
 
 
 def test_a_lapsed_lease_is_part_of_the_timeline() -> None:
-    story = replace(WORKING, read_at=at(61), check_type=None)
-    assert [(each.event, each.details) for each in timeline(story, DELAYS)] == [
+    history = replace(WORKING, read_at=at(61), check_type=None)
+    assert [(each.event, each.details) for each in timeline(history, DELAYS)] == [
         ("first claimed", "source web, no check type, sandbox"),
         ("lease lapsed", "worker w/1"),
     ]
 
 
 def test_a_reused_answer_names_the_request_that_paid_it() -> None:
-    story = replace(DONE, reused_from="onb-0", charged=Charged.NO, calls=())
-    saved = next(each for each in timeline(story, DELAYS) if each.event == "outcome saved")
+    history = replace(DONE, reused_from="onb-0", charged=Charged.NO, calls=())
+    saved = next(each for each in timeline(history, DELAYS) if each.event == "outcome saved")
     assert saved.details == "match, reused the answer of onb-0"
-    assert verdict(story, DELAYS) == "finished: match, not charged; event sent"
+    assert verdict(history, DELAYS) == "finished: match, not charged; event sent"

@@ -14,14 +14,14 @@ from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.test_runner import HeldVerifier
 from worker.core.breaker import BreakerPolicy
 from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.telemetry.health_state import PipelineLevels
 from worker.telemetry.metrics import Metrics
-from worker.telemetry.vitals import PipelineLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class House:
+class Stack:
     """A pipeline with a caller between fakes."""
 
     def __init__(self, desk: Desk) -> None:
@@ -47,35 +47,35 @@ class House:
 
 def test_levels_follow_a_message_through_the_pipeline() -> None:
     verifier = HeldVerifier()
-    house = House(Desk(verifier=verifier))
-    house.pipeline.start()
+    stack = Stack(Desk(verifier=verifier))
+    stack.pipeline.start()
     try:
-        house.pipeline.deliver(deliver(b"nothing"))
+        stack.pipeline.deliver(deliver(b"nothing"))
         for number in range(3):
-            house.pipeline.deliver(deliver(request(f"onb-{number}")))
-        levels = house.until(lambda levels: levels.calls_under_way == 1 and levels.claimed == 2)
+            stack.pipeline.deliver(deliver(request(f"onb-{number}")))
+        levels = stack.until(lambda levels: levels.calls_under_way == 1 and levels.claimed == 2)
         assert levels == PipelineLevels("closed", None, 1, 1, claimed=2, held=4)
         verifier.gate.set()
-        house.broker.wait_for(4)
-        house.until(lambda levels: levels.claimed == levels.calls_under_way == 0)
-        assert house.pipeline.levels.held == 4
-        house.broker.confirm(house.pipeline)
-        assert house.pipeline.levels.held == 0
+        stack.broker.wait_for(4)
+        stack.until(lambda levels: levels.claimed == levels.calls_under_way == 0)
+        assert stack.pipeline.levels.held == 4
+        stack.broker.confirm(stack.pipeline)
+        assert stack.pipeline.levels.held == 0
     finally:
         verifier.gate.set()
-        house.pipeline.stop(PATIENCE)
+        stack.pipeline.stop(PATIENCE)
 
 
 def test_what_the_pipeline_does_reaches_its_observer_once_for_a_batch() -> None:
-    house = House(Desk())
-    house.pipeline.start()
+    stack = Stack(Desk())
+    stack.pipeline.start()
     try:
-        house.pipeline.deliver(deliver(request("onb-1")))
-        house.broker.wait_for(1)
-        house.broker.confirm(house.pipeline)
+        stack.pipeline.deliver(deliver(request("onb-1")))
+        stack.broker.wait_for(1)
+        stack.broker.confirm(stack.pipeline)
     finally:
-        house.pipeline.stop(PATIENCE)
-    text = house.metrics.exposition("text/plain")[1].decode()
+        stack.pipeline.stop(PATIENCE)
+    text = stack.metrics.exposition("text/plain")[1].decode()
     for line in (
         "verification_claim_batch_messages_sum 1.0",
         "verification_record_batch_messages_sum 1.0",
@@ -86,23 +86,23 @@ def test_what_the_pipeline_does_reaches_its_observer_once_for_a_batch() -> None:
 
 
 def test_a_thread_that_died_is_named_and_one_that_was_stopped_is_not() -> None:
-    house = House(Desk(ValueError("words")))
-    assert house.pipeline.dead == []
-    house.pipeline.start()
+    stack = Stack(Desk(ValueError("words")))
+    assert stack.pipeline.dead == []
+    stack.pipeline.start()
     try:
-        assert house.pipeline.dead == []
-        house.pipeline.deliver(deliver(request("onb-1")))
-        assert house.failed.wait(PATIENCE)
+        assert stack.pipeline.dead == []
+        stack.pipeline.deliver(deliver(request("onb-1")))
+        assert stack.failed.wait(PATIENCE)
         end = monotonic() + PATIENCE
-        while not house.pipeline.dead:
+        while not stack.pipeline.dead:
             assert monotonic() < end
             sleep(0.001)
-        assert house.pipeline.dead == ["caller-0"]
+        assert stack.pipeline.dead == ["caller-0"]
     finally:
-        house.pipeline.stop(PATIENCE)
-    assert house.pipeline.dead == []
+        stack.pipeline.stop(PATIENCE)
+    assert stack.pipeline.dead == []
 
 
 @pytest.mark.parametrize("name", ["claimer", "recorder", "warden", "foreman"])
 def test_every_stage_is_watched(name: str) -> None:
-    assert name in {each.name for each in House(Desk()).pipeline._threads}
+    assert name in {each.name for each in Stack(Desk()).pipeline._threads}

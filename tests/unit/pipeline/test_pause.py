@@ -23,8 +23,8 @@ from tests.unit.pipeline.test_parking import (
     where_to,
 )
 from worker.core.breaker import Closed, Open, ParkReason
-from worker.core.fleet import Hold
 from worker.core.outcome import CallClass
+from worker.core.pause import Pause
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Begun(Patient):
         return super().verify(request)
 
 
-HOLD = Hold("maintenance of the provider", "ops@desk", START)
+HOLD = Pause("maintenance of the provider", "ops@desk", START)
 
 
 def heard(gate: Gate) -> bool:

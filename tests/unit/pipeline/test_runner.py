@@ -46,7 +46,7 @@ class HeldVerifier(FakeVerifier):
         return super().verify(request)
 
 
-class House:
+class Stack:
     """A pipeline between fakes. Its clock stands, so a deadline is how long `stop` may wait."""
 
     def __init__(self, desk: Desk, callers: int) -> None:
@@ -91,13 +91,13 @@ class House:
 
 
 @contextmanager
-def running(desk: Desk | None = None, callers: int = 2) -> Iterator[House]:
-    house = House(desk or Desk(), callers)
-    house.pipeline.start()
+def running(desk: Desk | None = None, callers: int = 2) -> Iterator[Stack]:
+    stack = Stack(desk or Desk(), callers)
+    stack.pipeline.start()
     try:
-        yield house
+        yield stack
     finally:
-        house.pipeline.stop(PATIENCE)
+        stack.pipeline.stop(PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -120,48 +120,48 @@ def lines_of(
 
 
 def test_every_delivery_is_settled_once() -> None:
-    with running() as house:
-        deliveries = house.deliver(25)
-        settled = house.broker.wait_for(25)
+    with running() as stack:
+        deliveries = stack.deliver(25)
+        settled = stack.broker.wait_for(25)
     assert sorted(each.delivery.tag for each in settled) == [each.tag for each in deliveries]
     assert {each.line["action"] for each in settled} == {"completed"}
-    assert len(house.desk.provider.asked) == 25
+    assert len(stack.desk.provider.asked) == 25
 
 
 def test_what_needs_no_call_takes_no_credit() -> None:
     verifier = HeldVerifier()
-    with running(Desk(verifier=verifier), callers=1) as house:
-        house.deliver(1)
-        house.wait_for_claims(1)
+    with running(Desk(verifier=verifier), callers=1) as stack:
+        stack.deliver(1)
+        stack.wait_for_claims(1)
         # The one caller is busy; far more than its two credits go past it.
         for _ in range(20):
-            house.pipeline.deliver(deliver(b"nothing"))
-        house.broker.wait_for(20)
+            stack.pipeline.deliver(deliver(b"nothing"))
+        stack.broker.wait_for(20)
         verifier.gate.set()
-        house.broker.wait_for(21)
+        stack.broker.wait_for(21)
 
 
 def test_no_more_is_claimed_than_callers_can_soon_call() -> None:
     verifier = HeldVerifier()
-    with running(Desk(verifier=verifier), callers=1) as house:
-        house.deliver(5)
-        house.wait_for_claims(2)
-        assert len(house.desk.book.rows) == 2
+    with running(Desk(verifier=verifier), callers=1) as stack:
+        stack.deliver(5)
+        stack.wait_for_claims(2)
+        assert len(stack.desk.book.rows) == 2
         verifier.gate.set()
-        house.broker.wait_for(5)
+        stack.broker.wait_for(5)
 
 
 def test_confirmed_events_are_marked_and_each_message_is_one_log_line(
     log: list[MutableMapping[str, Any]],
 ) -> None:
-    with running() as house:
-        house.deliver(3)
-        house.broker.wait_for(3)
-        assert not any(row.announced for row in house.desk.book.rows.values())
+    with running() as stack:
+        stack.deliver(3)
+        stack.broker.wait_for(3)
+        assert not any(row.announced for row in stack.desk.book.rows.values())
         assert lines_of(log, LogEvent.SETTLED) == []
-        assert house.broker.confirm(house.pipeline) == 3
-        house.desk.ledger.wait_until(
-            lambda: all(row.announced for row in house.desk.book.rows.values())
+        assert stack.broker.confirm(stack.pipeline) == 3
+        stack.desk.ledger.wait_until(
+            lambda: all(row.announced for row in stack.desk.book.rows.values())
         )
     lines = lines_of(log, LogEvent.SETTLED)
     assert sorted(line["request_id"] for line in lines) == ["onb-0", "onb-1", "onb-2"]
@@ -171,143 +171,143 @@ def test_confirmed_events_are_marked_and_each_message_is_one_log_line(
 def test_a_message_without_an_event_of_a_row_is_logged_and_marks_nothing(
     log: list[MutableMapping[str, Any]],
 ) -> None:
-    with running() as house:
-        house.pipeline.deliver(deliver(b"nothing"))
-        house.broker.wait_for(1)
-        house.broker.confirm(house.pipeline)
+    with running() as stack:
+        stack.pipeline.deliver(deliver(b"nothing"))
+        stack.broker.wait_for(1)
+        stack.broker.confirm(stack.pipeline)
     assert [line["reason"] for line in lines_of(log, LogEvent.SETTLED)] == ["not_json"]
 
 
 def test_marks_that_came_after_the_last_record_are_written_at_the_end() -> None:
-    with running() as house:
-        house.deliver(2)
-        house.broker.wait_for(2)
-        assert house.pipeline.stop(PATIENCE)
-    house.broker.confirm(house.pipeline)
-    house.pipeline.flush_announced()
-    assert all(row.announced for row in house.desk.book.rows.values())
+    with running() as stack:
+        stack.deliver(2)
+        stack.broker.wait_for(2)
+        assert stack.pipeline.stop(PATIENCE)
+    stack.broker.confirm(stack.pipeline)
+    stack.pipeline.flush_announced()
+    assert all(row.announced for row in stack.desk.book.rows.values())
 
 
 def test_marks_are_left_to_the_relay_where_the_database_is_away_at_the_end(
     log: list[MutableMapping[str, Any]],
 ) -> None:
-    with running() as house:
-        house.deliver(1)
-        house.broker.wait_for(1)
-        assert house.pipeline.stop(PATIENCE)
-    house.broker.confirm(house.pipeline)
-    house.desk.ledger.faults.append(AWAY)
-    house.pipeline.flush_announced()
-    assert not house.desk.row("onb-0").announced
+    with running() as stack:
+        stack.deliver(1)
+        stack.broker.wait_for(1)
+        assert stack.pipeline.stop(PATIENCE)
+    stack.broker.confirm(stack.pipeline)
+    stack.desk.ledger.faults.append(AWAY)
+    stack.pipeline.flush_announced()
+    assert not stack.desk.row("onb-0").announced
     assert len(lines_of(log, LogEvent.DATABASE_UNAVAILABLE)) == 1
 
 
 def test_stopping_finishes_what_is_claimed_and_leaves_the_rest() -> None:
     verifier = HeldVerifier()
     before = set(threading.enumerate())
-    with running(Desk(verifier=verifier), callers=1) as house:
+    with running(Desk(verifier=verifier), callers=1) as stack:
         (claimer,) = [
             each for each in set(threading.enumerate()) - before if each.name == "claimer"
         ]
-        house.deliver(5)
-        house.wait_for_claims(2)
+        stack.deliver(5)
+        stack.wait_for_claims(2)
         clean: list[bool] = []
-        stopper = Thread(target=lambda: clean.append(house.pipeline.stop(PATIENCE)))
+        stopper = Thread(target=lambda: clean.append(stack.pipeline.stop(PATIENCE)))
         stopper.start()
         claimer.join(PATIENCE)  # the stop has begun: nothing more is claimed
         verifier.gate.set()
         stopper.join(PATIENCE)
         assert clean == [True]
-        assert len(house.broker.settled) == 2
-        assert {row.state for row in house.desk.book.rows.values()} == {"done"}
-        assert len(house.desk.book.rows) == len(verifier.asked) == 2
+        assert len(stack.broker.settled) == 2
+        assert {row.state for row in stack.desk.book.rows.values()} == {"done"}
+        assert len(stack.desk.book.rows) == len(verifier.asked) == 2
         assert set(threading.enumerate()) <= before
 
 
 def test_stopping_says_when_a_call_outlasts_the_grace() -> None:
     verifier = HeldVerifier()
-    with running(Desk(verifier=verifier), callers=1) as house:
-        house.deliver(1)
-        house.wait_for_claims(1)
-        assert not house.pipeline.stop(0.05)
+    with running(Desk(verifier=verifier), callers=1) as stack:
+        stack.deliver(1)
+        stack.wait_for_claims(1)
+        assert not stack.pipeline.stop(0.05)
         verifier.gate.set()
 
 
 def test_stopping_an_idle_pipeline_is_clean() -> None:
-    with running() as house:
-        assert house.pipeline.stop(PATIENCE)
-    assert not house.failed.is_set()
+    with running() as stack:
+        assert stack.pipeline.stop(PATIENCE)
+    assert not stack.failed.is_set()
 
 
 def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(
     log: list[MutableMapping[str, Any]],
 ) -> None:
-    with running() as house:
-        house.desk.ledger.faults.extend([AWAY] * 10_000)
-        assert house.database_answers()
-        house.deliver(1)
-        house.wait_for_faults(10_000 - 2)  # at the second try the first is known
-        assert not house.database_answers()
-        assert house.broker.settled == []
-        house.end_faults()
-        house.broker.wait_for(1)
-        assert house.database_answers()
-    assert set(house.desk.ledger.tokens) == {"1"}
+    with running() as stack:
+        stack.desk.ledger.faults.extend([AWAY] * 10_000)
+        assert stack.database_answers()
+        stack.deliver(1)
+        stack.wait_for_faults(10_000 - 2)  # at the second try the first is known
+        assert not stack.database_answers()
+        assert stack.broker.settled == []
+        stack.end_faults()
+        stack.broker.wait_for(1)
+        assert stack.database_answers()
+    assert set(stack.desk.ledger.tokens) == {"1"}
     assert lines_of(log, LogEvent.DATABASE_UNAVAILABLE)[0]["tries"] == 1
     assert len(lines_of(log, LogEvent.DATABASE_BACK)) == 1
 
 
 def test_a_database_that_takes_a_statement_and_says_nothing_does_not_answer() -> None:
-    with running() as house:
-        with house.desk.book.changed:  # the claim waits for it
-            house.deliver(1)
+    with running() as stack:
+        with stack.desk.book.changed:  # the claim waits for it
+            stack.deliver(1)
             end = time.monotonic() + PATIENCE
-            while house.database_answers():
+            while stack.database_answers():
                 assert time.monotonic() < end
-                house.desk.clock.advance(1.0)
+                stack.desk.clock.advance(1.0)
                 time.sleep(0.001)
-        house.broker.wait_for(1)
-        assert house.database_answers()
+        stack.broker.wait_for(1)
+        assert stack.database_answers()
 
 
 def test_a_record_waits_for_the_database_and_the_call_is_not_repeated() -> None:
     verifier = HeldVerifier()
-    with running(Desk(verifier=verifier), callers=1) as house:
-        house.deliver(1)
-        house.wait_for_claims(1)
-        house.desk.ledger.faults.extend([AWAY] * 3)
+    with running(Desk(verifier=verifier), callers=1) as stack:
+        stack.deliver(1)
+        stack.wait_for_claims(1)
+        stack.desk.ledger.faults.extend([AWAY] * 3)
         verifier.gate.set()
-        (settlement,) = house.broker.wait_for(1)
+        (settlement,) = stack.broker.wait_for(1)
     assert settlement.line["action"] == "completed"
     assert len(verifier.asked) == 1
-    assert not house.desk.ledger.faults
+    assert not stack.desk.ledger.faults
 
 
 def test_stopping_does_not_wait_for_a_database_that_has_claimed_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(patience, "DATABASE_PAUSE", PATIENCE)
-    with running() as house:
-        house.desk.ledger.faults.extend([AWAY] * 10)
-        house.deliver(2)
-        house.wait_for_faults(9)
-        assert house.pipeline.stop(PATIENCE)
-        assert house.broker.settled == []
-        assert house.desk.book.rows == {}
+    with running() as stack:
+        stack.desk.ledger.faults.extend([AWAY] * 10)
+        stack.deliver(2)
+        stack.wait_for_faults(9)
+        assert stack.pipeline.stop(PATIENCE)
+        assert stack.broker.settled == []
+        assert stack.desk.book.rows == {}
 
 
 def test_stopping_gives_up_a_record_at_the_end_of_the_grace() -> None:
     verifier = HeldVerifier()
     before = set(threading.enumerate())
-    with running(Desk(verifier=verifier), callers=1) as house:
-        house.deliver(1)
-        house.wait_for_claims(1)
-        house.desk.ledger.faults.extend([AWAY] * 10_000)
+    with running(Desk(verifier=verifier), callers=1) as stack:
+        stack.deliver(1)
+        stack.wait_for_claims(1)
+        stack.desk.ledger.faults.extend([AWAY] * 10_000)
         verifier.gate.set()
-        house.wait_for_faults(10_000 - 1)
-        assert not house.pipeline.stop(0.05)
-        assert house.broker.settled == []
-        assert house.desk.row("onb-0").state == "working"  # the lease speaks
+        stack.wait_for_faults(10_000 - 1)
+        assert not stack.pipeline.stop(0.05)
+        assert stack.broker.settled == []
+        assert stack.desk.row("onb-0").state == "working"  # the lease speaks
         for thread in set(threading.enumerate()) - before:
             thread.join(PATIENCE)
             assert not thread.is_alive()
@@ -316,12 +316,12 @@ def test_stopping_gives_up_a_record_at_the_end_of_the_grace() -> None:
 def test_what_nobody_expected_is_reported_without_its_words(
     log: list[MutableMapping[str, Any]],
 ) -> None:
-    with running(Desk(ValueError(f"choked on {ID_CARD}"))) as house:
-        house.deliver(1)
-        assert house.failed.wait(PATIENCE)
+    with running(Desk(ValueError(f"choked on {ID_CARD}"))) as stack:
+        stack.deliver(1)
+        assert stack.failed.wait(PATIENCE)
     (line,) = lines_of(log, LogEvent.FAILED)
     assert line["error"] == "ValueError"
     assert any(str(place).startswith("pipeline/flow.py:") for place in line["where"])
     assert ID_CARD not in repr(log)
     assert "choked" not in repr(log)
-    assert house.broker.settled == []
+    assert stack.broker.settled == []

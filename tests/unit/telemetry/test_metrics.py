@@ -14,13 +14,13 @@ from tests.fakes.clock import START
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
+from worker.core.backlog import Backlog
 from worker.core.breaker import ParkReason
 from worker.core.delivery import Settlement
 from worker.core.outcome import CallClass, Charged
-from worker.core.survey import Survey
 from worker.deadletters.reading import UNREADABLE_REASONS
+from worker.telemetry.health_state import Levels, PipelineLevels
 from worker.telemetry.metrics import Metrics
-from worker.telemetry.vitals import Levels, PipelineLevels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ LEVELS = Levels(
     consuming=True,
     blocked=False,
     database_up=True,
-    survey=Survey(unsent_events=4, oldest_unsent=7.5, lapsed_requests=1, calls_today=60),
+    backlog=Backlog(unsent_events=4, oldest_unsent=7.5, lapsed_requests=1, calls_today=60),
 )
 
 
@@ -246,19 +246,19 @@ def test_a_budget_is_shown_where_there_is_one() -> None:
     assert gauges["verification_budget_calls"] == 100
     assert gauges["verification_calls_today"] == 60
     assert gauges["verification_budget_left_calls"] == 40
-    spent = replace(LEVELS, survey=Survey(calls_today=130))
+    spent = replace(LEVELS, backlog=Backlog(calls_today=130))
     assert watched(spent, budget=100)["verification_budget_left_calls"] == 0
 
 
 def test_what_the_database_does_not_say_has_no_sample() -> None:
-    gauges = watched(replace(LEVELS, survey=None, database_up=False), budget=100)
+    gauges = watched(replace(LEVELS, backlog=None, database_up=False), budget=100)
     assert gauges["verification_database_up"] == 0
     words = ("outbox", "lapsed", "_calls_today", "n_budget", "schema")
     assert not [name for name in gauges if any(word in name for word in words)]
 
 
 def test_a_schema_that_is_behind_is_all_that_is_said_of_the_books() -> None:
-    gauges = watched(replace(LEVELS, survey=Survey(schema_behind=True)), budget=100)
+    gauges = watched(replace(LEVELS, backlog=Backlog(schema_behind=True)), budget=100)
     assert gauges["verification_schema_behind"] == 1
     assert "verification_outbox_events" not in gauges
 

@@ -1,4 +1,4 @@
-"""The story of one request as the tables tell it, for a person."""
+"""The history of one request as the tables tell it, for a person."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class History:
     """One request with its calls; `read_at` is the database's time of the reading."""
 
     request_id: str

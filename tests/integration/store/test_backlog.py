@@ -11,12 +11,12 @@ from sqlalchemy import Engine, text
 
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import Rows, finish, leave_waiting
+from worker.core.backlog import Backlog
 from worker.core.errors import LedgerUnavailable
 from worker.core.request import Mode
-from worker.core.survey import Survey
-from worker.store import standing
+from worker.store import backlog as backlog_store
+from worker.store.backlog import PostgresBacklog
 from worker.store.engine import open_engine
-from worker.store.standing import PostgresStanding
 
 if TYPE_CHECKING:
     from worker.store.ledger import PostgresLedger
@@ -29,34 +29,34 @@ def sql(engine: Engine) -> Rows:
 
 
 @pytest.fixture
-def books(engine: Engine) -> PostgresStanding:
+def books(engine: Engine) -> PostgresBacklog:
     """Give the books of the sandbox's workers."""
-    return PostgresStanding(engine, Mode.SANDBOX)
+    return PostgresBacklog(engine, Mode.SANDBOX)
 
 
-def test_empty_books_have_nothing_to_say(books: PostgresStanding) -> None:
-    assert books.read() == Survey()
+def test_empty_books_have_nothing_to_say(books: PostgresBacklog) -> None:
+    assert books.read() == Backlog()
 
 
 def test_unsent_events_are_counted_and_the_oldest_gives_the_age(
-    books: PostgresStanding, ledger: PostgresLedger, sql: Rows
+    books: PostgresBacklog, ledger: PostgresLedger, sql: Rows
 ) -> None:
     finish(ledger, ask("old"), ask("new"), ask("sent"))
     ledger.record([], ["sent"])
     sql.age(10, "request_id = 'old'")
-    survey = books.read()
-    assert survey.unsent_events == 2
-    assert 600 <= survey.oldest_unsent < 660
-    assert survey.lapsed_requests == 0
+    backlog = books.read()
+    assert backlog.unsent_events == 2
+    assert 600 <= backlog.oldest_unsent < 660
+    assert backlog.lapsed_requests == 0
 
 
 def test_a_request_is_lapsed_when_its_lease_is_over_and_nobody_has_it(
-    books: PostgresStanding, ledger: PostgresLedger, sql: Rows
+    books: PostgresBacklog, ledger: PostgresLedger, sql: Rows
 ) -> None:
     ledger.claim([ask("lapsed"), ask("held")], "1")
     leave_waiting(ledger, ask("waiting"))
     sql.age(5, "request_id = 'lapsed'")
-    assert books.read() == Survey(lapsed_requests=1)
+    assert books.read() == Backlog(lapsed_requests=1)
 
 
 def test_each_mode_has_books_of_its_own(engine: Engine, ledger: PostgresLedger, sql: Rows) -> None:
@@ -64,7 +64,7 @@ def test_each_mode_has_books_of_its_own(engine: Engine, ledger: PostgresLedger, 
     ledger.claim([ask("lapsed")], "2")
     sql.age(5)
     spend(sql, calls=3)
-    assert PostgresStanding(engine, Mode.LIVE).read() == Survey()
+    assert PostgresBacklog(engine, Mode.LIVE).read() == Backlog()
 
 
 def spend(sql: Rows, calls: int, days_ago: int = 0) -> None:
@@ -79,52 +79,52 @@ def spend(sql: Rows, calls: int, days_ago: int = 0) -> None:
 
 @pytest.mark.parametrize(("days_ago", "seen"), [(0, 17), (1, 0)])
 def test_calls_of_today_are_counted_by_shanghais_calendar(
-    books: PostgresStanding, sql: Rows, days_ago: int, seen: int
+    books: PostgresBacklog, sql: Rows, days_ago: int, seen: int
 ) -> None:
     spend(sql, 17, days_ago)
     assert books.read().calls_today == seen
 
 
 def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
-    books: PostgresStanding, ledger: PostgresLedger, sql: Rows, monkeypatch: pytest.MonkeyPatch
+    books: PostgresBacklog, ledger: PostgresLedger, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "COUNTED_AT_MOST", 2)
+    monkeypatch.setattr(backlog_store, "COUNTED_AT_MOST", 2)
     finish(ledger, *(ask(f"done-{number}") for number in range(4)))
     sql.age(10, "request_id = 'done-3'")
-    survey = books.read()
-    assert survey.unsent_events == 2
-    assert survey.oldest_unsent >= 600
+    backlog = books.read()
+    assert backlog.unsent_events == 2
+    assert backlog.oldest_unsent >= 600
 
 
 def test_the_revision_that_the_worker_expects_is_the_newest_one() -> None:
     migrations = Path(__file__).parents[3] / "migrations"
     scripts = ScriptDirectory(str(migrations))
-    assert scripts.get_current_head() == standing.HEAD
+    assert scripts.get_current_head() == backlog_store.HEAD
 
 
 @pytest.mark.parametrize(("revision", "behind"), [("0001", True), ("9999", False)])
 def test_an_older_schema_is_behind_and_a_newer_one_is_not(
-    books: PostgresStanding, sql: Rows, revision: str, behind: bool
+    books: PostgresBacklog, sql: Rows, revision: str, behind: bool
 ) -> None:
     sql("UPDATE verification.alembic_version SET version_num = :revision", revision=revision)
     assert books.read().schema_behind is behind
 
 
-def test_a_database_without_any_of_our_tables_is_behind(books: PostgresStanding, sql: Rows) -> None:
+def test_a_database_without_any_of_our_tables_is_behind(books: PostgresBacklog, sql: Rows) -> None:
     sql("DROP SCHEMA verification CASCADE")
-    assert books.read() == Survey(schema_behind=True)
+    assert books.read() == Backlog(schema_behind=True)
 
 
 def test_a_database_that_does_not_answer_is_said_to_be_away() -> None:
     engine = open_engine("postgresql://nobody@127.0.0.1:1/nothing", "standing tests")
     with pytest.raises(LedgerUnavailable):
-        PostgresStanding(engine, Mode.SANDBOX).read()
+        PostgresBacklog(engine, Mode.SANDBOX).read()
 
 
-def test_the_worker_role_may_look(books: PostgresStanding, engine: Engine) -> None:
+def test_the_worker_role_may_look(books: PostgresBacklog, engine: Engine) -> None:
     with engine.connect() as database:  # the pool gives the same connection out again
         database.execute(text("SET ROLE verification_worker"))
-    assert books.read() == Survey()
+    assert books.read() == Backlog()
 
 
 _FILL = """
@@ -138,13 +138,13 @@ SELECT 'onb-' || n, '\\x01', 'web', 'sandbox', CASE n % 1000 WHEN 0 THEN 'workin
 """
 
 
-def test_a_look_reads_no_table_from_end_to_end(books: PostgresStanding, sql: Rows) -> None:
+def test_a_look_reads_no_table_from_end_to_end(books: PostgresBacklog, sql: Rows) -> None:
     sql(_FILL)
     sql("ANALYZE verification.request")
-    asked = {"mode": "sandbox", "at_most": standing.COUNTED_AT_MOST}
-    lines = [each["QUERY PLAN"] for each in sql(f"EXPLAIN {standing.READ.text}", **asked)]
+    asked = {"mode": "sandbox", "at_most": backlog_store.COUNTED_AT_MOST}
+    lines = [each["QUERY PLAN"] for each in sql(f"EXPLAIN {backlog_store.READ.text}", **asked)]
     plan = "\n".join(lines)
     assert "Seq Scan on request" not in plan, plan
     assert plan.count("Index") >= 2
-    survey = books.read()
-    assert (survey.unsent_events, survey.lapsed_requests) == (100, 100)
+    backlog = books.read()
+    assert (backlog.unsent_events, backlog.lapsed_requests) == (100, 100)

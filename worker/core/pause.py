@@ -14,7 +14,7 @@ NOTICE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Pause:
     """A pause: no call begins until a person lifts it."""
 
     reason: str

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, PERSON
-from worker.core.disguises import holds, undisguised, without_codes
+from worker.core.encodings import decoded, holds, without_codes
 from worker.core.masking import scrub
 from worker.core.request import Person, PersonField
 
@@ -86,10 +86,10 @@ def test_a_given_name_of_one_character_is_an_ordinary_word() -> None:
     ],
 )
 def test_what_is_nobodys_stays_as_it_is(text: str) -> None:
-    assert undisguised(text) == text
+    assert decoded(text) == text
     assert scrub(text, SOMEBODY) == text
     assert not holds(text, SOMEBODY)
 
 
 def test_an_entity_beyond_all_characters_is_a_blank() -> None:
-    assert undisguised("a&#x110000;b&#9999999;c") == "a b c"
+    assert decoded("a&#x110000;b&#9999999;c") == "a b c"

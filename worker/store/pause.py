@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from worker.core.fleet import Hold
+from worker.core.pause import Pause
 from worker.store.engine import connection
 
 if TYPE_CHECKING:
@@ -42,24 +42,24 @@ SELECT count(*)
 """)
 
 
-class PostgresFleet:
-    """The `Fleet` of the ports, and what people order of it. Errors as of `Ledger`."""
+class PostgresPause:
+    """The `PauseReader` of the ports, and what people order of it. Errors as of `Ledger`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def hold(self) -> Hold | None:
-        """Return the pause that stands (see `ports.Fleet`)."""
+    def hold(self) -> Pause | None:
+        """Return the pause that stands (see `ports.PauseReader`)."""
         with connection(self._engine) as database:
             return _hold(database.execute(READ).one_or_none())
 
-    def pause(self, reason: str, by: str) -> Hold:
+    def pause(self, reason: str, by: str) -> Pause:
         """Order a pause; when this returns, it is committed."""
         with connection(self._engine) as database:
             row = database.execute(PAUSE, {"reason": reason, "by": by}).one()
-        return Hold(row.reason, row.paused_by, row.paused_at)
+        return Pause(row.reason, row.paused_by, row.paused_at)
 
-    def resume(self) -> Hold | None:
+    def resume(self) -> Pause | None:
         """Lift the pause and return it; None: there was none."""
         with connection(self._engine) as database:
             return _hold(database.execute(RESUME).one_or_none())
@@ -70,7 +70,7 @@ class PostgresFleet:
             return int(database.execute(UNDER_WAY).scalar_one())
 
 
-def _hold(row: Row[Any] | None) -> Hold | None:
+def _hold(row: Row[Any] | None) -> Pause | None:
     if row is None or row.paused_at is None:
         return None
-    return Hold(row.reason, row.paused_by, row.paused_at)
+    return Pause(row.reason, row.paused_by, row.paused_at)

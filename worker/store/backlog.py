@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from worker.core.survey import Survey
+from worker.core.backlog import Backlog
 from worker.store.engine import connection
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ SELECT unsent, oldest_unsent, lapsed, calls_today
 """)
 
 
-class PostgresStanding:
-    """The `Standing` of the ports, in PostgreSQL, for one mode."""
+class PostgresBacklog:
+    """The `BacklogReader` of the ports, in PostgreSQL, for one mode."""
 
     def __init__(self, engine: Engine, mode: Mode) -> None:
         self._engine = engine
         self._mode = mode
 
-    def read(self) -> Survey:
-        """Read how the books stand (see `ports.Standing`)."""
+    def read(self) -> Backlog:
+        """Read how the books stand (see `ports.BacklogReader`)."""
         with connection(self._engine) as database:
             revision = database.scalar(REVISION) if database.scalar(EXISTS) else None
             if revision is None or revision < HEAD:
-                return Survey(schema_behind=True)
+                return Backlog(schema_behind=True)
             asked = {"mode": self._mode.value, "at_most": COUNTED_AT_MOST}
-            return Survey(*database.execute(READ, asked).one())
+            return Backlog(*database.execute(READ, asked).one())

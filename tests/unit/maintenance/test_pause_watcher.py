@@ -8,21 +8,21 @@ import pytest
 
 from tests.fakes.clock import START, FakeClock
 from worker.core.errors import LedgerUnavailable
-from worker.core.fleet import NOTICE_SECONDS, Hold
-from worker.maintenance.fleet import FleetWatch
+from worker.core.pause import NOTICE_SECONDS, Pause
 from worker.maintenance.housekeeper import JITTER
+from worker.maintenance.pause_watcher import PauseWatcher
 
-HOLD = Hold("a test", "ops@desk", START)
+HOLD = Pause("a test", "ops@desk", START)
 
 
 class FakeFleet:
-    """The `Fleet` of the ports: what it says in turn; reading takes a second."""
+    """The `PauseReader` of the ports: what it says in turn; reading takes a second."""
 
-    def __init__(self, clock: FakeClock, *script: Hold | LedgerUnavailable | None) -> None:
+    def __init__(self, clock: FakeClock, *script: Pause | LedgerUnavailable | None) -> None:
         self._clock = clock
         self._script = deque(script)
 
-    def hold(self) -> Hold | None:
+    def hold(self) -> Pause | None:
         """Return or raise the next of the script."""
         self._clock.advance(1.0)
         said = self._script.popleft()
@@ -32,12 +32,12 @@ class FakeFleet:
 
 
 class Notes:
-    """A `Follower` that writes down what it is told."""
+    """A `PauseListener` that writes down what it is told."""
 
     def __init__(self) -> None:
-        self.words: list[tuple[Hold | None, float] | str] = []
+        self.words: list[tuple[Pause | None, float] | str] = []
 
-    def obey(self, hold: Hold | None, asked_at: float) -> None:
+    def obey(self, hold: Pause | None, asked_at: float) -> None:
         """Note an order."""
         self.words.append((hold, asked_at))
 
@@ -49,7 +49,7 @@ class Notes:
 def test_it_passes_on_each_word_as_of_when_it_asked_and_says_why_there_is_none() -> None:
     clock, notes = FakeClock(), Notes()
     fleet = FakeFleet(clock, None, HOLD, LedgerUnavailable("away"), None)
-    watch = FleetWatch(fleet, clock, notes)
+    watch = PauseWatcher(fleet, clock, notes)
     assert [watch.run_once(), watch.run_once()] == [0, 0]
     with pytest.raises(LedgerUnavailable):
         watch.run_once()
@@ -59,11 +59,11 @@ def test_it_passes_on_each_word_as_of_when_it_asked_and_says_why_there_is_none()
 
 def test_a_database_that_is_away_at_the_start_is_read_later() -> None:
     clock, notes = FakeClock(), Notes()
-    watch = FleetWatch(FakeFleet(clock, LedgerUnavailable("away"), HOLD), clock, notes)
+    watch = PauseWatcher(FakeFleet(clock, LedgerUnavailable("away"), HOLD), clock, notes)
     assert not watch.look_first()
     assert watch.look_first()
     assert notes.words == ["away", (HOLD, 1.0)]
 
 
 def test_two_looks_fit_into_what_is_promised() -> None:
-    assert 2 * FleetWatch.interval * (1 + JITTER) < NOTICE_SECONDS
+    assert 2 * PauseWatcher.interval * (1 + JITTER) < NOTICE_SECONDS

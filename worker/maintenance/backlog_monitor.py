@@ -1,4 +1,4 @@
-"""The surveyor: looks at the database for the metrics and for readiness.
+"""The backlog_monitor: looks at the database for the metrics and for readiness.
 
 Probes and scrapes must not wait for a database, so they are told what was last seen.
 """
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from worker.core.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from worker.core.survey import Survey
-    from worker.ports import Standing
+    from worker.core.backlog import Backlog
+    from worker.ports import BacklogReader
 
 # What a worker says of itself just after its start is looked at most.
 FIRST_LOOK = 0.5
@@ -19,16 +19,16 @@ FIRST_LOOK = 0.5
 LOOK_EVERY = 15.0
 
 
-class Surveyor:
-    """Keeps the last survey, and forgets it when the database does not answer any more."""
+class BacklogMonitor:
+    """Keeps the last backlog, and forgets it when the database does not answer any more."""
 
     # No look leaves more to do.
     limit = 1
 
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+    def __init__(self, reader: BacklogReader) -> None:
+        self._reader = reader
         self.interval = FIRST_LOOK
-        self.survey: Survey | None = None
+        self.backlog: Backlog | None = None
         """What the last look saw; None before the first and while the database is away."""
         self.failed = False
         """Whether the last look was in vain."""
@@ -37,9 +37,9 @@ class Surveyor:
         """Look once."""
         self.interval = LOOK_EVERY
         try:
-            self.survey = self._standing.read()
+            self.backlog = self._reader.read()
         except LedgerUnavailable:
-            self.survey, self.failed = None, True
+            self.backlog, self.failed = None, True
             raise
         self.failed = False
         return 0

@@ -15,15 +15,15 @@ import typer
 from worker.cli import database
 from worker.cli.errors import UserMistake
 from worker.cli.tables import counted, duration, iso, note
-from worker.core.fleet import NOTICE_SECONDS
 from worker.core.masking import scrub
+from worker.core.pause import NOTICE_SECONDS
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.store.fleet import PostgresFleet
+    from worker.store.pause import PostgresPause
 
 # It goes into /readyz, a log line and the status: one line of a terminal, with room for a ticket.
 _LONGEST_REASON = 200
@@ -72,7 +72,7 @@ def resume() -> None:
     note(f"resumed after {length}; it was paused by {hold.by}: {hold.reason}")
 
 
-def _await_quiet(fleet: PostgresFleet, timeout: float) -> int:
+def _await_quiet(fleet: PostgresPause, timeout: float) -> int:
     """Return how many calls are under way when that is 0, or when the time is over."""
     began = time.monotonic()
     # Before that, one who has not noticed yet may begin another call.
@@ -101,8 +101,8 @@ def _whoever() -> str:
 
 
 @contextmanager
-def _fleet() -> Iterator[PostgresFleet]:
-    from worker.store.fleet import PostgresFleet
+def _fleet() -> Iterator[PostgresPause]:
+    from worker.store.pause import PostgresPause
 
     with database.opened(load(DatabaseSettings), "pause") as engine:
-        yield PostgresFleet(engine)
+        yield PostgresPause(engine)

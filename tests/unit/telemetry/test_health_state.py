@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.core.survey import Survey
-from worker.telemetry.vitals import STUCK_SECONDS, PipelineLevels, Vitals
+from worker.core.backlog import Backlog
+from worker.telemetry.health_state import STUCK_SECONDS, HealthState, PipelineLevels
 
 
 @dataclass
@@ -36,16 +36,16 @@ class FakeStages:
 
 @dataclass
 class FakeChores:
-    """A thread that keeps house."""
+    """A thread that keeps stack."""
 
     running: bool = True
 
 
 @dataclass
 class FakeLooks:
-    """A surveyor."""
+    """A backlog_monitor."""
 
-    survey: Survey | None = None
+    backlog: Backlog | None = None
     failed: bool = True
 
 
@@ -56,7 +56,7 @@ class Patient:
         self.amqp, self.stages, self.looks = FakeAmqp(), FakeStages(), FakeLooks()
         self.housekeeper = FakeChores()
         chores = {"housekeeper": self.housekeeper}
-        self.vitals = Vitals(self.amqp, self.stages, chores, self.looks)
+        self.vitals = HealthState(self.amqp, self.stages, chores, self.looks)
 
 
 @pytest.fixture
@@ -119,16 +119,16 @@ def test_the_database_is_up_when_work_and_looks_reach_it(
 
 
 @pytest.mark.parametrize(
-    ("survey", "behind"), [(None, False), (Survey(), False), (Survey(schema_behind=True), True)]
+    ("backlog", "behind"), [(None, False), (Backlog(), False), (Backlog(schema_behind=True), True)]
 )
 def test_a_schema_is_behind_only_where_it_was_seen_to_be(
-    patient: Patient, survey: Survey | None, behind: bool
+    patient: Patient, backlog: Backlog | None, behind: bool
 ) -> None:
-    patient.looks.survey = survey
+    patient.looks.backlog = backlog
     assert patient.vitals.schema_behind is behind
 
 
 def test_levels_are_read_as_they_are(patient: Patient) -> None:
     levels = patient.vitals.levels()
     assert (levels.unconfirmed, levels.lag, levels.blocked) == (7, 0.5, True)
-    assert (levels.pipeline.parked, levels.survey) == ("quota", None)
+    assert (levels.pipeline.parked, levels.backlog) == ("quota", None)

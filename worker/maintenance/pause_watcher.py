@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 from worker.core.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from worker.core.fleet import Hold
-    from worker.ports import Clock, Fleet
+    from worker.core.pause import Pause
+    from worker.ports import Clock, PauseReader
 
 
-class Follower(Protocol):
+class PauseListener(Protocol):
     """Who does what people order."""
 
-    def obey(self, hold: Hold | None, asked_at: float) -> None:
+    def obey(self, hold: Pause | None, asked_at: float) -> None:
         """Follow the order as it was at a time (monotonic clock)."""
         ...
 
@@ -23,7 +23,7 @@ class Follower(Protocol):
         ...
 
 
-class FleetWatch:
+class PauseWatcher:
     """Tells a follower what people order.
 
     It needs a housekeeper of its own: behind the relay, which may wait ten seconds for confirms,
@@ -35,7 +35,7 @@ class FleetWatch:
     # There is never more to do.
     limit = 1
 
-    def __init__(self, fleet: Fleet, clock: Clock, follower: Follower) -> None:
+    def __init__(self, fleet: PauseReader, clock: Clock, follower: PauseListener) -> None:
         self._fleet = fleet
         self._clock = clock
         self._follower = follower

@@ -38,7 +38,7 @@ _DIGITS = re.compile(r"[0-9]{8,}")
 _WINDOW = 8
 
 
-def undisguised(text: str) -> str:
+def decoded(text: str) -> str:
     """Return a text with what is escaped for HTML or a URL, or written wide, as it is meant."""
     if "%" in text:
         text = _ESCAPED_PERCENT.sub("%", text)

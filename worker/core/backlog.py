@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Backlog:
     """What one look at the database says. Counts end at a bound: more is as bad."""
 
     unsent_events: int = 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.core.survey import Survey
+    from worker.core.backlog import Backlog
 
 # One pass of the loop takes milliseconds, with the largest bodies tens of them. RabbitMQ gives a
 # client up after two heartbeats, so a loop that late has lost its connections already.
@@ -48,7 +48,7 @@ class Levels:
     consuming: bool
     blocked: bool
     database_up: bool
-    survey: Survey | None
+    backlog: Backlog | None
 
 
 class Amqp(Protocol):
@@ -119,10 +119,10 @@ class Chores(Protocol):
 
 
 class Looks(Protocol):
-    """What is asked of the surveyor."""
+    """What is asked of the backlog_monitor."""
 
     @property
-    def survey(self) -> Survey | None:
+    def backlog(self) -> Backlog | None:
         """What it saw last."""
         ...
 
@@ -132,7 +132,7 @@ class Looks(Protocol):
         ...
 
 
-class Vitals:
+class HealthState:
     """Asks all parts of one worker. Before `begin` and after `end` it counts as alive."""
 
     def __init__(
@@ -167,8 +167,8 @@ class Vitals:
     @property
     def schema_behind(self) -> bool:
         """Whether the database is known to lack migrations that this worker needs."""
-        survey = self._looks.survey
-        return survey is not None and survey.schema_behind
+        backlog = self._looks.backlog
+        return backlog is not None and backlog.schema_behind
 
     def levels(self) -> Levels:
         """Return what the worker is like now."""
@@ -181,5 +181,5 @@ class Vitals:
             consuming=amqp.consuming,
             blocked=amqp.blocked,
             database_up=self._stages.database_answers and not self._looks.failed,
-            survey=self._looks.survey,
+            backlog=self._looks.backlog,
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def letter_desk(settings: BrokerSettings | None = None) -> Iterator[LetterDesk]:
+def dead_letter_service(settings: BrokerSettings | None = None) -> Iterator[DeadLetterService]:
     """Open the way to the dead letters, with the environment's settings where none are given.
 
     Encrypted ones are read where the environment has MESSAGE_KEYS, too.
@@ -33,11 +33,11 @@ def letter_desk(settings: BrokerSettings | None = None) -> Iterator[LetterDesk]:
     keys = MessageKeys.of(load(MessageSettings))
     configure("auto", "warning")
     with _mistakes(), LetterQueue(settings.amqp_url.get_secret_value()) as queue:
-        yield LetterDesk(queue, LetterReader(today(), keys))
+        yield DeadLetterService(queue, LetterReader(today(), keys))
 
 
 @dataclass(frozen=True, slots=True)
-class LetterDesk:
+class DeadLetterService:
     """The queue of dead letters and who reads them."""
 
     queue: LetterQueue

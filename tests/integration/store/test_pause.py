@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.fakes.messages import ask
 from worker.store import overview
-from worker.store.fleet import PostgresFleet
 from worker.store.overview import PostgresOverview
+from worker.store.pause import PostgresPause
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, TextClause
@@ -28,7 +28,7 @@ def as_worker(engine: Engine) -> Engine:
 
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:
-    fleet = PostgresFleet(as_worker)
+    fleet = PostgresPause(as_worker)
     assert fleet.hold() is None
     assert fleet.resume() is None
     first = fleet.pause("a test", "one@desk")
@@ -57,7 +57,7 @@ def test_there_is_one_row_and_a_pause_is_whole(engine: Engine, statement: str) -
 def test_calls_are_under_way_until_they_are_recorded_or_their_lease_is_over(
     engine: Engine, ledger: PostgresLedger
 ) -> None:
-    fleet = PostgresFleet(engine)
+    fleet = PostgresPause(engine)
     ledger.claim([ask("a"), ask("b"), ask("free", wants_call=False)], "1")
     assert fleet.calls_under_way() == 2
     with engine.connect() as database:
