@@ -212,7 +212,7 @@ class LetterQueue(Protocol):
     """The queue of dead letters."""
 
     def hold(self) -> AbstractContextManager[HeldLetters]:
-        """Pause all that stand there; those not acknowledged stand there again at the end."""
+        """Hold all that stand there; those not acknowledged stand there again at the end."""
         ...
 
 

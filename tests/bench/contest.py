@@ -284,7 +284,7 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
 
 
 def main() -> int:
-    """Pause the contest and print its table."""
+    """Hold the contest and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="the table has their medians")
     parser.add_argument("--messages", type=int, default=4000, help="of each measurement")

@@ -171,7 +171,7 @@ def backlog(given: argparse.Namespace) -> None:
 
 
 def large(given: argparse.Namespace) -> None:
-    """Pause as many messages of so many bytes as the prefetch allows."""
+    """Hold as many messages of so many bytes as the prefetch allows."""
     settings = {
         "MAX_MESSAGE_BYTES": str(8 * 1024 * 1024),
         "PREFETCH": str(given.prefetch),

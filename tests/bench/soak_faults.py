@@ -142,7 +142,7 @@ class Faults:
             )
 
     def rows_locked(self) -> None:
-        """Pause a lock on all open requests."""
+        """Hold a lock on all open requests."""
         with psycopg.connect(self._site.database_url) as connection:
             connection.execute(
                 "SELECT 1 FROM verification.request WHERE completed_at IS NULL FOR UPDATE"

@@ -170,7 +170,7 @@ class LetterQueue:
 
     @contextmanager
     def hold(self) -> Iterator[HeldLetters]:
-        """Pause the dead letters; at the end all that were not acknowledged stand there again.
+        """Hold the dead letters; at the end all that were not acknowledged stand there again.
 
         Raises InUse where another tool holds them, NotProvisioned where there is no such queue,
         BrokerUnavailable.
@@ -182,7 +182,7 @@ class LetterQueue:
             held.let_go()
 
     def _alone(self) -> HeldLetters:
-        """Pause them once nobody else does.
+        """Hold them once nobody else does.
 
         The broker counts a tool for a moment longer that has let go, this one's last look too.
         """

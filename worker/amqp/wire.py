@@ -45,7 +45,7 @@ class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
 
     @contextmanager
     def corked(self) -> Iterator[None]:
-        """Pause back what is written within, and write it at once: pika sends each frame alone."""
+        """Hold back what is written within, and write it at once: pika sends each frame alone."""
         frames: list[bytes] = []
         self._corked = frames
         try:

@@ -107,7 +107,7 @@ def race(database_url: str, work: Callable[[Engine], int]) -> list[int]:
 
 
 class locked:  # noqa: N801  # reads as a verb's condition
-    """Pause the lock of one request, as a claim that is under way does."""
+    """Hold the lock of one request, as a claim that is under way does."""
 
     def __init__(self, engine: Engine, request_id: str) -> None:
         self._engine = engine.execution_options(isolation_level="READ COMMITTED")
