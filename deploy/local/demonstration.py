@@ -26,8 +26,8 @@ from demo_messages import Client, first_messages, second_messages
 from demo_report import Findings, Report, problems, read_saved
 from demo_stage import NotAsExpected, Stage
 from local_errors import NotOurs, StackError, StartFailed
+from worker.amqp.broker_errors import AmqpError
 from worker.amqp.declare import connected
-from worker.amqp.errors import AmqpError
 from worker.contract.names import REQUESTS
 from worker.sandbox.magic import BY_NAME
 

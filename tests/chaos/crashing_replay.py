@@ -12,7 +12,7 @@ import sys
 from pika.channel import Channel
 
 from tests.chaos.crashing_worker import Moment, die
-from worker.amqp.deadletters import HeldLetters
+from worker.amqp.dead_letter_queue import HeldLetters
 from worker.cli import main
 from worker.deadletters.acting import Acting
 

@@ -12,7 +12,7 @@ from pika import data as pika_data
 
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import UNREADABLE, bodies, listed, put, reject_by_broker
-from worker.amqp.deadletters import LetterQueue
+from worker.amqp.dead_letter_queue import LetterQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

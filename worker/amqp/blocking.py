@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pika
 from pika import exceptions
 
-from worker.amqp.errors import BrokerUnavailable, Unroutable, mapped
+from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.parameters import parameters
+from worker.amqp.pika_connection import PikaConnection
 from worker.amqp.properties import written_properties
-from worker.amqp.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,9 +31,9 @@ def opened(url: str, role: str) -> Iterator[Any]:
     chosen = parameters(url, role)
     chosen.blocked_connection_timeout = BLOCKED_SECONDS
     with mapping():
-        # pika means the argument for tests; `Wire` is what survives headers that pika's decoder
+        # pika means the argument for tests; `PikaConnection` is what survives headers that pika's decoder
         # raises on, and a dead-letter queue is where such messages collect.
-        connection = pika.BlockingConnection(chosen, _impl_class=Wire)
+        connection = pika.BlockingConnection(chosen, _impl_class=PikaConnection)
     try:
         yield connection
     finally:

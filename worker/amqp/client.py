@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pika import exceptions
 
+from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.declare import connected
-from worker.amqp.errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.properties import as_text, written_properties
 from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication

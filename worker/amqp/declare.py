@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pika
 from pika import exceptions
 
-from worker.amqp.errors import AccessRefused, AmqpError, NotProvisioned, TopologyDiffers, mapped
+from worker.amqp.broker_errors import (
+    AccessRefused,
+    AmqpError,
+    NotProvisioned,
+    TopologyDiffers,
+    mapped,
+)
 from worker.amqp.parameters import parameters
 from worker.amqp.topology import Exchange
 

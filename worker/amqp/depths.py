@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pika import exceptions
 
+from worker.amqp.broker_errors import AccessRefused, BrokerUnavailable, NotProvisioned, mapped
 from worker.amqp.declare import connected
-from worker.amqp.errors import AccessRefused, BrokerUnavailable, NotProvisioned, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pika
 
-from worker.amqp.errors import InvalidUrl
+from worker.amqp.broker_errors import InvalidUrl
 from worker.amqp.tls import Tls, TlsFiles
 
 # A stopped broker is noticed after heartbeat + 5 s: 20 s, against 17 s measured with 5.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from structlog import get_logger
 
 from worker.amqp.backoff import Backoff
-from worker.amqp.connection import Connection
-from worker.amqp.errors import AmqpError, NotProvisioned, mapped
-from worker.amqp.lane import Entry, Group, Lane
+from worker.amqp.broker_errors import AmqpError, NotProvisioned, mapped
+from worker.amqp.publish_channel import Group, Outgoing, PublishChannel
+from worker.amqp.reconnecting import ReconnectingConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ UNBLOCKED = "amqp.unblocked"
 _log = get_logger(__name__)
 
 
-class Publisher:
-    """A connection to publish, and one lane on it that is replaced when it has failed.
+class BackgroundPublisher:
+    """A connection to publish, and one channel on it that is replaced when it has failed.
 
     `on_done` gets the groups of which everything is confirmed, once for each frame of confirms.
     """
@@ -43,18 +43,18 @@ class Publisher:
         topology: Topology | None,
         on_done: Callable[[list[Group]], None],
     ) -> None:
-        self.connection = Connection(url, "publish", ioloop, self)
+        self.connection = ReconnectingConnection(url, "publish", ioloop, self)
         self.blocked = False
         self.unconfirmed = 0
         """Groups that wait."""
         self._ioloop = ioloop
         self._topology = topology
         self._on_done = on_done
-        self._wire: Any = None
-        self._lane: Lane | None = None
-        self._opening: Lane | None = None
-        self._pending: deque[Entry] = deque()
-        self._setback: list[Entry] = []
+        self._pika: Any = None
+        self._channel: PublishChannel | None = None
+        self._opening: PublishChannel | None = None
+        self._pending: deque[Outgoing] = deque()
+        self._setback: list[Outgoing] = []
         self._backoff = Backoff()
         self._timer: Any = None
 
@@ -63,56 +63,56 @@ class Publisher:
     def add(self, group: Group, publications: Sequence[Publication]) -> None:
         """Take a group; `publish_pending` sends it."""
         self.unconfirmed += 1
-        self._pending.extend([Entry(group, publication) for publication in publications])
+        self._pending.extend([Outgoing(group, publication) for publication in publications])
 
     def publish_pending(self) -> None:
         """Send all that waits, unless the broker is away or holds us back."""
-        lane, pending = self._lane, self._pending
-        if lane is None or self.blocked or not pending:
+        channel, pending = self._channel, self._pending
+        if channel is None or self.blocked or not pending:
             return
-        with self._wire.corked():
+        with self._pika.corked():
             while pending:
-                lane.publish(pending.popleft())
+                channel.publish(pending.popleft())
 
     def close(self, on_closed: Callable[[], None]) -> None:
         """End in an orderly way; what is unconfirmed then is the broker's to redeliver."""
         self._stop_timer()
-        self._wire = self._lane = self._opening = None
+        self._pika = self._channel = self._opening = None
         self.connection.close(on_closed)
 
     # What the connection reports
 
-    def connected(self, wire: Any) -> None:
-        """Open the first lane."""
-        self._wire = wire
-        wire.add_on_connection_blocked_callback(self._on_blocked)
-        wire.add_on_connection_unblocked_callback(self._on_unblocked)
-        self._open_lane()
+    def connected(self, pika: Any) -> None:
+        """Open the first channel."""
+        self._pika = pika
+        pika.add_on_connection_blocked_callback(self._on_blocked)
+        pika.add_on_connection_unblocked_callback(self._on_unblocked)
+        self._open_channel()
 
     def disconnected(self) -> None:
-        """Wait for the next connection; the lanes have handed back what they had."""
+        """Wait for the next connection; the channels have handed back what they had."""
         self.blocked = False
-        self._wire = self._lane = self._opening = None
+        self._pika = self._channel = self._opening = None
 
-    def _on_blocked(self, _wire: Any, frame: Any) -> None:
+    def _on_blocked(self, _pika: Any, frame: Any) -> None:
         self.blocked = True
         _log.warning(BLOCKED, reason=str(frame.method.reason))
 
-    def _on_unblocked(self, _wire: Any, _frame: Any) -> None:
+    def _on_unblocked(self, _pika: Any, _frame: Any) -> None:
         self.blocked = False
         _log.info(UNBLOCKED)
         self.publish_pending()
 
-    # What the lanes report
+    # What the channels report
 
-    def ready(self, lane: Lane) -> None:
-        """Publish over this lane from now on."""
-        if lane is self._opening:
+    def ready(self, channel: PublishChannel) -> None:
+        """Publish over this channel from now on."""
+        if channel is self._opening:
             self.connection.answered()
-            self._lane, self._opening = lane, None
+            self._channel, self._opening = channel, None
             self.publish_pending()
 
-    def confirmed(self, entries: list[Entry]) -> None:
+    def confirmed(self, entries: list[Outgoing]) -> None:
         """Count the confirms."""
         done: list[Group] = []
         for group, _ in entries:
@@ -125,11 +125,11 @@ class Publisher:
             self.unconfirmed -= len(done)
             self._on_done(done)
 
-    def refused(self, entries: list[Entry], reason: str) -> None:
-        """Publish these again after a while, over a fresh lane.
+    def refused(self, entries: list[Outgoing], reason: str) -> None:
+        """Publish these again after a while, over a fresh channel.
 
         A channel whose first publish met a dead leader nacks for ever on 3.10 and 3.11, and a
-        fresh lane declares what may be missing. The others go on over the old one until then.
+        fresh channel declares what may be missing. The others go on over the old one until then.
         """
         for entry in entries:
             entry.group.setbacks += 1
@@ -143,12 +143,12 @@ class Publisher:
         self._setback.extend(entries)
         self._renew_later()
 
-    def lost(self, lane: Lane, entries: list[Entry], reason: BaseException) -> None:
-        """Publish these again over the next lane; a broken connection brings one by itself."""
+    def lost(self, channel: PublishChannel, entries: list[Outgoing], reason: BaseException) -> None:
+        """Publish these again over the next channel; a broken connection brings one by itself."""
         self._pending.extendleft(reversed(entries))
-        is_alive = self._wire is not None and self._wire.is_open
-        if lane is self._lane or lane is self._opening:
-            self._lane = self._opening = None
+        is_alive = self._pika is not None and self._pika.is_open
+        if channel is self._channel or channel is self._opening:
+            self._channel = self._opening = None
             self.connection.answered()
             if is_alive:
                 self._log_closed(mapped(reason))
@@ -172,16 +172,16 @@ class Publisher:
         self._timer = None
         self._pending.extendleft(reversed(self._setback))
         self._setback.clear()
-        if self._wire is None or not self._wire.is_open or self._opening is not None:
+        if self._pika is None or not self._pika.is_open or self._opening is not None:
             return
-        old, self._lane = self._lane, None
-        self._open_lane()
+        old, self._channel = self._channel, None
+        self._open_channel()
         if old is not None:
             old.retire()
 
-    def _open_lane(self) -> None:
+    def _open_channel(self) -> None:
         self.connection.expect_answer()
-        self._opening = Lane(self._wire, self._topology, self)
+        self._opening = PublishChannel(self._pika, self._topology, self)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

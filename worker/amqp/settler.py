@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.amqp.lane import Group
+from worker.amqp.publish_channel import Group
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
     from worker.amqp.consumer import Consumer
-    from worker.amqp.publisher import Publisher
+    from worker.amqp.publisher import BackgroundPublisher
     from worker.core.delivery import Delivery, Publication, Settlement
 
 
@@ -33,7 +33,7 @@ class Sink(Protocol):
 class Settler:
     """Carries settlements from the publisher's confirms to the consumer's acknowledgements."""
 
-    def __init__(self, ioloop: Any, publisher: Publisher, consumer: Consumer) -> None:
+    def __init__(self, ioloop: Any, publisher: BackgroundPublisher, consumer: Consumer) -> None:
         self.sink: Sink | None = None
         """Known when the session starts; nothing settles before."""
         self._ioloop = ioloop

@@ -13,7 +13,7 @@ from typing import Any
 
 from pika import SSLOptions
 
-from worker.amqp.errors import AmqpError, InvalidUrl
+from worker.amqp.broker_errors import AmqpError, InvalidUrl
 
 # Codes of X509_verify_cert_error (OpenSSL's x509_vfy.h).
 _EXPIRED = 10

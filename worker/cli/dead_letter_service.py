@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.amqp.deadletters import InUse, LetterQueue
+from worker.amqp.dead_letter_queue import InUse, LetterQueue
 from worker.cli.errors import UserMistake, broker_mistakes
 from worker.cli.moments import today
 from worker.cli.tables import print_facts

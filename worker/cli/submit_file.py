@@ -55,7 +55,7 @@ def submit_file(
     `timeout` is how many seconds may pass without any result; 0: it only publishes. `seal` makes
     of a request's body what is published.
     """
-    from worker.amqp.bulk import BulkClient
+    from worker.amqp.request_client import BulkClient
 
     settings = load(SubmitSettings)
     reader = RequestReader(settings.check_policy, settings.max_message_bytes)

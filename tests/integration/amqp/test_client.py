@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.amqp.harness import TOPOLOGY, Collector
 from worker.amqp import declare
+from worker.amqp.broker_errors import NotProvisioned, Unroutable
 from worker.amqp.client import RequestClient
-from worker.amqp.errors import NotProvisioned, Unroutable
 from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication, Settlement
 

@@ -20,9 +20,9 @@ from tests.integration.amqp.harness import (
 )
 from tests.integration.amqp.test_declare import with_password
 from worker.amqp import declare
-from worker.amqp.connection import CONNECTION_LOST
 from worker.amqp.consumer import CONSUMING, CONSUMING_STOPPED
 from worker.amqp.publisher import PUBLICATION_REFUSED, PUBLISH_CHANNEL_CLOSED
+from worker.amqp.reconnecting import CONNECTION_LOST
 from worker.amqp.topology import retry_queue
 from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication

@@ -19,8 +19,8 @@ from tests.integration.amqp.harness import (
 )
 from worker.amqp import declare
 from worker.amqp.consumer import CONSUMING
+from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
 from worker.amqp.topology import retry_queue
-from worker.amqp.wire import UNREADABLE_PROPERTIES
 from worker.contract.names import REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication, Settlement
 

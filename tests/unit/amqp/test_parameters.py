@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.amqp.errors import InvalidUrl
+from worker.amqp.broker_errors import InvalidUrl
 from worker.amqp.parameters import parameters, place
 
 URL = "amqp://user:secret@rabbit.internal:5673/onboarding"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pika import exceptions, frame, spec
 
-from worker.amqp.acks import AckBook
-from worker.amqp.lane import Group
-from worker.amqp.publisher import Publisher
+from worker.amqp.delivery_tags import AckBook
+from worker.amqp.publish_channel import Group
+from worker.amqp.publisher import BackgroundPublisher
 from worker.core.delivery import Delivery, Publication, Settlement
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = FakeLoop()
-        self.publisher = Publisher("amqp://localhost", self.loop, None, self.done)
+        self.publisher = BackgroundPublisher("amqp://localhost", self.loop, None, self.done)
         self.wire = FakeWire()
         self.publisher.connected(self.wire)
         self.book = AckBook(1)

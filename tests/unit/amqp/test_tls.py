@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.certificates import Papers
-from worker.amqp.errors import InvalidUrl
+from worker.amqp.broker_errors import InvalidUrl
 from worker.amqp.parameters import parameters
 from worker.amqp.tls import Tls, TlsFiles
 

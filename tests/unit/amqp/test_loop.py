@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.fakes.clock import FakeClock
-from worker.amqp.pulse import BEAT_SECONDS, WINDOW_SECONDS, Pulse
+from worker.amqp.loop import BEAT_SECONDS, WINDOW_SECONDS, LoopLag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.pulse = Pulse(self, self.clock.monotonic)
+        self.pulse = LoopLag(self, self.clock.monotonic)
         self._due: Callable[[], None] = self.pulse.beat
 
     def call_later(self, _seconds: float, callback: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.amqp.acks import Ack, AckBook
+from worker.amqp.delivery_tags import Ack, AckBook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

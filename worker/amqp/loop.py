@@ -18,7 +18,7 @@ BEAT_SECONDS = 1.0
 WINDOW_SECONDS = 30.0
 
 
-class Pulse:
+class LoopLag:
     """Beats on a loop from the first `beat` on."""
 
     def __init__(self, ioloop: Any, clock: Callable[[], float] = monotonic) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.amqp.connection import ANSWER_SECONDS, Connection
+from worker.amqp.reconnecting import ANSWER_SECONDS, ReconnectingConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class FakeLoop:
         self.timers.remove(timer)
 
 
-class FakeWire:
+class FakePika:
     """A connection that is open and can be cut."""
 
     is_closing = is_closed = False
@@ -43,32 +43,32 @@ class FakeWire:
 class FakeOwner:
     """Uses nothing."""
 
-    def connected(self, wire: Any) -> None:
+    def connected(self, pika: Any) -> None:
         """Be content."""
 
     def disconnected(self) -> None:
         """Be content."""
 
 
-def connected() -> tuple[Connection, FakeLoop, FakeWire]:
-    loop, wire = FakeLoop(), FakeWire()
-    connection = Connection("amqp://localhost", "consume", loop, FakeOwner())
-    connection._wire = wire
-    connection._opened(wire)
-    return connection, loop, wire
+def connected() -> tuple[ReconnectingConnection, FakeLoop, FakePika]:
+    loop, pika = FakeLoop(), FakePika()
+    connection = ReconnectingConnection("amqp://localhost", "consume", loop, FakeOwner())
+    connection._pika = pika
+    connection._opened(pika)
+    return connection, loop, pika
 
 
 def test_an_answer_that_does_not_come_cuts_the_connection() -> None:
-    connection, loop, wire = connected()
+    connection, loop, pika = connected()
     connection.expect_answer()
     ((delay, run_out),) = loop.timers
     assert delay == ANSWER_SECONDS
     run_out()
-    assert wire.cuts == 1
+    assert pika.cuts == 1
 
 
 def test_an_answer_in_time_and_a_close_end_the_wait() -> None:
-    connection, loop, wire = connected()
+    connection, loop, pika = connected()
     connection.expect_answer()
     connection.answered()
     assert loop.timers == []
@@ -77,4 +77,4 @@ def test_an_answer_in_time_and_a_close_end_the_wait() -> None:
     assert len(loop.timers) == 1
     connection.close(lambda: None)
     assert loop.timers == []
-    assert wire.cuts == 0
+    assert pika.cuts == 0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from structlog import get_logger
 
 from worker.amqp.backoff import Backoff
-from worker.amqp.errors import mapped
+from worker.amqp.broker_errors import mapped
 from worker.amqp.io_services import IoServices
 from worker.amqp.parameters import parameters, place
-from worker.amqp.wire import Wire
+from worker.amqp.pika_connection import PikaConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 class Owner(Protocol):
     """Who uses the connection."""
 
-    def connected(self, wire: Any) -> None:
+    def connected(self, pika: Any) -> None:
         """Use this fresh connection."""
         ...
 
@@ -38,7 +38,7 @@ class Owner(Protocol):
         ...
 
 
-class Connection:
+class ReconnectingConnection:
     """Tries for ever, with a log line for each failure and one when it is there."""
 
     def __init__(self, url: str, role: str, ioloop: Any, owner: Owner) -> None:
@@ -49,7 +49,7 @@ class Connection:
         self._ioloop = ioloop
         self._owner = owner
         self._backoff = Backoff()
-        self._wire: Any = None
+        self._pika: Any = None
         self._timer: Any = None
         self._deadline: Any = None
         self._on_closed: Callable[[], None] | None = None
@@ -57,7 +57,7 @@ class Connection:
     def open(self) -> None:
         """Begin; `owner.connected` follows, whenever that is."""
         self._timer = None
-        self._wire = Wire(
+        self._pika = PikaConnection(
             self._parameters,
             on_open_callback=self._opened,
             on_open_error_callback=self._lost,
@@ -87,29 +87,29 @@ class Connection:
         if self._timer is not None:
             self._ioloop.remove_timeout(self._timer)
             self._timer = None
-        if self._wire is None:
+        if self._pika is None:
             on_closed()
-        elif not (self._wire.is_closing or self._wire.is_closed):
-            self._wire.close()
+        elif not (self._pika.is_closing or self._pika.is_closed):
+            self._pika.close()
 
     def cut(self) -> None:
         """End at once: the broker did not answer to `close`."""
-        if self._wire is not None and self.connected:
-            self._wire.cut()
+        if self._pika is not None and self.connected:
+            self._pika.cut()
 
     def _not_answered(self) -> None:
         self._deadline = None
         _log.warning(NO_ANSWER, role=self.role, broker=self._place)
         self.cut()
 
-    def _opened(self, wire: Any) -> None:
+    def _opened(self, pika: Any) -> None:
         self.connected = True
         self._backoff.reset()
         _log.info(CONNECTED, role=self.role, broker=self._place)
-        self._owner.connected(wire)
+        self._owner.connected(pika)
 
-    def _lost(self, _wire: Any, reason: BaseException) -> None:
-        was_connected, self.connected, self._wire = self.connected, False, None
+    def _lost(self, _pika: Any, reason: BaseException) -> None:
+        was_connected, self.connected, self._pika = self.connected, False, None
         self.answered()
         if was_connected:
             self._owner.disconnected()

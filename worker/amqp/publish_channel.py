@@ -33,45 +33,45 @@ class Group:
         """How often one of them was refused."""
 
 
-class Entry(NamedTuple):
+class Outgoing(NamedTuple):
     """One publication to send, and the group that waits for it."""
 
     group: Group
     publication: Publication
 
 
-class LaneOwner(Protocol):
+class PublishChannelOwner(Protocol):
     """Who hears what became of the publications."""
 
-    def ready(self, lane: Lane) -> None:
+    def ready(self, channel: PublishChannel) -> None:
         """Begin to publish."""
         ...
 
-    def confirmed(self, entries: list[Entry]) -> None:
+    def confirmed(self, entries: list[Outgoing]) -> None:
         """Count these as safe."""
         ...
 
-    def refused(self, entries: list[Entry], reason: str) -> None:
+    def refused(self, entries: list[Outgoing], reason: str) -> None:
         """Publish these again later: the broker does not have them."""
         ...
 
-    def lost(self, lane: Lane, entries: list[Entry], reason: BaseException) -> None:
+    def lost(self, channel: PublishChannel, entries: list[Outgoing], reason: BaseException) -> None:
         """Publish these again: nobody knows whether the broker has them."""
         ...
 
 
-class Lane:
+class PublishChannel:
     """Opens a channel, declares the topology over it if there is one, and publishes."""
 
-    def __init__(self, wire: Any, topology: Topology | None, owner: LaneOwner) -> None:
+    def __init__(self, pika: Any, topology: Topology | None, owner: PublishChannelOwner) -> None:
         self._topology = topology
         self._owner = owner
         self._retired = False
-        self._confirms: Confirms[Entry] = Confirms()
-        self._channel = wire.channel(on_open_callback=self._opened)
+        self._confirms: Confirms[Outgoing] = Confirms()
+        self._channel = pika.channel(on_open_callback=self._opened)
         self._channel.add_on_close_callback(self._closed)
 
-    def publish(self, entry: Entry) -> None:
+    def publish(self, entry: Outgoing) -> None:
         """Send one publication without waiting.
 
         What pika cannot encode raises: the contract bounds every value, so that is our own error.

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from pika import exceptions
 
 from worker.amqp.blocking import BlockingPublisher, mapping, opened
-from worker.amqp.errors import AmqpError
+from worker.amqp.broker_errors import AmqpError
 from worker.amqp.properties import read_delivery
 from worker.contract.names import DEAD
 from worker.core.letter import Letter

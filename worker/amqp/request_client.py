@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pika.adapters.select_connection import IOLoop
 
+from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, Unroutable, mapped
 from worker.amqp.confirms import Confirms
-from worker.amqp.errors import AmqpError, BrokerUnavailable, Unroutable, mapped
 from worker.amqp.io_services import IoServices
 from worker.amqp.parameters import parameters
+from worker.amqp.pika_connection import PikaConnection
 from worker.amqp.properties import written_properties
-from worker.amqp.wire import Wire
 from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication
 
@@ -85,7 +85,7 @@ class _Run:
         self._heard_at = time.monotonic()
         self._failure: AmqpError | None = None
         self._ended = False
-        self._wire = Wire(
+        self._wire = PikaConnection(
             parameters(url, "submit"),
             on_open_callback=self._opened,
             on_open_error_callback=self._lost,

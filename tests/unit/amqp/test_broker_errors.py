@@ -12,7 +12,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorSocketConnectError,
 )
 
-from worker.amqp.errors import (
+from worker.amqp.broker_errors import (
     AccessRefused,
     BrokerUnavailable,
     NotProvisioned,

@@ -38,7 +38,7 @@ _UNDECODABLE = (
 _log = get_logger(__name__)
 
 
-class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
+class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no types
     """A pika connection that survives undecodable headers, and receives and sends larger pieces."""
 
     _corked: list[bytes] | None = None
