@@ -31,7 +31,7 @@ def opened(url: str, role: str) -> Iterator[Any]:
     chosen = parameters(url, role)
     chosen.blocked_connection_timeout = BLOCKED_SECONDS
     with mapping():
-        # pika means the argument for tests; `PikaConnection` is what survives headers that pika's decoder
+        # pika means the argument for tests; `PikaConnection` survives headers that its decoder
         # raises on, and a dead-letter queue is where such messages collect.
         connection = pika.BlockingConnection(chosen, _impl_class=PikaConnection)
     try:

@@ -7,7 +7,7 @@ AmqpError
 ├── NotProvisioned        a queue or an exchange is missing
 ├── TopologyDiffers       it exists with other arguments
 ├── Unroutable            the broker took a message and had no queue for it
-└── TlsFailed             (amqp.tls) the certificates do not agree
+└── TlsFailed             the certificates do not agree, or no TLS is spoken
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class TopologyDiffers(AmqpError):
 
 class Unroutable(AmqpError):
     """No queue is bound for this message; the broker gave it back."""
+
+
+class TlsFailed(AmqpError):
+    """The broker's certificate is refused, or no TLS is spoken; the text says what to do."""
 
 
 def mapped(error: BaseException) -> AmqpError:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.backoff import Backoff
 from worker.amqp.broker_errors import (
     AccessRefused,
     AmqpError,
@@ -15,10 +14,10 @@ from worker.amqp.broker_errors import (
     NotProvisioned,
     mapped,
 )
-from worker.amqp.declare import declare_on
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
-from worker.amqp.reconnecting import ReconnectingConnection
+from worker.amqp.reconnecting import Backoff, ReconnectingConnection
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -16,10 +17,10 @@ from worker.amqp.broker_errors import (
     mapped,
 )
 from worker.amqp.parameters import parameters
-from worker.amqp.topology import Exchange
+from worker.amqp.topology import Exchange, declare_exchange, declare_on, declare_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from worker.amqp.topology import Queue, Topology
 
@@ -50,46 +51,14 @@ def check(url: str, topology: Topology) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def declare_on(channel: Any, topology: Topology) -> None:
-    """Declare everything over a channel.
-
-    Over one of a `SelectConnection` nothing is waited for: a failure closes the channel, and an
-    answer to whatever is asked next says that all went well.
-    """
-    for exchange in topology.exchanges:
-        _declare_exchange(channel, exchange)
-    for queue in topology.queues:
-        _declare_queue(channel, queue)
-    for binding in topology.bindings:
-        channel.queue_bind(
-            queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
-        )
-
-
-def _declare_exchange(channel: Any, exchange: Exchange, *, passive: bool = False) -> None:
-    channel.exchange_declare(
-        exchange=exchange.name,
-        exchange_type=exchange.kind,
-        passive=passive,
-        durable=True,
-        arguments=dict(exchange.arguments),
-    )
-
-
-def _declare_queue(channel: Any, queue: Queue, *, passive: bool = False) -> None:
-    channel.queue_declare(
-        queue=queue.name, passive=passive, durable=True, arguments=dict(queue.arguments)
-    )
-
-
 def _difference(connection: Any, one: Exchange | Queue) -> str | None:
     try:
         channel = connection.channel()  # one each: a failure costs the channel
         for passive in (True, False):
             if isinstance(one, Exchange):
-                _declare_exchange(channel, one, passive=passive)
+                declare_exchange(channel, one, passive=passive)
             else:
-                _declare_queue(channel, one, passive=passive)
+                declare_queue(channel, one, passive=passive)
         channel.close()
     except exceptions.AMQPError as error:
         return _sentence(one, mapped(error))
@@ -107,6 +76,48 @@ def _sentence(one: Exchange | Queue, error: AmqpError) -> str:
             return f"{what} cannot be checked: {error}"
         case _:
             raise error
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """One queue. Both numbers are None where the broker does not say, and then `problem` is set.
+
+    What is delivered and not acknowledged cannot be asked for over AMQP.
+    """
+
+    queue: str
+    ready: int | None = None
+    consumers: int | None = None
+    problem: str | None = None
+
+
+def depths(url: str, queues: Sequence[str]) -> list[Depth]:
+    """Return each queue's depth, in their order.
+
+    From RabbitMQ 4.3 on a user needs the right to configure a queue to ask for it.
+    Raises InvalidUrl, BrokerUnavailable, and AccessRefused for the connection.
+    """
+    with connected(url, "status") as connection:
+        return [_depth(connection, queue) for queue in queues]
+
+
+def _depth(connection: Any, queue: str) -> Depth:
+    try:
+        channel = connection.channel()  # one each: a failure costs the channel
+        declared = channel.queue_declare(queue, passive=True).method
+        channel.close()
+    except exceptions.AMQPError as error:
+        match mapped(error):
+            case NotProvisioned():
+                advice = "run verification-worker topology apply"
+                return Depth(queue, problem=f"is missing: {advice}")
+            case AccessRefused():
+                return Depth(queue, problem="this user may not ask for it")
+            case BrokerUnavailable() as lost:
+                raise lost from error
+            case other:
+                return Depth(queue, problem=type(other).__name__)
+    return Depth(queue, declared.message_count, declared.consumer_count)
 
 
 @contextmanager

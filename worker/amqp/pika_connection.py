@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pika import BasicProperties, SelectConnection, exceptions, frame, spec
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from structlog import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 UNREADABLE_PROPERTIES = "amqp.unreadable_properties"
 
@@ -107,3 +108,38 @@ def _bare_header(buffer: bytes) -> tuple[int, Any] | None:
     _, _, body_size = struct.unpack_from(">HHQ", buffer, spec.FRAME_HEADER_SIZE)
     end = spec.FRAME_HEADER_SIZE + size + spec.FRAME_END_SIZE
     return end, frame.Header(channel, body_size, BasicProperties())
+
+
+class IoServices(SelectorIOServicesAdapter):  # type: ignore[misc]  # pika has no types
+    """For a connection that may be reset in the instant in which it is established.
+
+    pika raises a ValueError then, out of the loop; here it is the failure of that try.
+    """
+
+    def create_streaming_connection(
+        self, protocol_factory: Any, sock: Any, on_done: Callable[[Any], None], **options: Any
+    ) -> Any:
+        """Set up a transport (see pika's nbio_interface)."""
+        try:
+            return super().create_streaming_connection(protocol_factory, sock, on_done, **options)
+        except ValueError as error:
+            return _FailedTry(self, on_done, error)
+
+
+class _FailedTry:
+    """Tells of a failure in the loop's next pass, unless it is cancelled before."""
+
+    def __init__(self, services: Any, on_done: Callable[[Any], None], error: ValueError) -> None:
+        self._on_done: Callable[[Any], None] | None = on_done
+        self._error = error
+        services.add_callback_threadsafe(self._tell)
+
+    def cancel(self) -> bool:
+        """Tell nobody; whether there still was something to tell."""
+        was_pending, self._on_done = self._on_done is not None, None
+        return was_pending
+
+    def _tell(self) -> None:
+        if self._on_done is not None:
+            tell, self._on_done = self._on_done, None
+            tell(self._error)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from worker.amqp.confirms import Confirms
-from worker.amqp.declare import declare_on
+from worker.amqp.delivery_tags import Confirms
 from worker.amqp.properties import written_properties
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable

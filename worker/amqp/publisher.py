@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.backoff import Backoff
 from worker.amqp.broker_errors import AmqpError, NotProvisioned, mapped
 from worker.amqp.publish_channel import Group, Outgoing, PublishChannel
-from worker.amqp.reconnecting import ReconnectingConnection
+from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

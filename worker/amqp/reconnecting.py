@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from structlog import get_logger
 
-from worker.amqp.backoff import Backoff
 from worker.amqp.broker_errors import mapped
-from worker.amqp.io_services import IoServices
 from worker.amqp.parameters import parameters, place
-from worker.amqp.pika_connection import PikaConnection
+from worker.amqp.pika_connection import IoServices, PikaConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +22,29 @@ NO_ANSWER = "amqp.no_answer"
 # queue that has lost its leader holds a declaration up longer, and then trying again is as good.
 ANSWER_SECONDS = 30.0
 
+# A restarted broker answers after 4 to 15 s. Nobody waits longer than 10 s for a worker to notice
+# one that is back, and a hundred replicas trying every 5 s are nothing to it.
+FIRST_SECONDS = 1.0
+LIMIT_SECONDS = 10.0
+
 _log = get_logger(__name__)
+
+
+class Backoff:
+    """Exponential with full jitter: anything up to 1, 2, 4, 8, 10 s, so that replicas spread."""
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._bound = FIRST_SECONDS
+
+    def next(self) -> float:
+        """Return the seconds to wait now; the next wait may be twice as long."""
+        bound, self._bound = self._bound, min(2 * self._bound, LIMIT_SECONDS)
+        return bound * self._jitter()
+
+    def reset(self) -> None:
+        """Begin again: it worked."""
+        self._bound = FIRST_SECONDS
 
 
 class Owner(Protocol):

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pika.adapters.select_connection import IOLoop
 
 from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, Unroutable, mapped
-from worker.amqp.confirms import Confirms
-from worker.amqp.io_services import IoServices
+from worker.amqp.delivery_tags import Confirms
 from worker.amqp.parameters import parameters
-from worker.amqp.pika_connection import PikaConnection
+from worker.amqp.pika_connection import IoServices, PikaConnection
 from worker.amqp.properties import written_properties
 from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication

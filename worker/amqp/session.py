@@ -21,8 +21,7 @@ from pika.adapters.select_connection import IOLoop
 from structlog import get_logger
 
 from worker.amqp.consumer import Consumer
-from worker.amqp.loop import LoopLag
-from worker.amqp.mailbox import Mailbox
+from worker.amqp.loop import LoopLag, Mailbox
 from worker.amqp.publisher import BackgroundPublisher
 from worker.amqp.settler import Settler
 from worker.contract.names import REQUESTS

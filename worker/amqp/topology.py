@@ -1,4 +1,4 @@
-"""What must exist on the broker, as data. Pure; any thread.
+"""What must exist on the broker, as data, and how it is declared. Any thread.
 
 The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3. A queue's arguments cannot be
 changed once it exists: another value is another queue.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.contract.names import DEAD, REQUESTS, RESULTS, RETRY_PREFIX, UNROUTED
 from worker.settings import delay_name
@@ -91,6 +91,40 @@ def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
             Binding(UNROUTED, UNROUTED, ""),
             Binding(REQUESTS, REQUESTS, "#"),
         ),
+    )
+
+
+def declare_on(channel: Any, topology: Topology) -> None:
+    """Declare everything over a channel.
+
+    Over one of a `SelectConnection` nothing is waited for: a failure closes the channel, and an
+    answer to whatever is asked next says that all went well.
+    """
+    for exchange in topology.exchanges:
+        declare_exchange(channel, exchange)
+    for queue in topology.queues:
+        declare_queue(channel, queue)
+    for binding in topology.bindings:
+        channel.queue_bind(
+            queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
+        )
+
+
+def declare_exchange(channel: Any, exchange: Exchange, *, passive: bool = False) -> None:
+    """Declare one exchange, or ask whether it is there."""
+    channel.exchange_declare(
+        exchange=exchange.name,
+        exchange_type=exchange.kind,
+        passive=passive,
+        durable=True,
+        arguments=dict(exchange.arguments),
+    )
+
+
+def declare_queue(channel: Any, queue: Queue, *, passive: bool = False) -> None:
+    """Declare one queue, or ask whether it is there."""
+    channel.queue_declare(
+        queue=queue.name, passive=passive, durable=True, arguments=dict(queue.arguments)
     )
 
 

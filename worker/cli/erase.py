@@ -112,7 +112,7 @@ def _drop(settings: EraseSettings, letters: About) -> int:
 
 
 def _waiting(settings: EraseSettings) -> int:
-    from worker.amqp.depths import depths
+    from worker.amqp.declare import depths
     from worker.amqp.topology import topology
     from worker.contract.names import REQUESTS, RETRY_PREFIX
 

@@ -1,10 +1,10 @@
-"""A connection whose broker answers heartbeats and nothing else is cut."""
+"""A broker that answers heartbeats and nothing else is cut; waits between tries grow."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.amqp.reconnecting import ANSWER_SECONDS, ReconnectingConnection
+from worker.amqp.reconnecting import ANSWER_SECONDS, Backoff, ReconnectingConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,3 +78,21 @@ def test_an_answer_in_time_and_a_close_end_the_wait() -> None:
     connection.close(lambda: None)
     assert loop.timers == []
     assert pika.cuts == 0
+
+
+def test_the_bound_doubles_from_one_second_to_ten() -> None:
+    backoff = Backoff(jitter=lambda: 1.0)
+    assert [backoff.next() for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+
+
+def test_the_jitter_reaches_from_nothing_to_the_bound() -> None:
+    backoff = Backoff(jitter=lambda: 0.25)
+    assert [backoff.next(), backoff.next()] == [0.25, 0.5]
+
+
+def test_a_success_begins_again() -> None:
+    backoff = Backoff(jitter=lambda: 1.0)
+    backoff.next()
+    backoff.next()
+    backoff.reset()
+    assert backoff.next() == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from pika.adapters.select_connection import IOLoop
 
-from worker.amqp.io_services import IoServices
+from worker.amqp.pika_connection import IoServices
 
 
 def told(*, cancelled: bool) -> list[Any]:
