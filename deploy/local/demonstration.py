@@ -26,8 +26,8 @@ from demo_messages import Client, first_messages, second_messages
 from demo_report import Findings, Report, problems, read_saved
 from demo_stage import NotAsExpected, Stage
 from local_errors import NotOurs, StackError, StartFailed
+from worker.amqp.blocking import opened
 from worker.amqp.broker_errors import AmqpError
-from worker.amqp.declare import connected
 from worker.contract.names import REQUESTS
 from worker.sandbox.magic import BY_NAME
 
@@ -203,7 +203,7 @@ def _refuse_queue_in_use(url: str) -> None:
     from the sandbox.
     """
     try:
-        with connected(url, "demonstration") as connection:
+        with opened(url, "demonstration") as connection:
             found = connection.channel().queue_declare(REQUESTS, passive=True).method
     except ChannelClosedByBroker:  # there is no such queue yet
         return

@@ -76,6 +76,8 @@ def mapped(error: BaseException) -> AmqpError:
         return AccessRefused("the broker refuses the user, the password or the vhost")
     if isinstance(cause, exceptions.IncompatibleProtocolError):
         return BrokerUnavailable("no AMQP is spoken there: a TLS port needs amqps://")
+    if isinstance(cause, exceptions.ConnectionBlockedTimeout):
+        return BrokerUnavailable("it takes no publications: a memory or disk alarm")
     if code:
         return BrokerUnavailable(f"the broker closed the connection with code {code}")
     return BrokerUnavailable(type(cause).__name__)

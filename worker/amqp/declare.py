@@ -1,14 +1,13 @@
-"""Applying the topology and checking it, on a connection of its own that blocks. Any thread."""
+"""Applying the topology, checking it, and how full queues are: for commands. It blocks."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pika
 from pika import exceptions
 
+from worker.amqp.blocking import opened
 from worker.amqp.broker_errors import (
     AccessRefused,
     AmqpError,
@@ -16,13 +15,14 @@ from worker.amqp.broker_errors import (
     TopologyDiffers,
     mapped,
 )
-from worker.amqp.parameters import parameters
 from worker.amqp.topology import Exchange, declare_exchange, declare_on, declare_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from worker.amqp.topology import Queue, Topology
+
+_MISSING = "is missing: run verification-worker topology apply"
 
 
 def apply(url: str, topology: Topology) -> None:
@@ -30,12 +30,8 @@ def apply(url: str, topology: Topology) -> None:
 
     Raises BrokerUnavailable, AccessRefused, and TopologyDiffers at the first difference.
     """
-    with connected(url, "topology") as connection:
-        channel = connection.channel()
-        try:
-            declare_on(channel, topology)
-        except exceptions.AMQPError as error:
-            raise mapped(error) from error
+    with opened(url, "topology") as connection:
+        declare_on(connection.channel(), topology)
 
 
 def check(url: str, topology: Topology) -> list[str]:
@@ -45,7 +41,7 @@ def check(url: str, topology: Topology) -> list[str]:
     is declared once more, which changes nothing. Bindings cannot be asked for over AMQP.
     Raises BrokerUnavailable, and AccessRefused for the connection.
     """
-    with connected(url, "topology") as connection:
+    with opened(url, "topology") as connection:
         objects: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
         found = [_difference(connection, one) for one in objects]
     return [sentence for sentence in found if sentence]
@@ -69,7 +65,7 @@ def _sentence(one: Exchange | Queue, error: AmqpError) -> str:
     what = f"{'exchange' if isinstance(one, Exchange) else 'queue'} {one.name}"
     match error:
         case NotProvisioned():
-            return f"{what} is missing: run verification-worker topology apply"
+            return f"{what} {_MISSING}"
         case TopologyDiffers():
             return f"{what} differs: {error.what}"
         case AccessRefused():
@@ -97,7 +93,7 @@ def depths(url: str, queues: Sequence[str]) -> list[Depth]:
     From RabbitMQ 4.3 on a user needs the right to configure a queue to ask for it.
     Raises InvalidUrl, BrokerUnavailable, and AccessRefused for the connection.
     """
-    with connected(url, "status") as connection:
+    with opened(url, "status") as connection:
         return [_depth(connection, queue) for queue in queues]
 
 
@@ -109,26 +105,9 @@ def _depth(connection: Any, queue: str) -> Depth:
     except exceptions.AMQPError as error:
         match mapped(error):
             case NotProvisioned():
-                advice = "run verification-worker topology apply"
-                return Depth(queue, problem=f"is missing: {advice}")
+                return Depth(queue, problem=_MISSING)
             case AccessRefused():
                 return Depth(queue, problem="this user may not ask for it")
-            case BrokerUnavailable() as lost:
-                raise lost from error
-            case other:
-                return Depth(queue, problem=type(other).__name__)
+            case _:
+                raise
     return Depth(queue, declared.message_count, declared.consumer_count)
-
-
-@contextmanager
-def connected(url: str, role: str) -> Iterator[Any]:
-    """Connect, and close at the end. Raises InvalidUrl, BrokerUnavailable or AccessRefused."""
-    try:
-        connection = pika.BlockingConnection(parameters(url, role))
-    except (exceptions.AMQPError, OSError) as error:
-        raise mapped(error) from error
-    try:
-        yield connection
-    finally:
-        if connection.is_open:
-            connection.close()

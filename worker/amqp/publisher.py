@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 PUBLICATION_REFUSED = "amqp.publication_refused"
 PUBLISH_CHANNEL_CLOSED = "amqp.publish_channel_closed"
-BLOCKED = "amqp.blocked"
-UNBLOCKED = "amqp.unblocked"
 
 _log = get_logger(__name__)
 
@@ -43,7 +41,6 @@ class BackgroundPublisher:
         on_done: Callable[[list[Group]], None],
     ) -> None:
         self.connection = ReconnectingConnection(url, "publish", ioloop, self)
-        self.blocked = False
         self.unconfirmed = 0
         """Groups that wait."""
         self._ioloop = ioloop
@@ -59,6 +56,12 @@ class BackgroundPublisher:
 
     # What the session asks for
 
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker takes no publications now. Any thread."""
+        pika = self._pika
+        return pika is not None and bool(pika.blocked)
+
     def add(self, group: Group, publications: Sequence[Publication]) -> None:
         """Take a group; `publish_pending` sends it."""
         self.unconfirmed += 1
@@ -67,7 +70,7 @@ class BackgroundPublisher:
     def publish_pending(self) -> None:
         """Send all that waits, unless the broker is away or holds us back."""
         channel, pending = self._channel, self._pending
-        if channel is None or self.blocked or not pending:
+        if channel is None or not pending or self._pika.blocked:
             return
         with self._pika.corked():
             while pending:
@@ -84,23 +87,12 @@ class BackgroundPublisher:
     def connected(self, pika: Any) -> None:
         """Open the first channel."""
         self._pika = pika
-        pika.add_on_connection_blocked_callback(self._on_blocked)
-        pika.add_on_connection_unblocked_callback(self._on_unblocked)
+        pika.add_on_connection_unblocked_callback(lambda *_: self.publish_pending())
         self._open_channel()
 
     def disconnected(self) -> None:
         """Wait for the next connection; the channels have handed back what they had."""
-        self.blocked = False
         self._pika = self._channel = self._opening = None
-
-    def _on_blocked(self, _pika: Any, frame: Any) -> None:
-        self.blocked = True
-        _log.warning(BLOCKED, reason=str(frame.method.reason))
-
-    def _on_unblocked(self, _pika: Any, _frame: Any) -> None:
-        self.blocked = False
-        _log.info(UNBLOCKED)
-        self.publish_pending()
 
     # What the channels report
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.amqp.dead_letter_queue import InUse, LetterQueue
+from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
 from worker.cli.errors import UserMistake, broker_mistakes
 from worker.cli.moments import today
 from worker.cli.tables import print_facts
@@ -32,7 +32,7 @@ def dead_letter_service(settings: BrokerSettings | None = None) -> Iterator[Dead
     settings = settings or load(BrokerSettings)
     keys = MessageKeys.of(load(MessageSettings))
     configure("auto", "warning")
-    with _mistakes(), LetterQueue(settings.amqp_url.get_secret_value()) as queue:
+    with _mistakes(), DeadLetterQueue.opened(settings.amqp_url.get_secret_value()) as queue:
         yield DeadLetterService(queue, LetterReader(today(), keys))
 
 
@@ -40,7 +40,7 @@ def dead_letter_service(settings: BrokerSettings | None = None) -> Iterator[Dead
 class DeadLetterService:
     """The queue of dead letters and who reads them."""
 
-    queue: LetterQueue
+    queue: DeadLetterQueue
     reader: LetterReader
 
     def survey(self, filters: Filters, limit: int | None) -> Survey:
