@@ -83,6 +83,15 @@ def mapped(error: BaseException) -> AmqpError:
     return BrokerUnavailable(type(cause).__name__)
 
 
+def advice_on(error: AmqpError, *, declares: bool) -> dict[str, str]:
+    """Return what a worker's log says to do about an error; nothing where there is no advice."""
+    if isinstance(error, NotProvisioned) and not declares:
+        return {"advice": "not provisioned: run verification-worker topology apply"}
+    if isinstance(error, AccessRefused) and declares:
+        return {"advice": "where this user may declare nothing, set TOPOLOGY=check"}
+    return {}
+
+
 def _mapped_channel(code: int, text: str) -> AmqpError:
     match code:
         case 403:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.broker_errors import (
-    AccessRefused,
-    AmqpError,
-    BrokerUnavailable,
-    NotProvisioned,
-    mapped,
-)
+from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, advice_on, mapped
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
@@ -48,7 +42,6 @@ class Consumer:
         self.consuming = False
         self.wanted = True
         """Whether we want deliveries: a pause says no."""
-        self._ioloop = ioloop
         self._queue = queue
         self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
@@ -59,8 +52,7 @@ class Consumer:
         """The channel is open, the topology is there and the prefetch is set."""
         self._tag: str | None = None
         self._book = AckBook(0)
-        self._backoff = Backoff()
-        self._timer: Any = None
+        self._backoff = Backoff(ioloop)
 
     # What the session asks for
 
@@ -106,9 +98,7 @@ class Consumer:
         """End in an orderly way, acknowledgements first."""
         self.flush()
         self.wanted = self.consuming = self._usable = False
-        if self._timer is not None:
-            self._ioloop.remove_timeout(self._timer)
-            self._timer = None
+        self._backoff.stop()
         self._pika = self._channel = None
         self.connection.close(on_closed)
 
@@ -125,7 +115,7 @@ class Consumer:
         self._forget_channel()
 
     def _open_channel(self) -> None:
-        self._timer = None
+        self._backoff.stop()
         if self._pika is None or not self._pika.is_open:
             return
         self.connection.expect_answer()
@@ -191,21 +181,15 @@ class Consumer:
         self._channel = self._tag = None
 
     def _begin_again(self, error: AmqpError) -> None:
-        wait = self._backoff.next()
-        advice = {}
-        if isinstance(error, NotProvisioned) and self._topology is None:
-            advice = {"advice": "not provisioned: run verification-worker topology apply"}
-        elif isinstance(error, AccessRefused) and self._topology is not None:
-            advice = {"advice": "where this user may declare nothing, set TOPOLOGY=check"}
+        wait = self._backoff.later(self._open_channel)
         _log.warning(
             CONSUMING_STOPPED,
             queue=self._queue,
             kind=type(error).__name__,
             problem=str(error),
             retry_in=round(wait, 2),
-            **advice,
+            **advice_on(error, declares=self._topology is not None),
         )
-        self._timer = self._ioloop.call_later(wait, self._open_channel)
 
 
 def _heard(_frame: Any) -> None:

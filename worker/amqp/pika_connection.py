@@ -183,23 +183,4 @@ class IoServices(SelectorIOServicesAdapter):  # type: ignore[misc]  # pika has n
         try:
             return super().create_streaming_connection(protocol_factory, sock, on_done, **options)
         except ValueError as error:
-            return _FailedTry(self, on_done, error)
-
-
-class _FailedTry:
-    """Tells of a failure in the loop's next pass, unless it is cancelled before."""
-
-    def __init__(self, services: Any, on_done: Callable[[Any], None], error: ValueError) -> None:
-        self._on_done: Callable[[Any], None] | None = on_done
-        self._error = error
-        services.add_callback_threadsafe(self._tell)
-
-    def cancel(self) -> bool:
-        """Tell nobody; whether there still was something to tell."""
-        was_pending, self._on_done = self._on_done is not None, None
-        return was_pending
-
-    def _tell(self) -> None:
-        if self._on_done is not None:
-            tell, self._on_done = self._on_done, None
-            tell(self._error)
+            return self.call_later(0, partial(on_done, error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from worker.amqp.delivery_tags import Confirms
@@ -15,22 +16,15 @@ if TYPE_CHECKING:
     from worker.core.delivery import Publication, Settlement
 
 
+@dataclass(slots=True, eq=False)
 class Group:
     """Publications that are done when the last of them is confirmed."""
 
-    __slots__ = ("on_confirmed", "remaining", "setbacks", "settlement")
-
-    def __init__(
-        self,
-        remaining: int,
-        settlement: Settlement | None = None,
-        on_confirmed: Callable[[], None] | None = None,
-    ) -> None:
-        self.remaining = remaining
-        self.settlement = settlement
-        self.on_confirmed = on_confirmed
-        self.setbacks = 0
-        """How often one of them was refused."""
+    remaining: int
+    settlement: Settlement | None = None
+    on_confirmed: Callable[[], None] | None = None
+    setbacks: int = 0
+    """How often one of them was refused."""
 
 
 class Outgoing(NamedTuple):
@@ -101,10 +95,7 @@ class PublishChannel:
         channel.add_on_return_callback(self._returned)
         if self._topology is not None:
             declare_on(channel, self._topology)
-        channel.confirm_delivery(self._answered, callback=self._selected)
-
-    def _selected(self, _frame: Any) -> None:
-        self._owner.ready(self)
+        channel.confirm_delivery(self._answered, callback=lambda _frame: self._owner.ready(self))
 
     def _answered(self, frame: Any) -> None:
         method = frame.method

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.broker_errors import AmqpError, NotProvisioned, mapped
+from worker.amqp.broker_errors import advice_on, mapped
 from worker.amqp.publish_channel import Group, Outgoing, PublishChannel
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 
@@ -43,7 +43,6 @@ class BackgroundPublisher:
         self.connection = ReconnectingConnection(url, "publish", ioloop, self)
         self.unconfirmed = 0
         """Groups that wait."""
-        self._ioloop = ioloop
         self._topology = topology
         self._on_done = on_done
         self._pika: Any = None
@@ -51,8 +50,7 @@ class BackgroundPublisher:
         self._opening: PublishChannel | None = None
         self._pending: deque[Outgoing] = deque()
         self._setback: list[Outgoing] = []
-        self._backoff = Backoff()
-        self._timer: Any = None
+        self._backoff = Backoff(ioloop)
 
     # What the session asks for
 
@@ -78,7 +76,7 @@ class BackgroundPublisher:
 
     def close(self, on_closed: Callable[[], None]) -> None:
         """End in an orderly way; what is unconfirmed then is the broker's to redeliver."""
-        self._stop_timer()
+        self._backoff.stop()
         self._pika = self._channel = self._opening = None
         self.connection.close(on_closed)
 
@@ -142,25 +140,22 @@ class BackgroundPublisher:
             self._channel = self._opening = None
             self.connection.answered()
             if is_alive:
-                self._log_closed(mapped(reason))
+                error = mapped(reason)
+                _log.warning(
+                    PUBLISH_CHANNEL_CLOSED,
+                    kind=type(error).__name__,
+                    problem=str(error),
+                    **advice_on(error, declares=self._topology is not None),
+                )
                 self._renew_later()
         elif is_alive:
             self.publish_pending()
 
-    def _log_closed(self, error: AmqpError) -> None:
-        advice = {}
-        if isinstance(error, NotProvisioned) and self._topology is None:
-            advice = {"advice": "not provisioned: run verification-worker topology apply"}
-        _log.warning(
-            PUBLISH_CHANNEL_CLOSED, kind=type(error).__name__, problem=str(error), **advice
-        )
-
     def _renew_later(self) -> None:
-        if self._timer is None:
-            self._timer = self._ioloop.call_later(self._backoff.next(), self._renew)
+        if not self._backoff.is_waiting:
+            self._backoff.later(self._renew)
 
     def _renew(self) -> None:
-        self._timer = None
         self._pending.extendleft(reversed(self._setback))
         self._setback.clear()
         if self._pika is None or not self._pika.is_open or self._opening is not None:
@@ -173,8 +168,3 @@ class BackgroundPublisher:
     def _open_channel(self) -> None:
         self.connection.expect_answer()
         self._opening = PublishChannel(self._pika, self._topology, self)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._ioloop.remove_timeout(self._timer)
-            self._timer = None

@@ -31,19 +31,39 @@ _log = get_logger(__name__)
 
 
 class Backoff:
-    """Exponential with full jitter: anything up to 1, 2, 4, 8, 10 s, so that replicas spread."""
+    """Has something tried again later: after up to 1, 2, 4, 8, 10 s, so that replicas spread."""
 
-    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, ioloop: Any, jitter: Callable[[], float] = random.random) -> None:
+        self._ioloop = ioloop
         self._jitter = jitter
         self._bound = FIRST_SECONDS
+        self._timer: Any = None
 
-    def next(self) -> float:
-        """Return the seconds to wait now; the next wait may be twice as long."""
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something will be tried."""
+        return self._timer is not None
+
+    def later(self, action: Callable[[], None]) -> float:
+        """Try this after a wait, and return its seconds; the next one may be twice as long."""
         bound, self._bound = self._bound, min(2 * self._bound, LIMIT_SECONDS)
-        return bound * self._jitter()
+
+        def due() -> None:
+            self._timer = None
+            action()
+
+        wait = bound * self._jitter()
+        self._timer = self._ioloop.call_later(wait, due)
+        return wait
+
+    def stop(self) -> None:
+        """Do not try it."""
+        if self._timer is not None:
+            self._ioloop.remove_timeout(self._timer)
+            self._timer = None
 
     def reset(self) -> None:
-        """Begin again: it worked."""
+        """Begin again with short waits: it worked."""
         self._bound = FIRST_SECONDS
 
 
@@ -69,15 +89,13 @@ class ReconnectingConnection:
         self._place = place(self._parameters)
         self._ioloop = ioloop
         self._owner = owner
-        self._backoff = Backoff()
+        self._backoff = Backoff(ioloop)
         self._pika: Any = None
-        self._timer: Any = None
         self._deadline: Any = None
         self._on_closed: Callable[[], None] | None = None
 
     def open(self) -> None:
         """Begin; `owner.connected` follows, whenever that is."""
-        self._timer = None
         self._pika = PikaConnection(
             self._parameters,
             on_open_callback=self._opened,
@@ -105,9 +123,7 @@ class ReconnectingConnection:
         """End in an orderly way, channels first, and come back no more."""
         self._on_closed = on_closed
         self.answered()
-        if self._timer is not None:
-            self._ioloop.remove_timeout(self._timer)
-            self._timer = None
+        self._backoff.stop()
         if self._pika is None:
             on_closed()
         elif not (self._pika.is_closing or self._pika.is_closed):
@@ -137,7 +153,7 @@ class ReconnectingConnection:
         if self._on_closed is not None:
             self._on_closed()
             return
-        wait = self._backoff.next()
+        wait = self._backoff.later(self.open)
         error = mapped(reason)
         _log.warning(
             CONNECTION_LOST,
@@ -147,4 +163,3 @@ class ReconnectingConnection:
             problem=str(error),
             retry_in=round(wait, 2),
         )
-        self._timer = self._ioloop.call_later(wait, self.open)

@@ -29,9 +29,9 @@ from worker.contract.names import REQUESTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.amqp.settler import Sink
     from worker.amqp.topology import Topology
     from worker.core.delivery import Publication, Settlement
+    from worker.ports import DeliverySink
 
 SESSION_FAILED = "amqp.session_failed"
 
@@ -123,7 +123,7 @@ class Session:
         """The most by which the loop was late in the last half minute or more, in seconds."""
         return self._loop_lag.lag
 
-    def start(self, sink: Sink) -> None:
+    def start(self, sink: DeliverySink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
         self._settler.sink = sink
         self._thread.start()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from pika.exceptions import ChannelClosedByBroker
+
+from worker.amqp.consumer import Consumer
 from worker.amqp.reconnecting import ANSWER_SECONDS, Backoff, ReconnectingConnection
 
 if TYPE_CHECKING:
@@ -50,6 +54,10 @@ class FakeOwner:
         """Be content."""
 
 
+def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
 def connected() -> tuple[ReconnectingConnection, FakeLoop, FakePika]:
     loop, pika = FakeLoop(), FakePika()
     connection = ReconnectingConnection("amqp://localhost", "consume", loop, FakeOwner())
@@ -80,19 +88,41 @@ def test_an_answer_in_time_and_a_close_end_the_wait() -> None:
     assert pika.cuts == 0
 
 
-def test_the_bound_doubles_from_one_second_to_ten() -> None:
-    backoff = Backoff(jitter=lambda: 1.0)
-    assert [backoff.next() for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+def test_waits_double_from_one_second_to_ten_until_it_works() -> None:
+    loop = FakeLoop()
+    backoff = Backoff(loop, jitter=lambda: 1.0)
+    assert [backoff.later(nothing) for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+    backoff.reset()
+    assert backoff.later(nothing) == 1
+    assert [delay for delay, _ in loop.timers] == [1, 2, 4, 8, 10, 10, 1]
 
 
 def test_the_jitter_reaches_from_nothing_to_the_bound() -> None:
-    backoff = Backoff(jitter=lambda: 0.25)
-    assert [backoff.next(), backoff.next()] == [0.25, 0.5]
+    backoff = Backoff(FakeLoop(), jitter=lambda: 0.25)
+    assert [backoff.later(nothing), backoff.later(nothing)] == [0.25, 0.5]
 
 
-def test_a_success_begins_again() -> None:
-    backoff = Backoff(jitter=lambda: 1.0)
-    backoff.next()
-    backoff.next()
-    backoff.reset()
-    assert backoff.next() == 1
+def test_what_is_tried_or_stopped_is_not_waited_for() -> None:
+    loop = FakeLoop()
+    done: list[bool] = []
+    backoff = Backoff(loop)
+    backoff.later(lambda: done.append(backoff.is_waiting))
+    assert backoff.is_waiting
+    ((_, due),) = loop.timers
+    due()
+    assert done == [False]
+    backoff.later(nothing)
+    backoff.stop()
+    assert not backoff.is_waiting
+
+
+def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_one() -> None:
+    loop, channel = FakeLoop(), SimpleNamespace(add_on_close_callback=lambda _: None)
+    pika = SimpleNamespace(is_open=True, channel=lambda on_open_callback: channel)
+    consumer = Consumer("amqp://", loop, queue="q", prefetch=1, topology=None, deliver=nothing)
+    consumer.connected(pika)
+    consumer._closed(channel, ChannelClosedByBroker(404, "no queue"))
+    assert consumer._backoff.is_waiting
+    consumer.disconnected()
+    consumer.connected(pika)
+    assert not consumer._backoff.is_waiting
