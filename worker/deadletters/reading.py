@@ -24,7 +24,7 @@ from worker.core.masking import scrub
 from worker.core.outcome import CallClass, ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
     from worker.contract.encryption import MessageKeys
@@ -178,15 +178,11 @@ def personal_texts(tree: Mapping[str, Any]) -> frozenset[str]:
         elif isinstance(value, list):
             rest += value
         elif isinstance(value, str | int | float) and not isinstance(value, bool):
-            found |= set(_spellings(str(value)))
+            folded = str(value).strip().upper()
+            spellings = (folded, re.sub(r"[\s-]", "", folded))
+            # One character alone would be found in every other id.
+            found.update(each for each in spellings if len(each) >= 2)
     return frozenset(found)
-
-
-def _spellings(text: str) -> Iterator[str]:
-    folded = text.strip().upper()
-    for spelling in (folded, re.sub(r"[\s-]", "", folded)):
-        if len(spelling) >= 2:  # one character alone would be found in every other id
-            yield spelling
 
 
 def tree_of(body: bytes) -> Mapping[str, Any]:

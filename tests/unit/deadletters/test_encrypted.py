@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import ID_CARD, MOBILE, NAME, deliver, request
 from worker.core.letter import Letter
-from worker.deadletters.choosing import Filters
-from worker.deadletters.masking import masked_body
+from worker.deadletters.body_view import masked_body
 from worker.deadletters.reading import Encrypted, LetterReader
+from worker.deadletters.selecting import Filters
 
 if TYPE_CHECKING:
     from typing import Any

@@ -13,8 +13,7 @@ from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery
 from worker.core.letter import Letter
-from worker.deadletters.choosing import Filters
-from worker.deadletters.masking import masked_body
+from worker.deadletters.body_view import masked_body
 from worker.deadletters.reading import (
     REASONS,
     UNREADABLE_REASONS,
@@ -22,6 +21,7 @@ from worker.deadletters.reading import (
     Known,
     LetterReader,
 )
+from worker.deadletters.selecting import Filters
 
 TODAY = date(2026, 11, 27)
 NAME, ID_CARD, MOBILE, BANKCARD = (

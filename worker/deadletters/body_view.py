@@ -12,15 +12,16 @@ from worker.core.masking import mask
 from worker.core.request import CheckType, Person, PersonField
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import date
 
     from worker.deadletters.reading import Known
 
 _POLICY = CheckPolicy()
 _CHECK_TYPES = frozenset(CheckType)
-_FIELDS = frozenset({"requestId", "source", "personalSpec", "expiresAt", "context"})
-_SPEC_FIELDS = frozenset({"checkType", "personalUser"})
+# In the order in which they are shown.
+_FIELDS = ("requestId", "source", "personalSpec", "context", "expiresAt")
+_SPEC_FIELDS = ("checkType", "personalUser")
 
 
 def masked_body(body: bytes, known: Known, today: date) -> object:
@@ -39,7 +40,7 @@ def masked_body(body: bytes, known: Known, today: date) -> object:
     if not isinstance(tree, dict):
         return _kind(tree)
     shown: dict[str, object] = {}
-    for name in tree.keys() & _FIELDS:
+    for name in (each for each in _FIELDS if each in tree):
         match name:
             case "requestId":
                 shown[name] = known.request_id or _kind(tree[name])
@@ -49,7 +50,7 @@ def masked_body(body: bytes, known: Known, today: date) -> object:
                 shown[name] = _spec(tree[name], today)
             case _:
                 shown[name] = _kind(tree[name])
-    return _in_order(shown, ("requestId", "source", "personalSpec")) | _unknown(tree, _FIELDS)
+    return shown | _unknown(tree, _FIELDS)
 
 
 def _spec(spec: object, today: date) -> object:
@@ -70,7 +71,7 @@ def _user(user: object, today: date) -> object:
         return _kind(user)
     fields = [each for each in PersonField if each.value in user]
     shown = {each.value: _value(each, user[each.value], today) for each in fields}
-    return shown | _unknown(user, frozenset(each.value for each in PersonField))
+    return shown | _unknown(user, [each.value for each in PersonField])
 
 
 def _value(field: PersonField, value: object, today: date) -> str:
@@ -102,10 +103,6 @@ def _kind(value: object) -> str:
             return "<number>"
 
 
-def _unknown(tree: Mapping[str, Any], fields: frozenset[str]) -> dict[str, object]:
-    count = len(tree.keys() - fields)
+def _unknown(tree: Mapping[str, Any], fields: Collection[str]) -> dict[str, object]:
+    count = len(tree.keys() - set(fields))
     return {"<unknown fields>": count} if count else {}
-
-
-def _in_order(shown: dict[str, object], first: tuple[str, ...]) -> dict[str, object]:
-    return {name: shown[name] for name in (*first, *sorted(shown)) if name in shown}
