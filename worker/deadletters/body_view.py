@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -12,16 +13,16 @@ from worker.core.masking import mask
 from worker.core.request import CheckType, Person, PersonField
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from worker.deadletters.reading import Known
 
+    Fields = Mapping[str, Callable[[object], object]]
+    """How each field of an object is shown."""
+
 _POLICY = CheckPolicy()
 _CHECK_TYPES = frozenset(CheckType)
-# In the order in which they are shown.
-_FIELDS = ("requestId", "source", "personalSpec", "context", "expiresAt")
-_SPEC_FIELDS = ("checkType", "personalUser")
 
 
 def masked_body(body: bytes, known: Known, today: date) -> object:
@@ -37,44 +38,32 @@ def masked_body(body: bytes, known: Known, today: date) -> object:
         tree = orjson.loads(body)
     except orjson.JSONDecodeError:
         return f"<not JSON, {len(body)} bytes>"
-    if not isinstance(tree, dict):
-        return _kind(tree)
-    shown: dict[str, object] = {}
-    for name in (each for each in _FIELDS if each in tree):
-        match name:
-            case "requestId":
-                shown[name] = known.request_id or _kind(tree[name])
-            case "source":
-                shown[name] = known.source or _kind(tree[name])
-            case "personalSpec":
-                shown[name] = _spec(tree[name], today)
-            case _:
-                shown[name] = _kind(tree[name])
-    return shown | _unknown(tree, _FIELDS)
+    user = {each.value: partial(_personal, each, today) for each in PersonField}
+    spec: Fields = {"checkType": _check_type, "personalUser": partial(_object, user)}
+    request: Fields = {
+        "requestId": lambda value: known.request_id or _kind(value),
+        "source": lambda value: known.source or _kind(value),
+        "personalSpec": partial(_object, spec),
+        "context": _kind,
+        "expiresAt": _kind,
+    }
+    return _object(request, tree)
 
 
-def _spec(spec: object, today: date) -> object:
-    if not isinstance(spec, dict):
-        return _kind(spec)
-    shown: dict[str, object] = {}
-    if "checkType" in spec:
-        number = spec["checkType"]
-        known = type(number) is int and number in _CHECK_TYPES
-        shown["checkType"] = number if known else _kind(number)
-    if "personalUser" in spec:
-        shown["personalUser"] = _user(spec["personalUser"], today)
-    return shown | _unknown(spec, _SPEC_FIELDS)
+def _object(fields: Fields, value: object) -> object:
+    """Return the known fields of an object, each as its function shows it, in their order."""
+    if not isinstance(value, dict):
+        return _kind(value)
+    shown = {name: show(value[name]) for name, show in fields.items() if name in value}
+    unknown = len(value) - len(shown)
+    return shown | ({"<unknown fields>": unknown} if unknown else {})
 
 
-def _user(user: object, today: date) -> object:
-    if not isinstance(user, dict):
-        return _kind(user)
-    fields = [each for each in PersonField if each.value in user]
-    shown = {each.value: _value(each, user[each.value], today) for each in fields}
-    return shown | _unknown(user, [each.value for each in PersonField])
+def _check_type(value: object) -> object:
+    return value if type(value) is int and value in _CHECK_TYPES else _kind(value)
 
 
-def _value(field: PersonField, value: object, today: date) -> str:
+def _personal(field: PersonField, today: date, value: object) -> str:
     if not isinstance(value, str):
         return _kind(value)
     try:
@@ -101,8 +90,3 @@ def _kind(value: object) -> str:
             return f"<list of {len(value)}>"
         case _:
             return "<number>"
-
-
-def _unknown(tree: Mapping[str, Any], fields: Collection[str]) -> dict[str, object]:
-    count = len(tree.keys() - set(fields))
-    return {"<unknown fields>": count} if count else {}
