@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.waiting import Wait
 
-from worker.amqp.publish_channel import PublishChannel
-from worker.amqp.publisher import BackgroundPublisher
+from worker.amqp.publisher import BackgroundPublisher, PublishChannel
 from worker.amqp.session import Session
 from worker.amqp.settler import Settler
 from worker.cli import main
@@ -164,10 +163,10 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         return _has(kind, [group.settlement for group in groups])
 
     def entries(_self: object, entries: Any, *_: object) -> bool:
-        return _has(kind, [entry.group.settlement for entry in entries])
+        return _has(kind, [group.settlement for group, _ in entries])
 
     def entry(_self: object, entry: Any) -> bool:
-        return _has(kind, [entry.group.settlement])
+        return _has(kind, [entry[0].settlement])
 
     def settlements(_self: object, settlements: Any) -> bool:
         return _has(kind, settlements)

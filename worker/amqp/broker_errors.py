@@ -83,13 +83,14 @@ def mapped(error: BaseException) -> AmqpError:
     return BrokerUnavailable(type(cause).__name__)
 
 
-def advice_on(error: AmqpError, *, declares: bool) -> dict[str, str]:
-    """Return what a worker's log says to do about an error; nothing where there is no advice."""
+def described(error: AmqpError, *, declares: bool) -> dict[str, str]:
+    """Return what a worker's log says of an error, with advice where there is any."""
+    told = {"kind": type(error).__name__, "problem": str(error)}
     if isinstance(error, NotProvisioned) and not declares:
-        return {"advice": "not provisioned: run verification-worker topology apply"}
-    if isinstance(error, AccessRefused) and declares:
-        return {"advice": "where this user may declare nothing, set TOPOLOGY=check"}
-    return {}
+        told["advice"] = "not provisioned: run verification-worker topology apply"
+    elif isinstance(error, AccessRefused) and declares:
+        told["advice"] = "where this user may declare nothing, set TOPOLOGY=check"
+    return told
 
 
 def _mapped_channel(code: int, text: str) -> AmqpError:

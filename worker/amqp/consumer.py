@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, advice_on, mapped
+from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, described, mapped
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
@@ -185,10 +185,8 @@ class Consumer:
         _log.warning(
             CONSUMING_STOPPED,
             queue=self._queue,
-            kind=type(error).__name__,
-            problem=str(error),
             retry_in=round(wait, 2),
-            **advice_on(error, declares=self._topology is not None),
+            **described(error, declares=self._topology is not None),
         )
 
 

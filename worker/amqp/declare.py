@@ -15,12 +15,12 @@ from worker.amqp.broker_errors import (
     TopologyDiffers,
     mapped,
 )
-from worker.amqp.topology import Exchange, declare_exchange, declare_on, declare_queue
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.amqp.topology import Queue, Topology
+    from worker.amqp.topology import Exchange, Queue, Topology
 
 _MISSING = "is missing: run verification-worker topology apply"
 
@@ -42,8 +42,7 @@ def check(url: str, topology: Topology) -> list[str]:
     Raises BrokerUnavailable, and AccessRefused for the connection.
     """
     with opened(url, "topology") as connection:
-        objects: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-        found = [_difference(connection, one) for one in objects]
+        found = [_difference(connection, one) for one in topology.objects]
     return [sentence for sentence in found if sentence]
 
 
@@ -51,10 +50,7 @@ def _difference(connection: Any, one: Exchange | Queue) -> str | None:
     try:
         channel = connection.channel()  # one each: a failure costs the channel
         for passive in (True, False):
-            if isinstance(one, Exchange):
-                declare_exchange(channel, one, passive=passive)
-            else:
-                declare_queue(channel, one, passive=passive)
+            one.declare(channel, passive=passive)
         channel.close()
     except exceptions.AMQPError as error:
         return _sentence(one, mapped(error))
@@ -62,7 +58,7 @@ def _difference(connection: Any, one: Exchange | Queue) -> str | None:
 
 
 def _sentence(one: Exchange | Queue, error: AmqpError) -> str:
-    what = f"{'exchange' if isinstance(one, Exchange) else 'queue'} {one.name}"
+    what = f"{type(one).__name__.lower()} {one.name}"
     match error:
         case NotProvisioned():
             return f"{what} {_MISSING}"

@@ -7,24 +7,41 @@ confirmed. That makes duplicates after a loss, and an event's id is how they are
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.broker_errors import advice_on, mapped
-from worker.amqp.publish_channel import Group, Outgoing, PublishChannel
+from worker.amqp.broker_errors import described, mapped
+from worker.amqp.delivery_tags import Confirms
+from worker.amqp.properties import written_properties
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.amqp.topology import Topology
-    from worker.core.delivery import Publication
+    from worker.core.delivery import Publication, Settlement
+
+    Outgoing = tuple["Group", Publication]
+    """One publication to send, and the group that waits for it."""
 
 PUBLICATION_REFUSED = "amqp.publication_refused"
 PUBLISH_CHANNEL_CLOSED = "amqp.publish_channel_closed"
 
 _log = get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Publications that are done when the last of them is confirmed."""
+
+    remaining: int
+    settlement: Settlement | None = None
+    on_confirmed: Callable[[], None] | None = None
+    setbacks: int = 0
+    """How often one of them was refused."""
 
 
 class BackgroundPublisher:
@@ -63,7 +80,7 @@ class BackgroundPublisher:
     def add(self, group: Group, publications: Sequence[Publication]) -> None:
         """Take a group; `publish_pending` sends it."""
         self.unconfirmed += 1
-        self._pending.extend([Outgoing(group, publication) for publication in publications])
+        self._pending.extend([(group, publication) for publication in publications])
 
     def publish_pending(self) -> None:
         """Send all that waits, unless the broker is away or holds us back."""
@@ -120,14 +137,14 @@ class BackgroundPublisher:
         A channel whose first publish met a dead leader nacks for ever on 3.10 and 3.11, and a
         fresh channel declares what may be missing. The others go on over the old one until then.
         """
-        for entry in entries:
-            entry.group.setbacks += 1
+        for group, publication in entries:
+            group.setbacks += 1
             _log.warning(
                 PUBLICATION_REFUSED,
                 reason=reason,
-                exchange=entry.publication.exchange,
-                routing_key=entry.publication.routing_key,
-                setbacks=entry.group.setbacks,
+                exchange=publication.exchange,
+                routing_key=publication.routing_key,
+                setbacks=group.setbacks,
             )
         self._setback.extend(entries)
         self._renew_later()
@@ -140,13 +157,8 @@ class BackgroundPublisher:
             self._channel = self._opening = None
             self.connection.answered()
             if is_alive:
-                error = mapped(reason)
-                _log.warning(
-                    PUBLISH_CHANNEL_CLOSED,
-                    kind=type(error).__name__,
-                    problem=str(error),
-                    **advice_on(error, declares=self._topology is not None),
-                )
+                told = described(mapped(reason), declares=self._topology is not None)
+                _log.warning(PUBLISH_CHANNEL_CLOSED, **told)
                 self._renew_later()
         elif is_alive:
             self.publish_pending()
@@ -168,3 +180,72 @@ class BackgroundPublisher:
     def _open_channel(self) -> None:
         self.connection.expect_answer()
         self._opening = PublishChannel(self._pika, self._topology, self)
+
+
+class PublishChannel:
+    """One channel in confirm mode; the topology is declared over it first, if there is one."""
+
+    def __init__(self, pika: Any, topology: Topology | None, owner: BackgroundPublisher) -> None:
+        self._topology = topology
+        self._owner = owner
+        self._retired = False
+        self._confirms: Confirms[Outgoing] = Confirms()
+        self._channel = pika.channel(on_open_callback=self._opened)
+        self._channel.add_on_close_callback(self._closed)
+
+    def publish(self, entry: Outgoing) -> None:
+        """Send one publication without waiting.
+
+        What pika cannot encode raises: the contract bounds every value, so that is our own error.
+        """
+        _, publication = entry
+        # Mandatory, so that a missing queue is noticed. Result events have the alternate exchange
+        # behind them; they come back only where even that is gone.
+        self._channel.basic_publish(
+            publication.exchange,
+            publication.routing_key,
+            publication.body,
+            written_properties(publication),
+            True,
+        )
+        self._confirms.sent(entry)
+
+    def retire(self) -> None:
+        """Take no more, and close when the last confirm is there."""
+        self._retired = True
+        if not self._confirms and self._channel.is_open:
+            self._channel.close()
+
+    def _opened(self, channel: Any) -> None:
+        channel.add_on_return_callback(self._returned)
+        if self._topology is not None:
+            declare_on(channel, self._topology)
+        channel.confirm_delivery(self._answered, callback=lambda _frame: self._owner.ready(self))
+
+    def _answered(self, frame: Any) -> None:
+        method = frame.method
+        entries = self._confirms.take(method.delivery_tag, multiple=method.multiple)
+        if method.NAME == "Basic.Ack":
+            self._owner.confirmed(entries)
+        elif entries:
+            self._owner.refused(entries, "the broker could not store it")
+        if self._retired:
+            self.retire()
+
+    def _returned(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """Find what came back: a return has no sequence number, and its confirm comes after it.
+
+        Two that are equal in all this are interchangeable.
+        """
+        came = (method.exchange, method.routing_key, properties.message_id, body)
+
+        def is_it(entry: Outgoing) -> bool:
+            _, sent = entry
+            return (sent.exchange, sent.routing_key, sent.message_id, sent.body) == came
+
+        entry = self._confirms.withdraw(is_it)
+        if entry is not None:
+            self._owner.refused([entry], "no queue is bound for it")
+
+    def _closed(self, _channel: Any, reason: BaseException) -> None:
+        self._owner.lost(self, self._confirms.take_all(), reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worker.amqp.publish_channel import Group
+from worker.amqp.publisher import Group
 
 if TYPE_CHECKING:
     import threading

@@ -40,6 +40,16 @@ class Exchange:
     kind: str
     arguments: Mapping[str, str | int] = field(default_factory=dict)
 
+    def declare(self, channel: Any, *, passive: bool = False) -> None:
+        """Declare it over a channel, or only ask whether it is there."""
+        channel.exchange_declare(
+            exchange=self.name,
+            exchange_type=self.kind,
+            passive=passive,
+            durable=True,
+            arguments=dict(self.arguments),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -47,6 +57,12 @@ class Queue:
 
     name: str
     arguments: Mapping[str, str | int] = field(default_factory=dict)
+
+    def declare(self, channel: Any, *, passive: bool = False) -> None:
+        """Declare it over a channel, or only ask whether it is there."""
+        channel.queue_declare(
+            queue=self.name, passive=passive, durable=True, arguments=dict(self.arguments)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,11 @@ class Topology:
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+
+    @property
+    def objects(self) -> tuple[Exchange | Queue, ...]:
+        """What has a name and can be asked for."""
+        return (*self.exchanges, *self.queues)
 
 
 def retry_queue(seconds: int) -> str:
@@ -100,32 +121,12 @@ def declare_on(channel: Any, topology: Topology) -> None:
     Over one of a `SelectConnection` nothing is waited for: a failure closes the channel, and an
     answer to whatever is asked next says that all went well.
     """
-    for exchange in topology.exchanges:
-        declare_exchange(channel, exchange)
-    for queue in topology.queues:
-        declare_queue(channel, queue)
+    for one in topology.objects:
+        one.declare(channel)
     for binding in topology.bindings:
         channel.queue_bind(
             queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
         )
-
-
-def declare_exchange(channel: Any, exchange: Exchange, *, passive: bool = False) -> None:
-    """Declare one exchange, or ask whether it is there."""
-    channel.exchange_declare(
-        exchange=exchange.name,
-        exchange_type=exchange.kind,
-        passive=passive,
-        durable=True,
-        arguments=dict(exchange.arguments),
-    )
-
-
-def declare_queue(channel: Any, queue: Queue, *, passive: bool = False) -> None:
-    """Declare one queue, or ask whether it is there."""
-    channel.queue_declare(
-        queue=queue.name, passive=passive, durable=True, arguments=dict(queue.arguments)
-    )
 
 
 def _dead_queue(days: int) -> Queue:

@@ -15,8 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pika import exceptions, frame, spec
 
 from worker.amqp.delivery_tags import AckBook
-from worker.amqp.publish_channel import Group
-from worker.amqp.publisher import BackgroundPublisher
+from worker.amqp.publisher import BackgroundPublisher, Group
 from worker.core.delivery import Delivery, Publication, Settlement
 
 if TYPE_CHECKING:
