@@ -161,7 +161,8 @@ class SharedDatabase:
     def emptied(self) -> str:
         """Return its URL: nobody is connected, and the rows are those that the migrations wrote.
 
-        A test that has left its schema changed, which `own_database_url` is for, costs a new one.
+        A test that has left the schema or statistics changed, which `own_database_url` is for,
+        costs a new one.
         """
         if self._url is not None and self._empty(self._url):
             return self._url
@@ -206,11 +207,13 @@ SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
-# What tests of schema, rights and settings change without it being a row of ours.
+# What tests of schema, settings and plans leave behind beside rows of ours.
 _CATALOGUE = """
 SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE NOT attisdropped),
        (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_trigger WHERE tgenabled = 'O'),
        (SELECT count(*) FROM pg_constraint), (SELECT count(*) FROM pg_namespace),
+       (SELECT count(*) FROM pg_statistic AS s JOIN pg_class AS c ON c.oid = s.starelid
+         WHERE c.relnamespace = to_regnamespace('verification')),
        (SELECT count(*) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase
          WHERE datname = current_database())
 """
