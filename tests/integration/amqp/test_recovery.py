@@ -12,7 +12,6 @@ from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
     Collector,
-    Pipeline,
     acknowledged,
     answered,
     cut,
@@ -50,59 +49,6 @@ def wait_until_ready(session: Session, log: Log) -> None:
 
 def ids(count: int) -> list[str]:
     return [f"m-{number}" for number in range(count)]
-
-
-def test_connections_cut_again_and_again_lose_nothing(
-    make_session: MakeSession, bare: Bare, amqp_url: str, servers: Servers, log: Log
-) -> None:
-    if servers.broker.management_url is None:
-        pytest.skip("needs the management interface")
-    declare.apply(amqp_url, TOPOLOGY)
-    session = make_session(prefetch=20)
-    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
-    session.start(pipeline)
-    for cuts in range(1, 4):
-        log.wait_for_line(CONSUMING, cuts)
-        connections = worker_connections(servers.broker.management_url, amqp_url)
-        done = len(pipeline.finished)
-        requests = [
-            Publication(REQUESTS, "any", b"{}", message_id=f"{cuts}-{number}")
-            for number in range(1000)
-        ]
-        session.publish(requests, lambda: None)
-        pipeline.wait_for_settled(done + 50)  # in the middle of both publishing and consuming
-        cut(servers.broker.management_url, connections)
-        log.wait_for_line(CONNECTION_LOST, 2 * cuts)
-    pipeline.wait_for(lambda: len(pipeline.settled_ids()) == 3000)
-    assert session.drain(PATIENCE)
-    session.close()
-    pipeline.stop()
-    assert len({one for one, _ in bare.take_all(UNROUTED)}) == 3000
-    assert bare.count(REQUESTS) == 0
-
-
-def test_a_broker_killed_and_started_again_loses_nothing(
-    make_session: MakeSession, amqp_url: str, servers: Servers, log: Log
-) -> None:
-    if not servers.private:
-        pytest.skip("the broker is not ours to kill")
-    declare.apply(amqp_url, TOPOLOGY)
-    session = make_session(prefetch=50)
-    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
-    session.start(pipeline)
-    confirmed = threading.Event()
-    requests = [Publication(REQUESTS, "any", b"{}", message_id=one) for one in ids(2000)]
-    session.publish(requests, confirmed.set)
-    pipeline.wait_for_settled(100)
-    servers.broker.kill()  # type: ignore[union-attr]
-    log.wait_for_line(CONNECTION_LOST, 2)
-    assert not session.consuming
-    servers.broker.start()  # type: ignore[union-attr]
-    assert confirmed.wait(PATIENCE)
-    pipeline.wait_for(lambda: pipeline.settled_ids() == set(ids(2000)))
-    assert session.drain(PATIENCE)
-    session.close()
-    pipeline.stop()
 
 
 def test_a_deleted_queue_is_declared_again_and_consumed(

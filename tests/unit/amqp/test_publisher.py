@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pika import exceptions, frame, spec
 
+from tests.fakes.loop import FakeLoop
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.publisher import BackgroundPublisher, Group
 from worker.core.delivery import Delivery, Publication, Settlement
@@ -21,28 +22,6 @@ from worker.core.delivery import Delivery, Publication, Settlement
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-
-
-class FakeLoop:
-    """Timers that run when the test says so."""
-
-    def __init__(self) -> None:
-        self.timers: list[Callable[[], None]] = []
-
-    def call_later(self, _delay: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Keep the timer."""
-        self.timers.append(callback)
-        return callback
-
-    def remove_timeout(self, timer: Callable[[], None]) -> None:
-        """Forget the timer."""
-        self.timers.remove(timer)
-
-    def run_timers(self) -> None:
-        """Run what is due: all."""
-        timers, self.timers = self.timers, []
-        for timer in timers:
-            timer()
 
 
 class FakeChannel:

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pika.exceptions import ChannelClosedByBroker
 
+from tests.fakes.loop import FakeLoop
 from worker.amqp.consumer import Consumer
 from worker.amqp.reconnecting import ANSWER_SECONDS, Backoff, ReconnectingConnection
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-class FakeLoop:
-    """Timers that run when the test says so."""
-
-    def __init__(self) -> None:
-        self.timers: list[tuple[float, Callable[[], None]]] = []
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> object:
-        """Keep the timer."""
-        self.timers.append((delay, callback))
-        return self.timers[-1]
-
-    def remove_timeout(self, timer: Any) -> None:
-        """Forget the timer."""
-        self.timers.remove(timer)
 
 
 class FakePika:
