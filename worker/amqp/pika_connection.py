@@ -145,14 +145,16 @@ class BlockingPikaConnection(BlockingConnection):  # type: ignore[misc]  # pika 
         corked: AbstractContextManager[None] = self._impl.corked()
         return corked
 
-    def confirm_in_background(self, channel: Any, answered: Callable[[Any], None]) -> None:
-        """Have `answered` called with each confirm or nack; no publication waits for its own."""
+    def in_background(self, channel: Any, answered: Callable[[Any], None]) -> Callable[..., None]:
+        """Return what publishes over a channel without waiting; `answered` gets the confirms."""
 
         def wake(frame: Any) -> None:
             answered(frame.method)
             self._request_channel_dispatch(-channel.channel_number)  # ends `listen`
 
         channel._impl.confirm_delivery(wake)
+        publish: Callable[..., None] = channel._impl.basic_publish
+        return publish
 
     def listen(self, channel: Any, seconds: float) -> None:
         """Take what the broker sends, until something came; raises why it closed the channel."""

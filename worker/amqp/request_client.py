@@ -114,7 +114,7 @@ class _Exchange:
         self._heard_at = time.monotonic()
         self._channel: Any = connection.channel()
         self._channel.add_on_return_callback(_returned)
-        connection.confirm_in_background(self._channel, self._answered)
+        self._publish = connection.in_background(self._channel, self._answered)
         if results_key is not None:
             # Ours alone and gone with us; bound before the first request leaves.
             queue = self._channel.queue_declare("", exclusive=True, auto_delete=True).method.queue
@@ -163,7 +163,7 @@ class _Exchange:
             REQUESTS, _ROUTING_KEY, body, self._message_id, reply_to=self._results_key
         )
         properties = written_properties(request)
-        self._channel.basic_publish(REQUESTS, _ROUTING_KEY, body, properties, mandatory=True)
+        self._publish(REQUESTS, _ROUTING_KEY, body, properties, mandatory=True)
         self._confirms.sent(None)
 
     def _answered(self, method: Any) -> None:

@@ -142,6 +142,11 @@ class Pipeline(Collector):
             self._session.settle([self._answer(delivery) for delivery in batch])
 
 
+def ids(count: int) -> list[str]:
+    """Return so many message ids."""
+    return [f"m-{number}" for number in range(count)]
+
+
 def answered(delivery: Delivery, exchange: str, routing_key: str) -> Settlement:
     """Return a settlement with one publication."""
     publication = Publication(
@@ -219,7 +224,7 @@ def evaluate(broker: Broker, expression: str) -> str:
         env=broker._environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,  # it starts an Erlang machine
         check=True,
     )
     return done.stdout.strip()

@@ -15,6 +15,7 @@ from tests.integration.amqp.harness import (
     acknowledged,
     answered,
     cut,
+    ids,
     worker_connections,
 )
 from tests.integration.amqp.test_declare import with_password
@@ -45,10 +46,6 @@ def wait_until_ready(session: Session, log: Log) -> None:
     published = threading.Event()
     session.publish([Publication(RESULTS, "ready", b"{}", message_id="ready")], published.set)
     assert published.wait(PATIENCE)
-
-
-def ids(count: int) -> list[str]:
-    return [f"m-{number}" for number in range(count)]
 
 
 def test_a_deleted_queue_is_declared_again_and_consumed(
@@ -157,25 +154,22 @@ def test_an_acknowledgement_of_an_older_epoch_is_dropped(
     assert not [one for one in log.lines if one["event"] == CONSUMING_STOPPED]
 
 
-def test_a_broker_that_is_down_at_the_start_is_tried_again_until_it_answers(
-    make_session: MakeSession, log: Log
+@pytest.mark.parametrize(
+    ("url", "kind", "problem"),
+    [
+        ("amqp://guest:hidden@127.0.0.1:1/", "BrokerUnavailable", "Refused"),
+        (None, "AccessRefused", "the broker refuses the user, the password or the vhost"),
+    ],
+)
+def test_a_broker_that_is_down_or_refuses_us_is_tried_again_with_a_clear_line(
+    make_session: MakeSession, amqp_url: str, log: Log, url: str | None, kind: str, problem: str
 ) -> None:
-    session = make_session(url="amqp://guest:hidden@127.0.0.1:1/")
+    url = url or with_password(amqp_url, "hidden")
+    session = make_session(url=url)
     session.start(Collector())
-    line = log.wait_for_line(CONNECTION_LOST, 3)
-    assert line["broker"] == "127.0.0.1:1/"
-    assert line["kind"] == "BrokerUnavailable"
-    session.close()
-    assert "hidden" not in str(log.lines)
-
-
-def test_a_refused_password_is_tried_again_with_a_clear_line(
-    make_session: MakeSession, amqp_url: str, log: Log
-) -> None:
-    session = make_session(url=with_password(amqp_url, "hidden"))
-    session.start(Collector())
-    line = log.wait_for_line(CONNECTION_LOST, 2, kind="AccessRefused")
-    assert line["problem"] == "the broker refuses the user, the password or the vhost"
+    line = log.wait_for_line(CONNECTION_LOST, 3, kind=kind)
+    assert problem in line["problem"]
+    assert line["broker"] == url.rpartition("@")[2]
     session.close()
     assert "hidden" not in str(log.lines)
     assert "guest" not in str(log.lines)

@@ -124,20 +124,16 @@ def test_a_result_whose_headers_pika_cannot_decode_arrives(
     log.wait_for_line(UNREADABLE_PROPERTIES)
 
 
-def test_a_broker_short_of_memory_is_named_and_waited_for(
+def interrupted_while_it_waits(amqp_url: str) -> None:
+    with opened(amqp_url, "x") as tool:
+        tool.channel().basic_publish("", DEAD, b"{}")
+        while not tool.blocked:
+            tool.process_data_events(0.1)
+        raise KeyboardInterrupt
+
+
+def test_a_broker_short_of_memory_is_named_and_waited_for_within_a_bound(
     amqp_url: str, bare: Bare, log: Log, own_broker: Broker, in_background: Callable[..., Any]
-) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    with memory_alarm(own_broker):
-        submitted = in_background(publish_request, amqp_url, REQUEST, 0, "m-1")
-        log.wait_for_line(BLOCKED)
-        assert not submitted.done()
-    assert submitted.result(PATIENCE) is None
-    assert bare.count(REQUESTS) == 1
-
-
-def test_the_wait_for_a_broker_short_of_memory_has_a_bound(
-    amqp_url: str, own_broker: Broker
 ) -> None:
     declare.apply(amqp_url, TOPOLOGY)
     with memory_alarm(own_broker):
@@ -150,18 +146,11 @@ def test_the_wait_for_a_broker_short_of_memory_has_a_bound(
             opened(amqp_url, "outbox", blocked_seconds=0.5) as connection,
         ):
             BlockingPublisher(connection).publish((Publication("", DEAD, b"{}"),), lambda: None)
-
-
-def test_a_command_that_is_interrupted_while_it_waits_can_end(
-    amqp_url: str, own_broker: Broker
-) -> None:
-    def interrupted() -> None:
-        with opened(amqp_url, "x") as tool:
-            tool.channel().basic_publish("", DEAD, b"{}")
-            while not tool.blocked:
-                tool.process_data_events(0.1)
-            raise KeyboardInterrupt
-
-    declare.apply(amqp_url, TOPOLOGY)
-    with memory_alarm(own_broker), pytest.raises(KeyboardInterrupt):
-        interrupted()  # an orderly close would wait for a broker that reads nothing
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_while_it_waits(amqp_url)  # nothing would read an orderly close
+        log.wait_for_line(BLOCKED, 3)
+        submitted = in_background(publish_request, amqp_url, REQUEST, 0, "last")
+        log.wait_for_line(BLOCKED, 4)
+        assert not submitted.done()
+    assert submitted.result(PATIENCE) is None
+    assert "last" in {one for one, _ in bare.take_all(REQUESTS)}

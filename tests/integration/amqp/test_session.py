@@ -14,6 +14,7 @@ from tests.integration.amqp.harness import (
     Pipeline,
     acknowledged,
     answered,
+    ids,
     undecodable_headers,
 )
 from worker.amqp import declare
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from tests.integration.amqp.conftest import MakeSession
     from tests.integration.amqp.harness import Bare, Log
     from worker.core.delivery import Delivery
-
-
-def ids(count: int) -> list[str]:
-    return [f"m-{number}" for number in range(count)]
 
 
 def test_two_thousand_messages_are_consumed_answered_and_acknowledged(

@@ -14,71 +14,55 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def book_of(deliveries: int) -> AckBook:
+ONE = Ack(1, multiple=False)
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [([], [])],
+        [([1], [ONE])],  # one needs no `multiple`
+        [([1, 2, 3], [Ack(3, multiple=True)])],
+        [([3, 2, 1], [Ack(3, multiple=True)])],  # in any order
+        # 1 is still being worked on
+        [([2, 3], [Ack(2, multiple=False), Ack(3, multiple=False)])],
+        # up to the gap, then singly
+        [([1, 2, 4], [Ack(2, multiple=True), Ack(4, multiple=False)])],
+        [([1, 1], [ONE]), ([1], [])],  # finished twice is acknowledged once
+        [([7], [])],  # never delivered
+        # The second tag is not 3: that is gone, the broker would answer 406.
+        [([3], [Ack(3, multiple=False)]), ([1, 2], [Ack(2, multiple=True)])],
+    ],
+)
+def test_finished_deliveries_are_acknowledged_in_few_frames(
+    rounds: list[tuple[list[int], list[Ack]]],
+) -> None:
     book = AckBook(epoch=1)
-    for tag in range(1, deliveries + 1):
+    for tag in range(1, 6):
         book.delivered(tag)
-    return book
+    for finished, acks in rounds:
+        for tag in finished:
+            book.finish(tag)
+        assert book.take() == acks
+        assert book.take() == []
 
 
 @pytest.mark.parametrize(
     ("finished", "acks"),
     [
-        ([], []),
-        ([1], [Ack(1, multiple=False)]),  # one needs no `multiple`
-        ([1, 2, 3], [Ack(3, multiple=True)]),
-        ([3, 2, 1], [Ack(3, multiple=True)]),  # in any order
-        ([2, 3], [Ack(2, multiple=False), Ack(3, multiple=False)]),  # 1 is still being worked on
-        ([1, 2, 4], [Ack(2, multiple=True), Ack(4, multiple=False)]),  # up to the gap, then singly
-        ([1, 1], [Ack(1, multiple=False)]),  # finished twice is acknowledged once
+        ([1, 2, 5], [Ack(5, multiple=True)]),  # no gap is left
+        ([1, 2], [Ack(2, multiple=True)]),  # and none ends on what was handed back
     ],
 )
-def test_finished_deliveries_are_acknowledged_in_few_frames(
-    finished: Sequence[int], acks: Sequence[Ack]
+def test_tags_that_pika_handed_back_unseen_are_passed_over(
+    finished: list[int], acks: list[Ack]
 ) -> None:
-    book = book_of(5)
+    book = AckBook(epoch=1)
+    for tag in (1, 2, 5):  # pika rejected 3 and 4 while a cancel was under way
+        book.delivered(tag)
     for tag in finished:
         book.finish(tag)
     assert book.take() == acks
-    assert book.take() == []
-
-
-def test_the_tag_of_a_multiple_is_one_that_is_still_open() -> None:
-    book = book_of(3)
-    book.finish(3)
-    assert book.take() == [Ack(3, multiple=False)]
-    book.finish(1)
-    book.finish(2)
-    assert book.take() == [Ack(2, multiple=True)]  # not 3: it is gone, the broker would answer 406
-
-
-def test_what_is_acknowledged_is_not_acknowledged_again() -> None:
-    book = book_of(3)
-    book.finish(2)
-    book.take()
-    book.finish(2)
-    assert book.take() == []
-
-
-def test_a_tag_that_was_never_delivered_is_ignored() -> None:
-    book = book_of(1)
-    book.finish(7)
-    assert book.take() == []
-
-
-def test_tags_that_were_handed_back_unseen_leave_no_gap() -> None:
-    book = book_of(2)
-    book.delivered(5)  # pika rejected 3 and 4 while a cancel was under way
-    for tag in (1, 2, 5):
-        book.finish(tag)
-    assert book.take() == [Ack(5, multiple=True)]
-
-
-def test_a_multiple_never_ends_on_a_tag_that_was_handed_back() -> None:
-    book = book_of(1)
-    book.delivered(3)
-    book.finish(1)
-    assert book.take() == [Ack(1, multiple=False)]
 
 
 @given(
