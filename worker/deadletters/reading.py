@@ -51,7 +51,6 @@ REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKin
 _ERRORS = REASONS | {each.value for each in CallClass}
 
 UNKNOWN = "unknown"
-
 # Where the default of MAX_MESSAGE_BYTES is: what the worker did not read is not read here.
 _MOST_READ = 1_048_576
 
@@ -154,8 +153,7 @@ class LetterReader:
 
     def _names(self, delivery: Delivery) -> tuple[str | None, str | None]:
         """Return the request id and the source that the contract's reader accepts."""
-        reading = self._reader.read(delivery, self._today)
-        match reading:
+        match self._reader.read(delivery, self._today):
             case Accepted(request):
                 return request.request_id, request.source
             case Refused(request_id, source):
