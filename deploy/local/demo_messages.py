@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 
-from worker.amqp.declare import connected
+from worker.amqp.blocking import opened
 from worker.contract.names import DEAD, REQUESTS, RESULTS
 from worker.sandbox.magic import BY_NAME
 
@@ -174,7 +174,7 @@ class Client:
         self.events: list[Event] = []
 
     def __enter__(self) -> Self:
-        self._connection = self._stack.enter_context(connected(self._url, "demonstration"))
+        self._connection = self._stack.enter_context(opened(self._url, "demonstration"))
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         queue = self._channel.queue_declare("", exclusive=True).method.queue

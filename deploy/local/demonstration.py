@@ -20,14 +20,14 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import psycopg
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
 from demo_messages import Client, first_messages, second_messages
 from demo_report import Findings, Report, problems, read_saved
 from demo_stage import NotAsExpected, Stage
 from local_errors import NotOurs, StackError, StartFailed
-from worker.amqp.declare import connected
-from worker.amqp.errors import AmqpError
+from worker.amqp.blocking import opened
+from worker.amqp.broker_errors import AmqpError, NotProvisioned
 from worker.contract.names import REQUESTS
 from worker.sandbox.magic import BY_NAME
 
@@ -203,9 +203,9 @@ def _refuse_queue_in_use(url: str) -> None:
     from the sandbox.
     """
     try:
-        with connected(url, "demonstration") as connection:
+        with opened(url, "demonstration") as connection:
             found = connection.channel().queue_declare(REQUESTS, passive=True).method
-    except ChannelClosedByBroker:  # there is no such queue yet
+    except NotProvisioned:  # there is no such queue yet
         return
     except AmqpError as error:
         raise StackError(f"the broker of AMQP_URL cannot be used: {error}") from error

@@ -12,18 +12,18 @@ import sys
 from pika.channel import Channel
 
 from tests.chaos.crashing_worker import Moment, die
-from worker.amqp.deadletters import HeldLetters
+from worker.amqp.dead_letter_queue import HeldDeadLetters
 from worker.cli import main
 from worker.deadletters.acting import Acting
 
 MOMENTS = {
     "surveyed": Moment(Acting, "replay"),
-    "unpublished": Moment(HeldLetters, "publish"),
+    "unpublished": Moment(HeldDeadLetters, "publish"),
     # pika names all arguments
     "published": Moment(Channel, "basic_publish", after=True, strike=lambda *_, **__: die()),
-    "confirmed": Moment(HeldLetters, "publish", after=True),
-    "acked": Moment(HeldLetters, "acknowledge", after=True),
-    "letting_go": Moment(HeldLetters, "let_go"),
+    "confirmed": Moment(HeldDeadLetters, "publish", after=True),
+    "acked": Moment(HeldDeadLetters, "acknowledge", after=True),
+    "letting_go": Moment(HeldDeadLetters, "let_go"),
 }
 
 

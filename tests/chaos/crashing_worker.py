@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.waiting import Wait
 
-from worker.amqp.lane import Lane
-from worker.amqp.publisher import Publisher
+from worker.amqp.publisher import BackgroundPublisher, PublishChannel
 from worker.amqp.session import Session
 from worker.amqp.settler import Settler
 from worker.cli import main
@@ -139,10 +138,10 @@ def _when_answered(connection: WatchedConnection, *_: object) -> None:
     die()
 
 
-def _when_written(wire: Any) -> None:
+def _when_written(connection: Any) -> None:
     """Die when the loop has handed all that was written on this connection to the kernel."""
-    if wire._transport.get_write_buffer_size():
-        wire.ioloop.call_later(0, lambda: _when_written(wire))
+    if connection._transport.get_write_buffer_size():
+        connection.ioloop.call_later(0, lambda: _when_written(connection))
     else:
         die()
 
@@ -164,10 +163,10 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         return _has(kind, [group.settlement for group in groups])
 
     def entries(_self: object, entries: Any, *_: object) -> bool:
-        return _has(kind, [entry.group.settlement for entry in entries])
+        return _has(kind, [group.settlement for group, _ in entries])
 
     def entry(_self: object, entry: Any) -> bool:
-        return _has(kind, [entry.group.settlement])
+        return _has(kind, [entry[0].settlement])
 
     def settlements(_self: object, settlements: Any) -> bool:
         return _has(kind, settlements)
@@ -175,17 +174,17 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
     def settled(settler: Settler) -> bool:
         return _has(kind, settler._settled)
 
-    def published(lane: Any, *_: object) -> None:
-        wire = lane._channel.connection
-        wire.ioloop.call_later(0, lambda: _when_written(wire))
+    def published(channel: Any, *_: object) -> None:
+        connection = channel._channel.connection
+        connection.ioloop.call_later(0, lambda: _when_written(connection))
 
     def acked(settler: Any) -> None:
-        _when_written(settler._consumer._wire)
+        _when_written(settler._consumer._pika)
 
     moments = {
         "unpublished": Moment(Session, "settle", counts=settlements),
-        "published": Moment(Lane, "publish", after=True, counts=entry, strike=published),
-        "confirm_unread": Moment(Publisher, "confirmed", counts=entries),
+        "published": Moment(PublishChannel, "publish", after=True, counts=entry, strike=published),
+        "confirm_unread": Moment(BackgroundPublisher, "confirmed", counts=entries),
         "unacked": Moment(Settler, "finish", after=True, counts=groups),
         "ack_unsent": Moment(Settler, "flush", after=True, counts=settled),
         "acked": Moment(Settler, "flush", after=True, counts=settled, strike=acked),

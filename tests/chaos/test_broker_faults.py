@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.chaos.load import PACE, Load, consumes_again, loses_connections, reconnected, times_said
 from tests.e2e.harness import DEAD, REQUESTS, request, until
-from tests.integration.amqp.harness import cut, worker_connections
+from tests.integration.amqp.harness import cut, evaluate, memory_alarm, worker_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from tests.e2e.harness import SandboxProcess, Stack
 
 SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
-ALARM = "{resource_limit, memory, node()}"
 QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted"] + [
     f"verification.retry.{seconds}s" for seconds in (1, 2, 3)
 ]
@@ -31,29 +29,6 @@ def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
     """Give the sandbox that takes its time, so that a load lasts."""
     slow_sandbox.reset()
     return slow_sandbox
-
-
-def evaluate(broker: Broker, expression: str) -> str:
-    """Have the node evaluate an Erlang expression: what no API offers (0.4 s)."""
-    done = subprocess.run(
-        ["/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", f"{expression}."],
-        env=broker._environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
-@contextmanager
-def memory_alarm(broker: Broker) -> Iterator[None]:
-    """Raise the alarm by which a node that runs out of memory takes no publications."""
-    evaluate(broker, f"rabbit_alarm:set_alarm({{{ALARM}, []}})")
-    try:
-        yield
-    finally:
-        evaluate(broker, f"rabbit_alarm:clear_alarm({ALARM})")
 
 
 @contextmanager

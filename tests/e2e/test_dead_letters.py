@@ -12,7 +12,7 @@ from pika import data as pika_data
 
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import UNREADABLE, bodies, listed, put, reject_by_broker
-from worker.amqp.deadletters import LetterQueue
+from worker.amqp.dead_letter_queue import DeadLetterQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_looking_leaves_the_queue_as_it_was(stack: Stack) -> None:
 
 def test_a_message_survives_more_looks_than_the_default_limit_of_returns(stack: Stack) -> None:
     put(stack, request("often"))
-    with LetterQueue(stack.amqp_url) as queue:
+    with DeadLetterQueue.opened(stack.amqp_url) as queue:
         for _ in range(25):  # the default of 4.x is 20
             with queue.hold() as held:
                 assert next(held.letters()).headers["attempts"] == 4

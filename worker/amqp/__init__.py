@@ -1,18 +1,25 @@
 """The broker's room, and the only home of pika.
 
-`Session` lives on one thread, the amqp thread; it alone touches pika. Other threads call the
-methods of `Session` and nothing else here. `declare` and `client` block, are for commands of a
-person, and have connections of their own.
+Neighbours use these. `Session` runs on one thread, the amqp thread; its methods may be called from
+any. What is for commands blocks, over one connection or two that `blocking.opened` has opened.
 
-    topology, declare    what must exist on the broker, as data; applying and checking it
-    session, mailbox     the thread: start, drain, close, and how others reach it
-    settler              from the confirms to the acknowledgements
-    connection, backoff  a connection that comes back by itself
-    consumer, acks       from the queue to the sink; which tags to acknowledge
-    publisher, lane, confirms    publications on their way until the broker has confirmed them
-    properties           pika's properties to and from ours
-    parameters, wire     how pika connects, and what we change in it
-    client               what `submit` needs
-    blocking             publishing that waits for each confirm
-    deadletters          the dead-letter queue as a person's tools see it
+    session             the worker's broker: start, settle, publish, pause, drain, close
+    topology            what must exist on the broker, as data, and how it is declared
+    declare             for commands: apply and check the topology, how full queues are
+    request_client      for `submit`: publish requests, take their results
+    dead_letter_queue   for commands: the dead letters, held for a while
+    blocking            for commands: a connection, and publishing that waits for each confirm
+    broker_errors       what can go wrong
+
+The rest is this room's own.
+
+    settler             from the confirms to the acknowledgements
+    consumer            from the queue to the sink
+    publisher           publications on their way until the broker has confirmed them
+    delivery_tags       what to acknowledge, and what is not confirmed yet
+    loop                how other threads reach the amqp thread, and whether its loop turns
+    reconnecting        a connection that comes back by itself
+    properties          pika's properties to and from ours
+    parameters          how pika connects, TLS included
+    pika_connection     what we change in pika
 """

@@ -1,58 +1,60 @@
-"""Publishing that waits for each confirm, for the commands of a person. One thread at a time."""
+"""A command's connection to the broker, opened in one way. It blocks; one thread at a time.
+
+It survives headers that pika cannot decode. When the broker takes no publications, in a memory or
+disk alarm, it says so in the log and waits, for as long as the command can.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import pika
 from pika import exceptions
 
-from worker.amqp.errors import BrokerUnavailable, Unroutable, mapped
+from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.parameters import parameters
+from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import written_properties
-from worker.amqp.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from worker.core.delivery import Publication
 
-# A broker in a memory or disk alarm takes nothing and says so: a person is told, not kept.
+# An alarm may last for hours: a person is told, not kept.
 BLOCKED_SECONDS = 20.0
+# An orderly close is a round trip; a broker that takes longer is frozen or gone.
+CLOSE_SECONDS = 5.0
 
 
 @contextmanager
-def opened(url: str, role: str) -> Iterator[Any]:
-    """Connect for one command, and close at the end.
+def opened(
+    url: str, role: str, blocked_seconds: float = BLOCKED_SECONDS
+) -> Iterator[BlockingPikaConnection]:
+    """Connect for one command, and close at the end; within, pika's errors become ours.
 
-    Raises InvalidUrl, BrokerUnavailable or AccessRefused.
+    `blocked_seconds` bound the wait for a broker that takes no publications.
+    Raises InvalidUrl, BrokerUnavailable or AccessRefused, and within whatever `mapped` returns.
     """
     chosen = parameters(url, role)
-    chosen.blocked_connection_timeout = BLOCKED_SECONDS
-    with mapping():
-        # pika means the argument for tests; `Wire` is what survives headers that pika's decoder
-        # raises on, and a dead-letter queue is where such messages collect.
-        connection = pika.BlockingConnection(chosen, _impl_class=Wire)
+    chosen.blocked_connection_timeout = blocked_seconds
+    try:
+        connection = BlockingPikaConnection(chosen)
+    # The ValueError: it was reset in the instant in which it was established.
+    except (exceptions.AMQPError, OSError, ValueError) as error:
+        raise mapped(error) from error
     try:
         yield connection
-    finally:
-        if connection.is_open:
-            with mapping():
-                connection.close()
-
-
-@contextmanager
-def mapping() -> Iterator[None]:
-    """Let nothing of pika's out of this room."""
-    try:
-        yield
     except exceptions.UnroutableError:
         raise Unroutable("no queue takes the message: run topology apply") from None
     except exceptions.NackError:
         raise BrokerUnavailable("the broker could not store the message") from None
-    except (exceptions.AMQPError, OSError) as error:
+    except exceptions.AMQPError as error:
         raise mapped(error) from error
+    finally:
+        # Whatever had to be safe was answered before: how this ends does not matter.
+        with suppress(exceptions.AMQPError):
+            connection.end(CLOSE_SECONDS)
 
 
 class BlockingPublisher:
@@ -63,12 +65,11 @@ class BlockingPublisher:
     """
 
     blocked = False
-    """A blocked broker is waited for, and its connection ends after `BLOCKED_SECONDS`."""
+    """A blocked broker is waited for, as long as the connection allows."""
 
-    def __init__(self, connection: Any) -> None:
-        with mapping():
-            self._channel = connection.channel()
-            self._channel.confirm_delivery()
+    def __init__(self, connection: BlockingPikaConnection) -> None:
+        self._channel: Any = connection.channel()
+        self._channel.confirm_delivery()
 
     @property
     def connected(self) -> bool:
@@ -80,16 +81,15 @@ class BlockingPublisher:
     ) -> None:
         """Publish each and wait for its confirm, then call `on_confirmed`.
 
-        Raises BrokerUnavailable, NotProvisioned, AccessRefused, and Unroutable for a queue that
-        is not there; an exchange that nobody is bound to has its alternate exchange.
+        `opened` says which errors end it: Unroutable is of a queue that is not there; an exchange
+        that nobody is bound to has its alternate exchange.
         """
         for each in publications:
-            with mapping():
-                self._channel.basic_publish(
-                    each.exchange,
-                    each.routing_key,
-                    each.body,
-                    written_properties(each),
-                    mandatory=True,
-                )
+            self._channel.basic_publish(
+                each.exchange,
+                each.routing_key,
+                each.body,
+                written_properties(each),
+                mandatory=True,
+            )
         on_confirmed()

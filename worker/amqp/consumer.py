@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.acks import AckBook
-from worker.amqp.backoff import Backoff
-from worker.amqp.connection import Connection
-from worker.amqp.declare import declare_on
-from worker.amqp.errors import (
-    AccessRefused,
-    AmqpError,
-    BrokerUnavailable,
-    NotProvisioned,
-    mapped,
-)
+from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, described, mapped
+from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
+from worker.amqp.reconnecting import Backoff, ReconnectingConnection
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,23 +38,21 @@ class Consumer:
         topology: Topology | None,
         deliver: Callable[[Delivery], None],
     ) -> None:
-        self.connection = Connection(url, "consume", ioloop, self)
+        self.connection = ReconnectingConnection(url, "consume", ioloop, self)
         self.consuming = False
         self.wanted = True
         """Whether we want deliveries: a pause says no."""
-        self._ioloop = ioloop
         self._queue = queue
         self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
         self._deliver = deliver
-        self._wire: Any = None
+        self._pika: Any = None
         self._channel: Any = None
         self._usable = False
         """The channel is open, the topology is there and the prefetch is set."""
         self._tag: str | None = None
         self._book = AckBook(0)
-        self._backoff = Backoff()
-        self._timer: Any = None
+        self._backoff = Backoff(ioloop)
 
     # What the session asks for
 
@@ -107,31 +98,29 @@ class Consumer:
         """End in an orderly way, acknowledgements first."""
         self.flush()
         self.wanted = self.consuming = self._usable = False
-        if self._timer is not None:
-            self._ioloop.remove_timeout(self._timer)
-            self._timer = None
-        self._wire = self._channel = None
+        self._backoff.stop()
+        self._pika = self._channel = None
         self.connection.close(on_closed)
 
     # What the connection and the channel report
 
-    def connected(self, wire: Any) -> None:
+    def connected(self, pika: Any) -> None:
         """Open a channel."""
-        self._wire = wire
+        self._pika = pika
         self._open_channel()
 
     def disconnected(self) -> None:
         """Wait for the next connection."""
-        self._wire = None
+        self._pika = None
         self._forget_channel()
 
     def _open_channel(self) -> None:
-        self._timer = None
-        if self._wire is None or not self._wire.is_open:
+        self._backoff.stop()
+        if self._pika is None or not self._pika.is_open:
             return
         self.connection.expect_answer()
         self._book = AckBook(self._book.epoch + 1)
-        self._channel = self._wire.channel(on_open_callback=self._opened)
+        self._channel = self._pika.channel(on_open_callback=self._opened)
         self._channel.add_on_close_callback(self._closed)
 
     def _opened(self, channel: Any) -> None:
@@ -183,7 +172,7 @@ class Consumer:
         if channel is not self._channel:
             return
         self._forget_channel()
-        if self._wire is not None and self._wire.is_open:
+        if self._pika is not None and self._pika.is_open:
             self._begin_again(mapped(reason))
 
     def _forget_channel(self) -> None:
@@ -192,21 +181,13 @@ class Consumer:
         self._channel = self._tag = None
 
     def _begin_again(self, error: AmqpError) -> None:
-        wait = self._backoff.next()
-        advice = {}
-        if isinstance(error, NotProvisioned) and self._topology is None:
-            advice = {"advice": "not provisioned: run verification-worker topology apply"}
-        elif isinstance(error, AccessRefused) and self._topology is not None:
-            advice = {"advice": "where this user may declare nothing, set TOPOLOGY=check"}
+        wait = self._backoff.later(self._open_channel)
         _log.warning(
             CONSUMING_STOPPED,
             queue=self._queue,
-            kind=type(error).__name__,
-            problem=str(error),
             retry_in=round(wait, 2),
-            **advice,
+            **described(error, declares=self._topology is not None),
         )
-        self._timer = self._ioloop.call_later(wait, self._open_channel)
 
 
 def _heard(_frame: Any) -> None:

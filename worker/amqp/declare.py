@@ -1,21 +1,28 @@
-"""Applying the topology and checking it, on a connection of its own that blocks. Any thread."""
+"""Applying the topology, checking it, and how full queues are: for commands. It blocks."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pika
 from pika import exceptions
 
-from worker.amqp.errors import AccessRefused, AmqpError, NotProvisioned, TopologyDiffers, mapped
-from worker.amqp.parameters import parameters
-from worker.amqp.topology import Exchange
+from worker.amqp.blocking import opened
+from worker.amqp.broker_errors import (
+    AccessRefused,
+    AmqpError,
+    NotProvisioned,
+    TopologyDiffers,
+    mapped,
+)
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-    from worker.amqp.topology import Queue, Topology
+    from worker.amqp.topology import Exchange, Queue, Topology
+
+_MISSING = "is missing: run verification-worker topology apply"
 
 
 def apply(url: str, topology: Topology) -> None:
@@ -23,12 +30,8 @@ def apply(url: str, topology: Topology) -> None:
 
     Raises BrokerUnavailable, AccessRefused, and TopologyDiffers at the first difference.
     """
-    with connected(url, "topology") as connection:
-        channel = connection.channel()
-        try:
-            declare_on(channel, topology)
-        except exceptions.AMQPError as error:
-            raise mapped(error) from error
+    with opened(url, "topology") as connection:
+        declare_on(connection.channel(), topology)
 
 
 def check(url: str, topology: Topology) -> list[str]:
@@ -38,52 +41,16 @@ def check(url: str, topology: Topology) -> list[str]:
     is declared once more, which changes nothing. Bindings cannot be asked for over AMQP.
     Raises BrokerUnavailable, and AccessRefused for the connection.
     """
-    with connected(url, "topology") as connection:
-        objects: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-        found = [_difference(connection, one) for one in objects]
+    with opened(url, "topology") as connection:
+        found = [_difference(connection, one) for one in topology.objects]
     return [sentence for sentence in found if sentence]
-
-
-def declare_on(channel: Any, topology: Topology) -> None:
-    """Declare everything over a channel.
-
-    Over one of a `SelectConnection` nothing is waited for: a failure closes the channel, and an
-    answer to whatever is asked next says that all went well.
-    """
-    for exchange in topology.exchanges:
-        _declare_exchange(channel, exchange)
-    for queue in topology.queues:
-        _declare_queue(channel, queue)
-    for binding in topology.bindings:
-        channel.queue_bind(
-            queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
-        )
-
-
-def _declare_exchange(channel: Any, exchange: Exchange, *, passive: bool = False) -> None:
-    channel.exchange_declare(
-        exchange=exchange.name,
-        exchange_type=exchange.kind,
-        passive=passive,
-        durable=True,
-        arguments=dict(exchange.arguments),
-    )
-
-
-def _declare_queue(channel: Any, queue: Queue, *, passive: bool = False) -> None:
-    channel.queue_declare(
-        queue=queue.name, passive=passive, durable=True, arguments=dict(queue.arguments)
-    )
 
 
 def _difference(connection: Any, one: Exchange | Queue) -> str | None:
     try:
         channel = connection.channel()  # one each: a failure costs the channel
         for passive in (True, False):
-            if isinstance(one, Exchange):
-                _declare_exchange(channel, one, passive=passive)
-            else:
-                _declare_queue(channel, one, passive=passive)
+            one.declare(channel, passive=passive)
         channel.close()
     except exceptions.AMQPError as error:
         return _sentence(one, mapped(error))
@@ -91,10 +58,10 @@ def _difference(connection: Any, one: Exchange | Queue) -> str | None:
 
 
 def _sentence(one: Exchange | Queue, error: AmqpError) -> str:
-    what = f"{'exchange' if isinstance(one, Exchange) else 'queue'} {one.name}"
+    what = f"{type(one).__name__.lower()} {one.name}"
     match error:
         case NotProvisioned():
-            return f"{what} is missing: run verification-worker topology apply"
+            return f"{what} {_MISSING}"
         case TopologyDiffers():
             return f"{what} differs: {error.what}"
         case AccessRefused():
@@ -103,15 +70,40 @@ def _sentence(one: Exchange | Queue, error: AmqpError) -> str:
             raise error
 
 
-@contextmanager
-def connected(url: str, role: str) -> Iterator[Any]:
-    """Connect, and close at the end. Raises InvalidUrl, BrokerUnavailable or AccessRefused."""
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """One queue. Both numbers are None where the broker does not say, and then `problem` is set.
+
+    What is delivered and not acknowledged cannot be asked for over AMQP.
+    """
+
+    queue: str
+    ready: int | None = None
+    consumers: int | None = None
+    problem: str | None = None
+
+
+def depths(url: str, queues: Sequence[str]) -> list[Depth]:
+    """Return each queue's depth, in their order.
+
+    From RabbitMQ 4.3 on a user needs the right to configure a queue to ask for it.
+    Raises InvalidUrl, BrokerUnavailable, and AccessRefused for the connection.
+    """
+    with opened(url, "status") as connection:
+        return [_depth(connection, queue) for queue in queues]
+
+
+def _depth(connection: Any, queue: str) -> Depth:
     try:
-        connection = pika.BlockingConnection(parameters(url, role))
-    except (exceptions.AMQPError, OSError) as error:
-        raise mapped(error) from error
-    try:
-        yield connection
-    finally:
-        if connection.is_open:
-            connection.close()
+        channel = connection.channel()  # one each: a failure costs the channel
+        declared = channel.queue_declare(queue, passive=True).method
+        channel.close()
+    except exceptions.AMQPError as error:
+        match mapped(error):
+            case NotProvisioned():
+                return Depth(queue, problem=_MISSING)
+            case AccessRefused():
+                return Depth(queue, problem="this user may not ask for it")
+            case _:
+                raise
+    return Depth(queue, declared.message_count, declared.consumer_count)

@@ -1,15 +1,16 @@
-"""How to reach the broker: pika's parameters from our URL."""
+"""How to reach the broker: pika's parameters from our URL, and TLS to it."""
 
 from __future__ import annotations
 
 import socket
+import ssl
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pika
 
-from worker.amqp.errors import InvalidUrl
-from worker.amqp.tls import Tls, TlsFiles
+from worker.amqp.broker_errors import InvalidUrl, TlsFailed
 
 # A stopped broker is noticed after heartbeat + 5 s: 20 s, against 17 s measured with 5.
 HEARTBEAT_SECONDS = 15
@@ -22,6 +23,13 @@ HANDSHAKE_SECONDS = 10.0
 
 # Heartbeats do not notice a peer that takes nothing while the kernel goes on buffering.
 UNSENT_SECONDS = 20
+
+# Codes of X509_verify_cert_error (OpenSSL's x509_vfy.h).
+_EXPIRED = 10
+_UNTRUSTED = (18, 19, 20, 21)
+_OTHER_HOST = (62, 64)
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE")
 
 
 def parameters(url: str, role: str) -> Any:
@@ -87,3 +95,73 @@ def _tcp_options() -> dict[str, int]:
 def place(parsed: Any) -> str:
     """Return where that is, for logs: host, port and vhost, never a user or a password."""
     return f"{parsed.host}:{parsed.port}/{parsed.virtual_host.removeprefix('/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files."""
+
+    authorities: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class Tls(pika.SSLOptions):  # type: ignore[misc]  # pika has no types
+    """How we speak TLS: 1.2 at least, the host's name checked, against the system's authorities.
+
+    pika's options, their context made anew for each connection, since mounted certificates are
+    renewed while the worker runs. Raises InvalidUrl at the first one.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self.server_hostname = None  # the URL's host is checked
+        try:
+            self._usable = _context(files)
+        except (OSError, ValueError):
+            raise InvalidUrl("its TLS files cannot be read as PEM") from None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The files as they are now; one that is just being replaced is read the next time."""
+        try:
+            self._usable = _context(self._files)
+        except (OSError, ValueError):
+            return self._usable
+        return self._usable
+
+
+def _context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.authorities)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _Socket
+    if files.certificate is not None:
+        # A key with a password would be asked for on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password=lambda: "")
+    return context
+
+
+class _Socket(ssl.SSLSocket):
+    """Says in words why a handshake failed: pika hands on whatever is raised here."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            raise TlsFailed(_advice(error)) from error
+
+
+def _advice(error: Any) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        if error.reason in _NO_TLS:
+            return "no TLS is spoken there: amqps:// needs the broker's TLS port, usually 5671"
+        return f"the TLS handshake failed ({error.reason or type(error).__name__})"
+    if error.verify_code in _OTHER_HOST:
+        return "the certificate is for another host: AMQP_URL must name one that it is for"
+    if error.verify_code == _EXPIRED:
+        return "the certificate has expired: renew it on the broker"
+    if error.verify_code in _UNTRUSTED:
+        return "the certificate's CA is not trusted: AMQP_CA_FILE must name that CA's file"
+    return f"the certificate is refused: {error.verify_message}"

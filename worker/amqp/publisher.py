@@ -7,31 +7,45 @@ confirmed. That makes duplicates after a loss, and an event's id is how they are
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from structlog import get_logger
 
-from worker.amqp.backoff import Backoff
-from worker.amqp.connection import Connection
-from worker.amqp.errors import AmqpError, NotProvisioned, mapped
-from worker.amqp.lane import Entry, Group, Lane
+from worker.amqp.broker_errors import described, mapped
+from worker.amqp.delivery_tags import Confirms
+from worker.amqp.properties import written_properties
+from worker.amqp.reconnecting import Backoff, ReconnectingConnection
+from worker.amqp.topology import declare_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.amqp.topology import Topology
-    from worker.core.delivery import Publication
+    from worker.core.delivery import Publication, Settlement
+
+    Outgoing = tuple["Group", Publication]
+    """One publication to send, and the group that waits for it."""
 
 PUBLICATION_REFUSED = "amqp.publication_refused"
 PUBLISH_CHANNEL_CLOSED = "amqp.publish_channel_closed"
-BLOCKED = "amqp.blocked"
-UNBLOCKED = "amqp.unblocked"
 
 _log = get_logger(__name__)
 
 
-class Publisher:
-    """A connection to publish, and one lane on it that is replaced when it has failed.
+@dataclass(slots=True, eq=False)
+class Group:
+    """Publications that are done when the last of them is confirmed."""
+
+    remaining: int
+    settlement: Settlement | None = None
+    on_confirmed: Callable[[], None] | None = None
+    setbacks: int = 0
+    """How often one of them was refused."""
+
+
+class BackgroundPublisher:
+    """A connection to publish, and one channel on it that is replaced when it has failed.
 
     `on_done` gets the groups of which everything is confirmed, once for each frame of confirms.
     """
@@ -43,76 +57,68 @@ class Publisher:
         topology: Topology | None,
         on_done: Callable[[list[Group]], None],
     ) -> None:
-        self.connection = Connection(url, "publish", ioloop, self)
-        self.blocked = False
+        self.connection = ReconnectingConnection(url, "publish", ioloop, self)
         self.unconfirmed = 0
         """Groups that wait."""
-        self._ioloop = ioloop
         self._topology = topology
         self._on_done = on_done
-        self._wire: Any = None
-        self._lane: Lane | None = None
-        self._opening: Lane | None = None
-        self._pending: deque[Entry] = deque()
-        self._setback: list[Entry] = []
-        self._backoff = Backoff()
-        self._timer: Any = None
+        self._pika: Any = None
+        self._channel: PublishChannel | None = None
+        self._opening: PublishChannel | None = None
+        self._pending: deque[Outgoing] = deque()
+        self._setback: list[Outgoing] = []
+        self._backoff = Backoff(ioloop)
 
     # What the session asks for
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker takes no publications now. Any thread."""
+        pika = self._pika
+        return pika is not None and bool(pika.blocked)
 
     def add(self, group: Group, publications: Sequence[Publication]) -> None:
         """Take a group; `publish_pending` sends it."""
         self.unconfirmed += 1
-        self._pending.extend([Entry(group, publication) for publication in publications])
+        self._pending.extend([(group, publication) for publication in publications])
 
     def publish_pending(self) -> None:
         """Send all that waits, unless the broker is away or holds us back."""
-        lane, pending = self._lane, self._pending
-        if lane is None or self.blocked or not pending:
+        channel, pending = self._channel, self._pending
+        if channel is None or not pending or self._pika.blocked:
             return
-        with self._wire.corked():
+        with self._pika.corked():
             while pending:
-                lane.publish(pending.popleft())
+                channel.publish(pending.popleft())
 
     def close(self, on_closed: Callable[[], None]) -> None:
         """End in an orderly way; what is unconfirmed then is the broker's to redeliver."""
-        self._stop_timer()
-        self._wire = self._lane = self._opening = None
+        self._backoff.stop()
+        self._pika = self._channel = self._opening = None
         self.connection.close(on_closed)
 
     # What the connection reports
 
-    def connected(self, wire: Any) -> None:
-        """Open the first lane."""
-        self._wire = wire
-        wire.add_on_connection_blocked_callback(self._on_blocked)
-        wire.add_on_connection_unblocked_callback(self._on_unblocked)
-        self._open_lane()
+    def connected(self, pika: Any) -> None:
+        """Open the first channel."""
+        self._pika = pika
+        pika.add_on_connection_unblocked_callback(lambda *_: self.publish_pending())
+        self._open_channel()
 
     def disconnected(self) -> None:
-        """Wait for the next connection; the lanes have handed back what they had."""
-        self.blocked = False
-        self._wire = self._lane = self._opening = None
+        """Wait for the next connection; the channels have handed back what they had."""
+        self._pika = self._channel = self._opening = None
 
-    def _on_blocked(self, _wire: Any, frame: Any) -> None:
-        self.blocked = True
-        _log.warning(BLOCKED, reason=str(frame.method.reason))
+    # What the channels report
 
-    def _on_unblocked(self, _wire: Any, _frame: Any) -> None:
-        self.blocked = False
-        _log.info(UNBLOCKED)
-        self.publish_pending()
-
-    # What the lanes report
-
-    def ready(self, lane: Lane) -> None:
-        """Publish over this lane from now on."""
-        if lane is self._opening:
+    def ready(self, channel: PublishChannel) -> None:
+        """Publish over this channel from now on."""
+        if channel is self._opening:
             self.connection.answered()
-            self._lane, self._opening = lane, None
+            self._channel, self._opening = channel, None
             self.publish_pending()
 
-    def confirmed(self, entries: list[Entry]) -> None:
+    def confirmed(self, entries: list[Outgoing]) -> None:
         """Count the confirms."""
         done: list[Group] = []
         for group, _ in entries:
@@ -125,65 +131,121 @@ class Publisher:
             self.unconfirmed -= len(done)
             self._on_done(done)
 
-    def refused(self, entries: list[Entry], reason: str) -> None:
-        """Publish these again after a while, over a fresh lane.
+    def refused(self, entries: list[Outgoing], reason: str) -> None:
+        """Publish these again after a while, over a fresh channel.
 
         A channel whose first publish met a dead leader nacks for ever on 3.10 and 3.11, and a
-        fresh lane declares what may be missing. The others go on over the old one until then.
+        fresh channel declares what may be missing. The others go on over the old one until then.
         """
-        for entry in entries:
-            entry.group.setbacks += 1
+        for group, publication in entries:
+            group.setbacks += 1
             _log.warning(
                 PUBLICATION_REFUSED,
                 reason=reason,
-                exchange=entry.publication.exchange,
-                routing_key=entry.publication.routing_key,
-                setbacks=entry.group.setbacks,
+                exchange=publication.exchange,
+                routing_key=publication.routing_key,
+                setbacks=group.setbacks,
             )
         self._setback.extend(entries)
         self._renew_later()
 
-    def lost(self, lane: Lane, entries: list[Entry], reason: BaseException) -> None:
-        """Publish these again over the next lane; a broken connection brings one by itself."""
+    def lost(self, channel: PublishChannel, entries: list[Outgoing], reason: BaseException) -> None:
+        """Publish these again over the next channel; a broken connection brings one by itself."""
         self._pending.extendleft(reversed(entries))
-        is_alive = self._wire is not None and self._wire.is_open
-        if lane is self._lane or lane is self._opening:
-            self._lane = self._opening = None
+        is_alive = self._pika is not None and self._pika.is_open
+        if channel is self._channel or channel is self._opening:
+            self._channel = self._opening = None
             self.connection.answered()
             if is_alive:
-                self._log_closed(mapped(reason))
+                told = described(mapped(reason), declares=self._topology is not None)
+                _log.warning(PUBLISH_CHANNEL_CLOSED, **told)
                 self._renew_later()
         elif is_alive:
             self.publish_pending()
 
-    def _log_closed(self, error: AmqpError) -> None:
-        advice = {}
-        if isinstance(error, NotProvisioned) and self._topology is None:
-            advice = {"advice": "not provisioned: run verification-worker topology apply"}
-        _log.warning(
-            PUBLISH_CHANNEL_CLOSED, kind=type(error).__name__, problem=str(error), **advice
-        )
-
     def _renew_later(self) -> None:
-        if self._timer is None:
-            self._timer = self._ioloop.call_later(self._backoff.next(), self._renew)
+        if not self._backoff.is_waiting:
+            self._backoff.later(self._renew)
 
     def _renew(self) -> None:
-        self._timer = None
         self._pending.extendleft(reversed(self._setback))
         self._setback.clear()
-        if self._wire is None or not self._wire.is_open or self._opening is not None:
+        if self._pika is None or not self._pika.is_open or self._opening is not None:
             return
-        old, self._lane = self._lane, None
-        self._open_lane()
+        old, self._channel = self._channel, None
+        self._open_channel()
         if old is not None:
             old.retire()
 
-    def _open_lane(self) -> None:
+    def _open_channel(self) -> None:
         self.connection.expect_answer()
-        self._opening = Lane(self._wire, self._topology, self)
+        self._opening = PublishChannel(self._pika, self._topology, self)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._ioloop.remove_timeout(self._timer)
-            self._timer = None
+
+class PublishChannel:
+    """One channel in confirm mode; the topology is declared over it first, if there is one."""
+
+    def __init__(self, pika: Any, topology: Topology | None, owner: BackgroundPublisher) -> None:
+        self._topology = topology
+        self._owner = owner
+        self._retired = False
+        self._confirms: Confirms[Outgoing] = Confirms()
+        self._channel = pika.channel(on_open_callback=self._opened)
+        self._channel.add_on_close_callback(self._closed)
+
+    def publish(self, entry: Outgoing) -> None:
+        """Send one publication without waiting.
+
+        What pika cannot encode raises: the contract bounds every value, so that is our own error.
+        """
+        _, publication = entry
+        # Mandatory, so that a missing queue is noticed. Result events have the alternate exchange
+        # behind them; they come back only where even that is gone.
+        self._channel.basic_publish(
+            publication.exchange,
+            publication.routing_key,
+            publication.body,
+            written_properties(publication),
+            True,
+        )
+        self._confirms.sent(entry)
+
+    def retire(self) -> None:
+        """Take no more, and close when the last confirm is there."""
+        self._retired = True
+        if not self._confirms and self._channel.is_open:
+            self._channel.close()
+
+    def _opened(self, channel: Any) -> None:
+        channel.add_on_return_callback(self._returned)
+        if self._topology is not None:
+            declare_on(channel, self._topology)
+        channel.confirm_delivery(self._answered, callback=lambda _frame: self._owner.ready(self))
+
+    def _answered(self, frame: Any) -> None:
+        method = frame.method
+        entries = self._confirms.take(method.delivery_tag, multiple=method.multiple)
+        if method.NAME == "Basic.Ack":
+            self._owner.confirmed(entries)
+        elif entries:
+            self._owner.refused(entries, "the broker could not store it")
+        if self._retired:
+            self.retire()
+
+    def _returned(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """Find what came back: a return has no sequence number, and its confirm comes after it.
+
+        Two that are equal in all this are interchangeable.
+        """
+        came = (method.exchange, method.routing_key, properties.message_id, body)
+
+        def is_it(entry: Outgoing) -> bool:
+            _, sent = entry
+            return (sent.exchange, sent.routing_key, sent.message_id, sent.body) == came
+
+        entry = self._confirms.withdraw(is_it)
+        if entry is not None:
+            self._owner.refused([entry], "no queue is bound for it")
+
+    def _closed(self, _channel: Any, reason: BaseException) -> None:
+        self._owner.lost(self, self._confirms.take_all(), reason)

@@ -21,18 +21,17 @@ from pika.adapters.select_connection import IOLoop
 from structlog import get_logger
 
 from worker.amqp.consumer import Consumer
-from worker.amqp.mailbox import Mailbox
-from worker.amqp.publisher import Publisher
-from worker.amqp.pulse import Pulse
+from worker.amqp.loop import LoopLag, Mailbox
+from worker.amqp.publisher import BackgroundPublisher
 from worker.amqp.settler import Settler
 from worker.contract.names import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.amqp.settler import Sink
     from worker.amqp.topology import Topology
     from worker.core.delivery import Publication, Settlement
+    from worker.ports import DeliverySink
 
 SESSION_FAILED = "amqp.session_failed"
 
@@ -68,8 +67,8 @@ class Session:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
         self._mailbox = Mailbox(self._wake)
-        self._pulse = Pulse(self._ioloop)
-        self._publisher = Publisher(
+        self._loop_lag = LoopLag(self._ioloop)
+        self._publisher = BackgroundPublisher(
             url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
         )
         self._consumer = Consumer(
@@ -117,14 +116,14 @@ class Session:
     @property
     def late_by(self) -> float:
         """Seconds by which the loop is late now."""
-        return self._pulse.late_by
+        return self._loop_lag.late_by
 
     @property
     def lag(self) -> float:
         """The most by which the loop was late in the last half minute or more, in seconds."""
-        return self._pulse.lag
+        return self._loop_lag.lag
 
-    def start(self, sink: Sink) -> None:
+    def start(self, sink: DeliverySink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
         self._settler.sink = sink
         self._thread.start()
@@ -178,7 +177,7 @@ class Session:
     def _run(self) -> None:
         failure: Exception | None = None
         try:
-            self._pulse.beat()
+            self._loop_lag.beat()
             self._publisher.connection.open()
             self._consumer.connection.open()
             self._ioloop.start()

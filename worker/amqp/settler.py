@@ -5,36 +5,25 @@ The amqp thread only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from worker.amqp.lane import Group
+from worker.amqp.publisher import Group
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
     from worker.amqp.consumer import Consumer
-    from worker.amqp.publisher import Publisher
+    from worker.amqp.publisher import BackgroundPublisher
     from worker.core.delivery import Delivery, Publication, Settlement
-
-
-class Sink(Protocol):
-    """Who gets the deliveries (`worker.ports.DeliverySink`)."""
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Take one delivery; must not block."""
-        ...
-
-    def settled(self, settlements: Sequence[Settlement]) -> None:
-        """Learn that everything these caused is confirmed and they are acknowledged."""
-        ...
+    from worker.ports import DeliverySink
 
 
 class Settler:
     """Carries settlements from the publisher's confirms to the consumer's acknowledgements."""
 
-    def __init__(self, ioloop: Any, publisher: Publisher, consumer: Consumer) -> None:
-        self.sink: Sink | None = None
+    def __init__(self, ioloop: Any, publisher: BackgroundPublisher, consumer: Consumer) -> None:
+        self.sink: DeliverySink | None = None
         """Known when the session starts; nothing settles before."""
         self._ioloop = ioloop
         self._publisher = publisher

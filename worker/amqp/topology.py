@@ -1,4 +1,4 @@
-"""What must exist on the broker, as data. Pure; any thread.
+"""What must exist on the broker, as data, and how it is declared. Any thread.
 
 The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3. A queue's arguments cannot be
 changed once it exists: another value is another queue.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.contract.names import DEAD, REQUESTS, RESULTS, RETRY_PREFIX, UNROUTED
 from worker.settings import delay_name
@@ -40,6 +40,16 @@ class Exchange:
     kind: str
     arguments: Mapping[str, str | int] = field(default_factory=dict)
 
+    def declare(self, channel: Any, *, passive: bool = False) -> None:
+        """Declare it over a channel, or only ask whether it is there."""
+        channel.exchange_declare(
+            exchange=self.name,
+            exchange_type=self.kind,
+            passive=passive,
+            durable=True,
+            arguments=dict(self.arguments),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -47,6 +57,12 @@ class Queue:
 
     name: str
     arguments: Mapping[str, str | int] = field(default_factory=dict)
+
+    def declare(self, channel: Any, *, passive: bool = False) -> None:
+        """Declare it over a channel, or only ask whether it is there."""
+        channel.queue_declare(
+            queue=self.name, passive=passive, durable=True, arguments=dict(self.arguments)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,11 @@ class Topology:
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+
+    @property
+    def objects(self) -> tuple[Exchange | Queue, ...]:
+        """What has a name and can be asked for."""
+        return (*self.exchanges, *self.queues)
 
 
 def retry_queue(seconds: int) -> str:
@@ -92,6 +113,20 @@ def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
             Binding(REQUESTS, REQUESTS, "#"),
         ),
     )
+
+
+def declare_on(channel: Any, topology: Topology) -> None:
+    """Declare everything over a channel.
+
+    Over one of a `SelectConnection` nothing is waited for: a failure closes the channel, and an
+    answer to whatever is asked next says that all went well.
+    """
+    for one in topology.objects:
+        one.declare(channel)
+    for binding in topology.bindings:
+        channel.queue_bind(
+            queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
+        )
 
 
 def _dead_queue(days: int) -> Queue:

@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.amqp.deadletters import InUse, LetterQueue
+from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
 from worker.cli.errors import UserMistake, broker_mistakes
 from worker.cli.moments import today
 from worker.cli.tables import print_facts
 from worker.contract.encryption import MessageKeys
 from worker.deadletters.acting import Acting
-from worker.deadletters.choosing import Filters, Survey, bodies, survey
 from worker.deadletters.reading import Known, LetterReader
-from worker.deadletters.subjects import About, letters_about
+from worker.deadletters.selecting import Filters, Selection, bodies, select, select_about
 from worker.settings import BrokerSettings, MessageSettings, load
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.logs import configure
@@ -32,7 +31,7 @@ def dead_letter_service(settings: BrokerSettings | None = None) -> Iterator[Dead
     settings = settings or load(BrokerSettings)
     keys = MessageKeys.of(load(MessageSettings))
     configure("auto", "warning")
-    with _mistakes(), LetterQueue(settings.amqp_url.get_secret_value()) as queue:
+    with _mistakes(), DeadLetterQueue.opened(settings.amqp_url.get_secret_value()) as queue:
         yield DeadLetterService(queue, LetterReader(today(), keys))
 
 
@@ -40,37 +39,37 @@ def dead_letter_service(settings: BrokerSettings | None = None) -> Iterator[Dead
 class DeadLetterService:
     """The queue of dead letters and who reads them."""
 
-    queue: LetterQueue
+    queue: DeadLetterQueue
     reader: LetterReader
 
-    def survey(self, filters: Filters, limit: int | None) -> Survey:
+    def select(self, filters: Filters, limit: int | None) -> Selection:
         """Look at all of them; those that are meant are chosen, up to the limit."""
-        return survey(self.queue, self.reader, filters, limit)
+        return select(self.queue, self.reader, filters, limit)
 
     def bodies(self, name: str) -> list[tuple[Known, object]]:
         """Return those with this id and their masked bodies."""
         return bodies(self.queue, self.reader, name, today())
 
-    def about(self, id_cards: Collection[str]) -> About:
+    def about(self, id_cards: Collection[str]) -> Selection:
         """Look for the letters of these persons."""
-        return letters_about(self.queue, self.reader, id_cards)
+        return select_about(self.queue, self.reader, id_cards)
 
-    def take_out(self, found: Survey) -> int:
-        """Drop what a survey has chosen and return how many it were."""
+    def take_out(self, found: Selection) -> int:
+        """Drop what was chosen and return how many it were."""
         acting = Acting(self.queue, self.reader, SystemClock())
         acting.drop(found.marks())
         return acting.done
 
-    def replay(self, found: Survey, per_second: float, *, as_json: bool) -> None:
-        """Replay what a survey has chosen, and say how many were, however it ends."""
+    def replay(self, found: Selection, per_second: float, *, as_json: bool) -> None:
+        """Replay what was chosen, and say how many were, however it ends."""
         acting = Acting(self.queue, self.reader, SystemClock())
         try:
             acting.replay(found.marks(), per_second)
         finally:
             report("replayed", acting.done, found, as_json=as_json)
 
-    def drop(self, found: Survey, *, as_json: bool) -> None:
-        """Drop what a survey has chosen, likewise."""
+    def drop(self, found: Selection, *, as_json: bool) -> None:
+        """Drop what was chosen, likewise."""
         acting = Acting(self.queue, self.reader, SystemClock())
         try:
             acting.drop(found.marks())
@@ -78,7 +77,7 @@ class DeadLetterService:
             report("dropped", acting.done, found, as_json=as_json)
 
 
-def report(verb: str, done: int, found: Survey, *, as_json: bool) -> None:
+def report(verb: str, done: int, found: Selection, *, as_json: bool) -> None:
     """Print how many of the chosen letters that was done to."""
     print_facts({verb: done, "of": len(found.chosen)}, as_json=as_json)
 

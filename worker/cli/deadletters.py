@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from worker.cli.dead_letter_service import DeadLetterService
-    from worker.deadletters.choosing import Filters, Survey
     from worker.deadletters.reading import Known
+    from worker.deadletters.selecting import Filters, Selection
 
 app = typer.Typer(no_args_is_help=True, help="What could not be processed: verification.dead.")
 
@@ -59,7 +59,7 @@ def list_letters(
     """
     filters = _filters(reason, source, since, until, request_id)
     with _service() as service:
-        found = service.survey(filters, limit)
+        found = service.select(filters, limit)
     now = SystemClock().now()
     print_table(LETTER_COLUMNS, [letter_row(known, now) for known in found.chosen], as_json=as_json)
     note(f"{len(found.chosen)} shown of {found.matching} that match; {_seen(found)}")
@@ -103,7 +103,7 @@ def replay(
     filters = _filters(reason, source, since, until, request_id)
     settings = load(ToolSettings)
     with _service() as service:
-        found = service.survey(filters, limit)
+        found = service.select(filters, limit)
     for words in _prospects(found.chosen, settings):
         note(words)
     if _agreed("replay", found, dry_run=dry_run, yes=yes, as_json=as_json):
@@ -127,7 +127,7 @@ def drop(
     """Delete dead letters for good; rows and events of their requests stay as they are."""
     filters = _filters(reason, source, since, until, request_id)
     with _service() as service:
-        found = service.survey(filters, limit)
+        found = service.select(filters, limit)
     note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")
     if _agreed("drop", found, dry_run=dry_run, yes=yes, as_json=as_json):
         with _service() as service:
@@ -148,8 +148,8 @@ def _filters(
     until: str | None,
     request_id: str | None,
 ) -> Filters:
-    from worker.deadletters.choosing import Filters
     from worker.deadletters.reading import REASONS, UNKNOWN
+    from worker.deadletters.selecting import Filters
 
     if reason is not None and reason not in REASONS | {UNKNOWN}:
         raise UserMistake(f"--reason: must be one of {', '.join(sorted(REASONS | {UNKNOWN}))}")
@@ -191,7 +191,7 @@ def _is_unreadable(known: Known) -> bool:
     return known.reason != UNDECRYPTABLE or known.real_request_id is None
 
 
-def _agreed(verb: str, found: Survey, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+def _agreed(verb: str, found: Selection, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Show what is meant and ask, unless that was answered on the command line."""
     asking = not yes and sys.stdin.isatty()
     if dry_run or (asking and not as_json):
@@ -207,7 +207,7 @@ def _agreed(verb: str, found: Survey, *, dry_run: bool, yes: bool, as_json: bool
     return typer.confirm(f"{verb} {counted(len(found.chosen), 'dead letter')}?", err=True)
 
 
-def _seen(found: Survey) -> str:
+def _seen(found: Selection) -> str:
     if found.all_seen:
         return f"{found.seen} in the queue"
     return f"the queue holds more than the {found.seen} oldest, which were looked at"

@@ -19,7 +19,7 @@ from worker.settings import EraseSettings, load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.deadletters.subjects import About
+    from worker.deadletters.selecting import Selection
     from worker.store.erasure import Found
 
 # A shorter one would be found in the dead letters of others.
@@ -31,7 +31,7 @@ class Kept:
     """What stands of some persons: in the tables, in the dead-letter queue, before the workers."""
 
     rows: Found
-    letters: About
+    letters: Selection
     waiting: int
     """Messages in the queues of requests and retries: whose they are nobody can tell."""
 
@@ -97,14 +97,14 @@ def _numbers(*, unchecked: bool) -> list[str]:
     return numbers
 
 
-def _letters(settings: EraseSettings, numbers: list[str]) -> About:
+def _letters(settings: EraseSettings, numbers: list[str]) -> Selection:
     from worker.cli.dead_letter_service import dead_letter_service
 
     with dead_letter_service(settings) as service:
         return service.about(numbers)
 
 
-def _drop(settings: EraseSettings, letters: About) -> int:
+def _drop(settings: EraseSettings, letters: Selection) -> int:
     from worker.cli.dead_letter_service import dead_letter_service
 
     with dead_letter_service(settings) as service:
@@ -112,7 +112,7 @@ def _drop(settings: EraseSettings, letters: About) -> int:
 
 
 def _waiting(settings: EraseSettings) -> int:
-    from worker.amqp.depths import depths
+    from worker.amqp.declare import depths
     from worker.amqp.topology import topology
     from worker.contract.names import REQUESTS, RETRY_PREFIX
 

@@ -27,7 +27,7 @@ def database_mistakes() -> Iterator[None]:
 @contextmanager
 def broker_mistakes() -> Iterator[None]:
     """Turn what the broker's room raises into a line that names the setting to look at."""
-    from worker.amqp.errors import AmqpError, BrokerUnavailable, NotProvisioned
+    from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, NotProvisioned
 
     try:
         yield

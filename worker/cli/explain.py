@@ -64,11 +64,11 @@ def _history(settings: ToolSettings, request_id: str) -> History | None:
 def _letters(settings: ToolSettings, request_id: str) -> list[Known] | None:
     """Return its dead letters; None where they cannot be asked for: the tables still speak."""
     from worker.cli.dead_letter_service import dead_letter_service
-    from worker.deadletters.choosing import Filters
+    from worker.deadletters.selecting import Filters
 
     try:
         with dead_letter_service(settings) as service:
-            return service.survey(Filters(name=request_id), None).chosen
+            return service.select(Filters(name=request_id), None).chosen
     except UserMistake as mistake:
         note(f"the dead letters were not looked at: {mistake}")
         return None

@@ -50,8 +50,8 @@ def _read(settings: StatusSettings) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _read_queues(settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]) -> None:
-    from worker.amqp.depths import depths
-    from worker.amqp.errors import AmqpError
+    from worker.amqp.broker_errors import AmqpError
+    from worker.amqp.declare import depths
     from worker.amqp.topology import topology
 
     queues = [

@@ -74,7 +74,8 @@ def submit(
         sys.exit(0 if answered else 1)
     if results is not None:
         raise UserMistake("--results: is for a .csv or .jsonl of many requests")
-    from worker.amqp.client import RequestClient
+    from worker.amqp.request_client import publish_request
+    from worker.telemetry.logs import configure
 
     settings = load(BrokerSettings)
     user = {
@@ -88,20 +89,20 @@ def submit(
     request.setdefault("requestId", request_id or f"submit-{secrets.token_hex(8)}")
     if source is not None:
         request["source"] = source
-    key = f"submit.{secrets.token_hex(8)}"
-    url = settings.amqp_url.get_secret_value()
-    with broker_mistakes(), RequestClient(url, key if timeout > 0 else None) as client:
-        client.publish(
+    configure("auto", "warning")
+    with broker_mistakes():
+        event = publish_request(
+            settings.amqp_url.get_secret_value(),
             seal(orjson.dumps(request)),
+            timeout,
             message_id=str(request["requestId"])[:200],
-            reply_to=key if timeout > 0 else None,
         )
-        if timeout <= 0:
-            typer.echo(f"published {request['requestId']}")
-            return
-        for result in client.results(timeout):
-            typer.echo(orjson.dumps(orjson.loads(result.body), option=orjson.OPT_INDENT_2))
-            return
+    if timeout <= 0:
+        typer.echo(f"published {request['requestId']}")
+        return
+    if event is not None:
+        typer.echo(orjson.dumps(orjson.loads(event), option=orjson.OPT_INDENT_2))
+        return
     sys.stderr.write(
         f"verification-worker: no result came within {timeout:g} s; the request is queued, and "
         "its result will stand in verification_v1.results\n"

@@ -6,7 +6,6 @@ without a result is, which costs nothing: a known requestId is answered with wha
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 _ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
 # So many bad lines are named; more show the same.
 _NAMED_LINES = 50
-# Where nobody waits for results, only confirms can fail to come.
-_CONFIRM_SECONDS = 60.0
 
 
 def submit_file(
@@ -55,22 +52,20 @@ def submit_file(
     `timeout` is how many seconds may pass without any result; 0: it only publishes. `seal` makes
     of a request's body what is published.
     """
-    from worker.amqp.bulk import BulkClient
+    from worker.amqp.request_client import publish_requests
+    from worker.telemetry.logs import configure
 
     settings = load(SubmitSettings)
     reader = RequestReader(settings.check_policy, settings.max_message_bytes)
     file = RequestFile(path, encoding, source, reader)
     waits = timeout > 0
-    client = BulkClient(
-        settings.amqp_url.get_secret_value(),
-        f"submit.{secrets.token_hex(8)}" if waits else None,
-    )
+    configure("auto", "warning")
     with ResultsFile(results) as kept, _progress() as progress:
         bar = progress.add_task("results" if waits else "published", total=file.count())
         submission = Submission(file, kept, progress, bar, waits=waits, seal=seal)
         try:
             with broker_mistakes():
-                client.run(submission, timeout if waits else _CONFIRM_SECONDS)
+                publish_requests(settings.amqp_url.get_secret_value(), submission, timeout)
         finally:
             progress.stop()
             submission.sum_up()

@@ -1,9 +1,9 @@
 """Dead letters for a person: read without showing anybody's data, chosen, replayed, dropped.
 
-    reading    what may be known of a letter, and which letter it is
-    masking    its body, masked
-    choosing   filters, and the survey of what stands in the queue
-    acting     replaying and dropping what was surveyed, and nothing else
+    reading      what may be known of a letter, and which letter it is
+    body_view    its body, masked
+    selecting    which letters are meant, by their facts or by the persons they are about
+    acting       replaying and dropping what was selected, and nothing else
 
 For the commands' one thread; the queue itself is behind `ports.LetterQueue`.
 """

@@ -1,7 +1,7 @@
-"""Replaying and dropping: each letter that was surveyed, once, and no other.
+"""Replaying and dropping: each letter that was selected, once, and no other.
 
 A letter that fails again comes back to the queue with a new mark, so no replay runs in a circle;
-one that arrived after the survey was not shown to anybody and stays.
+one that arrived after the selection was not shown to anybody and stays.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from worker.core.masking import scrub
 from worker.core.outcome import CallClass, ErrorKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
     from worker.contract.encryption import MessageKeys
@@ -51,7 +51,6 @@ REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKin
 _ERRORS = REASONS | {each.value for each in CallClass}
 
 UNKNOWN = "unknown"
-
 # Where the default of MAX_MESSAGE_BYTES is: what the worker did not read is not read here.
 _MOST_READ = 1_048_576
 
@@ -154,8 +153,7 @@ class LetterReader:
 
     def _names(self, delivery: Delivery) -> tuple[str | None, str | None]:
         """Return the request id and the source that the contract's reader accepts."""
-        reading = self._reader.read(delivery, self._today)
-        match reading:
+        match self._reader.read(delivery, self._today):
             case Accepted(request):
                 return request.request_id, request.source
             case Refused(request_id, source):
@@ -178,15 +176,11 @@ def personal_texts(tree: Mapping[str, Any]) -> frozenset[str]:
         elif isinstance(value, list):
             rest += value
         elif isinstance(value, str | int | float) and not isinstance(value, bool):
-            found |= set(_spellings(str(value)))
+            folded = str(value).strip().upper()
+            spellings = (folded, re.sub(r"[\s-]", "", folded))
+            # One character alone would be found in every other id.
+            found.update(each for each in spellings if len(each) >= 2)
     return frozenset(found)
-
-
-def _spellings(text: str) -> Iterator[str]:
-    folded = text.strip().upper()
-    for spelling in (folded, re.sub(r"[\s-]", "", folded)):
-        if len(spelling) >= 2:  # one character alone would be found in every other id
-            yield spelling
 
 
 def tree_of(body: bytes) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -14,22 +14,8 @@ from worker.amqp.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from worker.amqp.topology import Topology
-
-
-class MakeSession(Protocol):
-    """Makes a session that is closed when the test ends."""
-
-    def __call__(
-        self,
-        *,
-        prefetch: int = 100,
-        topology: Topology | None = TOPOLOGY,
-        url: str | None = None,
-        on_failure: Callable[[Exception], None] | None = None,
-    ) -> Session:
-        """Make one; the defaults suit most tests."""
-        ...
+    MakeSession = Callable[..., Session]
+    """Makes a session that is closed when the test ends; see `Session` for the options."""
 
 
 @pytest.fixture
@@ -48,19 +34,13 @@ def make_session(amqp_url: str, log: Log) -> Iterator[MakeSession]:
     failures: list[Exception] = []
     with ExitStack() as stack:
 
-        def make(
-            *,
-            prefetch: int = 100,
-            topology: Topology | None = TOPOLOGY,
-            url: str | None = None,
-            on_failure: Callable[[Exception], None] | None = None,
-        ) -> Session:
-            session = Session(
-                url or amqp_url,
-                prefetch=prefetch,
-                topology=topology,
-                on_failure=on_failure or failures.append,
-            )
+        def make(url: str = amqp_url, **options: Any) -> Session:
+            usual: dict[str, Any] = {
+                "prefetch": 100,
+                "topology": TOPOLOGY,
+                "on_failure": failures.append,
+            }
+            session = Session(url, **(usual | options))
             stack.callback(session.close)
             return session
 

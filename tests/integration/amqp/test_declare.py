@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.amqp.harness import TOPOLOGY
 from worker.amqp import declare
-from worker.amqp.errors import AccessRefused, BrokerUnavailable, TopologyDiffers
+from worker.amqp.broker_errors import AccessRefused, BrokerUnavailable, TopologyDiffers
 from worker.amqp.topology import topology
 from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 

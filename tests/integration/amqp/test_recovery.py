@@ -12,17 +12,17 @@ from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
     Collector,
-    Pipeline,
     acknowledged,
     answered,
     cut,
+    ids,
     worker_connections,
 )
 from tests.integration.amqp.test_declare import with_password
 from worker.amqp import declare
-from worker.amqp.connection import CONNECTION_LOST
 from worker.amqp.consumer import CONSUMING, CONSUMING_STOPPED
 from worker.amqp.publisher import PUBLICATION_REFUSED, PUBLISH_CHANNEL_CLOSED
+from worker.amqp.reconnecting import CONNECTION_LOST
 from worker.amqp.topology import retry_queue
 from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication
@@ -46,63 +46,6 @@ def wait_until_ready(session: Session, log: Log) -> None:
     published = threading.Event()
     session.publish([Publication(RESULTS, "ready", b"{}", message_id="ready")], published.set)
     assert published.wait(PATIENCE)
-
-
-def ids(count: int) -> list[str]:
-    return [f"m-{number}" for number in range(count)]
-
-
-def test_connections_cut_again_and_again_lose_nothing(
-    make_session: MakeSession, bare: Bare, amqp_url: str, servers: Servers, log: Log
-) -> None:
-    if servers.broker.management_url is None:
-        pytest.skip("needs the management interface")
-    declare.apply(amqp_url, TOPOLOGY)
-    session = make_session(prefetch=20)
-    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
-    session.start(pipeline)
-    for cuts in range(1, 4):
-        log.wait_for_line(CONSUMING, cuts)
-        connections = worker_connections(servers.broker.management_url, amqp_url)
-        done = len(pipeline.finished)
-        requests = [
-            Publication(REQUESTS, "any", b"{}", message_id=f"{cuts}-{number}")
-            for number in range(1000)
-        ]
-        session.publish(requests, lambda: None)
-        pipeline.wait_for_settled(done + 50)  # in the middle of both publishing and consuming
-        cut(servers.broker.management_url, connections)
-        log.wait_for_line(CONNECTION_LOST, 2 * cuts)
-    pipeline.wait_for(lambda: len(pipeline.settled_ids()) == 3000)
-    assert session.drain(PATIENCE)
-    session.close()
-    pipeline.stop()
-    assert len({one for one, _ in bare.take_all(UNROUTED)}) == 3000
-    assert bare.count(REQUESTS) == 0
-
-
-def test_a_broker_killed_and_started_again_loses_nothing(
-    make_session: MakeSession, amqp_url: str, servers: Servers, log: Log
-) -> None:
-    if not servers.private:
-        pytest.skip("the broker is not ours to kill")
-    declare.apply(amqp_url, TOPOLOGY)
-    session = make_session(prefetch=50)
-    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
-    session.start(pipeline)
-    confirmed = threading.Event()
-    requests = [Publication(REQUESTS, "any", b"{}", message_id=one) for one in ids(2000)]
-    session.publish(requests, confirmed.set)
-    pipeline.wait_for_settled(100)
-    servers.broker.kill()  # type: ignore[union-attr]
-    log.wait_for_line(CONNECTION_LOST, 2)
-    assert not session.consuming
-    servers.broker.start()  # type: ignore[union-attr]
-    assert confirmed.wait(PATIENCE)
-    pipeline.wait_for(lambda: pipeline.settled_ids() == set(ids(2000)))
-    assert session.drain(PATIENCE)
-    session.close()
-    pipeline.stop()
 
 
 def test_a_deleted_queue_is_declared_again_and_consumed(
@@ -211,25 +154,22 @@ def test_an_acknowledgement_of_an_older_epoch_is_dropped(
     assert not [one for one in log.lines if one["event"] == CONSUMING_STOPPED]
 
 
-def test_a_broker_that_is_down_at_the_start_is_tried_again_until_it_answers(
-    make_session: MakeSession, log: Log
+@pytest.mark.parametrize(
+    ("url", "kind", "problem"),
+    [
+        ("amqp://guest:hidden@127.0.0.1:1/", "BrokerUnavailable", "Refused"),
+        (None, "AccessRefused", "the broker refuses the user, the password or the vhost"),
+    ],
+)
+def test_a_broker_that_is_down_or_refuses_us_is_tried_again_with_a_clear_line(
+    make_session: MakeSession, amqp_url: str, log: Log, url: str | None, kind: str, problem: str
 ) -> None:
-    session = make_session(url="amqp://guest:hidden@127.0.0.1:1/")
+    url = url or with_password(amqp_url, "hidden")
+    session = make_session(url=url)
     session.start(Collector())
-    line = log.wait_for_line(CONNECTION_LOST, 3)
-    assert line["broker"] == "127.0.0.1:1/"
-    assert line["kind"] == "BrokerUnavailable"
-    session.close()
-    assert "hidden" not in str(log.lines)
-
-
-def test_a_refused_password_is_tried_again_with_a_clear_line(
-    make_session: MakeSession, amqp_url: str, log: Log
-) -> None:
-    session = make_session(url=with_password(amqp_url, "hidden"))
-    session.start(Collector())
-    line = log.wait_for_line(CONNECTION_LOST, 2, kind="AccessRefused")
-    assert line["problem"] == "the broker refuses the user, the password or the vhost"
+    line = log.wait_for_line(CONNECTION_LOST, 3, kind=kind)
+    assert problem in line["problem"]
+    assert line["broker"] == url.rpartition("@")[2]
     session.close()
     assert "hidden" not in str(log.lines)
     assert "guest" not in str(log.lines)

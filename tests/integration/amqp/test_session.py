@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import pytest
 
@@ -16,11 +14,13 @@ from tests.integration.amqp.harness import (
     Pipeline,
     acknowledged,
     answered,
+    ids,
+    undecodable_headers,
 )
 from worker.amqp import declare
 from worker.amqp.consumer import CONSUMING
+from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
 from worker.amqp.topology import retry_queue
-from worker.amqp.wire import UNREADABLE_PROPERTIES
 from worker.contract.names import REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication, Settlement
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from tests.integration.amqp.conftest import MakeSession
     from tests.integration.amqp.harness import Bare, Log
     from worker.core.delivery import Delivery
-
-
-def ids(count: int) -> list[str]:
-    return [f"m-{number}" for number in range(count)]
 
 
 def test_two_thousand_messages_are_consumed_answered_and_acknowledged(
@@ -143,7 +139,7 @@ def test_headers_that_pika_cannot_decode_cost_the_properties_and_nothing_else(
     make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
 ) -> None:
     declare.apply(amqp_url, TOPOLOGY)
-    with patch("pika.data.encode_value", _encode_as_distant_time):
+    with undecodable_headers():
         bare.publish(["poison"], b"poisoned", headers={"when": 1})
     bare.publish(["good"])
     session, sink = make_session(), Collector()
@@ -152,12 +148,6 @@ def test_headers_that_pika_cannot_decode_cost_the_properties_and_nothing_else(
     assert (poison.body, poison.message_id) == (b"poisoned", None)
     assert good.message_id == "good"
     log.wait_for_line(UNREADABLE_PROPERTIES)
-
-
-def _encode_as_distant_time(pieces: list[bytes], _value: object) -> int:
-    """Write a time that RabbitMQ passes on and Python's datetime does not know."""
-    pieces.append(struct.pack(">cQ", b"T", 2**60))
-    return 9
 
 
 def test_a_paused_session_takes_nothing_and_can_still_settle(

@@ -1,11 +1,18 @@
-"""The URL decides where to go; what it leaves open has an argued default."""
+"""The URL decides where to go, its gaps have argued defaults, and TLS has no weaker form."""
 
 from __future__ import annotations
 
+import ssl
+from typing import TYPE_CHECKING
+
 import pytest
 
-from worker.amqp.errors import InvalidUrl
-from worker.amqp.parameters import parameters, place
+from tests.chaos.certificates import Papers
+from worker.amqp.broker_errors import InvalidUrl
+from worker.amqp.parameters import Tls, TlsFiles, parameters, place
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 URL = "amqp://user:secret@rabbit.internal:5673/onboarding"
 
@@ -68,3 +75,50 @@ def test_an_unusable_url_is_refused_without_quoting_it(url: str) -> None:
         parameters(url, "consume")
     assert "sec" not in str(refused.value).replace("second", "")
     assert refused.value.__suppress_context__
+
+
+TLS_URL = "amqps://user:secret@rabbit.internal/v"
+
+
+def test_it_is_tls_1_2_at_least_and_both_chain_and_host_are_checked() -> None:
+    context = parameters(TLS_URL, "consume").ssl_options.context
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_ca_file_replaces_the_systems_authorities(tmp_path: Path) -> None:
+    papers = Papers.make(tmp_path)
+    url = f"{TLS_URL}?cacertfile={papers.trusted.certificate}&heartbeat=30"
+    parsed = parameters(url, "consume")
+    (authority,) = parsed.ssl_options.context.get_ca_certs()
+    assert (("commonName", "trusted"),) in authority["subject"]
+    assert parsed.heartbeat == 30
+
+
+def test_files_are_read_again_and_one_that_is_being_written_does_no_harm(tmp_path: Path) -> None:
+    papers = Papers.make(tmp_path)
+    mounted = tmp_path / "mounted.pem"
+    mounted.write_bytes(papers.stranger.certificate.read_bytes())
+    tls = Tls(TlsFiles(str(mounted)))
+    mounted.write_text("-----BEGIN CERT")
+    (before,) = tls.context.get_ca_certs()
+    mounted.write_bytes(papers.trusted.certificate.read_bytes())
+    (after,) = tls.context.get_ca_certs()
+    assert (("commonName", "stranger"),) in before["subject"]
+    assert (("commonName", "trusted"),) in after["subject"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        TLS_URL + "?ssl_options={'server_hostname':'other','ca_certs':'/ca.pem'}",
+        TLS_URL + "?cacertfile=/nowhere/ca.pem",
+        TLS_URL.replace("amqps", "amqp") + "?cacertfile=/ca.pem",
+        TLS_URL.replace("amqps", "amqp") + "?ssl_options={'ca_certs':'/nowhere.pem'}",
+    ],
+)
+def test_a_url_that_would_weaken_it_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(InvalidUrl) as refused:
+        parameters(url, "consume")
+    assert "secret" not in str(refused.value)

@@ -1,6 +1,6 @@
 """Whatever the broker does, each group is done once, and only when the broker has all of it.
 
-The publisher and the ack book are the real ones; the wire, its channels and the loop are fakes
+The publisher and the ack book are the real ones; pika, its channels and the loop are fakes
 that do what RabbitMQ and pika were seen to do.
 """
 
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pika import exceptions, frame, spec
 
-from worker.amqp.acks import AckBook
-from worker.amqp.lane import Group
-from worker.amqp.publisher import Publisher
+from tests.fakes.loop import FakeLoop
+from worker.amqp.delivery_tags import AckBook
+from worker.amqp.publisher import BackgroundPublisher, Group
 from worker.core.delivery import Delivery, Publication, Settlement
 
 if TYPE_CHECKING:
@@ -24,33 +24,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-class FakeLoop:
-    """Timers that run when the test says so."""
-
-    def __init__(self) -> None:
-        self.timers: list[Callable[[], None]] = []
-
-    def call_later(self, _delay: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Keep the timer."""
-        self.timers.append(callback)
-        return callback
-
-    def remove_timeout(self, timer: Callable[[], None]) -> None:
-        """Forget the timer."""
-        self.timers.remove(timer)
-
-    def run_timers(self) -> None:
-        """Run what is due: all."""
-        timers, self.timers = self.timers, []
-        for timer in timers:
-            timer()
-
-
 class FakeChannel:
     """A channel in confirm mode; the test is the broker."""
 
-    def __init__(self, wire: FakeWire) -> None:
-        self.wire = wire
+    def __init__(self, pika: FakePika) -> None:
+        self.pika = pika
         self.is_open = True
         self.sent = 0
         self.open_numbers: dict[int, tuple[str, bytes, Any]] = {}
@@ -75,7 +53,7 @@ class FakeChannel:
     ) -> None:
         """Count, as the broker does."""
         assert self.is_open
-        assert self.wire.is_open
+        assert self.pika.is_open
         self.sent += 1
         self.open_numbers[self.sent] = (routing_key, body, properties)
 
@@ -92,8 +70,10 @@ class FakeChannel:
             self.on_close(self, reason)
 
 
-class FakeWire:
+class FakePika:
     """A connection whose channels open when the test lets them."""
+
+    blocked = False
 
     def __init__(self) -> None:
         self.is_open = True
@@ -125,9 +105,6 @@ class FakeWire:
         """Do nothing within."""
         return nullcontext()
 
-    def add_on_connection_blocked_callback(self, _callback: object) -> None:
-        """Never call it."""
-
     def add_on_connection_unblocked_callback(self, _callback: object) -> None:
         """Never call it."""
 
@@ -139,9 +116,9 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = FakeLoop()
-        self.publisher = Publisher("amqp://localhost", self.loop, None, self.done)
-        self.wire = FakeWire()
-        self.publisher.connected(self.wire)
+        self.publisher = BackgroundPublisher("amqp://localhost", self.loop, None, self.done)
+        self.pika = FakePika()
+        self.publisher.connected(self.pika)
         self.book = AckBook(1)
         self.delivered = 0
         self.unsettled: list[int] = []
@@ -182,7 +159,7 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
 
     def channels_with_work(self) -> list[FakeChannel]:
         """Return the channels on which publications wait."""
-        return [one for one in self.wire.channels if one.is_open and one.open_numbers]
+        return [one for one in self.pika.channels if one.is_open and one.open_numbers]
 
     @precondition(lambda self: self.channels_with_work())
     @rule(data=st.data(), multiple=st.booleans(), good=st.booleans())
@@ -219,28 +196,28 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
     @rule()
     def let_channels_open(self) -> None:
         """Let the broker open channels."""
-        self.wire.open_channels()
+        self.pika.open_channels()
 
     @rule()
     def let_time_pass(self) -> None:
         """Let all timers run."""
         self.loop.run_timers()
 
-    @precondition(lambda self: any(one.is_open for one in self.wire.channels))
+    @precondition(lambda self: any(one.is_open for one in self.pika.channels))
     @rule(data=st.data())
     def close_a_channel(self, data: st.DataObject) -> None:
         """Have the broker close a channel with all that waits on it."""
-        channel = data.draw(st.sampled_from([one for one in self.wire.channels if one.is_open]))
+        channel = data.draw(st.sampled_from([one for one in self.pika.channels if one.is_open]))
         channel.open_numbers.clear()
         channel.end(exceptions.ChannelClosedByBroker(404, "NOT_FOUND"))
 
     @rule()
     def lose_the_connection(self) -> None:
         """Cut and connect again."""
-        self.wire.end()
+        self.pika.end()
         self.publisher.disconnected()
-        self.wire = FakeWire()
-        self.publisher.connected(self.wire)
+        self.pika = FakePika()
+        self.publisher.connected(self.pika)
 
     @rule()
     def acknowledge(self) -> None:
@@ -263,11 +240,11 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
         """Once the broker behaves, everything is published, confirmed and acknowledged."""
         for _ in range(3):
             self.loop.run_timers()
-            self.wire.open_channels()
+            self.pika.open_channels()
             for channel in self.channels_with_work():
                 self.answer_on(channel, channel.sent, multiple=True, good=True)
         self.acknowledge()
-        assert len([one for one in self.wire.channels if one.is_open]) == 1
+        assert len([one for one in self.pika.channels if one.is_open]) == 1
         assert self.publisher.unconfirmed == 0
         assert self.acknowledged == set(self.wanted)
 

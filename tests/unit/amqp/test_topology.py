@@ -12,11 +12,6 @@ from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 DELAYS = (5, 30, 120, 600, 1800)
 
 
-def arguments_of(name: str) -> dict[str, str | int]:
-    queues = {queue.name: dict(queue.arguments) for queue in topology(DELAYS, 14).queues}
-    return queues[name]
-
-
 def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
     names = [queue.name for queue in topology(DELAYS, 14).queues]
     assert names == [
@@ -43,35 +38,32 @@ def test_every_queue_is_a_quorum_queue_with_an_explicit_delivery_limit() -> None
         assert limit > 0  # -1 dead-letters at the first return on 3.10
 
 
-def test_requests_dead_letter_at_least_once_after_fifty_returns() -> None:
-    assert arguments_of(REQUESTS) == {
-        "x-queue-type": "quorum",
+def dead_letters_to(queue: str) -> dict[str, object]:
+    return {
         "x-delivery-limit": 50,
         "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": DEAD,
+        "x-dead-letter-routing-key": queue,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
 
 
-def test_retries_come_back_to_the_requests_after_the_queues_own_time() -> None:
-    assert arguments_of("verification.retry.2m") == {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": 50,
-        "x-message-ttl": 120_000,
-        "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": REQUESTS,
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
-
-
-def test_dead_letters_live_for_the_given_days_and_survive_being_browsed() -> None:
-    assert arguments_of(DEAD) == {
-        "x-queue-type": "quorum",
-        "x-delivery-limit": BROWSE_LIMIT,
-        "x-message-ttl": 14 * 24 * 3600 * 1000,
-    }
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        # dead-lettered at least once, after fifty returns
+        (REQUESTS, dead_letters_to(DEAD)),
+        # back to the requests after the queue's own time
+        ("verification.retry.2m", {"x-message-ttl": 120_000, **dead_letters_to(REQUESTS)}),
+        # kept for the given days, and browsed as often as anyone likes
+        (DEAD, {"x-delivery-limit": BROWSE_LIMIT, "x-message-ttl": 14 * 24 * 3600 * 1000}),
+    ],
+)
+def test_a_queue_has_the_arguments_that_the_contract_says(
+    name: str, arguments: dict[str, object]
+) -> None:
+    (queue,) = [one for one in topology(DELAYS, 14).queues if one.name == name]
+    assert queue.arguments == {"x-queue-type": "quorum", **arguments}
 
 
 def test_results_that_nobody_is_bound_for_go_to_the_unrouted_queue() -> None:

@@ -12,7 +12,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorSocketConnectError,
 )
 
-from worker.amqp.errors import (
+from worker.amqp.broker_errors import (
     AccessRefused,
     BrokerUnavailable,
     NotProvisioned,
@@ -56,6 +56,7 @@ def closed(code: int, text: str) -> Any:
         (exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED"), BrokerUnavailable),
         (exceptions.StreamLostError("eof"), BrokerUnavailable),
         (exceptions.AMQPHeartbeatTimeout("idle"), BrokerUnavailable),
+        (exceptions.ConnectionBlockedTimeout("low on memory"), BrokerUnavailable),
         (closed(404, "NOT_FOUND - no queue 'verification.requests' in vhost '/'"), NotProvisioned),
         (closed(403, "ACCESS_REFUSED - access to queue refused"), AccessRefused),
         (closed(406, DIFFERS), TopologyDiffers),

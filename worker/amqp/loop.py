@@ -1,4 +1,4 @@
-"""Whether the loop turns: a beat a second, and how late it came. The amqp thread beats, all look.
+"""The loop of the amqp thread: how other threads reach it, and whether it turns.
 
 A loop that is late has more to do than it can, or something on its thread blocks it; the broker
 ends a connection whose heartbeats are late for long.
@@ -6,6 +6,7 @@ ends a connection whose heartbeats are late for long.
 
 from __future__ import annotations
 
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,34 @@ BEAT_SECONDS = 1.0
 WINDOW_SECONDS = 30.0
 
 
-class Pulse:
+class Mailbox:
+    """Orders for a loop. `wake` must be safe to call from any thread and have `run` called soon.
+
+    A wake is a system call and a trip through the loop: one is enough for all that waits.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._woken = False
+        self._orders: deque[Callable[[], None]] = deque()
+
+    def post(self, order: Callable[[], None]) -> None:
+        """Have this run on the loop's thread, in the order of posting. Any thread; never blocks."""
+        self._orders.append(order)
+        if not self._woken:
+            self._woken = True
+            self._wake()
+
+    def run(self) -> None:
+        """Carry out what is there. The loop's thread."""
+        # Before the look: an order that comes after it finds the flag down and wakes again.
+        self._woken = False
+        orders = self._orders
+        for _ in range(len(orders)):
+            orders.popleft()()
+
+
+class LoopLag:
     """Beats on a loop from the first `beat` on."""
 
     def __init__(self, ioloop: Any, clock: Callable[[], float] = monotonic) -> None:

@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pika import BasicProperties, SelectConnection, exceptions, frame, spec
+from pika import BasicProperties, BlockingConnection, SelectConnection, exceptions, frame, spec
+from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from structlog import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 UNREADABLE_PROPERTIES = "amqp.unreadable_properties"
+BLOCKED = "amqp.blocked"
+UNBLOCKED = "amqp.unblocked"
 
 # pika receives 4 KiB at a time: 1 MB bodies came at 300/s, with 64 KiB at 690/s.
 _RECEIVE_BYTES = 65_536
@@ -38,10 +42,26 @@ _UNDECODABLE = (
 _log = get_logger(__name__)
 
 
-class Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
+class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no types
     """A pika connection that survives undecodable headers, and receives and sends larger pieces."""
 
+    blocked = False
+    """Whether the broker takes no publications now: a memory or disk alarm."""
+
     _corked: list[bytes] | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.add_on_connection_blocked_callback(self._note_blocked)
+        self.add_on_connection_unblocked_callback(self._note_unblocked)
+
+    def _note_blocked(self, _connection: object, frame: Any) -> None:
+        self.blocked = True
+        _log.warning(BLOCKED, reason=str(frame.method.reason))
+
+    def _note_unblocked(self, _connection: object, _frame: object) -> None:
+        self.blocked = False
+        _log.info(UNBLOCKED)
 
     @contextmanager
     def corked(self) -> Iterator[None]:
@@ -107,3 +127,62 @@ def _bare_header(buffer: bytes) -> tuple[int, Any] | None:
     _, _, body_size = struct.unpack_from(">HHQ", buffer, spec.FRAME_HEADER_SIZE)
     end = spec.FRAME_HEADER_SIZE + size + spec.FRAME_END_SIZE
     return end, frame.Header(channel, body_size, BasicProperties())
+
+
+class BlockingPikaConnection(BlockingConnection):  # type: ignore[misc]  # pika has no types
+    """pika's blocking connection, with a `PikaConnection` under it."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, _impl_class=PikaConnection)  # pika means it for tests
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker takes no publications now."""
+        return bool(self._impl.blocked)
+
+    def corked(self) -> AbstractContextManager[None]:
+        """Write at once what is published within."""
+        corked: AbstractContextManager[None] = self._impl.corked()
+        return corked
+
+    def in_background(self, channel: Any, answered: Callable[[Any], None]) -> Callable[..., None]:
+        """Return what publishes over a channel without waiting; `answered` gets the confirms."""
+
+        def wake(frame: Any) -> None:
+            answered(frame.method)
+            self._request_channel_dispatch(-channel.channel_number)  # ends `listen`
+
+        channel._impl.confirm_delivery(wake)
+        publish: Callable[..., None] = channel._impl.basic_publish
+        return publish
+
+    def listen(self, channel: Any, seconds: float) -> None:
+        """Take what the broker sends, until something came; raises why it closed the channel."""
+        channel._process_data_events(seconds)
+
+    def end(self, seconds: float) -> None:
+        """Close in an orderly way; at once where the broker reads nothing, or is too slow."""
+        if not self.is_open:
+            return
+        if self.blocked:
+            self._impl.cut()
+            self.process_data_events(seconds)
+        else:
+            self._impl.ioloop.call_later(seconds, self._impl.cut)
+            self.close()
+
+
+class IoServices(SelectorIOServicesAdapter):  # type: ignore[misc]  # pika has no types
+    """For a connection that may be reset in the instant in which it is established.
+
+    pika raises a ValueError then, out of the loop; here it is the failure of that try.
+    """
+
+    def create_streaming_connection(
+        self, protocol_factory: Any, sock: Any, on_done: Callable[[Any], None], **options: Any
+    ) -> Any:
+        """Set up a transport (see pika's nbio_interface)."""
+        try:
+            return super().create_streaming_connection(protocol_factory, sock, on_done, **options)
+        except ValueError as error:
+            return self.call_later(0, partial(on_done, error))

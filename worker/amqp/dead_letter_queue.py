@@ -22,23 +22,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from random import random
 from typing import TYPE_CHECKING, Any
 
 from pika import exceptions
 
-from worker.amqp.blocking import BlockingPublisher, mapping, opened
-from worker.amqp.errors import AmqpError
+from worker.amqp.blocking import BlockingPublisher, opened
+from worker.amqp.broker_errors import AmqpError
 from worker.amqp.properties import read_delivery
 from worker.contract.names import DEAD
 from worker.core.letter import Letter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
     from typing import Self
 
+    from worker.amqp.pika_connection import BlockingPikaConnection
     from worker.core.delivery import Publication
 
 # The most that AMQP's prefetch can say; of more dead letters than that the oldest are held.
@@ -54,7 +54,6 @@ LETTING_GO_SECONDS = 3.0
 # Heartbeats are every 15 s, and two that are missed end the connection.
 ALIVE_SECONDS = 5.0
 
-
 _ACCESS_REFUSED = 403
 
 
@@ -62,20 +61,20 @@ class InUse(AmqpError):
     """Another tool holds the dead letters now."""
 
 
-class HeldLetters:
+class HeldDeadLetters:
     """The dead letters while they are held: each is acknowledged, or put back at the end."""
 
-    def __init__(self, connection: Any, publishing: Any) -> None:
+    def __init__(
+        self, connection: BlockingPikaConnection, publishing: BlockingPikaConnection
+    ) -> None:
         self._connections = (connection, publishing)
         self._publisher = BlockingPublisher(publishing)
         self._arrived: deque[Letter] = deque()
         self._held = 0
-        with mapping():
-            self._channel = connection.channel()
-            self._channel.basic_qos(prefetch_count=MOST_HELD)
-            self._channel.basic_consume(DEAD, self._take)
-            consumers = _consumers(connection)
-        if consumers > 1:
+        self._channel: Any = connection.channel()
+        self._channel.basic_qos(prefetch_count=MOST_HELD)
+        self._channel.basic_consume(DEAD, self._take)
+        if _consumers(connection) > 1:
             self.let_go()
             raise InUse("another tool holds the dead letters")
 
@@ -95,12 +94,11 @@ class HeldLetters:
 
     def publish(self, publication: Publication) -> None:
         """Publish this; when it returns, the broker has it safe."""
-        self._publisher.publish((publication,), _nothing_more)
+        self._publisher.publish((publication,), lambda: None)
 
     def acknowledge(self, letter: Letter) -> None:
         """Take a letter out of the queue; it comes back if we die before the broker has read it."""
-        with mapping():
-            self._channel.basic_ack(letter.delivery.tag)
+        self._channel.basic_ack(letter.delivery.tag)
         self._held -= 1
 
     def wait(self, seconds: float) -> None:
@@ -108,15 +106,13 @@ class HeldLetters:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, ALIVE_SECONDS))
-            with mapping():
-                for connection in self._connections:
-                    connection.process_data_events(0)
+            for connection in self._connections:
+                connection.process_data_events(0)
 
     def let_go(self) -> None:
         """Put back what is not acknowledged."""
         if self._channel.is_open:
-            with mapping():
-                self._channel.close()
+            self._channel.close()
 
     def _take(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._held += 1
@@ -126,50 +122,36 @@ class HeldLetters:
     def _await_more(self) -> bool:
         """Wait for the next letters; False when none is left, or no more can be held."""
         connection = self._connections[0]
-        with mapping():
-            connection.process_data_events(QUIET_SECONDS)
-            if self._arrived or not self.all_seen:
-                return bool(self._arrived)
-            method, properties, body = self._channel.basic_get(DEAD)
-            if method is not None:
-                self._take(self._channel, method, properties, body)
-                return True
-            connection.process_data_events(QUIET_SECONDS)
+        connection.process_data_events(QUIET_SECONDS)
+        if self._arrived or not self.all_seen:
+            return bool(self._arrived)
+        method, properties, body = self._channel.basic_get(DEAD)
+        if method is not None:
+            self._take(self._channel, method, properties, body)
+            return True
+        connection.process_data_events(QUIET_SECONDS)
         return bool(self._arrived)
 
 
-class LetterQueue:
-    """A tool's way to the dead letters.
+class DeadLetterQueue:
+    """A tool's way to the dead letters."""
 
-    Use it as a context manager; entering raises InvalidUrl, BrokerUnavailable, AccessRefused.
-    """
+    def __init__(self, taking: BlockingPikaConnection, publishing: BlockingPikaConnection) -> None:
+        # To wait for a confirm is to read, and what is read on the first one is letters.
+        self._connections = (taking, publishing)
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._stack = ExitStack()
-        self._connections: list[Any] = []
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            # One to take and one to publish: to wait for a confirm is to read, and what is read on
-            # the first one is letters.
-            self._connections = [
-                stack.enter_context(opened(self._url, role))
-                for role in ("dead-letters", "dead-letters replay")
-            ]
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    @classmethod
+    @contextmanager
+    def opened(cls, url: str) -> Iterator[Self]:
+        """Open it for a command; see `blocking.opened` for the errors."""
+        with (
+            opened(url, "dead-letters") as taking,
+            opened(url, "dead-letters replay") as publishing,
+        ):
+            yield cls(taking, publishing)
 
     @contextmanager
-    def hold(self) -> Iterator[HeldLetters]:
+    def hold(self) -> Iterator[HeldDeadLetters]:
         """Hold the dead letters; at the end all that were not acknowledged stand there again.
 
         Raises InUse where another tool holds them, NotProvisioned where there is no such queue,
@@ -181,7 +163,7 @@ class LetterQueue:
         finally:
             held.let_go()
 
-    def _alone(self) -> HeldLetters:
+    def _alone(self) -> HeldDeadLetters:
         """Hold them once nobody else does.
 
         The broker counts a tool for a moment longer that has let go, this one's last look too.
@@ -189,7 +171,7 @@ class LetterQueue:
         until = time.monotonic() + LETTING_GO_SECONDS
         while True:
             try:
-                return HeldLetters(*self._connections)
+                return HeldDeadLetters(*self._connections)
             except InUse:
                 if time.monotonic() > until:
                     raise
@@ -211,7 +193,3 @@ def _consumers(connection: Any) -> int:
         return 1
     channel.close()
     return count
-
-
-def _nothing_more() -> None:
-    """Nobody else waits for this confirm."""

@@ -1,18 +1,27 @@
-"""Which dead letters are meant, and a survey of those that stand in the queue."""
+"""Which dead letters are meant: by the facts that are asked for, or by the persons they are about.
+
+Whoever looks puts them all back.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.deadletters.masking import masked_body
+from worker.deadletters.body_view import masked_body
+from worker.deadletters.reading import Encrypted, personal_texts, tree_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import date, datetime
 
     from worker.deadletters.reading import Known, LetterReader
     from worker.ports import LetterQueue
+
+_SEPARATORS = re.compile(r"[\s\-\u2010-\u2015]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +55,8 @@ class Filters:
 
 
 @dataclass(slots=True)
-class Survey:
-    """What stood in the queue, the oldest first."""
+class Selection:
+    """What stood in the queue, the oldest first, and which of it is meant."""
 
     chosen: list[Known] = field(default_factory=list)
     """Those that are meant, up to the limit."""
@@ -57,26 +66,48 @@ class Survey:
     """How many stand there."""
     all_seen: bool = True
     """False where more stood there than can be looked at."""
+    closed: int = 0
+    """Where persons are looked for: those encrypted to a key that is not here, so that nobody can
+    tell whose they are."""
 
     def marks(self) -> Counter[bytes]:
         """Return the chosen letters' marks: the same message may stand there twice."""
         return Counter(known.mark for known in self.chosen)
 
 
-def survey(
+def select(
     queue: LetterQueue, reader: LetterReader, filters: Filters, limit: int | None = None
-) -> Survey:
-    """Look at all dead letters and put them back; raises what the queue does."""
-    found = Survey()
+) -> Selection:
+    """Choose among all dead letters by their facts; raises what the queue does."""
+    found = Selection()
     with queue.hold() as held:
         for letter in held.letters():
             found.seen += 1
             known = reader.read(letter)
-            if not filters.match(known):
-                continue
-            found.matching += 1
-            if limit is None or len(found.chosen) < limit:
-                found.chosen.append(known)
+            if filters.match(known):
+                found.matching += 1
+                if limit is None or len(found.chosen) < limit:
+                    found.chosen.append(known)
+        found.all_seen = held.all_seen
+    return found
+
+
+def select_about(queue: LetterQueue, reader: LetterReader, id_cards: Collection[str]) -> Selection:
+    """Choose the letters about some persons; `id_cards` are normalised.
+
+    A letter that cannot be read as a request is searched too: it was kept because something is
+    wrong with it, and that may be its form. Raises what the queue does.
+    """
+    found = Selection()
+    with queue.hold() as held:
+        for letter in held.letters():
+            found.seen += 1
+            body, encrypted = reader.open(letter)
+            if encrypted is Encrypted.CLOSED:
+                found.closed += 1
+            elif holds(body, id_cards):
+                found.matching += 1
+                found.chosen.append(reader.read(letter))
         found.all_seen = held.all_seen
     return found
 
@@ -92,3 +123,14 @@ def bodies(
             if name in known.names:
                 found.append((known, masked_body(reader.open(letter)[0], known, today)))
     return found
+
+
+def holds(body: bytes, id_cards: Collection[str]) -> bool:
+    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
+    texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
+    return any(number in text for text in map(_squeezed, texts) for number in id_cards)
+
+
+def _squeezed(text: str) -> str:
+    """Return a text without separators, its digits plain and its X in upper case."""
+    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text)).upper()

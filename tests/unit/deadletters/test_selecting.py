@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.messages import ID_CARD, request, spec
-from worker.deadletters.subjects import holds
+from worker.deadletters.selecting import holds
 
 OTHER = "110105199003070011"
 

@@ -7,7 +7,7 @@ AmqpError
 ├── NotProvisioned        a queue or an exchange is missing
 ├── TopologyDiffers       it exists with other arguments
 ├── Unroutable            the broker took a message and had no queue for it
-└── TlsFailed             (amqp.tls) the certificates do not agree
+└── TlsFailed             the certificates do not agree, or no TLS is spoken
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class Unroutable(AmqpError):
     """No queue is bound for this message; the broker gave it back."""
 
 
+class TlsFailed(AmqpError):
+    """The broker's certificate is refused, or no TLS is spoken; the text says what to do."""
+
+
 def mapped(error: BaseException) -> AmqpError:
     """Return the error of ours that a failure of pika's means."""
     cause = _innermost(error)
@@ -72,9 +76,21 @@ def mapped(error: BaseException) -> AmqpError:
         return AccessRefused("the broker refuses the user, the password or the vhost")
     if isinstance(cause, exceptions.IncompatibleProtocolError):
         return BrokerUnavailable("no AMQP is spoken there: a TLS port needs amqps://")
+    if isinstance(cause, exceptions.ConnectionBlockedTimeout):
+        return BrokerUnavailable("it takes no publications: a memory or disk alarm")
     if code:
         return BrokerUnavailable(f"the broker closed the connection with code {code}")
     return BrokerUnavailable(type(cause).__name__)
+
+
+def described(error: AmqpError, *, declares: bool) -> dict[str, str]:
+    """Return what a worker's log says of an error, with advice where there is any."""
+    told = {"kind": type(error).__name__, "problem": str(error)}
+    if isinstance(error, NotProvisioned) and not declares:
+        told["advice"] = "not provisioned: run verification-worker topology apply"
+    elif isinstance(error, AccessRefused) and declares:
+        told["advice"] = "where this user may declare nothing, set TOPOLOGY=check"
+    return told
 
 
 def _mapped_channel(code: int, text: str) -> AmqpError:

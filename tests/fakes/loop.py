@@ -1,0 +1,32 @@
+"""An event loop whose timers run when the test says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Timer = tuple[float, "Callable[[], None]"]
+
+
+class FakeLoop:
+    """Keeps timers, as pika's loop does."""
+
+    def __init__(self) -> None:
+        self.timers: list[Timer] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Keep the timer."""
+        self.timers.append((delay, callback))
+        return self.timers[-1]
+
+    def remove_timeout(self, timer: Timer) -> None:
+        """Forget the timer."""
+        self.timers.remove(timer)
+
+    def run_timers(self) -> None:
+        """Run what is due: all."""
+        timers, self.timers = self.timers, []
+        for _, callback in timers:
+            callback()

@@ -1,0 +1,156 @@
+"""What `submit` and other commands do: say what the broker said, and wait for it within a bound."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.amqp.harness import (
+    PATIENCE,
+    TOPOLOGY,
+    Pipeline,
+    answered,
+    memory_alarm,
+    undecodable_headers,
+)
+from worker.amqp import declare
+from worker.amqp.blocking import BlockingPublisher, opened
+from worker.amqp.broker_errors import BrokerUnavailable, NotProvisioned, Unroutable
+from worker.amqp.pika_connection import BLOCKED, UNREADABLE_PROPERTIES
+from worker.amqp.request_client import WINDOW, publish_request, publish_requests
+from worker.contract.names import DEAD, REQUESTS, RESULTS
+from worker.core.delivery import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local_broker import Broker
+    from local_stack import Servers
+    from tests.integration.amqp.conftest import MakeSession
+    from tests.integration.amqp.harness import Bare, Log
+
+REQUEST = b'{"a":1}'
+
+
+@pytest.fixture
+def own_broker(servers: Servers) -> Broker:
+    """Give a broker that may be short of memory for a while."""
+    if not servers.private:
+        pytest.skip("the broker is not ours to mistreat")
+    return servers.broker  # type: ignore[return-value]
+
+
+@pytest.fixture
+def in_background() -> Iterator[Callable[..., Any]]:
+    """Call something that blocks, while the test is the broker's other side."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit
+
+
+class Many:
+    """A batch whose requests come with turns that need none; results are kept."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.results: list[bytes] = []
+        self._number = number
+
+    def requests(self) -> Iterator[bytes | None]:
+        """Yield a request and a turn without one, as often as it was said."""
+        while self.left:
+            self.left -= 1
+            yield REQUEST
+            yield None
+
+    def result(self, body: bytes) -> None:
+        """Keep it."""
+        self.results.append(body)
+
+    @property
+    def awaited(self) -> int:
+        """How many are missing."""
+        return self._number - self.left - len(self.results)
+
+
+def test_a_request_goes_out_and_its_result_comes_back(
+    amqp_url: str, make_session: MakeSession
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    session = make_session()
+    sink = Pipeline(session, lambda one: answered(one, RESULTS, one.reply_to or "nobody"))
+    session.start(sink)
+    assert publish_request(amqp_url, REQUEST, PATIENCE, "m-1") == b'{"outcome":"match"}'
+    (delivery,) = sink.deliveries
+    assert (delivery.body, delivery.message_id) == (REQUEST, "m-1")
+    assert publish_request(amqp_url, REQUEST, 0, "m-2") is None
+    assert sink.wait_for_deliveries(2)[1].reply_to is None
+    many = Many(3 * WINDOW)
+    publish_requests(amqp_url, many, PATIENCE)
+    assert (len(many.results), many.awaited) == (3 * WINDOW, 0)
+    sink.stop()
+
+
+def test_a_result_that_does_not_come_is_waited_for_so_long(amqp_url: str, bare: Bare) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    many = Many(2)
+    publish_requests(amqp_url, many, 0.05)
+    assert many.awaited == bare.count(REQUESTS) == 2
+
+
+def test_a_request_that_no_queue_takes_is_reported(amqp_url: str, bare: Bare) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.channel.queue_delete(REQUESTS)
+    with pytest.raises(Unroutable):
+        publish_request(amqp_url, REQUEST, 0, "m-1")
+
+
+@pytest.mark.parametrize("timeout", [0, 30])
+def test_a_broker_without_the_topology_is_reported(amqp_url: str, timeout: float) -> None:
+    with pytest.raises(NotProvisioned):
+        publish_request(amqp_url, REQUEST, timeout, "m-1")
+
+
+def test_a_result_whose_headers_pika_cannot_decode_arrives(
+    amqp_url: str, bare: Bare, log: Log, in_background: Callable[..., Any]
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    event = in_background(publish_request, amqp_url, REQUEST, PATIENCE, "m-1")
+    _, request, _ = next(bare.channel.consume(REQUESTS, auto_ack=True))
+    with undecodable_headers():
+        bare.publish(["e-1"], b"{}", RESULTS, request.reply_to, headers={"when": 1})
+    assert event.result(PATIENCE) == b"{}"
+    log.wait_for_line(UNREADABLE_PROPERTIES)
+
+
+def interrupted_while_it_waits(amqp_url: str) -> None:
+    with opened(amqp_url, "x") as tool:
+        tool.channel().basic_publish("", DEAD, b"{}")
+        while not tool.blocked:
+            tool.process_data_events(0.1)
+        raise KeyboardInterrupt
+
+
+def test_a_broker_short_of_memory_is_named_and_waited_for_within_a_bound(
+    amqp_url: str, bare: Bare, log: Log, own_broker: Broker, in_background: Callable[..., Any]
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    with memory_alarm(own_broker):
+        many = Many(3 * WINDOW)
+        with pytest.raises(BrokerUnavailable, match="memory or disk alarm"):
+            publish_requests(amqp_url, many, 0.5)
+        assert many.left > 0  # held back, not piled up
+        with (
+            pytest.raises(BrokerUnavailable, match="memory or disk alarm"),
+            opened(amqp_url, "outbox", blocked_seconds=0.5) as connection,
+        ):
+            BlockingPublisher(connection).publish((Publication("", DEAD, b"{}"),), lambda: None)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_while_it_waits(amqp_url)  # nothing would read an orderly close
+        log.wait_for_line(BLOCKED, 3)
+        submitted = in_background(publish_request, amqp_url, REQUEST, 0, "last")
+        log.wait_for_line(BLOCKED, 4)
+        assert not submitted.done()
+    assert submitted.result(PATIENCE) is None
+    assert "last" in {one for one, _ in bare.take_all(REQUESTS)}

@@ -1,0 +1,163 @@
+"""An acknowledgement covers what is finished, once; a publication leaves once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.amqp.delivery_tags import Ack, AckBook, Confirms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+ONE = Ack(1, multiple=False)
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [([], [])],
+        [([1], [ONE])],  # one needs no `multiple`
+        [([1, 2, 3], [Ack(3, multiple=True)])],
+        [([3, 2, 1], [Ack(3, multiple=True)])],  # in any order
+        # 1 is still being worked on
+        [([2, 3], [Ack(2, multiple=False), Ack(3, multiple=False)])],
+        # up to the gap, then singly
+        [([1, 2, 4], [Ack(2, multiple=True), Ack(4, multiple=False)])],
+        [([1, 1], [ONE]), ([1], [])],  # finished twice is acknowledged once
+        [([7], [])],  # never delivered
+        # The second tag is not 3: that is gone, the broker would answer 406.
+        [([3], [Ack(3, multiple=False)]), ([1, 2], [Ack(2, multiple=True)])],
+    ],
+)
+def test_finished_deliveries_are_acknowledged_in_few_frames(
+    rounds: list[tuple[list[int], list[Ack]]],
+) -> None:
+    book = AckBook(epoch=1)
+    for tag in range(1, 6):
+        book.delivered(tag)
+    for finished, acks in rounds:
+        for tag in finished:
+            book.finish(tag)
+        assert book.take() == acks
+        assert book.take() == []
+
+
+@pytest.mark.parametrize(
+    ("finished", "acks"),
+    [
+        ([1, 2, 5], [Ack(5, multiple=True)]),  # no gap is left
+        ([1, 2], [Ack(2, multiple=True)]),  # and none ends on what was handed back
+    ],
+)
+def test_tags_that_pika_handed_back_unseen_are_passed_over(
+    finished: list[int], acks: list[Ack]
+) -> None:
+    book = AckBook(epoch=1)
+    for tag in (1, 2, 5):  # pika rejected 3 and 4 while a cancel was under way
+        book.delivered(tag)
+    for tag in finished:
+        book.finish(tag)
+    assert book.take() == acks
+
+
+@given(
+    order=st.permutations(range(1, 13)),
+    takes=st.sets(st.integers(0, 11)),
+    unseen=st.sets(st.integers(1, 12)),
+)
+def test_every_finished_tag_is_acknowledged_once_and_no_other_is(
+    order: Sequence[int], takes: set[int], unseen: set[int]
+) -> None:
+    book = AckBook(epoch=1)
+    for tag in range(1, 13):
+        if tag not in unseen:
+            book.delivered(tag)
+    last = max(set(range(1, 13)) - unseen, default=0)
+    open_at_the_broker = set(range(1, last + 1)) - unseen
+    finished: set[int] = set()
+
+    def take() -> None:
+        for ack in book.take():
+            assert ack.tag in open_at_the_broker
+            covered = (
+                {tag for tag in open_at_the_broker if tag <= ack.tag} if ack.multiple else {ack.tag}
+            )
+            assert covered <= finished
+            open_at_the_broker.difference_update(covered)
+
+    for number, tag in enumerate(order):
+        if tag not in unseen:
+            book.finish(tag)
+            finished.add(tag)
+        if number in takes:
+            take()
+    take()
+    assert not open_at_the_broker
+
+
+def confirms_of(*items: str) -> Confirms[str]:
+    confirms: Confirms[str] = Confirms()
+    for item in items:
+        confirms.sent(item)
+    return confirms
+
+
+def test_a_single_confirm_takes_one() -> None:
+    confirms = confirms_of("a", "b", "c")
+    assert confirms.take(2, multiple=False) == ["b"]
+    assert len(confirms) == 2
+
+
+def test_a_multiple_confirm_takes_all_up_to_it_in_the_order_of_sending() -> None:
+    confirms = confirms_of("a", "b", "c", "d")
+    confirms.take(2, multiple=False)
+    assert confirms.take(3, multiple=True) == ["a", "c"]
+    assert confirms.take(4, multiple=True) == ["d"]
+
+
+def test_a_returned_publication_is_not_confirmed_by_the_confirm_that_follows() -> None:
+    confirms = confirms_of("a", "b")
+    assert confirms.withdraw(lambda item: item == "b") == "b"
+    assert confirms.take(2, multiple=True) == ["a"]
+
+
+def test_of_equal_publications_the_earliest_is_withdrawn() -> None:
+    confirms = confirms_of("a", "x", "x")
+    assert confirms.withdraw(lambda item: item == "x") == "x"
+    assert confirms.take(2, multiple=False) == []
+    assert confirms.take(3, multiple=False) == ["x"]
+
+
+def test_a_return_that_matches_nothing_withdraws_nothing() -> None:
+    confirms = confirms_of("a")
+    assert confirms.withdraw(lambda item: item == "z") is None
+    assert len(confirms) == 1
+
+
+def test_what_waits_when_the_channel_is_gone_keeps_its_order() -> None:
+    confirms = confirms_of("a", "b", "c")
+    confirms.take(2, multiple=False)
+    assert confirms.take_all() == ["a", "c"]
+    assert len(confirms) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=40), st.integers(0, 30))
+def test_each_publication_leaves_once_whatever_the_broker_confirms(
+    frames: list[tuple[int, bool]], sent: int
+) -> None:
+    confirms: Confirms[int] = Confirms()
+    for number in range(1, sent + 1):
+        confirms.sent(number)
+    left: list[int] = []
+    for number, multiple in frames:
+        taken = confirms.take(number, multiple=multiple)
+        assert taken == sorted(taken)
+        assert all(one <= number for one in taken)
+        left += taken
+    left += confirms.take_all()
+    assert sorted(left) == list(range(1, sent + 1))

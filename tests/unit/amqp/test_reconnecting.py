@@ -1,0 +1,110 @@
+"""A broker that answers heartbeats and nothing else is cut; waits between tries grow."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from pika.exceptions import ChannelClosedByBroker
+
+from tests.fakes.loop import FakeLoop
+from worker.amqp.consumer import Consumer
+from worker.amqp.reconnecting import ANSWER_SECONDS, Backoff, ReconnectingConnection
+
+
+class FakePika:
+    """A connection that is open and can be cut."""
+
+    is_closing = is_closed = False
+    cuts = 0
+
+    def cut(self) -> None:
+        """Count."""
+        self.cuts += 1
+
+    def close(self) -> None:
+        """Say nothing, as a frozen broker does."""
+
+
+class FakeOwner:
+    """Uses nothing."""
+
+    def connected(self, pika: Any) -> None:
+        """Be content."""
+
+    def disconnected(self) -> None:
+        """Be content."""
+
+
+def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+def connected() -> tuple[ReconnectingConnection, FakeLoop, FakePika]:
+    loop, pika = FakeLoop(), FakePika()
+    connection = ReconnectingConnection("amqp://localhost", "consume", loop, FakeOwner())
+    connection._pika = pika
+    connection._opened(pika)
+    return connection, loop, pika
+
+
+def test_an_answer_that_does_not_come_cuts_the_connection() -> None:
+    connection, loop, pika = connected()
+    connection.expect_answer()
+    ((delay, run_out),) = loop.timers
+    assert delay == ANSWER_SECONDS
+    run_out()
+    assert pika.cuts == 1
+
+
+def test_an_answer_in_time_and_a_close_end_the_wait() -> None:
+    connection, loop, pika = connected()
+    connection.expect_answer()
+    connection.answered()
+    assert loop.timers == []
+    connection.expect_answer()
+    connection.expect_answer()  # the next question begins the time anew
+    assert len(loop.timers) == 1
+    connection.close(lambda: None)
+    assert loop.timers == []
+    assert pika.cuts == 0
+
+
+def test_waits_double_from_one_second_to_ten_until_it_works() -> None:
+    loop = FakeLoop()
+    backoff = Backoff(loop, jitter=lambda: 1.0)
+    assert [backoff.later(nothing) for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+    backoff.reset()
+    assert backoff.later(nothing) == 1
+    assert [delay for delay, _ in loop.timers] == [1, 2, 4, 8, 10, 10, 1]
+
+
+def test_the_jitter_reaches_from_nothing_to_the_bound() -> None:
+    backoff = Backoff(FakeLoop(), jitter=lambda: 0.25)
+    assert [backoff.later(nothing), backoff.later(nothing)] == [0.25, 0.5]
+
+
+def test_what_is_tried_or_stopped_is_not_waited_for() -> None:
+    loop = FakeLoop()
+    done: list[bool] = []
+    backoff = Backoff(loop)
+    backoff.later(lambda: done.append(backoff.is_waiting))
+    assert backoff.is_waiting
+    ((_, due),) = loop.timers
+    due()
+    assert done == [False]
+    backoff.later(nothing)
+    backoff.stop()
+    assert not backoff.is_waiting
+
+
+def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_one() -> None:
+    loop, channel = FakeLoop(), SimpleNamespace(add_on_close_callback=lambda _: None)
+    pika = SimpleNamespace(is_open=True, channel=lambda on_open_callback: channel)
+    consumer = Consumer("amqp://", loop, queue="q", prefetch=1, topology=None, deliver=nothing)
+    consumer.connected(pika)
+    consumer._closed(channel, ChannelClosedByBroker(404, "no queue"))
+    assert consumer._backoff.is_waiting
+    consumer.disconnected()
+    consumer.connected(pika)
+    assert not consumer._backoff.is_waiting

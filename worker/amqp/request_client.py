@@ -1,0 +1,180 @@
+"""What `submit` does: publish requests, take their results meanwhile. It blocks.
+
+Confirms are pipelined: many requests are under way at a time. A connection that is lost ends it:
+whoever called knows what has its result, and gives the others again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from worker.amqp.blocking import opened
+from worker.amqp.broker_errors import BrokerUnavailable, Unroutable
+from worker.amqp.delivery_tags import Confirms
+from worker.amqp.properties import written_properties
+from worker.contract.names import REQUESTS, RESULTS
+from worker.core.delivery import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.amqp.pika_connection import BlockingPikaConnection
+
+# The request's routing key: the queue is bound with `#`, so any will do; this one says who it was.
+_ROUTING_KEY = "submit"
+# Unconfirmed publications. The broker confirms in batches of some dozens, so this keeps it busy,
+# and is at most so many messages of memory.
+WINDOW = 256
+# Where nobody waits for results, only confirms can fail to come.
+CONFIRM_SECONDS = 60.0
+# Between looks at the clock.
+_TICK = 0.2
+# Rows that are taken before the broker is listened to; those that need no request cost no confirm.
+_TURN = 256
+
+
+class Batch(Protocol):
+    """Where requests come from and results go."""
+
+    def requests(self) -> Iterator[bytes | None]:
+        """Yield request bodies; None where a turn was taken and there is nothing to publish."""
+        ...
+
+    def result(self, body: bytes) -> None:
+        """Take one result event; it may be a repeat."""
+        ...
+
+    @property
+    def awaited(self) -> int:
+        """How many requests that were published have no result yet."""
+        ...
+
+
+def publish_requests(
+    url: str, batch: Batch, timeout: float, *, message_id: str | None = None
+) -> None:
+    """Return when all requests are confirmed and all results are there.
+
+    Or when no result has come for `timeout` seconds: `batch.awaited` says so. With 0 no results
+    are waited for. `message_id` is the requests' own.
+    Raises InvalidUrl, AccessRefused, NotProvisioned, Unroutable, and BrokerUnavailable, also where
+    a confirm does not come in that time: then nobody knows, and the same again is harmless.
+    """
+    patience = timeout if timeout > 0 else CONFIRM_SECONDS
+    results_key = f"submit.{secrets.token_hex(8)}" if timeout > 0 else None
+    with opened(url, "submit", patience) as connection:
+        _Exchange(connection, batch, results_key, message_id).run(patience)
+
+
+def publish_request(url: str, body: bytes, timeout: float, message_id: str) -> bytes | None:
+    """Publish one request; return its result event, or None, as `publish_requests` does."""
+    batch = _One(body)
+    publish_requests(url, batch, timeout, message_id=message_id)
+    return batch.event
+
+
+class _One:
+    """A batch of one request."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.event: bytes | None = None
+
+    def requests(self) -> Iterator[bytes]:
+        yield self._body
+
+    def result(self, body: bytes) -> None:
+        self.event = body
+
+    @property
+    def awaited(self) -> int:
+        return int(self.event is None)
+
+
+class _Exchange:
+    """Requests on their way out and results on their way in, over one channel."""
+
+    def __init__(
+        self,
+        connection: BlockingPikaConnection,
+        batch: Batch,
+        results_key: str | None,
+        message_id: str | None,
+    ) -> None:
+        self._connection = connection
+        self._batch = batch
+        self._requests = batch.requests()
+        self._results_key = results_key
+        self._message_id = message_id
+        self._confirms: Confirms[None] = Confirms()
+        self._exhausted = False
+        self._refused = False
+        self._heard_at = time.monotonic()
+        self._channel: Any = connection.channel()
+        self._channel.add_on_return_callback(_returned)
+        self._publish = connection.in_background(self._channel, self._answered)
+        if results_key is not None:
+            # Ours alone and gone with us; bound before the first request leaves.
+            queue = self._channel.queue_declare("", exclusive=True, auto_delete=True).method.queue
+            self._channel.queue_bind(queue, RESULTS, results_key)
+            self._channel.basic_consume(queue, self._received, auto_ack=True)
+
+    def run(self, patience: float) -> None:
+        while not self._is_complete():
+            if not self._connection.blocked:
+                with self._connection.corked():
+                    self._publish_some()
+            can_go_on = not (self._exhausted or self._is_full or self._connection.blocked)
+            self._connection.listen(self._channel, 0 if can_go_on else _TICK)
+            if self._refused:
+                raise BrokerUnavailable("the broker could not store a request")
+            # While the broker is blocked, the connection's own bound is the one.
+            silent = time.monotonic() - self._heard_at
+            if silent > patience and not self._connection.blocked:
+                if self._confirms or not self._exhausted:
+                    raise BrokerUnavailable("no confirm came in time")
+                return
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._confirms) >= WINDOW
+
+    def _is_complete(self) -> bool:
+        waits = self._results_key is not None and self._batch.awaited
+        return self._exhausted and not self._confirms and not waits
+
+    def _publish_some(self) -> None:
+        for _ in range(_TURN):
+            if self._exhausted or self._is_full:
+                return
+            self._publish_next()
+
+    def _publish_next(self) -> None:
+        try:
+            body = next(self._requests)
+        except StopIteration:
+            self._exhausted = True
+            return
+        if body is None:
+            return
+        request = Publication(
+            REQUESTS, _ROUTING_KEY, body, self._message_id, reply_to=self._results_key
+        )
+        properties = written_properties(request)
+        self._publish(REQUESTS, _ROUTING_KEY, body, properties, mandatory=True)
+        self._confirms.sent(None)
+
+    def _answered(self, method: Any) -> None:
+        self._confirms.take(method.delivery_tag, multiple=method.multiple)
+        self._heard_at = time.monotonic()
+        self._refused |= method.NAME != "Basic.Ack"
+
+    def _received(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+        self._heard_at = time.monotonic()
+        self._batch.result(body)
+
+
+def _returned(*_: object) -> None:
+    raise Unroutable(f"no queue is bound to the exchange {REQUESTS}")
