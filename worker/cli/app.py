@@ -29,15 +29,7 @@ from worker.cli.id_cards import id_card_lines
 from worker.cli.moments import today
 from worker.cli.tables import print_table
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
-from worker.settings import (
-    BrokerSettings,
-    DigestSettings,
-    Settings,
-    SettingsInvalid,
-    Shown,
-    load,
-    show,
-)
+from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
 
 # The groups of `--help`.
 _RUN, _OPERATE, _ASK = "Set up and run", "Look and steer", "Requests and results"
@@ -136,14 +128,7 @@ def check_config() -> None:
 
     settings = load(Settings)
     MessageKeys.of(settings)  # what is wrong with a key only its library knows
-    rows = [(row.name, _told(row), row.description) for row in show(settings)]
-    print_table(("setting", "value", "meaning"), rows, as_json=False, words_last=True)
-
-
-def _told(row: Shown) -> str:
-    if not row.value:
-        return "not set"
-    return f"{row.value} (default)" if row.default else row.value
+    print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
 
 
 @app.command(rich_help_panel=_ASK)

@@ -15,8 +15,7 @@ from worker.cli.errors import UserMistake
 from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
 from worker.cli.moments import moment
 from worker.cli.tables import counted, note, print_table
-from worker.settings import load
-from worker.settings.tools import ToolSettings
+from worker.settings import ToolSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:

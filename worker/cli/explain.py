@@ -12,8 +12,7 @@ from worker.cli import database
 from worker.cli.errors import UserMistake
 from worker.cli.tables import iso, note, print_json, print_table, render
 from worker.cli.timeline import timeline, verdict
-from worker.settings import load
-from worker.settings.tools import ToolSettings
+from worker.settings import ToolSettings, load
 
 if TYPE_CHECKING:
     from worker.cli.timeline import Moment

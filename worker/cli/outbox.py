@@ -10,8 +10,7 @@ import typer
 from worker.cli import database
 from worker.cli.errors import broker_mistakes
 from worker.cli.tables import counted, note, print_facts, print_table
-from worker.settings import DatabaseSettings, load
-from worker.settings.tools import OutboxSettings
+from worker.settings import DatabaseSettings, OutboxSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
