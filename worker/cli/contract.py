@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.errors import UserMistake
-from worker.cli.tables import note
+from worker.cli.tables import note, print_json
 
 if TYPE_CHECKING:
     from worker.cli.message_check import Finding
@@ -24,19 +24,17 @@ _SHOWN_MESSAGES = 50
 def contract(context: typer.Context) -> None:
     """Print the JSON Schemas of requests and result events."""
     if context.invoked_subcommand is None:
-        from worker.contract.published import printed
         from worker.contract.schemas import schemas
 
-        typer.echo(printed(schemas()), nl=False)
+        print_json(schemas())
 
 
 @app.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3 document of requests and result events."""
     from worker.contract.asyncapi import asyncapi
-    from worker.contract.published import printed
 
-    typer.echo(printed(asyncapi()), nl=False)
+    print_json(asyncapi())
 
 
 @app.command()

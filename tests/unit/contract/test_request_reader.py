@@ -23,12 +23,12 @@ from tests.fakes.messages import (
     request,
     spec,
 )
+from worker.contract.request_model import RequestV1
 from worker.contract.request_v1 import (
     Accepted,
     Reading,
     Refused,
     RequestReader,
-    RequestV1,
     Unreadable,
 )
 from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
