@@ -6,7 +6,7 @@ A command imports its room when it runs: all of them together take half a second
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,12 +24,13 @@ from worker.cli import (
     status,
     submit,
 )
-from worker.cli.errors import UserMistake, broker_mistakes
-from worker.cli.id_cards import id_card_lines
-from worker.cli.moments import today
+from worker.cli.inputs import id_card, id_card_lines
+from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.tables import print_table
-from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
+
+if TYPE_CHECKING:
+    from worker.amqp.topology import Topology
 
 # The groups of `--help`.
 _RUN, _OPERATE, _ASK = "Set up and run", "Look and steer", "Requests and results"
@@ -150,13 +151,9 @@ def digest(
         for place, key_id in enumerate(digests.key_ids):
             typer.echo(f"{key_id}  {'fallback' if place else 'current'}")
         return
-    how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
     if len(lines := id_card_lines()) != 1:
         raise UserMistake(f"needs one ID number on standard input; there are {len(lines)}")
-    try:
-        number = check_id_card(lines[0], how, today())
-    except FieldRefused as refusal:
-        raise UserMistake(f"the ID number {refusal}") from None
+    number = id_card(lines[0], unchecked=unchecked)
     for each in digests.subjects(number):
         typer.echo(each.hex())
 
@@ -165,14 +162,9 @@ def digest(
 def topology_apply() -> None:
     """Declare the exchanges, queues and bindings."""
     from worker.amqp import declare
-    from worker.amqp.topology import topology
 
-    settings = load(BrokerSettings)
     with broker_mistakes():
-        declare.apply(
-            settings.amqp_url.get_secret_value(),
-            topology(settings.retry_delays, settings.dead_letter_days),
-        )
+        declare.apply(*_broker_and_topology())
     typer.echo("the topology is in place")
 
 
@@ -180,16 +172,19 @@ def topology_apply() -> None:
 def topology_check() -> None:
     """Say each difference between the broker and what the worker needs; exit 1 if there is one."""
     from worker.amqp import declare
-    from worker.amqp.topology import topology
 
-    settings = load(BrokerSettings)
     with broker_mistakes():
-        differences = declare.check(
-            settings.amqp_url.get_secret_value(),
-            topology(settings.retry_delays, settings.dead_letter_days),
-        )
+        differences = declare.check(*_broker_and_topology())
     for difference in differences:
         typer.echo(difference)
     if differences:
         sys.exit(1)
     typer.echo("the topology is in place")
+
+
+def _broker_and_topology() -> tuple[str, Topology]:
+    from worker.amqp.topology import topology
+
+    settings = load(BrokerSettings)
+    needed = topology(settings.retry_delays, settings.dead_letter_days)
+    return settings.amqp_url.get_secret_value(), needed

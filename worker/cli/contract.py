@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.cli.tables import note, print_json
 
 if TYPE_CHECKING:
@@ -72,10 +72,8 @@ def validate(
 
 
 def _bodies(file: str, *, lines: bool) -> list[bytes]:
-    try:
+    with file_mistakes(file):
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise UserMistake(f"{file}: cannot be read ({error.strerror})") from None
     if not (lines or file.lower().endswith((".jsonl", ".ndjson"))):
         return [content]
     bodies = [line for line in content.splitlines() if line.strip()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import ValidationError
 
-from worker.cli.moments import today
+from worker.cli.inputs import today
 from worker.contract.encryption import MessageKeys
 from worker.contract.request_model import problems_of
 from worker.contract.request_v1 import Accepted, Refused, RequestReader

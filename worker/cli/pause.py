@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import database
-from worker.cli.errors import UserMistake
-from worker.cli.tables import counted, duration, iso, note
+from worker.cli.mistakes import UserMistake, open_database
+from worker.cli.tables import counted, duration, note
+from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.pause import NOTICE_SECONDS
 from worker.settings import DatabaseSettings, load
@@ -50,7 +50,7 @@ def pause(
     words = _checked(reason)
     with _fleet() as fleet:
         hold = fleet.pause(words, _whoever())
-        note(f"paused since {iso(hold.since, 'seconds')} by {hold.by}: {hold.reason}")
+        note(f"paused since {rfc3339(hold.since, 'seconds')} by {hold.by}: {hold.reason}")
         if not wait:
             note(f"workers notice within {NOTICE_SECONDS:g} s; what is under way is finished")
             return
@@ -104,5 +104,5 @@ def _whoever() -> str:
 def _fleet() -> Iterator[PostgresPause]:
     from worker.store.pause import PostgresPause
 
-    with database.opened(load(DatabaseSettings), "pause") as engine:
+    with open_database(load(DatabaseSettings), "pause") as engine:
         yield PostgresPause(engine)
