@@ -144,13 +144,9 @@ def test_the_live_mode_takes_the_live_address_by_default(whole: Environment) -> 
     assert load(Settings).provider_url == LIVE_URL
 
 
+# until its dead letter is gone a person may replay a request
 @pytest.mark.parametrize(
-    ("name", "days"),
-    [
-        # until its dead letter is gone a person may replay a request
-        ("ABANDON_AFTER_DAYS", "14"),
-        ("DELETE_AFTER_DAYS", "14"),
-    ],
+    ("name", "days"), [("ABANDON_AFTER_DAYS", "14"), ("DELETE_AFTER_DAYS", "14")]
 )
 def test_a_request_outlives_its_dead_letter(whole: Environment, name: str, days: str) -> None:
     whole.set(**{name: days})
