@@ -26,7 +26,7 @@ from worker.cli import (
 )
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
-from worker.cli.tables import print_table
+from worker.cli.tables import complain, print_table
 from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
 
 if TYPE_CHECKING:
@@ -88,22 +88,18 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as mistake:
         if words := mistake.format_message():  # none where it has just printed the help
-            _complain(f"{words.removesuffix('.')}: see --help")
+            complain(f"{words.removesuffix('.')}: see --help")
         sys.exit(2)
     except typer.Abort:
-        _complain("nothing was done")
+        complain("nothing was done")
         sys.exit(1)
     except SettingsInvalid as invalid:
         for problem in invalid.problems:
-            _complain(problem)
+            complain(problem)
         sys.exit(2)
     except UserMistake as mistake:
-        _complain(str(mistake))
+        complain(str(mistake))
         sys.exit(2)
-
-
-def _complain(words: str) -> None:
-    sys.stderr.write(f"verification-worker: {words}\n")
 
 
 @app.command(rich_help_panel=_RUN)

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from worker.cli.mistakes import UserMistake, open_database
-from worker.cli.tables import AsJson, note, print_json, print_table, render
+from worker.cli.tables import AsJson, complain, note, print_json, print_table, render
 from worker.cli.timeline import timeline, verdict
 from worker.contract.names import rfc3339
 from worker.settings import ToolSettings, load
@@ -47,7 +47,7 @@ def explain(
     letters = _letters(settings, request_id) if dead_letters else None
     if history is None:
         also = "; a dead letter has it: see dead-letters show" if letters else ""
-        note(f"verification-worker: no worker has claimed a request with this id{also}")
+        complain(f"no worker has claimed a request with this id{also}")
         sys.exit(1)
     moments = timeline(history, settings.retry_delays)
     words = verdict(history, settings.retry_delays) + _standing(letters)

@@ -1,4 +1,4 @@
-"""`verification-worker status`: the whole house at a glance."""
+"""`verification-worker status`: queues, requests, calls and workers at a glance."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def _read_database(
     from worker.store.overview import PostgresOverview
     from worker.store.pause import PostgresPause
 
-    overview, fleet = PostgresOverview(engine), PostgresPause(engine)
+    overview, order = PostgresOverview(engine), PostgresPause(engine)
 
     def pause() -> object:
-        hold = fleet.hold()
+        hold = order.hold()
         return {"paused": hold is not None, **(asdict(hold) if hold else {})}
 
     def schema() -> object:

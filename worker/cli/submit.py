@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from worker.cli.mistakes import UserMistake, broker_mistakes, file_mistakes
+from worker.cli.tables import complain, print_json
 from worker.settings import BrokerSettings, load
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ def submit(
             typer.echo(f"published {request['requestId']}")
             return
         for result in client.results(timeout):
-            typer.echo(orjson.dumps(orjson.loads(result.body), option=orjson.OPT_INDENT_2))
+            print_json(orjson.loads(result.body))
             return
-    sys.stderr.write(
-        f"verification-worker: no result came within {timeout:g} s; the request is queued, and "
-        "its result will stand in verification_v1.results\n"
+    complain(
+        f"no result came within {timeout:g} s; the request is queued, and its result will stand in "
+        "verification_v1.results"
     )
     sys.exit(1)
 

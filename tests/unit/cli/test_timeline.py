@@ -88,8 +88,8 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
         (
             replace(WORKING, read_at=at(61), calls=(call(1, 0, None, None, Charged.UNKNOWN),)),
             (
-                f"in doubt: worker w/1 stopped during call 1 {LAPSED}: it may have been"
-                " charged, and is repeated at most MAX_IN_DOUBT_CALLS times when its message comes again"
+                f"in doubt: worker w/1 stopped during call 1 {LAPSED}: it may have been charged,"
+                " and is repeated at most MAX_IN_DOUBT_CALLS times when its message comes again"
             ),
         ),
         (
