@@ -6,8 +6,26 @@ ID numbers and the quoted examples.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import orjson
+
 from tests.contract.guide import GUIDE, filled_in
-from worker.contract.published import FOLDER, documents
+from worker.contract.asyncapi import asyncapi
+from worker.contract.schemas import schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOLDER = GUIDE.parent / "published"
+
+
+def documents() -> Mapping[str, bytes]:
+    """Return the bytes of each published file by its name."""
+    files = {f"{name}.schema.json": schema for name, schema in schemas().items()}
+    form = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    whole = {**files, "asyncapi.json": asyncapi()}
+    return {name: orjson.dumps(each, option=form) for name, each in whole.items()}
 
 
 def main() -> None:

@@ -16,8 +16,7 @@ from tests.e2e.harness import Stack, until
 from tests.e2e.test_maintenance import as_owner, pass_minutes
 from worker.contract.cloudevents import ATTRIBUTES, PREFIX
 from worker.contract.golden import example_request
-from worker.settings import SettingsInvalid, load
-from worker.settings.tools import OutboxSettings
+from worker.settings import OutboxSettings, SettingsInvalid, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.harness import Stack, request, sandbox, until
 from worker.provider.codes import SANDBOX_SERVER
 from worker.sandbox.wire import response_head
-from worker.settings import LIVE_URL
+from worker.settings.worker import LIVE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,12 +14,12 @@ from jsonschema import Draft202012Validator
 
 from local_node import node
 from tests.contract.guide import GUIDE, filled_in
+from tests.contract.regenerate import FOLDER, documents
 from worker.contract.asyncapi import asyncapi
 from worker.contract.cloudevents import ATTRIBUTES, PREFIX
 from worker.contract.envelope import check_envelope
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
-from worker.contract.published import FOLDER, documents
-from worker.contract.request_v1 import CONTEXT_LIMIT, REQUEST_ID_LIMIT
+from worker.contract.request_model import CONTEXT_LIMIT, REQUEST_ID_LIMIT
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.delivery import Delivery
 from worker.core.outcome import ErrorKind, Outcome

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.contract.regenerate import documents
 from tests.e2e.harness import CHECKOUT, COMMAND, ID_CARD
 from worker.contract.golden import FOLDER, example_request, example_result
-from worker.contract.published import documents
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ from tests.deploy.manifests import CHECKOUT, rendered
 from worker.bootstrap import DRAIN_SECONDS
 from worker.contract.names import REQUESTS
 from worker.maintenance.housekeeper import STOP_SECONDS
-from worker.settings import LIVE_URL, Settings
+from worker.settings import Settings
+from worker.settings.worker import LIVE_URL
 from worker.store.engine import POOL_SIZE
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.deploy.manifests import OVERLAYS, SETTINGS
-from worker.settings import Settings, is_secret
+from worker.settings import Settings
+from worker.settings.environment import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from pika import BasicProperties
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, PERSON, PORTRAIT, request, spec
 from tests.fuzz.trees import documents, dump, mutated, texts, tree
 from worker.amqp.properties import read_delivery
-from worker.contract.request_v1 import RequestV1
+from worker.contract.request_model import RequestV1
 
 if TYPE_CHECKING:
     from worker.core.delivery import Delivery

@@ -6,7 +6,7 @@ A command imports its room when it runs: all of them together take half a second
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,20 +24,13 @@ from worker.cli import (
     status,
     submit,
 )
-from worker.cli.errors import UserMistake, broker_mistakes
-from worker.cli.id_cards import id_card_lines
-from worker.cli.moments import today
-from worker.cli.tables import print_table
-from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
-from worker.settings import (
-    BrokerSettings,
-    DigestSettings,
-    Settings,
-    SettingsInvalid,
-    Shown,
-    load,
-    show,
-)
+from worker.cli.inputs import id_card, id_card_lines
+from worker.cli.mistakes import UserMistake, broker_mistakes
+from worker.cli.tables import complain, print_table
+from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
+
+if TYPE_CHECKING:
+    from worker.amqp.topology import Topology
 
 # The groups of `--help`.
 _RUN, _OPERATE, _ASK = "Set up and run", "Look and steer", "Requests and results"
@@ -95,22 +88,18 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as mistake:
         if words := mistake.format_message():  # none where it has just printed the help
-            _complain(f"{words.removesuffix('.')}: see --help")
+            complain(f"{words.removesuffix('.')}: see --help")
         sys.exit(2)
     except typer.Abort:
-        _complain("nothing was done")
+        complain("nothing was done")
         sys.exit(1)
     except SettingsInvalid as invalid:
         for problem in invalid.problems:
-            _complain(problem)
+            complain(problem)
         sys.exit(2)
     except UserMistake as mistake:
-        _complain(str(mistake))
+        complain(str(mistake))
         sys.exit(2)
-
-
-def _complain(words: str) -> None:
-    sys.stderr.write(f"verification-worker: {words}\n")
 
 
 @app.command(rich_help_panel=_RUN)
@@ -136,14 +125,7 @@ def check_config() -> None:
 
     settings = load(Settings)
     MessageKeys.of(settings)  # what is wrong with a key only its library knows
-    rows = [(row.name, _told(row), row.description) for row in show(settings)]
-    print_table(("setting", "value", "meaning"), rows, as_json=False, words_last=True)
-
-
-def _told(row: Shown) -> str:
-    if not row.value:
-        return "not set"
-    return f"{row.value} (default)" if row.default else row.value
+    print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
 
 
 @app.command(rich_help_panel=_ASK)
@@ -165,13 +147,9 @@ def digest(
         for place, key_id in enumerate(digests.key_ids):
             typer.echo(f"{key_id}  {'fallback' if place else 'current'}")
         return
-    how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
     if len(lines := id_card_lines()) != 1:
         raise UserMistake(f"needs one ID number on standard input; there are {len(lines)}")
-    try:
-        number = check_id_card(lines[0], how, today())
-    except FieldRefused as refusal:
-        raise UserMistake(f"the ID number {refusal}") from None
+    number = id_card(lines[0], unchecked=unchecked)
     for each in digests.subjects(number):
         typer.echo(each.hex())
 
@@ -180,14 +158,9 @@ def digest(
 def topology_apply() -> None:
     """Declare the exchanges, queues and bindings."""
     from worker.amqp import declare
-    from worker.amqp.topology import topology
 
-    settings = load(BrokerSettings)
     with broker_mistakes():
-        declare.apply(
-            settings.amqp_url.get_secret_value(),
-            topology(settings.retry_delays, settings.dead_letter_days),
-        )
+        declare.apply(*_broker_and_topology())
     typer.echo("the topology is in place")
 
 
@@ -195,16 +168,19 @@ def topology_apply() -> None:
 def topology_check() -> None:
     """Say each difference between the broker and what the worker needs; exit 1 if there is one."""
     from worker.amqp import declare
-    from worker.amqp.topology import topology
 
-    settings = load(BrokerSettings)
     with broker_mistakes():
-        differences = declare.check(
-            settings.amqp_url.get_secret_value(),
-            topology(settings.retry_delays, settings.dead_letter_days),
-        )
+        differences = declare.check(*_broker_and_topology())
     for difference in differences:
         typer.echo(difference)
     if differences:
         sys.exit(1)
     typer.echo("the topology is in place")
+
+
+def _broker_and_topology() -> tuple[str, Topology]:
+    from worker.amqp.topology import topology
+
+    settings = load(BrokerSettings)
+    needed = topology(settings.retry_delays, settings.dead_letter_days)
+    return settings.amqp_url.get_secret_value(), needed

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.errors import UserMistake
-from worker.cli.tables import note
+from worker.cli.mistakes import UserMistake, file_mistakes
+from worker.cli.tables import note, print_json
 
 if TYPE_CHECKING:
     from worker.cli.message_check import Finding
@@ -24,19 +24,17 @@ _SHOWN_MESSAGES = 50
 def contract(context: typer.Context) -> None:
     """Print the JSON Schemas of requests and result events."""
     if context.invoked_subcommand is None:
-        from worker.contract.published import printed
         from worker.contract.schemas import schemas
 
-        typer.echo(printed(schemas()), nl=False)
+        print_json(schemas())
 
 
 @app.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3 document of requests and result events."""
     from worker.contract.asyncapi import asyncapi
-    from worker.contract.published import printed
 
-    typer.echo(printed(asyncapi()), nl=False)
+    print_json(asyncapi())
 
 
 @app.command()
@@ -74,10 +72,8 @@ def validate(
 
 
 def _bodies(file: str, *, lines: bool) -> list[bytes]:
-    try:
+    with file_mistakes(file):
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise UserMistake(f"{file}: cannot be read ({error.strerror})") from None
     if not (lines or file.lower().endswith((".jsonl", ".ndjson"))):
         return [content]
     bodies = [line for line in content.splitlines() if line.strip()]

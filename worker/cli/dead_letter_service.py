@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
-from worker.cli.errors import UserMistake, broker_mistakes
-from worker.cli.moments import today
+from worker.cli.inputs import today
+from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.tables import print_facts
 from worker.contract.encryption import MessageKeys
 from worker.deadletters.acting import Acting

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import database
-from worker.cli.errors import UserMistake
+from worker.cli.inputs import moment
 from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
-from worker.cli.moments import moment
-from worker.cli.tables import counted, note, print_table
-from worker.settings import load
-from worker.settings.tools import ToolSettings
+from worker.cli.mistakes import UserMistake, open_database
+from worker.cli.tables import AsJson, counted, note, print_table
+from worker.settings import ToolSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Only first seen before.")]
 RequestId = Annotated[str | None, typer.Option(help="Only with this request id or message id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="The oldest so many only.")]
@@ -165,7 +162,7 @@ def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]
     from worker.store.inquiry import PostgresInquiry
 
     ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
-    with database.opened(settings, "dead-letters") as engine:
+    with open_database(settings, "dead-letters") as engine:
         finished = PostgresInquiry(engine).finished(ids)
     done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
     closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import database
-from worker.cli.errors import UserMistake, broker_mistakes
-from worker.cli.id_cards import id_card_lines
-from worker.cli.moments import today
-from worker.cli.tables import counted, note, print_facts
-from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
+from worker.cli.inputs import id_card, id_card_lines
+from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
+from worker.cli.tables import AsJson, counted, note, print_facts
 from worker.settings import EraseSettings, load
 
 if TYPE_CHECKING:
@@ -45,7 +42,7 @@ def erase(
         bool, typer.Option("--dry-run", help="Only show what stands there.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Erase persons by their ID numbers, one a line on standard input (never an argument).
 
@@ -53,17 +50,22 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
+    from worker.cli.dead_letter_service import dead_letter_service
     from worker.store.erasure import PostgresErasure
 
     settings = load(EraseSettings)
     numbers = _numbers(unchecked=unchecked)
     subjects = [each for number in numbers for each in settings.digests.subjects(number)]
-    with database.opened(settings, "erase") as engine:
+    with open_database(settings, "erase") as engine:
         erasure = PostgresErasure(engine)
-        kept = Kept(erasure.find(subjects), _letters(settings, numbers), _waiting(settings))
+        rows = erasure.find(subjects)
+        with dead_letter_service(settings) as service:
+            about = service.about(numbers)
+        kept = Kept(rows, about, _waiting(settings))
         requests, letters = kept.rows.erasable, len(kept.letters.chosen)
         if not dry_run and _agreed(requests, letters, yes=yes):
-            letters = _drop(settings, kept.letters)
+            with dead_letter_service(settings) as service:
+                letters = service.take_out(kept.letters)
             requests = erasure.erase(subjects)
         else:
             note("nothing was erased")
@@ -81,34 +83,15 @@ def erase(
 
 def _numbers(*, unchecked: bool) -> list[str]:
     """Return the normalised numbers."""
-    how = IdCardCheck.OFF if unchecked else IdCardCheck.STRICT
-    day = today()
     numbers = []
     for place, line in enumerate(id_card_lines(), 1):
-        try:
-            number = check_id_card(line, how, day)
-        except FieldRefused as refusal:
-            raise UserMistake(f"line {place}: the ID number {refusal}") from None
+        number = id_card(line, unchecked=unchecked, where=f"line {place}: ")
         if len(number) < _SHORTEST:
             raise UserMistake(f"line {place}: the ID number is too short to tell a person by")
         numbers.append(number)
     if not numbers:
         raise UserMistake("nothing to erase: give ID numbers on standard input, one a line")
     return numbers
-
-
-def _letters(settings: EraseSettings, numbers: list[str]) -> Selection:
-    from worker.cli.dead_letter_service import dead_letter_service
-
-    with dead_letter_service(settings) as service:
-        return service.about(numbers)
-
-
-def _drop(settings: EraseSettings, letters: Selection) -> int:
-    from worker.cli.dead_letter_service import dead_letter_service
-
-    with dead_letter_service(settings) as service:
-        return service.take_out(letters)
 
 
 def _waiting(settings: EraseSettings) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.core.calendar import SHANGHAI
 from worker.core.checks import passes_check_digit
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.store.invoice import InvoiceLine
-
-# Times without a zone are the provider's: one zone and no summer time since 1991.
 
 # What a printable id looks like; a name in Chinese does not.
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -70,14 +68,11 @@ class InvoiceFile:
 
     def lines(self, tally: Tally) -> Iterator[InvoiceLine]:
         """Yield the billed calls; raises UserMistake for a file that is no such CSV."""
-        try:
-            with self.path.open(encoding=self.encoding, newline="") as stream:
-                yield from self._read(csv.reader(stream, strict=True), tally)
-        except OSError as error:
-            raise UserMistake(f"{self.path}: cannot be read ({error.strerror})") from None
-        except (UnicodeDecodeError, LookupError):
-            advice = "name its --encoding, such as gb18030"
-            raise UserMistake(f"{self.path}: is not {self.encoding}: {advice}") from None
+        with (
+            file_mistakes(self.path, self.encoding),
+            self.path.open(encoding=self.encoding, newline="") as stream,
+        ):
+            yield from self._read(csv.reader(stream, strict=True), tally)
 
     def _read(self, rows: Any, tally: Tally) -> Iterator[InvoiceLine]:
         from worker.store.invoice import InvoiceLine

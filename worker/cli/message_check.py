@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import ValidationError
 
-from worker.cli.moments import today
+from worker.cli.inputs import today
 from worker.contract.encryption import MessageKeys
-from worker.contract.request_v1 import Accepted, Refused, RequestReader, problems_of
+from worker.contract.request_model import problems_of
+from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.contract.result_v1 import ResultV1
 from worker.core.delivery import Delivery
 from worker.core.digests import Digests

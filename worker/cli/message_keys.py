@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake
 from worker.cli.tables import counted, note, print_json
 from worker.settings import MessageSettings, load
 from worker.telemetry.clock import SystemClock

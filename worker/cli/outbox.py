@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import database
-from worker.cli.errors import broker_mistakes
-from worker.cli.tables import counted, note, print_facts, print_table
-from worker.settings import DatabaseSettings, load
-from worker.settings.tools import OutboxSettings
+from worker.cli.mistakes import broker_mistakes, open_database
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
+from worker.settings import DatabaseSettings, OutboxSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Result events that are not known to be sent.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _COLUMNS = ("request_id", "mode", "source", "outcome", "completed_at", "age", "held_until")
 
@@ -99,5 +96,5 @@ def _flush(relay: Relay, unsent: int) -> int:
 def _inquiry(settings: DatabaseSettings) -> Iterator[PostgresInquiry]:
     from worker.store.inquiry import PostgresInquiry
 
-    with database.opened(settings, "outbox") as engine:
+    with open_database(settings, "outbox") as engine:
         yield PostgresInquiry(engine)

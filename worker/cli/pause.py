@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import database
-from worker.cli.errors import UserMistake
-from worker.cli.tables import counted, duration, iso, note
+from worker.cli.mistakes import UserMistake, open_database
+from worker.cli.tables import counted, duration, note
+from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.pause import NOTICE_SECONDS
 from worker.settings import DatabaseSettings, load
@@ -48,13 +48,13 @@ def pause(
     --wait, exit code 1 says that calls are still under way; the pause stands all the same.
     """
     words = _checked(reason)
-    with _fleet() as fleet:
-        hold = fleet.pause(words, _whoever())
-        note(f"paused since {iso(hold.since, 'seconds')} by {hold.by}: {hold.reason}")
+    with _opened() as order:
+        hold = order.pause(words, _whoever())
+        note(f"paused since {rfc3339(hold.since, 'seconds')} by {hold.by}: {hold.reason}")
         if not wait:
             note(f"workers notice within {NOTICE_SECONDS:g} s; what is under way is finished")
             return
-        left = _await_quiet(fleet, timeout)
+        left = _await_quiet(order, timeout)
     if left:
         note(f"{counted(left, 'call')} still under way after {timeout:g} s; the pause stands")
         sys.exit(1)
@@ -63,8 +63,8 @@ def pause(
 
 def resume() -> None:
     """Let the workers go on: each begins within 3 seconds."""
-    with _fleet() as fleet:
-        hold = fleet.resume()
+    with _opened() as order:
+        hold = order.resume()
     if hold is None:
         note("nothing was paused")
         return
@@ -72,12 +72,12 @@ def resume() -> None:
     note(f"resumed after {length}; it was paused by {hold.by}: {hold.reason}")
 
 
-def _await_quiet(fleet: PostgresPause, timeout: float) -> int:
+def _await_quiet(order: PostgresPause, timeout: float) -> int:
     """Return how many calls are under way when that is 0, or when the time is over."""
     began = time.monotonic()
     # Before that, one who has not noticed yet may begin another call.
     time.sleep(NOTICE_SECONDS)
-    while (left := fleet.calls_under_way()) and time.monotonic() - began < timeout:
+    while (left := order.calls_under_way()) and time.monotonic() - began < timeout:
         time.sleep(_LOOK_EVERY)
     return left
 
@@ -101,8 +101,8 @@ def _whoever() -> str:
 
 
 @contextmanager
-def _fleet() -> Iterator[PostgresPause]:
+def _opened() -> Iterator[PostgresPause]:
     from worker.store.pause import PostgresPause
 
-    with database.opened(load(DatabaseSettings), "pause") as engine:
+    with open_database(load(DatabaseSettings), "pause") as engine:
         yield PostgresPause(engine)

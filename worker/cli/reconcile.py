@@ -9,7 +9,6 @@ a third whether it is charged. The columns' names are options.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from worker.cli import database
-from worker.cli.errors import UserMistake
 from worker.cli.invoice_file import Columns, InvoiceFile, Tally, parse_time
-from worker.cli.tables import iso, note, print_facts, print_table
+from worker.cli.mistakes import UserMistake, open_database
+from worker.cli.tables import note, print_facts, print_table
+from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.request import Mode
 from worker.settings import DatabaseSettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from worker.store.invoice import Compared, Found, Reconciliation
@@ -72,10 +70,15 @@ def reconcile(
 
     Exit code 1: there is something to look into, or a line that cannot be read.
     """
+    from worker.store.invoice import DISPUTES, Reconciliation
+
     first, last = _moment("--from", begin), _moment("--to", end)
     columns = Columns(column_request_id, column_time, column_charged)
     invoice, tally = InvoiceFile(file, encoding, columns, first, last), Tally()
-    with _reconciliation(mode) as found:
+    with (
+        open_database(load(DatabaseSettings), "reconcile") as engine,
+        Reconciliation(engine, mode) as found,
+    ):
         lines = invoice.lines(tally)
         while batch := list(islice(lines, _BATCH)):
             found.add(batch)
@@ -89,19 +92,8 @@ def reconcile(
             _print_json(found, compared, tally)
         else:
             _print_tables(found, compared, tally, limit)
-    if _is_disputed(compared) or tally.unreadable:
+    if not DISPUTES.isdisjoint(compared.counts) or tally.unreadable:
         sys.exit(1)
-
-
-@contextmanager
-def _reconciliation(mode: Mode) -> Iterator[Reconciliation]:
-    from worker.store.invoice import Reconciliation
-
-    with (
-        database.opened(load(DatabaseSettings), "reconcile") as engine,
-        Reconciliation(engine, mode) as found,
-    ):
-        yield found
 
 
 def _moment(option: str, words: str | None) -> datetime | None:
@@ -110,12 +102,6 @@ def _moment(option: str, words: str | None) -> datetime | None:
     if (moment := parse_time(words)) is None:
         raise UserMistake(f"{option}: must be a day or a time such as 2026-11-01")
     return moment
-
-
-def _is_disputed(compared: Compared) -> bool:
-    from worker.store.invoice import DISPUTES
-
-    return any(kind in DISPUTES for kind in compared.counts)
 
 
 def _summary(compared: Compared, tally: Tally) -> dict[str, int | datetime]:
@@ -151,7 +137,7 @@ def _print_tables(found: Reconciliation, compared: Compared, tally: Tally, limit
 def _print_json(found: Reconciliation, compared: Compared, tally: Tally) -> None:
     """Write one document row by row: a month's invoice may differ in every line."""
     summary = {
-        name: value if isinstance(value, int) else iso(value)
+        name: value if isinstance(value, int) else rfc3339(value)
         for name, value in _summary(compared, tally).items()
     }
     out = sys.stdout.buffer
@@ -161,7 +147,7 @@ def _print_json(found: Reconciliation, compared: Compared, tally: Tally) -> None
     for kind in compared.counts:
         for each in found.findings(kind):
             *words, at = _row(each)
-            row = dict(zip(_COLUMNS, [*words, None if at is None else iso(at)], strict=True))
+            row = dict(zip(_COLUMNS, [*words, None if at is None else rfc3339(at)], strict=True))
             out.write(separator + orjson.dumps(row))
             separator = b",\n"
     out.write(b"\n]}\n")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from worker.cli.errors import UserMistake
-from worker.cli.moments import today
+from worker.cli.inputs import today
+from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
@@ -21,16 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COLUMNS = (
-    "requestId",
-    "checkType",
-    "name",
-    "idCard",
-    "bankcard",
-    "mobile",
-    "source",
-    "expiresAt",
-)
+COLUMNS = "requestId checkType name idCard bankcard mobile source expiresAt".split()
 _OF_THE_PERSON = frozenset({"name", "idCard", "bankcard", "mobile"})
 
 
@@ -97,10 +88,8 @@ class RequestFile:
         return self.path.suffix.lower() == ".csv"
 
     def _open(self) -> Any:
-        try:
+        with file_mistakes(self.path):
             return self.path.open("rb")
-        except OSError as error:
-            raise UserMistake(f"{self.path}: cannot be read ({error.strerror})") from None
 
     def _json(self) -> Iterator[tuple[int, Any]]:
         with self._open() as stream:
@@ -116,21 +105,20 @@ class RequestFile:
                 yield line, request if is_one else _bad(line, "must be a JSON object")
 
     def _csv(self) -> Iterator[tuple[int, Any]]:
-        try:
-            with self.path.open(encoding=self.encoding, newline="") as stream:
-                rows = csv.reader(stream, strict=True)
+        with (
+            file_mistakes(self.path, self.encoding),
+            self.path.open(encoding=self.encoding, newline="") as stream,
+        ):
+            rows = csv.reader(stream, strict=True)
+            try:
                 heading = [name.strip() for name in next(rows, [])]
                 self._check(heading)
                 for row in rows:
                     if any(row):
                         yield rows.line_num, _request(rows.line_num, heading, row)
-        except OSError as error:
-            raise UserMistake(f"{self.path}: cannot be read ({error.strerror})") from None
-        except (UnicodeDecodeError, LookupError):
-            advice = "name its --encoding, such as gb18030"
-            raise UserMistake(f"{self.path}: is not {self.encoding}: {advice}") from None
-        except csv.Error as error:
-            raise UserMistake(f"{self.path}: line {rows.line_num}: is not CSV ({error})") from None
+            except csv.Error as error:
+                where = f"{self.path}: line {rows.line_num}"
+                raise UserMistake(f"{where}: is not CSV ({error})") from None
 
     def _check(self, heading: list[str]) -> None:
         """Refuse unknown columns by their place: where there is no heading they are somebody."""

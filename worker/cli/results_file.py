@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
 COLUMNS = ("requestId", "outcome", "charged", "error")
@@ -56,12 +55,7 @@ class ResultsFile:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._path is not None:
             self._stream.close()
         else:

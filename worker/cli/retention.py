@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from worker.cli import database
-from worker.cli.tables import note, print_facts
+from worker.cli.mistakes import open_database
+from worker.cli.tables import AsJson, note, print_facts
 from worker.settings import Settings, load
 
 if TYPE_CHECKING:
     from worker.ports import Retention
 
 
-def retention(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
-) -> None:
+def retention(*, as_json: AsJson = False) -> None:
     """Clear and delete finished requests by CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS, then end.
 
     What running workers do every ten minutes, for where none runs all day. It takes the worker's
@@ -31,7 +27,7 @@ def retention(
     configure(settings.log_format, "warning")
     if not settings.clear_after_days and not settings.delete_after_days:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
-    with database.opened(settings, "retention") as engine:
+    with open_database(settings, "retention") as engine:
         tally = _Tally(PostgresRetention(engine, settings.provider_mode))
         chore = OldRequests(
             tally,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake
 from worker.cli.tables import print_table
 from worker.sandbox.magic import magic_table
 from worker.sandbox.server import serve_forever

@@ -1,4 +1,4 @@
-"""`verification-worker status`: the whole house at a glance."""
+"""`verification-worker status`: queues, requests, calls and workers at a glance."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.mistakes import open_database
 from worker.cli.status_view import show
 from worker.cli.tables import print_json
 from worker.settings import StatusSettings, load
@@ -25,7 +26,12 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] 
     Queues are asked by AMQP alone, so unacknowledged messages are not known; what workers hold
     stands under the open requests. Exit code 1: a part could not be read; the others are shown.
     """
-    parts, problems = _read(load(StatusSettings))
+    settings = load(StatusSettings)
+    parts: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    with open_database(settings, "status") as engine:
+        _read_queues(settings, parts, problems)
+        _read_database(engine, settings, parts, problems)
     if as_json:
         print_json({**parts, "problems": problems})
     else:
@@ -34,31 +40,18 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] 
         sys.exit(1)
 
 
-def _read(settings: StatusSettings) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return each part that could be read, and for each other one why not."""
-    from worker.store.engine import open_engine
-
-    engine = open_engine(settings.database_url.get_secret_value(), "status")
-    parts: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    try:
-        _read_queues(settings, parts, problems)
-        _read_database(engine, settings, parts, problems)
-    finally:
-        engine.dispose()
-    return parts, problems
-
-
 def _read_queues(settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]) -> None:
     from worker.amqp.broker_errors import AmqpError
     from worker.amqp.declare import depths
     from worker.amqp.topology import topology
+    from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX, UNROUTED
 
-    queues = [
-        each.name for each in topology(settings.retry_delays, settings.dead_letter_days).queues
-    ]
+    needed = topology(settings.retry_delays, settings.dead_letter_days)
+    retries = [each.name for each in needed.queues if each.name.startswith(RETRY_PREFIX)]
+    # In the order of a message's life.
+    queues = [REQUESTS, *retries, DEAD, UNROUTED]
     try:
-        found = depths(settings.amqp_url.get_secret_value(), _in_order(queues))
+        found = depths(settings.amqp_url.get_secret_value(), queues)
     except AmqpError as error:
         problems["queues"] = f"the broker does not answer ({error})"
         return
@@ -66,14 +59,6 @@ def _read_queues(settings: StatusSettings, parts: dict[str, Any], problems: dict
     for each in found:
         if each.problem is not None:
             problems[each.queue] = each.problem
-
-
-def _in_order(queues: list[str]) -> list[str]:
-    """Return them in the order of a message's life: requests, retries, dead, unrouted."""
-    from worker.contract.names import DEAD, REQUESTS, UNROUTED
-
-    retries = [queue for queue in queues if queue not in (REQUESTS, DEAD, UNROUTED)]
-    return [REQUESTS, *retries, DEAD, UNROUTED]
 
 
 def _read_database(
@@ -84,10 +69,10 @@ def _read_database(
     from worker.store.overview import PostgresOverview
     from worker.store.pause import PostgresPause
 
-    overview, fleet = PostgresOverview(engine), PostgresPause(engine)
+    overview, order = PostgresOverview(engine), PostgresPause(engine)
 
     def pause() -> object:
-        hold = fleet.hold()
+        hold = order.hold()
         return {"paused": hold is not None, **(asdict(hold) if hold else {})}
 
     def schema() -> object:

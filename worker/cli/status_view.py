@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.tables import counted, duration, iso, render
-from worker.contract.names import DEAD, REQUESTS, UNROUTED
+from worker.cli.tables import counted, duration, render
+from worker.contract.names import DEAD, REQUESTS, UNROUTED, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -130,7 +130,7 @@ def _workers(part: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType
 def _oldest(oldest: datetime | None, now: datetime) -> str:
     if oldest is None:
         return ""
-    return f"; the oldest from {iso(oldest, 'seconds')} ({_ago(oldest, now)})"
+    return f"; the oldest from {rfc3339(oldest, 'seconds')} ({_ago(oldest, now)})"
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from worker.cli.errors import UserMistake, broker_mistakes
+from worker.cli.mistakes import UserMistake, broker_mistakes, file_mistakes
+from worker.cli.tables import complain, print_json
 from worker.settings import BrokerSettings, load
 
 if TYPE_CHECKING:
@@ -101,11 +102,11 @@ def submit(
         typer.echo(f"published {request['requestId']}")
         return
     if event is not None:
-        typer.echo(orjson.dumps(orjson.loads(event), option=orjson.OPT_INDENT_2))
+        print_json(orjson.loads(event))
         return
-    sys.stderr.write(
-        f"verification-worker: no result came within {timeout:g} s; the request is queued, and "
-        "its result will stand in verification_v1.results\n"
+    complain(
+        f"no result came within {timeout:g} s; the request is queued, and its result will stand in "
+        "verification_v1.results"
     )
     sys.exit(1)
 
@@ -118,10 +119,10 @@ def _recipient(file: Path) -> PublicKey:
     from worker.contract.encryption import PublicKey
     from worker.contract.jwk import KeyUnusable
 
+    with file_mistakes(f"--encrypt-to: {file}"):
+        content = file.read_bytes()
     try:
-        return PublicKey.read(file.read_bytes())
-    except OSError as error:
-        raise UserMistake(f"--encrypt-to: {file}: cannot be read ({error.strerror})") from None
+        return PublicKey.read(content)
     except KeyUnusable as unusable:
         raise UserMistake(f"--encrypt-to: {file}: {unusable}") from None
 
@@ -129,10 +130,8 @@ def _recipient(file: Path) -> PublicKey:
 def _encoded(image: Path | None) -> str | None:
     if image is None:
         return None
-    try:
+    with file_mistakes(image):
         return base64.b64encode(image.read_bytes()).decode()
-    except OSError as error:
-        raise UserMistake(f"{image}: cannot be read ({error.strerror})") from None
 
 
 def _from_flags(check_type: int | None, user: dict[str, str | None]) -> dict[str, Any]:
@@ -144,10 +143,9 @@ def _from_flags(check_type: int | None, user: dict[str, str | None]) -> dict[str
 
 def _from_file(file: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        with file_mistakes(file):
+            text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         request = orjson.loads(text)
-    except OSError as error:
-        raise UserMistake(f"{file}: cannot be read ({error.strerror})") from None
     except orjson.JSONDecodeError:
         raise UserMistake(f"{file}: is not JSON") from None
     if not isinstance(request, dict):

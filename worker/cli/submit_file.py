@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from worker.cli.errors import broker_mistakes
+from worker.cli.mistakes import broker_mistakes
 from worker.cli.request_file import BadLine, RequestFile
 from worker.cli.results_file import ResultsFile
 from worker.cli.tables import counted, note
@@ -30,7 +31,7 @@ from worker.core.outcome import FieldProblem, Outcome
 from worker.settings import SubmitSettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 _ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
@@ -62,7 +63,7 @@ def submit_file(
     configure("auto", "warning")
     with ResultsFile(results) as kept, _progress() as progress:
         bar = progress.add_task("results" if waits else "published", total=file.count())
-        submission = Submission(file, kept, progress, bar, waits=waits, seal=seal)
+        submission = Submission(file, kept, progress, bar, waits, seal)
         try:
             with broker_mistakes():
                 publish_requests(settings.amqp_url.get_secret_value(), submission, timeout)
@@ -72,29 +73,20 @@ def submit_file(
     return submission.all_answered
 
 
+@dataclass(slots=True)
 class Submission:
     """The `Batch` of the broker's client: which lines are published, and what came of them."""
 
-    def __init__(
-        self,
-        file: RequestFile,
-        results: ResultsFile,
-        progress: Progress,
-        bar: TaskID,
-        *,
-        waits: bool,
-        seal: Callable[[bytes], bytes],
-    ) -> None:
-        self._file = file
-        self._results = results
-        self._progress = progress
-        self._bar = bar
-        self._waits = waits
-        self._seal = seal
-        self._seen: set[str] = set()
-        self._waiting: set[str] = set()
-        self._kept = 0
-        self._refused = 0
+    file: RequestFile
+    results: ResultsFile
+    progress: Progress
+    bar: TaskID
+    waits: bool
+    seal: Callable[[bytes], bytes]
+    _seen: set[str] = field(default_factory=set)
+    _waiting: set[str] = field(default_factory=set)
+    _kept: int = 0
+    _refused: int = 0
 
     @property
     def awaited(self) -> int:
@@ -104,68 +96,62 @@ class Submission:
     @property
     def all_answered(self) -> bool:
         """Whether every line's request ended in an answer, or was published where nobody waits."""
-        if self._refused or (self._waits and self._waiting):
+        if self._refused or (self.waits and self._waiting):
             return False
-        ended = (self._results.outcomes[each] for each in self._seen if each not in self._waiting)
+        ended = (self.results.outcomes[each] for each in self._seen if each not in self._waiting)
         return all(outcome in _ANSWERS for outcome in ended)
 
     def requests(self) -> Iterator[bytes | None]:
         """Yield what is to be published; None for a line that is not."""
-        for line in self._file.lines():
+        for line in self.file.lines():
             if isinstance(line, BadLine):
-                self._refuse(line)
-                yield None
+                self._refuse(line.line, line.problems)
             elif line.request_id in self._seen:
-                problem = FieldProblem("requestId", "stands in an earlier line")
-                self._refuse(BadLine(line.line, (problem,)))
-                yield None
-            elif line.request_id in self._results.outcomes:
-                self._seen.add(line.request_id)
-                self._kept += 1
-                self._advance()
-                yield None
+                self._refuse(line.line, [FieldProblem("requestId", "stands in an earlier line")])
             else:
                 self._seen.add(line.request_id)
-                self._waiting.add(line.request_id)
-                if not self._waits:
-                    self._advance()
-                yield self._seal(line.body)
+                if line.request_id not in self.results.outcomes:
+                    self._waiting.add(line.request_id)
+                    if not self.waits:
+                        self.progress.advance(self.bar)
+                    yield self.seal(line.body)
+                    continue
+                self._kept += 1
+                self.progress.advance(self.bar)
+            yield None
 
     def result(self, body: bytes) -> None:
         """Write the line of a result event, once."""
         event = orjson.loads(body)
         if event["requestId"] in self._waiting:
             self._waiting.discard(event["requestId"])
-            self._results.write(event)
-            self._advance()
+            self.results.write(event)
+            self.progress.advance(self.bar)
 
     def sum_up(self) -> None:
         """Say in a line what became of the file."""
         counts = Counter(
-            self._results.outcomes[each] for each in self._seen if each in self._results.outcomes
+            self.results.outcomes[each] for each in self._seen if each in self.results.outcomes
         )
         most_first = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
         parts = [f"{count:,} {outcome}" for outcome, count in most_first]
         if self._kept:
             parts.append(f"{self._kept:,} of them from before")
         if self._waiting:
-            what = "without a result yet: run the same again" if self._waits else "published"
+            what = "without a result yet: run the same again" if self.waits else "published"
             parts.append(f"{len(self._waiting):,} {what}")
         if self._refused:
             parts.append(f"{counted(self._refused, 'line')} not sent")
         note(", ".join(parts) or "no requests")
 
-    def _refuse(self, line: BadLine) -> None:
+    def _refuse(self, line: int, problems: Iterable[FieldProblem]) -> None:
         self._refused += 1
-        self._advance()
+        self.progress.advance(self.bar)
         if self._refused <= _NAMED_LINES:
-            why = "; ".join(f"{each.field} {each.problem}" for each in line.problems)
-            self._progress.console.print(f"line {line.line}: {why}", markup=False, highlight=False)
+            why = "; ".join(f"{each.field} {each.problem}" for each in problems)
+            self.progress.console.print(f"line {line}: {why}", markup=False, highlight=False)
         elif self._refused == _NAMED_LINES + 1:
-            self._progress.console.print("more lines like these are not named")
-
-    def _advance(self) -> None:
-        self._progress.advance(self._bar)
+            self.progress.console.print("more lines like these are not named")
 
 
 def _progress() -> Progress:

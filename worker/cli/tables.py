@@ -7,8 +7,8 @@ the data goes to standard error (`note`). Times are UTC (ISO 8601) in both forms
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
@@ -17,10 +17,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from worker.contract.names import rfc3339
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import JustifyMethod, RenderableType
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 Cell = str | int | float | bool | datetime | timedelta | None
 """What may stand in a row; a `timedelta` is an age or a duration, seconds in JSON."""
@@ -96,6 +100,11 @@ def note(words: str) -> None:
     typer.echo(words, err=True)
 
 
+def complain(words: str) -> None:
+    """Say what went wrong, in the program's name, on standard error."""
+    note(f"verification-worker: {words}")
+
+
 def shown(cell: Cell) -> str:
     """Return a cell as a table has it; nothing in it can move the cursor or colour a terminal."""
     match cell:
@@ -104,17 +113,12 @@ def shown(cell: Cell) -> str:
         case bool():
             return "yes" if cell else "no"
         case datetime():
-            return iso(cell, "seconds")
+            return rfc3339(cell, "seconds")
         case timedelta():
             return duration(cell)
         case _:
             text = str(cell)
             return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def iso(moment: datetime, precision: str = "milliseconds") -> str:
-    """Return a time in UTC: `2026-11-27T21:13:45Z`, as precise as asked."""
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 
 def duration(length: timedelta) -> str:
@@ -161,7 +165,7 @@ def _value(cell: Cell) -> object:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return iso(value)
+        return rfc3339(value)
     if isinstance(value, timedelta):
         return round(value.total_seconds(), 3)
     raise TypeError(type(value).__name__)

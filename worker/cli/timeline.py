@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from worker.cli.tables import duration, iso
-from worker.contract.names import RETRY_PREFIX
+from worker.cli.tables import duration
+from worker.contract.names import RETRY_PREFIX, rfc3339
 from worker.core.claims import Granted
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.retry import RetryLater, RetryPolicy, decide
@@ -88,13 +88,11 @@ def _call_facts(call: CallRecord) -> str:
 
 def _end(history: History) -> Iterator[Moment]:
     if history.completed_at is not None:
-        reason = (
-            ""
-            if history.error_kind is None
-            else f" ({history.error_kind}): {history.error_message}"
-        )
+        reason = ""
         if history.reused_from is not None:
             reason = f", reused the answer of {history.reused_from}"
+        elif history.error_kind is not None:
+            reason = f" ({history.error_kind}): {history.error_message}"
         yield Moment(history.completed_at, "outcome saved", f"{history.outcome}{reason}")
     if history.event_sent_at is not None:
         yield Moment(history.event_sent_at, "event sent", "confirmed by the broker")
@@ -142,7 +140,7 @@ def _event(history: History) -> str:
 
 
 def _working(history: History) -> str:
-    until = "?" if history.lease_until is None else iso(history.lease_until, "seconds")
+    until = "?" if history.lease_until is None else rfc3339(history.lease_until, "seconds")
     call = history.open_call
     if history.lease_until is not None and history.lease_until >= history.read_at:
         about = "" if call is None else f"; call {call.number} is under way"
@@ -165,14 +163,10 @@ def _return(history: History, delays: tuple[int, ...]) -> str:
     delay = delays[0] if last is None else _delay(history, last, delays)
     since = history.requested_at if last is None else last.finished_at or last.started_at
     due = since + timedelta(seconds=delay)
+    queue, when = _queue(delay), rfc3339(due, "seconds")
     if history.read_at > due + OVERDUE:
-        return (
-            f"its message was due from {_queue(delay)} at {iso(due, 'seconds')}: it is queued"
-            " behind others, or gone"
-        )
-    return (
-        f"next attempt when the message returns from {_queue(delay)}, about {iso(due, 'seconds')}"
-    )
+        return f"its message was due from {queue} at {when}: it is queued behind others, or gone"
+    return f"next attempt when the message returns from {queue}, about {when}"
 
 
 def _delay(history: History, last: CallRecord, delays: tuple[int, ...]) -> int:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.contract.names import EVENT_TYPE
-from worker.contract.times import rfc3339
+from worker.contract.names import EVENT_TYPE, rfc3339
 
 if TYPE_CHECKING:
     from datetime import datetime

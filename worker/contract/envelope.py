@@ -7,10 +7,8 @@ printable; a `traceparent` that is none is no reason to refuse a request and is 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from worker.core.checks import passes_check_digit
 from worker.core.claims import Envelope
 from worker.core.outcome import FieldProblem
 
@@ -19,10 +17,6 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-# Looked for at every place, for an ID number may follow other digits.
-_ID_NUMBER = re.compile(r"(?=([1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]))")
 
 
 def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
@@ -41,27 +35,6 @@ def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
         problems.append(FieldProblem("properties.correlation_id", problem))
         correlation_id = None
     return Envelope(reply_to, correlation_id, usable_traceparent(delivery)), problems
-
-
-def of_nobody(envelope: Envelope) -> Envelope:
-    """Return what may be repeated of a message that names no person to compare with.
-
-    What could be anybody's ID number is left out. One in 500 long numbers that are none look like
-    one: good enough for a message that is wrong anyway, and no reason to refuse one.
-    """
-    reply_to, correlation_id = envelope.reply_to, envelope.correlation_id
-    return replace(
-        envelope,
-        reply_to=None if reply_to and may_be_id_number(reply_to) else reply_to,
-        correlation_id=(
-            None if correlation_id and may_be_id_number(correlation_id) else correlation_id
-        ),
-    )
-
-
-def may_be_id_number(text: str) -> bool:
-    """Return whether an ID number with its right check digit may stand in a text."""
-    return any(map(passes_check_digit, _ID_NUMBER.findall(text)))
 
 
 def usable_traceparent(delivery: Delivery) -> str | None:

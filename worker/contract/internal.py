@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.contract.envelope import usable_traceparent
-from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX
-from worker.contract.times import rfc3339
+from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX, rfc3339
 from worker.core.delivery import Publication
 from worker.settings import delay_name
 

@@ -9,8 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.contract import cloudevents
-from worker.contract.names import EVENT_TYPE, RESULTS
-from worker.contract.times import rfc3339
+from worker.contract.names import EVENT_TYPE, RESULTS, rfc3339
 from worker.core.delivery import Publication
 from worker.core.events import EventFormat, answer_event_id, result_event_id, routing_key
 from worker.core.outcome import Charged, ErrorKind, Outcome, StoredResult

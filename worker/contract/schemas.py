@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.contract.request_v1 import RequestV1
+from worker.contract.request_model import RequestV1
 from worker.contract.result_v1 import ResultV1
 from worker.core.request import FIELDS_BY_TYPE, PersonField
 

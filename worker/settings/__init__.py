@@ -4,19 +4,21 @@ A secret `X` may stand in a file instead, named by `X_FILE` (a mounted Kubernete
 trailing newline is dropped. Nothing is read at import: `load` reads once, at start.
 """
 
-from worker.settings.broker import BrokerSettings
-from worker.settings.checks import CheckSettings
-from worker.settings.commands import EraseSettings, StatusSettings, SubmitSettings
-from worker.settings.database import DatabaseSettings
-from worker.settings.delays import delay_name, parse_delay
-from worker.settings.digests import DigestSettings
-from worker.settings.environment import SettingsInvalid, is_secret, load
-from worker.settings.messages import MessageEncryption, MessageSettings
-from worker.settings.shown import Shown, show
-from worker.settings.worker import LIVE_URL, Settings
+from worker.settings.environment import SettingsInvalid, load
+from worker.settings.messages import CheckSettings, MessageEncryption, MessageSettings
+from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings
+from worker.settings.values import delay_name
+from worker.settings.worker import (
+    EraseSettings,
+    OutboxSettings,
+    Settings,
+    StatusSettings,
+    SubmitSettings,
+    ToolSettings,
+    show,
+)
 
 __all__ = [
-    "LIVE_URL",
     "BrokerSettings",
     "CheckSettings",
     "DatabaseSettings",
@@ -24,14 +26,13 @@ __all__ = [
     "EraseSettings",
     "MessageEncryption",
     "MessageSettings",
+    "OutboxSettings",
     "Settings",
     "SettingsInvalid",
-    "Shown",
     "StatusSettings",
     "SubmitSettings",
+    "ToolSettings",
     "delay_name",
-    "is_secret",
     "load",
-    "parse_delay",
     "show",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,20 +32,9 @@ class FromEnvironment(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,  # what `check-config` says of a setting
         validate_default=True,  # a default may not fit what is set beside it
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, and the files that `X_FILE` variables name."""
-        return init_settings, env_settings, _SecretFiles(settings_cls)
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -53,44 +42,26 @@ def is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
 
 
-class _SecretFiles(PydanticBaseSettingsSource):
-    def path_of(self, field: FieldInfo, field_name: str) -> str | None:
-        """Return the file that is named for a secret; an empty name is none."""
-        return os.environ.get(f"{field_name.upper()}_FILE") or None if is_secret(field) else None
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        if not (path := self.path_of(field, field_name)):
-            return None, field_name, False
-        # Editors of other systems put a byte-order mark before it.
-        text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
-        return text or None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name, field in self.settings_cls.model_fields.items():
-            try:
-                value, _, _ = self.get_field_value(field, name)
-            except (OSError, UnicodeDecodeError):
-                continue  # `_unreadable_files` names it
-            if value is not None:
-                values[name] = value
-        return values
-
-
-def _unreadable_files(kind: type[BaseSettings]) -> dict[str, str]:
-    """Return a problem for each secret whose file is named and cannot be read."""
+def _secrets_in_files(kind: type[BaseSettings]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the secrets that stand in files alone, and a problem for each file of no use."""
+    values: dict[str, Any] = {}
     problems = {}
-    source = _SecretFiles(kind)
+    in_environment = {name.upper() for name, value in os.environ.items() if value}
     for name, field in kind.model_fields.items():
+        secret, variable = name.upper(), f"{name.upper()}_FILE"
+        if not is_secret(field) or not (path := os.environ.get(variable)):
+            continue
         try:
-            value, _, _ = source.get_field_value(field, name)
+            # Editors of other systems put a byte-order mark before it.
+            text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            variable = f"{name.upper()}_FILE"
-            problems[name.upper()] = f"{variable}: cannot be read ({type(error).__name__})"
-        else:
-            if value is None and field.is_required() and source.path_of(field, name):
-                problems[name.upper()] = f"{name.upper()}_FILE: is empty"
-    return problems
+            problems[secret] = f"{variable}: cannot be read ({type(error).__name__})"
+            continue
+        if not text and field.is_required():
+            problems[secret] = f"{variable}: is empty"
+        elif text and secret not in in_environment:
+            values[name] = text
+    return values, problems
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
@@ -98,10 +69,10 @@ AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 def load(kind: type[AnySettings]) -> AnySettings:
     """Read the settings; raise `SettingsInvalid` with every problem there is."""
-    files = _unreadable_files(kind)
+    secrets, files = _secrets_in_files(kind)
     problems = list(files.values())
     try:
-        settings = kind()
+        settings = kind(**secrets)
     except ValidationError as error:
         # A secret whose file cannot be read is missing for that reason alone.
         problems += [

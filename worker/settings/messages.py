@@ -1,4 +1,4 @@
-"""Whether messages are encrypted, and the keys that open them."""
+"""What messages are checked by, opened with and published as: all programs should have the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,40 @@ from enum import StrEnum
 import orjson
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
+from worker.core.events import EventFormat
+from worker.core.request import PortraitFields
 from worker.settings.environment import FromEnvironment
+
+
+class CheckSettings(FromEnvironment):
+    """What the worker and `submit` check requests by; both should have the same."""
+
+    max_message_bytes: int = Field(1_048_576, ge=1024, le=134_217_728)
+    """larger messages are dead-lettered unread"""
+    id_card_check: IdCardCheck = IdCardCheck.STRICT
+    """strict, format or off"""
+    luhn_check: LuhnCheck = LuhnCheck.WARN
+    """off, warn or reject"""
+    portrait_fields: PortraitFields = PortraitFields.ID_CARD
+    """what goes with a portrait: id_card or bank_card"""
+    portrait_min_bytes: int = Field(5_000, ge=1)
+    """smallest image, decoded"""
+    portrait_max_bytes: int = Field(150_000, ge=1, le=10_000_000)
+    """largest image, decoded"""
+
+    @field_validator("portrait_max_bytes")
+    @classmethod
+    def _leaves_room(cls, most: int, others: ValidationInfo) -> int:
+        if most < others.data.get("portrait_min_bytes", 0):
+            raise ValueError("must not be below PORTRAIT_MIN_BYTES, or every image is refused")
+        return most
+
+    @property
+    def check_policy(self) -> CheckPolicy:
+        """The strictness of the checks before paying."""
+        sizes = (self.portrait_min_bytes, self.portrait_max_bytes)
+        return CheckPolicy(self.id_card_check, self.luhn_check, self.portrait_fields, *sizes)
 
 
 class MessageEncryption(StrEnum):
@@ -20,12 +53,10 @@ class MessageEncryption(StrEnum):
 class MessageSettings(FromEnvironment):
     """What the worker and the tools that look into messages open them by."""
 
-    message_keys: SecretStr | None = Field(
-        None, description="JWK Set of private keys for encrypted messages, the current one first"
-    )
-    message_encryption: MessageEncryption = Field(
-        MessageEncryption.OPTIONAL, description="optional; required: raw messages are refused"
-    )
+    message_keys: SecretStr | None = None
+    """JWK Set of private keys for encrypted messages, the current one first"""
+    message_encryption: MessageEncryption = MessageEncryption.OPTIONAL
+    """optional; required: raw messages are refused"""
 
     @field_validator("message_keys")
     @classmethod
@@ -34,10 +65,8 @@ class MessageSettings(FromEnvironment):
 
         Their library takes longer to load than all the rest of a command.
         """
-        if keys is None:
-            return None
         try:
-            is_one = isinstance(orjson.loads(keys.get_secret_value())["keys"], list)
+            is_one = keys is None or isinstance(orjson.loads(keys.get_secret_value())["keys"], list)
         except (ValueError, TypeError, LookupError):
             is_one = False
         if not is_one:
@@ -52,3 +81,10 @@ class MessageSettings(FromEnvironment):
         if value is MessageEncryption.REQUIRED and is_missing:
             raise ValueError("needs MESSAGE_KEYS where it is required")
         return value
+
+
+class EventSettings(FromEnvironment):
+    """What everything that publishes result events goes by: all of it should have the same."""
+
+    event_format: EventFormat = EventFormat.PLAIN
+    """plain, or cloudevents: events carry CloudEvents attributes as headers as well"""

@@ -1,4 +1,4 @@
-"""All settings of the worker."""
+"""All settings of the worker, what of them a person's commands need, and how they are shown."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from worker.core.request import Mode
-from worker.settings.broker import BrokerSettings
-from worker.settings.certificates import CertificateFile
-from worker.settings.checks import CheckSettings
-from worker.settings.database import DatabaseSettings
-from worker.settings.digests import DigestSettings
-from worker.settings.events import EventSettings
-from worker.settings.kinds import Credential, Duration, Word
-from worker.settings.limits import LimitSettings
-from worker.settings.messages import MessageSettings
+from worker.settings.environment import is_secret
+from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
+from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
+from worker.settings.values import CertificateFile, Credential, Duration, Word, delay_name
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
@@ -39,72 +34,64 @@ class Settings(
     it is named beside all other problems. Defaults are checked, too.
     """
 
-    provider_mode: Mode = Field(
-        description="live or sandbox; stamped on every row and event, never mixed"
-    )
-    provider_url: str = Field(
-        LIVE_URL, pattern=r"^https?://", description="personalAuth, or the sandbox's address"
-    )
-    provider_access_key: Credential = Field(description="JD Cloud access key id")
-    provider_secret_key: Credential = Field(description="JD Cloud secret access key")
-    provider_session_token: Credential | None = Field(
-        None, description="token of temporary credentials"
-    )
-    provider_region: Word = Field("jdcloud-api", description="region in the signature's scope")
-    provider_algorithm: str = Field(
-        "JDCLOUD2", pattern=r"^JDCLOUD[23]$", description="JDCLOUD2 or JDCLOUD3 signatures"
-    )
-    provider_ca_file: CertificateFile | None = Field(
-        None, description="CA bundle for the provider instead of certifi's"
-    )
-    connect_timeout: float = Field(3.0, gt=0, le=60, description="seconds to connect, TLS included")
-    read_timeout: float = Field(20.0, gt=0, le=300, description="seconds without a byte")
-    call_deadline: float = Field(25.0, gt=0, le=600, description="seconds for one whole call")
-    lease_margin: float = Field(
-        10.0, gt=0, le=600, description="seconds a claim holds beyond two calls: room to record it"
-    )
-    no_record_pattern: str = Field(
-        "查无|无记录|库中无", description="an answer whose code or message matches is no_record"
-    )
-    concurrency: int = Field(32, ge=1, le=1024, description="calls in flight")
-    prefetch: int = Field(256, ge=1, le=65535, description="unacknowledged messages held at most")
-    batch_limit: int = Field(128, ge=1, le=1000, description="requests in one transaction at most")
-    max_in_doubt_calls: int = Field(
-        1, ge=0, le=10, description="repeats of a call that may have been charged"
-    )
-    breaker_failures: int = Field(
-        5, ge=1, le=1000, description="calls that fail in a row before the worker parks"
-    )
-    probe_seconds: float = Field(
-        5.0, gt=0, le=120, description="first wait of a parked worker; it doubles up to 120 s"
-    )
-    reuse_results_for: Duration = Field(
-        0,
-        description="a paid answer is given again to requests of the same data: 24h, 7d; 0 = never",
-    )
-    abandon_after_days: int = Field(
-        30, ge=0, description="an open request without its message fails after this; 0 = never"
-    )
-    clear_after_days: int = Field(
-        0, ge=0, description="masked data, digests and contexts are cleared after this; 0 = never"
-    )
-    delete_after_days: int = Field(
-        0, ge=0, description="requests and their calls are deleted after this; 0 = never"
-    )
-    topology: str = Field(
-        "apply", pattern="^(apply|check)$", description="declare at start, or only check"
-    )
-    shutdown_grace: float = Field(
-        40.0, gt=0, le=3600, description="seconds to finish paid calls after SIGTERM"
-    )
-    http_host: str = Field("0.0.0.0", description="address of health and metrics")  # noqa: S104
-    http_port: int = Field(0, ge=0, le=65535, description="health and metrics; 0 = off")
-    log_format: str = Field(
-        "auto", pattern="^(auto|json|console)$", description="json, console, or by the terminal"
-    )
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="least level"
-    )
+    provider_mode: Mode
+    """live or sandbox; stamped on every row and event, never mixed"""
+    provider_url: str = Field(LIVE_URL, pattern=r"^https?://")
+    """personalAuth, or the sandbox's address"""
+    provider_access_key: Credential
+    """JD Cloud access key id"""
+    provider_secret_key: Credential
+    """JD Cloud secret access key"""
+    provider_session_token: Credential | None = None
+    """token of temporary credentials"""
+    provider_region: Word = "jdcloud-api"
+    """region in the signature's scope"""
+    provider_algorithm: str = Field("JDCLOUD2", pattern=r"^JDCLOUD[23]$")
+    """JDCLOUD2 or JDCLOUD3 signatures"""
+    provider_ca_file: CertificateFile | None = None
+    """CA bundle for the provider instead of certifi's"""
+    connect_timeout: float = Field(3.0, gt=0, le=60)
+    """seconds to connect, TLS included"""
+    read_timeout: float = Field(20.0, gt=0, le=300)
+    """seconds without a byte"""
+    call_deadline: float = Field(25.0, gt=0, le=600)
+    """seconds for one whole call"""
+    lease_margin: float = Field(10.0, gt=0, le=600)
+    """seconds a claim holds beyond two calls: room to record it"""
+    no_record_pattern: str = "查无|无记录|库中无"
+    """an answer whose code or message matches is no_record"""
+    concurrency: int = Field(32, ge=1, le=1024)
+    """calls in flight"""
+    prefetch: int = Field(256, ge=1, le=65535)
+    """unacknowledged messages held at most"""
+    batch_limit: int = Field(128, ge=1, le=1000)
+    """requests in one transaction at most"""
+    max_in_doubt_calls: int = Field(1, ge=0, le=10)
+    """repeats of a call that may have been charged"""
+    breaker_failures: int = Field(5, ge=1, le=1000)
+    """calls that fail in a row before the worker parks"""
+    probe_seconds: float = Field(5.0, gt=0, le=120)
+    """first wait of a parked worker; it doubles up to 120 s"""
+    reuse_results_for: Duration = 0
+    """a paid answer is given again to requests of the same data: 24h, 7d; 0 = never"""
+    abandon_after_days: int = Field(30, ge=0)
+    """an open request without its message fails after this; 0 = never"""
+    clear_after_days: int = Field(0, ge=0)
+    """masked data, digests and contexts are cleared after this; 0 = never"""
+    delete_after_days: int = Field(0, ge=0)
+    """requests and their calls are deleted after this; 0 = never"""
+    topology: str = Field("apply", pattern="^(apply|check)$")
+    """declare at start, or only check"""
+    shutdown_grace: float = Field(40.0, gt=0, le=3600)
+    """seconds to finish paid calls after SIGTERM"""
+    http_host: str = "0.0.0.0"  # noqa: S104
+    """address of health and metrics"""
+    http_port: int = Field(0, ge=0, le=65535)
+    """health and metrics; 0 = off"""
+    log_format: str = Field("auto", pattern="^(auto|json|console)$")
+    """json, console, or by the terminal"""
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    """least level"""
 
     @field_validator("provider_url")
     @classmethod
@@ -192,3 +179,47 @@ def _is_live(url: str) -> bool:
     except ValueError:
         return False
     return f".{host}".endswith(f".{_LIVE_DOMAIN}")
+
+
+def show(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return the name, value and meaning of each setting for people to read, secrets hidden."""
+    rows = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value is None:
+            text = "not set"
+        elif is_secret(field):
+            text = "(hidden)"
+        elif name == "retry_delays":
+            text = ",".join(map(delay_name, value))
+        elif name == "reuse_results_for":
+            text = delay_name(value) if value else "0"
+        else:
+            text = str(value) or "not set"
+        is_default = name not in settings.model_fields_set and text != "not set"
+        text += " (default)" if is_default else ""
+        rows.append((name.upper(), text, field.description or ""))
+    return rows
+
+
+class ToolSettings(BrokerSettings, DatabaseSettings):
+    """Broker and database, for commands that look at both."""
+
+
+class OutboxSettings(ToolSettings, EventSettings):
+    """What sends a mode's events."""
+
+    provider_mode: Mode
+    """live or sandbox: whose events"""
+
+
+class StatusSettings(ToolSettings, LimitSettings):
+    """What `status` needs."""
+
+
+class EraseSettings(ToolSettings, DigestSettings):
+    """What `erase` needs; MESSAGE_KEYS open encrypted dead letters as well."""
+
+
+class SubmitSettings(BrokerSettings, CheckSettings):
+    """What `submit` needs for a file of many requests."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.messages import ID_CARD, NAME
-from worker.cli.errors import UserMistake
 from worker.cli.invoice_file import Columns, InvoiceFile, Tally, parse_time
+from worker.cli.mistakes import UserMistake
 
 if TYPE_CHECKING:
     from pathlib import Path

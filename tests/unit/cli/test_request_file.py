@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, request
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake
 from worker.cli.request_file import COLUMNS, BadLine, GoodLine, RequestFile
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy

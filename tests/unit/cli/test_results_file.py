@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.cli.errors import UserMistake
+from worker.cli.mistakes import UserMistake
 from worker.cli.results_file import ResultsFile
 
 if TYPE_CHECKING:

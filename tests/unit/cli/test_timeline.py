@@ -50,6 +50,8 @@ DONE = replace(
     calls=(call(1, 0, 1, CallClass.ANSWERED, Charged.YES),),
 )
 FAILED = replace(DONE, outcome=Outcome.FAILED, error_kind=ErrorKind.IN_DOUBT)
+RETURNS = "waiting: next attempt when the message returns from verification.retry"
+LAPSED = "(lease lapsed 2026-11-27T08:01:00Z)"
 DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
 
 
@@ -86,39 +88,26 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
         (
             replace(WORKING, read_at=at(61), calls=(call(1, 0, None, None, Charged.UNKNOWN),)),
             (
-                "in doubt: worker w/1 stopped during call 1 (lease lapsed 2026-11-27T08:01:00Z):"
-                " it may have been charged, and is repeated at most MAX_IN_DOUBT_CALLS times when"
-                " its message comes again"
+                f"in doubt: worker w/1 stopped during call 1 {LAPSED}: it may have been charged,"
+                " and is repeated at most MAX_IN_DOUBT_CALLS times when its message comes again"
             ),
         ),
         (
             replace(WORKING, read_at=at(61)),
-            (
-                "waiting: worker w/1 stopped before a call (lease lapsed 2026-11-27T08:01:00Z); its"
-                " message comes again"
-            ),
+            f"waiting: worker w/1 stopped before a call {LAPSED}; its message comes again",
         ),
         (
             # the second counted attempt failed: 30 s
             replace(WAITING, attempts=2, calls=(call(2, 5, 6, CallClass.UNAVAILABLE),)),
-            (
-                "waiting: next attempt when the message returns from verification.retry.30s, about"
-                " 2026-11-27T08:00:36Z"
-            ),
+            f"{RETURNS}.30s, about 2026-11-27T08:00:36Z",
         ),
         (
             replace(WAITING, calls=(call(1, 0, 1, CallClass.THROTTLED),)),
-            (
-                "waiting: next attempt when the message returns from verification.retry.30s, about"
-                " 2026-11-27T08:00:31Z"
-            ),
+            f"{RETURNS}.30s, about 2026-11-27T08:00:31Z",
         ),
         (
             replace(WAITING, in_doubt_calls=1, charged=Charged.UNKNOWN, calls=(DOUBT,)),
-            (
-                "waiting: next attempt when the message returns from verification.retry.5s, about"
-                " 2026-11-27T08:00:08Z; perhaps charged once"
-            ),
+            f"{RETURNS}.5s, about 2026-11-27T08:00:08Z; perhaps charged once",
         ),
         (
             replace(WAITING, read_at=at(306), calls=()),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.messages import ID_CARD, deliver, request
-from worker.contract.envelope import check_envelope, of_nobody
+from worker.contract.envelope import check_envelope
+from worker.contract.leaks import of_nobody
 from worker.contract.request_v1 import Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 from worker.core.claims import Envelope

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,18 +17,14 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 DELIVERY = deliver(
     b"\xff any bytes", message_id="m-1", correlation_id="c-1", reply_to="r", traceparent=TRACE
 )
+BEIJING = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=8)))
 
 
 @pytest.mark.parametrize(
     ("seconds", "queue"),
     [
-        (5, "verification.retry.5s"),
-        (30, "verification.retry.30s"),
-        (90, "verification.retry.90s"),
-        (120, "verification.retry.2m"),
-        (600, "verification.retry.10m"),
-        (1800, "verification.retry.30m"),
-        (3600, "verification.retry.1h"),
+        (seconds, f"verification.retry.{name}")
+        for seconds, name in {5: "5s", 90: "90s", 120: "2m", 600: "10m", 3600: "1h"}.items()
     ],
 )
 def test_a_retry_goes_to_the_queue_of_its_delay(seconds: int, queue: str) -> None:
@@ -38,9 +34,8 @@ def test_a_retry_goes_to_the_queue_of_its_delay(seconds: int, queue: str) -> Non
 
 
 def test_a_dead_letter_says_why_in_codes() -> None:
-    beijing = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=8)))
     dead = internal.dead_letter(
-        DELIVERY, "in_doubt", attempts=2, last_error="in_doubt", first_seen=beijing
+        DELIVERY, "in_doubt", attempts=2, last_error="in_doubt", first_seen=BEIJING
     )
     assert (dead.exchange, dead.routing_key) == ("", "verification.dead")
     assert dead.headers == {
@@ -56,11 +51,10 @@ def test_a_dead_letter_says_why_in_codes() -> None:
     "again",
     [
         internal.retry(DELIVERY, 5),
-        internal.dead_letter(
-            DELIVERY, "x", attempts=0, last_error="x", first_seen=datetime(2026, 3, 1, tzinfo=UTC)
-        ),
+        internal.replay(DELIVERY),
+        internal.dead_letter(DELIVERY, "x", attempts=0, last_error="x", first_seen=BEIJING),
     ],
-    ids=["retry", "dead-letter"],
+    ids=["retry", "replay", "dead-letter"],
 )
 def test_the_message_is_what_it_was(again: Publication) -> None:
     assert again.body == DELIVERY.body

@@ -1,19 +1,19 @@
-"""Events as they leave: true to the schema, addressed to who asked, the same at every repeat."""
+"""A result event: its body keeps the published schema, its properties the contract."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
+import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from worker.contract import internal
-from worker.contract.result_v1 import answer_event, result_event
+from worker.contract.result_v1 import ResultV1, answer_event, result_event
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.claims import Envelope
-from worker.core.delivery import Delivery
+from worker.core.events import result_event_id
 from worker.core.outcome import (
     AuthInfo,
     Charged,
@@ -26,52 +26,162 @@ from worker.core.outcome import (
 )
 from worker.core.request import Mode
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-ANSWER = Result(Outcome.MATCH, Charged.YES, AuthInfo(True, False, "ok", "m", None), "p-1")
-STORED = StoredResult("r-1", "web", 2, Mode.LIVE, ANSWER, 1, NOW, NOW, '{"a":1}')
-FAILURE = Failure(ErrorKind.INVALID_REQUEST, "words", (FieldProblem("source", "is odd"),))
+SCHEMA = result_schema()
+VALIDATOR = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
+ASKED = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+DONE = datetime(2026, 3, 1, 20, 0, 1, tzinfo=timezone(timedelta(hours=8)))
+INFO = AuthInfo(success=True, has_exception=False, code="ok", message="一致", detail="{}")
+MATCH = StoredResult(
+    "onb-1",
+    "onboarding-web",
+    2,
+    Mode.LIVE,
+    Result(Outcome.MATCH, Charged.YES, INFO, "provider-1"),
+    1,
+    ASKED,
+    DONE,
+    '{"applicant":42,"名":1.50}',
+)
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_every_event_is_true_to_its_schema(outcome: Outcome) -> None:
-    for result in (replace(ANSWER, outcome=outcome), Result(outcome, failure=FAILURE)):
-        event = result_event(replace(STORED, result=result, context=None), Envelope())
-        Draft202012Validator(result_schema()).validate(json.loads(event.body))
+def failed(outcome: Outcome, kind: ErrorKind, *fields: FieldProblem) -> StoredResult:
+    failure = Failure(kind, "why there is no answer", fields)
+    return replace(MATCH, result=Result(outcome, failure=failure), calls=0, context=None)
 
 
-def test_an_event_says_what_the_row_says() -> None:
-    event = result_event(STORED, Envelope())
-    body = json.loads(event.body)
-    assert body["requestedAt"] == "2026-01-02T03:04:05.678Z"
-    assert body["context"] == {"a": 1}
-    assert event.routing_key == "web.match"
-    assert event.correlation_id == event.event_of == "r-1"
-    assert event.message_id == body["eventId"]
+def conflict(envelope: Envelope, request_id: str | None = "onb-1") -> Any:
+    return answer_event(
+        Outcome.CONFLICT,
+        Failure(ErrorKind.CONFLICT, "known with other data"),
+        envelope,
+        request_id=request_id,
+        source="onboarding-web",
+        fingerprint=b"f",
+        mode=Mode.SANDBOX,
+        now=ASKED,
+    )
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        MATCH,
+        replace(MATCH, result=Result(Outcome.MISMATCH, Charged.YES, replace(INFO, success=False))),
+        replace(MATCH, result=Result(Outcome.NO_RECORD, Charged.NO, replace(INFO, success=False))),
+        failed(Outcome.REJECTED, ErrorKind.INVALID_REQUEST, FieldProblem("a.b", "is required")),
+        replace(failed(Outcome.REJECTED, ErrorKind.INVALID_REQUEST), check_type=None),
+        *(failed(Outcome.FAILED, kind) for kind in ErrorKind),
+        failed(Outcome.EXPIRED, ErrorKind.EXPIRED),
+        replace(
+            MATCH, result=replace(MATCH.result, auth_info=AuthInfo(None, None, None, None, None))
+        ),
+    ],
+)
+def test_the_body_of_every_outcome_keeps_the_schema(stored: StoredResult) -> None:
+    body = orjson.loads(result_event(stored, Envelope()).body)
+    VALIDATOR.validate(body)
+    assert set(body) == set(SCHEMA["required"])  # a consumer never asks whether a key is there
+    ResultV1.model_validate_json(result_event(stored, Envelope()).body)
+
+
+def test_only_a_reused_answer_names_the_request_that_paid_it() -> None:
+    stored = replace(MATCH, result=replace(MATCH.result, reused_from="onb-0"))
+    body = orjson.loads(result_event(stored, Envelope()).body)
+    VALIDATOR.validate(body)
+    always = set(SCHEMA["required"])
+    assert set(body) - always == set(SCHEMA["properties"]) - always == {"reusedFrom"}
+    assert body["reusedFrom"] == "onb-0"
+
+
+@pytest.mark.parametrize("request_id", ["onb-1", None])
+def test_the_body_of_an_answer_keeps_the_schema(request_id: str | None) -> None:
+    event = conflict(Envelope(), request_id)
+    VALIDATOR.validate(orjson.loads(event.body))
+    assert orjson.loads(event.body)["requestId"] == request_id
+    assert event.event_of is None  # no row is marked
+
+
+def test_the_body_says_all_that_the_row_says() -> None:
+    assert orjson.loads(result_event(MATCH, Envelope()).body) == {
+        "eventId": result_event_id("onb-1"),
+        "requestId": "onb-1",
+        "source": "onboarding-web",
+        "outcome": "match",
+        "checkType": 2,
+        "authInfo": {
+            "success": True,
+            "hasException": False,
+            "code": "ok",
+            "message": "一致",
+            "detail": "{}",
+        },
+        "providerRequestId": "provider-1",
+        "charged": "yes",
+        "calls": 1,
+        "mode": "live",
+        "error": None,
+        "requestedAt": "2026-03-01T12:00:00.123Z",
+        "completedAt": "2026-03-01T12:00:01.000Z",  # UTC, whatever zone the database speaks
+        "context": {"applicant": 42, "名": 1.5},
+    }
+
+
+def test_a_context_goes_back_byte_by_byte() -> None:
+    assert '"context":{"applicant":42,"名":1.50}'.encode() in result_event(MATCH, Envelope()).body
+
+
+def test_a_refusal_names_fields_and_problems() -> None:
+    stored = failed(
+        Outcome.REJECTED, ErrorKind.INVALID_REQUEST, FieldProblem("source", "must match")
+    )
+    assert orjson.loads(result_event(stored, Envelope()).body)["error"] == {
+        "kind": "invalid_request",
+        "message": "why there is no answer",
+        "fields": [{"field": "source", "problem": "must match"}],
+    }
+
+
+def test_the_properties_are_those_of_the_contract() -> None:
+    event = result_event(MATCH, Envelope(traceparent=TRACE))
+    assert event.exchange == "verification.results"
     assert event.type == "verification.result.v1"
+    assert event.message_id == result_event_id("onb-1")
+    assert event.timestamp == int(DONE.timestamp())
+    assert event.headers == {"outcome": "match", "source": "onboarding-web", "traceparent": TRACE}
+    assert event.event_of == "onb-1"
+    assert event.reply_to is None
 
 
 def test_a_repeat_differs_in_its_address_alone() -> None:
-    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-    one = result_event(STORED, Envelope())
-    other = result_event(STORED, Envelope("my.key", "c-1", trace))
+    assert result_event(MATCH, Envelope()) == result_event(MATCH, Envelope())
+    one, other = (result_event(MATCH, each) for each in (Envelope(), Envelope("my.key", "c-1")))
     assert (one.body, one.message_id) == (other.body, other.message_id)
-    assert (other.routing_key, other.correlation_id) == ("my.key", "c-1")
-    assert other.headers["traceparent"] == trace
+    assert (one.routing_key, other.routing_key) == ("onboarding-web.match", "my.key")
 
 
-def test_an_answer_without_a_row_is_true_to_the_schema_and_marks_none() -> None:
-    event = answer_event(
-        Outcome.REJECTED,
-        FAILURE,
-        Envelope("back"),
-        request_id=None,
-        source="default",
-        fingerprint=b"f",
-        mode=Mode.SANDBOX,
-        now=NOW,
-    )
-    Draft202012Validator(result_schema()).validate(json.loads(event.body))
-    assert event.event_of is event.correlation_id is None
+@pytest.mark.parametrize(
+    ("own", "request_id", "expected"),
+    [
+        ("c-1", "onb-1", "c-1"),
+        (None, "onb-1", "onb-1"),
+        (None, "é" * 127, "é" * 127),
+        (None, "é" * 128, None),  # 256 bytes: AMQP cannot carry it
+        (None, None, None),
+        ("c-1", None, "c-1"),
+    ],
+)
+def test_an_event_is_correlated_by_the_sender_s_id_or_the_request_s(
+    own: str | None, request_id: str | None, expected: str | None
+) -> None:
+    assert conflict(Envelope(correlation_id=own), request_id).correlation_id == expected
+    if request_id is not None:
+        event = result_event(replace(MATCH, request_id=request_id), Envelope(correlation_id=own))
+        assert event.correlation_id == expected
+
+
+def test_nothing_of_an_event_is_in_its_words_for_a_log() -> None:
+    assert "一致" not in repr(result_event(MATCH, Envelope()))
 
 
 def test_the_request_schema_knows_the_fields_of_each_check_type() -> None:
@@ -83,28 +193,3 @@ def test_the_request_schema_knows_the_fields_of_each_check_type() -> None:
         assert not validator.is_valid({"personalSpec": bad})
     surplus = {"checkType": 2, "personalUser": {**user, "mobile": "13912345678"}}
     assert not validator.is_valid({"personalSpec": surplus})
-
-
-TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
-
-
-def test_a_retry_is_the_same_message_for_the_delay_queue() -> None:
-    delivery = Delivery(1, 1, b"body", "m", "c", "r", TRACE)
-    retry = internal.retry(delivery, 120)
-    assert (retry.exchange, retry.routing_key) == ("", "verification.retry.2m")
-    assert (retry.body, retry.message_id, retry.correlation_id) == (b"body", "m", "c")
-    assert (retry.reply_to, retry.headers) == ("r", {"traceparent": TRACE})
-
-
-def test_a_dead_letter_carries_its_reason_in_headers_of_ours() -> None:
-    dead = internal.dead_letter(
-        Delivery(1, 1, b"body"), "in_doubt", attempts=2, last_error="in_doubt", first_seen=NOW
-    )
-    assert dead.routing_key == "verification.dead"
-    assert dead.headers == {
-        "reason": "in_doubt",
-        "attempts": 2,
-        "firstSeen": "2026-01-02T03:04:05.678Z",
-        "lastError": "in_doubt",
-    }
-    assert not any(name.startswith("x-") for name in dead.headers)

@@ -6,128 +6,112 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.certificates import Papers
-from worker.settings import BrokerSettings, Settings, SettingsInvalid, load
+from tests.unit.settings.conftest import SECRETS
+from tests.unit.settings.test_settings import problems
+from worker.settings import BrokerSettings, Settings, load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = {
-    "AMQP_URL": "amqps://user:pass@localhost/v",
-    "DATABASE_URL": "postgresql://user@localhost/v",
-    "PROVIDER_MODE": "sandbox",
-    "PROVIDER_URL": "http://localhost:8080/v1/personal",
-    "PROVIDER_ACCESS_KEY": "access",
-    "PROVIDER_SECRET_KEY": "signing",
-    "DIGEST_KEY": "a key of at least 32 characters, for tests",
-}
+    from tests.chaos.certificates import Papers
+    from tests.unit.settings.conftest import Environment
+
+AMQPS = "amqps://user:pass@localhost/v"
 
 
-@pytest.fixture
-def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Give an environment with what is required and nothing of the machine's own."""
-    for name in Settings.model_fields:
-        for variable in (name.upper(), f"{name.upper()}_FILE", name):
-            monkeypatch.delenv(variable, raising=False)
-    for name, value in PLAIN.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    return Papers.make(tmp_path_factory.mktemp("papers"))
-
-
-def problems() -> list[str]:
-    with pytest.raises(SettingsInvalid) as caught:
-        load(Settings)
-    return caught.value.problems
-
-
-def from_file(env: pytest.MonkeyPatch, name: str, file: Path, content: bytes) -> None:
-    env.delenv(name, raising=False)
-    file.write_bytes(content)
-    env.setenv(f"{name}_FILE", str(file))
+@pytest.mark.parametrize("name", list(SECRETS))
+def test_every_secret_may_stand_in_a_file(whole: Environment, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text(SECRETS[name] + "\r\n", encoding="utf-8")
+    whole.unset(name)
+    whole.set(**{f"{name}_FILE": tmp_path / "secret"})
+    assert getattr(load(Settings), name.lower()).get_secret_value() == SECRETS[name]
 
 
 @pytest.mark.parametrize("content", [b"hunter2", b"hunter2\r\n", b"\xef\xbb\xbfhunter2\n"])
 def test_a_secret_is_its_files_text_without_what_editors_add(
-    env: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+    whole: Environment, tmp_path: Path, content: bytes
 ) -> None:
-    from_file(env, "PROVIDER_SECRET_KEY", tmp_path / "secret", content)
+    whole.unset("PROVIDER_SECRET_KEY")
+    (tmp_path / "secret").write_bytes(content)
+    whole.set(PROVIDER_SECRET_KEY_FILE=tmp_path / "secret")
     assert load(Settings).provider_secret_key.get_secret_value() == "hunter2"
+    whole.set(provider_secret_key="of-the-environment")  # in either case it comes first
+    assert load(Settings).provider_secret_key.get_secret_value() == "of-the-environment"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n"])
-def test_an_empty_file_of_a_required_secret_is_named(
-    env: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"\r\n", "is empty"),
+        (b"\xff\xfe\x00", "cannot be read (UnicodeDecodeError)"),
+        (None, "cannot be read (FileNotFoundError)"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named_without_its_path(
+    whole: Environment, tmp_path: Path, content: bytes | None, problem: str
 ) -> None:
-    from_file(env, "PROVIDER_SECRET_KEY", tmp_path / "secret", content)
-    assert problems() == ["PROVIDER_SECRET_KEY_FILE: is empty"]
-
-
-def test_a_directory_is_no_secret(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    env.delenv("DIGEST_KEY")
-    env.setenv("DIGEST_KEY_FILE", str(tmp_path))
+    whole.unset("DIGEST_KEY")
+    whole.set(DIGEST_KEY_FILE=tmp_path / "secret")
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    assert problems() == [f"DIGEST_KEY_FILE: {problem}"]
+    whole.set(DIGEST_KEY_FILE=tmp_path)
     assert problems() == ["DIGEST_KEY_FILE: cannot be read (IsADirectoryError)"]
 
 
-def test_what_is_optional_and_empty_is_not_set(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("PROVIDER_CA_FILE", "AMQP_CA_FILE", "AMQP_CERT_FILE", "PREFETCH"):
-        env.setenv(name, "")
-    env.setenv("DIGEST_KEY_FILE", "")
-    from_file(env, "PROVIDER_SESSION_TOKEN", tmp_path / "token", b"\n")
-    settings = load(Settings)
-    assert settings.provider_session_token is None
-    assert settings.provider_ca_file is None
-    assert settings.amqp_ca_file is None
-    assert settings.prefetch == 256
-    env.delenv("PROVIDER_SESSION_TOKEN_FILE")
-    env.setenv("PROVIDER_SESSION_TOKEN", "")
-    assert load(Settings).provider_session_token is None
+def test_a_missing_secret_file_hides_no_other_problem(whole: Environment) -> None:
+    whole.unset("DIGEST_KEY")
+    whole.set(DIGEST_KEY_FILE="/nowhere/key", AMQP_URL_FILE="/nowhere/url", CONCURRENCY=0)
+    assert len(problems()) == 3
 
 
-def test_an_empty_required_setting_is_missing(env: pytest.MonkeyPatch) -> None:
-    env.setenv("PROVIDER_SECRET_KEY", "")
-    assert problems() == ["PROVIDER_SECRET_KEY: is required"]
+def test_what_is_no_secret_is_not_read_from_a_file(whole: Environment, tmp_path: Path) -> None:
+    (tmp_path / "mode").write_text("sandbox", encoding="utf-8")
+    whole.unset("PROVIDER_MODE")
+    whole.set(PROVIDER_MODE_FILE=tmp_path / "mode")
+    assert problems() == ["PROVIDER_MODE: is required"]
 
 
-def test_the_files_for_tls_go_along_with_the_url(env: pytest.MonkeyPatch, papers: Papers) -> None:
-    env.setenv("AMQP_URL", "amqps://user:pass@localhost/v?heartbeat=30")
-    env.setenv("AMQP_CA_FILE", str(papers.trusted.certificate))
-    env.setenv("AMQP_CERT_FILE", str(papers.server.certificate))
-    env.setenv("AMQP_KEY_FILE", str(papers.server.key))
-    assert load(BrokerSettings).amqp_url.get_secret_value() == (
-        "amqps://user:pass@localhost/v?heartbeat=30"
-        f"&cacertfile={papers.trusted.certificate}"
-        f"&certfile={papers.server.certificate}&keyfile={papers.server.key}"
-    )
+def test_what_is_optional_and_empty_is_not_set(whole: Environment, tmp_path: Path) -> None:
+    whole.set(PROVIDER_CA_FILE="", AMQP_CA_FILE="", AMQP_CERT_FILE="", PREFETCH="")
+    whole.set(DIGEST_KEY_FILE="", PROVIDER_SESSION_TOKEN="")
+    (tmp_path / "token").write_bytes(b"\n")
+    for file in (tmp_path / "token", ""):
+        whole.set(PROVIDER_SESSION_TOKEN_FILE=file)
+        settings = load(Settings)
+        assert settings.provider_session_token is None
+        assert settings.provider_ca_file is settings.amqp_ca_file is None
+        assert settings.prefetch == 256
 
 
-def test_files_for_tls_need_a_url_for_tls(env: pytest.MonkeyPatch, papers: Papers) -> None:
-    env.setenv("AMQP_URL", "amqp://user:pass@localhost/v")
-    env.setenv("AMQP_CA_FILE", str(papers.trusted.certificate))
+def test_the_files_for_tls_go_along_with_the_url(whole: Environment, papers: Papers) -> None:
+    files = (papers.trusted.certificate, papers.server.certificate, papers.server.key)
+    whole.set(AMQP_CA_FILE=files[0], AMQP_CERT_FILE=files[1], AMQP_KEY_FILE=files[2])
+    query = "cacertfile={}&certfile={}&keyfile={}".format(*files)
+    for url, joined in ((AMQPS, "?"), (f"{AMQPS}?heartbeat=30", "&")):
+        whole.set(AMQP_URL=url)
+        assert load(BrokerSettings).amqp_url.get_secret_value() == f"{url}{joined}{query}"
+    whole.set(AMQP_URL=SECRETS["AMQP_URL"])
     assert problems() == ["AMQP_URL: must begin with amqps:// where files for TLS are named"]
 
 
 def test_files_for_tls_are_read_at_the_start(
-    env: pytest.MonkeyPatch, papers: Papers, tmp_path: Path
+    whole: Environment, papers: Papers, tmp_path: Path
 ) -> None:
+    whole.set(AMQP_URL=AMQPS)
     (tmp_path / "text.pem").write_text("no certificate")
     for name in ("PROVIDER_CA_FILE", "AMQP_CA_FILE"):
-        env.setenv(name, "/nowhere/ca.pem")
+        whole.set(**{name: "/nowhere/ca.pem"})
         assert problems() == [f"{name}: cannot be read (FileNotFoundError)"]
-        env.setenv(name, "")
-    env.setenv("AMQP_CA_FILE", str(tmp_path / "text.pem"))
-    assert problems() == ["AMQP_CA_FILE: is not certificates in PEM"]
-    env.setenv("AMQP_CA_FILE", "")
-    env.setenv("AMQP_KEY_FILE", str(papers.server.key))
+        whole.set(**{name: tmp_path / "text.pem"})
+        assert problems() == [f"{name}: is not certificates in PEM"]
+        whole.unset(name)
+    whole.set(AMQP_KEY_FILE=papers.server.key)
     assert problems() == ["AMQP_KEY_FILE: needs AMQP_CERT_FILE"]
-    env.setenv("AMQP_CERT_FILE", str(papers.server.certificate))
+    whole.set(AMQP_CERT_FILE=papers.server.certificate)
     what = "is not the private key of AMQP_CERT_FILE in PEM, without a password"
-    for key in (papers.stranger.pair.key, papers.locked_key("secret")):
-        env.setenv("AMQP_KEY_FILE", str(key))
+    for key in (papers.stranger.pair.key, papers.locked_key("secret"), ""):
+        whole.set(AMQP_KEY_FILE=key)
         assert problems() == [f"AMQP_KEY_FILE: {what}"]
-    env.setenv("AMQP_KEY_FILE", "")
-    assert problems() == [f"AMQP_KEY_FILE: {what}"]

@@ -6,63 +6,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.settings.conftest import SECRETS
 from worker.core.digests import Digests
 from worker.core.request import Mode
 from worker.settings import (
-    LIVE_URL,
     BrokerSettings,
     DigestSettings,
     Settings,
     SettingsInvalid,
     delay_name,
     load,
-    parse_delay,
     show,
 )
+from worker.settings.values import parse_delay
+from worker.settings.worker import LIVE_URL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-SANDBOX_URL = "http://localhost:8080/v1/personal"
-SECRETS = {
-    "AMQP_URL": "amqp://user:broker-secret@localhost:5672/v",
-    "DATABASE_URL": "postgresql://user:database-secret@localhost/v",
-    "PROVIDER_ACCESS_KEY": "access-secret",
-    "PROVIDER_SECRET_KEY": "signing-secret",
-    "PROVIDER_SESSION_TOKEN": "session-secret",
-    "DIGEST_KEY": "digest-secret-of-at-least-32-characters",
-}
-WHOLE = {**SECRETS, "PROVIDER_MODE": "sandbox", "PROVIDER_URL": SANDBOX_URL}
-
-
-class Environment:
-    """The variables of one test; none of the machine's own are seen."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._patch = patch
-        for name in Settings.model_fields:
-            self.unset(name.upper(), f"{name.upper()}_FILE", name)
-
-    def set(self, **variables: str) -> None:
-        """Set variables."""
-        for name, value in variables.items():
-            self._patch.setenv(name, value)
-
-    def unset(self, *names: str) -> None:
-        """Remove variables."""
-        for name in names:
-            self._patch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def env(monkeypatch: pytest.MonkeyPatch) -> Environment:
-    return Environment(monkeypatch)
-
-
-@pytest.fixture
-def whole(env: Environment) -> Environment:
-    env.set(**WHOLE)
-    return env
+    from tests.unit.settings.conftest import Environment
 
 
 def problems(kind: type[BrokerSettings | DigestSettings] = Settings) -> list[str]:
@@ -112,43 +72,6 @@ def test_a_command_needs_no_more_than_its_own_settings(env: Environment) -> None
     assert problems(DigestSettings) == ["DIGEST_KEY: is required"]
 
 
-@pytest.mark.parametrize("name", list(SECRETS))
-def test_every_secret_may_stand_in_a_file(whole: Environment, tmp_path: Path, name: str) -> None:
-    file = tmp_path / "secret"
-    file.write_text(SECRETS[name] + "\r\n", encoding="utf-8")
-    whole.unset(name)
-    whole.set(**{f"{name}_FILE": str(file)})
-    value = getattr(load(Settings), name.lower())
-    assert value.get_secret_value() == SECRETS[name]
-
-
-def test_what_is_no_secret_is_not_read_from_a_file(whole: Environment, tmp_path: Path) -> None:
-    file = tmp_path / "mode"
-    file.write_text("sandbox", encoding="utf-8")
-    whole.unset("PROVIDER_MODE")
-    whole.set(PROVIDER_MODE_FILE=str(file))
-    assert problems() == ["PROVIDER_MODE: is required"]
-
-
-def test_a_missing_secret_file_is_named_without_its_path(whole: Environment) -> None:
-    whole.unset("DIGEST_KEY")
-    whole.set(DIGEST_KEY_FILE="/nowhere/digest-key")
-    assert problems() == ["DIGEST_KEY_FILE: cannot be read (FileNotFoundError)"]
-
-
-def test_a_secret_file_that_is_no_text_is_named(whole: Environment, tmp_path: Path) -> None:
-    file = tmp_path / "secret"
-    file.write_bytes(b"\xff\xfe\x00")
-    whole.set(AMQP_URL_FILE=str(file))
-    assert problems() == ["AMQP_URL_FILE: cannot be read (UnicodeDecodeError)"]
-
-
-def test_a_missing_secret_file_hides_no_other_problem(whole: Environment) -> None:
-    whole.unset("DIGEST_KEY")
-    whole.set(DIGEST_KEY_FILE="/nowhere/key", AMQP_URL_FILE="/nowhere/url", CONCURRENCY="0")
-    assert len(problems()) == 3
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"), [("5s", 5), ("2m", 120), ("1h", 3600), (" 30s ", 30), ("90m", 5400)]
 )
@@ -162,12 +85,6 @@ def test_what_is_no_delay_is_refused(text: str) -> None:
         parse_delay(text)
 
 
-@pytest.mark.parametrize("delays", ["30s,5s", "5s,5s", "60s,1m"])
-def test_delays_must_ascend(whole: Environment, delays: str) -> None:
-    whole.set(RETRY_DELAYS=delays)
-    assert problems() == ["RETRY_DELAYS: must ascend"]
-
-
 @pytest.mark.parametrize(
     ("seconds", "name"),
     [(5, "5s"), (60, "1m"), (90, "90s"), (120, "2m"), (3600, "1h"), (5400, "90m"), (86400, "24h")],
@@ -179,10 +96,10 @@ def test_a_delay_is_named_by_the_largest_unit_that_divides_it(seconds: int, name
 
 def test_no_secret_is_shown(whole: Environment) -> None:
     settings = load(Settings)
-    shown = {row.name: row for row in show(settings)}
+    shown = {name: value for name, value, _ in show(settings)}
     assert set(shown) == {name.upper() for name in Settings.model_fields}
-    assert all(shown[name].value == "(hidden)" for name in SECRETS)
-    everything = repr(list(shown.values())) + repr(settings) + str(settings)
+    assert all(shown[name] == "(hidden)" for name in SECRETS)
+    everything = f"{shown}{settings!r}{settings}"
     assert "secret-" not in everything
     assert not any(secret in everything for secret in SECRETS.values())
 
@@ -190,37 +107,35 @@ def test_no_secret_is_shown(whole: Environment) -> None:
 def test_settings_are_shown_as_they_are_set(whole: Environment) -> None:
     whole.set(RETRY_DELAYS="5s,120s", CONCURRENCY="32")
     whole.unset("PROVIDER_SESSION_TOKEN")
-    shown = {row.name: row for row in show(load(Settings))}
-    assert shown["RETRY_DELAYS"].value == "5s,2m"
-    assert shown["PROVIDER_SESSION_TOKEN"].value == ""
-    assert shown["PROVIDER_MODE"].value == "sandbox"
-    assert (shown["CONCURRENCY"].default, shown["PREFETCH"].default) == (False, True)
-    assert all(row.description for row in shown.values())
-
-
-def test_the_sandbox_mode_refuses_the_live_address(whole: Environment) -> None:
-    whole.set(PROVIDER_URL=LIVE_URL)
-    assert problems() == [
-        "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
-    ]
-    whole.unset("PROVIDER_URL")  # the default is the live one
-    assert len(problems()) == 1
+    rows = show(load(Settings))
+    shown = {name: value for name, value, _ in rows}
+    assert shown["RETRY_DELAYS"] == "5s,2m"
+    assert shown["PROVIDER_SESSION_TOKEN"] == "not set"
+    assert shown["PROVIDER_MODE"] == "sandbox"
+    assert (shown["CONCURRENCY"], shown["PREFETCH"]) == ("32", "256 (default)")
+    assert all(meaning for _, _, meaning in rows)
 
 
 @pytest.mark.parametrize(
     "url",
     [
+        None,  # the default is the live one
+        LIVE_URL,
         LIVE_URL + "/",
         LIVE_URL.replace("https", "http"),
         LIVE_URL.replace("cloudauth", "CloudAuth"),
         LIVE_URL.replace(".com/", ".com:443/"),
     ],
 )
-def test_the_sandbox_mode_refuses_every_spelling_of_the_live_host(
-    whole: Environment, url: str
+def test_the_sandbox_mode_refuses_every_spelling_of_the_live_address(
+    whole: Environment, url: str | None
 ) -> None:
-    whole.set(PROVIDER_URL=url)
-    problems()
+    whole.unset("PROVIDER_URL")
+    if url is not None:
+        whole.set(PROVIDER_URL=url)
+    assert problems() == [
+        "PROVIDER_URL: must be the sandbox's address where PROVIDER_MODE is sandbox"
+    ]
 
 
 def test_the_live_mode_takes_the_live_address_by_default(whole: Environment) -> None:
@@ -229,19 +144,9 @@ def test_the_live_mode_takes_the_live_address_by_default(whole: Environment) -> 
     assert load(Settings).provider_url == LIVE_URL
 
 
-def test_a_stop_must_have_time_for_one_call(whole: Environment) -> None:
-    whole.set(SHUTDOWN_GRACE="10", CALL_DEADLINE="11")
-    (problem,) = problems()
-    assert problem.startswith("SHUTDOWN_GRACE: ")
-
-
+# until its dead letter is gone a person may replay a request
 @pytest.mark.parametrize(
-    ("name", "days"),
-    [
-        # until its dead letter is gone a person may replay a request
-        ("ABANDON_AFTER_DAYS", "14"),
-        ("DELETE_AFTER_DAYS", "14"),
-    ],
+    ("name", "days"), [("ABANDON_AFTER_DAYS", "14"), ("DELETE_AFTER_DAYS", "14")]
 )
 def test_a_request_outlives_its_dead_letter(whole: Environment, name: str, days: str) -> None:
     whole.set(**{name: days})
@@ -251,12 +156,6 @@ def test_a_request_outlives_its_dead_letter(whole: Environment, name: str, days:
     load(Settings)
 
 
-def test_what_is_deleted_need_not_be_cleared_later(whole: Environment) -> None:
-    whole.set(DELETE_AFTER_DAYS="30", CLEAR_AFTER_DAYS="31")
-    (problem,) = problems()
-    assert problem.startswith("DELETE_AFTER_DAYS: ")
-
-
 def test_a_low_limit_of_calls_bounds_what_is_held(whole: Environment) -> None:
     whole.set(PROVIDER_CALLS_PER_MINUTE="6")
     settings = load(Settings)
@@ -264,15 +163,6 @@ def test_a_low_limit_of_calls_bounds_what_is_held(whole: Environment) -> None:
     whole.set(PROVIDER_CALLS_PER_MINUTE="0", DAILY_CALL_BUDGET="9")
     settings = load(Settings)
     assert (settings.has_call_limit, settings.held_messages) == (True, settings.prefetch)
-
-
-def test_an_image_may_be_as_large_as_the_smallest(whole: Environment) -> None:
-    whole.set(PORTRAIT_MIN_BYTES="150001")
-    assert problems() == [
-        "PORTRAIT_MAX_BYTES: must not be below PORTRAIT_MIN_BYTES, or every image is refused"
-    ]
-    whole.set(PORTRAIT_MAX_BYTES="150001")
-    load(Settings)
 
 
 def test_settings_that_do_not_fit_together_are_all_named_beside_those_that_are_wrong(
@@ -300,12 +190,6 @@ def test_a_setting_that_is_wrong_is_no_reason_to_refuse_another(whole: Environme
     assert found == ["DEAD_LETTER_DAYS", "PROVIDER_MODE", "CALL_DEADLINE"]
 
 
-def test_a_broken_pattern_is_refused_in_words(whole: Environment) -> None:
-    whole.set(NO_RECORD_PATTERN="(")
-    (problem,) = problems()
-    assert problem.startswith("NO_RECORD_PATTERN: is no regular expression")
-
-
 def test_a_claim_outlasts_a_wait_and_a_call(whole: Environment) -> None:
     settings = load(Settings)
     assert settings.lease_seconds > 2 * (settings.call_deadline + settings.connect_timeout)
@@ -319,12 +203,6 @@ def test_the_keys_of_a_rotation_stand_one_per_line(whole: Environment) -> None:
     assert list(digests.key_ids) == each
 
 
-def test_a_fallback_that_is_too_short_is_named_and_not_quoted(whole: Environment) -> None:
-    whole.set(DIGEST_KEY_FALLBACKS=f"{'f' * 32}\nshort-and-secret")
-    found = problems()
-    assert found == ["DIGEST_KEY_FALLBACKS: must be one key of at least 32 characters per line"]
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"), [("0", 0), ("30m", 1800), ("24h", 86400), ("7d", 604800)]
 )
@@ -332,11 +210,41 @@ def test_a_window_of_reuse_is_a_duration(whole: Environment, text: str, seconds:
     whole.set(REUSE_RESULTS_FOR=text)
     settings = load(Settings)
     assert settings.reuse_results_for == seconds
-    shown = {row.name: row.value for row in show(settings)}
+    shown = {name: value for name, value, _ in show(settings)}
     assert shown["REUSE_RESULTS_FOR"] == {"7d": "168h"}.get(text, text)
 
 
-@pytest.mark.parametrize("text", ["24", "a day", "-1h", "1.5h"])
-def test_a_window_of_reuse_needs_a_unit(whole: Environment, text: str) -> None:
-    whole.set(REUSE_RESULTS_FOR=text)
-    assert problems() == ["REUSE_RESULTS_FOR: must be written as 5s, 2m, 1h or 7d"]
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"SHUTDOWN_GRACE": 10, "CALL_DEADLINE": 11}, "must not be below CALL_DEADLINE"),
+        ({"DELETE_AFTER_DAYS": 30, "CLEAR_AFTER_DAYS": 31}, "must not be below CLEAR_AFTER_DAYS"),
+        ({"PROVIDER_SECRET_KEY": ""}, "is required"),
+        ({"NO_RECORD_PATTERN": "("}, "is no regular expression"),
+        ({"RETRY_DELAYS": "30s,5s"}, "must ascend"),
+        ({"RETRY_DELAYS": "5s,5s"}, "must ascend"),
+        ({"RETRY_DELAYS": "60s,1m"}, "must ascend"),
+        # it is named, and not quoted
+        (
+            {"DIGEST_KEY_FALLBACKS": f"{'f' * 32}\nshort"},
+            "must be one key of at least 32 characters",
+        ),
+        ({"PORTRAIT_MIN_BYTES": 150_001}, "must not be below PORTRAIT_MIN_BYTES"),
+        *(
+            ({"REUSE_RESULTS_FOR": text}, "must be written as 5s, 2m, 1h or 7d")
+            for text in ("24", "a day", "-1h", "1.5h")
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_in_words(
+    whole: Environment, variables: dict[str, object], problem: str
+) -> None:
+    whole.set(**variables)
+    (found,) = problems()
+    name = "PORTRAIT_MAX_BYTES" if "PORTRAIT_MIN_BYTES" in variables else next(iter(variables))
+    assert found.startswith(f"{name}: {problem}")
+
+
+def test_an_image_may_be_as_large_as_the_smallest(whole: Environment) -> None:
+    whole.set(PORTRAIT_MIN_BYTES=150_001, PORTRAIT_MAX_BYTES=150_001)
+    load(Settings)

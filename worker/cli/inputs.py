@@ -1,12 +1,16 @@
-"""Times as people type them, and what day it is."""
+"""What people give to a command: ID numbers on standard input, times, and what day it is."""
 
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, date, datetime, timedelta
 
-from worker.cli.errors import UserMistake
+import typer
+
+from worker.cli.mistakes import UserMistake
 from worker.core.calendar import shanghai_date
+from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.telemetry.clock import SystemClock
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
@@ -34,3 +38,21 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
         raise UserMistake(
             f"{option}: must be a time such as 2026-11-27T08:00:00Z, or 2h or 3d for so long ago"
         ) from None
+
+
+def id_card_lines() -> list[str]:
+    """Return the lines of standard input that are not blank; of a person who sits there, one.
+
+    It is typed unseen, and an ID number is never an argument: others can see those.
+    """
+    if sys.stdin.isatty():
+        return [typer.prompt("ID number", hide_input=True, err=True)]
+    return [line for line in sys.stdin.read().splitlines() if line.strip()]
+
+
+def id_card(line: str, *, unchecked: bool, where: str = "") -> str:
+    """Return a normalised ID number; what is none is a mistake that says where it stands."""
+    try:
+        return check_id_card(line, IdCardCheck.OFF if unchecked else IdCardCheck.STRICT, today())
+    except FieldRefused as refusal:
+        raise UserMistake(f"{where}the ID number {refusal}") from None

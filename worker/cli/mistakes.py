@@ -1,4 +1,4 @@
-"""What a user did wrong, in one line that says what to do."""
+"""What a user did wrong, in one line that says what to do, and what is opened so that it does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from worker.settings import DatabaseSettings
 
 
 class UserMistake(Exception):
@@ -14,14 +19,18 @@ class UserMistake(Exception):
 
 
 @contextmanager
-def database_mistakes() -> Iterator[None]:
-    """Turn a database that cannot be used into a line that names the setting to look at."""
+def open_database(settings: DatabaseSettings, command: str) -> Iterator[Engine]:
+    """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
     from worker.core.errors import LedgerUnavailable
+    from worker.store.engine import open_engine
 
+    engine = open_engine(settings.database_url.get_secret_value(), command)
     try:
-        yield
+        yield engine
     except LedgerUnavailable as error:
         raise UserMistake(f"DATABASE_URL: the database does not answer ({error})") from None
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -38,3 +47,15 @@ def broker_mistakes() -> Iterator[None]:
         raise UserMistake(f"the broker lacks a queue or exchange ({error}): {advice}") from None
     except AmqpError as error:
         raise UserMistake(f"AMQP_URL: {error}") from None
+
+
+@contextmanager
+def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
+    """Turn a file that cannot be opened or read into a line that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserMistake(f"{file}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, LookupError):
+        advice = "name its --encoding, such as gb18030"
+        raise UserMistake(f"{file}: is not {encoding}: {advice}") from None

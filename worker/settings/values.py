@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints
 
-from worker.settings.delays import parse_delay
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_delay(text: str) -> int:
+    """Return the seconds of `5s`, `2m`, `1h` or `1d`."""
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    if not number.isascii() or not number.isdecimal() or unit not in _UNITS or int(number) == 0:
+        raise ValueError("must be written as 5s, 2m, 1h or 7d")
+    return int(number) * _UNITS[unit]
+
+
+def delay_name(seconds: int) -> str:
+    """Return the name of a delay as queues carry it: the largest unit that divides it."""
+    unit = next(unit for unit in ("h", "m", "s") if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
 
 
 def _seconds(value: object) -> object:
@@ -46,3 +65,22 @@ def _fits_a_header(secret: SecretStr) -> SecretStr:
 
 
 Credential = Annotated[SecretStr, AfterValidator(_fits_a_header)]
+
+
+def refuse_unless(loads: Callable[[ssl.SSLContext], None], what: str) -> None:
+    """Raise a `ValueError` in words unless a TLS context can load a file."""
+    try:
+        loads(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"is not {what}") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({type(error).__name__})") from None
+
+
+def _certificates(path: Path) -> Path:
+    refuse_unless(lambda tls: tls.load_verify_locations(path), "certificates in PEM")
+    return path
+
+
+CertificateFile = Annotated[Path, AfterValidator(_certificates)]
+"""Whoever names a file for TLS that is of no use learns it at the start."""

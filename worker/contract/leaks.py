@@ -1,0 +1,85 @@
+"""A person's numbers where none may stand: in ids, sources, addresses and contexts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from worker.contract.request_model import DEFAULT_SOURCE
+from worker.core.checks import passes_check_digit
+from worker.core.outcome import FieldProblem
+from worker.core.request import PersonField
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.core.claims import Envelope
+
+LEAK = "must not contain the person's data"
+
+_SEPARATORS = re.compile(r"[\s-]|^\+86|^0086")
+# Looked for at every place, for an ID number may follow other digits.
+_ID_NUMBER = re.compile(r"(?=([1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]))")
+
+
+def numbers_of(*users: Mapping[Any, object]) -> list[str]:
+    """Return a person's numbers, as sent and as normalised, to look for where none may stand.
+
+    A name may be an ordinary word and an image is never repeated; texts below six characters
+    are no number of a person.
+    """
+    texts = [
+        str(value).upper()
+        for user in users
+        for field, value in user.items()
+        if field not in (PersonField.NAME, PersonField.PORTRAIT) and isinstance(value, str | int)
+    ]
+    compact = [_SEPARATORS.sub("", text) for text in texts]
+    return [text for text in {*texts, *compact} if len(text) >= 6]
+
+
+def holds(text: str, numbers: list[str]) -> bool:
+    """Return whether a text has one of the numbers in it: in groups and in wide digits, too."""
+    folded = unicodedata.normalize("NFKC", text).upper()
+    compact = _SEPARATORS.sub("", folded)
+    return any(number in folded or number in compact for number in numbers)
+
+
+def without_leaks(
+    source: str, envelope: Envelope, numbers: list[str], problems: list[FieldProblem]
+) -> tuple[str, Envelope]:
+    """Return the source and envelope without what repeats a person's number."""
+    if holds(source, numbers):
+        problems.append(FieldProblem("source", LEAK))
+        source = DEFAULT_SOURCE
+    if envelope.reply_to is not None and holds(envelope.reply_to, numbers):
+        problems.append(FieldProblem("properties.reply_to", LEAK))
+        envelope = replace(envelope, reply_to=None)
+    if envelope.correlation_id is not None and holds(envelope.correlation_id, numbers):
+        problems.append(FieldProblem("properties.correlation_id", LEAK))
+        envelope = replace(envelope, correlation_id=None)
+    return source, envelope
+
+
+def may_be_id_number(text: str) -> bool:
+    """Return whether an ID number with its right check digit may stand in a text."""
+    return any(map(passes_check_digit, _ID_NUMBER.findall(text)))
+
+
+def of_nobody(envelope: Envelope) -> Envelope:
+    """Return what may be repeated of a message that names no person to compare with.
+
+    What could be anybody's ID number is left out. One in 500 long numbers that are none look like
+    one: good enough for a message that is wrong anyway, and no reason to refuse one.
+    """
+    return replace(
+        envelope,
+        reply_to=_of_nobody(envelope.reply_to),
+        correlation_id=_of_nobody(envelope.correlation_id),
+    )
+
+
+def _of_nobody(text: str | None) -> str | None:
+    return None if text and may_be_id_number(text) else text

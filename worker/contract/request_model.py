@@ -1,0 +1,136 @@
+"""The model of a request and its fields; what is wrong names the field, never the value.
+
+Validation errors of pydantic carry the input unless they are told not to, and field names come
+from outside as well.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worker.core.outcome import FieldProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_SOURCE = "default"
+REQUEST_ID_LIMIT = 128
+CONTEXT_LIMIT = 2048
+"""Bytes of the context as compact JSON."""
+
+SOURCE = re.compile(r"[a-z0-9-]{1,64}")
+_FIELD_NAME = re.compile(r"(?!.*[0-9]{6})[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+# An escaped NUL in JSON; `\\\\u0000` is a backslash and five characters.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class PersonalUserV1(BaseModel):
+    """The person, spelled as the provider spells it; which fields depends on the check type."""
+
+    model_config = _STRICT
+
+    name: str = Field("", description="Chinese name, 2 to 50 characters")
+    idCard: str = Field("", description="resident ID number, 18 characters")  # noqa: N815
+    bankcard: str = Field("", description="bank card number, 12 to 19 digits")
+    mobile: str = Field("", description="mainland mobile number")
+    imgBase64: str = Field("", description="JPEG or PNG in base64, 5 to 150 kB decoded")  # noqa: N815
+
+
+class PersonalSpecV1(BaseModel):
+    """What is verified."""
+
+    model_config = _STRICT
+
+    checkType: int = Field(ge=0, le=4, description="0 to 4, as the provider's document has it")  # noqa: N815
+    personalUser: PersonalUserV1  # noqa: N815
+
+
+class RequestV1(BaseModel):
+    """A verification request."""
+
+    model_config = _STRICT
+
+    requestId: str = Field(  # noqa: N815
+        "",
+        max_length=REQUEST_ID_LIMIT,
+        description="idempotency key, printable characters; without it the AMQP message_id counts",
+    )
+    personalSpec: PersonalSpecV1  # noqa: N815
+    source: str = Field(
+        DEFAULT_SOURCE, pattern=f"^{SOURCE.pattern}$", description="the publishing system"
+    )
+    expiresAt: str | None = Field(  # noqa: N815
+        None, description="RFC 3339 time with a zone; past it no call is made"
+    )
+    context: dict[str, Any] | None = Field(
+        None, description="echoed in the event, at most 2 KiB; put no personal data in it"
+    )
+
+
+# pydantic's words where they are unclear to somebody who publishes JSON.
+_WORDS = {"missing": "is required", "extra_forbidden": "is not a known field"}
+
+
+def problems_of(error: ValidationError) -> Iterator[FieldProblem]:
+    """Yield what is wrong with a message, by field; no value and no input is in it."""
+    # Ten problems show what is wrong; a hostile message could name thousands of unknown fields.
+    for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]:
+        message = detail["msg"]
+        words = message[0].lower() + message[1:].replace("Input ", "", 1)
+        yield FieldProblem(
+            ".".join(_field_name(part) for part in detail["loc"]) or "body",
+            _WORDS.get(detail["type"], words.removeprefix("input ").replace("should", "must", 1)),
+        )
+
+
+def _field_name(part: int | str) -> str:
+    """Return a field's name as it may be shown: one that could hold a person's data is not."""
+    return str(part) if _FIELD_NAME.fullmatch(str(part)) else "(unprintable name)"
+
+
+def parse_time(text: str | None, problems: list[FieldProblem]) -> datetime | None:
+    """Return an RFC 3339 time in UTC; what is none becomes a problem."""
+    if text is None:
+        return None
+    try:
+        if _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    problems.append(
+        FieldProblem("expiresAt", "must be an RFC 3339 time such as 2026-12-01T00:00:00Z")
+    )
+    return None
+
+
+def dump_context(context: dict[str, Any] | None, problems: list[FieldProblem]) -> str | None:
+    """Return a context as compact JSON; what cannot be echoed becomes a problem."""
+    if context is None:
+        return None
+    try:
+        text = orjson.dumps(context)
+    except (orjson.JSONEncodeError, TypeError):
+        problems.append(FieldProblem("context", "holds a number or a nesting that is too large"))
+        return None
+    if len(text) > CONTEXT_LIMIT:
+        problems.append(FieldProblem("context", f"must be at most {CONTEXT_LIMIT} bytes"))
+        return None
+    if orjson.loads(text) != context:
+        # NaN and infinities: not JSON, yet parsers take them, and null would be echoed.
+        problems.append(FieldProblem("context", "holds a number that JSON does not have"))
+        return None
+    if _NUL.search(text):
+        problems.append(FieldProblem("context", "must not contain NUL characters"))
+        return None
+    return text.decode()
