@@ -36,9 +36,10 @@ from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption
 from worker.store.backlog import PostgresBacklog
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.leases import PostgresLeases
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.pause import PostgresPause
 from worker.store.retention import PostgresRetention

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import Book, FakeLedger
 from worker.core.request import Mode
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.claiming import LedgerConfig
+from worker.store.ledger import PostgresLedger
 from worker.store.quota import Quota
 
 if TYPE_CHECKING:

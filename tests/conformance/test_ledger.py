@@ -24,14 +24,16 @@ from worker.core.outcome import (
     CallClass,
     CallReport,
     Charged,
+    Complete,
+    DeadLetter,
     ErrorKind,
     Failure,
     FieldProblem,
     Outcome,
     Result,
+    RetryLater,
 )
 from worker.core.request import Mode
-from worker.core.retry import Complete, DeadLetter, RetryLater
 
 if TYPE_CHECKING:
     from tests.conformance.bench import Bench

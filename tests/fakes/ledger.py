@@ -27,11 +27,11 @@ from worker.core.outcome import (
     ErrorKind,
     Outcome,
     Result,
+    RetryLater,
     StoredResult,
     worse,
 )
 from worker.core.request import Mode
-from worker.core.retry import RetryLater
 from worker.store.claiming import ROTATED_WITHIN
 from worker.store.quota import Meter, Quota
 

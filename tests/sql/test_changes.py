@@ -17,9 +17,10 @@ from tests.integration.store.test_schema import alembic
 from tests.integration.store.upkeep import Rows, finish
 from tests.sql.published import blocks, literal
 from worker.core.request import Mode
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.leases import PostgresLeases
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 from worker.store.retention import PostgresRetention
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from worker.cli.tables import duration, iso
 from worker.contract.names import RETRY_PREFIX
 from worker.core.claims import Granted
-from worker.core.outcome import CallClass, CallReport, Charged
-from worker.core.retry import RetryLater, RetryPolicy, decide
+from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
+from worker.core.retry import RetryPolicy, decide
 from worker.settings import delay_name
 
 if TYPE_CHECKING:

@@ -15,16 +15,20 @@ from worker.core.outcome import (
     CallClass,
     CallReport,
     Charged,
+    Complete,
+    DeadLetter,
+    Decision,
     ErrorKind,
     Failure,
     Outcome,
     Result,
+    RetryLater,
+    StoredResult,
     worse,
 )
 
 if TYPE_CHECKING:
     from worker.core.claims import Granted
-    from worker.core.outcome import StoredResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +46,6 @@ class RetryPolicy:
         """Return the shortest delay that is not below `seconds`, or the longest one."""
         return next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
 
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """The request has its outcome."""
-
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLater:
-    """Another attempt after `delay` seconds (one of the policy's delays)."""
-
-    delay: int
-    counted: bool
-    reason: CallClass
-    charged: Charged
-    """The worst of all calls so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """We give up: the request has its outcome, and its message is kept for a person to see."""
-
-    result: Result
-    reason: ErrorKind
-
-
-Decision = Complete | RetryLater | DeadLetter
 
 GIVEN_UP = frozenset(
     {

@@ -36,6 +36,9 @@ from worker.core.outcome import (
     CallClass,
     CallReport,
     Charged,
+    Complete,
+    DeadLetter,
+    Decision,
     ErrorKind,
     Failure,
     FieldProblem,
@@ -43,15 +46,7 @@ from worker.core.outcome import (
     Result,
     worse,
 )
-from worker.core.retry import (
-    Complete,
-    DeadLetter,
-    Decision,
-    RetryPolicy,
-    decide,
-    expire,
-    reuse,
-)
+from worker.core.retry import RetryPolicy, decide, expire, reuse
 from worker.pipeline.settling import Settling
 
 if TYPE_CHECKING:

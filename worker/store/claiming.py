@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from worker.core.errors import LedgerContended
 from worker.core.outcome import Charged, ErrorKind
 from worker.store import statements
 from worker.store.engine import run
+from worker.store.quota import Quota
 from worker.store.rows import as_json, bytea, claim_batch, standing
 
 if TYPE_CHECKING:
@@ -18,12 +20,38 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from worker.store.ledger import LedgerConfig
+    from worker.core.request import Mode
 
 
 # A rolling update gives all workers a new DIGEST_KEY within this time. What was finished longer ago
 # under a key that is not known here stands under one that is gone.
 ROTATED_WITHIN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """Whose claims these are and how long they hold."""
+
+    worker: str
+    """Names this process: host, pid and a random part."""
+    mode: Mode
+    lease_seconds: float
+    max_in_doubt_calls: int
+    calls_per_minute: int | None = None
+    """Of all workers in this mode, in any 60 s; None is no limit."""
+    daily_call_budget: int | None = None
+    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
+    start_margin: float = 4.0
+    """Seconds by which a call may reach the provider later than its place in the quota."""
+    reuse_seconds: float | None = None
+    """How long a paid answer is given again to requests of the same data; None: it is not."""
+
+    @property
+    def quota(self) -> Quota | None:
+        """What limits the calls of all workers; None where nothing does."""
+        if self.calls_per_minute is None and self.daily_call_budget is None:
+            return None
+        return Quota(self.calls_per_minute, self.daily_call_budget, self.start_margin)
 
 
 class Claiming:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.core.claims import (
@@ -18,7 +18,7 @@ from worker.core.errors import LedgerContended
 from worker.store import statements
 from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
-from worker.store.quota import Quota, lock, save
+from worker.store.quota import lock, save
 from worker.store.reuse import reusable
 from worker.store.rows import record_batch, standing, stored
 
@@ -28,39 +28,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
     from worker.core.outcome import StoredResult
-    from worker.core.request import Mode
+    from worker.store.claiming import LedgerConfig
+    from worker.store.quota import Quota
 
 
 T = TypeVar("T")
 
 # Rows are locked in order, so a deadlock is rare already; four in a row would be something else.
 _CONTENDED_TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerConfig:
-    """Whose claims these are and how long they hold."""
-
-    worker: str
-    """Names this process: host, pid and a random part."""
-    mode: Mode
-    lease_seconds: float
-    max_in_doubt_calls: int
-    calls_per_minute: int | None = None
-    """Of all workers in this mode, in any 60 s; None is no limit."""
-    daily_call_budget: int | None = None
-    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
-    start_margin: float = 4.0
-    """Seconds by which a call may reach the provider later than its place in the quota."""
-    reuse_seconds: float | None = None
-    """How long a paid answer is given again to requests of the same data; None: it is not."""
-
-    @property
-    def quota(self) -> Quota | None:
-        """What limits the calls of all workers; None where nothing does."""
-        if self.calls_per_minute is None and self.daily_call_budget is None:
-            return None
-        return Quota(self.calls_per_minute, self.daily_call_budget, self.start_margin)
 
 
 class PostgresLedger:

@@ -17,10 +17,10 @@ from worker.core.outcome import (
     FieldProblem,
     Outcome,
     Result,
+    RetryLater,
     StoredResult,
 )
 from worker.core.request import Mode
-from worker.core.retry import RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.core.request import Mode
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from tests.integration.store.conftest import CONFIG
 from tests.integration.store.test_schema import flow_over
 from tests.integration.store.upkeep import DAY, RACERS, Rows, leave_waiting, locked, past, race
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere
-from worker.core.outcome import Charged, ErrorKind, Outcome, Result
+from worker.core.outcome import Charged, Complete, ErrorKind, Outcome, Result
 from worker.core.request import Mode
-from worker.core.retry import Complete, in_doubt
+from worker.core.retry import in_doubt
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 

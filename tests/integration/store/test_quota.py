@@ -20,8 +20,7 @@ from tests.integration.store.conftest import CONFIG
 from tests.integration.store.cutting import broken_before
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed, Shortage
 from worker.core.errors import LedgerRefused, LedgerUnavailable
-from worker.core.outcome import Charged, Outcome, Result
-from worker.core.retry import Complete
+from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.store import ledger as ledger_module
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
