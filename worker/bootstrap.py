@@ -58,9 +58,6 @@ if TYPE_CHECKING:
 
 # After the last record: confirms and acknowledgements are milliseconds, a slow broker seconds.
 DRAIN_SECONDS = 10.0
-# A call begins within so many seconds of its place in the shared quota, or not at all: the limit
-# holds in every minute only if calls are punctual. A busy machine is late by milliseconds.
-PUNCTUAL_WITHIN = 1.0
 DAY = 86_400.0
 
 
@@ -154,14 +151,15 @@ class Worker:
 
     def _flow(self) -> Flow:
         settings = self._settings
+        timing = settings.timing
         ledger_config = LedgerConfig(
             self._name,
             settings.provider_mode,
-            settings.lease_seconds,
+            timing.lease_seconds,
             settings.max_in_doubt_calls,
             settings.provider_calls_per_minute or None,
             settings.daily_call_budget or None,
-            start_margin=PUNCTUAL_WITHIN + settings.connect_timeout,
+            start_margin=timing.start_margin,
             reuse_seconds=settings.reuse_results_for or None,
         )
         parts = (
@@ -178,8 +176,10 @@ class Worker:
             FlowRules(
                 settings.provider_mode,
                 RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
-                start_within=settings.call_deadline + settings.connect_timeout,
-                punctual_within=PUNCTUAL_WITHIN if settings.provider_calls_per_minute else None,
+                start_within=timing.start_within,
+                punctual_within=(
+                    timing.punctual_within if settings.provider_calls_per_minute else None
+                ),
                 event_format=settings.event_format,
             ),
         )

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
     from worker.core.backlog import Backlog
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
-    from worker.core.delivery import Delivery, Publication, Settlement
-    from worker.core.letter import Letter
+    from worker.core.delivery import Delivery, Letter, Publication, Settlement
     from worker.core.outcome import CallReport, ErrorKind, StoredResult
     from worker.core.pause import Pause
     from worker.core.request import VerificationRequest

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 from worker.cli.errors import UserMistake
-from worker.core.calendar import shanghai_date
+from worker.core.timing import shanghai_date
 from worker.telemetry.clock import SystemClock
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
-from worker.core.calendar import shanghai_date
 from worker.core.claims import (
     AlreadyDone,
     Claim,
@@ -29,8 +28,8 @@ from worker.core.claims import (
     Recorded,
     Unstorable,
 )
+from worker.core.delivery import EventFormat
 from worker.core.errors import LedgerRefused
-from worker.core.events import EventFormat
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
     CallClass,
@@ -47,6 +46,7 @@ from worker.core.outcome import (
     worse,
 )
 from worker.core.retry import RetryPolicy, decide, expire, reuse
+from worker.core.timing import shanghai_date
 from worker.pipeline.settling import Settling
 
 if TYPE_CHECKING:

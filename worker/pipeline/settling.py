@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from worker.contract import internal
 from worker.contract.result_v1 import answer_event, result_event
 from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
-from worker.core.delivery import Settlement
-from worker.core.events import EventFormat
+from worker.core.delivery import EventFormat, Settlement
 from worker.core.outcome import CallClass, Complete, ErrorKind, Failure, Outcome, RetryLater
 from worker.core.retry import GIVEN_UP
 

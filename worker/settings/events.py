@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from worker.core.events import EventFormat
+from worker.core.delivery import EventFormat
 from worker.settings.environment import FromEnvironment
 
 

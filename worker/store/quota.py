@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from worker.core.calendar import SHANGHAI, shanghai_date
 from worker.core.claims import Postponed, Shortage
+from worker.core.timing import SHANGHAI, shanghai_date
 from worker.store import statements
 
 if TYPE_CHECKING:

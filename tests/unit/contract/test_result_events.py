@@ -12,7 +12,7 @@ import pytest
 
 from worker.contract.result_v1 import ResultV1, answer_event, result_event
 from worker.core.claims import Envelope
-from worker.core.events import result_event_id
+from worker.core.delivery import result_event_id
 from worker.core.outcome import (
     AuthInfo,
     Charged,

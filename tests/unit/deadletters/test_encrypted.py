@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import ID_CARD, MOBILE, NAME, deliver, request
-from worker.core.letter import Letter
+from worker.core.delivery import Letter
 from worker.deadletters.choosing import Filters
 from worker.deadletters.masking import masked_body
 from worker.deadletters.reading import Encrypted, LetterReader

@@ -11,8 +11,7 @@ import pytest
 from tests.chaos.hostile import hostile_messages
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
-from worker.core.delivery import Delivery
-from worker.core.letter import Letter
+from worker.core.delivery import Delivery, Letter
 from worker.deadletters.choosing import Filters
 from worker.deadletters.masking import masked_body
 from worker.deadletters.reading import (
