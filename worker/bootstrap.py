@@ -35,14 +35,14 @@ from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption
-from worker.store.backlog import PostgresBacklog
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
+from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
+from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
-from worker.store.retention import PostgresRetention
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health import HealthServer, Sources

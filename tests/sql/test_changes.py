@@ -19,9 +19,9 @@ from tests.sql.published import blocks, literal
 from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
+from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
-from worker.store.retention import PostgresRetention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

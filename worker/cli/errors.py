@@ -16,7 +16,7 @@ class UserMistake(Exception):
 @contextmanager
 def database_mistakes() -> Iterator[None]:
     """Turn a database that cannot be used into a line that names the setting to look at."""
-    from worker.core.errors import LedgerUnavailable
+    from worker.ports import LedgerUnavailable
 
     try:
         yield

@@ -16,7 +16,7 @@ from worker.cli import database
 from worker.cli.errors import UserMistake
 from worker.cli.tables import counted, duration, iso, note
 from worker.core.masking import scrub
-from worker.core.pause import NOTICE_SECONDS
+from worker.core.operations import NOTICE_SECONDS
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 

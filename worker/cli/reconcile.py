@@ -99,7 +99,7 @@ def _reconciliation(mode: Mode) -> Iterator[Reconciliation]:
 
     with (
         database.opened(load(DatabaseSettings), "reconcile") as engine,
-        Reconciliation(engine, mode) as found,
+        Reconciliation.begin(engine, mode) as found,
     ):
         yield found
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from worker.core.history import CallRecord, History
+    from worker.core.operations import CallRecord, History
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """A person as rows show it: `张*`, `1****************X`, the card's last four digits."""
+    """A person as rows show it: `张*`, `1****************X`, the card's last four digits.
+
+    In the order of `PersonField`.
+    """
 
     name: str | None = None
     id_card: str | None = None
@@ -34,52 +37,30 @@ class Masked:
 NOBODY = Masked()
 
 
-def mask_name(name: str) -> str:
-    """Keep the first character."""
-    return name[0] + "*" * (len(name) - 1)
-
-
 def mask_id_card(number: str) -> str:
-    """Keep the first and the last character."""
-    return (
-        number[0] + "*" * (len(number) - 2) + number[-1] if len(number) > 2 else "*" * len(number)
-    )
-
-
-def mask_bankcard(number: str) -> str:
-    """Keep the last four digits."""
-    return "*" * (len(number) - 4) + number[-4:]
-
-
-def mask_mobile(number: str) -> str:
-    """Keep the first three and the last four digits."""
-    return number[:3] + "****" + number[-4:]
-
-
-def mask_portrait(encoded: str) -> str:
-    """Say the image's size and nothing else."""
-    return f"<image {len(encoded) * 3 // 4 // 1000} kB>"
+    """Keep the first and the last character; a number that was not checked may be short."""
+    hidden = "*" * len(number)
+    return number[0] + hidden[2:] + number[-1] if len(number) > 2 else hidden
 
 
 _MASKS: dict[PersonField, Callable[[str], str]] = {
-    PersonField.NAME: mask_name,
+    PersonField.NAME: lambda name: name[0] + "*" * (len(name) - 1),
     PersonField.ID_CARD: mask_id_card,
-    PersonField.BANKCARD: mask_bankcard,
-    PersonField.MOBILE: mask_mobile,
-    PersonField.PORTRAIT: mask_portrait,
+    PersonField.BANKCARD: lambda number: "*" * (len(number) - 4) + number[-4:],
+    PersonField.MOBILE: lambda number: number[:3] + "****" + number[-4:],
+    PersonField.PORTRAIT: lambda encoded: f"<image {len(encoded) * 3 // 4 // 1000} kB>",
 }
+
+
+def mask_field(field: PersonField, value: str) -> str:
+    """Return what may be shown of one field: of an image, its size and nothing else."""
+    return _MASKS[field](value)
 
 
 def mask(person: Person) -> Masked:
     """Return what a row may show of a person."""
-    shown = {field: _MASKS[field](text) for field, text in person.fields.items()}
-    return Masked(
-        shown.get(PersonField.NAME),
-        shown.get(PersonField.ID_CARD),
-        shown.get(PersonField.BANKCARD),
-        shown.get(PersonField.MOBILE),
-        shown.get(PersonField.PORTRAIT),
-    )
+    given = person.fields
+    return Masked(*(mask_field(each, given[each]) if each in given else None for each in _MASKS))
 
 
 # A run of digits as long as a mobile number or longer, with what people put between the digits,
@@ -106,7 +87,7 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
             continue
         for spelling in _spellings(field, value):
             if spelling in text:
-                text = text.replace(spelling, _MASKS[field](value))
+                text = text.replace(spelling, mask_field(field, value))
     text = _LONG_NUMBER.sub("***", text)
     return (text if person is None else without_codes(text, person))[:limit]
 

@@ -10,7 +10,7 @@ import structlog
 
 from worker.contract.result_v1 import result_event
 from worker.core.delivery import EventFormat
-from worker.core.errors import LedgerUnavailable
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 
 if TYPE_CHECKING:

@@ -29,7 +29,6 @@ from worker.core.claims import (
     Unstorable,
 )
 from worker.core.delivery import EventFormat
-from worker.core.errors import LedgerRefused
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
     CallClass,
@@ -48,6 +47,7 @@ from worker.core.outcome import (
 from worker.core.retry import RetryPolicy, decide, expire, reuse
 from worker.core.timing import shanghai_date
 from worker.pipeline.settling import Settling
+from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,12 +11,12 @@ from sqlalchemy import Engine, text
 
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import Rows, finish, leave_waiting
-from worker.core.backlog import Backlog
-from worker.core.errors import LedgerUnavailable
+from worker.core.operations import Backlog
 from worker.core.request import Mode
-from worker.store import backlog as backlog_store
-from worker.store.backlog import PostgresBacklog
+from worker.ports import LedgerUnavailable
+from worker.store import overview
 from worker.store.engine import open_engine
+from worker.store.overview import PostgresBacklog
 
 if TYPE_CHECKING:
     from worker.store.ledger import PostgresLedger
@@ -88,7 +88,7 @@ def test_calls_of_today_are_counted_by_shanghais_calendar(
 def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
     books: PostgresBacklog, ledger: PostgresLedger, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog_store, "COUNTED_AT_MOST", 2)
+    monkeypatch.setattr(overview, "COUNTED_AT_MOST", 2)
     finish(ledger, *(ask(f"done-{number}") for number in range(4)))
     sql.age(10, "request_id = 'done-3'")
     backlog = books.read()
@@ -99,7 +99,7 @@ def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
 def test_the_revision_that_the_worker_expects_is_the_newest_one() -> None:
     migrations = Path(__file__).parents[3] / "migrations"
     scripts = ScriptDirectory(str(migrations))
-    assert scripts.get_current_head() == backlog_store.HEAD
+    assert scripts.get_current_head() == overview.HEAD
 
 
 @pytest.mark.parametrize(("revision", "behind"), [("0001", True), ("9999", False)])
@@ -141,8 +141,8 @@ SELECT 'onb-' || n, '\\x01', 'web', 'sandbox', CASE n % 1000 WHEN 0 THEN 'workin
 def test_a_look_reads_no_table_from_end_to_end(books: PostgresBacklog, sql: Rows) -> None:
     sql(_FILL)
     sql("ANALYZE verification.request")
-    asked = {"mode": "sandbox", "at_most": backlog_store.COUNTED_AT_MOST}
-    lines = [each["QUERY PLAN"] for each in sql(f"EXPLAIN {backlog_store.READ.text}", **asked)]
+    asked = {"mode": "sandbox", "at_most": overview.COUNTED_AT_MOST}
+    lines = [each["QUERY PLAN"] for each in sql(f"EXPLAIN {overview.BACKLOG.text}", **asked)]
     plan = "\n".join(lines)
     assert "Seq Scan on request" not in plan, plan
     assert plan.count("Index") >= 2

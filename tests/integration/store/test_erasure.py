@@ -14,9 +14,8 @@ from worker.core.claims import Conflicting, Granted
 from worker.core.outcome import ErrorKind
 from worker.core.request import Mode
 from worker.store.engine import connection
-from worker.store.erasure import Found, PostgresErasure
+from worker.store.erasure import PostgresErasure, PostgresRetention, RequestsOfPerson
 from worker.store.ledger import PostgresLedger
-from worker.store.retention import PostgresRetention
 from worker.store.rows import as_json, bytea
 from worker.store.statements import REKEY
 
@@ -47,7 +46,7 @@ def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
 ) -> None:
     finish_with_everything(ledger)
     before = sql.request()
-    assert erasure.find([SUBJECT]) == Found(open=0, unsent=0, erasable=1)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(open=0, unsent=0, erasable=1)
     assert erasure.erase([SUBJECT]) == 1
     after = sql.request()
     assert {each: after[each] for each in KEPT} == {each: before[each] for each in KEPT}
@@ -57,7 +56,7 @@ def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
     assert after["cleared_at"] is not None
     assert after["changed_in"] > before["changed_in"], "readers of `changes` learn of it"
     assert sql.calls() != []
-    assert erasure.find([SUBJECT]) == Found(0, 0, 0)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(0, 0, 0)
     assert erasure.erase([SUBJECT]) == 0
 
 
@@ -130,7 +129,7 @@ def test_what_is_open_or_not_announced_is_named_and_erased_afterwards(
 ) -> None:
     finish(ledger, ask("unsent"))
     leave_waiting(ledger, ask("open"))
-    assert erasure.find([SUBJECT]) == Found(open=1, unsent=1, erasable=0)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(open=1, unsent=1, erasable=0)
     assert erasure.erase([SUBJECT]) == 0
     assert sql.request("open")["subject_digest"] is not None
     ledger.record([], ["unsent"])
@@ -146,7 +145,7 @@ def test_what_age_has_cleared_is_not_found_any_more(
     finish_with_everything(ledger)
     sql.age(60)
     PostgresRetention(engine, Mode.SANDBOX).clear_personal(1800, 500)
-    assert erasure.find([SUBJECT]) == Found(0, 0, 0)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(0, 0, 0)
 
 
 def test_more_than_a_batch_of_requests_is_erased(

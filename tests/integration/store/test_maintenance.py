@@ -11,10 +11,10 @@ from tests.fakes.messages import ask
 from tests.integration.store.upkeep import DAY, Rows, finish, leave_waiting, past
 from worker.core.outcome import ErrorKind
 from worker.core.request import Mode
-from worker.store import leases, outbox, retention
+from worker.store import erasure, leases, outbox
+from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.outbox import PostgresOutbox
-from worker.store.retention import PostgresRetention
 
 if TYPE_CHECKING:
     from worker.store.ledger import PostgresLedger
@@ -88,8 +88,8 @@ def test_no_chore_reads_a_table_from_end_to_end(year: Rows) -> None:
         "hold": (outbox.HOLD, {"ids": ["onb-1"], "held_for": 60.0}),
         "mark": (outbox.MARK_SENT, {"ids": ["onb-1"]}),
         "settle": (leases.SETTLE, {**common, **settling}),
-        "clear": (retention.CLEAR, {**old}),
-        "delete": (retention.DELETE, {**old}),
+        "clear": (erasure.CLEAR, {**old}),
+        "delete": (erasure.DELETE, {**old}),
     }
     for name, (statement, asked) in statements.items():
         lines = [each["QUERY PLAN"] for each in year(f"EXPLAIN {statement.text}", **asked)]

@@ -29,14 +29,14 @@ def as_worker(engine: Engine) -> Engine:
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:
     fleet = PostgresPause(as_worker)
-    assert fleet.hold() is None
+    assert fleet.current() is None
     assert fleet.resume() is None
     first = fleet.pause("a test", "one@desk")
     second = fleet.pause("another", "two@desk")
     assert (first.reason, first.by, first.since) == ("a test", "one@desk", second.since)
-    assert fleet.hold() == second
+    assert fleet.current() == second
     assert fleet.resume() == second
-    assert fleet.hold() is None
+    assert fleet.current() is None
     assert fleet.resume() is None
     assert fleet.pause("again", "one@desk").since > second.since
 
@@ -98,7 +98,13 @@ def filled(engine: Engine) -> Engine:
 
 @pytest.mark.parametrize(
     "statement",
-    [overview.OPEN, overview.UNSENT, overview.OUTCOMES, overview.CALLS, overview.WORKERS],
+    [
+        overview.OPEN_REQUESTS,
+        overview.UNSENT_EVENTS,
+        overview.OUTCOMES,
+        overview.CALLS,
+        overview.WORKERS,
+    ],
     ids=["open", "unsent", "outcomes", "calls", "workers"],
 )
 def test_no_part_of_the_status_reads_a_whole_table(filled: Engine, statement: TextClause) -> None:

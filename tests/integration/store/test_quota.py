@@ -19,12 +19,12 @@ from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
 from tests.integration.store.cutting import broken_before
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed, Shortage
-from worker.core.errors import LedgerRefused, LedgerUnavailable
 from worker.core.outcome import Charged, Complete, Outcome, Result
+from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-from worker.store.quota import Quota, lock
+from worker.store.quota import Quota, lock_quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,7 +229,7 @@ def test_a_worker_that_freezes_in_its_claim_holds_the_others_up_for_seconds_alon
 ) -> None:
     """The server ends its transaction: else one frozen process would stop all workers."""
     frozen = second_engine.execution_options(isolation_level="READ COMMITTED").connect()
-    lock(frozen, Quota(None, 5, 4.0), CONFIG.mode)
+    lock_quota(frozen, Quota(None, 5, 4.0), CONFIG.mode)
     started = time.monotonic()
     assert called(limited(engine, daily_call_budget=5).claim([ask()], "1")) == 1
     assert 1 < time.monotonic() - started < 9  # it had to wait, and less than for a lock

@@ -20,8 +20,8 @@ from tests.integration.store.upkeep import (
 from worker.core.claims import AlreadyDone, Conflicting, Granted
 from worker.core.outcome import Outcome
 from worker.core.request import Mode
+from worker.store.erasure import PostgresRetention
 from worker.store.ledger import PostgresLedger
-from worker.store.retention import PostgresRetention
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

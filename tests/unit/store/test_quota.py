@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from worker.core.claims import Postponed, Shortage
-from worker.store.quota import HORIZON, Meter, Quota
+from worker.store.quota import HORIZON, Quota, QuotaState
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)  # in Shanghai
 TODAY = date(2026, 3, 1)
@@ -24,15 +24,15 @@ def meter(
     margin: float = 4.0,
     calls_today: int = 0,
     now: datetime = NOON,
-) -> Meter:
+) -> QuotaState:
     """Return a meter whose next slot is now."""
-    return Meter.read(Quota(per_minute, budget, margin), now, now, TODAY, calls_today)
+    return QuotaState.read(Quota(per_minute, budget, margin), now, now, TODAY, calls_today)
 
 
-def later(standing: Meter, seconds: float) -> Meter:
+def later(standing: QuotaState, seconds: float) -> QuotaState:
     """Return what another claim reads after so many seconds."""
     now = standing.now + timedelta(seconds=seconds)
-    return Meter.read(
+    return QuotaState.read(
         standing.quota, now, standing.next_call_at, standing.day, standing.calls_today
     )
 
