@@ -1,11 +1,13 @@
-"""A real ledger on a database of the test's own."""
+"""A real ledger on a database that was empty before the test."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.store.upkeep import Rows
 from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
@@ -18,11 +20,14 @@ if TYPE_CHECKING:
 
 CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_calls=1)
 
+# An engine keeps what it has compiled: tests of one database share one, and no connection.
+engine_of = cache(open_engine)
+
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """Open the test's database."""
-    opened = open_engine(database_url, "store tests")
+    opened = engine_of(database_url, "store tests")
     yield opened
     opened.dispose()
 
@@ -31,3 +36,9 @@ def engine(database_url: str) -> Iterator[Engine]:
 def ledger(engine: Engine) -> PostgresLedger:
     """Make the ledger of one worker."""
     return PostgresLedger(engine, CONFIG)
+
+
+@pytest.fixture
+def sql(engine: Engine) -> Rows:
+    """Give the test's rows."""
+    return Rows(engine)

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
-@pytest.fixture
 def books(engine: Engine) -> PostgresBacklog:
     """Give the books of the sandbox's workers."""
     return PostgresBacklog(engine, Mode.SANDBOX)

@@ -30,12 +30,6 @@ KEPT = {
 
 
 @pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
-@pytest.fixture
 def erasure(engine: Engine) -> PostgresErasure:
     """Make the erasure."""
     return PostgresErasure(engine)

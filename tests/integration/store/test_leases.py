@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
-@pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
 class Settle(Protocol):
     """Settles lapsed requests of this mode."""
 

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from worker.store.ledger import PostgresLedger
 
 
-@pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
 def test_the_worker_role_may_do_all_of_it(
     ledger: PostgresLedger, engine: Engine, sql: Rows
 ) -> None:

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
-@pytest.fixture
 def keeper(engine: Engine) -> PostgresRetention:
     """Make the retention of this mode."""
     return PostgresRetention(engine, Mode.SANDBOX)
