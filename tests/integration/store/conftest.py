@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 from tests.integration.store.upkeep import Rows
 from worker.core.request import Mode
@@ -30,6 +31,14 @@ def engine(database_url: str) -> Iterator[Engine]:
     opened = engine_of(database_url, "store tests")
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def as_worker(engine: Engine) -> Engine:
+    """Give the worker's role to the connection that the pool gives out again and again."""
+    with engine.connect() as database:
+        database.execute(text("SET ROLE verification_worker"))
+    return engine
 
 
 @pytest.fixture

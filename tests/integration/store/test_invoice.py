@@ -125,8 +125,6 @@ def test_the_invoices_own_time_ends_after_its_last_line(engine: Engine) -> None:
     assert NEXT < span[1] < NEXT + timedelta(seconds=1)
 
 
-def test_the_workers_role_may_compare_and_leaves_nothing_behind(engine: Engine) -> None:
-    with engine.connect() as database:
-        database.execute(text("SET ROLE verification_worker"))
-    assert found(engine, ["p-x"]) == {Finding.BILLED_UNKNOWN: [(2, "p-x", None, None)]}
-    assert found(engine, ["p-y"]) == {Finding.BILLED_UNKNOWN: [(2, "p-y", None, None)]}
+def test_the_workers_role_may_compare_and_leaves_nothing_behind(as_worker: Engine) -> None:
+    assert found(as_worker, ["p-x"]) == {Finding.BILLED_UNKNOWN: [(2, "p-x", None, None)]}
+    assert found(as_worker, ["p-y"]) == {Finding.BILLED_UNKNOWN: [(2, "p-y", None, None)]}
