@@ -34,9 +34,7 @@ class Charged(StrEnum):
 
 def worse(one: Charged, other: Charged) -> Charged:
     """Return the worse of two: charged, then perhaps charged, then free."""
-    return next(
-        (level for level in (Charged.YES, Charged.UNKNOWN) if level in (one, other)), Charged.NO
-    )
+    return max(one, other, key=(Charged.NO, Charged.UNKNOWN, Charged.YES).index)
 
 
 class CallClass(StrEnum):
