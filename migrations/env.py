@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from worker.settings import DatabaseSettings, SettingsInvalid, load
@@ -58,7 +58,9 @@ def main() -> None:
     """Connect and migrate; a mistake of the user is one line and exit code 2."""
     try:
         url = load(DatabaseSettings).database_url.get_secret_value()
-        with create_engine(database_url(url), hide_parameters=True).connect() as connection:
+        # No pool: the lock ends with the session.
+        engine = create_engine(database_url(url), hide_parameters=True, poolclass=NullPool)
+        with engine.connect() as connection:
             migrate(connection)
     except SettingsInvalid as invalid:
         _leave("\n".join(invalid.problems))

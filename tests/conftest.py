@@ -46,6 +46,7 @@ _TOGETHER = (
     "chaos/test_cluster.py",
     "chaos/test_security_transport.py",
     "deploy/test_image.py",
+    "integration/store/test_plans.py",
     "sql/test_published_queries.py",
 )
 

@@ -35,13 +35,14 @@ from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption
-from worker.store.backlog import PostgresBacklog
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
+from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
+from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
-from worker.store.retention import PostgresRetention
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health import HealthServer, Sources
@@ -57,9 +58,6 @@ if TYPE_CHECKING:
 
 # After the last record: confirms and acknowledgements are milliseconds, a slow broker seconds.
 DRAIN_SECONDS = 10.0
-# A call begins within so many seconds of its place in the shared quota, or not at all: the limit
-# holds in every minute only if calls are punctual. A busy machine is late by milliseconds.
-PUNCTUAL_WITHIN = 1.0
 DAY = 86_400.0
 
 
@@ -153,14 +151,15 @@ class Worker:
 
     def _flow(self) -> Flow:
         settings = self._settings
+        timing = settings.timing
         ledger_config = LedgerConfig(
             self._name,
             settings.provider_mode,
-            settings.lease_seconds,
+            timing.lease_seconds,
             settings.max_in_doubt_calls,
             settings.provider_calls_per_minute or None,
             settings.daily_call_budget or None,
-            start_margin=PUNCTUAL_WITHIN + settings.connect_timeout,
+            start_margin=timing.start_margin,
             reuse_seconds=settings.reuse_results_for or None,
         )
         parts = (
@@ -177,8 +176,10 @@ class Worker:
             FlowRules(
                 settings.provider_mode,
                 RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
-                start_within=settings.call_deadline + settings.connect_timeout,
-                punctual_within=PUNCTUAL_WITHIN if settings.provider_calls_per_minute else None,
+                start_within=timing.start_within,
+                punctual_within=(
+                    timing.punctual_within if settings.provider_calls_per_minute else None
+                ),
                 event_format=settings.event_format,
             ),
         )

@@ -1,4 +1,10 @@
-"""What the pipeline and maintenance need from the world, as Protocols: no concrete class here."""
+"""What the pipeline and maintenance need from the world, as Protocols, and how it fails.
+
+Fault
+├── LedgerUnavailable   the database cannot be used now: try the same batch again
+│   └── LedgerContended only another transaction was in the way: at once
+└── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
+"""
 
 from __future__ import annotations
 
@@ -9,19 +15,33 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from worker.core.backlog import Backlog
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
-    from worker.core.delivery import Delivery, Publication, Settlement
-    from worker.core.letter import Letter
+    from worker.core.delivery import Delivery, Letter, Publication, Settlement
+    from worker.core.operations import Backlog, Pause
     from worker.core.outcome import CallReport, ErrorKind, StoredResult
-    from worker.core.pause import Pause
     from worker.core.request import VerificationRequest
 
 
-class Ledger(Protocol):
-    """The book of requests and calls. Every method is one transaction.
+class Fault(Exception):
+    """A fault of the world around us, mapped once at the border of the room that met it."""
 
-    All raise `LedgerUnavailable` or `LedgerRefused` (core.errors), and nothing else on purpose.
+
+class LedgerUnavailable(Fault):
+    """The database cannot be used now; what was asked may be asked again unchanged."""
+
+
+class LedgerContended(LedgerUnavailable):
+    """Another transaction was in the way (a deadlock, say): the same again will work."""
+
+
+class LedgerRefused(Fault):
+    """The database refuses the data of this batch: repeating it is useless, halving it is not."""
+
+
+class Ledger(Protocol):
+    """Who works on which request, every call, every outcome. Every method is one transaction.
+
+    All raise `LedgerUnavailable` or `LedgerRefused`, and nothing else on purpose.
     """
 
     def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
@@ -142,7 +162,7 @@ class Retention(Protocol):
 class PauseReader(Protocol):
     """What people order all workers. Errors as of `Ledger`."""
 
-    def hold(self) -> Pause | None:
+    def current(self) -> Pause | None:
         """Return the pause that stands now, or None."""
         ...
 
@@ -176,7 +196,7 @@ class Observer(Protocol):
 
 
 class BacklogReader(Protocol):
-    """How the books stand, for people to watch. Errors as of `Ledger`."""
+    """What is unfinished, for people to watch. Errors as of `Ledger`."""
 
     def read(self) -> Backlog:
         """Read it, at a cost that does not grow with the tables."""

@@ -35,11 +35,11 @@ from tests.bench.process_tree import Stopwatch, server_cpu_seconds
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.digests import Digest
 from worker.core.masking import Masked
-from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, Result
+from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Complete, Outcome, Result
 from worker.core.request import Mode
-from worker.core.retry import Complete
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,27 +1,22 @@
-"""Two ledgers, one way to make them, to let a lease lapse, and to look inside."""
+"""A ledger with a look inside: many workers on one database, whose clocks a test sets back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from tests.fakes.clock import FakeClock
-from tests.fakes.ledger import Book, FakeLedger
 from worker.core.request import Mode
-from worker.store.ledger import LedgerConfig, PostgresLedger
-from worker.store.quota import Quota
+from worker.store.claiming import LedgerConfig
+from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Engine
 
-    from worker.ports import Ledger
 
-
-@dataclass(frozen=True, slots=True)
-class RowSeen:
+class RowSeen(NamedTuple):
     """A request as the ledger has it."""
 
     state: str
@@ -32,8 +27,7 @@ class RowSeen:
     announced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CallSeen:
+class CallSeen(NamedTuple):
     """A call as the ledger has it; `call_class` is None while nobody knows its end."""
 
     number: int
@@ -41,8 +35,11 @@ class CallSeen:
     charged: str
 
 
-class Bench(Protocol):
-    """A ledger on the bench: its workers share one book."""
+class Bench:
+    """One database: workers with ledgers of their own, and what they wrote."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def ledger(
         self,
@@ -51,238 +48,79 @@ class Bench(Protocol):
         mode: Mode = Mode.SANDBOX,
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
-        calls_per_minute: int | None = None,
-        daily_call_budget: int | None = None,
-        reuse_seconds: float | None = None,
-    ) -> Ledger:
-        """Return the ledger of one worker."""
-        ...
+        **options: Any,
+    ) -> PostgresLedger:
+        """Return the ledger of one worker; the options are of `LedgerConfig`."""
+        config = LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls, **options)
+        return PostgresLedger(self._engine, config)
 
     def set_lease(self, request_id: str, seconds: float) -> None:
         """Let a lease end so many seconds from now; below 0 it has lapsed."""
-        ...
+        self._sql(
+            """UPDATE verification.request
+                  SET lease_until = now() + make_interval(secs => :s) WHERE request_id = :id""",
+            s=seconds,
+            id=request_id,
+        )
 
     def lease_left(self, request_id: str) -> float:
         """Return the seconds that a lease still holds."""
-        ...
+        left = "extract(epoch FROM lease_until - now())"
+        return float(self._of_request(request_id, left)[0])
 
     def age(self, request_id: str, seconds: float) -> None:
         """Let an outcome be so many seconds older."""
-        ...
+        self._sql(
+            """UPDATE verification.request SET completed_at = completed_at
+                  - make_interval(secs => :s) WHERE request_id = :id""",
+            s=seconds,
+            id=request_id,
+        )
 
     def key_id(self, request_id: str) -> str | None:
         """Return the id of the key under which a request's digests stand."""
-        ...
-
-    def row(self, request_id: str) -> RowSeen:
-        """Return a request."""
-        ...
-
-    def calls(self, request_id: str) -> list[CallSeen]:
-        """Return the calls of a request in their order."""
-        ...
-
-    def has(self, request_id: str) -> bool:
-        """Say whether there is such a request."""
-        ...
-
-    def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
-        """Return what is spent of a mode's daily budget."""
-        ...
-
-    def end_the_day(self) -> None:
-        """Let what is spent today have been spent yesterday."""
-        ...
-
-    def let_slots_pass(self, seconds: float) -> None:
-        """Let the next free slot come so many seconds sooner."""
-        ...
-
-
-class FakeBench:
-    """The ledger in memory."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.book = Book(self.clock)
-
-    def ledger(
-        self,
-        worker: str = "one",
-        *,
-        mode: Mode = Mode.SANDBOX,
-        lease_seconds: float = 60.0,
-        max_in_doubt_calls: int = 1,
-        calls_per_minute: int | None = None,
-        daily_call_budget: int | None = None,
-        reuse_seconds: float | None = None,
-    ) -> FakeLedger:
-        """Return the ledger of one worker."""
-        limits = (calls_per_minute, daily_call_budget)
-        return FakeLedger(
-            self.book,
-            worker=worker,
-            mode=mode,
-            lease_seconds=lease_seconds,
-            max_in_doubt_calls=max_in_doubt_calls,
-            quota=None if limits == (None, None) else Quota(*limits, start_margin=4.0),
-            reuse_seconds=reuse_seconds,
-        )
-
-    def set_lease(self, request_id: str, seconds: float) -> None:
-        """Let a lease end so many seconds from now."""
-        self.book.rows[request_id].lease_until = self.clock.now() + timedelta(seconds=seconds)
-
-    def lease_left(self, request_id: str) -> float:
-        """Return the seconds that a lease still holds."""
-        until = self.book.rows[request_id].lease_until
-        assert until is not None
-        return (until - self.clock.now()).total_seconds()
-
-    def age(self, request_id: str, seconds: float) -> None:
-        """Let an outcome be so many seconds older."""
-        row = self.book.rows[request_id]
-        assert row.completed_at is not None
-        row.completed_at -= timedelta(seconds=seconds)
-
-    def key_id(self, request_id: str) -> str | None:
-        """Return the id of the key under which a request's digests stand."""
-        return self.book.rows[request_id].asked.digest.key_id
-
-    def row(self, request_id: str) -> RowSeen:
-        """Return a request."""
-        row = self.book.rows[request_id]
-        return RowSeen(
-            row.state,
-            row.attempts,
-            len(row.calls),
-            row.in_doubt_calls,
-            row.charged,
-            row.announced,
-        )
-
-    def calls(self, request_id: str) -> list[CallSeen]:
-        """Return the calls of a request in their order."""
-        return [
-            CallSeen(call.number, call.call_class, call.charged)
-            for call in self.book.rows[request_id].calls
-        ]
-
-    def has(self, request_id: str) -> bool:
-        """Say whether there is such a request."""
-        return request_id in self.book.rows
-
-    def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
-        """Return what is spent of a mode's daily budget."""
-        return self.book.meters[mode].calls_today if mode in self.book.meters else 0
-
-    def end_the_day(self) -> None:
-        """Let what is spent today have been spent yesterday."""
-        for mode, meter in self.book.meters.items():
-            self.book.meters[mode] = replace(meter, day=meter.day - timedelta(days=1))
-
-    def let_slots_pass(self, seconds: float) -> None:
-        """Let the next free slot come so many seconds sooner."""
-        for mode, meter in self.book.meters.items():
-            sooner = meter.next_call_at - timedelta(seconds=seconds)
-            self.book.meters[mode] = replace(meter, next_call_at=sooner)
-
-
-class PostgresBench:
-    """The ledger in PostgreSQL."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def ledger(
-        self,
-        worker: str = "one",
-        *,
-        mode: Mode = Mode.SANDBOX,
-        lease_seconds: float = 60.0,
-        max_in_doubt_calls: int = 1,
-        calls_per_minute: int | None = None,
-        daily_call_budget: int | None = None,
-        reuse_seconds: float | None = None,
-    ) -> PostgresLedger:
-        """Return the ledger of one worker."""
-        return PostgresLedger(
-            self.engine,
-            LedgerConfig(
-                worker,
-                mode,
-                lease_seconds,
-                max_in_doubt_calls,
-                calls_per_minute,
-                daily_call_budget,
-                start_margin=4.0,
-                reuse_seconds=reuse_seconds,
-            ),
-        )
-
-    def set_lease(self, request_id: str, seconds: float) -> None:
-        """Let a lease end so many seconds from now."""
-        statement = """UPDATE verification.request
-            SET lease_until = now() + make_interval(secs => :seconds) WHERE request_id = :id"""
-        with self.engine.connect() as database:
-            database.execute(text(statement), {"seconds": seconds, "id": request_id})
-
-    def lease_left(self, request_id: str) -> float:
-        """Return the seconds that a lease still holds."""
-        statement = """SELECT extract(epoch FROM lease_until - now())
-            FROM verification.request WHERE request_id = :id"""
-        with self.engine.connect() as database:
-            return float(database.execute(text(statement), {"id": request_id}).scalar_one())
-
-    def age(self, request_id: str, seconds: float) -> None:
-        """Let an outcome be so many seconds older."""
-        statement = """UPDATE verification.request
-            SET completed_at = completed_at - make_interval(secs => :seconds)
-            WHERE request_id = :id"""
-        with self.engine.connect() as database:
-            database.execute(text(statement), {"seconds": seconds, "id": request_id})
-
-    def key_id(self, request_id: str) -> str | None:
-        """Return the id of the key under which a request's digests stand."""
-        statement = "SELECT digest_key FROM verification.request WHERE request_id = :id"
-        with self.engine.connect() as database:
-            key_id: str | None = database.execute(text(statement), {"id": request_id}).scalar_one()
+        key_id: str | None = self._of_request(request_id, "digest_key")[0]
         return key_id
 
-    def row(self, request_id: str) -> RowSeen:
+    def row(self, request_id: str = "onb-1") -> RowSeen:
         """Return a request."""
-        statement = """SELECT state, attempts, calls, in_doubt_calls, charged,
-            event_sent_at IS NOT NULL FROM verification.request WHERE request_id = :id"""
-        with self.engine.connect() as database:
-            return RowSeen(*database.execute(text(statement), {"id": request_id}).one())
+        columns = "state, attempts, calls, in_doubt_calls, charged, event_sent_at IS NOT NULL"
+        return RowSeen(*self._of_request(request_id, columns))
 
-    def calls(self, request_id: str) -> list[CallSeen]:
+    def calls(self, request_id: str = "onb-1") -> list[CallSeen]:
         """Return the calls of a request in their order."""
         statement = """SELECT call_number, class, charged FROM verification.provider_call
             WHERE request_id = :id ORDER BY call_number"""
-        with self.engine.connect() as database:
-            return [CallSeen(*row) for row in database.execute(text(statement), {"id": request_id})]
+        return [CallSeen(*row) for row in self._sql(statement, id=request_id)]
 
     def has(self, request_id: str) -> bool:
         """Say whether there is such a request."""
-        statement = "SELECT count(*) FROM verification.request WHERE request_id = :id"
-        with self.engine.connect() as database:
-            return bool(database.execute(text(statement), {"id": request_id}).scalar_one())
+        found = self._sql("SELECT FROM verification.request WHERE request_id = :id", id=request_id)
+        return bool(found)
 
     def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
         """Return what is spent of a mode's daily budget."""
         statement = "SELECT calls_today FROM verification.call_quota WHERE mode = :mode"
-        with self.engine.connect() as database:
-            return database.execute(text(statement), {"mode": mode.value}).scalar() or 0
+        return sum(count for (count,) in self._sql(statement, mode=mode.value))
 
     def end_the_day(self) -> None:
         """Let what is spent today have been spent yesterday."""
-        with self.engine.connect() as database:
-            database.execute(text("UPDATE verification.call_quota SET day = day - 1"))
+        self._sql("UPDATE verification.call_quota SET day = day - 1")
 
     def let_slots_pass(self, seconds: float) -> None:
         """Let the next free slot come so many seconds sooner."""
-        statement = """UPDATE verification.call_quota
-            SET next_call_at = next_call_at - make_interval(secs => :seconds)"""
-        with self.engine.connect() as database:
-            database.execute(text(statement), {"seconds": seconds})
+        self._sql(
+            """UPDATE verification.call_quota
+                  SET next_call_at = next_call_at - make_interval(secs => :s)""",
+            s=seconds,
+        )
+
+    def _of_request(self, request_id: str, columns: str) -> Any:
+        statement = f"SELECT {columns} FROM verification.request WHERE request_id = :id"  # noqa: S608
+        (row,) = self._sql(statement, id=request_id)
+        return row
+
+    def _sql(self, statement: str, **values: object) -> Sequence[Any]:
+        with self._engine.connect() as database:
+            result = database.execute(text(statement), values)
+            return result.all() if result.returns_rows else []

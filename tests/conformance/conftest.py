@@ -1,4 +1,4 @@
-"""Every test of this room runs over the ledger in memory and over the one in PostgreSQL."""
+"""Every test of this room asks the ledger what it promises, on an empty database."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.bench import Bench, FakeBench, PostgresBench
-from worker.store.engine import open_engine
+from tests.conformance.bench import Bench
+from tests.integration.store.conftest import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """Give an empty ledger; only the real one starts a database."""
-    if request.param == "memory":
-        yield FakeBench()
-        return
-    engine = open_engine(request.getfixturevalue("database_url"), "conformance")
-    yield PostgresBench(engine)
+@pytest.fixture
+def bench(database_url: str) -> Iterator[Bench]:
+    """Give the database with a look inside."""
+    engine = engine_of(database_url, "conformance")
+    yield Bench(engine)
     engine.dispose()

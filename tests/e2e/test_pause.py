@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from local_ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.e2e.harness import ID_CARD, REQUESTS, Stack, request, until
-from worker.core.pause import NOTICE_SECONDS
+from worker.core.operations import NOTICE_SECONDS
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Process

@@ -20,20 +20,20 @@ from worker.core.claims import (
     Recorded,
 )
 from worker.core.digests import fits
-from worker.core.errors import Fault, LedgerRefused, LedgerUnavailable
 from worker.core.outcome import (
     CallClass,
     Charged,
     ErrorKind,
     Outcome,
     Result,
+    RetryLater,
     StoredResult,
     worse,
 )
 from worker.core.request import Mode
-from worker.core.retry import RetryLater
+from worker.ports import Fault, LedgerRefused, LedgerUnavailable
 from worker.store.claiming import ROTATED_WITHIN
-from worker.store.quota import Meter, Quota
+from worker.store.quota import Quota, QuotaState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,7 +102,7 @@ class Book:
 
     clock: Clock
     rows: dict[str, Row] = field(default_factory=dict)
-    meters: dict[Mode, Meter] = field(default_factory=dict)
+    meters: dict[Mode, QuotaState] = field(default_factory=dict)
     changed: Condition = field(default_factory=Condition)
 
 
@@ -222,8 +222,8 @@ class FakeLedger:
 
     def _claim_within(self, quota: Quota, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
         now = self._book.clock.now()
-        meter = self._book.meters.get(self._mode) or Meter(quota, now, now, date.min, 0)
-        meter = Meter.read(quota, now, meter.next_call_at, meter.day, meter.calls_today)
+        meter = self._book.meters.get(self._mode) or QuotaState(quota, now, now, date.min, 0)
+        meter = QuotaState.read(quota, now, meter.next_call_at, meter.day, meter.calls_today)
         new_calls = calls = 0
         claims: list[Claim | None] = []
         waits = meter.waits(len(batch))

@@ -12,8 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.claims import Granted
-from worker.core.outcome import CallClass, CallReport, Charged, Outcome, worse
-from worker.core.retry import Complete, DeadLetter, Decision, RetryLater, RetryPolicy, decide
+from worker.core.outcome import (
+    CallClass,
+    CallReport,
+    Charged,
+    Complete,
+    DeadLetter,
+    Decision,
+    Outcome,
+    RetryLater,
+    worse,
+)
+from worker.core.retry import RetryPolicy, decide
 
 FREE = (CallClass.NOT_SENT, CallClass.THROTTLED, CallClass.CREDENTIALS, CallClass.QUOTA)
 TRANSIENT = (CallClass.SOURCE_FAILED, CallClass.UNAVAILABLE)

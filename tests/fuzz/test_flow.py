@@ -14,8 +14,8 @@ from tests.fuzz.messages import deliveries, numbers_in
 from tests.unit.pipeline.desk import Desk
 from worker.amqp.properties import written_properties
 from worker.contract.names import DEAD, RESULTS, RETRY_PREFIX
-from worker.core.errors import LedgerUnavailable
 from worker.core.outcome import CallClass, Charged
+from worker.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

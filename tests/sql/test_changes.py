@@ -13,21 +13,19 @@ import psycopg
 import pytest
 
 from tests.fakes.messages import ask
+from tests.integration.store.conftest import CONFIG, engine_of
 from tests.integration.store.test_schema import alembic
 from tests.integration.store.upkeep import Rows, finish
 from tests.sql.published import blocks, literal
 from worker.core.request import Mode
-from worker.store.engine import open_engine
+from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
-from worker.store.ledger import LedgerConfig, PostgresLedger
-from worker.store.retention import PostgresRetention
+from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
-
-CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_calls=1)
 
 _OPEN = """
 INSERT INTO verification.request (request_id, fingerprint, source, mode, state)
@@ -59,7 +57,7 @@ class Copy:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """Open the test's database as a worker does."""
-    opened = open_engine(database_url, "changes")
+    opened = engine_of(database_url, "changes")
     yield opened
     opened.dispose()
 

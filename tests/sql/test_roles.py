@@ -47,9 +47,8 @@ def test_the_reader_reads_the_views_and_nothing_else(reader: psycopg.Connection)
         assert reader.execute(literal(f"TABLE verification_v1.{view}")).fetchall() == []
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_the_reader_is_refused_everything_else(writable: psycopg.Connection) -> None:
+    for statement in (
         "SELECT * FROM verification.request",
         "SELECT fingerprint FROM verification.request",
         "SELECT * FROM verification.fleet_control",
@@ -61,13 +60,11 @@ def test_the_reader_reads_the_views_and_nothing_else(reader: psycopg.Connection)
         "CREATE FUNCTION verification.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "SET ROLE verification_worker",
         "SELECT pg_read_file('/etc/passwd')",
-    ],
-)
-def test_the_reader_is_refused_everything_else(
-    writable: psycopg.Connection, statement: str
-) -> None:
-    with pytest.raises(errors.InsufficientPrivilege):
-        writable.execute(literal(statement))
+        "UPDATE verification_v1.open_requests SET source = 'x'",
+        "SELECT * FROM verification.alembic_version",
+    ):
+        with pytest.raises(errors.InsufficientPrivilege):
+            writable.execute(literal(statement))
 
 
 def test_who_logs_in_by_the_guides_recipe_reads_only_and_not_for_ever(

@@ -32,7 +32,7 @@ from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import AmqpError
 from worker.amqp.properties import read_delivery
 from worker.contract.names import DEAD
-from worker.core.letter import Letter
+from worker.core.delivery import Letter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

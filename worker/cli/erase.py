@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.deadletters.selecting import Selection
-    from worker.store.erasure import Found
+    from worker.store.erasure import RequestsOfPerson
 
 # A shorter one would be found in the dead letters of others.
 _SHORTEST = 8
@@ -27,7 +27,7 @@ _SHORTEST = 8
 class Kept:
     """What stands of some persons: in the tables, in the dead-letter queue, before the workers."""
 
-    rows: Found
+    rows: RequestsOfPerson
     letters: Selection
     waiting: int
     """Messages in the queues of requests and retries: whose they are nobody can tell."""

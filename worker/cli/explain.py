@@ -17,7 +17,7 @@ from worker.settings import ToolSettings, load
 
 if TYPE_CHECKING:
     from worker.cli.timeline import Moment
-    from worker.core.history import History
+    from worker.core.operations import History
     from worker.deadletters.reading import Known
 
 _FIELDS = (

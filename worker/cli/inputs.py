@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 import typer
 
 from worker.cli.mistakes import UserMistake
-from worker.core.calendar import shanghai_date
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
+from worker.core.timing import shanghai_date
 from worker.telemetry.clock import SystemClock
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.mistakes import UserMistake, file_mistakes
-from worker.core.calendar import SHANGHAI
 from worker.core.checks import passes_check_digit
+from worker.core.timing import SHANGHAI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ class UserMistake(Exception):
 @contextmanager
 def open_database(settings: DatabaseSettings, command: str) -> Iterator[Engine]:
     """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
-    from worker.core.errors import LedgerUnavailable
+    from worker.ports import LedgerUnavailable
     from worker.store.engine import open_engine
 
     engine = open_engine(settings.database_url.get_secret_value(), command)

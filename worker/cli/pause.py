@@ -16,7 +16,7 @@ from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import counted, duration, note
 from worker.contract.names import rfc3339
 from worker.core.masking import scrub
-from worker.core.pause import NOTICE_SECONDS
+from worker.core.operations import NOTICE_SECONDS
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 

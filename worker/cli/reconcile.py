@@ -77,7 +77,7 @@ def reconcile(
     invoice, tally = InvoiceFile(file, encoding, columns, first, last), Tally()
     with (
         open_database(load(DatabaseSettings), "reconcile") as engine,
-        Reconciliation(engine, mode) as found,
+        Reconciliation.begin(engine, mode) as found,
     ):
         lines = invoice.lines(tally)
         while batch := list(islice(lines, _BATCH)):

@@ -20,7 +20,7 @@ def retention(*, as_json: AsJson = False) -> None:
     own settings, and ends with 0 when nothing is left to do.
     """
     from worker.maintenance.retention import OldRequests
-    from worker.store.retention import PostgresRetention
+    from worker.store.erasure import PostgresRetention
     from worker.telemetry.logs import configure
 
     settings = load(Settings)

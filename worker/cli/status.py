@@ -64,15 +64,14 @@ def _read_queues(settings: StatusSettings, parts: dict[str, Any], problems: dict
 def _read_database(
     engine: Engine, settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]
 ) -> None:
-    from worker.core.errors import LedgerUnavailable
-    from worker.store.backlog import HEAD
-    from worker.store.overview import PostgresOverview
+    from worker.ports import LedgerUnavailable
+    from worker.store.overview import HEAD, PostgresOverview
     from worker.store.pause import PostgresPause
 
     overview, order = PostgresOverview(engine), PostgresPause(engine)
 
     def pause() -> object:
-        hold = order.hold()
+        hold = order.current()
         return {"paused": hold is not None, **(asdict(hold) if hold else {})}
 
     def schema() -> object:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from worker.cli.tables import duration
 from worker.contract.names import RETRY_PREFIX, rfc3339
 from worker.core.claims import Granted
-from worker.core.outcome import CallClass, CallReport, Charged
-from worker.core.retry import RetryLater, RetryPolicy, decide
+from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
+from worker.core.retry import RetryPolicy, decide
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from worker.core.history import CallRecord, History
+    from worker.core.operations import CallRecord, History
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)

@@ -10,8 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from worker.contract import cloudevents
 from worker.contract.names import EVENT_TYPE, RESULTS, rfc3339
-from worker.core.delivery import Publication
-from worker.core.events import EventFormat, answer_event_id, result_event_id, routing_key
+from worker.core.delivery import (
+    EventFormat,
+    Publication,
+    answer_event_id,
+    result_event_id,
+    routing_key,
+)
 from worker.core.outcome import Charged, ErrorKind, Outcome, StoredResult
 
 if TYPE_CHECKING:

@@ -1,16 +1,23 @@
-"""When to stop calling, as a value: the circuit breaker of one worker.
+"""What the ends of calls say about the next ones: a circuit breaker and a limit of calls at once.
+
+The breaker says when one worker stops calling:
 
     Closed ──5 failures in a row, or one that would meet everybody──> Open
       ^                                                                 │ its time is over
       └──────────── a probe that succeeds ───────── Probing <───────────┘
                                                        └── one that fails ──> Open, for longer
 
+The allowance says how many calls may be under way: additive increase, multiplicative decrease,
+for the provider does not say how much it bears. Each throttled call halves it, at most once per
+round of calls; each success raises it, quickly up to where it last went well and then by one per
+round.
+
 Time is seconds on the monotonic clock and chance a number from 0 to 1; both are arguments.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
@@ -34,7 +41,7 @@ class ParkReason(StrEnum):
     DAILY_BUDGET = "daily_budget"
     """DAILY_CALL_BUDGET is spent."""
     PAUSED = "paused"
-    """A person has paused all workers (`core.fleet`): beside the breaker, which never opens so."""
+    """A person has paused all workers (`operations.Pause`); the breaker never opens so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +180,58 @@ def _succeeded(report: CallReport) -> bool:
     otherwise end every request of the backlog.
     """
     return report.call_class in (CallClass.ANSWERED, CallClass.REFUSED)
+
+
+_NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Calls that may be under way at once, of at most `ceiling`.
+
+    Below `quick_below` each success adds one; that doubles it per round. `cut_at` is when it was
+    last halved: calls that began before belong to the same round and do not halve it again.
+    `hold_until` is until when the provider wants no call at all.
+    """
+
+    limit: float
+    ceiling: int
+    quick_below: float
+    cut_at: float = _NEVER
+    hold_until: float = _NEVER
+
+    @classmethod
+    def full(cls, ceiling: int) -> Allowance:
+        """Return an allowance that nothing has reduced."""
+        return cls(float(ceiling), ceiling, float(ceiling))
+
+    @classmethod
+    def cautious(cls, ceiling: int) -> Allowance:
+        """Return the allowance after an outage: one call, and more as they succeed."""
+        return cls(1.0, ceiling, float(ceiling))
+
+    @property
+    def calls(self) -> int:
+        """The whole number of calls at once, at least 1."""
+        return max(1, int(self.limit))
+
+    def after(self, report: CallReport, now: float) -> Allowance:
+        """Return the allowance after a call's end."""
+        match report.call_class:
+            case CallClass.THROTTLED:
+                return self._cut(report, now)
+            case CallClass.ANSWERED | CallClass.REFUSED if self.limit < self.ceiling:
+                step = 1.0 if self.limit < self.quick_below else 1.0 / self.limit
+                return replace(self, limit=min(float(self.ceiling), self.limit + step))
+            case _:
+                return self
+
+    def _cut(self, report: CallReport, now: float) -> Allowance:
+        held = self
+        # A longer pause opens the breaker.
+        if report.retry_after is not None and report.retry_after <= SHORT_HOLD:
+            held = replace(self, hold_until=max(self.hold_until, now + report.retry_after))
+        if now - report.seconds < self.cut_at:
+            return held
+        half = max(1.0, self.limit / 2)
+        return replace(held, limit=half, quick_below=half, cut_at=now)

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
     from worker.core.digests import Digest
     from worker.core.masking import Masked
-    from worker.core.outcome import CallReport, Charged, ErrorKind, StoredResult
-    from worker.core.retry import Decision
+    from worker.core.outcome import CallReport, Charged, Decision, ErrorKind, StoredResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,17 @@
-"""What the broker hands over, and what must be confirmed before it is let go."""
+"""Messages: what the broker hands over, and what must be published before it is let go."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from worker.core.claims import Envelope
+    from worker.core.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +35,20 @@ class Delivery:
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Letter:
+    """One message of the dead-letter queue, whoever put it there: nothing of it is checked.
+
+    `headers` are all that AMQP carried: values are text, bytes, numbers, times, lists, tables.
+    """
+
+    delivery: Delivery
+    headers: Mapping[str, object]
+
+    def __repr__(self) -> str:
+        return f"<Letter, {len(self.delivery.body)} bytes>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,3 +80,37 @@ class Settlement:
     publications: tuple[Publication, ...]
     line: Mapping[str, object] = field(default_factory=dict)
     """What the log says of this message when it is settled; codes and ids, no personal data."""
+
+
+# Result events: how they are told apart, and where they go.
+
+
+class EventFormat(StrEnum):
+    """What an event carries beside its body, which is the same in both."""
+
+    PLAIN = "plain"
+    CLOUDEVENTS = "cloudevents"
+    """The attributes of a CloudEvent, too."""
+
+
+# Namespace of all event ids; any fixed UUID does, and changing it would break every consumer
+# that recognises repeats.
+_NAMESPACE = UUID("6f0c5f0e-6b1d-4b0c-9d57-5f6a3a1f7c11")
+
+
+def result_event_id(request_id: str) -> str:
+    """Return the id of a request's result event: the same however often it is sent."""
+    return str(uuid5(_NAMESPACE, f"result\n{request_id}"))
+
+
+def answer_event_id(outcome: Outcome, fingerprint: bytes) -> str:
+    """Return the id of an answer to a message that has no row of its own.
+
+    It is made of the keyed fingerprint: a plain hash of the body could be enumerated.
+    """
+    return str(uuid5(_NAMESPACE, f"{outcome}\n{fingerprint.hex()}"))
+
+
+def routing_key(source: str, outcome: Outcome, envelope: Envelope) -> str:
+    """Return where the event goes: the sender's `reply_to`, else `<source>.<outcome>`."""
+    return envelope.reply_to or f"{source}.{outcome}"

@@ -1,4 +1,4 @@
-"""What becomes of a call, and of a request."""
+"""What becomes of a call, and of a request: reports, results, and what is decided after a call."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ class Charged(StrEnum):
 
 def worse(one: Charged, other: Charged) -> Charged:
     """Return the worse of two: charged, then perhaps charged, then free."""
-    return next(
-        (level for level in (Charged.YES, Charged.UNKNOWN) if level in (one, other)), Charged.NO
-    )
+    return max(one, other, key=(Charged.NO, Charged.UNKNOWN, Charged.YES).index)
 
 
 class CallClass(StrEnum):
@@ -141,6 +139,35 @@ class Result:
     failure: Failure | None = None
     reused_from: str | None = None
     """The request whose answer this is, where it was given again without a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The request has its outcome."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Another attempt after `delay` seconds (one of the policy's delays)."""
+
+    delay: int
+    counted: bool
+    reason: CallClass
+    charged: Charged
+    """The worst of all calls so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """We give up: the request has its outcome, and its message is kept for a person to see."""
+
+    result: Result
+    reason: ErrorKind
+
+
+Decision = Complete | RetryLater | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)

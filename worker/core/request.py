@@ -45,25 +45,14 @@ class Mode(StrEnum):
     SANDBOX = "sandbox"
 
 
-FIELDS_BY_TYPE = {
-    CheckType.BANK_CARD_FOUR_FACTOR: (
-        PersonField.NAME,
-        PersonField.ID_CARD,
-        PersonField.BANKCARD,
-        PersonField.MOBILE,
-    ),
-    CheckType.BANK_CARD_THREE_FACTOR: (
-        PersonField.NAME,
-        PersonField.ID_CARD,
-        PersonField.BANKCARD,
-    ),
-    CheckType.ID_CARD_TWO_FACTOR: (PersonField.NAME, PersonField.ID_CARD),
-    CheckType.PORTRAIT_THREE_FACTOR: (
-        PersonField.NAME,
-        PersonField.ID_CARD,
-        PersonField.PORTRAIT,
-    ),
-    CheckType.MOBILE_THREE_FACTOR: (PersonField.NAME, PersonField.ID_CARD, PersonField.MOBILE),
+_PERSON = (PersonField.NAME, PersonField.ID_CARD)
+
+FIELDS_BY_TYPE: Mapping[CheckType, tuple[PersonField, ...]] = {
+    CheckType.BANK_CARD_FOUR_FACTOR: (*_PERSON, PersonField.BANKCARD, PersonField.MOBILE),
+    CheckType.BANK_CARD_THREE_FACTOR: (*_PERSON, PersonField.BANKCARD),
+    CheckType.ID_CARD_TWO_FACTOR: _PERSON,
+    CheckType.PORTRAIT_THREE_FACTOR: (*_PERSON, PersonField.PORTRAIT),
+    CheckType.MOBILE_THREE_FACTOR: (*_PERSON, PersonField.MOBILE),
 }
 
 

@@ -15,16 +15,20 @@ from worker.core.outcome import (
     CallClass,
     CallReport,
     Charged,
+    Complete,
+    DeadLetter,
+    Decision,
     ErrorKind,
     Failure,
     Outcome,
     Result,
+    RetryLater,
+    StoredResult,
     worse,
 )
 
 if TYPE_CHECKING:
     from worker.core.claims import Granted
-    from worker.core.outcome import StoredResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +47,6 @@ class RetryPolicy:
         return next((delay for delay in self.delays if delay >= seconds), self.delays[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """The request has its outcome."""
-
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLater:
-    """Another attempt after `delay` seconds (one of the policy's delays)."""
-
-    delay: int
-    counted: bool
-    reason: CallClass
-    charged: Charged
-    """The worst of all calls so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """We give up: the request has its outcome, and its message is kept for a person to see."""
-
-    result: Result
-    reason: ErrorKind
-
-
-Decision = Complete | RetryLater | DeadLetter
-
 GIVEN_UP = frozenset(
     {
         ErrorKind.PROVIDER_UNAVAILABLE,
@@ -81,6 +57,16 @@ GIVEN_UP = frozenset(
     }
 )
 """Why a request fails that a person should see: its message is kept as a dead letter."""
+
+MESSAGES = {
+    ErrorKind.PROVIDER_REFUSED: "the provider refuses this request",
+    ErrorKind.PROTOCOL_ERROR: "the provider's answer contradicts its own contract",
+    ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call but its source failed",
+    ErrorKind.IN_DOUBT: "a call may have been charged, no answer came, and it may not be repeated",
+    ErrorKind.EXPIRED: "its deadline passed before the call",
+    ErrorKind.MESSAGE_LOST: "its message never came back",
+}
+"""Why there is no answer, in words for events and rows."""
 
 NO_REPORT = CallReport(CallClass.IN_DOUBT, Charged.UNKNOWN)
 """What is known of a call whose worker died."""
@@ -99,20 +85,17 @@ def decide(
         case CallClass.ANSWERED:
             return Complete(_answer(report))
         case CallClass.REFUSED:
-            message = "the provider refuses this request"
-            return Complete(_failed(report, ErrorKind.PROVIDER_REFUSED, message))
+            return Complete(_failed(report, ErrorKind.PROVIDER_REFUSED))
         case CallClass.PROTOCOL_ERROR:
-            message = "the provider's answer contradicts its own contract"
-            return _give_up(report, ErrorKind.PROTOCOL_ERROR, message)
+            return _give_up(report, ErrorKind.PROTOCOL_ERROR)
         case CallClass.SOURCE_FAILED if charged is Charged.YES:
-            message = "the provider charged the call but its source failed"
-            return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER, message)
+            return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER)
         case CallClass.SOURCE_FAILED | CallClass.UNAVAILABLE:
             return _another_attempt(report, granted, policy, outage)
         case CallClass.IN_DOUBT:
             if granted.in_doubt_calls + 1 > policy.max_in_doubt_calls:
                 return in_doubt(report)
-            return _later(report, policy.delays[0])
+            return _later(report, policy, policy.delays[0])
         case CallClass.CREDENTIALS | CallClass.QUOTA:
             return _refused_account(report, granted, policy, outage)
         case CallClass.NOT_SENT | CallClass.THROTTLED:
@@ -134,15 +117,14 @@ _FREE_WAIT = {
 
 def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
     """Give up because another call could be paid twice; after a crash there is no report."""
-    message = "a call may have been charged, no answer came, and it may not be repeated"
-    return _give_up(report, ErrorKind.IN_DOUBT, message)
+    return _give_up(report, ErrorKind.IN_DOUBT)
 
 
 def expire(granted: Granted) -> Complete | DeadLetter:
     """End a request whose deadline has passed; with a call in doubt `expired` would say unpaid."""
     if granted.in_doubt_calls > 0:
         return in_doubt()
-    failure = Failure(ErrorKind.EXPIRED, "its deadline passed before the call")
+    failure = Failure(ErrorKind.EXPIRED, MESSAGES[ErrorKind.EXPIRED])
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
 
 
@@ -160,8 +142,7 @@ def _another_attempt(
         message = f"the provider failed at {attempts + 1} attempts"
         return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
     delay = policy.delays[min(attempts, len(policy.delays) - 1)]
-    wait = policy.at_least(max(delay, report.retry_after or 0.0))
-    return _later(report, wait, counted=not outage)
+    return _later(report, policy, max(delay, report.retry_after or 0.0), counted=not outage)
 
 
 def _refused_account(
@@ -175,14 +156,16 @@ def _refused_account(
 
 def _free(report: CallReport, policy: RetryPolicy, *, counted: bool = False) -> RetryLater:
     wait = _FREE_WAIT[report.call_class] if report.retry_after is None else report.retry_after
-    return _later(report, policy.at_least(wait), counted=counted)
+    return _later(report, policy, wait, counted=counted)
 
 
-def _later(report: CallReport, delay: int, *, counted: bool = False) -> RetryLater:
-    return RetryLater(delay, counted, report.call_class, report.charged)
+def _later(
+    report: CallReport, policy: RetryPolicy, wait: float, *, counted: bool = False
+) -> RetryLater:
+    return RetryLater(policy.at_least(wait), counted, report.call_class, report.charged)
 
 
-def _give_up(report: CallReport, kind: ErrorKind, message: str) -> DeadLetter:
+def _give_up(report: CallReport, kind: ErrorKind, message: str | None = None) -> DeadLetter:
     return DeadLetter(_failed(report, kind, message), kind)
 
 
@@ -192,11 +175,7 @@ def _answer(report: CallReport) -> Result:
     return Result(report.verdict, report.charged, report.auth_info, report.provider_request_id)
 
 
-def _failed(report: CallReport, kind: ErrorKind, message: str) -> Result:
-    return Result(
-        Outcome.FAILED,
-        report.charged,
-        report.auth_info,
-        report.provider_request_id,
-        Failure(kind, message),
-    )
+def _failed(report: CallReport, kind: ErrorKind, message: str | None = None) -> Result:
+    failure = Failure(kind, message or MESSAGES[kind])
+    told = (report.auth_info, report.provider_request_id)
+    return Result(Outcome.FAILED, report.charged, *told, failure)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from worker.core.letter import Letter
+    from worker.core.delivery import Letter
     from worker.deadletters.reading import LetterReader
     from worker.ports import Clock, HeldLetters, LetterQueue
 

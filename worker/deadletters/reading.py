@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from worker.contract.encryption import MessageKeys
-    from worker.core.delivery import Delivery
-    from worker.core.letter import Letter
+    from worker.core.delivery import Delivery, Letter
 
 WITHHELD = "(withheld)"
 """Stands for a text that may hold personal data."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.core.errors import LedgerUnavailable
+from worker.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from worker.core.backlog import Backlog
+    from worker.core.operations import Backlog
     from worker.ports import BacklogReader
 
 # What a worker says of itself just after its start is looked at most.

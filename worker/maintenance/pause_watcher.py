@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from worker.core.errors import LedgerUnavailable
+from worker.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from worker.core.pause import Pause
+    from worker.core.operations import Pause
     from worker.ports import Clock, PauseReader
 
 
@@ -30,7 +30,7 @@ class PauseWatcher:
     it would be late. While the database cannot be read, the last word holds.
     """
 
-    # A third of what is promised (`core.fleet`), so that two looks fit in. One row by one session.
+    # A third of NOTICE_SECONDS, so that two looks fit in. One row by one session.
     interval = 1.0
     # There is never more to do.
     limit = 1
@@ -44,7 +44,7 @@ class PauseWatcher:
         """Read the order and pass it on."""
         asked_at = self._clock.monotonic()
         try:
-            hold = self._fleet.hold()
+            hold = self._fleet.current()
         except LedgerUnavailable as error:
             self._follower.miss(str(error))
             raise

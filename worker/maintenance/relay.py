@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from worker.contract.result_v1 import result_event
-from worker.core.errors import LedgerUnavailable
-from worker.core.events import EventFormat
+from worker.core.delivery import EventFormat
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
-from worker.core.calendar import shanghai_date
 from worker.core.claims import (
     AlreadyDone,
     Claim,
@@ -29,13 +28,15 @@ from worker.core.claims import (
     Recorded,
     Unstorable,
 )
-from worker.core.errors import LedgerRefused
-from worker.core.events import EventFormat
+from worker.core.delivery import EventFormat
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
     CallClass,
     CallReport,
     Charged,
+    Complete,
+    DeadLetter,
+    Decision,
     ErrorKind,
     Failure,
     FieldProblem,
@@ -43,16 +44,10 @@ from worker.core.outcome import (
     Result,
     worse,
 )
-from worker.core.retry import (
-    Complete,
-    DeadLetter,
-    Decision,
-    RetryPolicy,
-    decide,
-    expire,
-    reuse,
-)
+from worker.core.retry import RetryPolicy, decide, expire, reuse
+from worker.core.timing import shanghai_date
 from worker.pipeline.settling import Settling
+from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,9 +12,16 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from worker.core import breaker
-from worker.core.allowance import Allowance
-from worker.core.breaker import BreakerPolicy, BreakerState, Closed, Open, ParkReason, Probing
-from worker.core.pause import NOTICE_SECONDS, Pause
+from worker.core.breaker import (
+    Allowance,
+    BreakerPolicy,
+    BreakerState,
+    Closed,
+    Open,
+    ParkReason,
+    Probing,
+)
+from worker.core.operations import NOTICE_SECONDS, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from worker.core.errors import LedgerUnavailable
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 
 if TYPE_CHECKING:

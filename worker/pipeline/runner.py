@@ -16,12 +16,12 @@ import structlog
 
 from worker.core.breaker import Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
-from worker.core.errors import LedgerUnavailable
-from worker.core.pause import Pause
+from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.crew import Crew
 from worker.pipeline.gate import Gate
 from worker.pipeline.patience import Patience
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health_state import PipelineLevels
 from worker.telemetry.logs import describe

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from worker.contract import internal
 from worker.contract.result_v1 import answer_event, result_event
 from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
-from worker.core.delivery import Settlement
-from worker.core.events import EventFormat
-from worker.core.outcome import CallClass, ErrorKind, Failure, Outcome
-from worker.core.retry import GIVEN_UP, Complete, RetryLater
+from worker.core.delivery import EventFormat, Settlement
+from worker.core.outcome import CallClass, Complete, ErrorKind, Failure, Outcome, RetryLater
+from worker.core.retry import GIVEN_UP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from worker.core.claims import ClaimRequest, Entry, Recorded
     from worker.core.delivery import Delivery, Publication
     from worker.core.digests import Digests
-    from worker.core.outcome import StoredResult
+    from worker.core.outcome import DeadLetter, StoredResult
     from worker.core.request import Mode
-    from worker.core.retry import DeadLetter, RetryPolicy
+    from worker.core.retry import RetryPolicy
 
 _CONFLICTS = {
     ErrorKind.CONFLICT: "this requestId is known with other data",

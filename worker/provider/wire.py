@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from worker.core.encodings import holds
-from worker.core.masking import scrub
+from worker.core.masking import holds, scrub
 from worker.core.outcome import AuthInfo, Charged
 
 if TYPE_CHECKING:

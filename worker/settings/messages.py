@@ -8,7 +8,7 @@ import orjson
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
-from worker.core.events import EventFormat
+from worker.core.delivery import EventFormat
 from worker.core.request import PortraitFields
 from worker.settings.environment import FromEnvironment
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from worker.core.request import Mode
+from worker.core.timing import CallTiming
 from worker.settings.environment import is_secret
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
 from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
@@ -164,13 +165,9 @@ class Settings(
         return min(self.prefetch, 2 * limit) if limit else self.prefetch
 
     @property
-    def lease_seconds(self) -> float:
-        """How long a claim holds: a wait for a free thread, one call, and room to record it.
-
-        A call starts only while a whole deadline is left, so twice the deadline lets a claimed
-        request wait for one other call.
-        """
-        return 2 * (self.call_deadline + self.connect_timeout) + self.lease_margin
+    def timing(self) -> CallTiming:
+        """The seconds of one call and of its claim."""
+        return CallTiming(self.call_deadline, self.connect_timeout, self.lease_margin)
 
 
 def _is_live(url: str) -> bool:

@@ -1,4 +1,9 @@
 """The database: the only home of SQLAlchemy and psycopg. Any thread may enter; each call is short.
 
 Its errors are `LedgerUnavailable` (try again) and `LedgerRefused` (this data never).
+
+For workers: `ledger` (claims and records; `claiming`, `quota` and `statements` are parts of it),
+`outbox`, `leases`, `erasure` (retention too), `overview` (the backlog) and `pause`. For tools:
+`inquiry`, `overview`, `invoice`, `erasure` and `pause`. For both: `engine`. `rows` says what the
+columns of a request mean; `tables` is for the migrations.
 """

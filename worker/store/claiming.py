@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import fits
-from worker.core.errors import LedgerContended
 from worker.core.outcome import Charged, ErrorKind
+from worker.ports import LedgerContended
 from worker.store import statements
 from worker.store.engine import run
-from worker.store.rows import as_json, bytea, claim_batch, standing
+from worker.store.quota import Quota
+from worker.store.rows import as_json, bytea, claim_batch, not_claimed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
-    from worker.store.ledger import LedgerConfig
+    from worker.core.request import Mode
 
 
 # A rolling update gives all workers a new DIGEST_KEY within this time. What was finished longer ago
 # under a key that is not known here stands under one that is gone.
 ROTATED_WITHIN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """Whose claims these are and how long they hold."""
+
+    worker: str
+    """Names this process: host, pid and a random part."""
+    mode: Mode
+    lease_seconds: float
+    max_in_doubt_calls: int
+    calls_per_minute: int | None = None
+    """Of all workers in this mode, in any 60 s; None is no limit."""
+    daily_call_budget: int | None = None
+    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
+    start_margin: float = 4.0
+    """Seconds by which a call may reach the provider later than its place in the quota."""
+    reuse_seconds: float | None = None
+    """How long a paid answer is given again to requests of the same data; None: it is not."""
+
+    @property
+    def quota(self) -> Quota | None:
+        """What limits the calls of all workers; None where nothing does."""
+        if self.calls_per_minute is None and self.daily_call_budget is None:
+            return None
+        return Quota(self.calls_per_minute, self.daily_call_budget, self.start_margin)
 
 
 class Claiming:
@@ -42,16 +70,9 @@ class Claiming:
         The usual case, all ids new, is one statement. Ids that are taken over need a second one
         before they may be called, ids that are not ours a look at their rows.
         """
-        claimed = run(
-            self._database,
-            statements.CLAIM,
-            {
-                "batch": claim_batch(batch),
-                "mode": self._config.mode.value,
-                "owner": self._owner,
-                "lease": self._config.lease_seconds,
-            },
-        )
+        lease = {"owner": self._owner, "lease": self._config.lease_seconds}
+        values = {"batch": claim_batch(batch), "mode": self._config.mode.value, **lease}
+        claimed = run(self._database, statements.CLAIM, values)
         asked = {each.request_id: each for each in batch}
         claims: dict[str, Claim] = {
             row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
@@ -61,7 +82,7 @@ class Claiming:
         if taken := [asked[row.request_id] for row in claimed if not row.is_new]:
             claims |= self._take_over(taken)
         if rest := [each for each in batch if each.request_id not in claims]:
-            rows = self._read(rest)
+            rows = read_rows(self._database, rest)
             if old := [each for each in rest if self._is_under_fallback(each, rows)]:
                 self._rekey(old, rows)
                 claims |= self.claim(old)
@@ -77,7 +98,7 @@ class Claiming:
         wanting = [each for each in batch if each.wants_call]
         if len(wanting) <= calls:
             return self.claim(batch)
-        rows = self._read(wanting)
+        rows = read_rows(self._database, wanting)
         needing = [each for each in wanting if self._claimable(each, rows.get(each.request_id))]
         waiting = {each.request_id for each in needing}
         claims = self._answer([each for each in wanting if each.request_id not in waiting], rows)
@@ -85,10 +106,6 @@ class Claiming:
         if rest := [each for each in batch if each.request_id not in left_out]:
             claims |= self.claim(rest)
         return claims
-
-    def _read(self, asked: Iterable[ClaimRequest]) -> dict[str, Row[Any]]:
-        ids = {"ids": [each.request_id for each in asked]}
-        return {row.request_id: row for row in self._database.execute(statements.READ, ids)}
 
     def _answer(self, asked: list[ClaimRequest], rows: Mapping[str, Row[Any]]) -> dict[str, Claim]:
         if any(each.request_id not in rows for each in asked):
@@ -137,19 +154,17 @@ class Claiming:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:
             return Conflicting(ErrorKind.MODE_MISMATCH)
-        return standing(row)
+        return not_claimed(row)
 
     def _take_over(self, taken: list[ClaimRequest]) -> dict[str, Claim]:
-        rows = self._database.execute(
-            statements.TAKE_OVER,
-            {
-                "taken": [each.request_id for each in taken],
-                "wanting": [each.request_id for each in taken if each.wants_call],
-                "max_in_doubt": self._config.max_in_doubt_calls,
-                "mode": self._config.mode.value,
-                "owner": self._owner,
-            },
-        ).all()
+        values = {
+            "taken": [each.request_id for each in taken],
+            "wanting": [each.request_id for each in taken if each.wants_call],
+            "max_in_doubt": self._config.max_in_doubt_calls,
+            "mode": self._config.mode.value,
+            "owner": self._owner,
+        }
+        rows = self._database.execute(statements.TAKE_OVER, values)
         return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
 
     def _claim_again(
@@ -167,6 +182,12 @@ class Claiming:
         # Without an intent of this batch the take-over is not finished, or no call is wanted.
         half = [each for each in ours if each.request_id in renewed - intended]
         return claims | (self._take_over(half) if half else {})
+
+
+def read_rows(database: Connection, of: Iterable[ClaimRequest | Granted]) -> dict[str, Row[Any]]:
+    """Return what stands in the rows of these requests, by their ids."""
+    ids = {"ids": [each.request_id for each in of]}
+    return {row.request_id: row for row in database.execute(statements.READ, ids)}
 
 
 def _granted(row: Row[Any], *, may_call: bool) -> Granted:

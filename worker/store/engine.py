@@ -12,16 +12,15 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.core.errors import LedgerContended, LedgerRefused, LedgerUnavailable
+from worker.ports import LedgerContended, LedgerRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, TextClause
     from sqlalchemy.engine import URL
 
-# Claimer, recorder, maintenance and the fleet's watch: one connection for each thread that uses the
-# pool.
+# Claimer, recorder, housekeeper and pause watcher: a connection for each thread that uses the pool.
 POOL_SIZE = 4
 
 _CONNECT = {
@@ -107,6 +106,13 @@ def connection(engine: Engine) -> Iterator[Connection]:
         raise LedgerUnavailable("no database connection was free for 10 s") from None
     except SQLAlchemyError as error:
         raise LedgerUnavailable(type(error).__name__) from None
+
+
+def execute(engine: Engine, statement: TextClause, **values: object) -> Sequence[Any]:
+    """Execute one statement as a transaction of its own and return its rows."""
+    with connection(engine) as database:
+        result = database.execute(statement, values)
+        return result.all() if result.returns_rows else []
 
 
 # libpq's own fixed words; its whole text may quote a host or a user, so only ours go on.

@@ -6,7 +6,7 @@ that ends with the tables. The ledger is only read.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from worker.store.engine import connection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
-    from types import TracebackType
     from typing import Self
 
     from sqlalchemy import Connection, Engine
@@ -47,15 +46,11 @@ class Finding(StrEnum):
     """Nobody knows: no answer came, so there is no id to look for."""
 
 
-DISPUTES = frozenset(
-    {
-        Finding.BILLED_UNKNOWN,
-        Finding.BILLED_FREE,
-        Finding.BILLED_AGAIN,
-        Finding.BILLED_SECOND_CALL,
-        Finding.UNBILLED,
-    }
-)
+DISPUTES = frozenset(Finding) - {
+    Finding.DOUBT_BILLED,
+    Finding.DOUBT_UNBILLED,
+    Finding.DOUBT_WITHOUT_ID,
+}
 """What somebody has to look into; the others are news."""
 
 
@@ -170,40 +165,32 @@ SELECT (SELECT count(*) FROM billed) AS billed,
            AND charged = 'yes') AS charged
 """)
 FINDINGS = text("""
-SELECT * FROM found WHERE kind = :kind ORDER BY line, at, request_id, call_number LIMIT :limit
+SELECT line, provider_request_id, request_id, call_number, at FROM found WHERE kind = :kind
+ ORDER BY line, at, request_id, call_number LIMIT :limit
 """)
 
 
 class Reconciliation:
-    """One comparison; use it as a context manager. Errors as of the ledger.
+    """One comparison in a transaction of its own. Errors as of the ledger.
 
     First `add` all lines, then `span`, `compare` and `findings`.
     """
 
-    def __init__(self, engine: Engine, mode: Mode) -> None:
-        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+    def __init__(self, database: Connection, mode: Mode) -> None:
+        self._database = database
         self._mode = mode.value
-        self._stack = ExitStack()
-        self._database: Connection
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._database = stack.enter_context(connection(self._engine))
-            stack.enter_context(self._database.begin())
+    @classmethod
+    @contextmanager
+    def begin(cls, engine: Engine, mode: Mode) -> Iterator[Self]:
+        """Begin the transaction of a comparison; nothing of it is left at the end."""
+        transactions = engine.execution_options(isolation_level="READ COMMITTED")
+        with connection(transactions) as database, database.begin():
             # The whole ledger may be read: seconds for ten million calls.
-            self._database.execute(text("SET LOCAL statement_timeout = '15min'"))
+            database.execute(text("SET LOCAL statement_timeout = '15min'"))
             for table in _TABLES:
-                self._database.execute(text(table))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+                database.execute(text(table))
+            yield cls(database, mode)
 
     def add(self, lines: Sequence[InvoiceLine]) -> None:
         """Load a batch of lines."""
@@ -233,17 +220,7 @@ class Reconciliation:
 
     def findings(self, kind: Finding, limit: int | None = None) -> Iterator[Found]:
         """Yield the findings of one kind, in the invoice's order or by time; None: all."""
-        rows = self._database.execute(
-            FINDINGS,
-            {"kind": kind.value, "limit": limit},
-            execution_options={"yield_per": 1000},
-        )
-        for row in rows:
-            yield Found(
-                kind,
-                row.line,
-                row.provider_request_id,
-                row.request_id,
-                row.call_number,
-                row.at,
-            )
+        asked = {"kind": kind.value, "limit": limit}
+        options = {"yield_per": 1000}
+        for row in self._database.execute(FINDINGS, asked, execution_options=options):
+            yield Found(kind, *row)

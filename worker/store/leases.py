@@ -12,8 +12,10 @@ import orjson
 from sqlalchemy import text
 
 from worker.core.outcome import ErrorKind
-from worker.core.retry import in_doubt
-from worker.store.engine import connection
+from worker.core.retry import MESSAGES
+from worker.ports import Leases
+from worker.store.engine import execute
+from worker.store.rows import OPEN
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -40,7 +42,7 @@ WITH lapsed AS (
   SELECT request_id, in_doubt_calls, {_ABANDONED} AS abandoned,
          expires_at < now() - make_interval(secs => :expired_for) AS expired
     FROM verification.request AS r
-   WHERE completed_at IS NULL AND mode = :mode
+   WHERE {OPEN} AND mode = :mode
      AND (state = 'working' AND lease_until < now() - make_interval(secs => :lapsed_for)
        OR state = 'waiting' AND (in_doubt_calls > :max_in_doubt
          OR expires_at < now() - make_interval(secs => :expired_for) OR {_ABANDONED}))
@@ -75,25 +77,12 @@ RETURNING r.error_kind
 """)  # noqa: S608  # made of our own constants alone
 
 
-def _in_doubt_message() -> str:
-    failure = in_doubt().result.failure
-    if failure is None:
-        raise TypeError("what is in doubt is a failure")
-    return failure.message
+# What a worker with the message says in the same cases.
+_MESSAGES = orjson.dumps({kind.value: words for kind, words in MESSAGES.items()}).decode()
 
 
-# What the main line says in the same cases.
-_MESSAGES = orjson.dumps(
-    {
-        ErrorKind.IN_DOUBT.value: _in_doubt_message(),
-        ErrorKind.EXPIRED.value: "its deadline passed before the call",
-        ErrorKind.MESSAGE_LOST.value: "its message never came back",
-    }
-).decode()
-
-
-class PostgresLeases:
-    """The `Leases` of the ports, in PostgreSQL, for one mode.
+class PostgresLeases(Leases):
+    """The `Leases` in PostgreSQL, for one mode.
 
     `abandon_after` is in seconds; None: a request waits for its message for ever. It must be
     longer than dead letters are kept, for until then a person may replay one.
@@ -103,17 +92,11 @@ class PostgresLeases:
         self, engine: Engine, mode: Mode, *, max_in_doubt_calls: int, abandon_after: float | None
     ) -> None:
         self._engine = engine
-        self._asked = {
-            "mode": mode.value,
-            "max_in_doubt": max_in_doubt_calls,
-            "abandon_after": abandon_after,
-            "lapsed_for": LAPSED_SECONDS,
-            "expired_for": EXPIRED_SECONDS,
-            "messages": _MESSAGES,
-        }
+        limits = {"max_in_doubt": max_in_doubt_calls, "abandon_after": abandon_after}
+        times = {"lapsed_for": LAPSED_SECONDS, "expired_for": EXPIRED_SECONDS}
+        self._asked = {"mode": mode.value, "messages": _MESSAGES, **limits, **times}
 
     def settle_lapsed(self, limit: int) -> list[ErrorKind | None]:
         """Settle requests that nobody works on (see `ports.Leases`)."""
-        with connection(self._engine) as database:
-            kinds = database.execute(SETTLE, {**self._asked, "limit": limit}).scalars().all()
-        return [None if kind is None else ErrorKind(kind) for kind in kinds]
+        settled = execute(self._engine, SETTLE, **self._asked, limit=limit)
+        return [None if kind is None else ErrorKind(kind) for (kind,) in settled]

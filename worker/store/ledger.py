@@ -1,9 +1,16 @@
-"""The ledger: who works on a request, every call before it leaves, every outcome once."""
+"""The ledger: who works on a request, every call before it leaves, every outcome once.
+
+Where answers are reused, a request of the same person, check type and data as one that was paid
+not long ago gets its answer. It is found by the subject's index and told by the fingerprint, so
+nothing is kept for it: a request whose check type has no ID number is never answered so.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import text
 
 from worker.core.claims import (
     AlreadyDone,
@@ -14,13 +21,20 @@ from worker.core.claims import (
     Granted,
     Recorded,
 )
-from worker.core.errors import LedgerContended
+from worker.ports import Ledger, LedgerContended
 from worker.store import statements
-from worker.store.claiming import Claiming
+from worker.store.claiming import Claiming, read_rows
 from worker.store.engine import connection, run
-from worker.store.quota import Quota, lock, save
-from worker.store.reuse import reusable
-from worker.store.rows import record_batch, standing, stored
+from worker.store.quota import lock_quota, save_quota
+from worker.store.rows import (
+    RESULT_COLUMNS,
+    as_json,
+    bytea,
+    not_claimed,
+    record_batch,
+    recorded_result,
+    stored_result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +43,8 @@ if TYPE_CHECKING:
 
     from worker.core.outcome import StoredResult
     from worker.core.request import Mode
+    from worker.store.claiming import LedgerConfig
+    from worker.store.quota import Quota
 
 
 T = TypeVar("T")
@@ -36,35 +52,26 @@ T = TypeVar("T")
 # Rows are locked in order, so a deadlock is rare already; four in a row would be something else.
 _CONTENDED_TRIES = 3
 
-
-@dataclass(frozen=True, slots=True)
-class LedgerConfig:
-    """Whose claims these are and how long they hold."""
-
-    worker: str
-    """Names this process: host, pid and a random part."""
-    mode: Mode
-    lease_seconds: float
-    max_in_doubt_calls: int
-    calls_per_minute: int | None = None
-    """Of all workers in this mode, in any 60 s; None is no limit."""
-    daily_call_budget: int | None = None
-    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
-    start_margin: float = 4.0
-    """Seconds by which a call may reach the provider later than its place in the quota."""
-    reuse_seconds: float | None = None
-    """How long a paid answer is given again to requests of the same data; None: it is not."""
-
-    @property
-    def quota(self) -> Quota | None:
-        """What limits the calls of all workers; None where nothing does."""
-        if self.calls_per_minute is None and self.daily_call_budget is None:
-            return None
-        return Quota(self.calls_per_minute, self.daily_call_budget, self.start_margin)
+# Only what was paid: to ask again for a person without a record costs nothing and may find one. And
+# no answer that was given again itself: the window begins with the call. What is cleared or erased
+# has no subject any more.
+REUSABLE = text(f"""
+SELECT DISTINCT ON (asked.wanted) asked.wanted, paid.*
+  FROM json_to_recordset(CAST(:batch AS json)) AS asked(
+         wanted text, subject bytea, fingerprint bytea)
+ CROSS JOIN LATERAL (
+         SELECT {RESULT_COLUMNS}
+           FROM verification.request AS r
+          WHERE r.subject_digest = asked.subject AND r.fingerprint = asked.fingerprint
+            AND r.mode = :mode AND r.reused_from IS NULL
+            AND r.outcome IN ('match', 'mismatch')
+            AND r.completed_at > now() - make_interval(secs => :within)) AS paid
+ ORDER BY asked.wanted, paid.completed_at DESC
+""")  # noqa: S608  # made of our own constants alone
 
 
-class PostgresLedger:
-    """The `Ledger` of the ports, in PostgreSQL."""
+class PostgresLedger(Ledger):
+    """The `Ledger` in PostgreSQL, for one worker."""
 
     def __init__(self, engine: Engine, config: LedgerConfig) -> None:
         self._engine = engine
@@ -99,24 +106,24 @@ class PostgresLedger:
         """
         mode = self._config.mode
         with connection(self._transactions) as database, database.begin():
-            meter = lock(database, quota, mode)
+            state = lock_quota(database, quota, mode)
             paid = self._paid(database, batch)
             claiming = Claiming(database, self._config, owner)
-            claims = claiming.claim_at_most(meter.free, _without_calls(batch, paid))
+            claims = claiming.claim_at_most(state.free, _without_calls(batch, paid))
             calls = _calls(batch, claims)
-            for granted, wait in zip(calls, meter.waits(len(calls)), strict=True):
+            for granted, wait in zip(calls, state.waits(len(calls)), strict=True):
                 claims[granted.request_id] = replace(granted, wait=wait)
             if calls:
-                meter = meter.spend(len(calls), repeated=len(claiming.repeated))
-                save(database, meter, mode)
+                state = state.spend(len(calls), repeated=len(claiming.repeated))
+                save_quota(database, state, mode)
         return [
-            _with_answer(claims.get(each.request_id) or meter.postponed(), paid) for each in batch
+            _with_answer(claims.get(each.request_id) or state.postponed(), paid) for each in batch
         ]
 
     def _paid(self, database: Connection, batch: Sequence[ClaimRequest]) -> dict[str, StoredResult]:
         """Return the answers that this batch's requests need no call for."""
         within = self._config.reuse_seconds
-        return {} if within is None else reusable(database, batch, self._config.mode, within)
+        return {} if within is None else _reusable(database, batch, self._config.mode, within)
 
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -126,18 +133,34 @@ class PostgresLedger:
             rows = run(database, statements.RECORD, marks)
             saved = {(row.request_id, row.grants): row for row in rows}
             missed = [each for each in batch if _key(each) not in saved]
-            now = self._read(database, missed) if missed else {}
+            now = read_rows(database, (each.granted for each in missed)) if missed else {}
         return [
-            Recorded(stored(each, saved[_key(each)]))
+            Recorded(recorded_result(each, saved[_key(each)]))
             if _key(each) in saved
             else _missed(each, now[each.granted.request_id])
             for each in batch
         ]
 
-    @staticmethod
-    def _read(database: Connection, entries: list[Entry]) -> dict[str, Row[Any]]:
-        ids = [entry.granted.request_id for entry in entries]
-        return {row.request_id: row for row in database.execute(statements.READ, {"ids": ids})}
+
+def _reusable(
+    database: Connection, batch: Sequence[ClaimRequest], mode: Mode, within: float
+) -> dict[str, StoredResult]:
+    """Return, by the id that asks, the newest answer that was paid for `within` seconds."""
+    asked: list[dict[str, object]] = [
+        {
+            "wanted": each.request_id,
+            "subject": bytea(digest.subject),
+            "fingerprint": bytea(digest.fingerprint),
+        }
+        for each in batch
+        if each.wants_call
+        for digest in each.digests
+        if digest.subject is not None
+    ]
+    if not asked:
+        return {}
+    found = {"batch": as_json(asked), "mode": mode.value, "within": within}
+    return {row.wanted: stored_result(row) for row in database.execute(REUSABLE, found)}
 
 
 def _without_calls(
@@ -174,7 +197,7 @@ def _key(entry: Entry) -> tuple[str, int]:
 
 def _missed(entry: Entry, row: Row[Any]) -> Recorded | FencedOut:
     """Tell a record that was committed before (its answer was lost) from one that came too late."""
-    now = standing(row)
+    now = not_claimed(row)
     if row.grants == entry.granted.grant and row.state != "working":
         return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
     return FencedOut(now)

@@ -1,4 +1,4 @@
-"""The fleet's control: one row that people write and every worker reads."""
+"""The pause of all workers: one row that people write and every worker reads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from worker.core.pause import Pause
-from worker.store.engine import connection
+from worker.core.operations import Pause
+from worker.ports import PauseReader
+from worker.store.engine import execute
+from worker.store.rows import OPEN
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Row
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
 
 READ = text("SELECT reason, paused_by, paused_at FROM verification.fleet_control")
 
@@ -34,43 +38,38 @@ RETURNING before.reason, before.paused_by, before.paused_at
 """)
 
 # A worker that crashed counts until its lease is over: nobody knows that its call is.
-UNDER_WAY = text("""
+UNDER_WAY = text(f"""
 SELECT count(*)
   FROM verification.request AS r JOIN verification.provider_call AS c USING (request_id)
- WHERE r.completed_at IS NULL AND r.state = 'working' AND r.lease_until > now()
+ WHERE r.{OPEN} AND r.state = 'working' AND r.lease_until > now()
    AND c.finished_at IS NULL
-""")
+""")  # noqa: S608  # made of our own constants alone
 
 
-class PostgresPause:
-    """The `PauseReader` of the ports, and what people order of it. Errors as of `Ledger`."""
+class PostgresPause(PauseReader):
+    """The `PauseReader` in PostgreSQL, and what people order of it. Errors as of `Ledger`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def hold(self) -> Pause | None:
+    def current(self) -> Pause | None:
         """Return the pause that stands (see `ports.PauseReader`)."""
-        with connection(self._engine) as database:
-            return _hold(database.execute(READ).one_or_none())
+        return _pause(execute(self._engine, READ))
 
     def pause(self, reason: str, by: str) -> Pause:
         """Order a pause; when this returns, it is committed."""
-        with connection(self._engine) as database:
-            row = database.execute(PAUSE, {"reason": reason, "by": by}).one()
-        return Pause(row.reason, row.paused_by, row.paused_at)
+        return Pause(*execute(self._engine, PAUSE, reason=reason, by=by)[0])
 
     def resume(self) -> Pause | None:
         """Lift the pause and return it; None: there was none."""
-        with connection(self._engine) as database:
-            return _hold(database.execute(RESUME).one_or_none())
+        return _pause(execute(self._engine, RESUME))
 
     def calls_under_way(self) -> int:
         """Count the calls that have begun, or are about to, and whose end nobody has recorded."""
-        with connection(self._engine) as database:
-            return int(database.execute(UNDER_WAY).scalar_one())
+        ((count,),) = execute(self._engine, UNDER_WAY)
+        return int(count)
 
 
-def _hold(row: Row[Any] | None) -> Pause | None:
-    if row is None or row.paused_at is None:
-        return None
-    return Pause(row.reason, row.paused_by, row.paused_at)
+def _pause(rows: Sequence[Any]) -> Pause | None:
+    """Return the pause in the one row; without the row, or lifted, there is none."""
+    return Pause(*rows[0]) if rows and rows[0].paused_at is not None else None

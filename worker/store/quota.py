@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from worker.core.calendar import SHANGHAI, shanghai_date
+from sqlalchemy import text
+
 from worker.core.claims import Postponed, Shortage
-from worker.store import statements
+from worker.core.timing import SHANGHAI, shanghai_date
 
 if TYPE_CHECKING:
     from datetime import date
@@ -29,6 +30,30 @@ _MINUTE = 60.0
 _A_DAY = timedelta(days=1)
 # Where something is free already and only others were in the way: after one commit or two.
 _AT_ONCE = 0.01
+
+# `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
+# a worker that freezes here would hold up all others: the server ends its transaction.
+LOCK_QUOTA = text("""
+WITH locked AS MATERIALIZED (
+  SELECT next_call_at, day, calls_today FROM verification.call_quota
+   WHERE mode = :mode FOR NO KEY UPDATE
+)
+SELECT next_call_at, day, calls_today, clock_timestamp() AS now,
+       set_config('idle_in_transaction_session_timeout', '3s', true)
+  FROM locked
+""")
+
+OPEN_QUOTA = text("""
+INSERT INTO verification.call_quota (mode, next_call_at, day)
+VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
+ON CONFLICT (mode) DO NOTHING
+""")
+
+SAVE_QUOTA = text("""
+UPDATE verification.call_quota
+   SET next_call_at = :next_call_at, day = :day, calls_today = :calls_today
+ WHERE mode = :mode
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +80,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class QuotaState:
     """Where a mode's quota stands while its row is locked."""
 
     quota: Quota
@@ -67,8 +92,8 @@ class Meter:
     @classmethod
     def read(
         cls, quota: Quota, now: datetime, next_call_at: datetime, day: date, calls_today: int
-    ) -> Meter:
-        """Return the meter as it stands now: a slot that has passed is lost, a new day is empty.
+    ) -> QuotaState:
+        """Return the state as it stands now: a slot that has passed is lost, a new day is empty.
 
         A clock that goes back over midnight does not open a day again.
         """
@@ -93,8 +118,8 @@ class Meter:
         first = self.next_call_at - self.now
         return [(first + number * self.quota.spacing).total_seconds() for number in range(calls)]
 
-    def spend(self, calls: int, *, repeated: int = 0) -> Meter:
-        """Return the meter after so many calls; those repeated were paid from the budget before."""
+    def spend(self, calls: int, *, repeated: int = 0) -> QuotaState:
+        """Return the state after so many calls; those repeated were paid from the budget before."""
         return replace(
             self,
             next_call_at=self.next_call_at + calls * self.quota.spacing,
@@ -115,23 +140,17 @@ class Meter:
         return max(_AT_ONCE, (then - self.now).total_seconds())
 
 
-def lock(database: Connection, quota: Quota, mode: Mode) -> Meter:
+def lock_quota(database: Connection, quota: Quota, mode: Mode) -> QuotaState:
     """Lock a mode's row until the transaction ends and return where it stands."""
-    row = database.execute(statements.LOCK_QUOTA, {"mode": mode.value}).one_or_none()
+    row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one_or_none()
     if row is None:
-        database.execute(statements.OPEN_QUOTA, {"mode": mode.value})
-        row = database.execute(statements.LOCK_QUOTA, {"mode": mode.value}).one()
-    return Meter.read(quota, row.now, row.next_call_at, row.day, row.calls_today)
+        database.execute(OPEN_QUOTA, {"mode": mode.value})
+        row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one()
+    return QuotaState.read(quota, row.now, row.next_call_at, row.day, row.calls_today)
 
 
-def save(database: Connection, meter: Meter, mode: Mode) -> None:
+def save_quota(database: Connection, state: QuotaState, mode: Mode) -> None:
     """Write a locked row back."""
-    database.execute(
-        statements.SAVE_QUOTA,
-        {
-            "mode": mode.value,
-            "next_call_at": meter.next_call_at,
-            "day": meter.day,
-            "calls_today": meter.calls_today,
-        },
-    )
+    today = {"day": state.day, "calls_today": state.calls_today}
+    values = {"mode": mode.value, "next_call_at": state.next_call_at, **today}
+    database.execute(SAVE_QUOTA, values)

@@ -1,13 +1,13 @@
-"""Core values to rows and back."""
+"""Core values to rows of `request` and back, and what such a row says, in SQL."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from worker.core.claims import AlreadyDone, HeldElsewhere
-from worker.core.errors import LedgerRefused
 from worker.core.outcome import (
     AuthInfo,
     CallClass,
@@ -17,10 +17,11 @@ from worker.core.outcome import (
     FieldProblem,
     Outcome,
     Result,
+    RetryLater,
     StoredResult,
 )
 from worker.core.request import Mode
-from worker.core.retry import RetryLater
+from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,23 @@ if TYPE_CHECKING:
 
     from worker.core.claims import ClaimRequest, Entry
     from worker.core.outcome import CallReport
+
+T = TypeVar("T")
+
+
+# The partial indexes of `tables` stand on these conditions, so a query names them in these words.
+OPEN = "completed_at IS NULL"
+UNSENT = "completed_at IS NOT NULL AND event_sent_at IS NULL"
+# Announced, and whole: neither age nor an erasure has cleared what is about the person.
+KEPT = "event_sent_at IS NOT NULL AND cleared_at IS NULL"
+# Its worker is gone: nobody works on it until somebody takes it over.
+LAPSED = "state = 'working' AND lease_until < now()"
+
+# What `stored_result` reads.
+RESULT_COLUMNS = """request_id, source, check_type, mode, state, calls, charged,
+       context::text AS context, outcome, auth_success, auth_has_exception, auth_code, auth_message,
+       auth_detail, provider_request_id, error_kind, error_message, error_fields, reused_from,
+       requested_at, completed_at, settled_at"""
 
 
 def claim_batch(batch: Sequence[ClaimRequest]) -> str:
@@ -134,7 +152,7 @@ def _call(report: CallReport) -> dict[str, object]:
     }
 
 
-def stored(entry: Entry, row: Row[Any]) -> StoredResult | None:
+def recorded_result(entry: Entry, row: Row[Any]) -> StoredResult | None:
     """Return what a recorded row says; None where it has no outcome.
 
     The row was written by the first copy of the request; a later copy that finishes it may name
@@ -142,17 +160,18 @@ def stored(entry: Entry, row: Row[Any]) -> StoredResult | None:
     """
     if isinstance(entry.decision, RetryLater):
         return None
-    return _stored_as(row, entry.decision.result)
+    return _stored(row, entry.decision.result)
 
 
-def standing(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
-    """Return what a row that could not be claimed says: it is done, or somebody has it."""
+def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
+    """Return why a row could not be claimed: it is done, or somebody has it."""
     if row.state == "done":
-        return AlreadyDone(_stored(row))
+        return AlreadyDone(stored_result(row))
     return HeldElsewhere(row.lease_until or row.now)
 
 
-def _stored(row: Row[Any]) -> StoredResult:
+def stored_result(row: Row[Any]) -> StoredResult:
+    """Return a finished request out of its `RESULT_COLUMNS`."""
     # An answer without its two flags is a protocol error, and its words are worth keeping.
     told = (
         row.auth_success,
@@ -164,8 +183,8 @@ def _stored(row: Row[Any]) -> StoredResult:
     auth_info = AuthInfo(*told) if any(each is not None for each in told) else None
     failure = None
     if row.error_kind is not None:
-        fields = tuple(FieldProblem(**each) for each in row.error_fields or ())
-        failure = Failure(ErrorKind(row.error_kind), row.error_message, fields)
+        problems = tuple(FieldProblem(**each) for each in row.error_fields or ())
+        failure = Failure(ErrorKind(row.error_kind), row.error_message, problems)
     result = Result(
         Outcome(row.outcome),
         Charged(row.charged),
@@ -174,10 +193,10 @@ def _stored(row: Row[Any]) -> StoredResult:
         failure,
         row.reused_from,
     )
-    return _stored_as(row, result, announced=row.settled_at is not None)
+    return _stored(row, result, announced=row.settled_at is not None)
 
 
-def _stored_as(row: Row[Any], result: Result, *, announced: bool = False) -> StoredResult:
+def _stored(row: Row[Any], result: Result, *, announced: bool = False) -> StoredResult:
     return StoredResult(
         row.request_id,
         row.source,
@@ -190,3 +209,9 @@ def _stored_as(row: Row[Any], result: Result, *, announced: bool = False) -> Sto
         row.context,
         announced,
     )
+
+
+def from_columns(kind: type[T], row: Row[Any], **other: object) -> T:
+    """Return a dataclass's value: what `other` does not say is in the columns of its fields."""
+    names = (each.name for each in fields(kind) if each.name not in other)  # type: ignore[arg-type]
+    return kind(**{name: getattr(row, name) for name in names}, **other)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from worker.store.engine import compiled
+from worker.store.rows import RESULT_COLUMNS
 
 CLAIM = compiled("""
 WITH asked AS (
@@ -106,16 +107,12 @@ SELECT request_id FROM verification.provider_call
  WHERE request_id = ANY(CAST(:ids AS text[])) AND worker = :owner AND finished_at IS NULL
 """)
 
-_ROW = """
-SELECT request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner,
-       lease_until, grants, attempts, calls, in_doubt_calls, charged, context::text AS context,
-       outcome, auth_success, auth_has_exception, auth_code, auth_message, auth_detail,
-       provider_request_id, error_kind, error_message, error_fields, reused_from, requested_at,
-       completed_at, settled_at, now() AS now
-  FROM verification.request
-"""
-
-READ = text(f"{_ROW} WHERE request_id = ANY(CAST(:ids AS text[]))")
+READ = text(f"""
+SELECT {RESULT_COLUMNS},
+       fingerprint, digest_key, lease_owner, lease_until, grants, attempts, in_doubt_calls,
+       now() AS now
+  FROM verification.request WHERE request_id = ANY(CAST(:ids AS text[]))
+""")  # noqa: S608  # made of our own constants alone
 
 # Each update has an order of its own, and two workers that announce the same results would wait
 # for each other. So all rows are locked first, in their order: a count of the locked is known
@@ -180,28 +177,4 @@ UPDATE verification.request AS r
    AND (SELECT count(*) FROM locked) IS NOT NULL
 RETURNING r.request_id, r.grants, r.source, r.mode, r.check_type, r.calls,
   r.context::text AS context, r.requested_at, r.completed_at
-""")
-
-# `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
-# a worker that freezes here would hold up all others: the server ends its transaction.
-LOCK_QUOTA = text("""
-WITH locked AS MATERIALIZED (
-  SELECT next_call_at, day, calls_today FROM verification.call_quota
-   WHERE mode = :mode FOR NO KEY UPDATE
-)
-SELECT next_call_at, day, calls_today, clock_timestamp() AS now,
-       set_config('idle_in_transaction_session_timeout', '3s', true)
-  FROM locked
-""")
-
-OPEN_QUOTA = text("""
-INSERT INTO verification.call_quota (mode, next_call_at, day)
-VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
-ON CONFLICT (mode) DO NOTHING
-""")
-
-SAVE_QUOTA = text("""
-UPDATE verification.call_quota
-   SET next_call_at = :next_call_at, day = :day, calls_today = :calls_today
- WHERE mode = :mode
 """)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from worker.core.backlog import Backlog
+    from worker.core.operations import Backlog
     from worker.telemetry.health_state import Levels
 
 _OF_THE_WORKER: tuple[tuple[str, str, Callable[[Levels], float]], ...] = (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.core.backlog import Backlog
+    from worker.core.operations import Backlog
 
 # One pass of the loop takes milliseconds, with the largest bodies tens of them. RabbitMQ gives a
 # client up after two heartbeats, so a loop that late has lost its connections already.

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
-from worker.core.outcome import CallClass, Charged, Outcome
-from worker.core.retry import GIVEN_UP, Complete
+from worker.core.outcome import CallClass, Charged, Complete, Outcome
+from worker.core.retry import GIVEN_UP
 from worker.telemetry.gauges import Gauges
 
 if TYPE_CHECKING:

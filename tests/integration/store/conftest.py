@@ -1,14 +1,18 @@
-"""A real ledger on a database of the test's own."""
+"""A real ledger on a database that was empty before the test."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
+from tests.integration.store.upkeep import Rows
 from worker.core.request import Mode
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,16 +21,33 @@ if TYPE_CHECKING:
 
 CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_calls=1)
 
+# An engine keeps what it has compiled: tests of one database share one, and no connection.
+engine_of = cache(open_engine)
+
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """Open the test's database."""
-    opened = open_engine(database_url, "store tests")
+    opened = engine_of(database_url, "store tests")
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def as_worker(engine: Engine) -> Engine:
+    """Give the worker's role to the connection that the pool gives out again and again."""
+    with engine.connect() as database:
+        database.execute(text("SET ROLE verification_worker"))
+    return engine
 
 
 @pytest.fixture
 def ledger(engine: Engine) -> PostgresLedger:
     """Make the ledger of one worker."""
     return PostgresLedger(engine, CONFIG)
+
+
+@pytest.fixture
+def sql(engine: Engine) -> Rows:
+    """Give the test's rows."""
+    return Rows(engine)

@@ -1,4 +1,4 @@
-"""Erasure: what is of one person goes at once, wherever it can, and nothing of anybody else."""
+"""What age and an erasure clear: what goes, what stays, and that nothing is paid again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import pytest
 
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import CONFIG
-from tests.integration.store.upkeep import Rows, finish, finish_with_everything, leave_waiting
-from worker.core.claims import Conflicting, Granted
-from worker.core.outcome import ErrorKind
+from tests.integration.store.upkeep import (
+    Rows,
+    finish,
+    finish_with_everything,
+    leave_waiting,
+    locked,
+    race,
+)
+from worker.core.claims import AlreadyDone, Conflicting, Granted
+from worker.core.outcome import ErrorKind, Outcome
 from worker.core.request import Mode
+from worker.store import erasure as erasure_module
 from worker.store.engine import connection
-from worker.store.erasure import Found, PostgresErasure
+from worker.store.erasure import PostgresErasure, PostgresRetention, RequestsOfPerson
 from worker.store.ledger import PostgresLedger
-from worker.store.retention import PostgresRetention
 from worker.store.rows import as_json, bytea
 from worker.store.statements import REKEY
 
@@ -31,12 +38,6 @@ KEPT = {
 
 
 @pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
-@pytest.fixture
 def erasure(engine: Engine) -> PostgresErasure:
     """Make the erasure."""
     return PostgresErasure(engine)
@@ -47,7 +48,7 @@ def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
 ) -> None:
     finish_with_everything(ledger)
     before = sql.request()
-    assert erasure.find([SUBJECT]) == Found(open=0, unsent=0, erasable=1)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(open=0, unsent=0, erasable=1)
     assert erasure.erase([SUBJECT]) == 1
     after = sql.request()
     assert {each: after[each] for each in KEPT} == {each: before[each] for each in KEPT}
@@ -57,7 +58,7 @@ def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
     assert after["cleared_at"] is not None
     assert after["changed_in"] > before["changed_in"], "readers of `changes` learn of it"
     assert sql.calls() != []
-    assert erasure.find([SUBJECT]) == Found(0, 0, 0)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(0, 0, 0)
     assert erasure.erase([SUBJECT]) == 0
 
 
@@ -130,7 +131,7 @@ def test_what_is_open_or_not_announced_is_named_and_erased_afterwards(
 ) -> None:
     finish(ledger, ask("unsent"))
     leave_waiting(ledger, ask("open"))
-    assert erasure.find([SUBJECT]) == Found(open=1, unsent=1, erasable=0)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(open=1, unsent=1, erasable=0)
     assert erasure.erase([SUBJECT]) == 0
     assert sql.request("open")["subject_digest"] is not None
     ledger.record([], ["unsent"])
@@ -146,14 +147,129 @@ def test_what_age_has_cleared_is_not_found_any_more(
     finish_with_everything(ledger)
     sql.age(60)
     PostgresRetention(engine, Mode.SANDBOX).clear_personal(1800, 500)
-    assert erasure.find([SUBJECT]) == Found(0, 0, 0)
+    assert erasure.find([SUBJECT]) == RequestsOfPerson(0, 0, 0)
 
 
 def test_more_than_a_batch_of_requests_is_erased(
-    ledger: PostgresLedger, erasure: PostgresErasure
+    ledger: PostgresLedger, erasure: PostgresErasure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = [f"onb-{number}" for number in range(1_100)]
-    for start in range(0, len(ids), 100):
-        finish(ledger, *map(ask, ids[start : start + 100]), token=str(start))
+    monkeypatch.setattr(erasure_module, "_LIMIT", 10)
+    ids = [f"onb-{number}" for number in range(25)]
+    finish(ledger, *map(ask, ids))
     ledger.record([], ids)
     assert erasure.erase([SUBJECT]) == len(ids)
+
+
+# With age.
+
+
+@pytest.fixture
+def keeper(engine: Engine) -> PostgresRetention:
+    """Make the retention of this mode."""
+    return PostgresRetention(engine, Mode.SANDBOX)
+
+
+PERSONAL = {
+    *("subject_digest", "masked_name", "masked_id_card", "masked_bankcard", "masked_mobile"),
+    *("masked_portrait", "context", "auth_message", "auth_detail", "error_fields", "reply_to"),
+    *("correlation_id", "traceparent"),
+}
+
+
+def test_clearing_empties_what_is_about_a_person_and_nothing_else(
+    ledger: PostgresLedger, keeper: PostgresRetention, sql: Rows
+) -> None:
+    finish_with_everything(ledger)
+    sql.age(60)
+    before = sql.request()
+    assert {each for each in PERSONAL if before[each] is None} == set()
+    assert keeper.clear_personal(1800, 500) == 1
+    after = sql.request()
+    changed = {each for each in after if after[each] != before[each]}
+    assert changed == {*PERSONAL, "cleared_at", "changed_in"}
+    assert {each for each in PERSONAL if after[each] is not None} == set()
+    assert keeper.clear_personal(1800, 500) == 0
+
+
+def test_a_cleared_request_is_still_not_paid_again(
+    ledger: PostgresLedger, keeper: PostgresRetention, sql: Rows
+) -> None:
+    finish_with_everything(ledger)
+    sql.age(60)
+    keeper.clear_personal(1800, 500)
+    again, other = ledger.claim([ask()], "2")[0], ask(fingerprint=b"\x09" * 32)
+    assert isinstance(again, AlreadyDone)
+    assert again.stored.result.outcome is Outcome.FAILED
+    assert isinstance(ledger.claim([other], "3")[0], Conflicting)
+
+
+@pytest.mark.parametrize("what", ["clear_personal", "delete"])
+def test_what_is_young_open_unannounced_or_of_the_other_mode_is_kept_whole(
+    ledger: PostgresLedger, engine: Engine, keeper: PostgresRetention, sql: Rows, what: str
+) -> None:
+    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
+    finish_with_everything(live, "other-mode")
+    finish_with_everything(ledger, "old")
+    finish(ledger, ask("unannounced"), token="2")
+    ledger.claim([ask("open")], "3")
+    sql.age(60)
+    finish_with_everything(ledger, "young")
+    work = keeper.clear_personal if what == "clear_personal" else keeper.delete
+    assert work(1800, 500) == 1
+    whole = sql("SELECT request_id FROM verification.request WHERE subject_digest IS NOT NULL")
+    assert {each["request_id"] for each in whole} == {
+        *("other-mode", "unannounced", "open", "young")
+    }
+
+
+@pytest.mark.parametrize("cleared", [True, False], ids=["cleared", "whole"])
+def test_a_deleted_request_goes_with_its_calls_and_its_id_is_new_again(
+    ledger: PostgresLedger, keeper: PostgresRetention, sql: Rows, cleared: bool
+) -> None:
+    finish_with_everything(ledger, "old")
+    finish_with_everything(ledger, "older")
+    leave_waiting(ledger, ask("open"))
+    sql.age(60)
+    if cleared:
+        assert keeper.clear_personal(1800, 500) == 2
+    assert keeper.delete(1800, 500) == 2
+    for table in ("request", "provider_call"):
+        left = sql(f"SELECT request_id FROM verification.{table}")  # noqa: S608
+        assert left == [{"request_id": "open"}]
+    (claim,) = ledger.claim([ask("old")], "2")
+    assert isinstance(claim, Granted)
+    assert (claim.grant, claim.call_number) == (1, 1)
+
+
+@pytest.mark.parametrize("what", ["clear_personal", "delete"])
+def test_retention_is_bounded_and_passes_over_a_locked_row(
+    ledger: PostgresLedger, engine: Engine, keeper: PostgresRetention, sql: Rows, what: str
+) -> None:
+    ids = [f"onb-{number}" for number in range(6)]
+    finish(ledger, *[ask(each) for each in ids])
+    ledger.record([], ids)
+    sql.age(60)
+    # Of both kinds, so that deleting has to share its bound between them.
+    if what == "delete":
+        assert keeper.clear_personal(1800, 3) == 3
+    work = keeper.clear_personal if what == "clear_personal" else keeper.delete
+    with locked(engine, "onb-0"):
+        assert [work(1800, 4), work(1800, 4)] == [4, 1]
+    assert work(1800, 4) == 1
+
+
+@pytest.mark.parametrize("what", ["clear_personal", "delete"])
+def test_eight_housekeepers_at_once_treat_each_request_once(
+    ledger: PostgresLedger, database_url: str, sql: Rows, what: str
+) -> None:
+    ids = [f"onb-{number:03d}" for number in range(200)]
+    finish(ledger, *[ask(each) for each in ids])
+    ledger.record([], ids)
+    sql.age(60)
+
+    def work(own: Engine) -> int:
+        mine = PostgresRetention(own, Mode.SANDBOX)
+        one = mine.clear_personal if what == "clear_personal" else mine.delete
+        return sum(one(1800, 10) for _ in range(25))
+
+    assert sum(race(database_url, work)) == len(ids)

@@ -15,9 +15,8 @@ from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
 from tests.integration.store.cutting import broken_before
 from worker.core.claims import Entry, Granted
-from worker.core.errors import LedgerRefused, LedgerUnavailable
-from worker.core.outcome import AuthInfo, Charged, Outcome, Result
-from worker.core.retry import Complete
+from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
+from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store.engine import POOL_SIZE, connection, open_engine
 from worker.store.ledger import PostgresLedger
 

@@ -52,7 +52,7 @@ def call(
 
 def found(engine: Engine, ids: Sequence[str], mode: Mode = Mode.LIVE) -> dict[Finding, list[Row]]:
     """Return the findings of an invoice of these ids, a line each from 2 on."""
-    with Reconciliation(engine, mode) as desk:
+    with Reconciliation.begin(engine, mode) as desk:
         for line, each in enumerate(ids, 2):
             desk.add([InvoiceLine(line, each, DAY + timedelta(hours=12))])
         compared = desk.compare(DAY, NEXT)
@@ -116,7 +116,7 @@ def test_the_sandboxs_own_bill_is_compared_with_its_calls(engine: Engine) -> Non
 
 
 def test_the_invoices_own_time_ends_after_its_last_line(engine: Engine) -> None:
-    with Reconciliation(engine, Mode.LIVE) as desk:
+    with Reconciliation.begin(engine, Mode.LIVE) as desk:
         assert desk.span() is None
         desk.add([InvoiceLine(2, "a", NEXT), InvoiceLine(3, "b", DAY), InvoiceLine(4, "c", None)])
         span = desk.span()
@@ -125,8 +125,6 @@ def test_the_invoices_own_time_ends_after_its_last_line(engine: Engine) -> None:
     assert NEXT < span[1] < NEXT + timedelta(seconds=1)
 
 
-def test_the_workers_role_may_compare_and_leaves_nothing_behind(engine: Engine) -> None:
-    with engine.connect() as database:
-        database.execute(text("SET ROLE verification_worker"))
-    assert found(engine, ["p-x"]) == {Finding.BILLED_UNKNOWN: [(2, "p-x", None, None)]}
-    assert found(engine, ["p-y"]) == {Finding.BILLED_UNKNOWN: [(2, "p-y", None, None)]}
+def test_the_workers_role_may_compare_and_leaves_nothing_behind(as_worker: Engine) -> None:
+    assert found(as_worker, ["p-x"]) == {Finding.BILLED_UNKNOWN: [(2, "p-x", None, None)]}
+    assert found(as_worker, ["p-y"]) == {Finding.BILLED_UNKNOWN: [(2, "p-y", None, None)]}

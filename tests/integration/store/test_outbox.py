@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
-    return Rows(engine)
-
-
-@pytest.fixture
 def box(engine: Engine) -> PostgresOutbox:
     """Make the outbox of this mode."""
     return PostgresOutbox(engine, Mode.SANDBOX)

@@ -1,4 +1,4 @@
-"""How PostgreSQL finds the rows of the statements that messages cause, when it knows no row yet.
+"""How PostgreSQL finds rows: when it knows none yet, and beside what a year has left behind.
 
 A session keeps its plans. Those made for empty tables are the worst: to look through everything is
 cheap then, and still done a million rows later.
@@ -10,15 +10,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.plans import nodes
-from worker.store import outbox, statements
+from worker.core.request import Mode
+from worker.store import erasure, leases, outbox, overview, statements
 from worker.store.engine import compiled, connection, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine, TextClause
+
+    from tests.conftest import NewDatabase
 
 TABLES = {"request", "provider_call"}
 BY_REQUEST_ID: dict[str, str | TextClause] = {
@@ -35,7 +39,7 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def by_keys(database_url: str) -> Iterator[Engine]:
     """Open the test's database as a worker does."""
     opened = open_engine(database_url, "plans", by_keys=True)
     yield opened
@@ -43,12 +47,12 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("name", BY_REQUEST_ID)
-def test_each_row_is_found_by_its_request_id(engine: Engine, name: str) -> None:
+def test_each_row_is_found_by_its_request_id(by_keys: Engine, name: str) -> None:
     statement = BY_REQUEST_ID[name]
     sql = statement if isinstance(statement, str) else compiled(statement.text)
     looked_up = [
         (each["Node Type"], _looked_up(each))
-        for each in nodes(_plan(engine, sql))
+        for each in nodes(_plan(by_keys, sql))
         if each.get("Relation Name") in TABLES and each["Node Type"] != "ModifyTable"
     ]
     # A claim only inserts: its rows meet the key as a conflict.
@@ -74,3 +78,115 @@ def _plan(engine: Engine, sql: str) -> dict[str, Any]:
 def _looked_up(scan: dict[str, Any]) -> str:
     """Return what an index is asked for; a bitmap's is asked by the nodes below."""
     return str([each.get("Index Cond", "") for each in nodes(scan)])
+
+
+# What a busy year leaves behind: nearly all of it finished, announced, and cleared in part.
+_YEAR = """
+INSERT INTO verification.request (request_id, fingerprint, source, check_type, mode, state, calls,
+  subject_digest, outcome, requested_at, completed_at, event_sent_at, cleared_at, lease_until)
+SELECT 'onb-' || n, '\\x01', 'source-' || n % 500, 2, 'sandbox', CASE n % 1000 WHEN 0 THEN 'working'
+         WHEN 1 THEN 'waiting' ELSE 'done' END, 1, sha256(int4send(n / 2)),
+  CASE WHEN n % 1000 > 1 THEN 'match' END, at, CASE WHEN n % 1000 > 1 THEN at END,
+  CASE WHEN n % 1000 > 2 THEN at END, CASE WHEN n % 1000 > 2 AND n > 50000 THEN now() END,
+  CASE WHEN n % 1000 = 0 THEN at END
+  FROM generate_series(1, 100000) AS n, LATERAL (SELECT now() - make_interval(mins => n * 5)) t(at)
+"""
+_CALLS_OF_THE_YEAR = """
+INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
+  finished_at, class, charged)
+SELECT request_id, 1, mode, 'one', requested_at, requested_at, 'answered', 'yes'
+  FROM verification.request
+"""
+
+
+@pytest.fixture(scope="module")
+def year(new_database: NewDatabase) -> Iterator[Engine]:
+    """Fill tables with 100,000 requests, let the planner know them, and leave them as they are."""
+    with new_database() as url:
+        filled = open_engine(url, "a year")
+        with filled.connect() as database:
+            for statement in (_YEAR, _CALLS_OF_THE_YEAR, "ANALYZE"):
+                database.execute(text(statement))
+        yield filled
+        filled.dispose()
+
+
+_MODE = {"mode": "sandbox", "limit": 100}
+_OLD = {**_MODE, "older_than": 30 * 86_400.0}
+_HELD = {"held_for": 60.0}
+_LAPSED = {"lapsed_for": 600.0, "expired_for": 300.0, "abandon_after": 30 * 86_400.0}
+BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
+    "take": (outbox.TAKE_UNSENT, {**_MODE, **_HELD, "unsent_for": 60.0}),
+    "hold": (outbox.HOLD, {**_HELD, "ids": ["onb-1"]}),
+    "mark": (outbox.MARK_SENT, {"ids": ["onb-1"]}),
+    "settle": (leases.SETTLE, {**_MODE, **_LAPSED, "max_in_doubt": 1, "messages": "{}"}),
+    "clear": (erasure.CLEAR, _OLD),
+    "delete": (erasure.DELETE, _OLD),
+    "backlog": (overview.BACKLOG, {"mode": "sandbox", "at_most": overview.COUNTED_AT_MOST}),
+    "open": (overview.OPEN_REQUESTS, {}),
+    "unsent": (overview.UNSENT_EVENTS, {}),
+    "outcomes": (overview.OUTCOMES, {}),
+    "calls": (overview.CALLS, {}),
+    "workers": (overview.WORKERS, {"minutes": 5}),
+}
+
+
+@pytest.mark.parametrize("name", BY_AGE)
+def test_no_chore_and_no_part_of_the_status_reads_a_large_table_whole(
+    year: Engine, name: str
+) -> None:
+    statement, values = BY_AGE[name]
+    plan = explained(year, statement.text, values)
+    assert not re.search("Seq Scan on (request|provider_call)", plan), plan
+    assert "Index" in plan
+
+
+def test_a_look_at_the_backlog_counts_what_a_year_has_left_unfinished(year: Engine) -> None:
+    backlog = overview.PostgresBacklog(year, Mode.SANDBOX).read()
+    assert (backlog.unsent_events, backlog.lapsed_requests) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("view", "condition", "index"),
+    [
+        ("results", "WHERE request_id = 'onb-77'", "request_pkey"),
+        (
+            "results",
+            "WHERE subject_digest = sha256(int4send(77)) ORDER BY requested_at DESC",
+            "request_subject_digest_idx",
+        ),
+        (
+            "results",
+            "WHERE source = 'source-7' AND requested_at > now() - interval '10 days'",
+            "request_source_requested_at_idx",
+        ),
+        (
+            "results",
+            "WHERE source = 'source-7' ORDER BY requested_at DESC LIMIT 20",
+            "request_source_requested_at_idx",
+        ),
+        (
+            "results",
+            "WHERE requested_at > now() - interval '1 hour'",
+            "request_requested_at_idx",
+        ),
+        ("open_requests", "", "request_open_idx"),
+    ],
+)
+def test_a_persons_look_up_uses_its_index(
+    year: Engine, view: str, condition: str, index: str
+) -> None:
+    """Through the view and as its reader: a security barrier keeps some conditions out."""
+    sql = f"SELECT * FROM verification_v1.{view} {condition}"  # noqa: S608
+    plan = explained(year, sql, {}, role="verification_reader")
+    assert index in plan
+    assert "Seq Scan" not in plan
+
+
+def explained(engine: Engine, sql: str, values: dict[str, object], role: str = "NONE") -> str:
+    """Return the plan of a statement, as text."""
+    with engine.connect() as database:
+        database.execute(text(f"SET ROLE {role}"))
+        plan = "\n".join(database.execute(text(f"EXPLAIN {sql}"), values).scalars())
+        database.execute(text("RESET ROLE"))
+    return plan

@@ -15,12 +15,12 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.cutting import doing_after
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
-from worker.core.outcome import Charged, Outcome, Result
+from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Mode
-from worker.core.retry import Complete
 from worker.store import ledger as ledger_module
+from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
     import pytest

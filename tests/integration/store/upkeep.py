@@ -16,13 +16,14 @@ from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.outcome import (
     CallClass,
     Charged,
+    Complete,
     ErrorKind,
     Failure,
     FieldProblem,
     Outcome,
     Result,
+    RetryLater,
 )
-from worker.core.retry import Complete, RetryLater
 from worker.store.engine import open_engine
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.cli.timeline import timeline, verdict
-from worker.core.history import CallRecord, History
+from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
 from worker.core.request import Mode
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from worker.contract.result_v1 import ResultV1, answer_event, result_event
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.claims import Envelope
-from worker.core.events import result_event_id
+from worker.core.delivery import result_event_id
 from worker.core.outcome import (
     AuthInfo,
     Charged,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.allowance import Allowance
+from worker.core.breaker import Allowance
 from worker.core.outcome import CallClass, CallReport, Charged
 
 C = CallClass

@@ -7,16 +7,20 @@ from datetime import UTC, datetime
 import pytest
 
 from worker.core.claims import Granted
-from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, ErrorKind, Outcome, worse
-from worker.core.retry import (
+from worker.core.outcome import (
+    AuthInfo,
+    CallClass,
+    CallReport,
+    Charged,
     Complete,
     DeadLetter,
     Decision,
+    ErrorKind,
+    Outcome,
     RetryLater,
-    RetryPolicy,
-    decide,
-    in_doubt,
+    worse,
 )
+from worker.core.retry import RetryPolicy, decide, in_doubt
 
 DELAYS = (5, 30, 120)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

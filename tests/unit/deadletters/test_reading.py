@@ -12,8 +12,7 @@ from tests.chaos.hostile import hostile_messages
 from tests.fakes.keys import encrypted, message_keys
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
-from worker.core.delivery import Delivery
-from worker.core.letter import Letter
+from worker.core.delivery import Delivery, Letter
 from worker.deadletters.body_view import masked_body
 from worker.deadletters.reading import (
     REASONS,

@@ -6,9 +6,9 @@ from collections import deque
 
 import pytest
 
-from worker.core.backlog import Backlog
-from worker.core.errors import LedgerUnavailable
+from worker.core.operations import Backlog
 from worker.maintenance.backlog_monitor import FIRST_LOOK, LOOK_EVERY, BacklogMonitor
+from worker.ports import LedgerUnavailable
 
 
 class FakeBacklogReader:

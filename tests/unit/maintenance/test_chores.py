@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.core.errors import LedgerUnavailable
 from worker.core.outcome import ErrorKind
 from worker.maintenance.lapsed import LapsedLeases
 from worker.maintenance.retention import OldRequests
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from worker.core.errors import Fault
+    from worker.ports import Fault
 
 DAY = 86_400.0
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.core.errors import LedgerUnavailable
 from worker.maintenance.housekeeper import Housekeeper
+from worker.ports import LedgerUnavailable
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
 

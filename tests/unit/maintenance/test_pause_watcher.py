@@ -7,10 +7,10 @@ from collections import deque
 import pytest
 
 from tests.fakes.clock import START, FakeClock
-from worker.core.errors import LedgerUnavailable
-from worker.core.pause import NOTICE_SECONDS, Pause
+from worker.core.operations import NOTICE_SECONDS, Pause
 from worker.maintenance.housekeeper import JITTER
 from worker.maintenance.pause_watcher import PauseWatcher
+from worker.ports import LedgerUnavailable
 
 HOLD = Pause("a test", "ops@desk", START)
 
@@ -22,7 +22,7 @@ class FakeFleet:
         self._clock = clock
         self._script = deque(script)
 
-    def hold(self) -> Pause | None:
+    def current(self) -> Pause | None:
         """Return or raise the next of the script."""
         self._clock.advance(1.0)
         said = self._script.popleft()

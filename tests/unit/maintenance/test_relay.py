@@ -13,18 +13,18 @@ from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH
 from worker.contract.result_v1 import result_event
 from worker.core.claims import Envelope
-from worker.core.errors import LedgerUnavailable
 from worker.core.outcome import Charged, Outcome, Result, StoredResult
 from worker.core.request import Mode
 from worker.maintenance import relay
 from worker.maintenance.relay import Relay
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
 
     from worker.core.delivery import Publication
-    from worker.core.errors import Fault
+    from worker.ports import Fault
 
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 HELD = timedelta(seconds=60)

@@ -12,11 +12,11 @@ from tests.unit.pipeline.desk import Desk, body, targets
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.digests import Digests
-from worker.core.errors import LedgerRefused
 from worker.core.outcome import CallClass
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
+from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
     from typing import Any

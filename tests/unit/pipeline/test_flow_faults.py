@@ -10,8 +10,8 @@ from tests.fakes.messages import deliver, request
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import LEASE, START_WITHIN, Desk, body, by_id, targets
 from worker.contract.names import DEAD, RESULTS
-from worker.core.errors import LedgerRefused, LedgerUnavailable
 from worker.core.outcome import AuthInfo, CallClass, Charged
+from worker.ports import LedgerRefused, LedgerUnavailable
 
 RETRY_5S = [("", "verification.retry.5s")]
 # The fake ledger refuses the code "poison" of an answer.

@@ -23,8 +23,8 @@ from tests.unit.pipeline.test_parking import (
     where_to,
 )
 from worker.core.breaker import Closed, Open, ParkReason
+from worker.core.operations import Pause
 from worker.core.outcome import CallClass
-from worker.core.pause import Pause
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:

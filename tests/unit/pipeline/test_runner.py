@@ -17,9 +17,9 @@ from tests.fakes.messages import ID_CARD, deliver, request
 from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import BreakerPolicy
-from worker.core.errors import LedgerUnavailable
 from worker.pipeline import patience, runner
 from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.ports import LedgerUnavailable
 from worker.telemetry.events import LogEvent
 from worker.telemetry.metrics import Metrics
 

@@ -192,7 +192,9 @@ def test_a_setting_that_is_wrong_is_no_reason_to_refuse_another(whole: Environme
 
 def test_a_claim_outlasts_a_wait_and_a_call(whole: Environment) -> None:
     settings = load(Settings)
-    assert settings.lease_seconds > 2 * (settings.call_deadline + settings.connect_timeout)
+    timing = settings.timing
+    assert timing.lease_seconds > 2 * (settings.call_deadline + settings.connect_timeout)
+    assert timing.start_within == settings.call_deadline + settings.connect_timeout
 
 
 def test_the_keys_of_a_rotation_stand_one_per_line(whole: Environment) -> None:

@@ -10,31 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from worker.core.claims import Postponed, Shortage
-from worker.store.quota import HORIZON, Meter, Quota
+from worker.store.quota import HORIZON, Quota, QuotaState
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)  # in Shanghai
 TODAY = date(2026, 3, 1)
 A_MINUTE = timedelta(seconds=60)
 
 
-def meter(
+def quota_state(
     *,
     per_minute: int | None = None,
     budget: int | None = None,
     margin: float = 4.0,
     calls_today: int = 0,
     now: datetime = NOON,
-) -> Meter:
-    """Return a meter whose next slot is now."""
-    return Meter.read(Quota(per_minute, budget, margin), now, now, TODAY, calls_today)
+) -> QuotaState:
+    """Return a quota whose next slot is now."""
+    return QuotaState.read(Quota(per_minute, budget, margin), now, now, TODAY, calls_today)
 
 
-def later(standing: Meter, seconds: float) -> Meter:
+def later(state: QuotaState, seconds: float) -> QuotaState:
     """Return what another claim reads after so many seconds."""
-    now = standing.now + timedelta(seconds=seconds)
-    return Meter.read(
-        standing.quota, now, standing.next_call_at, standing.day, standing.calls_today
-    )
+    now = state.now + timedelta(seconds=seconds)
+    return QuotaState.read(state.quota, now, state.next_call_at, state.day, state.calls_today)
 
 
 # A step is how long until the next claim, how many calls it wants, how many of an earlier batch
@@ -58,15 +56,15 @@ _STEPS = some.lists(
 def test_no_minute_at_the_provider_has_a_call_too_many_however_late_each_is(
     per_minute: int, margin: float, steps: list[tuple[float, int, int, list[float]]]
 ) -> None:
-    standing = meter(per_minute=per_minute, margin=margin)
+    state = quota_state(per_minute=per_minute, margin=margin)
     arrivals = []
     for seconds, wanted, repeated, lateness in steps:
-        standing = later(standing, seconds)
-        calls = min(wanted, standing.free) + repeated
-        for number, wait in enumerate(standing.waits(calls)):
+        state = later(state, seconds)
+        calls = min(wanted, state.free) + repeated
+        for number, wait in enumerate(state.waits(calls)):
             late = margin * lateness[number % len(lateness)]
-            arrivals.append(standing.now + timedelta(seconds=wait) + timedelta(seconds=late))
-        standing = standing.spend(calls, repeated=repeated)
+            arrivals.append(state.now + timedelta(seconds=wait) + timedelta(seconds=late))
+        state = state.spend(calls, repeated=repeated)
     arrivals.sort()
     for first, one_too_many in zip(arrivals, arrivals[per_minute:], strict=False):
         assert one_too_many - first >= A_MINUTE
@@ -84,13 +82,13 @@ def test_the_slots_of_one_limit_are_never_closer_than_a_minute_and_the_margin(
 
 def test_ten_minutes_of_greedy_workers_fill_almost_every_minute() -> None:
     """The margin costs 4 s of each 64: a limit of 600 is used to 93 %."""
-    standing, calls = meter(per_minute=600), 0
-    while standing.now < NOON + 10 * A_MINUTE:
-        calls += standing.free
-        standing = standing.spend(standing.free)
-        postponed = standing.postponed()
+    state, calls = quota_state(per_minute=600), 0
+    while state.now < NOON + 10 * A_MINUTE:
+        calls += state.free
+        state = state.spend(state.free)
+        postponed = state.postponed()
         assert postponed.shortage is Shortage.CALLS_PER_MINUTE
-        standing = later(standing, postponed.seconds)
+        state = later(state, postponed.seconds)
     assert 5_600 < calls < 5_640
 
 
@@ -105,12 +103,12 @@ def test_ten_minutes_of_greedy_workers_fill_almost_every_minute() -> None:
     ],
 )
 def test_slots_are_free_within_the_horizon(per_minute: int, free: int) -> None:
-    assert meter(per_minute=per_minute).free == free
-    assert timedelta(seconds=meter(per_minute=per_minute).waits(free)[-1]) <= HORIZON
+    assert quota_state(per_minute=per_minute).free == free
+    assert timedelta(seconds=quota_state(per_minute=per_minute).waits(free)[-1]) <= HORIZON
 
 
 def test_no_slot_is_free_while_the_next_is_beyond_the_horizon() -> None:
-    spent = meter(per_minute=600).spend(10)
+    spent = quota_state(per_minute=600).spend(10)
     assert spent.free == 0
     assert later(spent, 0.06).free == 0
     assert later(spent, 0.067).free == 1
@@ -118,7 +116,7 @@ def test_no_slot_is_free_while_the_next_is_beyond_the_horizon() -> None:
 
 def test_who_waits_as_long_as_told_finds_a_slot() -> None:
     for per_minute in (1, 7, 60, 599, 600, 10_000):
-        spent = meter(per_minute=per_minute)
+        spent = quota_state(per_minute=per_minute)
         spent = spent.spend(spent.free)
         assert later(spent, spent.postponed().seconds).free >= 1
 
@@ -133,38 +131,38 @@ def test_who_waits_as_long_as_told_finds_a_slot() -> None:
     ],
 )
 def test_the_day_is_that_of_shanghai(now: datetime, today: date, seconds: int) -> None:
-    standing = meter(budget=5, now=now)
-    assert standing.day == today
-    assert standing.spend(5).postponed() == Postponed(seconds, Shortage.DAILY_BUDGET)
+    state = quota_state(budget=5, now=now)
+    assert state.day == today
+    assert state.spend(5).postponed() == Postponed(seconds, Shortage.DAILY_BUDGET)
 
 
 def test_the_day_does_not_depend_on_the_zone_of_the_connection() -> None:
     now = datetime(2026, 3, 1, 15, 59, tzinfo=UTC)
     elsewhere = now.astimezone(timezone(timedelta(hours=14)))  # it is tomorrow there
-    assert meter(budget=5, now=elsewhere).day == meter(budget=5, now=now).day == TODAY
+    assert quota_state(budget=5, now=elsewhere).day == quota_state(budget=5, now=now).day == TODAY
 
 
 def test_a_new_day_is_empty() -> None:
-    spent = meter(budget=5, calls_today=5)
+    spent = quota_state(budget=5, calls_today=5)
     assert spent.free == 0
     assert later(spent, 86_400).free == 5
 
 
 def test_a_clock_that_goes_back_over_midnight_does_not_open_the_day_again() -> None:
-    tomorrow = replace(meter(budget=5, calls_today=5), day=date(2026, 3, 2))
+    tomorrow = replace(quota_state(budget=5, calls_today=5), day=date(2026, 3, 2))
     assert later(tomorrow, 0).free == 0
 
 
 def test_a_budget_that_was_lowered_below_what_is_spent_leaves_nothing() -> None:
-    assert meter(budget=3, calls_today=5).free == 0
+    assert quota_state(budget=3, calls_today=5).free == 0
 
 
 def test_the_smaller_limit_counts() -> None:
-    assert meter(per_minute=600, budget=3).free == 3
-    assert meter(per_minute=600, budget=100).free == 10
+    assert quota_state(per_minute=600, budget=3).free == 3
+    assert quota_state(per_minute=600, budget=100).free == 10
 
 
 def test_tokens_that_others_left_can_be_had_at_once() -> None:
     """A race took the requests away that they were kept for: nobody waits until midnight."""
-    assert meter(budget=5).postponed().seconds <= 0.01
-    assert meter(per_minute=600, budget=5).postponed().seconds <= 0.01
+    assert quota_state(budget=5).postponed().seconds <= 0.01
+    assert quota_state(per_minute=600, budget=5).postponed().seconds <= 0.01

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from worker.core.backlog import Backlog
+from worker.core.operations import Backlog
 from worker.telemetry.health_state import STUCK_SECONDS, HealthState, PipelineLevels
 
 

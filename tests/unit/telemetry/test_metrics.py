@@ -14,9 +14,9 @@ from tests.fakes.clock import START
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
-from worker.core.backlog import Backlog
 from worker.core.breaker import ParkReason
 from worker.core.delivery import Settlement
+from worker.core.operations import Backlog
 from worker.core.outcome import CallClass, Charged
 from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.health_state import Levels, PipelineLevels

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from worker.core.claims import Envelope
-from worker.core.events import answer_event_id, result_event_id, routing_key
+from worker.core.delivery import answer_event_id, result_event_id, routing_key
 from worker.core.outcome import Outcome
 
 

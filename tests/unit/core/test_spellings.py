@@ -10,8 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, PERSON
-from worker.core.encodings import decoded, holds, without_codes
-from worker.core.masking import scrub
+from worker.core.masking import decoded, holds, scrub, without_codes
 from worker.core.request import Person, PersonField
 
 SOMEBODY = Person({field: PERSON[field] for field in PersonField})

@@ -1,4 +1,4 @@
-"""The history of one request as the tables tell it, for a person."""
+"""What the people who run the workers see of the database, and the pause that they order."""
 
 from __future__ import annotations
 
@@ -62,3 +62,37 @@ class History:
     def open_call(self) -> CallRecord | None:
         """The call whose end is not recorded."""
         return next((call for call in self.calls if call.finished_at is None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is unfinished in the database, of all workers in one mode: numbers, no ids.
+
+    Counts end at a bound: more is as bad.
+    """
+
+    unsent_events: int = 0
+    """Results whose event is not known to be sent, those of this second included."""
+    oldest_unsent: float = 0.0
+    """Seconds since the oldest of them was saved; 0 where there is none."""
+    lapsed_requests: int = 0
+    """Requests whose lease has lapsed and that nobody has taken over."""
+    calls_today: int = 0
+    """Against the budget of the day (Asia/Shanghai); counted only where calls are limited."""
+    schema_behind: bool = False
+    """Whether the schema is older than this worker needs; then nothing else was looked at."""
+
+
+# No call begins later than so many seconds after a pause is committed. Workers look once a second,
+# and a look takes milliseconds: the rest is for a busy machine.
+NOTICE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause: no call begins until a person lifts it."""
+
+    reason: str
+    """The words of who ordered it; checked, no personal data."""
+    by: str
+    since: datetime

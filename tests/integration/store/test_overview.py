@@ -1,0 +1,148 @@
+"""How all requests stand, in numbers: the backlog for metrics, the overview for `status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.messages import ask
+from tests.integration.store.upkeep import Rows, finish, leave_waiting
+from worker.core.operations import Backlog
+from worker.core.request import Mode
+from worker.ports import LedgerUnavailable
+from worker.store import overview
+from worker.store.engine import open_engine
+from worker.store.overview import Calls, PostgresBacklog, PostgresOverview
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from worker.store.ledger import PostgresLedger
+
+
+@pytest.fixture
+def reader(engine: Engine) -> PostgresBacklog:
+    """Make the reader of the sandbox's backlog."""
+    return PostgresBacklog(engine, Mode.SANDBOX)
+
+
+def test_empty_tables_have_no_backlog(reader: PostgresBacklog) -> None:
+    assert reader.read() == Backlog()
+
+
+def test_unsent_events_are_counted_and_the_oldest_gives_the_age(
+    reader: PostgresBacklog, ledger: PostgresLedger, sql: Rows
+) -> None:
+    finish(ledger, ask("old"), ask("new"), ask("sent"))
+    ledger.record([], ["sent"])
+    sql.age(60, "request_id = 'old'")
+    backlog = reader.read()
+    assert backlog.unsent_events == 2
+    assert 3_600 <= backlog.oldest_unsent < 7_200
+    assert backlog.lapsed_requests == 0
+
+
+def test_a_request_is_lapsed_when_its_lease_is_over_and_nobody_has_it(
+    reader: PostgresBacklog, ledger: PostgresLedger, sql: Rows
+) -> None:
+    ledger.claim([ask("lapsed"), ask("held")], "1")
+    leave_waiting(ledger, ask("waiting"))
+    sql.age(5, "request_id = 'lapsed'")
+    assert reader.read() == Backlog(lapsed_requests=1)
+
+
+def test_each_mode_has_a_backlog_of_its_own(
+    engine: Engine, ledger: PostgresLedger, sql: Rows
+) -> None:
+    finish(ledger, ask("done"))
+    ledger.claim([ask("lapsed")], "2")
+    sql.age(5)
+    spend(sql, calls=3)
+    assert PostgresBacklog(engine, Mode.LIVE).read() == Backlog()
+
+
+def spend(sql: Rows, calls: int, days_ago: int = 0) -> None:
+    """Let calls have been made on a day of Asia/Shanghai."""
+    sql(
+        """INSERT INTO verification.call_quota (mode, next_call_at, day, calls_today)
+           VALUES ('sandbox', now(), (now() AT TIME ZONE 'Asia/Shanghai')::date - :ago, :calls)""",
+        ago=days_ago,
+        calls=calls,
+    )
+
+
+@pytest.mark.parametrize(("days_ago", "seen"), [(0, 17), (1, 0)])
+def test_calls_of_today_are_counted_by_shanghais_calendar(
+    reader: PostgresBacklog, sql: Rows, days_ago: int, seen: int
+) -> None:
+    spend(sql, 17, days_ago)
+    assert reader.read().calls_today == seen
+
+
+def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
+    reader: PostgresBacklog, ledger: PostgresLedger, sql: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "COUNTED_AT_MOST", 2)
+    finish(ledger, *(ask(f"done-{number}") for number in range(4)))
+    sql.age(10, "request_id = 'done-3'")
+    backlog = reader.read()
+    assert backlog.unsent_events == 2
+    assert backlog.oldest_unsent >= 600
+
+
+@pytest.mark.parametrize(("revision", "behind"), [("0001", True), ("9999", False)])
+def test_an_older_schema_is_behind_and_a_newer_one_is_not(
+    reader: PostgresBacklog, sql: Rows, revision: str, behind: bool
+) -> None:
+    sql("UPDATE verification.alembic_version SET version_num = :revision", revision=revision)
+    assert reader.read().schema_behind is behind
+
+
+@pytest.mark.usefixtures("own_database_url")
+def test_a_database_without_any_of_our_tables_is_behind(reader: PostgresBacklog, sql: Rows) -> None:
+    sql("DROP SCHEMA verification CASCADE")
+    assert reader.read() == Backlog(schema_behind=True)
+
+
+def test_a_database_that_does_not_answer_is_said_to_be_away() -> None:
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/nothing", "overview tests")
+    with pytest.raises(LedgerUnavailable):
+        PostgresBacklog(engine, Mode.SANDBOX).read()
+
+
+# The overview.
+
+
+def test_the_last_hour_is_counted_whatever_retention_has_done(
+    engine: Engine, ledger: PostgresLedger, sql: Rows
+) -> None:
+    """Finished rows stand in three indexes: unsent, announced and whole, cleared."""
+    finish(ledger, *map(ask, ["unsent", "kept", "cleared", "old"]))
+    ledger.record([], ["kept", "cleared", "old"])
+    sql.age(61, "request_id = 'old'")
+    sql("UPDATE verification.request SET cleared_at = now() WHERE request_id = 'cleared'")
+    view = PostgresOverview(engine)
+    assert view.outcomes() == {"match": 3}
+    assert view.calls() == [Calls("answered", calls=3, charged=3, in_doubt=0)]
+    assert view.unsent_events().events == 1
+    ((name, calls),) = [(each.name, each.calls) for each in view.workers()]
+    assert (name, calls) == ("one", 3)
+
+
+def test_open_requests_are_told_apart_by_their_lease(
+    engine: Engine, ledger: PostgresLedger, sql: Rows
+) -> None:
+    view = PostgresOverview(engine)
+    ledger.claim([ask("a"), ask("b"), ask("c")], "1")
+    sql.age(5, "request_id = 'a'")
+    sql(
+        """UPDATE verification.request SET state = 'waiting', lease_until = NULL
+            WHERE request_id = 'b'"""
+    )
+    found = view.open_requests()
+    assert (found.working, found.waiting, found.lapsed) == (1, 1, 1)
+    assert found.oldest is not None
+    assert [each.name for each in view.workers()] == ["one"]
+    (today,) = view.today()
+    assert (today.mode, today.calls, today.promised) == ("sandbox", 3, None)
