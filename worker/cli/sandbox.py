@@ -1,4 +1,7 @@
-"""`verification-worker sandbox`: the stand-in for the provider."""
+"""`verification-worker sandbox`: the stand-in for the provider.
+
+It alone imports the sandbox, when it runs: no other command needs the extra.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,6 @@ import typer
 
 from worker.cli.errors import UserMistake
 from worker.cli.tables import print_table
-from worker.sandbox.magic import magic_table
-from worker.sandbox.server import serve_forever
-from worker.sandbox.settings import SandboxSettings
 
 
 def sandbox(
@@ -32,9 +32,20 @@ def sandbox(
     ask about; {} ends it. GET /charges counts.
     """
     if table:
+        from worker.sandbox.magic import magic_table
+
         columns = ("ID number", "behaviour", "what happens")
         print_table(columns, magic_table(), as_json=False, words_last=True)
         return
+    try:
+        from worker.sandbox.server import serve_forever
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        install = "pip install 'verification-worker[sandbox]'"
+        raise UserMistake(f"the sandbox needs aiohttp: {install}") from None
+    from worker.sandbox.settings import SandboxSettings
+
     settings = SandboxSettings(host=host, port=port, latency=latency)
     if access_key := os.environ.get("PROVIDER_ACCESS_KEY"):
         settings = replace(settings, access_key=access_key)

@@ -1,5 +1,9 @@
-"""A client of the sandbox for its tests: signs with code of its own, speaks HTTP by http.client."""
+"""A sandbox in the tests' own process, and a client of it.
 
+The client signs with code of its own and speaks HTTP by http.client.
+"""
+
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -8,14 +12,19 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from threading import Condition, Semaphore, Thread
+from types import SimpleNamespace
+from typing import Any, Self
 
-from worker.sandbox.server import Sandbox
+from worker.sandbox.application import StandIn
+from worker.sandbox.server import listening
 from worker.sandbox.settings import SandboxSettings
 
-FAR_TOO_LONG = 10.0  # a test that waits so long has failed
+FAR_TOO_LONG = 30.0  # a test that waits so long has failed
+ANYONE = "11010119900307109X"
 OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox whose clock is a test's
 
 
@@ -24,12 +33,88 @@ class Clock:
     """A clock that a test moves."""
 
     now: float = 0.0
-    when_read: Callable[[], None] = lambda: None
 
     def __call__(self) -> float:
         """Return the time that the test has set."""
-        self.when_read()
         return self.now
+
+
+class HeldSleep:
+    """A sleep that lasts until the test ends it; `begun` is released for each one."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.begun = Semaphore(0)
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def __call__(self, seconds: float) -> None:
+        """Wait for `end`."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.asked.append(seconds)
+        self.begun.release()
+        await waiting
+
+    def end(self) -> None:
+        """Wake whoever still sleeps."""
+        for waiting in self._waiting:
+            waiting.get_loop().call_soon_threadsafe(
+                lambda one: one.done() or one.set_result(None), waiting
+            )
+
+
+class RunningSandbox:
+    """The sandbox in a thread; a context manager. Its counts survive a stop and a start."""
+
+    def __init__(
+        self,
+        settings: SandboxSettings | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings or SandboxSettings()
+        self.port = 0
+        self._clock = clock
+        self._stand_in = StandIn(self.settings, self._arrival, sleep)
+        self._calls = 0
+        self._changed = Condition()
+
+    def __enter__(self) -> Self:
+        """Return once the port is open."""
+        started: Future[int] = Future()
+        self._thread = Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
+        self._thread.start()
+        self.port = started.result(FAR_TOO_LONG)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def wait_for_calls(self, calls: int) -> None:
+        """Return as soon as so many calls are in the counts of whoever asks from now on."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._calls >= calls, FAR_TOO_LONG)
+
+    def forget_calls(self) -> None:
+        """Count the calls that `wait_for_calls` waits for anew."""
+        self._calls = 0
+
+    def _arrival(self) -> float:
+        """Tell the time; the sandbox asks once for each call, and counts it at once."""
+        with self._changed:
+            self._calls += 1
+            self._changed.notify_all()
+        return self._clock()
+
+    async def _serve(self, started: Future[int]) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with listening(self.settings, self._stand_in) as port:
+                started.set_result(port)
+                await self._stopping.wait()
+        except OSError as error:
+            started.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -121,7 +206,7 @@ def encode(document: object) -> bytes:
 class Caller:
     """Calls one sandbox, each time on a new connection."""
 
-    def __init__(self, sandbox: Sandbox, signer: Signer | None = None) -> None:
+    def __init__(self, sandbox: RunningSandbox, signer: Signer | None = None) -> None:
         self.sandbox = sandbox
         self.signer = signer or Signer()
 
@@ -153,6 +238,15 @@ class Caller:
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def counts(self) -> Any:
+        """Return the counts."""
+        return SimpleNamespace(**self.request("GET", "/charges").json)
+
+    def reset(self) -> None:
+        """Zero the counts and end the scenario."""
+        assert self.request("POST", "/reset").status == 200
+        self.sandbox.forget_calls()
 
     def play(self, document: object) -> Answer:
         """Put a scenario."""
