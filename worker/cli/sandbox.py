@@ -5,8 +5,8 @@ It alone imports the sandbox, when it runs: no other command needs the extra.
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 from dataclasses import replace
 from typing import Annotated
 
@@ -38,7 +38,7 @@ def sandbox(
         print_table(columns, magic_table(), as_json=False, words_last=True)
         return
     try:
-        from worker.sandbox.server import serve_forever
+        from worker.sandbox.server import serve_until_signalled
     except ModuleNotFoundError as error:
         if error.name != "aiohttp":
             raise
@@ -52,7 +52,7 @@ def sandbox(
     if secret_key := os.environ.get("PROVIDER_SECRET_KEY"):
         settings = replace(settings, secret_key=secret_key)
     try:
-        sys.exit(serve_forever(settings))
+        asyncio.run(serve_until_signalled(settings))
     except OSError as error:
         # asyncio says the address first, once more.
         reason = str(error.strerror).rpartition(": ")[2]

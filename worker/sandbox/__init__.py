@@ -8,14 +8,7 @@ agree with itself here. It needs aiohttp, the extra `sandbox`; the worker needs 
 
 A request's way: `application` (HTTP routes), `admission` with `signature` (who may call),
 `scenario` and `magic` (how the call acts), `charges` (the counts), `behaviours` (the answer's
-bytes), `answering` (how they travel). `server` starts and stops all of it:
-
-    from worker.sandbox.server import Sandbox
-    from worker.sandbox.settings import SandboxSettings
-
-    with Sandbox(SandboxSettings()) as sandbox:
-        ...                      # POST signed requests to sandbox.url
-        sandbox.charges().charges
+bytes), `answering` (how they travel). `server` opens the port.
 
 No line that it writes, and no figure that it reports, holds a field of a person.
 """

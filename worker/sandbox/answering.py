@@ -40,7 +40,7 @@ class Answering:
         """Do what the act says; return the response that has been, or is to be, sent."""
         if act.manner is Manner.SLOW:
             await self.sleep(self.settings.slow_seconds)
-        if act.manner in {Manner.WHOLE, Manner.SLOW}:
+        if act.manner in (Manner.WHOLE, Manner.SLOW):
             self.answered()
             return response(act, body)
         stream = web.StreamResponse(status=act.status, headers=_headers(act))

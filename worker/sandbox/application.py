@@ -29,9 +29,7 @@ from worker.sandbox.settings import CALL_PATH, SandboxSettings
 
 #: A portrait of 150 kB is 200 kB of base64; 8 MiB leaves room to test clients that send too much.
 MAX_BODY = 8 * 1024 * 1024
-_NO_SUCH_PATH = Refused(404, "NOT_FOUND", "no such path")
-_WRONG_METHOD = Refused(405, "NOT_IMPLEMENTED", "the method is not supported")
-_TOO_LONG = Refused(413, "INVALID_ARGUMENT", "the body is too long")
+_CALL = ("POST", CALL_PATH)
 
 
 class StandIn:
@@ -51,45 +49,47 @@ class StandIn:
         self._attempts: Counter[str] = Counter()
         self._script = Script(Scenario(), settings.latency)
         self._order_numbers = itertools.count(1)
-        self._routes = {
-            ("POST", CALL_PATH): self._call,
-            ("GET", "/charges"): self._show_charges,
+        self._routes: dict[tuple[str, str], Callable[[bytes], web.Response]] = {
+            ("GET", "/charges"): lambda _: _json(self._counts.report()),
             ("DELETE", "/charges"): self._zero,
             ("PUT", "/scenario"): self._put_scenario,
-            ("GET", "/scenario"): self._show_scenario,
+            ("GET", "/scenario"): lambda _: _json(self._script.scenario()),
             ("POST", "/reset"): self._reset,
-            ("GET", "/healthz"): self._show_health,
+            ("GET", "/healthz"): lambda _: _json({"status": "ok"}),
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        path = request.raw_path.partition("?")[0]
-        route = self._routes.get((request.method, path))
-        if route is None:
-            allowed = ", ".join(method for method, routed in self._routes if routed == path)
-            if allowed:
-                return _refusal(_WRONG_METHOD, (("Allow", allowed),))
-            return _refusal(_NO_SUCH_PATH)
         if request.headers.get("Expect", "").lower() == "100-continue":  # curl, large bodies
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            return await route(request)
+            body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(_TOO_LONG)
+            return _refusal(Refused(413, "INVALID_ARGUMENT", "the body is too long"))
+        wanted = request.method, request.raw_path.partition("?")[0]
+        if wanted == _CALL:
+            return await self._call(request, body)
+        if wanted in self._routes:
+            return self._routes[wanted](body)
+        allowed = ", ".join(method for method, path in (_CALL, *self._routes) if path == wanted[1])
+        if not allowed:
+            return _refusal(Refused(404, "NOT_FOUND", "no such path"))
+        wrong_method = Refused(405, "NOT_IMPLEMENTED", "the method is not supported")
+        return _refusal(wrong_method, (("Allow", allowed),))
 
-    async def _call(self, request: web.BaseRequest) -> web.StreamResponse:
-        call = ReceivedCall(request.method, request.raw_path, request.headers, await request.read())
+    async def _call(self, request: web.BaseRequest, received: bytes) -> web.StreamResponse:
+        call = ReceivedCall(request.method, request.raw_path, request.headers, received)
         now, counts, latency = self._clock(), self._counts, self._script.latency
         try:
             person = self._admission.admit(call, now)
         except Refused as refused:
             counts.count_refused(now)
-            await self._wait(latency)
-            counts.count_answered(charged=False)
-            return _refusal(refused)
-        act = self._act(person, now)
-        body = act.body(Occasion(_request_id(), f"{next(self._order_numbers):016d}", person))
-        await self._wait(latency)
+            act, body = Act(status=refused.code), error_body(_request_id(), refused)
+        else:
+            act = self._act(person, now)
+            body = act.body(Occasion(_request_id(), f"{next(self._order_numbers):016d}", person))
+        if latency:
+            await self._sleep(latency)
         answered = partial(counts.count_answered, act.charged)
         return await Answering(request, self._settings, self._sleep, answered).carry_out(act, body)
 
@@ -106,35 +106,21 @@ class StandIn:
         self._counts.count_admitted(now, magic.name, name, person.number, act.charged)
         return act
 
-    async def _wait(self, latency: float) -> None:
-        if latency:
-            await self._sleep(latency)
-
-    async def _show_charges(self, _request: web.BaseRequest) -> web.Response:
-        return _json(self._counts.report())
-
-    async def _zero(self, _request: web.BaseRequest) -> web.Response:
+    def _zero(self, _body: bytes) -> web.Response:
         self._counts, self._attempts = Counts(), Counter()
         return _json({"status": "reset"})
 
-    async def _reset(self, request: web.BaseRequest) -> web.Response:
+    def _reset(self, body: bytes) -> web.Response:
         self._script = Script(Scenario(), self._settings.latency)
-        return await self._zero(request)
+        return self._zero(body)
 
-    async def _put_scenario(self, request: web.BaseRequest) -> web.Response:
+    def _put_scenario(self, body: bytes) -> web.Response:
         try:
-            scenario = read_scenario(await request.read())
+            self._script = Script(read_scenario(body), self._settings.latency)
         except ScenarioRefused as refused:
             problem = {"field": refused.field, "problem": refused.problem}
             return _json(problem, status=refused.code)
-        self._script = Script(scenario, self._settings.latency)
         return _json(self._script.scenario())
-
-    async def _show_scenario(self, _request: web.BaseRequest) -> web.Response:
-        return _json(self._script.scenario())
-
-    async def _show_health(self, _request: web.BaseRequest) -> web.Response:
-        return _json({"status": "ok"})
 
 
 def _refusal(refused: Refused, headers: Headers = ()) -> web.Response:

@@ -133,13 +133,8 @@ def error(code: int, status: str, message: str, headers: Headers = ()) -> Act:
 
 def error_body(request_id: str, refused: Refused) -> bytes:
     """Return one error in the provider's form."""
-    error = {
-        "code": refused.code,
-        "status": refused.status,
-        "message": refused.message,
-        "details": [],
-    }
-    return orjson.dumps({"requestId": request_id, "error": error})
+    error = {"code": refused.code, "status": refused.status, "message": refused.message}
+    return orjson.dumps({"requestId": request_id, "error": {**error, "details": []}})
 
 
 def fixed(body: bytes, status: int = 200, content_type: str = JSON) -> Act:

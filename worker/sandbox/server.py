@@ -23,30 +23,21 @@ _DROP_SECONDS = 0.01
 _QUOTING = (HttpProcessingError, web.RequestPayloadError)
 
 
-def serve_forever(settings: SandboxSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then return the exit code 0. The process's main thread only.
+async def serve_until_signalled(settings: SandboxSettings) -> None:
+    """Serve until SIGTERM or SIGINT; the process's main thread only.
 
     One line on standard error says the address once the port is open. Raises `OSError` where it
     cannot be opened.
     """
-    return asyncio.run(_serve_until_signalled(settings))
-
-
-async def _serve_until_signalled(settings: SandboxSettings) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with listening(settings, StandIn(settings, time.time, asyncio.sleep)) as port:
-        url = _address(settings.host, port) + CALL_PATH
-        sys.stderr.write(f"sandbox: listening on {url}\n")
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        sys.stderr.write(f"sandbox: listening on http://{host}:{port}{CALL_PATH}\n")
         sys.stderr.flush()
         await stopping.wait()
-    return 0
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @asynccontextmanager

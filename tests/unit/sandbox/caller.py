@@ -1,12 +1,10 @@
 """A sandbox in the tests' own process, and a client of it.
 
-The client signs with code of its own and speaks HTTP by http.client.
+The client signs with the code that test_signature proves by JD's own vectors.
 """
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import http.client
 import json
 import socket
@@ -22,6 +20,7 @@ from typing import Any, Self
 from worker.sandbox.application import StandIn
 from worker.sandbox.server import listening
 from worker.sandbox.settings import SandboxSettings
+from worker.sandbox.signature import Authorization, canonical_request, signature
 
 FAR_TOO_LONG = 30.0  # a test that waits so long has failed
 ANYONE = "11010119900307109X"
@@ -58,9 +57,12 @@ class HeldSleep:
     def end(self) -> None:
         """Wake whoever still sleeps."""
         for waiting in self._waiting:
-            waiting.get_loop().call_soon_threadsafe(
-                lambda one: one.done() or one.set_result(None), waiting
-            )
+            waiting.get_loop().call_soon_threadsafe(_wake, waiting)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class RunningSandbox:
@@ -169,22 +171,15 @@ class Signer:
             encoded = base64.b64encode(self.token.encode()).decode()
             headers["x-jdcloud-security-token"] = encoded
         signed = sorted(headers.keys() - self.unsigned)
-        lines = "".join(f"{name}:{headers[name]}\n" for name in signed)
-        canonical = "\n".join(
-            ["POST", "/v1/personal", "", lines, ";".join(signed), hashlib.sha256(body).hexdigest()]
+        canonical = canonical_request("POST", "/v1/personal", headers, signed, body)
+        day = date[:8]
+        given = Authorization(
+            self.version, self.access_key, day, self.region, self.service, tuple(signed), ""
         )
-        algorithm = f"JDCLOUD{self.version}-HMAC-SHA256"
-        parts = [date[:8], self.region, self.service, f"jdcloud{self.version}_request"]
-        key = f"JDCLOUD{self.version}{self.secret_key}".encode()
-        for part in parts:
-            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-        scope = "/".join(parts)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        text = "\n".join([algorithm, date, scope, digest])
-        seal = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
         headers["authorization"] = (
-            f"{algorithm} Credential={self.access_key}/{scope}, "
-            f"SignedHeaders={';'.join(signed)}, Signature={seal}"
+            f"{given.algorithm} Credential={self.access_key}/{'/'.join(given.scope)}, "
+            f"SignedHeaders={';'.join(signed)}, "
+            f"Signature={signature(self.secret_key, given, date, canonical)}"
         )
         for name, value in self.changes.items():
             if value is None:

@@ -169,22 +169,6 @@ def within(times: list[float], now: float) -> int:
     return sum(now - 60 < time <= now for time in times)
 
 
-@pytest.mark.parametrize(
-    ("times", "counted"),
-    [
-        ([0.5, 60.4], [1, 2]),
-        # 60 s later the first has left.
-        ([0.5, 60.5], [1, 1]),
-        ([0.0, 0.0, 59.0, 61.0, 200.0], [1, 2, 3, 2, 1]),
-    ],
-)
-def test_a_time_counts_until_it_is_sixty_seconds_old(
-    times: list[float], counted: list[int]
-) -> None:
-    minute = SlidingMinute()
-    assert [minute.add(time) for time in times] == counted
-
-
 @given(TIMES)
 @settings(deadline=None)
 def test_a_sliding_minute_counts_what_is_in_it(times: list[float]) -> None:

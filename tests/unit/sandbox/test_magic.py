@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -16,7 +15,13 @@ from worker.sandbox.magic import ACTS, BY_NAME, TABLE, Magic, magic_table
 from worker.sandbox.settings import SandboxSettings
 
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-MATCH = {"success": True, "hasException": False, "code": "ok", "message": "认证通过"}
+MATCH: dict[str, object] = {
+    "success": True,
+    "hasException": False,
+    "code": "ok",
+    "message": "认证通过",
+}
+FAILED = {"success": False, "hasException": True, "message": "数据源异常"}
 
 
 def number(name: str) -> str:
@@ -49,60 +54,55 @@ def test_the_count_agrees_with_the_charge_flag(act: Act) -> None:
         assert act.charged == (flag[1] == b"1")
 
 
-# The answers: name, status, charged, the authInfo without its detail.
-ANSWERS = [
-    ("match", 200, True, MATCH),
-    ("mismatch", 200, True, MATCH | {"success": False, "message": "认证不通过"}),
-    ("no_record", 200, False, MATCH | {"success": False, "message": "库中无此号"}),
-    (
-        "exception_uncharged", 200, False,
-        MATCH | {"success": False, "hasException": True, "message": "数据源异常"},
-    ),
-    (
-        "exception_charged", 200, True,
-        MATCH | {"success": False, "hasException": True, "message": "数据源异常"},
-    ),
-    ("contradictory", 200, True, MATCH | {"hasException": True}),
-    ("success_missing", 200, True, {k: v for k, v in MATCH.items() if k != "success"}),
-    ("success_text", 200, True, MATCH | {"success": "true"}),
-    ("detail_json", 200, True, MATCH),
-    ("forbidden_answer", 403, True, MATCH | {"success": False, "message": "认证不通过"}),
-    ("slow", 200, True, MATCH),
-    ("dripping", 200, True, MATCH),
-    ("dripping_head", 200, True, MATCH),
-]  # fmt: skip
+# Name, status, charged, and what of authInfo is another than a match's.
+ANSWERS: list[tuple[str, int, bool, dict[str, object]]] = [
+    ("match", 200, True, {}),
+    ("mismatch", 200, True, {"success": False, "message": "认证不通过"}),
+    ("no_record", 200, False, {"success": False, "message": "库中无此号"}),
+    ("exception_uncharged", 200, False, FAILED),
+    ("exception_charged", 200, True, FAILED),
+    ("contradictory", 200, True, {"hasException": True}),
+    ("success_missing", 200, True, {"success": None}),
+    ("success_text", 200, True, {"success": "true"}),
+    ("detail_json", 200, True, {}),
+    ("forbidden_answer", 403, True, {"success": False, "message": "认证不通过"}),
+    ("slow", 200, True, {}),
+    ("dripping", 200, True, {}),
+    ("dripping_head", 200, True, {}),
+]
 
 
-@pytest.mark.parametrize(("name", "status", "charged", "info"), ANSWERS)
+@pytest.mark.parametrize(("name", "status", "charged", "other"), ANSWERS)
 def test_an_answer_has_the_providers_form(
-    caller: Caller, name: str, status: int, charged: bool, info: dict[str, Any]
+    caller: Caller, name: str, status: int, charged: bool, other: dict[str, object]
 ) -> None:
     answer = caller.call(number(name))
-    assert answer.status == status
-    assert without_detail(answer) == info
+    info = MATCH | other
+    if info["success"] is None:
+        del info["success"]
+    assert (answer.status, without_detail(answer)) == (status, info)
     detail = json.loads(answer.info["detail"])
     assert detail["chargeFlag"] == ("1" if charged else "0")
     assert detail["message"] == info["message"]
     assert detail["orderNumber"]
     assert answer.json["requestId"]
     counts = caller.counts()
-    assert counts.charges == int(charged)
-    assert counts.by_behaviour == {name: 1}
+    assert (counts.charges, counts.by_behaviour) == (int(charged), {name: 1})
 
 
-ERRORS = [
-    ("invalid_argument", 400, "INVALID_ARGUMENT", None),
-    ("access_error", 401, "ACCESS_ERROR", None),
-    ("fail", 403, "FAIL", None),
-    ("nonce_conflict", 403, "APIGW_NONCE_CONFLICT", None),
-    ("rate_limited", 429, "RATE_LIMIT_EXCEEDED", "1"),
-    ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
-    ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
-    ("internal", 500, "INTERNAL", None),
-]
-
-
-@pytest.mark.parametrize(("name", "status", "words", "retry_after"), ERRORS)
+@pytest.mark.parametrize(
+    ("name", "status", "words", "retry_after"),
+    [
+        ("invalid_argument", 400, "INVALID_ARGUMENT", None),
+        ("access_error", 401, "ACCESS_ERROR", None),
+        ("fail", 403, "FAIL", None),
+        ("nonce_conflict", 403, "APIGW_NONCE_CONFLICT", None),
+        ("rate_limited", 429, "RATE_LIMIT_EXCEEDED", "1"),
+        ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
+        ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
+        ("internal", 500, "INTERNAL", None),
+    ],
+)
 def test_an_error_has_the_providers_form_and_is_free(
     caller: Caller, name: str, status: int, words: str, retry_after: str | None
 ) -> None:
@@ -115,10 +115,10 @@ def test_an_error_has_the_providers_form_and_is_free(
 @pytest.mark.parametrize(
     ("name", "status", "content_type", "body"),
     [
-        ("unavailable", 503, "text/html; charset=utf-8", b"<html>"),
-        ("html", 200, "text/html; charset=utf-8", b"<html>"),
+        ("unavailable", 503, "text/html; charset=utf-8", rb"<html>[^\0]*"),
+        ("html", 200, "text/html; charset=utf-8", rb"<html>[^\0]*"),
         ("empty", 200, "application/json", b""),
-        ("not_an_object", 200, "application/json", b"[]"),
+        ("not_an_object", 200, "application/json", rb"\[\]"),
         ("redirect", 307, "application/json", b""),
     ],
 )
@@ -127,8 +127,7 @@ def test_some_bodies_are_no_answer(
 ) -> None:
     answer = caller.call(number(name))
     assert (answer.status, answer.headers["Content-Type"]) == (status, content_type)
-    assert answer.body.startswith(body)
-    assert bool(answer.body) == bool(body)
+    assert re.fullmatch(body, answer.body)
     assert caller.counts().charges == 0
 
 
@@ -191,43 +190,39 @@ def test_a_huge_answer_is_json_of_the_length_set(caller: Caller) -> None:
     assert answer.info["success"] is True
 
 
-UNAVAILABLE: Callable[[Answer], bool] = lambda answer: answer.status == 503  # noqa: E731
-PASSING = [
-    ("recovers_after_1", 1, UNAVAILABLE),
-    ("recovers_after_2", 2, UNAVAILABLE),
-    ("nonce_conflict_once", 1, lambda answer: answer.error == (403, "APIGW_NONCE_CONFLICT")),
-    ("rate_limited_once", 1, lambda answer: answer.headers["Retry-After"] == "1"),
-    ("exception_once", 1, lambda answer: answer.info["hasException"]),
-    ("access_error_once", 1, lambda answer: answer.error == (401, "ACCESS_ERROR")),
-]
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("recovers_after_1", [503, 200, 200]),
+        ("recovers_after_2", [503, 503, 200, 200]),
+        ("nonce_conflict_once", [403, 200, 200]),
+        ("rate_limited_once", [429, 200, 200]),
+        ("access_error_once", [401, 200, 200]),
+        ("exception_once", [200, 200, 200]),
+    ],
+)
+def test_what_passes_is_a_match_afterwards(caller: Caller, name: str, statuses: list[int]) -> None:
+    answers = [caller.call(number(name)) for _ in statuses]
+    assert [answer.status for answer in answers] == statuses
+    assert [without_detail(answer) for answer in answers[-2:]] == [MATCH, MATCH]
+    counts = caller.counts()
+    first = BY_NAME[name].behaviour
+    assert isinstance(first, AtFirst)
+    assert counts.acts == {first.act: len(statuses) - 2, "match": 2}
+    assert counts.charges == 2
 
 
-@pytest.mark.parametrize(("name", "times", "failed"), PASSING)
-def test_what_passes_is_a_match_afterwards(
-    caller: Caller, name: str, times: int, failed: Callable[[Answer], bool]
-) -> None:
-    answers = [caller.call(number(name)) for _ in range(times + 2)]
-    assert all(failed(answer) for answer in answers[:times])
-    assert [without_detail(answer) for answer in answers[times:]] == [MATCH, MATCH]
-    assert caller.counts().charges == 2
-
-
-@pytest.mark.parametrize(("name", "charges"), [("reset_once", 2), ("reset_once_uncharged", 1)])
+@pytest.mark.parametrize(
+    ("name", "charges"), [("hang_once", 2), ("reset_once", 2), ("reset_once_uncharged", 1)]
+)
 def test_a_call_in_doubt_once_is_a_match_the_second_time(
     caller: Caller, name: str, charges: int
 ) -> None:
-    with pytest.raises(ConnectionResetError):
-        caller.call(number(name))
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(number(name)))
+        caller.sandbox.wait_for_calls(1)
     assert without_detail(caller.call(number(name))) == MATCH
     assert caller.counts().charges == charges
-
-
-def test_a_call_that_hangs_once_is_a_match_the_second_time(caller: Caller) -> None:
-    with caller.connect() as client:
-        client.sendall(caller.raw_call(number("hang_once")))
-        caller.sandbox.wait_for_calls(1)
-    assert without_detail(caller.call(number("hang_once"))) == MATCH
-    assert caller.counts().charges == 2
 
 
 def test_first_calls_are_counted_for_each_name_and_anew_after_a_reset(caller: Caller) -> None:

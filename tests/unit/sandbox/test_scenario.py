@@ -48,18 +48,25 @@ def test_any_behaviour_can_be_had_for_any_person(caller: Caller, magic: Magic) -
     assert counts.charges == int(ACTS[name].charged)
 
 
-def test_an_outage_of_some_calls_ends_by_itself(caller: Caller) -> None:
-    caller.play({"act": "unavailable", "calls": 3})
-    assert statuses(caller, 5) == [503, 503, 503, 200, 200]
-    counts = caller.counts()
-    assert counts.charges == 2
-    assert counts.by_behaviour == {"unavailable": 3, "match": 2}
-
-
-def test_an_act_without_a_number_of_calls_lasts_until_it_is_changed(caller: Caller) -> None:
-    caller.play({"act": "quota_exceeded"})
-    answers = [caller.call(ANYONE) for _ in range(4)]
-    assert [answer.error for answer in answers] == [(429, "QUOTA_EXCEEDED")] * 4
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        # An outage of some calls ends by itself; without a number of calls it lasts.
+        ({"act": "unavailable", "calls": 3}, [503, 503, 503, 200, 200]),
+        ({"act": "quota_exceeded"}, [429, 429, 429, 429]),
+        # Steps follow one another, and the last may go on for ever.
+        ({"steps": [{"act": "internal", "calls": 2}, {"act": None, "calls": 1},
+                    {"act": "access_error", "calls": 1}, {"act": None}]},
+         [500, 500, 200, 401, 200, 200]),
+        ({"steps": [{"act": None, "calls": 1}, {"act": "unavailable"}]}, [200, 503, 503, 503]),
+    ],
+)  # fmt: skip
+def test_calls_act_as_the_scenario_says(
+    caller: Caller, scenario: dict[str, object], expected: list[int]
+) -> None:
+    caller.play(scenario)
+    assert statuses(caller, len(expected)) == expected
+    assert caller.counts().charges == expected.count(200)
     caller.play({"act": None})
     assert statuses(caller, 2) == [200, 200]
 
@@ -70,25 +77,6 @@ def test_an_act_holds_for_magic_numbers_too(caller: Caller) -> None:
     assert [caller.call(mismatch).info["success"] for _ in range(2)] == [True, False]
 
 
-def test_steps_follow_one_another(caller: Caller) -> None:
-    caller.play(
-        {
-            "steps": [
-                {"act": "internal", "calls": 2},
-                {"act": None, "calls": 1},
-                {"act": "access_error", "calls": 1},
-                {"act": None},
-            ]
-        }
-    )
-    assert statuses(caller, 6) == [500, 500, 200, 401, 200, 200]
-
-
-def test_the_last_step_may_go_on_for_ever(caller: Caller) -> None:
-    caller.play({"steps": [{"act": None, "calls": 1}, {"act": "unavailable"}]})
-    assert statuses(caller, 5) == [200, 503, 503, 503, 503]
-
-
 def test_what_happens_at_first_happens_once_to_each_person(caller: Caller) -> None:
     caller.play({"act": "recovers_after_1"})
     asked = [caller.call(ANYONE, name).status for name in ("张三", "李四", "张三", "李四")]
@@ -96,12 +84,6 @@ def test_what_happens_at_first_happens_once_to_each_person(caller: Caller) -> No
     caller.play({"act": "nonce_conflict_once"})
     asked = [caller.call(ANYONE, name).status for name in ("张三", "张三")]
     assert asked == [403, 200], "another behaviour begins anew"
-
-
-def test_a_call_that_the_checks_refuse_uses_up_no_step(caller: Caller) -> None:
-    caller.play({"act": "unavailable", "calls": 1})
-    assert Caller(caller.sandbox, Signer(secret_key="wrong")).call(ANYONE).status == 401
-    assert statuses(caller, 2) == [503, 200]
 
 
 @pytest.mark.parametrize("name", ["match", "unavailable", "access_error", "huge", "rate_limited"])
@@ -213,29 +195,18 @@ def test_calls_beyond_the_limit_of_a_sliding_minute_are_throttled_and_free() -> 
         assert passes(sandbox, clock, [79] * 5) == [True] * 5
 
 
-def test_a_throttled_call_is_told_when_to_come_again(caller: Caller) -> None:
-    caller.play({"calls_per_minute": 0})
+def test_a_throttled_call_is_told_when_to_come_again_and_uses_up_no_step(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 2, "calls_per_minute": 1})
+    assert statuses(caller, 1) == [503]
     answer = caller.call(ANYONE)
-    assert answer.error == (429, "RATE_LIMIT_EXCEEDED")
-    assert answer.headers["Retry-After"] == "1"
+    assert (answer.error, answer.headers["Retry-After"]) == ((429, "RATE_LIMIT_EXCEEDED"), "1")
+    assert now_playing(caller)["steps"] == [{"act": "unavailable", "calls": 1}]
 
 
-def test_a_throttled_call_uses_up_no_step() -> None:
-    clock = Clock()
-    with RunningSandbox(OF_ANY_DATE, clock) as sandbox:
-        caller = Caller(sandbox)
-        caller.play({"act": "unavailable", "calls": 2, "calls_per_minute": 1})
-        assert statuses(caller, 2) == [503, 429]
-        clock.now = 60.0
-        assert statuses(caller, 2) == [503, 429]
-        clock.now = 120.0
-        assert statuses(caller, 1) == [200]
-
-
-def test_a_call_that_the_checks_refuse_fills_no_limit(caller: Caller) -> None:
-    caller.play({"calls_per_minute": 1})
+def test_a_call_that_the_checks_refuse_uses_up_no_step_and_fills_no_limit(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 1, "calls_per_minute": 2})
     assert Caller(caller.sandbox, Signer(secret_key="wrong")).call(ANYONE).status == 401
-    assert statuses(caller, 2) == [200, 429]
+    assert statuses(caller, 3) == [503, 200, 429]
 
 
 # What is no scenario, and how that is said.

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller, RunningSandbox
+from worker.cli.errors import UserMistake
+from worker.cli.sandbox import sandbox as sandbox_command
 from worker.sandbox.application import MAX_BODY
 from worker.sandbox.magic import BY_NAME
-from worker.sandbox.settings import SandboxSettings
 
 MATCH = BY_NAME["match"].id_card
-COMMAND = [sys.executable, "-m", "worker", "sandbox"]
 
 
 def test_the_sandbox_says_that_it_is_well_and_who_it_is(caller: Caller) -> None:
@@ -74,12 +74,11 @@ def test_a_body_that_is_too_long_is_refused(caller: Caller) -> None:
 
 
 def test_a_large_body_is_asked_for_when_the_client_waits(caller: Caller) -> None:
+    head, _, body = caller.raw_call(MATCH).partition(b"\r\n\r\n")
     with caller.connect() as client:
-        client.sendall(
-            b"POST /reset HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-        )
+        client.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
         assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        client.sendall(b"{}")
+        client.sendall(body)
         assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -118,21 +117,21 @@ def test_stopping_drops_open_connections_and_closes_the_port() -> None:
         caller.call(MATCH)
 
 
-def test_a_port_in_use_is_one_line_and_exit_code_2() -> None:
+def test_a_port_in_use_is_a_mistake_of_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
-        with pytest.raises(OSError, match="in use"), RunningSandbox(SandboxSettings(port=port)):
-            pass
-        done = subprocess.run(
-            [*COMMAND, "--port", str(port)], capture_output=True, text=True, check=False
-        )
-    line = f"cannot listen on 127.0.0.1:{port} (address already in use)\n"
-    assert (done.returncode, done.stderr.partition(": ")[2]) == (2, line)
+        line = rf"^cannot listen on 127.0.0.1:{port} \(address already in use\)$"
+        with pytest.raises(UserMistake, match=line):
+            sandbox_command(port=port)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> None:
-    process = subprocess.Popen([*COMMAND, "--port", "0"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", "sandbox", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     with process:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -143,24 +142,20 @@ def test_the_command_says_where_it_listens_and_ends_cleanly(number: signal.Signa
     assert line.endswith("/v1/personal\n")
 
 
-def without_aiohttp(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code where the extra is not installed."""
-    code = f"import sys; sys.modules['aiohttp'] = None; from worker.cli import main; {code}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-
-def test_the_command_says_what_to_install_and_shows_its_table_without_it() -> None:
-    done = without_aiohttp("sys.argv[1:] = ['sandbox']; main()")
-    assert done.returncode == 2
-    assert done.stderr.endswith("aiohttp: pip install 'verification-worker[sandbox]'\n")
-    assert len(done.stderr.splitlines()) == 1
-    done = without_aiohttp("sys.argv[1:] = ['sandbox', '--table']; main()")
-    assert (done.returncode, MATCH in done.stdout) == (0, True)
+def test_the_command_says_what_to_install_and_shows_its_table_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "worker.sandbox.server")
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(UserMistake, match=r"^the sandbox .*'verification-worker\[sandbox\]'$"):
+        sandbox_command()
+    sandbox_command(table=True)
+    assert MATCH in capsys.readouterr().out
 
 
 def test_no_other_command_loads_the_sandbox() -> None:
-    done = without_aiohttp(
-        "import worker.bootstrap; "
-        "print([one for one in sys.modules if one.startswith(('worker.sandbox', 'aiohttp.'))])"
-    )
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    code = """if True:
+        import sys, worker.cli.app, worker.bootstrap
+        assert not any(name.startswith(("aiohttp", "worker.sandbox")) for name in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
