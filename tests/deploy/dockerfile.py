@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 from tests.deploy.manifests import CHECKOUT
 
@@ -95,20 +96,20 @@ class Image:
             match one.word:
                 case "FROM":
                     self._begin()
-                case "ENV":
+                case "ENV" | "ARG":
                     self._set(one.rest)
                 case "WORKDIR":
                     self.workdir = Path(self.here(one.rest))
                     self.workdir.mkdir(parents=True)
                 case "COPY":
-                    self._copy(one.rest.split())
+                    self._copy(Template(one.rest).safe_substitute(self.environment).split())
                 case "RUN":
                     self._run(one.rest)
                 case "ENTRYPOINT":
                     self.entrypoint = _exec_form(one.rest)
                 case "CMD":
                     self.command = _exec_form(one.rest)
-                case "ARG" | "LABEL" | "USER" | "EXPOSE" | "STOPSIGNAL":
+                case "LABEL" | "USER" | "EXPOSE" | "STOPSIGNAL":
                     pass  # they say something of the image and do nothing
                 case other:
                     raise AssertionError(f"{other} is not known here")

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.manifests import CHECKOUT, rendered
-from worker.sandbox.endpoint import PATH
-from worker.sandbox.settings import SandboxSettings
+from worker.sandbox.settings import CALL_PATH, SandboxSettings
 from worker.settings import Settings
 
 FILE = CHECKOUT / "deploy" / "compose.yaml"
@@ -41,7 +40,9 @@ def test_each_image_has_a_version() -> None:
         assert re.search(r":v?\d", service["image"]), name
     (worker,) = rendered("production").pod("worker").containers()
     version = worker["image"].partition(":")[2]
-    assert {SERVICES[name]["image"] for name in OURS} == {f"verification-worker:{version}"}
+    images = {name: SERVICES[name]["image"] for name in OURS}
+    assert images.pop("sandbox") == f"verification-worker:{version}-sandbox"
+    assert set(images.values()) == {f"verification-worker:{version}"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -90,7 +91,7 @@ def test_the_settings_are_the_workers_and_fit_together(monkeypatch: pytest.Monke
     assert loaded.provider_access_key.get_secret_value() == sandbox.access_key
     assert loaded.provider_secret_key.get_secret_value() == sandbox.secret_key
     port = SERVICES["sandbox"]["command"][-1]
-    assert loaded.provider_url == f"http://sandbox:{port}{PATH}"
+    assert loaded.provider_url == f"http://sandbox:{port}{CALL_PATH}"
     assert SERVICES["worker"]["ports"] == [f"127.0.0.1:8080:{loaded.http_port}"]
 
 

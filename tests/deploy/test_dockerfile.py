@@ -79,11 +79,17 @@ def test_a_build_sees_the_sources_and_nothing_else() -> None:
     seen = {path.parts[0] for path in dockerfile.context()}
     assert seen == {"README.md", "alembic.ini", "deploy", "migrations", "pyproject.toml", "worker"}
     deploy = {str(path) for path in dockerfile.context() if path.parts[0] == "deploy"}
-    assert deploy == {"deploy/requirements.txt", "deploy/requirements-build.txt"}
+    assert deploy == {
+        "deploy/requirements.txt",
+        "deploy/requirements-sandbox.txt",
+        "deploy/requirements-build.txt",
+    }
     assert not [path for path in dockerfile.context() if path.suffix == ".pyc"]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-sandbox.txt", "requirements-build.txt"]
+)
 def test_the_locks_name_versions_hashes_and_no_index(name: str) -> None:
     text = (CHECKOUT / "deploy" / name).read_text()
     packages = re.findall(r"^[a-z0-9-]+==\S+.*\\$", text, re.MULTILINE)

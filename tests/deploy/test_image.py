@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -109,6 +110,13 @@ def test_the_image_has_the_locked_packages_and_no_installer(image: Image) -> Non
     assert not (site / "tests").exists()
 
 
+def test_the_image_for_production_says_what_its_sandbox_lacks(image: Image, tmp_path: Path) -> None:
+    process = Pods(image, SECRETS, tmp_path).start("sandbox")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert said.endswith("pip install 'verification-worker[sandbox]'\n")
+
+
 def test_nothing_can_be_written(image: Image) -> None:
     for place in (image.root, image.workdir, Path("/")):
         done = subprocess.run(confined(["touch", str(place / "written")]), check=False)
@@ -137,7 +145,12 @@ def test_the_environment_starts_and_verifies_a_person(
     pods = Pods(image, SECRETS | urls, secrets, **settings)
     assert "Running upgrade" in pods.run("migration")
     assert "the topology is in place" in pods.run("topology")
-    sandbox = pods.start_command(image.entrypoint, ["sandbox", "--port", str(at_sandbox)])
+    sandbox = subprocess.Popen(
+        [sys.executable, "-m", "worker", "sandbox", "--port", str(at_sandbox)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     worker = pods.start("worker")
     try:
         until(lambda: asked(port, "/readyz") == "ok\n", seconds=60.0)

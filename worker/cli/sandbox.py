@@ -1,9 +1,12 @@
-"""`verification-worker sandbox`: the stand-in for the provider."""
+"""`verification-worker sandbox`: the stand-in for the provider.
+
+It alone imports the sandbox, when it runs: no other command needs the extra.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 from dataclasses import replace
 from typing import Annotated
 
@@ -11,9 +14,6 @@ import typer
 
 from worker.cli.mistakes import UserMistake
 from worker.cli.tables import print_table
-from worker.sandbox.magic import magic_table
-from worker.sandbox.server import serve_forever
-from worker.sandbox.settings import SandboxSettings
 
 
 def sandbox(
@@ -32,16 +32,27 @@ def sandbox(
     ask about; {} ends it. GET /charges counts.
     """
     if table:
+        from worker.sandbox.magic import magic_table
+
         columns = ("ID number", "behaviour", "what happens")
         print_table(columns, magic_table(), as_json=False, words_last=True)
         return
+    try:
+        from worker.sandbox.server import serve_until_signalled
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        install = "pip install 'verification-worker[sandbox]'"
+        raise UserMistake(f"the sandbox needs aiohttp: {install}") from None
+    from worker.sandbox.settings import SandboxSettings
+
     settings = SandboxSettings(host=host, port=port, latency=latency)
     if access_key := os.environ.get("PROVIDER_ACCESS_KEY"):
         settings = replace(settings, access_key=access_key)
     if secret_key := os.environ.get("PROVIDER_SECRET_KEY"):
         settings = replace(settings, secret_key=secret_key)
     try:
-        sys.exit(serve_forever(settings))
+        asyncio.run(serve_until_signalled(settings))
     except OSError as error:
         # asyncio says the address first, once more.
         reason = str(error.strerror).rpartition(": ")[2]

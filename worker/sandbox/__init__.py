@@ -4,14 +4,11 @@ A real HTTP server for development, staging and tests. It verifies signatures wi
 own, answers in the provider's format, counts charges, and acts on the magic ID numbers of
 `magic.TABLE`, or as a scenario says (`PUT /scenario`, module `scenario`). It imports nothing of
 the rest of the worker, on purpose: a mistake in the worker's signer or codec must not be able to
-agree with itself here.
+agree with itself here. It needs aiohttp, the extra `sandbox`; the worker needs neither.
 
-    from worker.sandbox.server import Sandbox
-    from worker.sandbox.settings import SandboxSettings
-
-    with Sandbox(SandboxSettings()) as sandbox:
-        ...                      # POST signed requests to sandbox.url
-        sandbox.charges().charges
+A request's way: `application` (HTTP routes), `admission` with `signature` (who may call),
+`scenario` and `magic` (how the call acts), `charges` (the counts), `behaviours` (the answer's
+bytes), `answering` (how they travel). `server` opens the port.
 
 No line that it writes, and no figure that it reports, holds a field of a person.
 """

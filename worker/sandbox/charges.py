@@ -1,57 +1,10 @@
-"""The count of calls and charges: what the provider's bill would say. Any thread may enter."""
+"""The counts that `GET /charges` answers with: calls and charges, as on the provider's bill."""
 
 import hmac
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from threading import Condition, Lock
-
-from worker.sandbox.minute import SlidingMinute
+from dataclasses import dataclass, field
 
 _MINUTE = 60
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectCounts:
-    """Calls and charges of one person."""
-
-    calls: int
-    charges: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeCounts:
-    """The counts at one moment; `GET /charges` is this as JSON.
-
-    `calls` are all POSTs to /v1/personal, `refused` those of them that the sandbox's own checks
-    refused (signature, nonce, body); the others are in `by_behaviour`, in `acts`, and in
-    `by_subject` under the person's `subject_digest`.
-
-    The charges are explained in full: each was answered (`charges_answered`), or its act lost the
-    answer (`acts` of `reset_after_charge`, `hang_after_charge`, `truncated`), or else its client
-    left before the answer was sent, or still waits for it.
-    """
-
-    calls: int
-    charges: int
-    refused: int
-    by_behaviour: Mapping[str, int]
-    by_subject: Mapping[str, SubjectCounts]
-    max_calls_per_subject: int
-    max_charges_per_subject: int
-    #: The most calls in one calendar minute of UTC, refused ones too.
-    calls_per_minute: int
-    #: The most calls in any 60 whole seconds on end: up to twice as many, at a minute's turn.
-    calls_per_60_seconds: int
-    #: The most calls within any 60 s, to the call: what a sliding limit would have seen.
-    max_calls_per_minute: int
-    #: What calls did in fact, by the act's name: `recovers_after_1` is once `unavailable`, then
-    #: `match`; `throttled` is beyond a scenario's `calls_per_minute`.
-    acts: Mapping[str, int]
-    #: Calls whose whole answer, a refusal too, was handed to the network.
-    answered: int
-    #: Those of them that were charged.
-    charges_answered: int
 
 
 def subject_digest(number: str) -> str:
@@ -63,137 +16,121 @@ def subject_digest(number: str) -> str:
     return hmac.digest(b"sandbox", number.encode(), "sha256").hex()[:16]
 
 
-class PeakRate:
-    """The most calls in a minute, from one counter a second: exact, and 60 numbers of memory."""
+class SlidingMinute:
+    """Keeps the times of the last 60 s: 32 bytes each, 2 MB at 1,000 a second.
+
+    A time leaves when it is 60 s old, so two exactly 60 s apart never count together.
+    """
 
     def __init__(self) -> None:
-        self._minute = 0
-        self._in_minute = 0
-        self._seconds: deque[list[int]] = deque()
-        self._in_seconds = 0
-        self.per_minute = 0
-        self.per_60_seconds = 0
+        self._times: deque[float] = deque()
+
+    def add(self, now: float) -> int:
+        """Add `now`, epoch seconds, and return how many times there are with it."""
+        self._times.append(now)
+        return self._count(now)
+
+    def add_below(self, limit: int, now: float) -> bool:
+        """Add `now` and return True where fewer than `limit` are there; else return False."""
+        if self._count(now) >= limit:
+            return False
+        self._times.append(now)
+        return True
+
+    def _count(self, now: float) -> int:
+        times, oldest = self._times, now - _MINUTE
+        while times and times[0] <= oldest:
+            times.popleft()
+        return len(times)
+
+
+class PeakRates:
+    """The most calls that a minute has had, for each way to count one."""
+
+    def __init__(self) -> None:
+        self._calendar_minute, self._in_calendar_minute = 0, 0
+        self._whole_seconds, self._exact = SlidingMinute(), SlidingMinute()
+        #: In one calendar minute of UTC.
+        self.calls_per_minute = 0
+        #: In any 60 whole seconds on end: up to twice as many, at a minute's turn.
+        self.calls_per_60_seconds = 0
+        #: Within any 60 s, to the call: what a sliding limit would have seen.
+        self.max_calls_per_minute = 0
 
     def count(self, now: float) -> None:
         """Count one call at `now`, epoch seconds."""
         second = int(now)
-        if second // _MINUTE != self._minute:
-            self._minute, self._in_minute = second // _MINUTE, 0
-        self._in_minute += 1
-        if self._in_minute > self.per_minute:
-            self.per_minute = self._in_minute
-        self._slide(second)
-        if self._in_seconds > self.per_60_seconds:
-            self.per_60_seconds = self._in_seconds
-
-    def _slide(self, second: int) -> None:
-        seconds = self._seconds
-        if not seconds or seconds[-1][0] != second:
-            seconds.append([second, 0])
-        while seconds[0][0] <= second - _MINUTE:
-            self._in_seconds -= seconds.popleft()[1]
-        seconds[-1][1] += 1
-        self._in_seconds += 1
+        if second // _MINUTE != self._calendar_minute:
+            self._calendar_minute, self._in_calendar_minute = second // _MINUTE, 0
+        self._in_calendar_minute += 1
+        self.calls_per_minute = max(self.calls_per_minute, self._in_calendar_minute)
+        self.calls_per_60_seconds = max(self.calls_per_60_seconds, self._whole_seconds.add(second))
+        self.max_calls_per_minute = max(self.max_calls_per_minute, self._exact.add(now))
 
 
-class Charges:
-    """Counts under one lock; a waiter is woken by every call.
+@dataclass(slots=True)
+class Counts:
+    """The counts since the start or the last reset. A reset makes new ones.
 
-    A reset begins a new era: an answer to a call of an earlier one is not counted any more.
+    All calls are POSTs to /v1/personal. The charges are explained in full: each was answered
+    (`charges_answered`), or its act lost the answer (`acts` of `reset_after_charge`,
+    `hang_after_charge`, `truncated`), or else its client left before the answer was sent, or still
+    waits for it.
     """
 
-    def __init__(self) -> None:
-        # Entered bare on a call's path: a Condition's own `with` is Python code, ten times slower.
-        self._lock = Lock()
-        self._changed = Condition(self._lock)
-        self._waiters = 0
-        self._era = 0
-        self._zero()
+    #: Calls that the sandbox's own checks refused (signature, nonce, body); the others are in
+    #: `by_behaviour`, in `acts`, and under their person's `subject_digest`.
+    refused: int = 0
+    by_behaviour: Counter[str] = field(default_factory=Counter)
+    #: What calls did in fact, by the act's name: `recovers_after_1` is once `unavailable`, then
+    #: `match`; `throttled` is beyond a scenario's `calls_per_minute`.
+    acts: Counter[str] = field(default_factory=Counter)
+    #: Calls whose whole answer, a refusal too, was handed to the network.
+    answered: int = 0
+    #: Those of them that were charged.
+    charges_answered: int = 0
+    _calls_of: Counter[str] = field(default_factory=Counter)
+    _charges_of: Counter[str] = field(default_factory=Counter)
+    _peaks: PeakRates = field(default_factory=PeakRates)
 
-    def _zero(self) -> None:
-        self._calls = 0
-        self._charges = 0
-        self._refused = 0
-        self._by_behaviour: Counter[str] = Counter()
-        self._subject_calls: Counter[str] = Counter()
-        self._subject_charges: Counter[str] = Counter()
-        self._peak = PeakRate()
-        self._minute = SlidingMinute()
-        self._most_in_minute = 0
-        self._acts: Counter[str] = Counter()
-        self._answered = 0
-        self._charges_answered = 0
-
-    def reset(self) -> None:
-        """Set every count to zero."""
-        with self._lock:
-            self._era += 1
-            self._zero()
-
-    def count_refused(self, now: float) -> int:
-        """Count a call that the sandbox's checks refused; return its era."""
-        with self._lock:
-            self._refused += 1
-            self._count_call(now)
-            return self._era
+    def count_refused(self, now: float) -> None:
+        """Count a call that the sandbox's checks refused."""
+        self.refused += 1
+        self._peaks.count(now)
 
     def count_admitted(
-        self, now: float, behaviour: str, act: str, subject: str, charged: bool
-    ) -> int:
-        """Count a call that is about to be acted on, and its charge; return its era."""
-        with self._lock:
-            self._by_behaviour[behaviour] += 1
-            self._acts[act] += 1
-            self._subject_calls[subject] += 1
-            if charged:
-                self._charges += 1
-                self._subject_charges[subject] += 1
-            self._count_call(now)
-            return self._era
+        self, now: float, behaviour: str, act: str, number: str, charged: bool
+    ) -> None:
+        """Count a call that is about to be acted on, and its charge."""
+        subject = subject_digest(number)
+        self.by_behaviour[behaviour] += 1
+        self.acts[act] += 1
+        self._calls_of[subject] += 1
+        self._charges_of[subject] += charged
+        self._peaks.count(now)
 
-    def count_answered(self, era: int, charged: bool) -> None:
-        """Count a call of `era` as answered."""
-        with self._lock:
-            if era == self._era:
-                self._answered += 1
-                self._charges_answered += charged
+    def count_answered(self, charged: bool) -> None:
+        """Count a call as answered."""
+        self.answered += 1
+        self.charges_answered += charged
 
-    def _count_call(self, now: float) -> None:
-        self._calls += 1
-        self._peak.count(now)
-        in_minute = self._minute.add(now)
-        if in_minute > self._most_in_minute:
-            self._most_in_minute = in_minute
-        if self._waiters:
-            self._changed.notify_all()
-
-    def wait_for_calls(self, calls: int, timeout: float) -> bool:
-        """Return True as soon as so many calls have arrived, False after `timeout` seconds."""
-        with self._changed:
-            self._waiters += 1
-            try:
-                return self._changed.wait_for(lambda: self._calls >= calls, timeout)
-            finally:
-                self._waiters -= 1
-
-    def counts(self) -> ChargeCounts:
-        """Return the counts of this moment."""
-        with self._changed:
-            return ChargeCounts(
-                calls=self._calls,
-                charges=self._charges,
-                refused=self._refused,
-                by_behaviour=dict(self._by_behaviour),
-                by_subject={
-                    subject: SubjectCounts(calls, self._subject_charges[subject])
-                    for subject, calls in self._subject_calls.items()
-                },
-                max_calls_per_subject=max(self._subject_calls.values(), default=0),
-                max_charges_per_subject=max(self._subject_charges.values(), default=0),
-                calls_per_minute=self._peak.per_minute,
-                calls_per_60_seconds=self._peak.per_60_seconds,
-                max_calls_per_minute=self._most_in_minute,
-                acts=dict(self._acts),
-                answered=self._answered,
-                charges_answered=self._charges_answered,
-            )
+    def report(self) -> dict[str, object]:
+        """Return the counts of this moment, as JSON has them."""
+        return {
+            "calls": self.refused + self.acts.total(),
+            "charges": self._charges_of.total(),
+            "refused": self.refused,
+            "by_behaviour": dict(self.by_behaviour),
+            "by_subject": {
+                subject: {"calls": calls, "charges": self._charges_of[subject]}
+                for subject, calls in self._calls_of.items()
+            },
+            "max_calls_per_subject": max(self._calls_of.values(), default=0),
+            "max_charges_per_subject": max(self._charges_of.values(), default=0),
+            "calls_per_minute": self._peaks.calls_per_minute,
+            "calls_per_60_seconds": self._peaks.calls_per_60_seconds,
+            "max_calls_per_minute": self._peaks.max_calls_per_minute,
+            "acts": dict(self.acts),
+            "answered": self.answered,
+            "charges_answered": self.charges_answered,
+        }

@@ -1,4 +1,4 @@
-"""Scenarios: how calls act for a while, whoever they ask about. Pure; `script` carries them out.
+"""Scenarios: how calls act for a while, whoever they ask about. `Script` carries one out.
 
 `PUT /scenario` takes one as a JSON object, every field of which may be left out or null:
 
@@ -20,12 +20,14 @@ the limit uses up a step, and only such a call counts towards the limit, from th
     ScenarioRefused    this is no scenario: answered with its code, `field` and `problem`
 """
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
-from worker.sandbox.magic import BY_NAME
+from worker.sandbox.charges import SlidingMinute
+from worker.sandbox.magic import BY_NAME, THROTTLED, Magic
 
 # A script written by hand has a dozen steps; a bound keeps what GET answers readable.
 _MOST_STEPS = 1000
@@ -63,6 +65,44 @@ class Scenario:
     #: Seconds; None is what the sandbox started with.
     latency: float | None = None
     calls_per_minute: int | None = None
+
+
+class Script:
+    """One scenario being carried out: says of each call how it acts. The server's thread only."""
+
+    def __init__(self, scenario: Scenario, base_latency: float) -> None:
+        """Begin with the first step; `base_latency` holds where the scenario names none."""
+        #: Seconds that every call takes before it is answered.
+        self.latency = base_latency if scenario.latency is None else scenario.latency
+        self._limit = scenario.calls_per_minute
+        self._passed = SlidingMinute()
+        self._steps = deque(scenario.steps)
+        self._calls_of_step = 0
+
+    def cast(self, own: Magic, now: float) -> Magic:
+        """Return how a call at `now` acts; `own` is how it would without a scenario."""
+        if self._limit is not None and not self._passed.add_below(self._limit, now):
+            return THROTTLED
+        if not self._steps:
+            return own
+        act = self._next_act()
+        return own if act is None else BY_NAME[act]
+
+    def scenario(self) -> Scenario:
+        """Return what still holds: given to another script, that one would go on from here."""
+        steps = tuple(self._steps)
+        if steps and steps[0].calls is not None:
+            rest = replace(steps[0], calls=steps[0].calls - self._calls_of_step)
+            steps = (rest, *steps[1:])
+        return Scenario(steps, self.latency, self._limit)
+
+    def _next_act(self) -> str | None:
+        step = self._steps[0]
+        self._calls_of_step += 1
+        if self._calls_of_step == step.calls:
+            self._steps.popleft()
+            self._calls_of_step = 0
+        return step.act
 
 
 def read_scenario(body: bytes) -> Scenario:

@@ -1,6 +1,10 @@
 """What the sandbox is told before it starts. Nothing here reads the environment."""
 
 from dataclasses import dataclass, field
+from typing import Final
+
+#: Where calls are posted to, as at the provider.
+CALL_PATH: Final = "/v1/personal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class SandboxSettings:
     region: str | None = None
     #: The behaviour (a name of `magic.TABLE`) of every ID number that the table does not list.
     unlisted: str = "match"
-    #: Nonces remembered at least: a minute at 3,000 calls/s; up to twice as many, about 50 MB.
+    #: Nonces remembered: a minute at 3,000 calls/s; about 50 MB.
     nonces_kept: int = 200_000
     #: A hanging call is dropped after this: longer than any client's deadline, yet bounded.
     hang_seconds: float = 120.0

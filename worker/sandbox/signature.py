@@ -1,8 +1,8 @@
 """JD Cloud's request signature, computed from what was received. Pure functions.
 
 Source: JD's documentation of the signature (worker/provider/README.md). Header values and targets
-are `str` of Latin-1, one character per received byte, so the bytes that the client signed are the
-bytes that are hashed here.
+are `str` as aiohttp decodes them, which `received_bytes` turns back: the bytes that the client
+signed are the bytes that are hashed here.
 """
 
 import hmac
@@ -20,42 +20,37 @@ _AUTHORIZATION = re.compile(
     r"JDCLOUD(?P<version>[23])-HMAC-SHA256\s+"
     r"Credential=(?P<access_key>[^/,\s]+)/(?P<day>[0-9]{8})/(?P<region>[^/,\s]+)"
     r"/(?P<service>[^/,\s]+)/jdcloud(?P=version)_request,\s*"
-    r"SignedHeaders=(?P<signed>[^,\s]+),\s*"
+    r"SignedHeaders=(?P<signed_headers>[^,\s]+),\s*"
     r"Signature=(?P<signature>[0-9a-f]{64})"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a signing key is good for. `version` is 2 or 3, the digit of JDCLOUD2 or JDCLOUD3."""
-
-    version: str
-    day: str
-    region: str
-    service: str
-
-    @property
-    def algorithm(self) -> str:
-        """The first word of the Authorization header."""
-        return f"JDCLOUD{self.version}-HMAC-SHA256"
-
-    @property
-    def terminator(self) -> str:
-        """The last word of the scope."""
-        return f"jdcloud{self.version}_request"
-
-    def __str__(self) -> str:
-        return f"{self.day}/{self.region}/{self.service}/{self.terminator}"
+def received_bytes(text: str) -> bytes:
+    """Return the bytes that a header's value or a target was decoded from."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The Authorization header, taken apart."""
+    """The Authorization header, taken apart. `version` is the digit of JDCLOUD2 or JDCLOUD3."""
 
+    version: str
     access_key: str
-    scope: Scope
+    day: str
+    region: str
+    service: str
     signed_headers: tuple[str, ...]
     signature: str
+
+    @property
+    def algorithm(self) -> str:
+        """The first word of the header."""
+        return f"JDCLOUD{self.version}-HMAC-SHA256"
+
+    @property
+    def scope(self) -> tuple[str, str, str, str]:
+        """What a signing key is good for."""
+        return self.day, self.region, self.service, f"jdcloud{self.version}_request"
 
 
 def parse_authorization(value: str) -> Authorization | None:
@@ -63,12 +58,8 @@ def parse_authorization(value: str) -> Authorization | None:
     found = _AUTHORIZATION.fullmatch(value)
     if found is None:
         return None
-    return Authorization(
-        access_key=found["access_key"],
-        scope=Scope(found["version"], found["day"], found["region"], found["service"]),
-        signed_headers=tuple(found["signed"].split(";")),
-        signature=found["signature"],
-    )
+    parts = found.groupdict()
+    return Authorization(**parts | {"signed_headers": tuple(parts["signed_headers"].split(";"))})
 
 
 def canonical_request(
@@ -82,21 +73,23 @@ def canonical_request(
     block = "".join(f"{name}:{_signed_value(name, headers[name])}\n" for name in names)
     path, query = _canonical_target(target)
     text = f"{method}\n{path}\n{query}\n{block}\n{';'.join(names)}\n{sha256(body).hexdigest()}"
-    return text.encode("latin-1")
+    return received_bytes(text)
 
 
-def signature(secret_key: str, scope: Scope, date: str, canonical: bytes) -> str:
+def signature(secret_key: str, given: Authorization, date: str, canonical: bytes) -> str:
     """Return the hex signature of steps 3 and 4; `date` is the x-jdcloud-date header."""
-    text = f"{scope.algorithm}\n{date}\n{scope}\n{sha256(canonical).hexdigest()}"
-    return hmac.digest(signing_key(secret_key, scope), text.encode("latin-1"), "sha256").hex()
+    scope = "/".join(given.scope)
+    text = f"{given.algorithm}\n{date}\n{scope}\n{sha256(canonical).hexdigest()}"
+    key = signing_key(secret_key, given.version, given.scope)
+    return hmac.digest(key, received_bytes(text), "sha256").hex()
 
 
 @lru_cache(maxsize=64)  # one scope a day and region; four HMACs saved on every call
-def signing_key(secret_key: str, scope: Scope) -> bytes:
+def signing_key(secret_key: str, version: str, scope: tuple[str, ...]) -> bytes:
     """Return the key of step 4, a chain of HMACs over raw bytes."""
-    key = f"JDCLOUD{scope.version}{secret_key}".encode()
-    for part in (scope.day, scope.region, scope.service, scope.terminator):
-        key = hmac.digest(key, part.encode("latin-1"), "sha256")
+    key = f"JDCLOUD{version}{secret_key}".encode()
+    for part in scope:
+        key = hmac.digest(key, received_bytes(part), "sha256")
     return key
 
 
@@ -116,4 +109,4 @@ def _canonical_target(target: str) -> tuple[str, str]:
 
 def _encoded(text: str, safe: str) -> str:
     """Percent-encode what may be encoded already; a lone "%" (JD's own example) becomes "%25"."""
-    return quote(unquote_to_bytes(text.encode("latin-1")), safe=safe)
+    return quote(unquote_to_bytes(received_bytes(text)), safe=safe)

@@ -1,21 +1,29 @@
-"""A client of the sandbox for its tests: signs with code of its own, speaks HTTP by http.client."""
+"""A sandbox in the tests' own process, and a client of it.
 
+The client signs with the code that test_signature proves by JD's own vectors.
+"""
+
+import asyncio
 import base64
-import hashlib
-import hmac
 import http.client
 import json
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from threading import Condition, Semaphore, Thread
+from types import SimpleNamespace
+from typing import Any, Self
 
-from worker.sandbox.server import Sandbox
+from worker.sandbox.application import StandIn
+from worker.sandbox.server import listening
 from worker.sandbox.settings import SandboxSettings
+from worker.sandbox.signature import Authorization, canonical_request, signature
 
-FAR_TOO_LONG = 10.0  # a test that waits so long has failed
+FAR_TOO_LONG = 30.0  # a test that waits so long has failed
+ANYONE = "11010119900307109X"
 OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox whose clock is a test's
 
 
@@ -24,12 +32,91 @@ class Clock:
     """A clock that a test moves."""
 
     now: float = 0.0
-    when_read: Callable[[], None] = lambda: None
 
     def __call__(self) -> float:
         """Return the time that the test has set."""
-        self.when_read()
         return self.now
+
+
+class HeldSleep:
+    """A sleep that lasts until the test ends it; `begun` is released for each one."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.begun = Semaphore(0)
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def __call__(self, seconds: float) -> None:
+        """Wait for `end`."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.asked.append(seconds)
+        self.begun.release()
+        await waiting
+
+    def end(self) -> None:
+        """Wake whoever still sleeps."""
+        for waiting in self._waiting:
+            waiting.get_loop().call_soon_threadsafe(_wake, waiting)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+class RunningSandbox:
+    """The sandbox in a thread; a context manager. Its counts survive a stop and a start."""
+
+    def __init__(
+        self,
+        settings: SandboxSettings | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings or SandboxSettings()
+        self.port = 0
+        self._clock = clock
+        self._stand_in = StandIn(self.settings, self._arrival, sleep)
+        self._calls = 0
+        self._changed = Condition()
+
+    def __enter__(self) -> Self:
+        """Return once the port is open."""
+        started: Future[int] = Future()
+        self._thread = Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
+        self._thread.start()
+        self.port = started.result(FAR_TOO_LONG)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def wait_for_calls(self, calls: int) -> None:
+        """Return as soon as so many calls are in the counts of whoever asks from now on."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._calls >= calls, FAR_TOO_LONG)
+
+    def forget_calls(self) -> None:
+        """Count the calls that `wait_for_calls` waits for anew."""
+        self._calls = 0
+
+    def _arrival(self) -> float:
+        """Tell the time; the sandbox asks once for each call, and counts it at once."""
+        with self._changed:
+            self._calls += 1
+            self._changed.notify_all()
+        return self._clock()
+
+    async def _serve(self, started: Future[int]) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with listening(self.settings, self._stand_in) as port:
+                started.set_result(port)
+                await self._stopping.wait()
+        except OSError as error:
+            started.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -84,22 +171,15 @@ class Signer:
             encoded = base64.b64encode(self.token.encode()).decode()
             headers["x-jdcloud-security-token"] = encoded
         signed = sorted(headers.keys() - self.unsigned)
-        lines = "".join(f"{name}:{headers[name]}\n" for name in signed)
-        canonical = "\n".join(
-            ["POST", "/v1/personal", "", lines, ";".join(signed), hashlib.sha256(body).hexdigest()]
+        canonical = canonical_request("POST", "/v1/personal", headers, signed, body)
+        day = date[:8]
+        given = Authorization(
+            self.version, self.access_key, day, self.region, self.service, tuple(signed), ""
         )
-        algorithm = f"JDCLOUD{self.version}-HMAC-SHA256"
-        parts = [date[:8], self.region, self.service, f"jdcloud{self.version}_request"]
-        key = f"JDCLOUD{self.version}{self.secret_key}".encode()
-        for part in parts:
-            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-        scope = "/".join(parts)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        text = "\n".join([algorithm, date, scope, digest])
-        seal = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
         headers["authorization"] = (
-            f"{algorithm} Credential={self.access_key}/{scope}, "
-            f"SignedHeaders={';'.join(signed)}, Signature={seal}"
+            f"{given.algorithm} Credential={self.access_key}/{'/'.join(given.scope)}, "
+            f"SignedHeaders={';'.join(signed)}, "
+            f"Signature={signature(self.secret_key, given, date, canonical)}"
         )
         for name, value in self.changes.items():
             if value is None:
@@ -121,7 +201,7 @@ def encode(document: object) -> bytes:
 class Caller:
     """Calls one sandbox, each time on a new connection."""
 
-    def __init__(self, sandbox: Sandbox, signer: Signer | None = None) -> None:
+    def __init__(self, sandbox: RunningSandbox, signer: Signer | None = None) -> None:
         self.sandbox = sandbox
         self.signer = signer or Signer()
 
@@ -153,6 +233,15 @@ class Caller:
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def counts(self) -> Any:
+        """Return the counts."""
+        return SimpleNamespace(**self.request("GET", "/charges").json)
+
+    def reset(self) -> None:
+        """Zero the counts and end the scenario."""
+        assert self.request("POST", "/reset").status == 200
+        self.sandbox.forget_calls()
 
     def play(self, document: object) -> Answer:
         """Put a scenario."""

@@ -4,25 +4,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.sandbox.caller import Caller
-from worker.sandbox.server import Sandbox
+from tests.unit.sandbox.caller import Caller, RunningSandbox
 from worker.sandbox.settings import SandboxSettings
 
-QUICK = SandboxSettings(slow_seconds=0.01, drip_interval=0.0, huge_bytes=3_000_000)
+QUICK = SandboxSettings(slow_seconds=0.0, drip_interval=0.0, huge_bytes=3_000_000)
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(QUICK) as sandbox:
-        yield sandbox
+def sandbox() -> Iterator[RunningSandbox]:
+    with RunningSandbox(QUICK) as running:
+        yield running
 
 
 @pytest.fixture
-def sandbox(running: Sandbox) -> Sandbox:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def caller(sandbox: Sandbox) -> Caller:
-    return Caller(sandbox)
+def caller(sandbox: RunningSandbox) -> Caller:
+    caller = Caller(sandbox)
+    caller.reset()
+    return caller

@@ -1,18 +1,28 @@
-"""The counts: in the process, and over HTTP."""
+"""The counts over HTTP, and how they count a minute."""
 
 import contextlib
 import http.client
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller, Signer
-from worker.sandbox.acts import Manner, Reset, Respond
-from worker.sandbox.charges import ChargeCounts, Charges, PeakRate, subject_digest
+from tests.unit.sandbox.caller import (
+    ANYONE,
+    FAR_TOO_LONG,
+    OF_ANY_DATE,
+    Caller,
+    Clock,
+    HeldSleep,
+    RunningSandbox,
+    Signer,
+)
+from worker.sandbox.behaviours import Manner
+from worker.sandbox.charges import SlidingMinute, subject_digest
 from worker.sandbox.magic import ACTS, BY_NAME
+from worker.sandbox.settings import SandboxSettings
 
-ANYONE = "11010119900307109X"
 LOSING = {"reset_after_charge", "hang_after_charge", "truncated"}
 
 
@@ -51,53 +61,24 @@ def test_no_id_number_is_in_the_counts(caller: Caller) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/reset"), ("DELETE", "/charges")])
 def test_a_reset_by_request_zeroes_the_counts(caller: Caller, method: str, path: str) -> None:
+    before = caller.request("GET", "/charges").json
     caller.call(BY_NAME["match"].id_card)
     assert caller.request(method, path).status == 200
-    counts = caller.sandbox.charges()
-    assert not any(getattr(counts, each.name) for each in fields(ChargeCounts))
-
-
-def test_the_peak_rate_is_of_calendar_minutes_and_of_any_sixty_seconds() -> None:
-    rate = PeakRate()
-    for now in (30.0, 59.0, 59.9, 60.0, 89.0, 90.0, 200.0):
-        rate.count(now)
-    assert rate.per_minute == 3, "30, 59 and 59.9; or 60, 89 and 90"
-    assert rate.per_60_seconds == 5, "30 to 89.99; 30 has left at 90"
-
-
-def test_waiting_for_calls_ends_when_they_have_come() -> None:
-    charges = Charges()
-    assert not charges.wait_for_calls(1, timeout=0)
-    charges.count_refused(0.0)
-    assert charges.wait_for_calls(1, timeout=0)
-
-
-def test_a_wait_for_calls_is_ended_by_the_call_it_waits_for(caller: Caller) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(caller.sandbox.wait_for_calls, 20, FAR_TOO_LONG)
-        for _ in range(20):
-            caller.call(ANYONE)
-        assert waiting.result(FAR_TOO_LONG / 2), "woken by the call, not by the time"
+    assert caller.request("GET", "/charges").json == before
+    assert not any(before.values())
 
 
 def test_acts_are_what_calls_did_and_behaviours_what_their_numbers_say(caller: Caller) -> None:
     for _ in range(3):
         caller.call(BY_NAME["recovers_after_1"].id_card)
-    counts = caller.sandbox.charges()
+    counts = caller.counts()
     assert counts.by_behaviour == {"recovers_after_1": 3}
     assert counts.acts == {"unavailable": 1, "match": 2}
 
 
 def test_only_some_acts_lose_the_answer_to_a_charged_call() -> None:
-    losing = {
-        name
-        for name, act in ACTS.items()
-        if act.charged and (not isinstance(act, Respond) or act.manner is Manner.TRUNCATED)
-    }
-    assert losing == LOSING
-    assert [name for name, act in ACTS.items() if act == Reset(charged=True)] == [
-        "reset_after_charge"
-    ]
+    losing = (Manner.RESET, Manner.NEVER, Manner.TRUNCATED)
+    assert {name for name, act in ACTS.items() if act.charged and act.manner in losing} == LOSING
 
 
 ANSWERED = ("match", "no_record", "internal", "html", "slow", "dripping", "dripping_head", "huge")
@@ -117,44 +98,107 @@ def test_every_charge_is_answered_or_its_act_lost_the_answer(caller: Caller) -> 
             client = hanging.enter_context(caller.connect())
             client.sendall(caller.raw_call(BY_NAME[name].id_card))
         calls = len(ANSWERED) + 1 + len(LOST) + len(HANGING)
-        assert caller.sandbox.wait_for_calls(calls)
-    counts = caller.sandbox.charges()
+        caller.sandbox.wait_for_calls(calls)
+    counts = caller.counts()
     assert (counts.calls, counts.answered) == (calls, len(ANSWERED) + 1)
     assert (counts.charges, counts.charges_answered) == (8, 5)
     assert counts.charges - counts.charges_answered == sum(counts.acts[name] for name in LOSING)
 
 
-def test_a_client_that_leaves_before_its_answer_was_charged_and_not_answered(
-    caller: Caller,
-) -> None:
-    caller.play({"latency": 0.2})
-    with caller.connect() as client:
-        client.sendall(caller.raw_call(ANYONE))
-        assert caller.sandbox.wait_for_calls(1)
-    caller.call(ANYONE)  # begun later, so its answer came when the other's was long due
-    counts = caller.sandbox.charges()
-    assert (counts.charges, counts.charges_answered, counts.answered) == (2, 1, 1)
+@pytest.fixture
+def held() -> Iterator[tuple[Caller, HeldSleep]]:
+    """Give a sandbox whose calls are answered when the test says so."""
+    sleep = HeldSleep()
+    with RunningSandbox(SandboxSettings(latency=60.0), sleep=sleep) as sandbox:
+        yield Caller(sandbox), sleep
 
 
-def test_a_call_from_before_a_reset_is_in_no_later_count(caller: Caller) -> None:
-    caller.play({"latency": 0.2})
+def test_a_charge_is_counted_before_the_latency(held: tuple[Caller, HeldSleep]) -> None:
+    caller, sleep = held
     with caller.connect() as client:
         client.sendall(caller.raw_call(ANYONE))
-        assert caller.sandbox.wait_for_calls(1)
-        caller.sandbox.reset()
+        assert sleep.begun.acquire(timeout=FAR_TOO_LONG)
+        counts = caller.counts()
+        assert (counts.charges, counts.answered) == (1, 0)
+        sleep.end()
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
-    counts = caller.sandbox.charges()
+    assert caller.counts().charges_answered == 1
+    assert sleep.asked == [60.0]
+
+
+def test_a_client_that_leaves_before_its_answer_was_charged_and_not_answered(
+    held: tuple[Caller, HeldSleep],
+) -> None:
+    caller, sleep = held
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(ANYONE))
+        assert sleep.begun.acquire(timeout=FAR_TOO_LONG)
+    caller.counts()  # asked later, so the sandbox has seen the client leave
+    sleep.end()
+    counts = caller.counts()
+    assert (counts.charges, counts.charges_answered, counts.answered) == (1, 0, 0)
+
+
+def test_a_call_from_before_a_reset_is_in_no_later_count(held: tuple[Caller, HeldSleep]) -> None:
+    caller, sleep = held
+    with caller.connect() as client:
+        client.sendall(caller.raw_call(ANYONE))
+        assert sleep.begun.acquire(timeout=FAR_TOO_LONG)
+        caller.reset()
+        sleep.end()
+        assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+    counts = caller.counts()
     assert (counts.calls, counts.answered, counts.charges_answered) == (0, 0, 0)
 
 
-def test_nonsense_after_a_call_is_not_a_second_answer_to_it(caller: Caller) -> None:
-    answers = caller.exchange(caller.raw_call(ANYONE) + b"nonsense\r\n\r\n")
-    assert answers.count(b"Server:") == 2
-    assert caller.sandbox.charges().answered == 1
-
-
-def test_what_is_no_call_is_not_counted_as_answered(caller: Caller) -> None:
+def test_what_is_no_call_is_not_counted(caller: Caller) -> None:
     for method, path in (("GET", "/charges"), ("GET", "/v1/personal"), ("GET", "/scenario")):
         caller.request(method, path)
     assert caller.exchange(b"nonsense\r\n\r\n")
-    assert caller.sandbox.charges().answered == 0
+    counts = caller.counts()
+    assert (counts.calls, counts.answered) == (0, 0)
+
+
+# The most calls in a minute.
+
+# Halves, so that times fall together, and exactly 60 s apart, often.
+TIMES = st.lists(st.integers(0, 400).map(lambda half: half / 2), max_size=40).map(sorted)
+
+
+def within(times: list[float], now: float) -> int:
+    return sum(now - 60 < time <= now for time in times)
+
+
+@given(TIMES)
+@settings(deadline=None)
+def test_a_sliding_minute_counts_what_is_in_it(times: list[float]) -> None:
+    minute = SlidingMinute()
+    for place, now in enumerate(times):
+        assert minute.add(now) == within(times[: place + 1], now)
+
+
+@given(TIMES, st.integers(0, 5))
+@settings(deadline=None)
+def test_what_passes_below_a_limit_never_exceeds_it_and_nothing_else_is_held_back(
+    times: list[float], limit: int
+) -> None:
+    minute = SlidingMinute()
+    passed: list[float] = []
+    for now in times:
+        room = within(passed, now) < limit
+        assert minute.add_below(limit, now) is room
+        if room:
+            passed.append(now)
+            assert within(passed, now) <= limit
+
+
+def test_the_peaks_are_of_calendar_minutes_of_whole_seconds_and_exact() -> None:
+    clock = Clock()
+    with RunningSandbox(OF_ANY_DATE, clock) as sandbox:
+        caller = Caller(sandbox)
+        for clock.now in (0.5, 30.0, 59.0, 60.4, 60.5, 89.0, 300.0):
+            caller.call(ANYONE)
+        counts = caller.counts()
+    assert counts.calls_per_minute == 3, "0.5, 30 and 59; or 60.4, 60.5 and 89"
+    assert counts.calls_per_60_seconds == 5, "30 to 89; second 0 has left at second 60"
+    assert counts.max_calls_per_minute == 5, "30 to 89; 0.5 has left at 60.5"

@@ -3,22 +3,25 @@
 import http.client
 import json
 import re
-from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import pytest
 
-from tests.unit.sandbox.caller import Answer, Caller
-from worker.sandbox.acts import AtFirst, Manner, Respond
-from worker.sandbox.answers import Occasion
+from tests.unit.sandbox.caller import ANYONE, Answer, Caller, RunningSandbox
+from worker.sandbox.admission import Person
+from worker.sandbox.behaviours import Act, AtFirst, Manner, Occasion
 from worker.sandbox.magic import ACTS, BY_NAME, TABLE, Magic, magic_table
-from worker.sandbox.person import Person
-from worker.sandbox.server import Sandbox
 from worker.sandbox.settings import SandboxSettings
 
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-MATCH = {"success": True, "hasException": False, "code": "ok", "message": "认证通过"}
+MATCH: dict[str, object] = {
+    "success": True,
+    "hasException": False,
+    "code": "ok",
+    "message": "认证通过",
+}
+FAILED = {"success": False, "hasException": True, "message": "数据源异常"}
 
 
 def number(name: str) -> str:
@@ -43,89 +46,79 @@ def test_names_and_numbers_are_unique_and_printable() -> None:
     assert all(re.fullmatch(r"[a-z0-9_]+", name) and text for _, name, text in table)
 
 
-@pytest.mark.parametrize("magic", TABLE, ids=lambda magic: magic.name)
-def test_the_count_agrees_with_the_charge_flag(magic: Magic) -> None:
-    behaviour = magic.behaviour
-    if isinstance(behaviour, AtFirst):
-        behaviour = ACTS[behaviour.then]
-    if not isinstance(behaviour, Respond):
-        return
-    person = Person({"name": "张三", "idCard": magic.id_card})
-    flag = re.search(rb"chargeFlag\W+(\d)", behaviour.body(Occasion("r", "o", person)))
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_the_count_agrees_with_the_charge_flag(act: Act) -> None:
+    person = Person({"name": "张三", "idCard": ANYONE})
+    flag = re.search(rb"chargeFlag\W+(\d)", act.body(Occasion("r", "o", person)))
     if flag is not None:
-        assert behaviour.charged == (flag[1] == b"1")
+        assert act.charged == (flag[1] == b"1")
 
 
-# The answers: name, status, charged, the authInfo without its detail.
-ANSWERS = [
-    ("match", 200, True, MATCH),
-    ("mismatch", 200, True, MATCH | {"success": False, "message": "认证不通过"}),
-    ("no_record", 200, False, MATCH | {"success": False, "message": "库中无此号"}),
-    (
-        "exception_uncharged", 200, False,
-        MATCH | {"success": False, "hasException": True, "message": "数据源异常"},
-    ),
-    (
-        "exception_charged", 200, True,
-        MATCH | {"success": False, "hasException": True, "message": "数据源异常"},
-    ),
-    ("contradictory", 200, True, MATCH | {"hasException": True}),
-    ("success_missing", 200, True, {k: v for k, v in MATCH.items() if k != "success"}),
-    ("success_text", 200, True, MATCH | {"success": "true"}),
-    ("detail_json", 200, True, MATCH),
-    ("forbidden_answer", 403, True, MATCH | {"success": False, "message": "认证不通过"}),
-    ("slow", 200, True, MATCH),
-    ("dripping", 200, True, MATCH),
-    ("dripping_head", 200, True, MATCH),
-]  # fmt: skip
+# Name, status, charged, and what of authInfo is another than a match's.
+ANSWERS: list[tuple[str, int, bool, dict[str, object]]] = [
+    ("match", 200, True, {}),
+    ("mismatch", 200, True, {"success": False, "message": "认证不通过"}),
+    ("no_record", 200, False, {"success": False, "message": "库中无此号"}),
+    ("exception_uncharged", 200, False, FAILED),
+    ("exception_charged", 200, True, FAILED),
+    ("contradictory", 200, True, {"hasException": True}),
+    ("success_missing", 200, True, {"success": None}),
+    ("success_text", 200, True, {"success": "true"}),
+    ("detail_json", 200, True, {}),
+    ("forbidden_answer", 403, True, {"success": False, "message": "认证不通过"}),
+    ("slow", 200, True, {}),
+    ("dripping", 200, True, {}),
+    ("dripping_head", 200, True, {}),
+]
 
 
-@pytest.mark.parametrize(("name", "status", "charged", "info"), ANSWERS)
+@pytest.mark.parametrize(("name", "status", "charged", "other"), ANSWERS)
 def test_an_answer_has_the_providers_form(
-    caller: Caller, name: str, status: int, charged: bool, info: dict[str, Any]
+    caller: Caller, name: str, status: int, charged: bool, other: dict[str, object]
 ) -> None:
     answer = caller.call(number(name))
-    assert answer.status == status
-    assert without_detail(answer) == info
+    info = MATCH | other
+    if info["success"] is None:
+        del info["success"]
+    assert (answer.status, without_detail(answer)) == (status, info)
     detail = json.loads(answer.info["detail"])
     assert detail["chargeFlag"] == ("1" if charged else "0")
     assert detail["message"] == info["message"]
     assert detail["orderNumber"]
     assert answer.json["requestId"]
-    counts = caller.sandbox.charges()
-    assert counts.charges == int(charged)
-    assert counts.by_behaviour == {name: 1}
+    counts = caller.counts()
+    assert (counts.charges, counts.by_behaviour) == (int(charged), {name: 1})
 
 
-ERRORS = [
-    ("invalid_argument", 400, "INVALID_ARGUMENT", None),
-    ("access_error", 401, "ACCESS_ERROR", None),
-    ("fail", 403, "FAIL", None),
-    ("nonce_conflict", 403, "APIGW_NONCE_CONFLICT", None),
-    ("rate_limited", 429, "RATE_LIMIT_EXCEEDED", "1"),
-    ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
-    ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
-    ("internal", 500, "INTERNAL", None),
-]
-
-
-@pytest.mark.parametrize(("name", "status", "words", "retry_after"), ERRORS)
+@pytest.mark.parametrize(
+    ("name", "status", "words", "retry_after"),
+    [
+        ("invalid_argument", 400, "INVALID_ARGUMENT", None),
+        ("access_error", 401, "ACCESS_ERROR", None),
+        ("fail", 403, "FAIL", None),
+        ("nonce_conflict", 403, "APIGW_NONCE_CONFLICT", None),
+        ("rate_limited", 429, "RATE_LIMIT_EXCEEDED", "1"),
+        ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
+        ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
+        ("internal", 500, "INTERNAL", None),
+    ],
+)
 def test_an_error_has_the_providers_form_and_is_free(
     caller: Caller, name: str, status: int, words: str, retry_after: str | None
 ) -> None:
     answer = caller.call(number(name))
     assert answer.error == (status, words)
     assert answer.headers["Retry-After"] == retry_after
-    assert caller.sandbox.charges().charges == 0
+    assert caller.counts().charges == 0
 
 
 @pytest.mark.parametrize(
     ("name", "status", "content_type", "body"),
     [
-        ("unavailable", 503, "text/html; charset=utf-8", b"<html>"),
-        ("html", 200, "text/html; charset=utf-8", b"<html>"),
+        ("unavailable", 503, "text/html; charset=utf-8", rb"<html>[^\0]*"),
+        ("html", 200, "text/html; charset=utf-8", rb"<html>[^\0]*"),
         ("empty", 200, "application/json", b""),
-        ("not_an_object", 200, "application/json", b"[]"),
+        ("not_an_object", 200, "application/json", rb"\[\]"),
         ("redirect", 307, "application/json", b""),
     ],
 )
@@ -134,9 +127,8 @@ def test_some_bodies_are_no_answer(
 ) -> None:
     answer = caller.call(number(name))
     assert (answer.status, answer.headers["Content-Type"]) == (status, content_type)
-    assert answer.body.startswith(body)
-    assert bool(answer.body) == bool(body)
-    assert caller.sandbox.charges().charges == 0
+    assert re.fullmatch(body, answer.body)
+    assert caller.counts().charges == 0
 
 
 def test_a_flat_answer_has_no_auth_info(caller: Caller) -> None:
@@ -149,7 +141,7 @@ def test_a_detail_may_be_an_object_or_plain_words(caller: Caller) -> None:
     assert caller.call(number("detail_object")).info["detail"]["chargeFlag"] == "1"
     assert caller.call(number("detail_text")).info["detail"] == "认证通过"
     assert caller.call(number("exception_unknown")).info["detail"] == "数据源异常"
-    assert caller.sandbox.charges().charges == 2
+    assert caller.counts().charges == 2
 
 
 def test_an_echo_repeats_the_person_in_message_and_detail(caller: Caller) -> None:
@@ -165,30 +157,30 @@ def test_an_echo_repeats_the_person_in_message_and_detail(caller: Caller) -> Non
 def test_a_reset_reaches_the_client_as_one(caller: Caller, name: str, charges: int) -> None:
     with pytest.raises(ConnectionResetError):
         caller.call(number(name))
-    assert caller.sandbox.charges().charges == charges
+    assert caller.counts().charges == charges
 
 
 @pytest.mark.parametrize(("name", "charges"), [("hang_before_charge", 0), ("hang_after_charge", 1)])
 def test_a_hang_lasts_until_the_client_gives_up(caller: Caller, name: str, charges: int) -> None:
     with caller.connect() as client:
         client.sendall(caller.raw_call(number(name)))
-        assert caller.sandbox.wait_for_calls(1)
+        caller.sandbox.wait_for_calls(1)
         client.setblocking(False)
         with pytest.raises(BlockingIOError):
             client.recv(1)
-    assert caller.sandbox.charges().charges == charges
+    assert caller.counts().charges == charges
 
 
 def test_a_hang_is_bounded() -> None:
     given_up = (http.client.RemoteDisconnected, ConnectionResetError)
-    with Sandbox(SandboxSettings(hang_seconds=0.01)) as sandbox, pytest.raises(given_up):
+    with RunningSandbox(SandboxSettings(hang_seconds=0.01)) as sandbox, pytest.raises(given_up):
         Caller(sandbox).call(number("hang_before_charge"))
 
 
 def test_a_truncated_answer_was_charged(caller: Caller) -> None:
     with pytest.raises(http.client.IncompleteRead):
         caller.call(number("truncated"))
-    assert caller.sandbox.charges().charges == 1
+    assert caller.counts().charges == 1
 
 
 def test_a_huge_answer_is_json_of_the_length_set(caller: Caller) -> None:
@@ -198,66 +190,57 @@ def test_a_huge_answer_is_json_of_the_length_set(caller: Caller) -> None:
     assert answer.info["success"] is True
 
 
-UNAVAILABLE: Callable[[Answer], bool] = lambda answer: answer.status == 503  # noqa: E731
-PASSING = [
-    ("recovers_after_1", 1, UNAVAILABLE),
-    ("recovers_after_2", 2, UNAVAILABLE),
-    ("nonce_conflict_once", 1, lambda answer: answer.error == (403, "APIGW_NONCE_CONFLICT")),
-    ("rate_limited_once", 1, lambda answer: answer.headers["Retry-After"] == "1"),
-    ("exception_once", 1, lambda answer: answer.info["hasException"]),
-    ("access_error_once", 1, lambda answer: answer.error == (401, "ACCESS_ERROR")),
-]
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("recovers_after_1", [503, 200, 200]),
+        ("recovers_after_2", [503, 503, 200, 200]),
+        ("nonce_conflict_once", [403, 200, 200]),
+        ("rate_limited_once", [429, 200, 200]),
+        ("access_error_once", [401, 200, 200]),
+        ("exception_once", [200, 200, 200]),
+    ],
+)
+def test_what_passes_is_a_match_afterwards(caller: Caller, name: str, statuses: list[int]) -> None:
+    answers = [caller.call(number(name)) for _ in statuses]
+    assert [answer.status for answer in answers] == statuses
+    assert [without_detail(answer) for answer in answers[-2:]] == [MATCH, MATCH]
+    counts = caller.counts()
+    first = BY_NAME[name].behaviour
+    assert isinstance(first, AtFirst)
+    assert counts.acts == {first.act: len(statuses) - 2, "match": 2}
+    assert counts.charges == 2
 
 
-@pytest.mark.parametrize(("name", "times", "failed"), PASSING)
-def test_what_passes_is_a_match_afterwards(
-    caller: Caller, name: str, times: int, failed: Callable[[Answer], bool]
-) -> None:
-    answers = [caller.call(number(name)) for _ in range(times + 2)]
-    assert all(failed(answer) for answer in answers[:times])
-    assert [without_detail(answer) for answer in answers[times:]] == [MATCH, MATCH]
-    assert caller.sandbox.charges().charges == 2
-
-
-@pytest.mark.parametrize(("name", "charges"), [("reset_once", 2), ("reset_once_uncharged", 1)])
+@pytest.mark.parametrize(
+    ("name", "charges"), [("hang_once", 2), ("reset_once", 2), ("reset_once_uncharged", 1)]
+)
 def test_a_call_in_doubt_once_is_a_match_the_second_time(
     caller: Caller, name: str, charges: int
 ) -> None:
-    with pytest.raises(ConnectionResetError):
-        caller.call(number(name))
-    assert without_detail(caller.call(number(name))) == MATCH
-    assert caller.sandbox.charges().charges == charges
-
-
-def test_a_call_that_hangs_once_is_a_match_the_second_time(caller: Caller) -> None:
     with caller.connect() as client:
-        client.sendall(caller.raw_call(number("hang_once")))
-        assert caller.sandbox.wait_for_calls(1)
-    assert without_detail(caller.call(number("hang_once"))) == MATCH
-    assert caller.sandbox.charges().charges == 2
+        client.sendall(caller.raw_call(number(name)))
+        caller.sandbox.wait_for_calls(1)
+    assert without_detail(caller.call(number(name))) == MATCH
+    assert caller.counts().charges == charges
 
 
 def test_first_calls_are_counted_for_each_name_and_anew_after_a_reset(caller: Caller) -> None:
     id_card = number("recovers_after_1")
     assert [caller.call(id_card, name).status for name in ("张三", "李四")] == [503, 503]
     assert [caller.call(id_card, name).status for name in ("张三", "李四")] == [200, 200]
-    caller.sandbox.reset()
+    caller.reset()
     assert caller.call(id_card).status == 503
 
 
 def test_an_unlisted_number_behaves_as_the_settings_say(caller: Caller) -> None:
-    unlisted = "11010119900307109X"
-    assert without_detail(caller.call(unlisted)) == MATCH
-    with Sandbox(SandboxSettings(unlisted="no_record")) as sandbox:
-        assert Caller(sandbox).call(unlisted).info["message"] == "库中无此号"
+    assert without_detail(caller.call(ANYONE)) == MATCH
+    with RunningSandbox(SandboxSettings(unlisted="no_record")) as sandbox:
+        assert Caller(sandbox).call(ANYONE).info["message"] == "库中无此号"
         assert without_detail(Caller(sandbox).call(number("match"))) == MATCH
 
 
-def test_every_manner_of_answering_is_in_the_table() -> None:
-    acts = ACTS.values()
-    assert {act.manner for act in acts if isinstance(act, Respond)} == set(Manner)
-
-
-def test_what_happens_at_first_and_then_is_in_the_table_too() -> None:
+def test_every_manner_of_answering_and_what_happens_at_first_is_in_the_table() -> None:
+    assert {act.manner for act in ACTS.values()} == set(Manner)
     passing = [magic.behaviour for magic in TABLE if isinstance(magic.behaviour, AtFirst)]
-    assert {name for each in passing for name in (each.first, each.then)} <= ACTS.keys()
+    assert {each.act for each in passing} < ACTS.keys()

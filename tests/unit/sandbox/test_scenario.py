@@ -1,17 +1,26 @@
-"""Scenarios through a real socket: outages, limits and latency at run time."""
+"""Scenarios: outages, limits and latency at run time, and what is none."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from tests.unit.sandbox.caller import OF_ANY_DATE, Caller, Clock, Signer
-from worker.sandbox.acts import AtFirst
+from tests.unit.sandbox.caller import (
+    ANYONE,
+    FAR_TOO_LONG,
+    OF_ANY_DATE,
+    Caller,
+    Clock,
+    HeldSleep,
+    RunningSandbox,
+    Signer,
+)
+from worker.sandbox.behaviours import AtFirst
 from worker.sandbox.magic import ACTS, BY_NAME, TABLE, Magic
-from worker.sandbox.server import Sandbox
+from worker.sandbox.scenario import ScenarioRefused, read_scenario
 from worker.sandbox.settings import SandboxSettings
 
-ANYONE = "11010119900307109X"
 NORMAL = {"steps": [], "latency": 0.0, "calls_per_minute": None}
 
 
@@ -32,25 +41,32 @@ def test_any_behaviour_can_be_had_for_any_person(caller: Caller, magic: Magic) -
     caller.play({"act": magic.name})
     with caller.connect() as client:
         client.sendall(caller.raw_call(ANYONE))
-        assert caller.sandbox.wait_for_calls(1)
-    name = magic.behaviour.first if isinstance(magic.behaviour, AtFirst) else magic.name
-    counts = caller.sandbox.charges()
+        caller.sandbox.wait_for_calls(1)
+    name = magic.behaviour.act if isinstance(magic.behaviour, AtFirst) else magic.name
+    counts = caller.counts()
     assert (counts.by_behaviour, counts.acts) == ({magic.name: 1}, {name: 1})
     assert counts.charges == int(ACTS[name].charged)
 
 
-def test_an_outage_of_some_calls_ends_by_itself(caller: Caller) -> None:
-    caller.play({"act": "unavailable", "calls": 3})
-    assert statuses(caller, 5) == [503, 503, 503, 200, 200]
-    counts = caller.sandbox.charges()
-    assert counts.charges == 2
-    assert counts.by_behaviour == {"unavailable": 3, "match": 2}
-
-
-def test_an_act_without_a_number_of_calls_lasts_until_it_is_changed(caller: Caller) -> None:
-    caller.play({"act": "quota_exceeded"})
-    answers = [caller.call(ANYONE) for _ in range(4)]
-    assert [answer.error for answer in answers] == [(429, "QUOTA_EXCEEDED")] * 4
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        # An outage of some calls ends by itself; without a number of calls it lasts.
+        ({"act": "unavailable", "calls": 3}, [503, 503, 503, 200, 200]),
+        ({"act": "quota_exceeded"}, [429, 429, 429, 429]),
+        # Steps follow one another, and the last may go on for ever.
+        ({"steps": [{"act": "internal", "calls": 2}, {"act": None, "calls": 1},
+                    {"act": "access_error", "calls": 1}, {"act": None}]},
+         [500, 500, 200, 401, 200, 200]),
+        ({"steps": [{"act": None, "calls": 1}, {"act": "unavailable"}]}, [200, 503, 503, 503]),
+    ],
+)  # fmt: skip
+def test_calls_act_as_the_scenario_says(
+    caller: Caller, scenario: dict[str, object], expected: list[int]
+) -> None:
+    caller.play(scenario)
+    assert statuses(caller, len(expected)) == expected
+    assert caller.counts().charges == expected.count(200)
     caller.play({"act": None})
     assert statuses(caller, 2) == [200, 200]
 
@@ -61,25 +77,6 @@ def test_an_act_holds_for_magic_numbers_too(caller: Caller) -> None:
     assert [caller.call(mismatch).info["success"] for _ in range(2)] == [True, False]
 
 
-def test_steps_follow_one_another(caller: Caller) -> None:
-    caller.play(
-        {
-            "steps": [
-                {"act": "internal", "calls": 2},
-                {"act": None, "calls": 1},
-                {"act": "access_error", "calls": 1},
-                {"act": None},
-            ]
-        }
-    )
-    assert statuses(caller, 6) == [500, 500, 200, 401, 200, 200]
-
-
-def test_the_last_step_may_go_on_for_ever(caller: Caller) -> None:
-    caller.play({"steps": [{"act": None, "calls": 1}, {"act": "unavailable"}]})
-    assert statuses(caller, 5) == [200, 503, 503, 503, 503]
-
-
 def test_what_happens_at_first_happens_once_to_each_person(caller: Caller) -> None:
     caller.play({"act": "recovers_after_1"})
     asked = [caller.call(ANYONE, name).status for name in ("张三", "李四", "张三", "李四")]
@@ -87,12 +84,6 @@ def test_what_happens_at_first_happens_once_to_each_person(caller: Caller) -> No
     caller.play({"act": "nonce_conflict_once"})
     asked = [caller.call(ANYONE, name).status for name in ("张三", "张三")]
     assert asked == [403, 200], "another behaviour begins anew"
-
-
-def test_a_call_that_the_checks_refuse_uses_up_no_step(caller: Caller) -> None:
-    caller.play({"act": "unavailable", "calls": 1})
-    assert Caller(caller.sandbox, Signer(secret_key="wrong")).call(ANYONE).status == 401
-    assert statuses(caller, 2) == [503, 200]
 
 
 @pytest.mark.parametrize("name", ["match", "unavailable", "access_error", "huge", "rate_limited"])
@@ -135,66 +126,54 @@ def test_a_refused_scenario_changes_nothing(caller: Caller) -> None:
 
 
 def test_a_reset_ends_the_scenario(caller: Caller) -> None:
-    for reset in (lambda: caller.request("POST", "/reset"), caller.sandbox.reset):
-        caller.play({"act": "unavailable", "latency": 0.01, "calls_per_minute": 1})
-        reset()
-        assert now_playing(caller) == NORMAL
-        assert statuses(caller, 2) == [200, 200]
+    caller.play({"act": "unavailable", "latency": 0.01, "calls_per_minute": 1})
+    caller.reset()
+    assert now_playing(caller) == NORMAL
+    assert statuses(caller, 2) == [200, 200]
 
 
 def test_the_counts_can_be_zeroed_in_the_middle_of_a_scenario(caller: Caller) -> None:
     caller.play({"act": "unavailable", "calls": 2})
     assert statuses(caller, 1) == [503]
     caller.request("DELETE", "/charges")
-    assert caller.sandbox.charges().calls == 0
+    assert caller.counts().calls == 0
     assert statuses(caller, 2) == [503, 200]
 
 
 # Latency.
 
 
-def test_latency_changes_at_run_time_and_delays_no_request_that_ends_it(caller: Caller) -> None:
-    caller.play({"latency": 60})
-    with caller.connect() as client:
-        client.sendall(caller.raw_call(ANYONE))
-        assert caller.sandbox.wait_for_calls(1)
-        client.setblocking(False)
-        assert now_playing(caller)["latency"] == 60
-        caller.play({"latency": None})
-        assert statuses(caller, 1) == [200]
-        with pytest.raises(BlockingIOError):
-            client.recv(1)  # a call keeps the latency that held when it came
-
-
-def test_a_scenario_that_ends_while_a_call_is_counted_leaves_that_call_its_latency() -> None:
-    clock = Clock()
-    sandbox = Sandbox(OF_ANY_DATE, clock)
-    caller = Caller(sandbox)
-    with sandbox, caller.connect() as client:
+def test_a_call_keeps_the_latency_that_held_when_it_came() -> None:
+    sleep = HeldSleep()
+    with RunningSandbox(sleep=sleep) as sandbox:
+        caller = Caller(sandbox)
         caller.play({"latency": 60})
-        clock.when_read = sandbox.reset  # the sandbox reads its clock on the call's path
-        client.sendall(caller.raw_call(ANYONE))
-        assert sandbox.wait_for_calls(1)
-        clock.when_read = lambda: None
-        assert statuses(caller, 1) == [200]
-        client.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            client.recv(1)
+        with caller.connect() as client:
+            client.sendall(caller.raw_call(ANYONE))
+            assert sleep.begun.acquire(timeout=FAR_TOO_LONG)
+            assert now_playing(caller)["latency"] == 60, "what is no call is answered at once"
+            caller.play({"latency": None})
+            assert statuses(caller, 1) == [200]
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+    assert sleep.asked == [60.0]
 
 
 def test_without_a_latency_of_its_own_a_scenario_leaves_that_of_the_start() -> None:
-    with Sandbox(SandboxSettings(latency=0.01)) as sandbox:
+    with RunningSandbox(SandboxSettings(latency=0.01)) as sandbox:
         caller = Caller(sandbox)
-        assert caller.play({"act": "slow"}).json["latency"] == 0.01
+        assert caller.play({"act": "html"}).json["latency"] == 0.01
+        assert statuses(caller, 1) == [200]
         assert caller.play({"latency": 0}).json["latency"] == 0
-        caller.request("POST", "/reset")
+        caller.reset()
         assert now_playing(caller)["latency"] == 0.01
 
 
 # The provider's own limit.
 
 
-def passes(sandbox: Sandbox, clock: Clock, moments: Iterable[float]) -> list[bool]:
+def passes(sandbox: RunningSandbox, clock: Clock, moments: Iterable[float]) -> list[bool]:
     passed = []
     for clock.now in moments:
         passed.append(Caller(sandbox).call(ANYONE).status == 200)
@@ -203,39 +182,110 @@ def passes(sandbox: Sandbox, clock: Clock, moments: Iterable[float]) -> list[boo
 
 def test_calls_beyond_the_limit_of_a_sliding_minute_are_throttled_and_free() -> None:
     clock = Clock()
-    with Sandbox(OF_ANY_DATE, clock) as sandbox:
+    with RunningSandbox(OF_ANY_DATE, clock) as sandbox:
         Caller(sandbox).call(ANYONE)  # before the limit: not held against it
         Caller(sandbox).play({"calls_per_minute": 3})
         assert passes(sandbox, clock, [0, 10, 20, 30, 59.9]) == [True, True, True, False, False]
         # The first of the three has left, the second not yet. What was throttled fills nothing.
         assert passes(sandbox, clock, [60, 60, 70, 79]) == [True, False, True, False]
-        counts = sandbox.charges()
+        counts = Caller(sandbox).counts()
         assert counts.by_behaviour == counts.acts == {"match": 6, "throttled": 4}
         assert (counts.calls, counts.charges, counts.refused) == (10, 6, 0)
         Caller(sandbox).play({})
         assert passes(sandbox, clock, [79] * 5) == [True] * 5
 
 
-def test_a_throttled_call_is_told_when_to_come_again(caller: Caller) -> None:
-    caller.play({"calls_per_minute": 0})
+def test_a_throttled_call_is_told_when_to_come_again_and_uses_up_no_step(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 2, "calls_per_minute": 1})
+    assert statuses(caller, 1) == [503]
     answer = caller.call(ANYONE)
-    assert answer.error == (429, "RATE_LIMIT_EXCEEDED")
-    assert answer.headers["Retry-After"] == "1"
+    assert (answer.error, answer.headers["Retry-After"]) == ((429, "RATE_LIMIT_EXCEEDED"), "1")
+    assert now_playing(caller)["steps"] == [{"act": "unavailable", "calls": 1}]
 
 
-def test_a_throttled_call_uses_up_no_step() -> None:
-    clock = Clock()
-    with Sandbox(OF_ANY_DATE, clock) as sandbox:
-        caller = Caller(sandbox)
-        caller.play({"act": "unavailable", "calls": 2, "calls_per_minute": 1})
-        assert statuses(caller, 2) == [503, 429]
-        clock.now = 60.0
-        assert statuses(caller, 2) == [503, 429]
-        clock.now = 120.0
-        assert statuses(caller, 1) == [200]
-
-
-def test_a_call_that_the_checks_refuse_fills_no_limit(caller: Caller) -> None:
-    caller.play({"calls_per_minute": 1})
+def test_a_call_that_the_checks_refuse_uses_up_no_step_and_fills_no_limit(caller: Caller) -> None:
+    caller.play({"act": "unavailable", "calls": 1, "calls_per_minute": 2})
     assert Caller(caller.sandbox, Signer(secret_key="wrong")).call(ANYONE).status == 401
-    assert statuses(caller, 2) == [200, 429]
+    assert statuses(caller, 3) == [503, 200, 429]
+
+
+# What is no scenario, and how that is said.
+
+FOREVER = {"act": "match"}
+PROBLEMS: list[tuple[object, str]] = [
+    (None, "scenario"),
+    ([], "scenario"),
+    ("match", "scenario"),
+    ({"acts": "match"}, "acts"),
+    ({"steps": [{"act": "match", "cals": 1}]}, "steps[0].cals"),
+    # Acts.
+    ({"act": "no such act"}, "act"),
+    ({"act": "throttled"}, "act"),
+    ({"act": 503}, "act"),
+    ({"act": ["match"]}, "act"),
+    # Calls.
+    ({"act": "match", "calls": 0}, "calls"),
+    ({"act": "match", "calls": -1}, "calls"),
+    ({"act": "match", "calls": 1.0}, "calls"),
+    ({"act": "match", "calls": "1"}, "calls"),
+    ({"act": "match", "calls": True}, "calls"),
+    ({"calls": 5}, "calls"),
+    ({"act": None, "calls": 5}, "calls"),
+    # Steps.
+    ({"steps": {"act": "match"}}, "steps"),
+    ({"steps": [FOREVER] * 1001}, "steps"),
+    ({"steps": ["match"]}, "steps[0]"),
+    ({"steps": [{}]}, "steps[0].act"),
+    ({"steps": [{"act": "match", "calls": 1}, {"act": "no such act"}]}, "steps[1].act"),
+    ({"steps": [{"act": "match", "calls": 0}]}, "steps[0].calls"),
+    ({"steps": [FOREVER, FOREVER]}, "steps[0].calls"),
+    ({"steps": [], "act": "match"}, "act"),
+    ({"steps": [], "calls": 1}, "calls"),
+    # Figures.
+    ({"latency": -0.1}, "latency"),
+    ({"latency": 86_400}, "latency"),
+    ({"latency": "1"}, "latency"),
+    ({"latency": True}, "latency"),
+    ({"calls_per_minute": -1}, "calls_per_minute"),
+    ({"calls_per_minute": 1_000_001}, "calls_per_minute"),
+    ({"calls_per_minute": 1.5}, "calls_per_minute"),
+    ({"calls_per_minute": False}, "calls_per_minute"),
+]
+
+
+@pytest.mark.parametrize(("document", "field"), PROBLEMS)
+def test_what_is_no_scenario_is_refused_by_the_name_of_the_field(
+    document: object, field: str
+) -> None:
+    with pytest.raises(ScenarioRefused) as caught:
+        read_scenario(json.dumps(document).encode())
+    assert (caught.value.code, caught.value.field) == (422, field)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"latency": NaN}', b"[" * 100_000])
+def test_what_is_not_json_is_a_bad_request(body: bytes) -> None:
+    with pytest.raises(ScenarioRefused) as caught:
+        read_scenario(body)
+    assert (caught.value.code, caught.value.field) == (400, "scenario")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b'{"act": "nothing like it"}', 422, "act"),
+        (b'{"latency": "of ' + b"x" * 5000 + b'"}', 422, "latency"),
+        (b'{"a\\nname ' + b"x" * 5000 + b'": 1}', 422, "a\nname " + "x" * 57),
+        (b"", 400, "scenario"),
+    ],
+)
+def test_a_problem_is_one_short_line_that_quotes_no_value(
+    caller: Caller, body: bytes, status: int, field: str
+) -> None:
+    answer = caller.request("PUT", "/scenario", body)
+    assert answer.status == status
+    assert answer.json.keys() == {"field", "problem"}
+    assert answer.json["field"] == field
+    assert b"\n" not in answer.body
+    assert len(answer.body) < 1200
+    assert b"nothing like it" not in answer.body
+    assert caller.counts().calls == 0

@@ -1,6 +1,5 @@
 """The server: its life, its routes, and clients that misbehave."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -8,35 +7,37 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from worker.cli.errors import UserMistake
 
-from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller
+from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller, RunningSandbox
+from worker.cli.sandbox import sandbox as sandbox_command
+from worker.sandbox.application import MAX_BODY
 from worker.sandbox.magic import BY_NAME
-from worker.sandbox.server import Sandbox
-from worker.sandbox.settings import SandboxSettings
 
 MATCH = BY_NAME["match"].id_card
 
 
-def test_a_sandbox_has_an_address_and_says_that_it_is_well(caller: Caller) -> None:
-    port = caller.sandbox.port
-    assert caller.sandbox.url == f"http://127.0.0.1:{port}/v1/personal"
+def test_the_sandbox_says_that_it_is_well_and_who_it_is(caller: Caller) -> None:
     answer = caller.request("GET", "/healthz")
     assert (answer.status, answer.json) == (200, {"status": "ok"})
+    assert answer.headers["Server"] == "personal-auth-sandbox"
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "error"),
+    ("method", "path", "error", "allow"),
     [
-        ("GET", "/v1/personal", (405, "NOT_IMPLEMENTED")),
-        ("PUT", "/charges", (405, "NOT_IMPLEMENTED")),
-        ("POST", "/elsewhere", (404, "NOT_FOUND")),
+        ("GET", "/v1/personal", (405, "NOT_IMPLEMENTED"), "POST"),
+        ("PUT", "/charges", (405, "NOT_IMPLEMENTED"), "GET, DELETE"),
+        ("POST", "/elsewhere", (404, "NOT_FOUND"), None),
     ],
 )
 def test_other_routes_are_errors_in_the_providers_form(
-    caller: Caller, method: str, path: str, error: tuple[int, str]
+    caller: Caller, method: str, path: str, error: tuple[int, str], allow: str | None
 ) -> None:
-    assert caller.request(method, path).error == error
-    assert caller.sandbox.charges().calls == 0
+    answer = caller.request(method, path)
+    assert (answer.error, answer.headers["Allow"]) == (error, allow)
+    assert answer.headers["Server"] == "personal-auth-sandbox"
+    assert caller.counts().calls == 0
 
 
 def test_an_answer_to_head_has_no_body(caller: Caller) -> None:
@@ -46,122 +47,90 @@ def test_an_answer_to_head_has_no_body(caller: Caller) -> None:
 
 
 def test_a_connection_is_kept_for_further_calls_in_order(caller: Caller) -> None:
-    names = ("match", "slow", "mismatch", "html")
+    names = ("match", "slow", "mismatch", "html", "dripping", "huge")
     calls = b"".join(caller.raw_call(BY_NAME[name].id_card) for name in names)
     last = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     response = caller.exchange(calls + last)
-    assert response.count(b"HTTP/1.1 200 OK") == 5
-    marks = ["认证通过".encode(), "认证不通过".encode(), b"<html>", b'{"status":"ok"}']
+    assert response.count(b"HTTP/1.1 200 OK") == 7
+    marks = ["认证通过".encode(), "认证不通过".encode(), b"<html>", b"xxx", b'{"status":"ok"}']
     places = [response.index(mark) for mark in marks]
     assert places == sorted(places)
 
 
-def test_latency_is_waited_for_after_the_charge_is_counted() -> None:
-    with Sandbox(SandboxSettings(latency=60.0)) as sandbox:
-        caller = Caller(sandbox)
-        with caller.connect() as client:
-            client.sendall(caller.raw_call(MATCH))
-            assert sandbox.wait_for_calls(1)
-            assert sandbox.charges().charges == 1
-            client.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                client.recv(1)
-
-
-def test_a_short_latency_ends_in_an_answer() -> None:
-    with Sandbox(SandboxSettings(latency=0.01)) as sandbox:
-        assert Caller(sandbox).call(MATCH).status == 200
-
-
 @pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"400 Bad Request"),
-        (b"nonsense\r\n\r\n", b"400 Bad Request"),
-        (b"GET /" + b"a" * 20_000, b"431 Request Header Fields Too Large"),
-        (
-            b"POST /v1/personal HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n"
-            + b"x" * 3_000_000,
-            b"413 Request Entity Too Large",
-        ),
-    ],
+    "data", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", "一 name of a person\r\n\r\n".encode()]
 )
-def test_a_malformed_request_is_answered_and_the_connection_closed(
-    caller: Caller, data: bytes, status: bytes
+def test_what_is_no_http_is_answered_closed_and_nowhere_written(
+    caller: Caller, data: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert caller.exchange(data).startswith(b"HTTP/1.1 " + status)
+    assert b" 400 Bad Request" in caller.exchange(data)
     assert caller.call(MATCH).status == 200
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(caller: Caller) -> None:
+def test_a_body_that_is_too_long_is_refused(caller: Caller) -> None:
+    assert caller.post(b"x" * (MAX_BODY + 1)).error == (413, "INVALID_ARGUMENT")
+    assert caller.counts().calls == 0
+
+
+def test_a_large_body_is_asked_for_when_the_client_waits(caller: Caller) -> None:
+    head, _, body = caller.raw_call(MATCH).partition(b"\r\n\r\n")
+    with caller.connect() as client:
+        client.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(
+    caller: Caller, capfd: pytest.CaptureFixture[str]
+) -> None:
     request = caller.raw_call(MATCH)
     for part in (b"", request[:10], request[:-1]):
         with caller.connect() as client:
             client.sendall(part)
-    with caller.connect() as client:  # and one that leaves a huge answer unread
-        client.sendall(caller.raw_call(BY_NAME["huge"].id_card))
-        assert caller.sandbox.wait_for_calls(1)
+    for name in ("huge", "dripping", "dripping_head", "hang_before_charge"):
+        with caller.connect() as client:  # and those that leave an answer unread
+            client.sendall(caller.raw_call(BY_NAME[name].id_card))
+    caller.sandbox.wait_for_calls(4)
     assert caller.call(MATCH).status == 200
-
-
-def test_a_large_body_is_asked_for_when_the_client_waits(caller: Caller) -> None:
-    with caller.connect() as client:
-        client.sendall(
-            b"POST /reset HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-        )
-        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        client.sendall(b"{}")
-        assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_many_clients_are_served_at_once(caller: Caller) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: caller.call(MATCH).status, range(64)))
     assert answers == [200] * 64
-    counts = caller.sandbox.charges()
+    counts = caller.counts()
     assert (counts.calls, counts.charges, counts.max_charges_per_subject) == (64, 64, 64)
 
 
-def test_a_sandbox_can_be_stopped_and_started_with_its_counts() -> None:
-    sandbox = Sandbox()
-    with sandbox:
-        Caller(sandbox).call(MATCH)
-        with pytest.raises(RuntimeError, match="already started"):
-            sandbox.start()
-    with pytest.raises(ConnectionRefusedError):
-        Caller(sandbox).call(MATCH)
-    sandbox.stop()
-    with sandbox:
-        Caller(sandbox).call(MATCH)
-    assert sandbox.charges().calls == 2
-
-
-def test_stopping_drops_open_connections() -> None:
-    sandbox = Sandbox().start()
-    caller = Caller(sandbox)
-    with caller.connect() as client:
+def test_stopping_drops_open_connections_and_closes_the_port() -> None:
+    with RunningSandbox() as sandbox:
+        caller = Caller(sandbox)
+        client = caller.connect()
         client.sendall(caller.raw_call(BY_NAME["hang_before_charge"].id_card))
-        assert sandbox.wait_for_calls(1)
-        sandbox.stop()
+        sandbox.wait_for_calls(1)
+    with client:
         assert client.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        caller.call(MATCH)
 
 
-def test_a_port_in_use_is_an_error_of_start() -> None:
+def test_a_port_in_use_is_a_mistake_of_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
-        with pytest.raises(OSError, match="in use"):
-            Sandbox(SandboxSettings(port=port)).start()
+        line = rf"^cannot listen on 127.0.0.1:{port} \(address already in use\)$"
+        with pytest.raises(UserMistake, match=line):
+            sandbox_command(port=port)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_where_it_listens_and_ends_cleanly(number: signal.Signals) -> None:
-    code = (
-        "from worker.sandbox.server import serve_forever\n"
-        "from worker.sandbox.settings import SandboxSettings\n"
-        "raise SystemExit(serve_forever(SandboxSettings()))"
-    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        [sys.executable, "-m", "worker", "sandbox", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with process:
         assert process.stderr is not None
@@ -171,3 +140,22 @@ def test_the_command_says_where_it_listens_and_ends_cleanly(number: signal.Signa
         assert process.stderr.read() == ""
     assert line.startswith("sandbox: listening on http://127.0.0.1:")
     assert line.endswith("/v1/personal\n")
+
+
+def test_the_command_says_what_to_install_and_shows_its_table_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "worker.sandbox.server")
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(UserMistake, match=r"^the sandbox .*'verification-worker\[sandbox\]'$"):
+        sandbox_command()
+    sandbox_command(table=True)
+    assert MATCH in capsys.readouterr().out
+
+
+def test_no_other_command_loads_the_sandbox() -> None:
+    code = """if True:
+        import sys, worker.cli.app, worker.bootstrap
+        assert not any(name.startswith(("aiohttp", "worker.sandbox")) for name in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
