@@ -30,8 +30,8 @@ from worker.contract.request_v1 import RequestReader
 from worker.pipeline.flow import Flow
 from worker.pipeline.runner import Pipeline
 from worker.provider.client import PersonalAuthClient
-from worker.provider.connection import WatchedConnection
 from worker.provider.deadline import ArmedCall
+from worker.provider.watched_pool import WatchedConnection
 from worker.store import statements
 from worker.store.engine import compiled
 

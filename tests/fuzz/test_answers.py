@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz.answers import PERSON, answer_bodies, check, statuses
 from tests.fuzz.trees import texts
+from worker.provider.bodies import Reply, decode
 from worker.provider.codes import classify, retry_after_seconds
 from worker.provider.config import ProviderConfig
-from worker.provider.wire import Reply, decode
 
 NO_RECORD = re.compile(ProviderConfig("http://x", "AK", "SK").no_record_pattern)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

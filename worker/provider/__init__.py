@@ -1,6 +1,16 @@
 """The provider: JD Cloud's `personalAuth`. The only home of requests, urllib3 and tenacity.
 
-`client` makes one call and reports it; `signing` signs it, `wire` writes and reads its bodies,
-`codes` says what an answer means, `transport` and `connection` carry bytes, `deadline` ends what
-takes too long. Any pool thread may enter; a call stays on the thread that makes it.
+    client         one call, by its deadline, as a report
+    config         what the client is made of
+    signing        signs a request
+    bodies         writes a request's body and reads an answer's
+    codes          what an answer means: class, verdict, charge
+    transport      one exchange: bytes out, bytes in, faults named once
+    watched_pool   connections that know when a byte leaves
+    answer         reads an answer off the socket, strictly
+    deadline       ends what takes too long
+    compute_lock   one call computes while the others wait
+
+Neighbours use `client.PersonalAuthClient` and `config.ProviderConfig` alone. Any pool thread may
+enter; a call stays on the thread that makes it.
 """

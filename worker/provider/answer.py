@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.provider.floor import Floor
+    from worker.provider.compute_lock import ComputeLock
 
 # http.client's own limits: generous, for an answer is paid for, whatever stands in its head.
 _MAX_LINE = 64 * 1024
@@ -56,15 +56,15 @@ class _Streamed:
 
 
 class _Receiving(socket.SocketIO):
-    """What comes off a socket; whoever waits for it leaves the floor."""
+    """What comes off a socket; whoever waits for it releases the compute lock."""
 
-    def __init__(self, sock: socket.socket, floor: Floor) -> None:
+    def __init__(self, sock: socket.socket, compute_lock: ComputeLock) -> None:
         super().__init__(sock, "r")
         sock._io_refs += 1  # type: ignore[attr-defined]  # as `makefile` does: closed when we are
-        self._floor = floor
+        self._compute_lock = compute_lock
 
     def readinto(self, buffer: Any) -> int | None:
-        with self._floor.left:
+        with self._compute_lock.released:
             return super().readinto(buffer)
 
 
@@ -74,8 +74,8 @@ class Answer(http.client.HTTPResponse):
     `release` gives the connection back; it is used again if the answer was read to its end.
     """
 
-    def __init__(self, sock: socket.socket, floor: Floor) -> None:
-        stream = _Streamed(io.BufferedReader(_Receiving(sock, floor)))
+    def __init__(self, sock: socket.socket, compute_lock: ComputeLock) -> None:
+        stream = _Streamed(io.BufferedReader(_Receiving(sock, compute_lock)))
         super().__init__(stream, method="POST")  # type: ignore[arg-type]
         self._sock = sock
         self.surplus = False

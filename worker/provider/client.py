@@ -23,6 +23,7 @@ from tenacity import (
 
 from worker.core.outcome import CallClass, CallReport
 from worker.core.retry import NO_REPORT
+from worker.provider.bodies import decode, encode
 from worker.provider.codes import (
     NONCE_CONFLICT,
     SANDBOX_SERVER,
@@ -31,11 +32,10 @@ from worker.provider.codes import (
     retry_after_seconds,
     without_answer,
 )
+from worker.provider.compute_lock import ComputeLock
 from worker.provider.deadline import ArmedCall, Reaper
-from worker.provider.floor import Floor
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
-from worker.provider.wire import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,9 +99,9 @@ class PersonalAuthClient:
             nonce=nonce,
             session_token=config.session_token,
         )
-        self._floor = Floor()
+        self._compute_lock = ComputeLock()
         self._reaper = Reaper()
-        self._transport = Transport(config, auth, self._reaper, self._floor)
+        self._transport = Transport(config, auth, self._reaper, self._compute_lock)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
             retry=self._helps_to_repeat,
@@ -120,7 +120,7 @@ class PersonalAuthClient:
         started = monotonic()
         deadline = started + self._config.call_deadline
         call = _Call(encode(request), request.person, started, deadline)
-        with self._floor:
+        with self._compute_lock:
             self._reaper.arm(call.armed)
             try:
                 self._try_once(call)
@@ -129,7 +129,7 @@ class PersonalAuthClient:
                     self._retrying(self._repeat, call)
             finally:
                 self._reaper.disarm()
-            return replace(call.report, sends=call.sends, seconds=self._floor.away)
+            return replace(call.report, sends=call.sends, seconds=self._compute_lock.waited)
 
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""
@@ -170,7 +170,7 @@ class PersonalAuthClient:
             self._try_once(call)
 
     def _sleep(self, seconds: float) -> None:
-        with self._floor.left:
+        with self._compute_lock.released:
             self._stopping.wait(seconds)
 
     def _is_free(self, call: _Call) -> bool:

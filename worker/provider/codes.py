@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import re
     from datetime import datetime
 
-    from worker.provider.wire import Reply
+    from worker.provider.bodies import Reply
 
 NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
 # What the sandbox calls itself in the Server header of everything that it answers.

@@ -18,16 +18,16 @@ from urllib3.exceptions import DecodeError, HTTPError
 from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 
-from worker.provider.connection import WatchedPool, WatchedTlsPool
 from worker.provider.signing import canonical_target
+from worker.provider.watched_pool import WatchedPool, WatchedTlsPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.provider.answer import Answer
+    from worker.provider.compute_lock import ComputeLock
     from worker.provider.config import ProviderConfig
     from worker.provider.deadline import Reaper
-    from worker.provider.floor import Floor
 
 # JD's answers are below 1 kB and a gateway's page below 10; 256 KiB bound what a broken or
 # malicious one can make 256 threads hold (64 MiB).
@@ -60,13 +60,13 @@ class Transport:
         config: ProviderConfig,
         auth: Callable[[PreparedRequest], object],
         reaper: Reaper,
-        floor: Floor,
+        compute_lock: ComputeLock,
     ) -> None:
         address = Request("POST", config.url).prepare()
         self._url = str(address.url)
         self._auth = auth
         self._reaper = reaper
-        self._adapter = _OneAddress(config, self._url, address.path_url, reaper, floor)
+        self._adapter = _OneAddress(config, self._url, address.path_url, reaper, compute_lock)
         self._headers = {
             "Host": canonical_target(self._url).host,
             "User-Agent": "verification-worker",
@@ -139,7 +139,12 @@ class _OneAddress(HTTPAdapter):
     """
 
     def __init__(
-        self, config: ProviderConfig, url: str, target: str, reaper: Reaper, floor: Floor
+        self,
+        config: ProviderConfig,
+        url: str,
+        target: str,
+        reaper: Reaper,
+        compute_lock: ComputeLock,
     ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         parts = parse_url(url)
@@ -149,7 +154,7 @@ class _OneAddress(HTTPAdapter):
             "maxsize": config.pool_size,
             "timeout": config.connect_timeout,
             "reaper": reaper,
-            "floor": floor,
+            "compute_lock": compute_lock,
             "keep_idle": config.keep_idle,
             "io_timeout": config.read_timeout,
         }

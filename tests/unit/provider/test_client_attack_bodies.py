@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
+from time import thread_time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,11 +92,12 @@ def test_a_body_that_contradicts_itself_or_is_no_json_is_a_protocol_error(
 def test_strange_words_in_an_answer_cost_neither_the_verdict_nor_time(
     more: str, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
 ) -> None:
+    before = thread_time()
     report = ask_two(connect(serve(answer(body(more=more)), answer(MISMATCH)).url), asked)
     # Only a number without end is no JSON for us.
     expected = None if "9" * 400 in more else Outcome.MATCH
     assert report.verdict is expected
-    assert report.seconds < 2
+    assert thread_time() - before < 2  # of a processor; quadratic reading took 12
 
 
 def pour(head: bytes, piece: bytes, pieces: int) -> Act:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from worker.core.outcome import CallClass, Charged, Outcome
 from worker.core.request import Person, PersonField
+from worker.provider.bodies import decode
 from worker.provider.codes import classify, retry_after_seconds
-from worker.provider.wire import decode
 
 NO_RECORD = re.compile("查无|无记录|库中无")
 PERSON = Person({PersonField.NAME: "张三", PersonField.ID_CARD: "11010519491231002X"})

@@ -2,7 +2,7 @@
 
 urllib3 keeps, checks, verifies and reuses them. What is on the way of every call is done here:
 the request leaves as one piece, the answer is our own reader's (`answer`), the call under way is
-told of its socket, and whoever waits leaves the floor.
+told of its socket, and whoever waits releases the compute lock.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
+    from worker.provider.compute_lock import ComputeLock
     from worker.provider.deadline import Reaper
-    from worker.provider.floor import Floor
 
 # A socket with nothing on its way takes this much at once, so nobody waits for it; and a portrait
 # of 200 kB is not worth copying only to leave in the same piece as its head.
@@ -33,11 +33,16 @@ class WatchedConnection(HTTPConnection):
     """Sends whole requests; `io_timeout` is the longest wait for a byte, in seconds."""
 
     def __init__(
-        self, *args: Any, reaper: Reaper, floor: Floor, io_timeout: float, **options: Any
+        self,
+        *args: Any,
+        reaper: Reaper,
+        compute_lock: ComputeLock,
+        io_timeout: float,
+        **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._reaper = reaper
-        self._floor = floor
+        self._compute_lock = compute_lock
         self._connect_timeout: float = self.timeout  # type: ignore[assignment]
         self._io_timeout = io_timeout
         self.idle_since = 0.0
@@ -52,7 +57,7 @@ class WatchedConnection(HTTPConnection):
         """Connect, TLS included, within the connect timeout and what is left of the call."""
         left = self._reaper.current().remaining()
         self.timeout = min(self._connect_timeout, left)
-        with self._floor.left:
+        with self._compute_lock.released:
             super().connect()
         self._socket().settimeout(self._io_timeout)
 
@@ -75,13 +80,13 @@ class WatchedConnection(HTTPConnection):
         if len(body) <= _ONE_PIECE:
             sock.sendall(head + body)
         else:
-            with self._floor.left:
+            with self._compute_lock.released:
                 sock.sendall(head)
                 sock.sendall(body)
 
     def getresponse(self) -> Answer:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = self._last = Answer(self._socket(), self._floor)
+        answer = self._last = Answer(self._socket(), self._compute_lock)
         try:
             answer.begin()
         except BaseException:

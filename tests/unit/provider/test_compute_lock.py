@@ -1,17 +1,17 @@
-"""Whoever waits leaves the floor: a call that hangs anywhere holds up no other one."""
+"""Whoever waits leaves the compute_lock: a call that hangs anywhere holds up no other one."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.provider.scripted import MATCH, answer, drip, silence
 from worker.core.outcome import CallClass, Outcome
-from worker.provider.floor import Floor
+from worker.provider import compute_lock as module
+from worker.provider.compute_lock import ComputeLock
 
 if TYPE_CHECKING:
     from tests.unit.provider.scripted import Act, Certificate, ClientMaker, ServerMaker
@@ -26,12 +26,13 @@ def test_when_an_answer_dawdles_then_other_calls_go_on(
     serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest, hang: Act
 ) -> None:
     server = serve(hang, answer())
-    client = connect(server.url, call_deadline=0.6, pool_size=2)
+    client = connect(server.url, pool_size=2)
     with ThreadPoolExecutor(1) as other:
         hanging = other.submit(client.verify, asked)
-        assert server.arrived.acquire(timeout=5)
+        assert server.arrived.acquire(timeout=60)
         assert client.verify(asked).verdict is Outcome.MATCH
         assert not hanging.done()
+        client.close()
         assert hanging.result().call_class is CallClass.IN_DOUBT
 
 
@@ -41,7 +42,9 @@ def test_when_a_handshake_hangs_then_other_calls_go_on(
     ca_file, tls = certificate("IP:127.0.0.1")
     shaken = threading.Event()
     server = serve(tls=tls)
-    client = connect(server.url, ca_file=ca_file, call_deadline=5.0, pool_size=2)
+    client = connect(
+        server.url, ca_file=ca_file, call_deadline=60.0, connect_timeout=60.0, pool_size=2
+    )
     wrap, first = tls.wrap_socket, threading.Lock()
 
     def hang(*arguments: object, **options: object) -> object:
@@ -63,50 +66,54 @@ def test_when_a_handshake_hangs_then_other_calls_go_on(
 def test_when_a_call_waits_for_its_repeat_then_other_calls_go_on(
     serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
 ) -> None:
+    enough = threading.Event()
+
+    class Waiting(threading.Event):
+        """The client waits until the test has seen enough, and then makes its next try."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            assert enough.wait(60)
+            return False
+
     server = serve(answer(b"{}", 429, Retry_After="2"), answer())
-    client = connect(server.url, free_tries=2, pool_size=2)
+    client = connect(server.url, free_tries=2, pool_size=2, stopping=Waiting())
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(client.verify, asked)
-        assert server.arrived.acquire(timeout=5)
+        assert server.arrived.acquire(timeout=60)
         assert client.verify(asked).verdict is Outcome.MATCH
         assert not waiting.done()
+        enough.set()
         assert waiting.result().sends == 2
 
 
-def test_the_floor_has_room_for_one() -> None:
-    floor, order = Floor(), []
+def test_one_thread_at_a_time_has_the_lock() -> None:
+    compute_lock, order = ComputeLock(), []
 
-    def speak() -> None:
-        with floor:
+    def compute() -> None:
+        with compute_lock:
             order.append("second")
 
-    with floor:
-        second = threading.Thread(target=speak)
+    with compute_lock:
+        second = threading.Thread(target=compute)
         second.start()
         order.append("first")
-        with floor.left:
+        with compute_lock.released:
             second.join()
         order.append("first again")
     assert order == ["first", "second", "first again"]
 
 
-def test_time_away_is_counted_without_the_wait_for_the_floor() -> None:
-    floor, held = Floor(), threading.Event()
-
-    def hold() -> None:
-        with floor:
-            held.set()
-            sleep(0.3)
-
-    with floor:
-        other = threading.Thread(target=hold)
-        with floor.left:
-            other.start()
-            held.wait()
-        other.join()
-        assert 0 < floor.away < 0.25
-        with floor.left:
-            sleep(0.05)
-        assert floor.away >= 0.05
-    with floor:
-        assert floor.away == 0.0
+def test_the_wait_to_have_the_lock_again_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 5.0, 100.0, 103.0])
+    monkeypatch.setattr(module, "monotonic", lambda: next(times))
+    compute_lock = ComputeLock()
+    with compute_lock:
+        assert compute_lock.waited == 0.0
+        with compute_lock.released:
+            pass
+        assert compute_lock.waited == 5.0  # read before the lock is taken again
+        with compute_lock.released:
+            pass
+        assert compute_lock.waited == 8.0
+    with compute_lock:
+        assert compute_lock.waited == 0.0

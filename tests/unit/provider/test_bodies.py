@@ -16,7 +16,7 @@ from worker.core.request import (
     PersonField,
     VerificationRequest,
 )
-from worker.provider.wire import decode, encode
+from worker.provider.bodies import decode, encode
 
 VALUES = {
     PersonField.NAME: "张三",
