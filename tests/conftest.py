@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
 
 from local_stack import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from xdist.remote import Producer
 
 NewDatabase = Callable[[], AbstractContextManager[str]]
 
@@ -40,29 +37,36 @@ settings.register_profile("long", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-# What a file's tests share takes half a minute to make: one process runs them all. Any other test
-# goes to whichever process is free.
-_TOGETHER = (
-    "chaos/test_cluster.py",
-    "chaos/test_security_transport.py",
-    "deploy/test_image.py",
-    "sql/test_published_queries.py",
-)
+_SERVERS = {"servers", "durable_servers", "own_servers"}
 
 
-class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return file if file.endswith(_TOGETHER) else nodeid
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Tell from its fixtures what a test needs: servers, and the process of its file's other tests.
 
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Say which processes run what, where `pytest -n` starts several."""
-    return _Scheduling(config, log)
+    What the tests of a module share is made once where one of xdist's processes runs them all; any
+    other test goes to whichever process is free.
+    """
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        if _SERVERS.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.servers)
+        definitions = item._fixtureinfo.name2fixturedefs.values()
+        if any(one.scope == "module" for several in definitions for one in several):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    yield
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
+def own_servers(request: pytest.FixtureRequest) -> None:
+    """Be asked for by whatever starts servers itself: the quick run leaves such tests out."""
+    if request.config.getoption("markexpr") == "not servers":
+        pytest.fail("a quick run starts no server: mark what asks for one by @pytest.mark.servers")
+
+
+@pytest.fixture(scope="session")
+def servers(own_servers: None) -> Iterator[Servers]:
     """Run the broker and the database server of this session. They write to memory alone.
 
     A kill -9 of one loses nothing; where more must last, `durable_servers` are to be asked for.
@@ -72,7 +76,7 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def durable_servers() -> Iterator[Servers]:
+def durable_servers(own_servers: None) -> Iterator[Servers]:
     """Run servers that are as durable as production's, and ours to kill: for chaos and soak.
 
     `servers = durable_servers` in a conftest is not enough: fixtures of the session that build on

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.servers)])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Give an empty ledger; only the real one starts a database."""
     if request.param == "memory":

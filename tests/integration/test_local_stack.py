@@ -38,9 +38,12 @@ if TYPE_CHECKING:
 
 _PROGRAM = Path(local_stack.__file__)
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_packages({})), reason="the servers' programs are not installed"
-)
+pytestmark = [
+    pytest.mark.usefixtures("own_servers"),
+    pytest.mark.skipif(
+        bool(missing_packages({})), reason="the servers' programs are not installed"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
