@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 
 import pika
 import psutil
+import psycopg
 import pytest
 
 import local_broker
@@ -26,11 +27,9 @@ import local_stack
 from local_broker import Broker
 from local_database import Database
 from local_errors import NotOurs, StartFailed
-from local_foreign import ForeignBroker
-from local_management import Management
-from local_packages import missing_packages
+from local_install import missing_packages
+from local_management import ForeignBroker, Management
 from local_ports import LOOPBACK, free_ports, speaks_amqp
-from local_psql import Psql
 from local_stack import Servers
 
 if TYPE_CHECKING:
@@ -71,6 +70,12 @@ def _until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
     while not is_true():
         assert time.monotonic() < deadline, "it has not come about"
         time.sleep(0.02)
+
+
+def _run(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        done = connection.execute(statement.encode())
+        return done.fetchall() if done.description else []
 
 
 def _channel(url: str) -> Any:
@@ -124,28 +129,28 @@ def test_a_paused_broker_answers_nobody_until_it_is_resumed(broker: Broker) -> N
 
 def test_a_committed_row_survives_kill_nine(database: Database) -> None:
     url = database.create_database("survives")
-    Psql(url).run("CREATE TABLE kept AS SELECT 42 AS answer")
+    _run(url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     database.kill()
     database.start()
 
-    assert Psql(url).run("SELECT answer FROM kept") == "42"
+    assert _run(url, "SELECT answer FROM kept") == [(42,)]
 
 
 def test_a_database_is_a_copy_of_its_template(database: Database) -> None:
-    Psql(database.create_database("original")).run("CREATE TABLE kept AS SELECT 42 AS answer")
+    _run(database.create_database("original"), "CREATE TABLE kept AS SELECT 42 AS answer")
 
     copy = database.create_database("copy", template="original")
-    assert Psql(copy).run("SELECT answer FROM kept") == "42"
+    assert _run(copy, "SELECT answer FROM kept") == [(42,)]
 
     database.drop_database("copy")
     database.drop_database("copy")
-    assert Psql(database.url).run("SELECT 1 FROM pg_database WHERE datname = 'copy'") == ""
+    assert _run(database.url, "SELECT 1 FROM pg_database WHERE datname = 'copy'") == []
 
 
 def test_commits_are_as_durable_as_in_production(database: Database) -> None:
-    psql = Psql(database.url)
-    assert [psql.run(f"SHOW {name}") for name in ("fsync", "synchronous_commit")] == ["on", "on"]
+    names = ("fsync", "full_page_writes", "synchronous_commit")
+    assert [_run(database.url, f"SHOW {name}") for name in names] == [[("on",)]] * 3
 
 
 def test_a_database_that_cannot_start_shows_the_end_of_its_log() -> None:
