@@ -296,7 +296,9 @@ def test_what_a_runner_started_dies_with_it_even_if_its_guards_are_killed_too() 
         started = {process.pid for process in psutil.Process(runner.pid).children(recursive=True)}
         assert int(worker) in started
         guards = {
-            pid for pid in started if "local_guard" in " ".join(psutil.Process(pid).cmdline())
+            pid
+            for pid in started
+            if "verification-guard" in " ".join(psutil.Process(pid).cmdline())
         }
         assert len(guards) == 2
 
