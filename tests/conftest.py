@@ -98,7 +98,7 @@ def amqp_url(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
+def database_url(request: pytest.FixtureRequest, servers: Servers) -> str:
     """Give a database with all migrations applied and no rows but those of the migrations.
 
     It is this process's one for all tests, emptied; for a test that also asks for

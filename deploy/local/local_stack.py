@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,9 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command, pass on the signals that we get, and return its exit code as a shell would."""
+    if shutil.which(command[0]) is None:
+        print(f"local stack: {command[0]}: there is no such command", file=sys.stderr)
+        return _NO_SUCH_COMMAND
     # Ctrl-C in a terminal reaches the command by itself; passed on it would arrive twice.
     from_terminal = sys.stdin is not None and sys.stdin.isatty()
     children: list[subprocess.Popen[bytes]] = []
@@ -132,9 +136,6 @@ def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
         for number in early:
             children[0].send_signal(number)
         code = children[0].wait()
-    except OSError as error:
-        print(f"local stack: {command[0]}: {error.strerror}", file=sys.stderr)
-        return _NO_SUCH_COMMAND
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)
