@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from local_stack import Servers
 
@@ -30,10 +30,14 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 # Hypothesis in short for the one at the keyboard, longer where all tests run, and for hours:
 #     HYPOTHESIS_PROFILE=long pytest tests/fuzz
-# No deadline: on a loaded machine a slow example is not a wrong one.
-settings.register_profile("quick", max_examples=15, deadline=None)
-settings.register_profile("full", max_examples=50, deadline=None)
-settings.register_profile("long", max_examples=100_000, deadline=None)
+# No deadline: on a loaded machine a slow example is not a wrong one, nor one slowly made.
+for _name, _examples in (("quick", 15), ("full", 50), ("long", 100_000)):
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
