@@ -146,7 +146,8 @@ def _demonstrate(stage: Stage, report: Report) -> str:
         found.insert(0, "the worker has ended by itself")
     if found:
         raise NotAsExpected("\n".join(("not all is as it must be:", *found)))
-    report.title("Checked: all messages led to what they must, in rows, events and calls")
+    count = sum(map(len, messages(run)))
+    report.title(f"Checked: all {count} messages led to what they must, in rows, events and calls")
     return run
 
 

@@ -238,18 +238,33 @@ def test_a_vhost_that_cannot_be_made_is_an_error(management: Any, statuses: list
 
 
 _PARENT = """
-import signal, sys
+import signal, subprocess, sys
+from local_process import tied
 from local_stack import Servers
 # As in a terminal: who is started in the background by a shell is born deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with Servers({}) as servers:
+with Servers({}) as servers, subprocess.Popen(tied(["sleep", "600"])) as command:
     print(servers.broker.directory, servers.database.directory, flush=True)
-    sys.stdin.read()
+    try:
+        sys.stdin.read()
+    finally:
+        command.kill()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_when_the_parent_is_ended(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "with_guards"),
+    [
+        (signal.SIGKILL, True),
+        (signal.SIGKILL, False),
+        (signal.SIGTERM, False),
+        (signal.SIGINT, False),
+    ],
+)
+def test_nothing_is_left_when_the_parent_is_ended(
+    number: signal.Signals, with_guards: bool
+) -> None:
+    """Processes end even if their guards are killed with the parent; directories then stay."""
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT],
         env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
@@ -260,55 +275,23 @@ def test_nothing_is_left_when_the_parent_is_ended(number: signal.Signals) -> Non
     ) as parent:
         assert parent.stdout is not None
         directories = [Path(word) for word in parent.stdout.readline().split()]
-        started = _processes_of(directories)
-        assert len(started) >= 5, "the broker, epmd, the database and two guards"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        started = {child.pid for child in children} | _processes_of(directories)
+        guards = [child for child in children if "verification-guard" in child.cmdline()]
+        assert len(guards) == 2
+        assert len(started) >= 6, "the broker, epmd, the database, a command and the guards"
 
+        for guard in guards if with_guards else ():
+            guard.kill()
         parent.send_signal(number)
         parent.wait(30)
 
+    _until(lambda: not any(_is_running(pid) for pid in started))
     _until(lambda: not _processes_of(directories))
-    _until(lambda: not any(_is_running(pid) for pid in started))
+    if with_guards:
+        for directory in directories:
+            shutil.rmtree(directory)
     _until(lambda: not any(directory.exists() for directory in directories))
-
-
-_RUNNER = """
-import signal, subprocess, sys
-from local_process import tied
-from local_stack import Servers
-with Servers({}, durable=False) as servers:
-    worker = subprocess.Popen(tied(["sleep", "600"]))
-    print(servers.broker.directory, servers.database.directory, worker.pid, flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_what_a_runner_started_dies_with_it_even_if_its_guards_are_killed_too() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _RUNNER],
-        env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as runner:
-        assert runner.stdout is not None
-        *places, worker = runner.stdout.readline().split()
-        directories = [Path(place) for place in places]
-        started = {process.pid for process in psutil.Process(runner.pid).children(recursive=True)}
-        assert int(worker) in started
-        guards = {
-            pid
-            for pid in started
-            if "verification-guard" in " ".join(psutil.Process(pid).cmdline())
-        }
-        assert len(guards) == 2
-
-        for pid in (*guards, runner.pid):
-            os.kill(pid, signal.SIGKILL)
-        runner.wait(30)
-
-    _until(lambda: not any(_is_running(pid) for pid in started))
-    for directory in directories:  # with the guards alive they would be gone, too
-        shutil.rmtree(directory)
 
 
 def _is_running(pid: int) -> bool:
