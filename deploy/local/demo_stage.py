@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -9,7 +10,6 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -211,9 +211,12 @@ def _clean_environment() -> dict[str, str]:
 
 def _get(address: str, path: str) -> str | None:
     """Fetch a page of our own machine, without a proxy of the environment; None if not 200."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    connection = http.client.HTTPConnection(address, timeout=2.0)
     try:
-        with opener.open(f"http://{address}{path}", timeout=2.0) as answer:
-            return str(answer.read(), "utf-8")
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read().decode() if answer.status == http.client.OK else None
     except OSError:
         return None
+    finally:
+        connection.close()
