@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
+from hypothesis import HealthCheck, settings
 
 from local_stack import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from xdist.remote import Producer
 
 NewDatabase = Callable[[], AbstractContextManager[str]]
 
@@ -33,37 +30,47 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 # Hypothesis in short for the one at the keyboard, longer where all tests run, and for hours:
 #     HYPOTHESIS_PROFILE=long pytest tests/fuzz
-# No deadline: on a loaded machine a slow example is not a wrong one.
-settings.register_profile("quick", max_examples=15, deadline=None)
-settings.register_profile("full", max_examples=50, deadline=None)
-settings.register_profile("long", max_examples=100_000, deadline=None)
+# No deadline: on a loaded machine a slow example is not a wrong one, nor one slowly made.
+for _name, _examples in (("quick", 15), ("full", 50), ("long", 100_000)):
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-# What a file's tests share takes half a minute to make: one process runs them all. Any other test
-# goes to whichever process is free.
-_TOGETHER = (
-    "chaos/test_cluster.py",
-    "chaos/test_security_transport.py",
-    "deploy/test_image.py",
-    "integration/store/test_plans.py",
-    "sql/test_published_queries.py",
-)
+_SERVERS = {"servers", "durable_servers", "own_servers"}
 
 
-class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return file if file.endswith(_TOGETHER) else nodeid
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Tell from its fixtures what a test needs: servers, and the process of its file's other tests.
 
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Say which processes run what, where `pytest -n` starts several."""
-    return _Scheduling(config, log)
+    What the tests of a module share is made once where one of xdist's processes runs them all; any
+    other test goes to whichever process is free.
+    """
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        if _SERVERS.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.servers)
+        definitions = item._fixtureinfo.name2fixturedefs.values()
+        if any(one.scope == "module" for several in definitions for one in several):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    yield
 
 
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
+def own_servers(request: pytest.FixtureRequest) -> None:
+    """Be asked for by whatever starts servers itself: the quick run leaves such tests out."""
+    if request.config.getoption("markexpr") == "not servers":
+        pytest.fail("a quick run starts no server: mark what asks for one by @pytest.mark.servers")
+
+
+@pytest.fixture(scope="session")
+def servers(own_servers: None) -> Iterator[Servers]:
     """Run the broker and the database server of this session. They write to memory alone.
 
     A kill -9 of one loses nothing; where more must last, `durable_servers` are to be asked for.
@@ -73,7 +80,7 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def durable_servers() -> Iterator[Servers]:
+def durable_servers(own_servers: None) -> Iterator[Servers]:
     """Run servers that are as durable as production's, and ours to kill: for chaos and soak.
 
     `servers = durable_servers` in a conftest is not enough: fixtures of the session that build on
@@ -95,7 +102,7 @@ def amqp_url(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
+def database_url(request: pytest.FixtureRequest, servers: Servers) -> str:
     """Give a database with all migrations applied and no rows but those of the migrations.
 
     It is this process's one for all tests, emptied; for a test that also asks for

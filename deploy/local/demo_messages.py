@@ -1,250 +1,140 @@
-"""The demonstration's messages, what each must lead to, and the client that exchanges them.
+"""The demonstration's messages, the client that exchanges them, and whether all came as it must.
 
-The people are invented and their ID numbers are the sandbox's magic ones. The client is an ordinary
-one: whatever it does, a publishing system can do with any AMQP library.
+`demo_messages.json` has the messages: the people are invented, their ID numbers the sandbox's magic
+ones, `expected` is an event's outcome, charge, calls and error, and its row's where it has one. The
+client is an ordinary one: a publishing system can do the same with any AMQP library.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pika
 
-from worker.amqp.blocking import opened
-from worker.contract.names import DEAD, REQUESTS, RESULTS
+from worker.contract.names import REQUESTS, RESULTS
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Callable, Iterator, Sequence
 
-# Dead letters are looked at one by one and put back. A queue that holds more than this is
-# somebody's incident, and not ours to turn over.
-_MOST_DEAD_LETTERS = 500
+_FILE = Path(__file__).with_suffix(".json")
 
+# The slowest message waits 1 s for its second attempt, 5 s with the standard delays.
+_EVENT_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 
+_COMPARED = ("outcome", "charged", "calls", "error_kind")
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a message must lead to: the event's fields, the row's where it `has_row`, the bill's."""
-
-    outcome: str
-    charged: str = "no"
-    calls: int = 0
-    charges: int = 0
-    error_kind: str | None = None
-    has_row: bool = True
+Row = dict[str, Any]
+Message = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message to publish, and what it shows."""
+def messages(run: str) -> tuple[list[Message], list[Message]]:
+    """Return those to send at once, and those that follow the answer to the first of them.
 
-    correlation_id: str
-    story: str
-    body: bytes = field(repr=False)
-    expected: Expected
-    reply_to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What came back on the results exchange, `after` seconds since the first publication."""
-
-    after: float
-    correlation_id: str
-    routing_key: str
-    event_id: str
-    outcome: str
-    charged: str
-    calls: int
-    error_kind: str | None
+    `run` is their source and their ids' prefix.
+    """
+    kinds = json.loads(_FILE.read_text(encoding="utf-8"))
+    first, second = ([_built(run, each) for each in kinds[kind]] for kind in ("first", "second"))
+    return first, second
 
 
-# A valid number but for its check digit, which is X.
-_WRONG_DIGIT = f"{BY_NAME['match'].id_card[:-1]}0"
-_PAST = "2026-01-01T00:00:00Z"
-
-
-def first_messages(run: str) -> list[Message]:
-    """Return the messages that are sent at once; `run` is their source and their ids' prefix."""
-    unread = Expected("rejected", error_kind="unreadable", has_row=False)
-    return [
-        _request(run, "match", "张三", "the data match", Expected("match", "yes", 1, 1)),
-        _request(run, "mismatch", "李四", "they do not", Expected("mismatch", "yes", 1, 1)),
-        _request(run, "no-record", "王五", "no such number", Expected("no_record", calls=1)),
-        _request(
-            run,
-            "rejected",
-            "赵六",
-            "a wrong check digit: never sent, free",
-            Expected("rejected", error_kind="invalid_request"),
-            number=_WRONG_DIGIT,
-        ),
-        _request(
-            run,
-            "recovers",
-            "孙七",
-            "the provider answers 503 once, then a match",
-            Expected("match", "yes", 2, 1),
-            number=BY_NAME["recovers_after_1"].id_card,
-        ),
-        _request(
-            run,
-            "in-doubt",
-            "周八",
-            "charged and cut off once, then a match, charged again",
-            Expected("match", "yes", 2, 2),
-            number=BY_NAME["reset_once"].id_card,
-        ),
-        _request(
-            run,
-            "expired",
-            "吴九",
-            "its deadline is over: never sent, free",
-            Expected("expired", error_kind="expired"),
-            number=BY_NAME["match"].id_card,
-            expiresAt=_PAST,
-        ),
-        Message(f"{run}-unreadable", "no JSON: becomes a dead letter", b"{", unread),
-    ]
-
-
-def second_messages(run: str) -> list[Message]:
-    """Return the messages that follow the answer to `match`: both carry its request id."""
-    first_id = f"{run}-match"
-    again = _request(
-        run,
-        "repeated",
-        "张三",
-        "the first one again: answered from its row, to reply_to",
-        Expected("match", "yes", 1, has_row=False),
-        number=BY_NAME["match"].id_card,
-        requestId=first_id,
-    )
-    conflict = _request(
-        run,
-        "conflict",
-        "郑十",
-        "the first one's requestId with another name: refused",
-        Expected("conflict", error_kind="conflict", has_row=False),
-        number=BY_NAME["match"].id_card,
-        requestId=first_id,
-    )
-    return [replace(again, reply_to=f"{run}.replies"), conflict]
-
-
-def _request(
-    run: str,
-    name: str,
-    person: str,
-    story: str,
-    expected: Expected,
-    *,
-    number: str | None = None,
-    **more: str,
-) -> Message:
-    """Return a request; without a `number` the person's is the magic one called `name`."""
-    own_id = f"{run}-{name}"
-    user = {"name": person, "idCard": number or BY_NAME[name.replace("-", "_")].id_card}
-    spec = {"checkType": 2, "personalUser": user}
-    request = {"requestId": own_id, "source": run, "personalSpec": spec, **more}
-    return Message(own_id, story, json.dumps(request, ensure_ascii=False).encode(), expected)
+def _built(run: str, message: Message) -> Message:
+    numbers = {name: magic.id_card for name, magic in BY_NAME.items()}
+    # Valid but for its check digit, which is X.
+    numbers["wrong digit"] = f"{numbers['match'][:-1]}0"
+    body = "{"
+    if "person" in message:
+        user = {"name": message["person"], "idCard": numbers[message["number"]]}
+        request = {
+            "requestId": f"{run}-{message.get('same_id_as', message['name'])}",
+            "source": run,
+            "personalSpec": {"checkType": 2, "personalUser": user},
+            "expiresAt": message.get("expiresAt"),
+        }
+        body = json.dumps(request, ensure_ascii=False)
+    reply_to = f"{run}.{message['reply_to']}" if "reply_to" in message else None
+    return {**message, "id": f"{run}-{message['name']}", "body": body, "reply_to": reply_to}
 
 
 class Client:
-    """A connection that publishes requests, and a queue of its own for their events.
+    """Publishes requests, and has a queue of its own for their events, in `events` as they came."""
 
-    Raises AmqpError where it cannot connect, and pika's own AMQPError when the broker is lost.
-    """
-
-    def __init__(self, url: str, run: str) -> None:
-        self._url = url
+    def __init__(self, connection: pika.BlockingConnection, run: str) -> None:
+        self._connection = connection
         self._run = run
-        self._started = 0.0
-        self._stack = ExitStack()
-        self._connection: Any = None
-        self._channel: Any = None
-        self.events: list[Event] = []
-
-    def __enter__(self) -> Self:
-        self._connection = self._stack.enter_context(opened(self._url, "demonstration"))
-        self._channel = self._connection.channel()
+        self._started = time.monotonic()
+        self._channel = connection.channel()
         self._channel.confirm_delivery()
         queue = self._channel.queue_declare("", exclusive=True).method.queue
         self._channel.queue_bind(queue, RESULTS, "#")
         self._channel.basic_consume(queue, self._arrived, auto_ack=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+        self.events: list[Row] = []
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Publish messages; when this returns, the broker has them safe."""
-        self._started = self._started or time.monotonic()
         for message in messages:
             properties = pika.BasicProperties(
                 content_type="application/json",
                 delivery_mode=2,
-                correlation_id=message.correlation_id,
-                message_id=message.correlation_id,
-                reply_to=message.reply_to,
+                correlation_id=message["id"],
+                message_id=message["id"],
+                reply_to=message["reply_to"],
             )
-            self._channel.basic_publish(
-                REQUESTS, "demonstration", message.body, properties, mandatory=True
-            )
+            body = message["body"].encode()
+            self._channel.basic_publish(REQUESTS, "demonstration", body, properties, mandatory=True)
 
-    def wait_for(
-        self, messages: Sequence[Message], seconds: float, is_worth_it: Callable[[], bool]
-    ) -> None:
-        """Return once each message has its event, after so many seconds, or when it is in vain."""
-        deadline = time.monotonic() + seconds
-        wanted = {message.correlation_id for message in messages}
-        while not wanted <= {event.correlation_id for event in self.events}:
+    def wait_for(self, messages: Sequence[Message], is_worth_it: Callable[[], bool]) -> None:
+        """Return once each message has its event, after 30 s, or when it is in vain."""
+        deadline = time.monotonic() + _EVENT_SECONDS
+        wanted = {message["id"] for message in messages}
+        while not wanted <= {event["message"] for event in self.events}:
             if time.monotonic() > deadline or not is_worth_it():
                 return
             self._connection.process_data_events(time_limit=_LOOK_SECONDS)
-
-    def take_dead_letter(self, correlation_id: str, *, keep: bool) -> dict[str, object] | None:
-        """Return the headers of the dead letter of this message, the broker's own ones left out."""
-        channel = self._connection.channel()
-        for _ in range(_MOST_DEAD_LETTERS):
-            method, properties, _ = channel.basic_get(DEAD)
-            if method is None:
-                break
-            if properties.correlation_id == correlation_id:
-                if not keep:
-                    channel.basic_ack(method.delivery_tag)
-                channel.close()  # whatever is not acknowledged goes back to its place
-                headers: dict[str, object] = properties.headers or {}
-                return {key: value for key, value in headers.items() if not key.startswith("x-")}
-        channel.close()
-        return None
 
     def _arrived(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         if not str(properties.correlation_id).startswith(f"{self._run}-"):
             return  # another system's: the queue is bound to everything
         event = json.loads(body)
         self.events.append(
-            Event(
-                time.monotonic() - self._started,
-                properties.correlation_id,
-                method.routing_key,
-                event["eventId"],
-                event["outcome"],
-                event["charged"],
-                event["calls"],
-                event["error"] and event["error"]["kind"],
-            )
+            {
+                "after": f"{time.monotonic() - self._started:.2f} s",
+                "message": properties.correlation_id,
+                "outcome": event["outcome"],
+                "routing key": method.routing_key,
+                "charged": event["charged"],
+                "calls": event["calls"],
+                "error_kind": event["error"] and event["error"]["kind"],
+                "event_id": event["eventId"],
+            }
         )
+
+
+def problems(
+    sent: Sequence[Message], events: Sequence[Row], results: Sequence[Row], billed: Row
+) -> Iterator[str]:
+    """Yield a sentence for everything that is not as it must be."""
+    by_message = {event["message"]: event for event in events}
+    rows = {row["request_id"]: row for row in results}
+    for message in sent:
+        event, wanted = by_message.get(message["id"], {}), message["expected"]
+        if (told := [event.get(name) for name in _COMPARED]) != wanted:
+            yield f"{message['id']}: the event says {told if event else 'nothing'}, not {wanted}"
+        row = rows.get(message["id"], {})
+        saved = [row.get(name) for name in _COMPARED]
+        if message.get("row", True) and saved != wanted:
+            yield f"{message['id']}: the row says {saved}, not {wanted}"
+    twins = [key for key in by_message if key.endswith(("-match", "-repeated"))]
+    if len({by_message[key]["event_id"] for key in twins}) > 1:
+        yield "the repeated request got another eventId than the first one"
+    if len(events) > len(sent):
+        yield f"{len(events)} events came for {len(sent)} messages"
+    calls = sum(each["expected"][2] for each in sent if each.get("row", True))
+    charges = sum(each.get("charges", 0) for each in sent)
+    if (billed["calls"], billed["charges"]) != (calls, charges):
+        paid = f"{billed['calls']} calls, {billed['charges']} paid"
+        yield f"the bill has {paid}, not {calls}, {charges}"

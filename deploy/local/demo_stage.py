@@ -1,4 +1,4 @@
-"""What the demonstration runs on: servers, schema, topology, sandbox and worker."""
+"""What the demonstration runs on: servers, schema, topology, sandbox and worker; what it prints."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ import re
 import secrets
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from demo_report import Billed
-from local_database import Database
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
 from local_errors import StackError
-from local_guard import Workspace
 from local_ports import LOOPBACK, free_ports
-from local_process import Process
+from local_process import Process, Workspace, tied
 from local_stack import Servers
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Sequence
 
-    from demo_report import Report
+    from demo_messages import Row
 
-ROOT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
 
 # On servers of our own nobody wants to watch the standard 5 s pass.
@@ -37,84 +39,102 @@ _QUICK_RETRIES = "1s,5s"
 
 _LISTENING = re.compile(r"listening on (http://(\S+?)/\S*)")
 
+# Fits a terminal beside an editor; the widest table needs 99.
+_COLUMNS = 100
+
+_STYLES = (
+    dict.fromkeys(("match", "answered"), "green")
+    | dict.fromkeys(("mismatch", "no_record"), "yellow")
+    | dict.fromkeys(("rejected", "expired", "conflict", "in_doubt", "unavailable"), "magenta")
+)
+
 
 class NotAsExpected(StackError):
     """The product did something else than it promises."""
 
 
-class Service(Process):
-    """A process of ours beside the servers."""
+class Report:
+    """Prints for a person: colours on a terminal, plain text elsewhere, at most 100 columns."""
 
-    @property
-    def exit_code(self) -> int | None:
-        """The code that it ended with; None while it runs."""
-        return self._child.poll()
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._console.width = _COLUMNS
+        if self._console.is_terminal:
+            self._console.width = min(_COLUMNS, Console().width)
+        self.busy = self._console.status
+        self._started = time.monotonic()
 
-    def log(self) -> str:
-        """Return all that it has written."""
-        return self._read_log()
+    def title(self, words: str) -> None:
+        """Begin a part."""
+        self._console.print(f"\n[bold]{words}[/bold]")
+
+    def step(self, what: str, words: str) -> None:
+        """Say what has just been done, with the seconds since the start."""
+        seconds = f"{time.monotonic() - self._started:5.1f} s  "
+        line = Text.assemble((seconds, "dim"), (f"{what:<11}", "bold"), words)
+        self._console.print(line, soft_wrap=True)
+
+    def lines(self, *lines: str, style: str = "") -> None:
+        """Print lines that people copy: never wrapped, nothing in them interpreted."""
+        for line in lines:
+            self._console.print(Text(f"  {line}".rstrip(), style=style), soft_wrap=True)
+
+    def table(self, rows: Sequence[Row]) -> None:
+        """Print rows that all have the keys of the first one."""
+        # Without the box's edge and with one space each side of a gap: the events' widest is 97.
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for name, value in (rows[0] if rows else {"(no rows)": None}).items():
+            right = isinstance(value, int) or name in ("after", "http")
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        for row in rows:
+            texts = ("" if value is None else str(value) for value in row.values())
+            table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
+        self._console.print(Padding(table, (1, 0, 1, 2), expand=False))
 
 
 class Stage:
-    """All that runs, started in order and ended in the reverse order.
-
-    Starting raises StackError, or AmqpError where the broker of AMQP_URL cannot be used.
-    """
+    """All that runs, started in order and ended in the reverse order by `stop()` or `close()`."""
 
     def __init__(self, report: Report) -> None:
-        self.environment: dict[str, str] = {}
         self.servers = Servers()
         self._report = report
         self._running = ExitStack()
-        self._workspace: Workspace
-        self._sandbox_address = ""
-        self._worker: Service | None = None
-
-    def __enter__(self) -> Self:
+        self.close = self._running.close
         self._workspace = Workspace("demonstration")
         self._running.callback(self._workspace.close)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._running.close()
-
-    @property
-    def directory(self) -> Path:
-        """Where the logs of the sandbox and the worker are."""
-        return self._workspace.directory
-
-    @property
-    def database_url(self) -> str:
-        """The worker's database."""
-        return self.environment["DATABASE_URL"]
-
-    @property
-    def amqp_url(self) -> str:
-        """The worker's broker."""
-        return self.environment["AMQP_URL"]
+        self.directory = self._workspace.directory
+        self._provider = {
+            "PROVIDER_MODE": "sandbox",
+            "PROVIDER_ACCESS_KEY": f"DEMO{secrets.token_hex(8).upper()}",
+            "PROVIDER_SECRET_KEY": secrets.token_hex(16),
+            "DIGEST_KEY": secrets.token_hex(32),
+        }
+        self.environment = _clean_environment() | self._provider
+        self._sandbox_address = ""
+        self._worker: Process | None = None
 
     def own_variables(self) -> dict[str, str]:
         """Return what a person's shell lacks to talk to what runs here."""
-        ours = {"PROVIDER_URL", "RETRY_DELAYS", *_provider_settings()}
+        ours = {"PROVIDER_URL", "RETRY_DELAYS", *self._provider}
         ours |= {name for name in self.servers.environment() if not os.environ.get(name)}
         return {name: value for name, value in self.environment.items() if name in ours}
 
     def start(self) -> None:
-        """Start everything; return when the worker consumes."""
-        self.environment = _clean_environment() | _provider_settings()
-        sandbox = self._service("sandbox", "--port", "0")  # it comes up while the servers do
+        """Start everything; return when the worker consumes. Raises StackError."""
+        sandbox = self._service("sandbox", "sandbox", "--port", "0")  # while the servers come up
         self._running.enter_context(self.servers)
         self._use_servers()
-        self._run("schema", "alembic", "upgrade", "head")
-        self._run("topology", "verification-worker", "topology", "apply")
+        self._report.step("schema", self.command("alembic", "upgrade", "head")[0])
+        self._report.step("topology", self.command("verification-worker", "topology", "apply")[0])
         sandbox.wait_until(lambda: _LISTENING.search(sandbox.log()) is not None)
-        self._use_sandbox(sandbox.log())
-        self._start_worker()
+        url, self._sandbox_address = _LISTENING.findall(sandbox.log())[0]
+        self.environment["PROVIDER_URL"] = url
+        self._report.step("sandbox", f"{url}, the stand-in for JD Cloud")
+        (port,) = free_ports(1)
+        self.environment |= {"HTTP_HOST": LOOPBACK, "HTTP_PORT": str(port)}
+        worker = self._worker = self._service("worker", "run")
+        worker.wait_until(lambda: _get(f"{LOOPBACK}:{port}", "/readyz") is not None)
+        self._report.step("worker", f"ready; its log: {self.directory / 'worker.log'}")
 
     def is_working(self) -> bool:
         """Tell whether the worker is alive."""
@@ -124,10 +144,26 @@ class Stage:
         """Return the worker's last lines; "" where it was never started."""
         return "" if self._worker is None else self._worker.log_tail()
 
-    def billed(self) -> Billed:
-        """Ask the sandbox what it has counted."""
-        counts = json.loads(_get(self._sandbox_address, "/charges")[1])
-        return Billed(counts["calls"], counts["charges"])
+    def billed(self) -> Row:
+        """Ask the sandbox for the calls and charges that it has counted."""
+        counts: Row = json.loads(_get(self._sandbox_address, "/charges") or "{}")
+        return counts
+
+    def command(self, program: str, *arguments: str) -> tuple[str, str]:
+        """Run a command of the product; return it and its output. Raises StackError."""
+        words = " ".join((program, *arguments))
+        done = subprocess.run(
+            tied([str(_BIN / program), *arguments]),
+            cwd=Path(__file__).resolve().parents[2],
+            env={**self.environment, "COLUMNS": str(_COLUMNS - 2)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StackError(f"{words} ended with code {done.returncode}: {done.stderr.strip()}")
+        return words, done.stdout.rstrip()
 
     def stop(self) -> None:
         """Stop everything in order. Raises NotAsExpected where the worker does not end well."""
@@ -136,58 +172,34 @@ class Stage:
             if self._worker.exit_code != 0:
                 raise NotAsExpected(f"the worker ended with code {self._worker.exit_code}")
             self._report.step("worker", "finished its work after SIGTERM and exited 0")
-        self._running.close()
+        self.close()
         self._report.step("the rest", "stopped; no process and no file is left")
 
     def _use_servers(self) -> None:
         """Say where the servers are and, where they are ours, make a database with a good name."""
+        broker, database = self.servers.broker, self.servers.database
         self.environment |= self.servers.environment()
-        database = self.servers.database
-        if isinstance(database, Database):
+        if database.private:
             self.environment["DATABASE_URL"] = database.create_database("verification")
-        self._report.step("PostgreSQL", _place(self.database_url, private=database.private))
-        if self.servers.broker.private:
+        if broker.private:
             self.environment["RETRY_DELAYS"] = _QUICK_RETRIES
-        self._report.step("RabbitMQ", _place(self.amqp_url, private=self.servers.broker.private))
+        for name, server, key in (
+            ("PostgreSQL", database, "DATABASE_URL"),
+            ("RabbitMQ", broker, "AMQP_URL"),
+        ):
+            parts = urlsplit(self.environment[key])  # without the user and the password
+            whose = "private" if server.private else "as the environment names it"
+            self._report.step(name, f"{parts.hostname}:{parts.port}{parts.path}, {whose}")
 
-    def _use_sandbox(self, log: str) -> None:
-        found = _LISTENING.search(log)
-        if found is None:
-            raise NotAsExpected(f"the sandbox does not say where it listens: {log.strip()}")
-        self.environment["PROVIDER_URL"], self._sandbox_address = found.groups()
-        self._report.step("sandbox", f"{found.group(1)}, the stand-in for JD Cloud")
-
-    def _start_worker(self) -> None:
-        (port,) = free_ports(1)
-        self.environment |= {"HTTP_HOST": LOOPBACK, "HTTP_PORT": str(port)}
-        worker = self._worker = self._service("worker", command="run")
-        worker.wait_until(lambda: _is_ready(f"{LOOPBACK}:{port}"))
-        self._report.step("worker", f"ready; its log: {self.directory / 'worker.log'}")
-
-    def _service(self, name: str, *options: str, command: str = "") -> Service:
-        service = Service(
+    def _service(self, name: str, *arguments: str) -> Process:
+        service = Process(
             name,
-            [str(_BIN / "verification-worker"), command or name, *options],
+            [str(_BIN / "verification-worker"), *arguments],
             workspace=self._workspace,
             environment=self.environment,
         )
         self._running.callback(service.stop)
         return service
-
-    def _run(self, what: str, program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(_BIN / program), *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        command = " ".join((program, *arguments))
-        if done.returncode != 0:
-            raise StackError(f"{command} ended with code {done.returncode}: {done.stderr.strip()}")
-        self._report.step(what, command)
 
 
 def _clean_environment() -> dict[str, str]:
@@ -197,35 +209,14 @@ def _clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in settings}
 
 
-def _provider_settings() -> dict[str, str]:
-    return {
-        "PROVIDER_MODE": "sandbox",
-        "PROVIDER_ACCESS_KEY": f"DEMO{secrets.token_hex(8).upper()}",
-        "PROVIDER_SECRET_KEY": secrets.token_hex(16),
-        "DIGEST_KEY": secrets.token_hex(32),
-    }
-
-
-def _place(url: str, *, private: bool) -> str:
-    """Return a server's address without the user and the password."""
-    parts = urlsplit(url)
-    address = f"{parts.hostname}:{parts.port}{parts.path}"
-    return f"{address}, private" if private else f"{address}, as the environment names it"
-
-
-def _is_ready(address: str) -> bool:
-    try:
-        return _get(address, "/readyz")[0] == http.client.OK
-    except OSError:
-        return False
-
-
-def _get(address: str, path: str) -> tuple[int, bytes]:
-    """Fetch a page of our own machine; a proxy of the environment has no business between."""
+def _get(address: str, path: str) -> str | None:
+    """Fetch a page of our own machine, without a proxy of the environment; None if not 200."""
     connection = http.client.HTTPConnection(address, timeout=2.0)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return answer.read().decode() if answer.status == http.client.OK else None
+    except OSError:
+        return None
     finally:
         connection.close()

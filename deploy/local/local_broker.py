@@ -10,19 +10,13 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import local_programs
 from local_errors import StackError, StartFailed
-from local_guard import Workspace
-from local_lifetime import Lifetime
-from local_management import Management
+from local_management import Management, Vhosts
 from local_ports import LOOPBACK, free_ports, is_taken, speaks_amqp
-from local_process import Process
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from local_process import PrivateServer, Process, Workspace
+from local_programs import program
 
 # 10 s in looks of 0.05 s: twenty times what it takes.
 _ON_DISK_LOOKS = 200
@@ -88,10 +82,10 @@ class Membership:
         return "\n".join(lines) + "\n"
 
 
-class Broker(Lifetime):
+class Broker(PrivateServer, Vhosts):
     """A private node. `start()` after `stop()` or `kill()` finds the same ports and data."""
 
-    private = True
+    name = "RabbitMQ"
 
     def __init__(
         self,
@@ -105,24 +99,17 @@ class Broker(Lifetime):
         `configuration` are more lines for its rabbitmq.conf. One that is not `durable` writes to
         memory where that has room: a kill loses nothing, a power cut all.
         """
+        super().__init__(durable=durable)
         self._membership = membership
-        self._durable = durable
         self._more_configuration = configuration if durable else _NOT_DURABLE + configuration
-        self._workspace: Workspace | None = None
         self._chosen: _Ports | None = None
-        self._node: Process | None = None
         self._epmd: Process | None = None
         self._has_run = False
 
     @property
-    def url(self) -> str:
+    def url(self) -> str:  # type: ignore[override]
         """The default vhost's AMQP URL."""
-        return self.vhost_for("/")
-
-    @property
-    def pid(self) -> int:
-        """The node's process number, which is its session's too."""
-        return self._running().pid
+        return f"amqp://guest:guest@{LOOPBACK}:{self._ports.amqp}/%2F"
 
     @property
     def node_name(self) -> str:
@@ -130,7 +117,7 @@ class Broker(Lifetime):
         return "verification@localhost" if self._membership is None else self._membership.name
 
     @property
-    def management_url(self) -> str:
+    def management_url(self) -> str:  # type: ignore[override]
         """The management interface's address, with user and password."""
         return f"http://guest:guest@{LOOPBACK}:{self._ports.management}"
 
@@ -139,13 +126,6 @@ class Broker(Lifetime):
         """Host and port of the node's metrics, for Prometheus."""
         return f"{LOOPBACK}:{self._ports.metrics}"
 
-    @property
-    def directory(self) -> Path:
-        """Where data and logs are, from the first start until `close()`."""
-        if self._workspace is None:
-            raise StackError("the broker has not been started")
-        return self._workspace.directory
-
     def start(self) -> None:
         """Start the node (3 to 7 s); return when AMQP and the management interface answer."""
         self.launch()
@@ -153,16 +133,16 @@ class Broker(Lifetime):
 
     def launch(self) -> None:
         """Start the node without waiting for it. Raises MissingProgram."""
-        server, epmd = local_programs.rabbitmq_server(), local_programs.epmd()
+        server, epmd = program("rabbitmq-server"), program("epmd")
         if self._workspace is None:
-            self._workspace = Workspace("broker", lasting=self._durable)
+            self._workspace = Workspace("broker", lasting=self.durable)
             self._chosen = _Ports(*free_ports(5))
             if self._membership is not None:
                 self._chosen = replace(self._chosen, epmd=self._membership.epmd)
             self._write_files()
         if self._has_run and is_taken(self._ports.amqp):
             # A stranger's handshake would pass for ours.
-            raise StartFailed("RabbitMQ", f"finds its port {self._ports.amqp} taken", "")
+            raise StartFailed(self.name, f"finds its port {self._ports.amqp} taken", "")
         environment = self._environment()
         if self._membership is None and (self._epmd is None or not self._epmd.is_alive()):
             # RabbitMQ would start one itself, as a daemon that outlives everything.
@@ -170,8 +150,8 @@ class Broker(Lifetime):
             self._epmd = Process(
                 "epmd", command, workspace=self._workspace, environment=environment
             )
-        self._node = Process(
-            "RabbitMQ",
+        self._process = Process(
+            self.name,
             [server],
             workspace=self._workspace,
             environment=environment,
@@ -198,20 +178,13 @@ class Broker(Lifetime):
 
         It takes 6 s, of which RabbitMQ's management plugin takes 5 for itself.
         """
-        if self._node is not None:
-            self._node.stop()
+        if self._process is not None:
+            self._process.stop()
         if self._epmd is not None:
             self._epmd.stop()
 
-    def kill(self) -> None:
-        """Kill -9 the node with all its children; the data stay for another `start()`.
-
-        Call `await_on_disk` first for a quorum queue that has just been declared.
-        """
-        self._running().kill()
-
     def await_on_disk(self, vhost: str, queue: str) -> None:
-        """Return when a quorum queue that was declared would survive `kill()`.
+        """Return when a quorum queue that was declared would survive `kill()`: to be called before.
 
         RabbitMQ (seen in 3.10.8) enters it in a file that is written up to half a second after the
         declaration is answered. A node killed before that comes back with a queue of this name
@@ -225,47 +198,17 @@ class Broker(Lifetime):
             time.sleep(0.05)
         raise StackError(f"the queue {queue!r} of the vhost {vhost!r} does not get on the disk")
 
-    def pause(self) -> None:
-        """Freeze the node: connections stay open, nothing answers."""
-        self._running().pause()
-
-    def resume(self) -> None:
-        """Let a frozen node go on."""
-        self._running().resume()
-
     def close(self) -> None:
         """End the node at once and remove its data: they need no orderly end any more."""
         try:
-            for process in (self._node, self._epmd):
+            for process in (self._process, self._epmd):
                 if process is not None:
                     process.kill()
         finally:
             if self._workspace is not None:
                 self._workspace.close()
-            self._workspace = self._chosen = self._node = self._epmd = None
+            self._workspace = self._chosen = self._process = self._epmd = None
             self._has_run = False
-
-    def create_vhost(self, name: str) -> str:
-        """Create an empty vhost (0.02 s) and return its AMQP URL."""
-        Management(self.management_url).create_vhost(name)
-        return self.vhost_for(name)
-
-    def delete_vhost(self, name: str) -> None:
-        """Delete a vhost with all that is in it; none of that name is no error."""
-        Management(self.management_url).delete_vhost(name)
-
-    def vhost_for(self, name: str) -> str:
-        """Return the AMQP URL of the vhost `name`, whether or not it exists."""
-        return f"amqp://guest:guest@{LOOPBACK}:{self._ports.amqp}/{quote(name, safe='')}"
-
-    def queues(self, vhost: str = "/") -> dict[str, int]:
-        """Return the number of messages of each queue, up to a few seconds old."""
-        return Management(self.management_url).queues(vhost)
-
-    def _running(self) -> Process:
-        if self._node is None:
-            raise StackError("the broker has not been started")
-        return self._node
 
     @property
     def _ports(self) -> _Ports:

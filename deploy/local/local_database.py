@@ -12,14 +12,15 @@ import pwd
 import signal
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
 
-import local_programs
+import psycopg
+from psycopg import sql
+
 from local_errors import StackError, StartFailed
-from local_guard import Workspace
-from local_lifetime import Lifetime
 from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import START_SECONDS, Process
-from local_psql import Psql
+from local_process import START_SECONDS, PrivateServer, Process, Workspace, tied
+from local_programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +46,45 @@ _SETTINGS = {
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
-class Database(Lifetime):
+class Databases:
+    """The databases of the server that `url` names; its user needs CREATEDB."""
+
+    url: str
+
+    def create_database(self, name: str, *, template: str | None = None) -> str:
+        """Create a database, empty or as a copy of `template`, and return its URL.
+
+        Nobody may be connected to the template meanwhile. Raises StackError if it is not permitted.
+        """
+        self._run("CREATE DATABASE {} TEMPLATE {}", name, template or "template1")
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{quote(name, safe='')}"))
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database with the connections to it; none of that name is no error."""
+        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def _run(self, statement: str, *names: str) -> None:
+        try:
+            with psycopg.connect(self.url, autocommit=True) as server:
+                order = sql.SQL(statement)
+                server.execute(order.format(*map(sql.Identifier, names)))
+        except psycopg.Error as error:
+            raise StackError(f"{statement.format(*names)}: {str(error).strip()}") from error
+
+
+class ForeignDatabase(Databases):
+    """The database server that DATABASE_URL names: used as it is, never started or killed."""
+
+    private = False
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+class Database(PrivateServer, Databases):
     """A private cluster. `start()` after `stop()` or `kill()` finds the same port and data."""
 
-    private = True
+    name = "PostgreSQL"
 
     def __init__(
         self,
@@ -61,37 +97,23 @@ class Database(Lifetime):
 
         Only the server's own user may read the files, as PostgreSQL demands for a private key.
         """
-        self._durable = durable
+        super().__init__(durable=durable)
         self._settings = {**_SETTINGS, **({} if durable else _NOT_DURABLE), **(settings or {})}
         self._files = dict(files or {})
-        self._workspace: Workspace | None = None
         self._port = 0
-        self._postmaster: Process | None = None
         # PostgreSQL refuses to run as root.
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
 
     @property
-    def url(self) -> str:
+    def url(self) -> str:  # type: ignore[override]
         """The URL of the database `postgres`, as its superuser."""
         if self._workspace is None:
-            raise StackError("the database has not been started")
+            raise StackError("PostgreSQL has not been started")
         return f"postgresql://postgres@{LOOPBACK}:{self._port}/postgres"
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process number, which is its session's too."""
-        return self._running().pid
-
-    @property
-    def directory(self) -> Path:
-        """Where data and logs are, from the first start until `close()`."""
-        if self._workspace is None:
-            raise StackError("the database has not been started")
-        return self._workspace.directory
 
     def start(self) -> None:
         """Start the server (0.1 s; the first time 0.7 s); return when it accepts connections."""
-        server = local_programs.postgresql("postgres")
+        server = program("postgres")
         for attempt in range(1, _STARTS + 1):
             is_new = self._workspace is None
             try:
@@ -106,71 +128,47 @@ class Database(Lifetime):
 
     def _start_once(self, server: str) -> None:
         if self._workspace is None:
-            self._workspace = Workspace("database", lasting=self._durable)
+            self._workspace = Workspace("database", lasting=self.durable)
             (self._port,) = free_ports(1)
             self._create_cluster()
         elif is_taken(self._port):
-            raise StartFailed("PostgreSQL", f"finds its port {self._port} taken", "")
+            raise StartFailed(self.name, f"finds its port {self._port} taken", "")
         command = [server, "-D", str(self._data), "-p", str(self._port)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        self._postmaster = Process(
-            "PostgreSQL",
+        self._process = Process(
+            self.name,
             command,
             workspace=self._workspace,
             environment=_environment(),
             user=self._user,
-            farewell=signal.SIGQUIT,  # a killed one would leave a shared memory segment behind
+            ending=signal.SIGQUIT,  # a killed one would leave a shared memory segment behind
         )
-        self._postmaster.wait_until(self._accepts)
+        self._process.wait_until(self._accepts)
 
     def stop(self) -> None:
         """End the server and its connections in its own orderly way; the data stay."""
-        if self._postmaster is not None:
-            self._postmaster.stop(signal.SIGINT)  # PostgreSQL's "fast" shutdown
-
-    def kill(self) -> None:
-        """Kill -9 the server with all its children; the data stay for another `start()`."""
-        self._running().kill()
+        if self._process is not None:
+            self._process.stop(signal.SIGINT)  # PostgreSQL's "fast" shutdown
 
     def restart(self) -> None:
         """Stop and start the server on the same port and data."""
         self.stop()
         self.start()
 
-    def pause(self) -> None:
-        """Freeze the server: connections stay open, nothing answers."""
-        self._running().pause()
-
-    def resume(self) -> None:
-        """Let a frozen server go on."""
-        self._running().resume()
-
     def close(self) -> None:
-        """Stop the server and remove its data."""
+        """Stop the server, in no orderly way if its data are not to last, and remove the data."""
         try:
-            self.stop()
+            if self._process is not None:
+                self._process.stop(signal.SIGINT if self.durable else signal.SIGQUIT)
         finally:
             if self._workspace is not None:
                 self._workspace.close()
-            self._workspace = self._postmaster = None
-
-    def create_database(self, name: str, *, template: str | None = None) -> str:
-        """Create a database, empty or as a copy of `template`, and return its URL."""
-        return Psql(self.url).create_database(name, template=template)
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database with the connections to it; none of that name is no error."""
-        Psql(self.url).drop_database(name)
+            self._workspace = self._process = None
 
     @property
     def _data(self) -> Path:
         return self.directory / "data"
-
-    def _running(self) -> Process:
-        if self._postmaster is None:
-            raise StackError("the database has not been started")
-        return self._postmaster
 
     def _accepts(self) -> bool:
         try:
@@ -178,19 +176,17 @@ class Database(Lifetime):
         except OSError:
             return False
         # After a kill -9 the old server's file is still there, saying "ready".
-        is_ours = lines[:1] == [str(self._running().pid)]
+        is_ours = lines[:1] == [str(self.pid)]
         return is_ours and len(lines) > _STATE_LINE and lines[_STATE_LINE].strip() == "ready"
 
     def _create_cluster(self) -> None:
         self._data.mkdir(mode=0o700)
-        if self._user is not None:
-            owner = pwd.getpwnam(self._user)
-            os.chown(self._data, owner.pw_uid, owner.pw_gid)
-        command = [local_programs.postgresql("initdb"), "--pgdata", str(self._data)]
+        self._hand_over(self._data)
+        command = [program("initdb"), "--pgdata", str(self._data)]
         command += ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
         command += ["--no-sync"]  # an empty cluster is no loss; what is committed later is synced
         done = subprocess.run(
-            command,
+            tied(command),
             cwd=self.directory,
             env=_environment(),
             capture_output=True,
@@ -205,14 +201,15 @@ class Database(Lifetime):
         if done.returncode != 0:
             raise StartFailed("initdb", f"ended with code {done.returncode}", done.stderr.strip())
         for name, content in self._files.items():
-            self._write(self._data / name, content)
+            file = self._data / name
+            file.touch(mode=0o600)
+            file.write_bytes(content)
+            self._hand_over(file)
 
-    def _write(self, file: Path, content: bytes) -> None:
-        file.touch(mode=0o600)
-        file.write_bytes(content)
+    def _hand_over(self, path: Path) -> None:
         if self._user is not None:
             owner = pwd.getpwnam(self._user)
-            os.chown(file, owner.pw_uid, owner.pw_gid)
+            os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
 def _environment() -> dict[str, str]:

@@ -1,47 +1,168 @@
-"""Installers of others (apt-get, npm), run without a terminal and quoted only where they fail."""
+"""The Debian packages that the local stack needs, and Node's that tests need, installed."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_errors import StackError
+import psutil
+
+from local_errors import MissingProgram, StackError
+from local_programs import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
-# What went wrong stands at the end; before it are progress and advice.
+# Debian asks this program whether a package may start its service; 101 means no.
+_POLICY = Path("/usr/sbin/policy-rc.d")
+
+# 10 to 20 s on a quick line; a slow one gets its time.
+_SECONDS = 900.0
+
+# What went wrong stands at the end of what an installer says; before it are progress and advice.
 _QUOTED_LINES = 10
 
+# What tests and the demonstration use where we may install it, by package: a client that is not
+# ours, what scrapes a worker, and Node for the contract. Some packages of nodejs bring npm,
+# Debian's does not.
+_FOR_TESTS = {
+    "amqp-tools": ["amqp-publish"],
+    "prometheus": ["prometheus", "promtool"],
+    "nodejs": ["node"],
+}
 
-def run_installer(
-    command: Sequence[str],
-    seconds: float,
-    *,
-    folder: Path | None = None,
-    more_variables: Mapping[str, str] | None = None,
-) -> None:
-    """Run an installer to its end, in silence, for so many seconds at most.
 
-    Raises StackError with the last lines that it said.
+def missing_packages(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Return the packages that the stack cannot start without.
+
+    A server that AMQP_URL or DATABASE_URL names is not ours to install; psql still is.
     """
+    given = os.environ if environment is None else environment
+    needed = {"postgresql-client": ["psql"]}
+    if not given.get("AMQP_URL"):
+        needed["rabbitmq-server"] = ["rabbitmq-server", "epmd"]
+    if not given.get("DATABASE_URL"):
+        needed["postgresql"] = ["initdb", "postgres"]
+    return _lacking(needed)
+
+
+def install_missing(
+    environment: Mapping[str, str] | None = None, *, benchmark: bool = False
+) -> None:
+    """Install what is missing (as root, on Debian), or raise MissingProgram with the command."""
+    missing = missing_packages(environment)
+    if benchmark:
+        missing += _lacking({"nginx-light": ["nginx"]})
+    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if may_install:
+        missing += _lacking(_FOR_TESTS)
+        if "nodejs" not in missing:
+            missing += _lacking({"npm": ["npm"]})
+    if not missing:
+        return
+    if not may_install:
+        install = f"apt-get install --no-install-recommends {' '.join(missing)}"
+        raise MissingProgram(
+            f"The local stack needs {' and '.join(missing)}, and only root can install packages.\n"
+            f"Either:  sudo {install}\n"
+            "or:      docker compose -f deploy/compose.yaml up -d  (then set the two URLs it names)"
+        )
+    print(f"installing {', '.join(missing)} (Debian packages), about 10 s", flush=True)
+    running = _packages_servers()
+    with _no_service_starts():
+        _apt("update")
+        _apt("install", "--yes", "--no-install-recommends", *missing)
+        if more := _lacking({"npm": ["npm"]}):
+            _apt("install", "--yes", "--no-install-recommends", *more)
+    for server in _packages_servers() - running:  # these would only confuse
+        with suppress(psutil.NoSuchProcess):
+            server.terminate()
+
+
+def node_modules(folder: Path) -> Path:
+    """Return the folder of the packages that `package-lock.json` of this folder names.
+
+    They are installed once, by whoever comes first. Scripts of packages are not run.
+    """
+    installed = folder / "node_modules"
+    stamp = installed / ".lock-sha256"
+    wanted = sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    # Outside of what npm removes; the folder itself is there already.
+    with (folder / "package-lock.json").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            command = [program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            _run(command, folder, {})
+            stamp.write_text(wanted)
+    return installed
+
+
+def _lacking(needed: Mapping[str, Sequence[str]]) -> list[str]:
+    return [package for package, names in needed.items() if not all(map(_is_there, names))]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        program(name)
+    except MissingProgram:
+        return False
+    return True
+
+
+def _apt(*arguments: str) -> None:
+    command = ["apt-get", "--quiet", "--option=DPkg::Lock::Timeout=300", *arguments]
+    _run(command, None, {"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _run(command: Sequence[str], folder: Path | None, more: Mapping[str, str]) -> None:
+    """Run an installer without a terminal. Raises StackError with the last lines that it said."""
     words = " ".join(command)
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **(more_variables or {})},
+            env={**os.environ, **more},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=seconds,
+            timeout=_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise StackError(f"{words} was not done after {seconds:.0f} s") from None
+        raise StackError(f"{words} was not done after {_SECONDS:.0f} s") from None
     if done.returncode != 0:
         tail = "\n".join(done.stdout.strip().splitlines()[-_QUOTED_LINES:])
         raise StackError(f"{words} ended with code {done.returncode}:\n{tail}")
+
+
+@contextmanager
+def _no_service_starts() -> Iterator[None]:
+    """Have the packages' services stay down; a policy that is there already is left alone."""
+    try:
+        with _POLICY.open("x") as policy:
+            policy.write("#!/bin/sh\nexit 101\n")
+    except FileExistsError:
+        yield
+        return
+    try:
+        _POLICY.chmod(0o755)
+        yield
+    finally:
+        _POLICY.unlink(missing_ok=True)
+
+
+def _packages_servers() -> set[psutil.Process]:
+    """Return what RabbitMQ's package may start all the same; a private stack has another user."""
+    return {
+        process
+        for process in psutil.process_iter(["name", "username"])
+        if process.info["name"] in ("beam.smp", "epmd")
+        and process.info["username"] in ("rabbitmq", "epmd")
+    }

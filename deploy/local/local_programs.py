@@ -1,4 +1,4 @@
-"""Where the servers' programs are on this machine."""
+"""Where the programs that the local stack and the tests start are on this machine."""
 
 from __future__ import annotations
 
@@ -8,55 +8,28 @@ from pathlib import Path
 
 from local_errors import MissingProgram
 
-
-def rabbitmq_server() -> str:
-    """Return RabbitMQ's own start script. Raises MissingProgram.
-
-    Debian's wrapper in /usr/sbin comes last: it insists on changing the user.
-    """
-    own = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    return _first("rabbitmq-server", [own])
-
-
-def epmd() -> str:
-    """Return Erlang's port mapper. Raises MissingProgram."""
-    return _first("epmd", sorted(Path("/usr/lib/erlang").glob("erts-*/bin/epmd")))
+# Where Debian has what PATH lacks, or has better: its `rabbitmq-server` in /usr/sbin is a wrapper
+# that insists on changing the user, its `psql` one that chooses a version.
+_PLACES = {
+    "rabbitmq-server": "lib/rabbitmq/bin",
+    "epmd": "lib/erlang/erts-*/bin",
+    "nginx": "sbin",
+}
+_POSTGRESQL = "lib/postgresql/*/bin"
 
 
-def postgresql(program: str) -> str:
-    """Return one of PostgreSQL's programs, of the newest version here. Raises MissingProgram."""
-    folders = Path("/usr/lib/postgresql").glob("*/bin")
-    newest = sorted(folders, key=_version, reverse=True)
-    # All programs come from one version: the first folder that has the server.
-    with_server = [folder for folder in newest if (folder / "postgres").exists()]
-    return _first(program, [folder / program for folder in with_server[:1]])
-
-
-def prometheus() -> str:
-    """Return Prometheus: the tests have it scrape a worker. Raises MissingProgram."""
-    return _first("prometheus", [Path("/usr/bin/prometheus")])
-
-
-def promtool() -> str:
-    """Return the checker of Prometheus' rules, from the same package. Raises MissingProgram."""
-    return _first("promtool", [Path("/usr/bin/promtool")])
-
-
-def nginx() -> str:
-    """Return nginx: the benchmark's provider. Raises MissingProgram."""
-    return _first("nginx", [Path("/usr/sbin/nginx")])
-
-
-def _version(folder: Path) -> int:
-    found = re.fullmatch(r"\d+", folder.parent.name)
-    return int(found.group()) if found else 0
-
-
-def _first(program: str, places: list[Path]) -> str:
-    for place in places:
-        if place.exists():
-            return str(place)
-    found = shutil.which(program)
+def program(name: str) -> str:
+    """Return where a program is; of PostgreSQL's, the newest. Raises MissingProgram."""
+    folders = sorted(Path("/usr").glob(_PLACES.get(name, _POSTGRESQL)), key=_version)
+    if name not in _PLACES:
+        # All of PostgreSQL's programs come from one version: the newest that has the server.
+        folders = [folder for folder in folders if (folder / "postgres").exists()]
+    own = str(folders[-1] / name) if folders else ""
+    found = shutil.which(own) or shutil.which(name)
     if found is None:
-        raise MissingProgram(f"{program} is not installed")
+        raise MissingProgram(f"{name} is not installed: ./deploy/local/setup installs it, as root")
     return found
+
+
+def _version(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(folder))]

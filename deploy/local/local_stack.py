@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +20,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 from local_broker import Broker
-from local_database import Database
+from local_database import Database, ForeignDatabase
 from local_errors import StackError
-from local_foreign import ForeignBroker, ForeignDatabase
-from local_packages import install_missing
-from local_process import tied
+from local_install import install_missing
+from local_management import ForeignBroker
+from local_process import Lifetime, tied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import FrameType, TracebackType
-    from typing import Self
+    from types import FrameType
 
 # What a service manager, a CI runner or a closed terminal sends to have us end.
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -37,7 +37,7 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 _NO_SUCH_COMMAND = 127
 
 
-class Servers:
+class Servers(Lifetime):
     """The broker and the database, started together and ended together.
 
     With AMQP_URL or DATABASE_URL in the environment that server is used as it is instead.
@@ -69,19 +69,16 @@ class Servers:
         return {"AMQP_URL": self.broker.url, "DATABASE_URL": self.database.url}
 
     def start(self) -> None:
-        """Start both; return when both answer. Raises StackError, with nothing left running."""
-        try:
-            if isinstance(self.broker, Broker):
-                self.broker.launch()  # boots while the database is made: no thread needed
-            if isinstance(self.database, Database):
-                self.database.start()
-            if isinstance(self.broker, Broker):
-                self.broker.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
+        """Start both; return when both answer. Raises StackError."""
+        self._make_endings_orderly()
+        if isinstance(self.broker, Broker):
+            self.broker.launch()  # boots while the database is made: no thread needed
+        if isinstance(self.database, Database):
+            self.database.start()
+        if isinstance(self.broker, Broker):
+            self.broker.wait_ready()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop what is ours and remove its data. May be called twice."""
         try:
             if isinstance(self.broker, Broker):
@@ -89,25 +86,6 @@ class Servers:
         finally:
             if isinstance(self.database, Database):
                 self.database.close()
-
-    def __enter__(self) -> Self:
-        self._make_endings_orderly()
-        try:
-            self.start()
-        except BaseException:
-            self._restore_endings()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self.stop()
-        finally:
             self._restore_endings()
 
     def _make_endings_orderly(self) -> None:
@@ -135,6 +113,9 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command, pass on the signals that we get, and return its exit code as a shell would."""
+    if shutil.which(command[0]) is None:
+        print(f"local stack: {command[0]}: there is no such command", file=sys.stderr)
+        return _NO_SUCH_COMMAND
     # Ctrl-C in a terminal reaches the command by itself; passed on it would arrive twice.
     from_terminal = sys.stdin is not None and sys.stdin.isatty()
     children: list[subprocess.Popen[bytes]] = []
@@ -155,9 +136,6 @@ def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
         for number in early:
             children[0].send_signal(number)
         code = children[0].wait()
-    except OSError as error:
-        print(f"local stack: {command[0]}: {error.strerror}", file=sys.stderr)
-        return _NO_SUCH_COMMAND
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)

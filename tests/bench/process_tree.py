@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_guard import descendants
+import psutil
+
 from tests.e2e.harness import CHECKOUT
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class ProcessTree:
 
 def server_cpu_seconds(pid: int) -> float:
     """Return user + system seconds of a server and its children, wherever their session is."""
-    family = {pid, *descendants(pid)}
+    family = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
     return _cpu_seconds({each: stats for each, stats in _all_stats().items() if each in family})
 
 

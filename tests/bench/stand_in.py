@@ -11,10 +11,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import local_programs
-from local_guard import Workspace
 from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import Process
+from local_process import Process, Workspace
+from local_programs import program
 from tests.bench.late_provider import ANSWER
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def instant() -> Iterator[str]:
         )
         process = Process(
             "nginx",
-            [local_programs.nginx(), "-e", "stderr", "-c", str(configuration)],
+            [program("nginx"), "-e", "stderr", "-c", str(configuration)],
             workspace=workspace,
             environment={"PATH": os.environ.get("PATH", os.defpath)},
         )

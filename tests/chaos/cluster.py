@@ -7,13 +7,11 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import local_programs
 from local_broker import Broker, Membership
-from local_guard import Workspace
-from local_lifetime import Lifetime
 from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import Process
+from local_process import Lifetime, Process, Workspace
+from local_programs import program
 from tests.chaos.proxy import Proxy
 from tests.e2e.harness import until
 
@@ -43,7 +41,7 @@ class Cluster(Lifetime):
 
     def start(self) -> None:
         """Start all nodes; return when each says that all of them run."""
-        command = [local_programs.epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
+        command = [program("epmd"), "-port", str(self._epmd_port), "-address", LOOPBACK]
         self._epmd = Process("epmd", command, workspace=self._workspace, environment={})
         self.nodes[0].start()
         for node in self.nodes[1:]:

@@ -131,7 +131,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster(own_servers: None) -> Iterator[Cluster]:
     """Run one cluster for all tests here: it starts in 15 s."""
     with Cluster() as running:
         yield running

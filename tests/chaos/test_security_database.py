@@ -29,7 +29,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 
 
 @pytest.fixture(scope="module")
-def tls_database(papers: Papers) -> Iterator[Database]:
+def tls_database(papers: Papers, own_servers: None) -> Iterator[Database]:
     settings = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
     files = {
         "server.crt": papers.server.certificate.read_bytes(),

@@ -57,7 +57,7 @@ class TlsBroker:
 
 
 @pytest.fixture(scope="module")
-def tls(papers: Papers) -> Iterator[TlsBroker]:
+def tls(papers: Papers, own_servers: None) -> Iterator[TlsBroker]:
     (port,) = free_ports(1)
     lines = (
         f"listeners.ssl.1 = {LOOPBACK}:{port}",

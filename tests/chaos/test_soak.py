@@ -12,6 +12,7 @@ from tests.e2e.harness import CHECKOUT
 
 # Two minutes of faults, up to two until everything is settled, and a busy machine.
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("own_servers")
 def test_when_faults_come_at_random_then_nothing_is_lost_and_every_charge_is_explained() -> None:
     soak = [sys.executable, "-m", "tests.bench.soak", "--minutes", "2"]
     done = subprocess.run(soak, cwd=CHECKOUT, capture_output=True, text=True, check=False)

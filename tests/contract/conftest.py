@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import local_node
+from local_install import node_modules
 from tests.e2e.conftest import provider, running_sandbox, stack, vhost_with_topology
 
 __all__ = ["provider", "running_sandbox", "stack", "vhost_with_topology"]
@@ -15,4 +15,4 @@ __all__ = ["provider", "running_sandbox", "stack", "vhost_with_topology"]
 @pytest.fixture(scope="session")
 def node_environment() -> dict[str, str]:
     """Say where Node finds the packages that the lock file names; installs them once."""
-    return {"NODE_PATH": str(local_node.node_modules(Path(__file__).parent))}
+    return {"NODE_PATH": str(node_modules(Path(__file__).parent))}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from local_node import node
+from local_programs import program
 from tests.e2e.harness import RESULTS, Stack, until
 from worker.contract.golden import FOLDER
 
@@ -93,8 +93,8 @@ class Team:
             return False
 
     def _command(self, verb: str) -> list[str]:
-        program = node() if self.language == "js" else LANGUAGES[self.language]
-        return [program, str(CLIENTS / f"{verb}.{self.language}")]
+        interpreter = program("node") if self.language == "js" else LANGUAGES[self.language]
+        return [interpreter, str(CLIENTS / f"{verb}.{self.language}")]
 
 
 @pytest.fixture(params=LANGUAGES)

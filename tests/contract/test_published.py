@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from local_node import node
+from local_programs import program
 from tests.contract.guide import GUIDE, filled_in
 from tests.contract.regenerate import FOLDER, documents
 from worker.contract.asyncapi import asyncapi
@@ -83,7 +83,7 @@ def test_an_example_is_true_to_the_schemas(name: str) -> None:
 def parsed(document: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
     """Return what AsyncAPI's parser says of a document."""
     done = subprocess.run(
-        [node(), str(Path(__file__).with_name("check_asyncapi.js"))],
+        [program("node"), str(Path(__file__).with_name("check_asyncapi.js"))],
         env={**os.environ, **environment},
         input=json.dumps(document),
         capture_output=True,

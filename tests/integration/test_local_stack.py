@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 
 import pika
 import psutil
+import psycopg
 import pytest
 
 import local_broker
@@ -26,11 +27,9 @@ import local_stack
 from local_broker import Broker
 from local_database import Database
 from local_errors import NotOurs, StartFailed
-from local_foreign import ForeignBroker
-from local_management import Management
-from local_packages import missing_packages
+from local_install import missing_packages
+from local_management import ForeignBroker, Management
 from local_ports import LOOPBACK, free_ports, speaks_amqp
-from local_psql import Psql
 from local_stack import Servers
 
 if TYPE_CHECKING:
@@ -38,9 +37,12 @@ if TYPE_CHECKING:
 
 _PROGRAM = Path(local_stack.__file__)
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_packages({})), reason="the servers' programs are not installed"
-)
+pytestmark = [
+    pytest.mark.usefixtures("own_servers"),
+    pytest.mark.skipif(
+        bool(missing_packages({})), reason="the servers' programs are not installed"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,12 @@ def _until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
     while not is_true():
         assert time.monotonic() < deadline, "it has not come about"
         time.sleep(0.02)
+
+
+def _run(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        done = connection.execute(statement.encode())
+        return done.fetchall() if done.description else []
 
 
 def _channel(url: str) -> Any:
@@ -121,28 +129,28 @@ def test_a_paused_broker_answers_nobody_until_it_is_resumed(broker: Broker) -> N
 
 def test_a_committed_row_survives_kill_nine(database: Database) -> None:
     url = database.create_database("survives")
-    Psql(url).run("CREATE TABLE kept AS SELECT 42 AS answer")
+    _run(url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     database.kill()
     database.start()
 
-    assert Psql(url).run("SELECT answer FROM kept") == "42"
+    assert _run(url, "SELECT answer FROM kept") == [(42,)]
 
 
 def test_a_database_is_a_copy_of_its_template(database: Database) -> None:
-    Psql(database.create_database("original")).run("CREATE TABLE kept AS SELECT 42 AS answer")
+    _run(database.create_database("original"), "CREATE TABLE kept AS SELECT 42 AS answer")
 
     copy = database.create_database("copy", template="original")
-    assert Psql(copy).run("SELECT answer FROM kept") == "42"
+    assert _run(copy, "SELECT answer FROM kept") == [(42,)]
 
     database.drop_database("copy")
     database.drop_database("copy")
-    assert Psql(database.url).run("SELECT 1 FROM pg_database WHERE datname = 'copy'") == ""
+    assert _run(database.url, "SELECT 1 FROM pg_database WHERE datname = 'copy'") == []
 
 
 def test_commits_are_as_durable_as_in_production(database: Database) -> None:
-    psql = Psql(database.url)
-    assert [psql.run(f"SHOW {name}") for name in ("fsync", "synchronous_commit")] == ["on", "on"]
+    names = ("fsync", "full_page_writes", "synchronous_commit")
+    assert [_run(database.url, f"SHOW {name}") for name in names] == [[("on",)]] * 3
 
 
 def test_a_database_that_cannot_start_shows_the_end_of_its_log() -> None:
@@ -230,18 +238,33 @@ def test_a_vhost_that_cannot_be_made_is_an_error(management: Any, statuses: list
 
 
 _PARENT = """
-import signal, sys
+import signal, subprocess, sys
+from local_process import tied
 from local_stack import Servers
 # As in a terminal: who is started in the background by a shell is born deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with Servers({}) as servers:
+with Servers({}) as servers, subprocess.Popen(tied(["sleep", "600"])) as command:
     print(servers.broker.directory, servers.database.directory, flush=True)
-    sys.stdin.read()
+    try:
+        sys.stdin.read()
+    finally:
+        command.kill()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_when_the_parent_is_ended(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "with_guards"),
+    [
+        (signal.SIGKILL, True),
+        (signal.SIGKILL, False),
+        (signal.SIGTERM, False),
+        (signal.SIGINT, False),
+    ],
+)
+def test_nothing_is_left_when_the_parent_is_ended(
+    number: signal.Signals, with_guards: bool
+) -> None:
+    """Processes end even if their guards are killed with the parent; directories then stay."""
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT],
         env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
@@ -252,53 +275,23 @@ def test_nothing_is_left_when_the_parent_is_ended(number: signal.Signals) -> Non
     ) as parent:
         assert parent.stdout is not None
         directories = [Path(word) for word in parent.stdout.readline().split()]
-        started = _processes_of(directories)
-        assert len(started) >= 5, "the broker, epmd, the database and two guards"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        started = {child.pid for child in children} | _processes_of(directories)
+        guards = [child for child in children if "verification-guard" in child.cmdline()]
+        assert len(guards) == 2
+        assert len(started) >= 6, "the broker, epmd, the database, a command and the guards"
 
+        for guard in guards if with_guards else ():
+            guard.kill()
         parent.send_signal(number)
         parent.wait(30)
 
+    _until(lambda: not any(_is_running(pid) for pid in started))
     _until(lambda: not _processes_of(directories))
-    _until(lambda: not any(_is_running(pid) for pid in started))
+    if with_guards:
+        for directory in directories:
+            shutil.rmtree(directory)
     _until(lambda: not any(directory.exists() for directory in directories))
-
-
-_RUNNER = """
-import signal, subprocess, sys
-from local_process import tied
-from local_stack import Servers
-with Servers({}, durable=False) as servers:
-    worker = subprocess.Popen(tied(["sleep", "600"]))
-    print(servers.broker.directory, servers.database.directory, worker.pid, flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_what_a_runner_started_dies_with_it_even_if_its_guards_are_killed_too() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _RUNNER],
-        env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as runner:
-        assert runner.stdout is not None
-        *places, worker = runner.stdout.readline().split()
-        directories = [Path(place) for place in places]
-        started = {process.pid for process in psutil.Process(runner.pid).children(recursive=True)}
-        assert int(worker) in started
-        guards = {
-            pid for pid in started if "local_guard" in " ".join(psutil.Process(pid).cmdline())
-        }
-        assert len(guards) == 2
-
-        for pid in (*guards, runner.pid):
-            os.kill(pid, signal.SIGKILL)
-        runner.wait(30)
-
-    _until(lambda: not any(_is_running(pid) for pid in started))
-    for directory in directories:  # with the guards alive they would be gone, too
-        shutil.rmtree(directory)
 
 
 def _is_running(pid: int) -> bool:

@@ -12,10 +12,9 @@ from urllib.parse import urlencode
 
 import yaml
 
-import local_programs
-from local_guard import Workspace
 from local_ports import LOOPBACK, free_ports
-from local_process import Process
+from local_process import Process, Workspace
+from local_programs import program
 from tests.e2e.harness import CHECKOUT
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Prometheus:
         shutil.copy(OBSERVABILITY / "alerts.yaml", directory)
         (directory / "prometheus.yml").write_text(yaml.safe_dump(self._configuration()))
         command = [
-            local_programs.prometheus(),
+            program("prometheus"),
             f"--config.file={directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address={LOOPBACK}:{port}",

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-import local_programs
+from local_programs import program
 from tests.observability.prometheus_server import OBSERVABILITY
 from tests.observability.queries import cases, panels, parts_of, rules
 from tests.unit.telemetry.test_metrics import LEVELS
@@ -21,7 +21,7 @@ NAMES = [rule["alert"] for rule in rules()]
 
 def promtool(*arguments: str) -> str:
     done = subprocess.run(
-        [local_programs.promtool(), *arguments],
+        [program("promtool"), *arguments],
         cwd=OBSERVABILITY,
         capture_output=True,
         text=True,

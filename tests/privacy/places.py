@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg import sql
 
-import local_programs
+from local_programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,7 +97,7 @@ def _columns(scene: Scene) -> Items:
 
 
 def _dump(scene: Scene) -> Items:
-    command = [local_programs.postgresql("pg_dump"), "--dbname", scene.database_url]
+    command = [program("pg_dump"), "--dbname", scene.database_url]
     yield "pg_dump", subprocess.run(command, capture_output=True, check=True).stdout
 
 

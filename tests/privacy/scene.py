@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from local_broker import Broker
 from local_database import Database
-from local_guard import Workspace
+from local_process import Workspace
 from tests.e2e.harness import CHECKOUT, COMMAND, SandboxProcess, Stack, until
 from tests.privacy.canaries import Aviary
 from tests.privacy.tracing import Firehose, Manager

@@ -17,6 +17,7 @@ from worker.core.outcome import CallClass, ErrorKind, Outcome
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("own_servers")
 def test_nothing_of_anybody_stays_where_it_need_not_be() -> None:
     """One test, for they all need the same minute of work."""
     with Scene() as scene:

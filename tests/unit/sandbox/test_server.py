@@ -7,9 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from worker.cli.errors import UserMistake
 
 from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller, RunningSandbox
+from worker.cli.mistakes import UserMistake
 from worker.cli.sandbox import sandbox as sandbox_command
 from worker.sandbox.application import MAX_BODY
 from worker.sandbox.magic import BY_NAME

@@ -1,0 +1,37 @@
+"""The version stands in pyproject.toml; the installed package and whatever repeats it agree."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+_CHECKOUT = Path(__file__).parents[2]
+_VERSION: str = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_installed_worker_has_the_version_of_the_project() -> None:
+    assert version("verification-worker") == _VERSION
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("compose.yaml", r"image: verification-worker:(\S+)"),
+        ("Dockerfile", r"--tag verification-worker:(\S+)"),
+        ("Dockerfile", r"ARG VERSION=(\S+)"),
+        ("kubernetes/overlays/sandbox/kustomization.yaml", r"newTag: (\S+)"),
+        ("kubernetes/overlays/production/kustomization.yaml", r"newTag: (\S+)"),
+    ],
+)
+def test_what_repeats_the_version_repeats_this_one(file: str, pattern: str) -> None:
+    text = (_CHECKOUT / "deploy" / file).read_text()
+    assert set(re.findall(pattern, text)) == {_VERSION}
+
+
+def test_the_change_log_has_what_is_unreleased_and_then_this_version() -> None:
+    titles = re.findall(r"^## \[?([^]\s]+)", (_CHECKOUT / "deploy/CHANGELOG.md").read_text(), re.M)
+    assert titles[:2] == ["Unreleased", _VERSION]
