@@ -17,7 +17,7 @@ from tests.e2e.harness import DEAD, Stack, request, until
 from worker.amqp.session import Session
 from worker.contract.names import REQUESTS
 from worker.core.request import Mode
-from worker.maintenance.lapsed import LapsedLeases
+from worker.maintenance.chores import LapsedLeases
 from worker.maintenance.relay import Relay
 from worker.store.engine import open_engine
 from worker.store.leases import PostgresLeases

@@ -19,9 +19,9 @@ from worker.core.claims import Shortage
 from worker.core.errors import LedgerUnavailable
 from worker.core.pause import Pause
 from worker.pipeline.batcher import Batcher, Credits
-from worker.pipeline.crew import Crew
+from worker.pipeline.caller_pool import Crew
+from worker.pipeline.database_retry import Patience
 from worker.pipeline.gate import Gate
-from worker.pipeline.patience import Patience
 from worker.telemetry.events import LogEvent
 from worker.telemetry.health_state import PipelineLevels
 from worker.telemetry.logs import describe

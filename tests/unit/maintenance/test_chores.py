@@ -9,7 +9,7 @@ import pytest
 
 from worker.core.errors import LedgerUnavailable
 from worker.core.outcome import ErrorKind
-from worker.maintenance.lapsed import LapsedLeases
+from worker.maintenance.chores import LapsedLeases
 from worker.maintenance.retention import OldRequests
 from worker.telemetry.events import LogEvent
 

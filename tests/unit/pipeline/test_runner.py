@@ -18,7 +18,7 @@ from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import BreakerPolicy
 from worker.core.errors import LedgerUnavailable
-from worker.pipeline import patience, runner
+from worker.pipeline import database_retry, runner
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.telemetry.events import LogEvent
 from worker.telemetry.metrics import Metrics
@@ -102,7 +102,7 @@ def running(desk: Desk | None = None, callers: int = 2) -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "DATABASE_PAUSE", 0.01)
+    monkeypatch.setattr(database_retry, "DATABASE_PAUSE", 0.01)
     monkeypatch.setattr(runner, "ANNOUNCE_PAUSE", 0.01)
 
 
@@ -286,7 +286,7 @@ def test_a_record_waits_for_the_database_and_the_call_is_not_repeated() -> None:
 def test_stopping_does_not_wait_for_a_database_that_has_claimed_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience, "DATABASE_PAUSE", PATIENCE)
+    monkeypatch.setattr(database_retry, "DATABASE_PAUSE", PATIENCE)
     with running() as stack:
         stack.desk.ledger.faults.extend([AWAY] * 10)
         stack.deliver(2)

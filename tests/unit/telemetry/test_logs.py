@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.fakes.messages import ID_CARD
 from worker.core.checks import id_card_check_digit
-from worker.telemetry.health import HealthServer, Sources
+from worker.telemetry.health_server import HealthServer, Sources
 from worker.telemetry.logs import configure, describe, redact
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from threading import Event, Lock, current_thread
 from time import sleep
 from typing import TYPE_CHECKING
 
-from worker.pipeline.crew import Crew
+from worker.pipeline.caller_pool import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

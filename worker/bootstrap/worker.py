@@ -24,8 +24,8 @@ from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.maintenance.backlog_monitor import BacklogMonitor
+from worker.maintenance.chores import LapsedLeases
 from worker.maintenance.housekeeper import Housekeeper
-from worker.maintenance.lapsed import LapsedLeases
 from worker.maintenance.pause_watcher import PauseWatcher
 from worker.maintenance.relay import Relay
 from worker.maintenance.retention import OldRequests
@@ -44,7 +44,7 @@ from worker.store.pause import PostgresPause
 from worker.store.retention import PostgresRetention
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.events import LogEvent
-from worker.telemetry.health import HealthServer, Sources
+from worker.telemetry.health_server import HealthServer, Sources
 from worker.telemetry.health_state import HealthState
 from worker.telemetry.logs import describe, threads
 from worker.telemetry.metrics import Metrics
