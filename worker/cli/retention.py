@@ -12,7 +12,7 @@ from worker.cli.tables import note, print_facts
 from worker.settings import Settings, load
 
 if TYPE_CHECKING:
-    from worker.ports import Retention
+    from worker.store.retention import PostgresRetention
 
 
 def retention(
@@ -23,7 +23,7 @@ def retention(
     What running workers do every ten minutes, for where none runs all day. It takes the worker's
     own settings, and ends with 0 when nothing is left to do.
     """
-    from worker.maintenance.retention import OldRequests
+    from worker.maintenance.chores import old_requests
     from worker.store.retention import PostgresRetention
     from worker.telemetry.logs import configure
 
@@ -33,8 +33,9 @@ def retention(
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
     with database.opened(settings, "retention") as engine:
         tally = _Tally(PostgresRetention(engine, settings.provider_mode))
-        chore = OldRequests(
-            tally,
+        chore = old_requests(
+            tally.clear_personal,
+            tally.delete,
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
@@ -45,9 +46,9 @@ def retention(
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts what a `Retention` does."""
+    """Counts what is done."""
 
-    retention: Retention
+    retention: PostgresRetention
     cleared: int = 0
     deleted: int = 0
 

@@ -87,7 +87,7 @@ def _read_database(
     overview, fleet = PostgresOverview(engine), PostgresPause(engine)
 
     def pause() -> object:
-        hold = fleet.hold()
+        hold = fleet.read()
         return {"paused": hold is not None, **(asdict(hold) if hold else {})}
 
     def schema() -> object:

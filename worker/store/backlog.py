@@ -46,14 +46,14 @@ SELECT unsent, oldest_unsent, lapsed, calls_today
 
 
 class PostgresBacklog:
-    """The `BacklogReader` of the ports, in PostgreSQL, for one mode."""
+    """How the books of one mode stand, for people to watch. Errors as of `ports.Ledger`."""
 
     def __init__(self, engine: Engine, mode: Mode) -> None:
         self._engine = engine
         self._mode = mode
 
     def read(self) -> Backlog:
-        """Read how the books stand (see `ports.BacklogReader`)."""
+        """Read it, at a cost that does not grow with the tables."""
         with connection(self._engine) as database:
             revision = database.scalar(REVISION) if database.scalar(EXISTS) else None
             if revision is None or revision < HEAD:

@@ -93,8 +93,9 @@ _MESSAGES = orjson.dumps(
 
 
 class PostgresLeases:
-    """The `Leases` of the ports, in PostgreSQL, for one mode.
+    """Requests of one mode that nobody works on and whose message may be gone.
 
+    Errors as of `ports.Ledger`.
     `abandon_after` is in seconds; None: a request waits for its message for ever. It must be
     longer than dead letters are kept, for until then a person may replay one.
     """
@@ -113,7 +114,12 @@ class PostgresLeases:
         }
 
     def settle_lapsed(self, limit: int) -> list[ErrorKind | None]:
-        """Settle requests that nobody works on (see `ports.Leases`)."""
+        """Settle such requests and say of each why it failed; None: it waits for its message.
+
+        Calls without an end are written down as in doubt. A request ends where no further call
+        may be made for it: too many are in doubt, its deadline has passed, or its message was
+        not seen for so long that it is lost. No call is made: rows hold no personal data.
+        """
         with connection(self._engine) as database:
             kinds = database.execute(SETTLE, {**self._asked, "limit": limit}).scalars().all()
         return [None if kind is None else ErrorKind(kind) for kind in kinds]

@@ -43,15 +43,15 @@ SELECT count(*)
 
 
 class PostgresPause:
-    """The `PauseReader` of the ports, and what people order of it. Errors as of `Ledger`."""
+    """What people order all workers. Errors as of `ports.Ledger`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def hold(self) -> Pause | None:
-        """Return the pause that stands (see `ports.PauseReader`)."""
+    def read(self) -> Pause | None:
+        """Return the pause that stands now, or None."""
         with connection(self._engine) as database:
-            return _hold(database.execute(READ).one_or_none())
+            return _pause(database.execute(READ).one_or_none())
 
     def pause(self, reason: str, by: str) -> Pause:
         """Order a pause; when this returns, it is committed."""
@@ -62,7 +62,7 @@ class PostgresPause:
     def resume(self) -> Pause | None:
         """Lift the pause and return it; None: there was none."""
         with connection(self._engine) as database:
-            return _hold(database.execute(RESUME).one_or_none())
+            return _pause(database.execute(RESUME).one_or_none())
 
     def calls_under_way(self) -> int:
         """Count the calls that have begun, or are about to, and whose end nobody has recorded."""
@@ -70,7 +70,7 @@ class PostgresPause:
             return int(database.execute(UNDER_WAY).scalar_one())
 
 
-def _hold(row: Row[Any] | None) -> Pause | None:
+def _pause(row: Row[Any] | None) -> Pause | None:
     if row is None or row.paused_at is None:
         return None
     return Pause(row.reason, row.paused_by, row.paused_at)

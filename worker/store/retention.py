@@ -60,18 +60,24 @@ RETURNING 1
 
 
 class PostgresRetention:
-    """The `Retention` of the ports, in PostgreSQL, for one mode."""
+    """Old finished requests of one mode; `older_than` is in seconds since the outcome.
+
+    A result whose event was not sent is left whole. Errors as of `ports.Ledger`.
+    """
 
     def __init__(self, engine: Engine, mode: Mode) -> None:
         self._engine = engine
         self._mode = mode
 
     def clear_personal(self, older_than: float, limit: int) -> int:
-        """Clear what is about a person (see `ports.Retention`)."""
+        """Clear masks, digests and contexts, and return of how many requests.
+
+        The row stays: its requestId is not paid again.
+        """
         return self._do(CLEAR, older_than, limit)
 
     def delete(self, older_than: float, limit: int) -> int:
-        """Delete requests and their calls (see `ports.Retention`)."""
+        """Delete requests with their calls and return how many; each requestId is then new."""
         return self._do(DELETE, older_than, limit)
 
     def _do(self, statement: TextClause, older_than: float, limit: int) -> int:

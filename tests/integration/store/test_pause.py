@@ -29,14 +29,14 @@ def as_worker(engine: Engine) -> Engine:
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:
     fleet = PostgresPause(as_worker)
-    assert fleet.hold() is None
+    assert fleet.read() is None
     assert fleet.resume() is None
     first = fleet.pause("a test", "one@desk")
     second = fleet.pause("another", "two@desk")
     assert (first.reason, first.by, first.since) == ("a test", "one@desk", second.since)
-    assert fleet.hold() == second
+    assert fleet.read() == second
     assert fleet.resume() == second
-    assert fleet.hold() is None
+    assert fleet.read() is None
     assert fleet.resume() is None
     assert fleet.pause("again", "one@desk").since > second.since
 
