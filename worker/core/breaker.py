@@ -34,7 +34,7 @@ class ParkReason(StrEnum):
     DAILY_BUDGET = "daily_budget"
     """DAILY_CALL_BUDGET is spent."""
     PAUSED = "paused"
-    """A person has paused all workers (`core.fleet`): beside the breaker, which never opens so."""
+    """A person has paused all workers (`core.pause`): beside the breaker, which never opens so."""
 
 
 @dataclass(frozen=True, slots=True)

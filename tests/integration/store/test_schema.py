@@ -108,7 +108,7 @@ def test_the_worker_role_may_do_its_work(engine: Engine, ledger: PostgresLedger)
     with engine.connect() as database:  # the pool gives the same connection out again
         database.execute(text("SET ROLE verification_worker"))
     (task,) = flow.admit([deliver()], "1").tasks
-    (settlement,) = flow.record([flow.call(task)], [])
+    (settlement,) = flow.record([flow.decide(task, flow.call(task))], [])
     assert settlement.line["outcome"] == "match"
 
 
@@ -164,7 +164,7 @@ def test_no_personal_data_stands_in_any_row(ledger: PostgresLedger, engine: Engi
         request("leak", source=PERSON["mobile"], personalSpec=spec(4)),
     ]
     admission = flow.admit([deliver(body) for body in bodies], "1")
-    finished = [flow.call(task) for task in admission.tasks] + admission.finished
+    finished = [flow.decide(task, flow.call(task)) for task in admission.tasks] + admission.finished
     assert len(flow.record(finished, [])) == len(bodies)
     with engine.connect() as database:
         rows = [
