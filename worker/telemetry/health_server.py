@@ -1,8 +1,6 @@
-"""`/livez`, `/readyz` and `/metrics` over HTTP, on threads of their own.
+"""The HTTP server for probes and scrapes, on threads of its own: it answers GET from memory.
 
-Live means that the worker's own threads work; ready means that messages can be worked on now. A
-probe's answer says in words what is wrong. All of it is for the inside of a cluster: there is no
-password.
+All of it is for the inside of a cluster: there is no password.
 """
 
 from __future__ import annotations
@@ -14,52 +12,35 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TEXT = "text/plain; charset=utf-8"
 
+class HealthAnswer(NamedTuple):
+    """What a probe or a scrape gets."""
 
-class Sources(NamedTuple):
-    """Who knows the answers; each is called on the server's threads and must not wait."""
-
-    dead: Callable[[], list[str]]
-    """What can only be cured by a restart, in words."""
-    missing: Callable[[], list[str]]
-    """What keeps the worker from being ready, in words."""
-    remark: Callable[[], str | None]
-    """What one should know of a worker that is: a parked one is ready, for it waits on purpose."""
-    metrics: Callable[[str], tuple[str, bytes]]
-    """Content type and text of all metrics for an Accept header."""
-
-
-class _Answer(NamedTuple):
     status: int
-    content_type: str
     body: bytes
+    content_type: str = "text/plain; charset=utf-8"
 
 
 class HealthServer:
-    """Answers probes and scrapes."""
+    """Answers what `answer` makes of a path and an Accept header; it must not wait."""
 
-    def __init__(self, host: str, port: int, sources: Sources) -> None:
+    def __init__(self, host: str, port: int, answer: Callable[[str, str], HealthAnswer]) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                answer = _answer(sources, self.path, self.headers.get("Accept", ""))
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(answer.body)))
+                said = answer(self.path, self.headers.get("Accept", ""))
+                self.send_response(said.status)
+                self.send_header("Content-Type", said.content_type)
+                self.send_header("Content-Length", str(len(said.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                self.wfile.write(said.body)
 
             def log_message(self, *_: object) -> None:
                 """Keep probes out of the log: one each few seconds says nothing."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
-        self._thread = Thread(
-            # The pause bounds how long `close` waits.
-            target=self._server.serve_forever,
-            args=(0.1,),
-            name="health",
-            daemon=True,
-        )
+        # The pause between its polls bounds how long `close` waits.
+        serve, pause = self._server.serve_forever, 0.1
+        self._thread = Thread(target=serve, args=(pause,), name="health", daemon=True)
 
     @property
     def port(self) -> int:
@@ -75,21 +56,3 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def _answer(sources: Sources, path: str, accept: str) -> _Answer:
-    match path:
-        case "/livez":
-            return _words(sources.dead(), None)
-        case "/readyz":
-            missing = sources.missing()
-            return _words(missing, None if missing else sources.remark())
-        case "/metrics":
-            return _Answer(200, *sources.metrics(accept))
-        case _:
-            return _Answer(404, _TEXT, b"not found\n")
-
-
-def _words(wrong: list[str], remark: str | None) -> _Answer:
-    words = "\n".join(wrong) or remark or "ok"
-    return _Answer(503 if wrong else 200, _TEXT, f"{words}\n".encode())

@@ -2,86 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.fakes.clock import START
+from worker.bootstrap.health_state import STUCK_SECONDS, HealthState
 from worker.core.backlog import Backlog
-from worker.telemetry.health_state import STUCK_SECONDS, HealthState, PipelineLevels
+from worker.core.breaker import Open, ParkReason
+from worker.core.pause import Pause
+from worker.telemetry.health_server import HealthServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AWAY = ["the broker is not connected", "no consumer is registered", "the database does not answer"]
 
 
-@dataclass
-class FakeAmqp:
-    """A session that says what a test wrote down; by default the broker is away."""
-
-    running: bool = True
-    late_by: float = 0.0
-    lag: float = 0.5
-    connected: bool = False
-    consuming: bool = False
-    blocked: bool = True
-    unconfirmed: int = 7
+def part(**facts: Any) -> Any:
+    """Return a part of a worker that says this of itself."""
+    return SimpleNamespace(**facts)
 
 
-@dataclass
-class FakeStages:
-    """A pipeline that has no database."""
-
-    dead: list[str] = field(default_factory=list)
-    database_answers: bool = False
-    levels: PipelineLevels = field(
-        default_factory=lambda: PipelineLevels("open", "quota", 0, 1, 0, 0)
-    )
+METRICS: Any = SimpleNamespace(exposition=lambda accept: (f"text/plain; of={accept}", b"up 1\n"))
 
 
-@dataclass
-class FakeChores:
-    """A thread that keeps stack."""
-
-    running: bool = True
-
-
-@dataclass
-class FakeLooks:
-    """A backlog_monitor."""
-
-    backlog: Backlog | None = None
-    failed: bool = True
-
-
-class Patient:
-    """A worker's vitals, with everything that can be wrong with it."""
+class Parts:
+    """The parts of a worker without broker and database, as far as its health asks them."""
 
     def __init__(self) -> None:
-        self.amqp, self.stages, self.looks = FakeAmqp(), FakeStages(), FakeLooks()
-        self.housekeeper = FakeChores()
-        chores = {"housekeeper": self.housekeeper}
-        self.vitals = HealthState(self.amqp, self.stages, chores, self.looks)
+        self.session = part(
+            running=True,
+            late_by=0.0,
+            lag=0.5,
+            connected=False,
+            consuming=False,
+            blocked=False,
+            unconfirmed=7,
+        )
+        self.pipeline = part(dead=[], database_answers=False, claimed=2, held=9)
+        self.gate = part(
+            parked=None, pause=None, state=Open(ParkReason.QUOTA, 1.0, 1), calls=(1, 4)
+        )
+        self.housekeeper = part(name="housekeeper", running=True)
+        self.monitor = part(backlog=None, failed=True)
+        self.health = HealthState(
+            self.session, self.pipeline, self.gate, [self.housekeeper], self.monitor, METRICS
+        )
 
 
 @pytest.fixture
-def patient() -> Patient:
+def parts() -> Parts:
     """Begin the life of a worker."""
-    patient = Patient()
-    patient.vitals.begin()
-    return patient
+    parts = Parts()
+    parts.health.begin()
+    return parts
 
 
-def test_a_worker_without_broker_database_and_provider_is_alive(patient: Patient) -> None:
-    assert patient.vitals.dead() == []
+def test_a_worker_without_broker_and_database_is_alive_and_not_ready(parts: Parts) -> None:
+    assert parts.health.dead() == []
+    assert parts.health.not_ready() == AWAY
 
 
-def test_a_dead_thread_is_named(patient: Patient) -> None:
-    patient.stages.dead = ["claimer", "foreman"]
-    patient.housekeeper.running = False
-    patient.amqp.running = False
-    patient.amqp.late_by = 1000.0  # of course: it is dead
-    assert patient.vitals.dead() == [
-        "the thread claimer has ended",
-        "the thread foreman has ended",
-        "the thread amqp has ended",
-        "the thread housekeeper has ended",
-    ]
+def test_a_dead_thread_is_named(parts: Parts) -> None:
+    parts.pipeline.dead = ["claimer", "breaker"]
+    parts.housekeeper.running = parts.session.running = False
+    parts.session.late_by = 1000.0  # of course: it is dead
+    names = ("claimer", "breaker", "amqp", "housekeeper")
+    assert parts.health.dead() == [f"the thread {name} has ended" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -92,43 +83,127 @@ def test_a_dead_thread_is_named(patient: Patient) -> None:
     ],
 )
 def test_a_loop_that_does_not_turn_is_dead_after_a_while(
-    patient: Patient, late_by: float, words: list[str]
+    parts: Parts, late_by: float, words: list[str]
 ) -> None:
-    patient.amqp.late_by = late_by
-    assert patient.vitals.dead() == words
+    parts.session.late_by = late_by
+    assert parts.health.dead() == words
 
 
-def test_before_the_start_and_while_it_stops_threads_may_be_gone(patient: Patient) -> None:
-    patient.stages.dead = ["claimer"]
-    patient.vitals.end()
-    assert patient.vitals.dead() == []
-    fresh = Patient()
-    fresh.amqp.running = False
-    assert fresh.vitals.dead() == []
+def test_before_the_start_and_while_it_stops_threads_may_be_gone(parts: Parts) -> None:
+    parts.pipeline.dead = ["claimer"]
+    parts.health.end()
+    assert parts.health.dead() == []
+    fresh = Parts()
+    fresh.session.running = False
+    assert fresh.health.dead() == []
+
+
+@pytest.mark.parametrize(
+    ("behind", "blocked", "words"),
+    [
+        (False, False, []),
+        (True, False, ["the schema is not at head: run `alembic upgrade head`"]),
+        (False, True, ["the broker takes no publications"]),
+    ],
+)
+def test_a_parked_worker_whose_servers_answer_is_ready(
+    parts: Parts, behind: bool, blocked: bool, words: list[str]
+) -> None:
+    parts.session.connected = parts.pipeline.database_answers = True
+    parts.session.blocked = blocked
+    parts.gate.parked = ParkReason.QUOTA
+    parts.monitor.backlog = Backlog(schema_behind=behind)
+    assert parts.health.not_ready() == words
+
+
+def test_why_a_worker_is_parked_is_said_in_words(parts: Parts) -> None:
+    assert parts.health.parked() is None
+    parts.gate.parked = ParkReason.QUOTA
+    assert parts.health.parked() == "parked: quota"
+    parts.gate.parked, parts.gate.pause = ParkReason.PAUSED, Pause("repairs", "ops@desk", START)
+    assert parts.health.parked() == "parked: paused (repairs)"
 
 
 @pytest.mark.parametrize(
     ("answers", "failed", "up"), [(True, False, 1), (False, False, 0), (True, True, 0)]
 )
-def test_the_database_is_up_when_work_and_looks_reach_it(
-    patient: Patient, answers: bool, failed: bool, up: int
+def test_the_database_is_up_when_work_and_the_monitor_reach_it(
+    parts: Parts, answers: bool, failed: bool, up: int
 ) -> None:
-    patient.stages.database_answers = answers
-    patient.looks.failed = failed
-    assert patient.vitals.levels().database_up == up
+    parts.pipeline.database_answers, parts.monitor.failed = answers, failed
+    assert parts.health.levels().database_up == up
+
+
+def test_levels_are_read_as_they_are(parts: Parts) -> None:
+    levels = parts.health.levels()
+    assert (levels.unconfirmed, levels.lag, levels.blocked) == (7, 0.5, False)
+    assert (levels.breaker, levels.parked, levels.backlog) == ("open", None, None)
+    assert (levels.held, levels.claimed) == (9, 2)
+    assert (levels.calls_under_way, levels.calls_allowed) == (1, 4)
+
+
+# The answers over HTTP.
+
+
+class Probe:
+    """A health server and who asks it."""
+
+    def __init__(self) -> None:
+        self.parts = Parts()
+        self.server = HealthServer("127.0.0.1", 0, lambda *asked: self.parts.health.answer(*asked))
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return the status and the text of an answer."""
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def probe() -> Iterator[Probe]:
+    probe = Probe()
+    probe.server.start()
+    yield probe
+    probe.server.close()
 
 
 @pytest.mark.parametrize(
-    ("backlog", "behind"), [(None, False), (Backlog(), False), (Backlog(schema_behind=True), True)]
+    ("dead", "not_ready", "parked", "live", "ready"),
+    [
+        ([], [], None, (200, "ok\n"), (200, "ok\n")),
+        ([], AWAY, None, (200, "ok\n"), (503, "\n".join(AWAY) + "\n")),
+        ([], ["数据库没有应答"], None, (200, "ok\n"), (503, "数据库没有应答\n")),
+        ([], [], "parked: quota", (200, "ok\n"), (200, "parked: quota\n")),
+        (["it has ended"], [], "parked: quota", (503, "it has ended\n"), (200, "parked: quota\n")),
+    ],
 )
-def test_a_schema_is_behind_only_where_it_was_seen_to_be(
-    patient: Patient, backlog: Backlog | None, behind: bool
+def test_a_probe_is_told_in_words_what_is_wrong(
+    probe: Probe,
+    monkeypatch: pytest.MonkeyPatch,
+    dead: list[str],
+    not_ready: list[str],
+    parked: str | None,
+    live: tuple[int, str],
+    ready: tuple[int, str],
 ) -> None:
-    patient.looks.backlog = backlog
-    assert patient.vitals.schema_behind is behind
+    health = probe.parts.health
+    for name, said in (("dead", dead), ("not_ready", not_ready), ("parked", parked)):
+        monkeypatch.setattr(health, name, lambda said=said: said)
+    assert (probe.get("/livez"), probe.get("/readyz")) == (live, ready)
 
 
-def test_levels_are_read_as_they_are(patient: Patient) -> None:
-    levels = patient.vitals.levels()
-    assert (levels.unconfirmed, levels.lag, levels.blocked) == (7, 0.5, True)
-    assert (levels.pipeline.parked, levels.backlog) == ("quota", None)
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/readyz/", "/livez2"])
+def test_any_other_path_is_not_found(probe: Probe, path: str) -> None:
+    assert probe.get(path) == (404, "not found\n")
+
+
+def test_a_scraper_gets_the_metrics_in_the_form_that_it_takes(probe: Probe) -> None:
+    address = f"http://127.0.0.1:{probe.server.port}/metrics"
+    scrape = Request(address, headers={"Accept": "a-form"})
+    with urlopen(scrape, timeout=10) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; of=a-form")
+        assert answer.read() == b"up 1\n"
