@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from random import random
 from threading import Event
@@ -88,18 +89,22 @@ class Worker:
         self._message_keys = MessageKeys.of(settings)
         breaker = BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds)
         self._gate = Gate(breaker, settings.concurrency, clock, random)
+        size = PipelineSize(settings.concurrency, settings.batch_limit)
+        if settings.has_call_limit:
+            # A claimed request has its place in the quota: it must find a free caller then.
+            size = replace(size, claims_per_caller=1)
         self._pipeline = Pipeline(
             self._flow(),
             self._session,
             clock,
-            _pipeline_size(settings),
+            size,
             self._gate,
             fail,
             self._metrics,
         )
-        self._sink: DeliverySink = (
-            self._pipeline if self._spans is None else TracedSink(self._pipeline, self._spans)
-        )
+        self._sink: DeliverySink = self._pipeline
+        if self._spans is not None:
+            self._sink = TracedSink(self._pipeline, self._spans)
 
         # What is done beside them.
         outbox = PostgresOutbox(self._engine, mode)
@@ -255,9 +260,3 @@ def _provider_config(settings: Settings) -> ProviderConfig:
         # A repeat within the call would be a call that the shared limit knows nothing of.
         free_tries=1 if settings.provider_calls_per_minute else FREE_TRIES,
     )
-
-
-def _pipeline_size(settings: Settings) -> PipelineSize:
-    # With a limit a claimed request has its place in the quota: it must find a free caller then.
-    claims = {"claims_per_caller": 1} if settings.has_call_limit else {}
-    return PipelineSize(settings.concurrency, settings.batch_limit, **claims)

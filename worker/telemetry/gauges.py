@@ -144,21 +144,14 @@ class Gauges:
             return
         for name, (meaning, value) in _OF_THE_BACKLOG.items():
             yield GaugeMetricFamily(name, meaning, float(value(backlog)))
-        if not self._budget:
-            return
-        yield GaugeMetricFamily(
-            "verification_budget_calls", "DAILY_CALL_BUDGET, of all workers.", self._budget
-        )
-        yield GaugeMetricFamily(
-            "verification_calls_today",
-            "Calls of all workers on this day of Asia/Shanghai, against the budget.",
-            backlog.calls_today,
-        )
-        yield GaugeMetricFamily(
-            "verification_budget_left_calls",
-            "Calls that all workers may still make on this day of Asia/Shanghai.",
-            max(0, self._budget - backlog.calls_today),
-        )
+        if self._budget:
+            meaning = "DAILY_CALL_BUDGET, of all workers."
+            yield GaugeMetricFamily("verification_budget_calls", meaning, self._budget)
+            meaning = "Calls of all workers on this day of Asia/Shanghai, against the budget."
+            yield GaugeMetricFamily("verification_calls_today", meaning, backlog.calls_today)
+            meaning = "Calls that all workers may still make on this day of Asia/Shanghai."
+            left = max(0, self._budget - backlog.calls_today)
+            yield GaugeMetricFamily("verification_budget_left_calls", meaning, left)
 
 
 def _one_of(
