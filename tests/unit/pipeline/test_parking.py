@@ -11,12 +11,17 @@ from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import SlowVerifier, Stack, running
 from worker.core.breaker import ParkReason
+from worker.core.errors import LedgerUnavailable
 from worker.core.outcome import CallClass, Charged
 from worker.core.pause import Pause
 from worker.pipeline.gate import Gate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
+
+    from worker.core.claims import Claim, ClaimRequest
 
 CREDENTIALS = fault(CallClass.CREDENTIALS)
 UNAVAILABLE = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
@@ -155,14 +160,24 @@ def test_a_paused_worker_finishes_its_call_and_hands_back_the_rest_uncounted() -
     assert len(provider.asked) == 5
 
 
-def test_a_claim_whose_answer_was_lost_is_let_go_when_a_pause_comes_before_the_next_try() -> None:
+def test_a_claim_whose_answer_was_lost_is_let_go_when_a_pause_comes_before_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Handed back as if it were not claimed, its intent would count as a call in doubt."""
     desk = Desk()
     desk.ledger.lose_answers = 1
+    claim = desk.ledger.claim
     with running(desk, callers=1) as stack:
+
+        def claim_and_pause(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
+            try:
+                return claim(batch, token)
+            except LedgerUnavailable:
+                stack.gate.set_pause(PAUSE, 0.0)
+                raise
+
+        monkeypatch.setattr(desk.ledger, "claim", claim_and_pause)
         stack.give("claimed")
-        stack.wait_for_rows(1)
-        stack.gate.set_pause(PAUSE, 0.0)
         stack.broker.wait_for(1)
     row = desk.row("claimed")
     assert (row.state, row.in_doubt_calls, row.calls) == ("waiting", 0, [])
