@@ -211,7 +211,7 @@ def test_where_nobody_wants_spans_nothing_of_them_is_imported() -> None:
         "assert tracing.spans({}, 'one') is None;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], timeout=240, check=False)
     assert done.returncode == 0
 
 
