@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
     from worker.core.delivery import Delivery, Letter, Publication, Settlement
-    from worker.core.operations import Backlog, Pause
-    from worker.core.outcome import CallReport, ErrorKind, StoredResult
+    from worker.core.outcome import CallReport, StoredResult
     from worker.core.request import VerificationRequest
 
 
@@ -128,45 +127,6 @@ class Outbox(Protocol):
         ...
 
 
-class Leases(Protocol):
-    """Requests that nobody works on and whose message may be gone. Errors as of `Ledger`."""
-
-    def settle_lapsed(self, limit: int) -> list[ErrorKind | None]:
-        """Settle such requests and say of each why it failed; None: it waits for its message.
-
-        Calls without an end are written down as in doubt. A request ends where no further call
-        may be made for it: too many are in doubt, its deadline has passed, or its message was
-        not seen for so long that it is lost. No call is made: rows hold no personal data.
-        """
-        ...
-
-
-class Retention(Protocol):
-    """Old finished requests. `older_than` is in seconds since the outcome. Errors as of `Ledger`.
-
-    A result whose event was not sent is left whole.
-    """
-
-    def clear_personal(self, older_than: float, limit: int) -> int:
-        """Clear masks, digests and contexts, and return of how many requests.
-
-        The row stays: its requestId is not paid again.
-        """
-        ...
-
-    def delete(self, older_than: float, limit: int) -> int:
-        """Delete requests with their calls and return how many; the same requestId is then new."""
-        ...
-
-
-class PauseReader(Protocol):
-    """What people order all workers. Errors as of `Ledger`."""
-
-    def current(self) -> Pause | None:
-        """Return the pause that stands now, or None."""
-        ...
-
-
 class DeliverySink(Protocol):
     """Where the broker puts what it receives and reports what it finished (on its own thread)."""
 
@@ -176,30 +136,6 @@ class DeliverySink(Protocol):
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Learn that everything these caused is confirmed and they are acknowledged."""
-        ...
-
-
-class Observer(Protocol):
-    """Who counts what the pipeline does: once for a batch, at once, and it never raises."""
-
-    def claimed(self, messages: int) -> None:
-        """Learn how many messages one claim was for."""
-        ...
-
-    def recorded(self, entries: Sequence[Entry]) -> None:
-        """Learn what one record has saved; each entry comes once."""
-        ...
-
-    def settled(self, settlements: Sequence[Settlement]) -> None:
-        """Learn that these are published, confirmed and acknowledged."""
-        ...
-
-
-class BacklogReader(Protocol):
-    """What is unfinished, for people to watch. Errors as of `Ledger`."""
-
-    def read(self) -> Backlog:
-        """Read it, at a cost that does not grow with the tables."""
         ...
 
 

@@ -209,7 +209,7 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     "call_sent": (Moment(WatchedConnection, "getresponse"),),
     "call_charged": (Moment(WatchedConnection, "getresponse", strike=_when_answered),),
     "answered": (Moment(PersonalAuthClient, "verify", after=True),),
-    "decided": (Moment(Flow, "call", after=True),),
+    "decided": (Moment(Flow, "decide", after=True),),
     **_database_steps("record", _records_entries, done="record_answer_unread"),
     **{name: moments for kind in KINDS for name, moments in _way_out(kind).items()},
     **_database_steps("mark", _marks_events, done="marked"),

@@ -85,7 +85,7 @@ def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_an
     assert seconds < 3 + _LEAVING_SECONDS
     last = json.loads(said[-1])
     assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
-    assert any("bootstrap.py" in place for place in last["threads"]["MainThread"])
+    assert any("bootstrap/worker.py" in place for place in last["threads"]["MainThread"])
 
 
 def test_when_the_way_out_fails_then_the_worker_leaves_at_once_and_quotes_nothing(

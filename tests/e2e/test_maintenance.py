@@ -17,7 +17,7 @@ from tests.e2e.harness import DEAD, Stack, request, until
 from worker.amqp.session import Session
 from worker.contract.names import REQUESTS
 from worker.core.request import Mode
-from worker.maintenance.lapsed import LapsedLeases
+from worker.maintenance.chores import lapsed_leases
 from worker.maintenance.relay import Relay
 from worker.store.engine import open_engine
 from worker.store.leases import PostgresLeases
@@ -169,7 +169,7 @@ def test_when_a_worker_dies_in_a_call_that_may_not_be_repeated_then_the_request_
     pass_minutes(stack, 12)
     engine = open_engine(stack.database_url, "leases")
     leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=None)
-    chore = LapsedLeases(leases)
+    chore = lapsed_leases(leases.settle_lapsed)
     assert [chore.run_once(), chore.run_once(), chore.run_once()] == [0, 1, 0]
     engine.dispose()
     pass_minutes(stack, 2)

@@ -10,7 +10,7 @@ from worker.cli.tables import AsJson, note, print_facts
 from worker.settings import Settings, load
 
 if TYPE_CHECKING:
-    from worker.ports import Retention
+    from worker.store.erasure import PostgresRetention
 
 
 def retention(*, as_json: AsJson = False) -> None:
@@ -19,7 +19,7 @@ def retention(*, as_json: AsJson = False) -> None:
     What running workers do every ten minutes, for where none runs all day. It takes the worker's
     own settings, and ends with 0 when nothing is left to do.
     """
-    from worker.maintenance.retention import OldRequests
+    from worker.maintenance.chores import old_requests
     from worker.store.erasure import PostgresRetention
     from worker.telemetry.logs import configure
 
@@ -29,8 +29,9 @@ def retention(*, as_json: AsJson = False) -> None:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
     with open_database(settings, "retention") as engine:
         tally = _Tally(PostgresRetention(engine, settings.provider_mode))
-        chore = OldRequests(
-            tally,
+        chore = old_requests(
+            tally.clear_personal,
+            tally.delete,
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
@@ -41,9 +42,9 @@ def retention(*, as_json: AsJson = False) -> None:
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts what a `Retention` does."""
+    """Counts what is done."""
 
-    retention: Retention
+    retention: PostgresRetention
     cleared: int = 0
     deleted: int = 0
 

@@ -71,7 +71,7 @@ def _read_database(
     overview, order = PostgresOverview(engine), PostgresPause(engine)
 
     def pause() -> object:
-        hold = order.current()
+        hold = order.read()
         return {"paused": hold is not None, **(asdict(hold) if hold else {})}
 
     def schema() -> object:

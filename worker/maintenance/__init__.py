@@ -1,5 +1,9 @@
 """What is done beside the messages: events that were left unsent, leases that lapsed, retention.
 
 Each is a chore: bounded, safe with any number of replicas at once, and without a thread of its
-own. The housekeeper runs them on one thread; only the relay's confirms come on the broker's.
+own. A housekeeper runs them on one thread; only the relay's confirms come on the broker's.
+
+    chores       what a chore is, and those that ask the database: leases, retention, pause, backlog
+    relay        the chore that sends unsent events
+    housekeeper  the thread that runs chores
 """

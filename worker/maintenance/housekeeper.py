@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from worker.ports import LedgerUnavailable
-from worker.telemetry.events import LogEvent
-from worker.telemetry.logs import describe
+from worker.telemetry.logs import LogEvent, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.maintenance.chores import Chore
     from worker.ports import Clock
 
 # Replicas are started together; a fifth of the interval is enough to draw them apart.
@@ -22,30 +22,8 @@ JITTER = 0.2
 STOP_SECONDS = 5.0
 
 
-class Chore(Protocol):
-    """Something that is done again and again."""
-
-    @property
-    def interval(self) -> float:
-        """Seconds from one run to the next, jitter apart."""
-        ...
-
-    @property
-    def limit(self) -> int:
-        """How much one run does at most."""
-        ...
-
-    def run_once(self) -> int:
-        """Do a bounded part and return how much it was; `limit` or more: there may be more."""
-        ...
-
-    def interrupt(self) -> None:
-        """Let a run that waits return soon; from any thread."""
-        ...
-
-
 class Housekeeper:
-    """Runs chores until it is stopped.
+    """Runs chores until it is stopped; `name` is its thread's.
 
     `chance` returns a number from 0 to 1. `on_failure` is called when a chore raised what nobody
     expected: the process should stop.
@@ -53,6 +31,7 @@ class Housekeeper:
 
     def __init__(
         self,
+        name: str,
         chores: Sequence[Chore],
         clock: Clock,
         chance: Callable[[], float],
@@ -66,7 +45,12 @@ class Housekeeper:
         self._failures = 0
         self._stopping = Event()
         # A statement that hangs must not keep the process alive.
-        self._thread = Thread(target=self._guarded, name="housekeeper", daemon=True)
+        self._thread = Thread(target=self._guarded, name=name, daemon=True)
+
+    @property
+    def name(self) -> str:
+        """The thread's name."""
+        return self._thread.name
 
     @property
     def running(self) -> bool:
@@ -74,8 +58,13 @@ class Housekeeper:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start; each chore is first due after an interval."""
+        """Start; each chore is first due after its `first_after`, or else its interval."""
         self._thread.start()
+
+    def run_now(self) -> None:
+        """Run each chore once before the start, on this thread."""
+        for chore in self._chores:
+            self._run(chore)
 
     def stop(self, timeout: float = STOP_SECONDS) -> bool:
         """Begin no further run, and wait for the one that is under way; True when it has ended."""
@@ -95,18 +84,18 @@ class Housekeeper:
             self._on_failure()
 
     def _keep_house(self) -> None:
-        due = [self._later(chore) for chore in self._chores]
+        due = [self._later(each.first_after or each.interval) for each in self._chores]
         while due:
             # The longest due comes first, so that no backlog keeps the other chores waiting.
             first = min(range(len(due)), key=due.__getitem__)
             if self._stopping.wait(max(0.0, due[first] - self._clock.monotonic())):
                 return
             chore = self._chores[first]
-            due[first] = self._clock.monotonic() if self._run(chore) else self._later(chore)
+            due[first] = self._later(0.0 if self._run(chore) else chore.interval)
 
-    def _later(self, chore: Chore) -> float:
+    def _later(self, seconds: float) -> float:
         spread = 1.0 + JITTER * (2.0 * self._chance() - 1.0)
-        return self._clock.monotonic() + chore.interval * spread
+        return self._clock.monotonic() + seconds * spread
 
     def _run(self, chore: Chore) -> bool:
         """Run a chore once; True: there may be more to do at once."""
@@ -116,7 +105,8 @@ class Housekeeper:
             # The pipeline says it too, again and again; here once is enough.
             self._failures += 1
             if self._failures == 1:
-                self._log.warning(LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=1)
+                facts = {"reason": str(error), "tries": 1, "chore": chore.name}
+                self._log.warning(LogEvent.DATABASE_UNAVAILABLE, **facts)
             return False
         if self._failures:
             self._log.info(LogEvent.DATABASE_BACK, tries=self._failures)

@@ -10,8 +10,9 @@ import structlog
 
 from worker.contract.result_v1 import result_event
 from worker.core.delivery import EventFormat
+from worker.maintenance.chores import Chore
 from worker.ports import LedgerUnavailable
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from worker.ports import Outbox, Publisher
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # A confirm is a matter of milliseconds. A broker that takes longer holds up the other chores, and
 # what it confirms later is marked by the next run.
 CONFIRM_SECONDS = 10.0
+# One short statement, and 100 events are 100 kB or so in the publisher.
+_LIMIT = 100
 
 
 class Relay:
@@ -27,11 +30,6 @@ class Relay:
     What is unconfirmed stays ours and is not published again, for the broker's thread does not
     give up. So an event goes out once, however many relays there are, unless one crashes.
     """
-
-    # Half a minute after an event counts as unsent at the latest, with the jitter and a full wait.
-    interval = 10.0
-    # One short statement, and 100 events are 100 kB or so in the publisher.
-    limit = 100
 
     def __init__(
         self, outbox: Outbox, broker: Publisher, event_format: EventFormat = EventFormat.PLAIN
@@ -44,6 +42,8 @@ class Relay:
         self._confirmed: set[str] = set()
         self._interrupted = False
         self._changed = Condition()
+        # Half a minute after an event counts as unsent at the latest, with jitter and a full wait.
+        self.chore = Chore("relay", 10.0, _LIMIT, self.run_once, self.interrupt)
 
     def run_once(self) -> int:
         """Send a batch of unsent events; return how many were confirmed and marked."""
@@ -55,7 +55,7 @@ class Relay:
             self._outbox.hold(unconfirmed)
         # Behind a broker that takes nothing copies would pile up: others hold these events too.
         if self._broker.connected and not self._broker.blocked:
-            self._publish(self.limit - len(unconfirmed))
+            self._publish(_LIMIT - len(unconfirmed))
         return marked + self._mark()
 
     def interrupt(self) -> None:

@@ -1,1 +1,28 @@
-"""What happens to messages (`flow`), and the threads that make it happen (`runner`)."""
+"""What happens to messages, and the threads that make it happen.
+
+    flow            THE FILE: what happens to a message, top to bottom; no threads, no waiting
+    settling        how a delivery leaves: the publications that settle it
+    runner          the threads: claimer, callers, recorder, breaker thread
+    batcher         where work gathers between two threads, and credits for claims
+    caller_pool     as many threads as calls may be under way, as few awake as are of use
+    gate            whether a call may begin now: breaker, allowance, pause
+    database_retry  work that needs the database, again and again while it is away
+    traced          the flow and the sink with spans on them
+
+Neighbours use `Flow`, `FlowRules`, `Gate`, `Pipeline`, `PipelineSize`, `TracedFlow`, `TracedSink`.
+
+The way of one delivery, from the broker to its settlement:
+
+     1. worker/amqp/consumer.py         the broker delivers
+     2. worker/pipeline/runner.py       inbox, claimer
+     3. worker/pipeline/flow.py         admit
+     4. worker/contract/request_v1.py   the message is read and checked
+     5. worker/store/ledger.py          the request is claimed, the intent to call committed
+     6. worker/pipeline/caller_pool.py  a caller takes the task
+     7. worker/pipeline/gate.py         the call may begin, and its end is heard
+     8. worker/provider/client.py       the call
+     9. worker/core/retry.py            what follows from it, recorded by 3 and 5
+    10. worker/pipeline/settling.py     what leaves
+    11. worker/contract/result_v1.py    the event
+    12. worker/amqp/settler.py          published, confirmed, acknowledged
+"""

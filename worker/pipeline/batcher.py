@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -20,8 +20,15 @@ class Batcher(Generic[T]):
     earliest: a statement for thirty rows costs little more than one for three.
     """
 
-    def __init__(self, pace: float = 0.0) -> None:
+    def __init__(
+        self,
+        pace: float = 0.0,
+        now: Callable[[], float] = monotonic,
+        sleep: Callable[[float], None] = sleep,
+    ) -> None:
         self._pace = pace
+        self._now = now
+        self._sleep = sleep
         self._next_at = 0.0
         self._waiting: deque[T] = deque()
         self._changed = Condition()
@@ -49,13 +56,13 @@ class Batcher(Generic[T]):
         """Wait for at least one and return up to `limit`; empty after `timeout` or when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
-            wait = 0.0 if self._closed else self._next_at - monotonic()
+            wait = 0.0 if self._closed else self._next_at - self._now()
         if wait > 0:
-            sleep(wait)  # not on the condition: each that comes would wake us
+            self._sleep(wait)  # not on the condition: each that comes would wake us
         with self._changed:
             batch = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         if len(batch) > 1:
-            self._next_at = monotonic() + self._pace
+            self._next_at = self._now() + self._pace
         return batch
 
     def close(self) -> None:

@@ -1,11 +1,12 @@
 """THE FILE: what happens to a message, top to bottom. No threads, no waiting, no sleep.
 
-    deliveries ──admit──> tasks ──call──> finished ──record──> settlements
-         │                                   ▲                     ▲
-         ├─ settled without paying ──────────┘                     │
-         └─ nothing to record (unreadable, replay, held, conflict) ┘
+    deliveries ──admit──> tasks ──call, decide──> finished ──record──> settlements
+         │                                           ▲                     ▲
+         ├─ settled without paying ──────────────────┘                     │
+         └─ nothing to record (unreadable, replay, held, conflict) ────────┘
 
-`admit` runs on the claimer thread, `call` on the pool's threads, `record` on the recorder thread.
+`admit` runs on the claimer thread, `call` and `decide` on the callers' threads, `record` on the
+recorder thread.
 Nothing is kept between calls: a batch that met an unavailable database may be given again.
 """
 
@@ -50,7 +51,7 @@ from worker.pipeline.settling import Settling
 from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from worker.core.delivery import Delivery, Settlement
@@ -111,10 +112,6 @@ class Admission:
     settlements: list[Settlement] = field(default_factory=list)
     postponed: list[tuple[Delivery, Postponed]] = field(default_factory=list)
     """What may be admitted again later: nothing has happened for it."""
-
-
-def _no_outage(_report: CallReport) -> bool:
-    return False
 
 
 class Flow:
@@ -263,26 +260,33 @@ class Flow:
             return Complete(Result(Outcome.REJECTED, granted.charged, failure=failure))
         return expire(granted) if granted.reuse is None else reuse(granted.reuse, granted)
 
-    # 3. The call, with no transaction open.
+    # 3. The call, with no transaction open, and what follows from it.
 
-    def call(self, task: Task, heard: Callable[[CallReport], bool] = _no_outage) -> Finished:
-        """Call the provider for one task, unless its time is over.
+    def call(self, task: Task) -> CallReport | None:
+        """Call the provider for one task; None where its time is over and no call was made."""
+        # A task that waited too long for a free thread may soon be taken over by another worker.
+        late = self._clock.monotonic() > task.start_by
+        if late or _expired(task.request, self._clock.now()):
+            return None
+        return self._verify(task)
 
-        `heard` learns how the call ended and says whether that belongs to an outage.
+    def _verify(self, task: Task) -> CallReport:
+        return self._verifier.verify(task.request)
+
+    def decide(self, task: Task, report: CallReport | None, *, outage: bool = False) -> Finished:
+        """Decide what follows from a call, which may have ended as it did because of an outage.
+
+        None: no call was made. Nothing is counted, and it comes again unless it has expired.
         """
-        if self._clock.monotonic() > task.start_by:
-            # It waited too long for a free thread: another worker may soon take it over.
-            return self.leave_uncalled(task)
-        if _expired(task.request, self._clock.now()):
-            return _finished(task, _UNSENT, expire(task.granted))
-        report = self._verifier.verify(task.request)
-        outage = heard(report)
-        decision = decide(report, task.granted, self._rules.retries, outage=outage)
-        return _finished(task, report, decision)
-
-    def leave_uncalled(self, task: Task) -> Finished:
-        """Let a claimed request go: it comes again, and nothing is counted."""
-        return _finished(task, _UNSENT, decide(_UNSENT, task.granted, self._rules.retries))
+        granted, retries = task.granted, self._rules.retries
+        if report is not None:
+            decision = decide(report, granted, retries, outage=outage)
+        elif _expired(task.request, self._clock.now()):
+            report, decision = _UNSENT, expire(granted)
+        else:
+            report, decision = _UNSENT, decide(_UNSENT, granted, retries)
+        entry = Entry(task.asked.claim, granted, report, decision)
+        return Finished(task.asked.delivery, entry)
 
     # 4. Only what is saved may leave, and all of it as settlements (`settling`).
 
@@ -327,10 +331,6 @@ _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
 
 def _expired(request: VerificationRequest, now: datetime) -> bool:
     return request.expires_at is not None and request.expires_at <= now
-
-
-def _finished(task: Task, report: CallReport, decision: Decision) -> Finished:
-    return Finished(task.asked.delivery, Entry(task.asked.claim, task.granted, report, decision))
 
 
 def _accepted(reading: Reading) -> Accepted:

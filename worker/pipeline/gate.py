@@ -1,15 +1,16 @@
 """The gate in front of the provider: whether a call may begin now, and what calls teach it.
 
 It holds the breaker and the allowance of this worker (`core`: values, no threads) under one lock.
-Callers enter and leave; the warden waits for the breaker's changes and acts on them. A pause that
-a person has ordered stands beside the breaker: while it holds nobody enters, and nobody probes.
+Callers enter and report how their call ended; the breaker thread waits for changes and acts on
+them. A pause that a person has ordered stands beside the breaker: while it lasts nobody enters,
+and nobody probes.
 """
 
 from __future__ import annotations
 
 from math import inf
 from threading import Condition
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker.core import breaker
 from worker.core.breaker import (
@@ -37,51 +38,50 @@ _MOST_PASSED_OVER = 10
 # Nobody knows when a pause ends: what is handed back waits in the shortest delay queue.
 _PAUSED_FOR = 0.0
 
-GateState = BreakerState | Pause
-"""What the warden goes by: the pause, or else the breaker."""
+
+class GateView(NamedTuple):
+    """What the breaker thread goes by."""
+
+    state: BreakerState | Pause
+    """The pause, or else the breaker."""
+    calls: int
+    """How many calls may be under way at once."""
 
 
 class Gate:
-    """Lets calls through. `on_allowance` learns how many may be under way, under the gate's lock.
-
-    `chance` returns a number from 0 to 1.
-    """
+    """Lets calls through; `chance` returns a number from 0 to 1."""
 
     def __init__(
-        self,
-        policy: BreakerPolicy,
-        ceiling: int,
-        clock: Clock,
-        chance: Callable[[], float],
-        on_allowance: Callable[[int], None],
+        self, policy: BreakerPolicy, ceiling: int, clock: Clock, chance: Callable[[], float]
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._chance = chance
-        self._on_allowance = on_allowance
         self._state: BreakerState = Closed()
         self._allowance = Allowance.full(ceiling)
         self._under_way = 0
-        self._queueing = 0
+        self._waiting = 0
         self._passed_over = 0
-        self._hold: Pause | None = None
-        self._told_at = inf
-        """When we last asked for people's orders and heard; for ever fresh until `listen`."""
+        self._pause: Pause | None = None
+        self._pause_read_at = inf
+        """When people's order was last read; always fresh until `expect_pause_reports`."""
         self._closing = False
         self._changed = Condition()
+        self.pause_problem = "nobody knows whether the fleet is paused"
+        """Why people's order could not be read."""
 
     # Callers.
 
     def enter(self, not_before: float, *, called_before: bool = False) -> bool:
         """Wait until a call may begin, at `not_before` at the earliest; False: none may.
 
-        Whoever entered must leave. A request that was `called_before` is a poor probe: it may fail
-        for a reason of its own, or be in doubt and lose its last call.
+        Whoever entered must say when it is over (`after_call`). A request that was `called_before`
+        is a poor probe: it may fail for a reason of its own, or be in doubt and lose its last call.
         """
         with self._changed:
             while True:
                 state = self._now_in()
-                if self._hold or (isinstance(state, Open) and breaker.is_outage(state)):
+                if self._pause or (isinstance(state, Open) and breaker.is_outage(state)):
                     return False
                 if isinstance(state, Probing) and called_before and self._pass_over():
                     return False
@@ -90,13 +90,21 @@ class Gate:
                 if wait <= 0 and self._under_way < self._allowance.calls:
                     self._under_way += 1
                     return True
-                self._queueing += 1
+                self._waiting += 1
                 self._changed.wait(wait if wait > 0 else None)
-                self._queueing -= 1
+                self._waiting -= 1
 
-    def heard(self, report: CallReport) -> bool:
-        """Learn from a call's end; True where it belongs to an outage, not to its request."""
+    def after_call(self, report: CallReport | None) -> bool:
+        """Make room, and learn how the call ended; None: its time was over, and none was made.
+
+        Returns whether that belongs to an outage, not to its request.
+        """
         with self._changed:
+            self._under_way -= 1
+            if self._waiting:  # else only the breaker thread waits, and this is no news for it
+                self._changed.notify_all()
+            if report is None:
+                return False
             now = self._clock.monotonic()
             before = self._now_in()
             self._allow(self._allowance.after(report, now))
@@ -107,27 +115,20 @@ class Gate:
                 return breaker.is_outage(before)
             return breaker.is_outage(before) or breaker.is_outage(state)
 
-    def leave(self) -> None:
-        """Make room for another call."""
-        with self._changed:
-            self._under_way -= 1
-            if self._queueing:  # else only the warden waits, and this is no news for it
-                self._changed.notify_all()
-
     # The claimer.
 
     @property
     def open_for(self) -> float | None:
         """Seconds until it is worth asking again while no call may begin, else None."""
         with self._changed:
-            if self._hold:
+            if self._pause:
                 return _PAUSED_FOR
             state = self._now_in()
             if isinstance(state, Open):
                 return max(0.0, state.until - self._clock.monotonic())
             return None
 
-    def run_short(self, postponed: Postponed) -> None:
+    def budget_spent(self, postponed: Postponed) -> None:
         """Learn that today's budget is spent."""
         with self._changed:
             now = self._clock.monotonic()
@@ -135,42 +136,46 @@ class Gate:
             self._become(state)
 
     @property
-    def is_told(self) -> bool:
-        """Whether people's orders are known as they were a moment ago.
+    def pause_is_known(self) -> bool:
+        """Whether it was read a moment ago if people have ordered a pause.
 
-        A pause may have been ordered while the database was away: who claims first thing when it
-        is back must have heard.
+        A pause may have been ordered while the database was away: before anything is claimed when
+        it is back, the order must have been read.
         """
         with self._changed:
-            return self._clock.monotonic() - self._told_at <= NOTICE_SECONDS
+            return self._clock.monotonic() - self._pause_read_at <= NOTICE_SECONDS
 
-    # The fleet's watch.
+    # Whoever reads people's orders.
 
-    def listen(self) -> None:
-        """Take nobody's silence for leave any more: orders come by `tell`, again and again."""
+    def expect_pause_reports(self) -> None:
+        """Claim nothing from now on unless `set_pause` was called a moment ago."""
         with self._changed:
-            self._told_at = -inf
+            self._pause_read_at = -inf
 
-    def tell(self, hold: Pause | None, asked_at: float) -> None:
-        """Hear what people order, as it was at a time (monotonic clock)."""
+    def set_pause(self, pause: Pause | None, asked_at: float) -> None:
+        """Pause, or go on: as it was ordered at a time (monotonic clock)."""
         with self._changed:
-            before, self._hold, self._told_at = self._hold, hold, asked_at
-            if (before is None) is not (hold is None):
+            before, self._pause, self._pause_read_at = self._pause, pause, asked_at
+            if (before is None) is not (pause is None):
                 self._changed.notify_all()
+
+    def pause_unknown(self, reason: str) -> None:
+        """Learn why people's order could not be read; what was read last holds."""
+        self.pause_problem = reason
 
     # Anybody.
 
     @property
-    def hold(self) -> Pause | None:
+    def pause(self) -> Pause | None:
         """The pause that a person has ordered, or None."""
         with self._changed:
-            return self._hold
+            return self._pause
 
     @property
     def parked(self) -> ParkReason | None:
         """Why the worker takes no messages as it usually does, or None."""
         with self._changed:
-            if self._hold:
+            if self._pause:
                 return ParkReason.PAUSED
             state = self._now_in()
             return None if isinstance(state, Closed) else state.reason
@@ -187,22 +192,22 @@ class Gate:
         with self._changed:
             return self._under_way, self._allowance.calls
 
-    # The warden.
+    # The breaker thread.
 
-    def await_change(self, seen: GateState) -> GateState | None:
-        """Wait for another kind of state than the one seen; None when the gate is closed down."""
+    def await_change(self, seen: GateView) -> GateView | None:
+        """Wait for another kind of state, or number of calls, than was seen; None: closed down."""
         with self._changed:
             while not self._closing:
-                state = self._hold or self._now_in()
-                if type(state) is not type(seen):
-                    return state
+                state = self._pause or self._now_in()
+                calls = self._allowance.calls
+                if type(state) is not type(seen.state) or calls != seen.calls:
+                    return GateView(state, calls)
                 until = state.until if isinstance(state, Open) else None
-                wait = None if until is None else until - self._clock.monotonic()
-                self._changed.wait(wait)
+                self._changed.wait(None if until is None else until - self._clock.monotonic())
             return None
 
     def shut_down(self) -> None:
-        """Let the warden go; calls are let through as before."""
+        """Let the breaker thread go; calls are let through as before."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -227,5 +232,4 @@ class Gate:
     def _allow(self, allowance: Allowance) -> None:
         before, self._allowance = self._allowance.calls, allowance
         if allowance.calls != before:
-            self._on_allowance(allowance.calls)
             self._changed.notify_all()

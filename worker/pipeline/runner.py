@@ -1,39 +1,35 @@
-"""The threads of the pipeline: one claimer, a pool of callers, one recorder, one warden.
+"""The threads of the pipeline: claimer, callers (`caller_pool`), recorder and breaker thread.
 
 The broker's thread puts deliveries into the inbox and learns what was settled; it never waits
 here. Prefetch bounds what is inside, credits bound what is claimed, the gate bounds what is
-called. The warden parks the worker while the gate lets nothing through.
+called. The breaker thread parks the worker while the gate lets nothing through.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import random
 from threading import Event, Thread
 from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
-from worker.core.breaker import Closed, Open, ParkReason, Probing
+from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
 from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
-from worker.pipeline.crew import Crew
-from worker.pipeline.gate import Gate
-from worker.pipeline.patience import Patience
+from worker.pipeline.caller_pool import CallerPool
+from worker.pipeline.database_retry import DatabaseRetry
+from worker.pipeline.gate import Gate, GateView
 from worker.ports import LedgerUnavailable
-from worker.telemetry.events import LogEvent
-from worker.telemetry.health_state import PipelineLevels
-from worker.telemetry.logs import describe
+from worker.telemetry.logs import LogEvent, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.core.breaker import BreakerPolicy
     from worker.core.delivery import Delivery, Settlement
     from worker.pipeline.flow import Admission, Finished, Flow, Task
-    from worker.pipeline.gate import GateState
-    from worker.ports import Broker, Clock, Observer
+    from worker.ports import Broker, Clock
+    from worker.telemetry.metrics import Metrics
 
 # Event marks that no outcome takes along are written after this many seconds. Until then a crash
 # makes the relay repeat an event, so soon is good; once a message would be a commit more for each.
@@ -74,41 +70,37 @@ class Pipeline:
         broker: Broker,
         clock: Clock,
         size: PipelineSize,
-        breaker: BreakerPolicy,
+        gate: Gate,
         on_failure: Callable[[], None],
-        observer: Observer,
+        metrics: Metrics,
     ) -> None:
         self._flow = flow
         self._broker = broker
         self._clock = clock
         self._size = size
         self._on_failure = on_failure
-        self._observer = observer
+        self._metrics = metrics
         self._log = structlog.get_logger()
         self._inbox: Batcher[Delivery] = Batcher()
         self._credits = Credits(*size.claims(size.callers))
-        self._gate = Gate(breaker, size.callers, clock, random, self._allow)
+        self._gate = gate
         self._finished: Batcher[Finished] = Batcher(RECORD_PACE)
         self._announced: Batcher[str] = Batcher()
-        self._patience = Patience(clock)
+        self._database = DatabaseRetry(clock)
         # Each is counted up by one thread alone: no lock.
         self._delivered = self._settled = self._claimed = self._recorded = 0
-        self._unheard = "nobody knows whether the fleet is paused"
         self._broken = Event()
         self._stopping = Event()
         self._giving_up = Event()
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
         self._recorder = Thread(target=self._guarded, args=(self._record_all,), name="recorder")
-        self._warden = Thread(target=self._guarded, args=(self._park_and_resume,), name="warden")
-        self._callers: Crew[Task] = Crew(size.callers, self._call, self._guarded)
+        self._breaker = Thread(target=self._guarded, args=(self._park_and_resume,), name="breaker")
+        self._callers: CallerPool[Task] = CallerPool(size.callers, self._call, self._guarded)
+        self._threads = [self._claimer, *self._callers.threads, self._recorder, self._breaker]
         for thread in self._threads:
             # A thread that cannot be joined within the grace must not keep the process alive:
             # then the leases speak.
             thread.daemon = True
-
-    @property
-    def _threads(self) -> list[Thread]:
-        return [self._claimer, *self._callers.threads, self._recorder, self._warden]
 
     def start(self) -> None:
         """Start all threads."""
@@ -121,25 +113,17 @@ class Pipeline:
 
         People's orders are read every second, so even who has nothing to claim or record knows.
         """
-        return self._patience.database_answers and self._gate.is_told
+        return self._database.database_answers and self._gate.pause_is_known
 
     @property
-    def parked(self) -> ParkReason | None:
-        """Why no messages are taken as usual, or None."""
-        return self._gate.parked
+    def claimed(self) -> int:
+        """Requests with a lease of ours that are not recorded yet."""
+        return self._claimed - self._recorded
 
     @property
-    def levels(self) -> PipelineLevels:
-        """What is in the pipeline now."""
-        under_way, allowed = self._gate.calls
-        return PipelineLevels(
-            breaker=type(self._gate.state).__name__.lower(),
-            parked=self.parked,
-            calls_under_way=under_way,
-            calls_allowed=allowed,
-            claimed=self._claimed - self._recorded,
-            held=self._delivered - self._settled,
-        )
+    def held(self) -> int:
+        """Messages that the broker delivered and that are not acknowledged yet."""
+        return self._delivered - self._settled
 
     @property
     def dead(self) -> list[str]:
@@ -147,25 +131,6 @@ class Pipeline:
         if self._stopping.is_set():
             return []
         return [each.name for each in self._threads if each.ident and not each.is_alive()]
-
-    @property
-    def hold(self) -> Pause | None:
-        """The pause that a person has ordered, or None."""
-        return self._gate.hold
-
-    # The fleet's watch.
-
-    def listen(self) -> None:
-        """Claim nothing from now on unless people's orders were heard a moment ago."""
-        self._gate.listen()
-
-    def obey(self, hold: Pause | None, asked_at: float) -> None:
-        """Follow what people ordered, as it was at a time (monotonic clock)."""
-        self._gate.tell(hold, asked_at)
-
-    def miss(self, reason: str) -> None:
-        """Learn why people's orders could not be read; what was heard last holds."""
-        self._unheard = reason
 
     # The broker's thread.
 
@@ -185,7 +150,7 @@ class Pipeline:
         if announced:
             self._announced.put_all(announced)
         self._settled += len(settlements)
-        self._observer.settled(settlements)
+        self._metrics.settled(settlements)
         for settlement in settlements:
             if settlement.line:
                 self._log.info(LogEvent.SETTLED, **settlement.line)
@@ -204,13 +169,13 @@ class Pipeline:
                 continue
             batch_number += 1
             token = str(batch_number)
-            admission = self._patience.keep_trying(
+            admission = self._database.keep_trying(
                 lambda batch=deliveries, token=token: self._admit(batch, token),  # type: ignore[misc]
                 self._stopping,
             )
             if admission is None:
                 return
-            self._observer.claimed(len(deliveries))
+            self._metrics.claimed(len(deliveries))
             self._claimed += len(admission.tasks) + len(admission.finished)
             self._credits.give_back(credits_taken - len(admission.tasks))
             if admission.tasks:
@@ -223,13 +188,13 @@ class Pipeline:
                 self._wait_for_calls(admission)
 
     def _admit(self, deliveries: Sequence[Delivery], token: str) -> Admission:
-        """Admit a batch when people's orders are known.
+        """Admit a batch when it is known whether people have ordered a pause.
 
         A batch that was tried is tried again even if we have parked meanwhile: its claims may be
-        committed, and then they must be let go again (`leave_uncalled`), not left to lapse.
+        committed, and then they must be let go again (`Flow.decide`), not left to lapse.
         """
-        if not self._gate.is_told:
-            raise LedgerUnavailable(self._unheard)
+        if not self._gate.pause_is_known:
+            raise LedgerUnavailable(self._gate.pause_problem)
         return self._flow.admit(deliveries, token)
 
     def _hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> None:
@@ -242,7 +207,7 @@ class Pipeline:
         self._inbox.put_back([delivery for delivery, _ in admission.postponed])
         postponed = admission.postponed[0][1]
         if postponed.shortage is Shortage.DAILY_BUDGET:
-            self._gate.run_short(postponed)
+            self._gate.budget_spent(postponed)
         else:
             self._stopping.wait(postponed.seconds)
 
@@ -251,14 +216,14 @@ class Pipeline:
         started = self._clock.monotonic()
         may_call = self._gate.enter(task.not_before, called_before=task.granted.calls > 1)
         waited = self._clock.monotonic() - started
+        report, outage = None, False
         if may_call:
-            finished = self._flow.call(task, self._gate.heard)
-            self._gate.leave()
-        else:
-            finished = self._flow.leave_uncalled(task)
+            report = self._flow.call(task)
+            outage = self._gate.after_call(report)
+        finished = self._flow.decide(task, report, outage=outage)
         self._credits.give_back(1)
         self._finished.put(finished)
-        return waited + (finished.entry.report.seconds if finished.entry.report else 0.0)
+        return waited + (report.seconds if report else 0.0)
 
     def _record_all(self) -> None:
         while not self._finished.closed_and_empty:
@@ -266,7 +231,7 @@ class Pipeline:
             announced = self._announced.take(self._size.batch_limit * 8, 0)
             if not batch and not announced:
                 continue
-            settlements = self._patience.keep_trying(
+            settlements = self._database.keep_trying(
                 lambda batch=batch, announced=announced: self._flow.record(batch, announced),  # type: ignore[misc]
                 self._giving_up,
             )
@@ -274,35 +239,38 @@ class Pipeline:
                 return
             self._recorded += len(batch)
             if batch:
-                self._observer.recorded([finished.entry for finished in batch])
+                self._metrics.recorded([finished.entry for finished in batch])
             self._broker.settle(settlements)
 
     def _park_and_resume(self) -> None:
-        """Stop consuming while no call may be made; then one message at a time; then all."""
-        seen: GateState = Closed()
-        while (state := self._gate.await_change(seen)) is not None:
-            seen = state
-            match state:
-                case Pause():
-                    self._broker.pause()
-                    words = {"because": state.reason, "by": state.by}
-                    self._log.warning(LogEvent.PARKED, reason=ParkReason.PAUSED, **words)
-                case Open():
-                    self._broker.pause()
-                    seconds = round(state.until - self._clock.monotonic(), 1)
-                    self._log.warning(LogEvent.PARKED, reason=state.reason, probe_in=seconds)
-                case Probing():
-                    self._broker.resume(PROBE_PREFETCH)
-                    self._log.info(LogEvent.PROBING, reason=state.reason)
-                case Closed():
-                    self._broker.resume()
-                    self._log.info(LogEvent.RESUMED)
-                case _ as never:
-                    assert_never(never)
+        """Claim no more than may be called soon, for a claim's lease runs; nothing while parked."""
+        seen = GateView(Closed(), self._size.callers)
+        while (now := self._gate.await_change(seen)) is not None:
+            if now.calls != seen.calls:
+                self._credits.set_total(*self._size.claims(now.calls))
+            if type(now.state) is not type(seen.state):
+                self._take_messages(now.state)
+            seen = now
 
-    def _allow(self, calls: int) -> None:
-        """Claim no more than may be called soon: a claim's lease runs."""
-        self._credits.set_total(*self._size.claims(calls))
+    def _take_messages(self, state: BreakerState | Pause) -> None:
+        """Stop consuming while no call may be made; then one message at a time; then all."""
+        match state:
+            case Pause():
+                self._broker.pause()
+                why = {"because": state.reason, "by": state.by}
+                self._log.warning(LogEvent.PARKED, reason=ParkReason.PAUSED, **why)
+            case Open():
+                self._broker.pause()
+                seconds = round(state.until - self._clock.monotonic(), 1)
+                self._log.warning(LogEvent.PARKED, reason=state.reason, probe_in=seconds)
+            case Probing():
+                self._broker.resume(PROBE_PREFETCH)
+                self._log.info(LogEvent.PROBING, reason=state.reason)
+            case Closed():
+                self._broker.resume()
+                self._log.info(LogEvent.RESUMED)
+            case _ as never:
+                assert_never(never)
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         """Run a thread's top loop; what nobody expected is reported and stops the process."""

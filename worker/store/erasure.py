@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from worker.ports import Retention
 from worker.store.engine import execute
 from worker.store.rows import KEPT, OPEN, UNSENT
 
@@ -94,7 +93,7 @@ RETURNING 1
 _LIMIT = 500
 
 
-class PostgresRetention(Retention):
+class PostgresRetention:
     """The `Retention` in PostgreSQL, for one mode."""
 
     def __init__(self, engine: Engine, mode: Mode) -> None:

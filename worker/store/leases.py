@@ -13,7 +13,6 @@ from sqlalchemy import text
 
 from worker.core.outcome import ErrorKind
 from worker.core.retry import MESSAGES
-from worker.ports import Leases
 from worker.store.engine import execute
 from worker.store.rows import OPEN
 
@@ -81,9 +80,10 @@ RETURNING r.error_kind
 _MESSAGES = orjson.dumps({kind.value: words for kind, words in MESSAGES.items()}).decode()
 
 
-class PostgresLeases(Leases):
+class PostgresLeases:
     """The `Leases` in PostgreSQL, for one mode.
 
+    Errors as of `ports.Ledger`.
     `abandon_after` is in seconds; None: a request waits for its message for ever. It must be
     longer than dead letters are kept, for until then a person may replay one.
     """

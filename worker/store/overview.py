@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from worker.core.operations import Backlog
-from worker.ports import BacklogReader
 from worker.store.engine import connection, execute
 from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
 
@@ -171,7 +170,7 @@ class WorkerSeen:
     """Its last call's end or beginning."""
 
 
-class PostgresBacklog(BacklogReader):
+class PostgresBacklog:
     """The `BacklogReader` in PostgreSQL, for one mode."""
 
     def __init__(self, engine: Engine, mode: Mode) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from worker.core.operations import Pause
-from worker.ports import PauseReader
 from worker.store.engine import execute
 from worker.store.rows import OPEN
 
@@ -46,13 +45,13 @@ SELECT count(*)
 """)  # noqa: S608  # made of our own constants alone
 
 
-class PostgresPause(PauseReader):
+class PostgresPause:
     """The `PauseReader` in PostgreSQL, and what people order of it. Errors as of `Ledger`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def current(self) -> Pause | None:
+    def read(self) -> Pause | None:
         """Return the pause that stands (see `ports.PauseReader`)."""
         return _pause(execute(self._engine, READ))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -14,78 +15,84 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from worker.core.operations import Backlog
-    from worker.telemetry.health_state import Levels
 
-_OF_THE_WORKER: tuple[tuple[str, str, Callable[[Levels], float]], ...] = (
-    (
-        "verification_messages_held",
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What one worker is like at a moment; its gauges below say what each means."""
+
+    held: int
+    claimed: int
+    calls_under_way: int
+    calls_allowed: int
+    breaker: str
+    parked: ParkReason | None
+    unconfirmed: int
+    lag: float
+    connected: bool
+    consuming: bool
+    blocked: bool
+    database_up: bool
+    backlog: Backlog | None
+
+
+_OF_THE_WORKER: dict[str, tuple[str, Callable[[Levels], float]]] = {
+    "verification_messages_held": (
         "Messages that were delivered to this worker and are not acknowledged yet.",
-        lambda levels: levels.pipeline.held,
+        lambda levels: levels.held,
     ),
-    (
-        "verification_requests_claimed",
+    "verification_requests_claimed": (
         "Requests with a lease of this worker's that are not recorded yet.",
-        lambda levels: levels.pipeline.claimed,
+        lambda levels: levels.claimed,
     ),
-    (
-        "verification_calls_under_way",
+    "verification_calls_under_way": (
         "Calls to the provider that this worker has under way.",
-        lambda levels: levels.pipeline.calls_under_way,
+        lambda levels: levels.calls_under_way,
     ),
-    (
-        "verification_calls_allowed",
+    "verification_calls_allowed": (
         "Calls that this worker may have under way at once: CONCURRENCY, or fewer when throttled.",
-        lambda levels: levels.pipeline.calls_allowed,
+        lambda levels: levels.calls_allowed,
     ),
-    (
-        "verification_settlements_unconfirmed",
+    "verification_settlements_unconfirmed": (
         "Messages and events that wait for the broker's confirms.",
         lambda levels: levels.unconfirmed,
     ),
-    (
-        "verification_amqp_loop_lag_seconds",
+    "verification_amqp_loop_lag_seconds": (
         "The most by which the amqp loop was late in the last half minute to minute.",
         lambda levels: levels.lag,
     ),
-    (
-        "verification_database_up",
+    "verification_database_up": (
         "1 while the database answers this worker.",
         lambda levels: levels.database_up,
     ),
-    (
-        "verification_broker_connected",
+    "verification_broker_connected": (
         "1 while both connections to the broker are there.",
         lambda levels: levels.connected,
     ),
-    (
-        "verification_broker_consuming",
+    "verification_broker_consuming": (
         "1 while the broker delivers to this worker; 0 also while it is parked.",
         lambda levels: levels.consuming,
     ),
-    (
-        "verification_broker_blocked",
+    "verification_broker_blocked": (
         "1 while the broker takes no publications: a memory or disk alarm.",
         lambda levels: levels.blocked,
     ),
-)
+}
 
-_OF_THE_BACKLOG: tuple[tuple[str, str, Callable[[Backlog], float]], ...] = (
-    (
-        "verification_outbox_events",
+_OF_THE_BACKLOG: dict[str, tuple[str, Callable[[Backlog], float]]] = {
+    "verification_outbox_events": (
         "Results whose event is not known to be sent, of all workers; counted up to 10,000.",
         lambda backlog: backlog.unsent_events,
     ),
-    (
-        "verification_outbox_age_seconds",
+    "verification_outbox_age_seconds": (
         "Seconds since the oldest result whose event is not known to be sent was saved.",
         lambda backlog: backlog.oldest_unsent,
     ),
-    (
-        "verification_requests_lapsed",
+    "verification_requests_lapsed": (
         "Requests of all workers whose lease has lapsed and that nobody has taken over.",
         lambda backlog: backlog.lapsed_requests,
     ),
-)
+}
 
 _BREAKER_STATES = ("closed", "open", "probing")
 
@@ -108,21 +115,21 @@ class Gauges:
         about.add_metric([], self._about)
         yield about
         levels = self._levels()
-        for name, meaning, value in _OF_THE_WORKER:
+        for name, (meaning, value) in _OF_THE_WORKER.items():
             yield GaugeMetricFamily(name, meaning, float(value(levels)))
         yield _one_of(
             "verification_breaker_state",
             "1 for the state that the breaker in front of the provider is in.",
             "state",
             _BREAKER_STATES,
-            levels.pipeline.breaker,
+            levels.breaker,
         )
         yield _one_of(
             "verification_parked",
             "1 for the reason why this worker takes no messages.",
             "reason",
             ParkReason,
-            levels.pipeline.parked,
+            levels.parked,
         )
         if levels.backlog is not None:
             yield from self._of_the_backlog(levels.backlog)
@@ -135,23 +142,16 @@ class Gauges:
         )
         if backlog.schema_behind:
             return
-        for name, meaning, value in _OF_THE_BACKLOG:
+        for name, (meaning, value) in _OF_THE_BACKLOG.items():
             yield GaugeMetricFamily(name, meaning, float(value(backlog)))
-        if not self._budget:
-            return
-        yield GaugeMetricFamily(
-            "verification_budget_calls", "DAILY_CALL_BUDGET, of all workers.", self._budget
-        )
-        yield GaugeMetricFamily(
-            "verification_calls_today",
-            "Calls of all workers on this day of Asia/Shanghai, against the budget.",
-            backlog.calls_today,
-        )
-        yield GaugeMetricFamily(
-            "verification_budget_left_calls",
-            "Calls that all workers may still make on this day of Asia/Shanghai.",
-            max(0, self._budget - backlog.calls_today),
-        )
+        if self._budget:
+            meaning = "DAILY_CALL_BUDGET, of all workers."
+            yield GaugeMetricFamily("verification_budget_calls", meaning, self._budget)
+            meaning = "Calls of all workers on this day of Asia/Shanghai, against the budget."
+            yield GaugeMetricFamily("verification_calls_today", meaning, backlog.calls_today)
+            meaning = "Calls that all workers may still make on this day of Asia/Shanghai."
+            left = max(0, self._budget - backlog.calls_today)
+            yield GaugeMetricFamily("verification_budget_left_calls", meaning, left)
 
 
 def _one_of(

@@ -12,7 +12,8 @@ import re
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
@@ -22,7 +23,6 @@ from worker.core.masking import mask_id_card
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from typing import Any
 
     from structlog.typing import Processor
 
@@ -30,6 +30,29 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Of most lines: `amqp.connection_lost`, `database.unavailable`.
 _EVENT_WIDTH = 20
 _ID_NUMBER = re.compile(r"(?<![0-9])[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx](?![0-9])")
+
+
+class LogEvent(StrEnum):
+    """What a line is about: the same in every release, for people search and alert by it."""
+
+    STARTING = "worker.starting"
+    STOPPING = "worker.stopping"
+    STOPPED = "worker.stopped"
+    FAILED = "worker.failed"
+    SETTLED = "message.settled"
+    HANDED_BACK = "message.handed_back"
+    PARKED = "worker.parked"
+    PROBING = "worker.probing"
+    RESUMED = "worker.resumed"
+    RELAYED = "relay.sent"
+    LEASES_SETTLED = "leases.settled"
+    RETAINED = "retention.done"
+    DATABASE_UNAVAILABLE = "database.unavailable"
+    DATABASE_BACK = "database.back"
+    HEALTH_LISTENING = "health.listening"
+    TRACING_ON = "tracing.on"
+    TRACING_OFF = "tracing.off"
+    TRACING_PROBLEM = "tracing.problem"
 
 
 def configure(log_format: str, level: str) -> None:
@@ -40,20 +63,17 @@ def configure(log_format: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,
     ]
+    renderers: list[Processor] = [structlog.processors.JSONRenderer(serializer=_dumps)]
+    factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
     if console:
-        structlog.configure(
-            processors=[*processors, _shorten_time, _console_renderer()],
-            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-            cache_logger_on_first_use=True,
-        )
-    else:
-        structlog.configure(
-            processors=[*processors, structlog.processors.JSONRenderer(serializer=_dumps)],
-            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
-            cache_logger_on_first_use=True,
-        )
+        renderers = [_shorten_time, _console_renderer()]
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+    structlog.configure(
+        processors=[*processors, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
     # pika logs whole frames and exceptions of its own; what matters of them we log ourselves.
     for library in ("pika", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -7,6 +7,7 @@ metric ever holds an id, a source or anything of a person.
 
 from __future__ import annotations
 
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,13 @@ from prometheus_client.exposition import choose_encoder
 
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.retry import GIVEN_UP
-from worker.telemetry.gauges import Gauges
+from worker.telemetry.gauges import Gauges, Levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from worker.core.claims import Entry
     from worker.core.delivery import Settlement
-    from worker.telemetry.health_state import Levels
 
 # A request waits for milliseconds or, over retries and outages, for hours.
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
@@ -55,7 +55,7 @@ Children = dict[object, Counter]
 
 
 class Metrics:
-    """All metrics of one worker, in a registry of their own; an `Observer` of the ports.
+    """All metrics of one worker, in a registry of their own.
 
     `clock` returns seconds since the epoch.
     """
@@ -66,67 +66,59 @@ class Metrics:
         self._clock = clock
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        settled = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        settled = counter(
             "verification_messages_settled_total",
             "Messages whose whole effect the broker has confirmed, by what became of them.",
             ["action", "outcome"],
-            registry=registry,
         )
-        retries = Counter(
+        retries = counter(
             "verification_retries_total",
             "Messages sent to a retry queue, by the reason.",
             ["reason"],
-            registry=registry,
         )
-        dead_letters = Counter(
+        dead_letters = counter(
             "verification_dead_letters_total",
             "Messages put into verification.dead for a person to see, by the reason.",
             ["reason"],
-            registry=registry,
         )
-        calls = Counter(
+        calls = counter(
             "verification_calls_total",
             "Calls to the provider, by what became of them and whether they are charged.",
             ["call_class", "charged"],
-            registry=registry,
         )
-        charges = Counter(
+        charges = counter(
             "verification_charges_total",
             "Calls that the provider charges, by whether earlier calls for the same request were "
             "charged: yes or unknown means that one request is paid twice.",
             ["earlier"],
-            registry=registry,
         )
-        self._reused = Counter(
+        self._reused = counter(
             "verification_results_reused_total",
             "Requests that got the paid answer of another one, without a call (REUSE_RESULTS_FOR).",
-            registry=registry,
         )
-        call_seconds = Histogram(
+        call_seconds = histogram(
             "verification_call_seconds",
             "Seconds that a call waited for the provider, its repeats included.",
             ["call_class"],
             buckets=_CALLS,
-            registry=registry,
         )
-        self._critical = Histogram(
+        self._critical = histogram(
             "verification_critical_time_seconds",
             "Seconds from a message's publication (AMQP timestamp, whole seconds; without one from "
             "its first delivery) to its confirmed event.",
             buckets=_WAITS,
-            registry=registry,
         )
-        self._claims = Histogram(
+        self._claims = histogram(
             "verification_claim_batch_messages",
             "Messages in one claim transaction.",
             buckets=_BATCHES,
-            registry=registry,
         )
-        self._records = Histogram(
+        self._records = histogram(
             "verification_record_batch_messages",
             "Messages in one record transaction.",
             buckets=_BATCHES,
-            registry=registry,
         )
         # A series that begins with its first event has no increase: alerts would miss the first.
         ends = [(action, each.value) for action in _ENDS for each in _OUTCOMES]
@@ -152,14 +144,14 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return content_type, encode(self.registry)
 
-    # The observer of the pipeline.
+    # What the pipeline does: once for a batch, at once, and none of these ever raises.
 
     def claimed(self, messages: int) -> None:
-        """Count a claim (see `ports.Observer`)."""
+        """Count one claim of so many messages."""
         self._claims.observe(messages)
 
     def recorded(self, entries: Sequence[Entry]) -> None:
-        """Count the calls that a record has saved (see `ports.Observer`)."""
+        """Count the calls that one record has saved; each entry comes once."""
         self._records.observe(len(entries))
         calls: dict[tuple[CallClass, Charged, Charged], int] = {}
         reused = 0
@@ -178,7 +170,7 @@ class Metrics:
                 self._charges[earlier].inc(count)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
-        """Count what has left (see `ports.Observer`)."""
+        """Count what is published, confirmed and acknowledged."""
         now = self._clock()
         actions: dict[tuple[object, object], int] = {}
         for settlement in settlements:

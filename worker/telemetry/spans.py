@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,26 +87,18 @@ class Spans:
     # The callers.
 
     @contextmanager
-    def within(self, delivery: Delivery) -> Iterator[None]:
-        """Let what begins in here belong to this message."""
-        token = context.attach(self._sent_by(delivery))
-        try:
-            yield
-        finally:
-            context.detach(token)
-
-    @contextmanager
-    def call(self) -> Iterator[Callable[[CallReport], None]]:
-        """Make a span for one call; give its report to what this yields."""
+    def call(self, delivery: Delivery) -> Iterator[Callable[[CallReport], None]]:
+        """Make a span for one call of this message; give its report to what this yields."""
         # An error's words may quote the person: neither an event nor the status has them.
         with self._tracer.start_as_current_span(
             "personalAuth",
-            kind=SpanKind.CLIENT,
+            self._sent_by(delivery),
+            SpanKind.CLIENT,
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
 
-            def tell(report: CallReport) -> None:
+            def describe(report: CallReport) -> None:
                 span.set_attribute("verification.call_class", report.call_class.value)
                 span.set_attribute("verification.charged", report.charged.value)
                 span.set_attribute("verification.sends", report.sends)
@@ -115,7 +107,7 @@ class Spans:
                 if report.verdict is None:
                     span.set_status(Status(StatusCode.ERROR, report.call_class.value))
 
-            yield tell
+            yield describe
 
     # The main thread.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

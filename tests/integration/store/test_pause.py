@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:
-    control = PostgresPause(as_worker)
-    assert control.current() is None
-    assert control.resume() is None
-    first = control.pause("a test", "one@desk")
-    second = control.pause("another", "two@desk")
+    fleet = PostgresPause(as_worker)
+    assert fleet.read() is None
+    assert fleet.resume() is None
+    first = fleet.pause("a test", "one@desk")
+    second = fleet.pause("another", "two@desk")
     assert (first.reason, first.by, first.since) == ("a test", "one@desk", second.since)
-    assert control.current() == second
-    assert control.resume() == second
-    assert control.current() is None
-    assert control.resume() is None
-    assert control.pause("again", "one@desk").since > second.since
+    assert fleet.read() == second
+    assert fleet.resume() == second
+    assert fleet.read() is None
+    assert fleet.resume() is None
+    assert fleet.pause("again", "one@desk").since > second.since
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_schema_can_be_taken_down_and_put_up_again(database_url: str, engine
 def test_the_worker_role_may_do_its_work(ledger: PostgresLedger) -> None:
     flow = flow_over(ledger, FakeVerifier())
     (task,) = flow.admit([deliver()], "1").tasks
-    (settlement,) = flow.record([flow.call(task)], [])
+    (settlement,) = flow.record([flow.decide(task, flow.call(task))], [])
     assert settlement.line["outcome"] == "match"
 
 
@@ -154,7 +154,7 @@ def test_no_personal_data_stands_in_any_row(ledger: PostgresLedger, engine: Engi
         request("leak", source=PERSON["mobile"], personalSpec=spec(4)),
     ]
     admission = flow.admit([deliver(body) for body in bodies], "1")
-    finished = [flow.call(task) for task in admission.tasks] + admission.finished
+    finished = [flow.decide(task, flow.call(task)) for task in admission.tasks] + admission.finished
     assert len(flow.record(finished, [])) == len(bodies)
     with engine.connect() as database:
         rows = [

@@ -1,4 +1,4 @@
-"""What the chores for leases and retention ask of the database, and what they say."""
+"""What each chore asks of the database, what it passes on, and what it says."""
 
 from __future__ import annotations
 
@@ -7,87 +7,82 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.fakes.clock import START, FakeClock
+from worker.core.operations import NOTICE_SECONDS, Backlog, Pause
 from worker.core.outcome import ErrorKind
-from worker.maintenance.lapsed import LapsedLeases
-from worker.maintenance.retention import OldRequests
+from worker.maintenance.chores import (
+    BacklogMonitor,
+    lapsed_leases,
+    old_requests,
+    pause_reader,
+)
+from worker.maintenance.housekeeper import JITTER
 from worker.ports import LedgerUnavailable
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from worker.ports import Fault
-
 DAY = 86_400.0
+PAUSE = Pause("a test", "ops@desk", START)
+AWAY = LedgerUnavailable("away")
+
+
+class Scripted:
+    """A read of the database that says in turn what a script says; it takes a second."""
+
+    def __init__(self, *script: Any) -> None:
+        self.clock = FakeClock()
+        self._script = deque(script)
+
+    def __call__(self) -> Any:
+        """Return or raise the next of the script."""
+        self.clock.advance(1.0)
+        said = self._script.popleft()
+        if isinstance(said, LedgerUnavailable):
+            raise said
+        return said
 
 
 class FakeLeases:
-    """The `Leases` of the ports: so many requests, each of a kind; `faults` come first."""
+    """So many lapsed requests, each of a kind; `faults` come first."""
 
     def __init__(self, *kinds: ErrorKind | None) -> None:
         self.lapsed = list(kinds)
-        self.faults: deque[Fault] = deque()
+        self.faults: deque[LedgerUnavailable] = deque()
+        self.chore = lapsed_leases(self._settle)
 
-    def settle_lapsed(self, limit: int) -> list[ErrorKind | None]:
-        """Settle up to a limit."""
+    def _settle(self, limit: int) -> list[ErrorKind | None]:
         if self.faults:
             raise self.faults.popleft()
         settled, self.lapsed = self.lapsed[:limit], self.lapsed[limit:]
         return settled
 
 
-class FakeRetention:
-    """The `Retention` of the ports: so many requests to clear and to delete, and who asked."""
-
-    def __init__(self, clear: int, delete: int) -> None:
-        self._clear, self._delete = clear, delete
-        self.asked: list[tuple[str, float]] = []
-
-    def clear_personal(self, older_than: float, limit: int) -> int:
-        """Clear up to a limit."""
-        self.asked.append(("clear", older_than))
-        return min(self._clear, limit)
-
-    def delete(self, older_than: float, limit: int) -> int:
-        """Delete up to a limit."""
-        self.asked.append(("delete", older_than))
-        return min(self._delete, limit)
-
-
 def test_lapsed_requests_are_settled_and_counted_by_what_became_of_them(
     log: list[MutableMapping[str, Any]],
 ) -> None:
-    leases = FakeLeases(None, None, ErrorKind.IN_DOUBT, ErrorKind.MESSAGE_LOST)
-    chore = LapsedLeases(leases)
+    chore = FakeLeases(None, None, ErrorKind.IN_DOUBT, ErrorKind.MESSAGE_LOST).chore
     chore.run_once()
     assert chore.run_once() == 4
-    assert log == [
-        {
-            "event": LogEvent.LEASES_SETTLED,
-            "log_level": "info",
-            "waiting": 2,
-            "in_doubt": 1,
-            "message_lost": 1,
-        }
-    ]
+    counts = {"waiting": 2, "in_doubt": 1, "message_lost": 1}
+    assert log == [{"event": LogEvent.LEASES_SETTLED, "log_level": "info", **counts}]
 
 
 def test_nothing_is_settled_before_the_database_has_answered_for_a_while() -> None:
     """Else answers that were paid in an outage would come after the verdict on their calls."""
     leases = FakeLeases(None)
-    chore = LapsedLeases(leases)
-    assert chore.run_once() == 0  # at the start nobody knows how long it has answered
-    assert leases.lapsed == [None]
-    leases.faults.append(LedgerUnavailable("away"))
+    assert leases.chore.run_once() == 0  # at the start nobody knows how long it has answered
+    leases.faults.append(AWAY)
     with pytest.raises(LedgerUnavailable):
-        chore.run_once()
-    assert chore.run_once() == 0
+        leases.chore.run_once()
+    assert leases.chore.run_once() == 0
     assert leases.lapsed == [None]
-    assert chore.run_once() == 1
+    assert leases.chore.run_once() == 1
 
 
 @pytest.mark.parametrize(
-    ("clear", "delete", "asked"),
+    ("clear_days", "delete_days", "asked"),
     [
         (0, 0, []),  # never
         (30, 0, [("clear", 30 * DAY)]),
@@ -95,21 +90,61 @@ def test_nothing_is_settled_before_the_database_has_answered_for_a_while() -> No
         (30, 365, [("delete", 365 * DAY), ("clear", 30 * DAY)]),
     ],
 )
-def test_retention_goes_by_its_days(
-    clear: float, delete: float, asked: list[tuple[str, float]]
-) -> None:
-    retention = FakeRetention(clear=1, delete=1)
-    OldRequests(retention, clear_after_days=clear, delete_after_days=delete).run_once()
-    assert retention.asked == asked
-
-
 @pytest.mark.parametrize(
     ("clear", "delete", "size"), [(0, 0, 0), (3, 7, 7), (7, 3, 7), (900, 1, 500), (1, 900, 500)]
 )
-def test_a_run_is_as_large_as_its_larger_half(
-    log: list[MutableMapping[str, Any]], clear: int, delete: int, size: int
+def test_retention_goes_by_its_days_and_a_run_is_as_large_as_its_larger_half(
+    log: list[MutableMapping[str, Any]],
+    clear_days: float,
+    delete_days: float,
+    asked: list[tuple[str, float]],
+    clear: int,
+    delete: int,
+    size: int,
 ) -> None:
-    chore = OldRequests(FakeRetention(clear, delete), clear_after_days=30, delete_after_days=365)
-    assert chore.run_once() == size
+    heard: list[tuple[str, float]] = []
+
+    def work(what: str, count: int, older_than: float, limit: int) -> int:
+        heard.append((what, older_than))
+        return min(count, limit)
+
+    chore = old_requests(
+        lambda older_than, limit: work("clear", clear, older_than, limit),
+        lambda older_than, limit: work("delete", delete, older_than, limit),
+        clear_after_days=clear_days,
+        delete_after_days=delete_days,
+    )
+    done = chore.run_once()
+    assert heard == asked
+    cleared, deleted = min(clear, 500) * bool(clear_days), min(delete, 500) * bool(delete_days)
+    assert done == max(cleared, deleted)
+    assert done == size or len(asked) < 2
     said = [(line["event"], line["cleared"], line["deleted"]) for line in log]
-    assert said == ([(LogEvent.RETAINED, min(clear, 500), min(delete, 500))] if size else [])
+    assert said == ([(LogEvent.RETAINED, cleared, deleted)] if done else [])
+
+
+def test_each_order_is_passed_on_as_of_when_it_was_asked_for_and_why_there_is_none() -> None:
+    read = Scripted(None, PAUSE, AWAY, None)
+    notes: list[object] = []
+    chore = pause_reader(read, read.clock, lambda *order: notes.append(order), notes.append)
+    assert [chore.run_once(), chore.run_once()] == [0, 0]
+    with pytest.raises(LedgerUnavailable):
+        chore.run_once()
+    chore.run_once()
+    assert notes == [(None, 0.0), (PAUSE, 1.0), "away", (None, 3.0)]
+    # Two looks fit into what is promised.
+    assert 2 * chore.interval * (1 + JITTER) < NOTICE_SECONDS
+
+
+def test_the_last_backlog_is_forgotten_when_the_database_is_away() -> None:
+    script = (Backlog(unsent_events=3), AWAY, Backlog(unsent_events=5))
+    monitor = BacklogMonitor(Scripted(*script))
+    seen = [(monitor.backlog, monitor.failed)]
+    for said in script:
+        if said is AWAY:
+            with pytest.raises(LedgerUnavailable):
+                monitor.chore.run_once()
+        else:
+            assert monitor.chore.run_once() < monitor.chore.limit
+        seen.append((monitor.backlog, monitor.failed))
+    assert seen == [(None, False), (script[0], False), (None, True), (script[2], False)]

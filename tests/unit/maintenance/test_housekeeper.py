@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
-from threading import Condition, Event
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
+from tests.fakes.clock import FakeClock
+from worker.maintenance.chores import Chore
 from worker.maintenance.housekeeper import Housekeeper
 from worker.ports import LedgerUnavailable
-from worker.telemetry.clock import SystemClock
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -22,78 +21,74 @@ NEVER = 3600.0
 
 
 class Diary:
-    """Who ran, in order."""
+    """Who ran, in order, at which second; when `until` so many did, nobody runs any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, until: int, run_seconds: float = 0.0) -> None:
+        self._run_seconds = run_seconds
+        self.clock = FakeClock()
         self.runs: list[str] = []
-        self.changed = Condition()
+        self.times: list[float] = []
+        self.full = Event()
+        self._until = until
 
-    def wait_until(self, holds: Callable[[list[str]], bool]) -> list[str]:
-        """Return the runs as soon as something holds of them."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: holds(self.runs), PATIENCE), self.runs
-            return list(self.runs)
-
-
-class FakeChore:
-    """A chore that does what a script says, and nothing when that is over.
-
-    `then` is its interval from its first run on.
-    """
-
-    limit = 10
-
-    def __init__(
+    def chore(
         self,
-        diary: Diary,
         name: str,
         *script: int | Exception,
-        first: float = 0.01,
-        then: float = 0.01,
+        interval: float = 1.0,
+        first_after: float | None = None,
         always: int = 0,
-    ) -> None:
-        self._diary, self._name = diary, name
-        self._script = deque(script)
-        self.interval, self._then = first, then
-        self._always = always
-        self.interrupted = Event()
-        self.waits = False
+    ) -> Chore:
+        """Return a chore that does what a script says, and then `always` as much; 10 is full."""
+        left = deque(script)
 
-    def run_once(self) -> int:
-        """Write it down and do the next thing of the script."""
-        self.interval = self._then
-        with self._diary.changed:
-            self._diary.runs.append(self._name)
-            self._diary.changed.notify_all()
-        if self.waits:
-            assert self.interrupted.wait(PATIENCE)
-        said = self._script.popleft() if self._script else self._always
-        if isinstance(said, Exception):
-            raise said
-        return said
+        def run_once() -> int:
+            self.runs.append(name)
+            self.times.append(self.clock.monotonic())
+            if len(self.runs) == self._until:
+                self.full.set()
+            self.clock.advance(self._run_seconds)
+            said = left.popleft() if left else always
+            if isinstance(said, Exception):
+                raise said
+            return said
 
-    def interrupt(self) -> None:
-        """Let a waiting run return."""
-        self.interrupted.set()
+        return Chore(name, interval, 10, run_once, first_after=first_after)
+
+    def keep(
+        self,
+        *chores: Chore,
+        chances: tuple[float, ...] = (),
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> list[str]:
+        """Run a housekeeper whose pauses pass at once, and return who ran until it was full."""
+        drawn = deque(chances)
+        chance = lambda: drawn.popleft() if drawn else 0.5  # noqa: E731
+        housekeeper = Housekeeper("housekeeper", chores, self.clock, chance, on_failure)
+        housekeeper._stopping = Pauses(self)
+        housekeeper.start()
+        housekeeper._thread.join(PATIENCE)
+        assert not housekeeper.running
+        return self.runs
 
 
-@pytest.fixture
-def diary() -> Diary:
-    """Begin a diary."""
-    return Diary()
+class Pauses(Event):
+    """A housekeeper's waits: they move the diary's clock, and end when the diary is full."""
+
+    def __init__(self, diary: Diary) -> None:
+        super().__init__()
+        self._diary = diary
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let the time pass at once."""
+        self._diary.clock.advance(timeout or 0.0)
+        return self._diary.full.is_set()
 
 
 @contextmanager
-def keeping(
-    *chores: FakeChore,
-    chances: tuple[float, ...] = (),
-    on_failure: Callable[[], None] = lambda: None,
-) -> Iterator[Housekeeper]:
-    """Run a housekeeper until the test is over."""
-    drawn = deque(chances)
-    housekeeper = Housekeeper(
-        chores, SystemClock(), lambda: drawn.popleft() if drawn else 0.5, on_failure
-    )
+def keeping(*chores: Chore) -> Iterator[Housekeeper]:
+    """Run a housekeeper whose clock stands until the test is over."""
+    housekeeper = Housekeeper("housekeeper", chores, FakeClock(), lambda: 0.5, lambda: None)
     housekeeper.start()
     try:
         yield housekeeper
@@ -101,83 +96,93 @@ def keeping(
         assert housekeeper.stop(PATIENCE)
 
 
-def events(log: list[MutableMapping[str, Any]]) -> list[object]:
-    return [line["event"] for line in log]
+def test_every_chore_runs_again_and_again_at_its_interval() -> None:
+    diary = Diary(until=5)
+    diary.keep(diary.chore("often"), diary.chore("seldom", interval=2.5))
+    assert list(zip(diary.runs, diary.times, strict=True)) == [
+        ("often", 1.0),
+        ("often", 2.0),
+        ("seldom", 2.5),
+        ("often", 3.0),
+        ("often", 4.0),
+    ]
 
 
-def test_every_chore_runs_again_and_again(diary: Diary) -> None:
-    with keeping(FakeChore(diary, "a"), FakeChore(diary, "b")):
-        diary.wait_until(lambda runs: min(runs.count("a"), runs.count("b")) >= 3)
+def test_the_first_run_may_come_sooner() -> None:
+    diary = Diary(until=3)
+    diary.keep(diary.chore("a", interval=15.0, first_after=0.5))
+    assert diary.times == [0.5, 15.5, 30.5]
 
 
-def test_no_chore_runs_before_its_first_interval_is_over(diary: Diary) -> None:
-    with keeping(FakeChore(diary, "soon"), FakeChore(diary, "later", first=NEVER)):
-        runs = diary.wait_until(lambda runs: len(runs) >= 5)
-    assert set(runs) == {"soon"}
-
-
-def test_replicas_that_start_together_do_not_run_together(diary: Diary) -> None:
+def test_replicas_that_start_together_do_not_run_together() -> None:
     """With the same interval the first chore would be due first; a high draw puts it off."""
-    late, early = FakeChore(diary, "late", first=0.1), FakeChore(diary, "early", first=0.1)
-    with keeping(late, early, chances=(1.0, 0.0)):
-        runs = diary.wait_until(lambda runs: {"late", "early"} <= set(runs))
-    assert runs[0] == "early"
+    diary = Diary(until=2)
+    runs = diary.keep(diary.chore("late"), diary.chore("early"), chances=(1.0, 0.0))
+    assert runs == ["early", "late"]
+    assert diary.times == [0.8, 1.2]
 
 
-def test_a_full_batch_is_followed_by_the_next_one_at_once(diary: Diary) -> None:
-    with keeping(FakeChore(diary, "a", 10, 10, 3, then=NEVER)):
-        diary.wait_until(lambda runs: len(runs) == 3)
+def test_a_full_batch_is_followed_by_the_next_one_at_once() -> None:
+    diary = Diary(until=4)
+    diary.keep(diary.chore("a", 10, 11, 9))
+    assert diary.times == [1.0, 1.0, 1.0, 2.0]
 
 
-def test_a_batch_that_is_not_full_is_followed_by_a_pause(diary: Diary) -> None:
-    with keeping(FakeChore(diary, "a", 9, 9, then=NEVER), FakeChore(diary, "b")):
-        runs = diary.wait_until(lambda runs: runs.count("b") >= 5)
-    assert runs.count("a") == 1
-
-
-def test_a_backlog_of_one_chore_does_not_keep_the_others_waiting(diary: Diary) -> None:
-    with keeping(FakeChore(diary, "backlog", always=10), FakeChore(diary, "other")):
-        diary.wait_until(lambda runs: runs.count("other") >= 3)
+def test_a_backlog_of_one_chore_does_not_keep_the_others_waiting() -> None:
+    diary = Diary(until=20, run_seconds=0.25)
+    runs = diary.keep(diary.chore("backlog", always=10), diary.chore("other"))
+    assert runs.count("other") == 4
 
 
 def test_a_database_that_is_away_is_reported_once_and_every_chore_goes_on(
-    diary: Diary, log: list[MutableMapping[str, Any]]
+    log: list[MutableMapping[str, Any]],
 ) -> None:
-    away = [LedgerUnavailable("away") for _ in range(3)]
-    with keeping(FakeChore(diary, "a", *away)):
-        diary.wait_until(lambda runs: len(runs) >= 6)
-    assert events(log) == [LogEvent.DATABASE_UNAVAILABLE, LogEvent.DATABASE_BACK]
-    assert log[-1]["tries"] == 3
+    diary = Diary(until=6)
+    diary.keep(diary.chore("a", *[LedgerUnavailable("away") for _ in range(3)]))
+    assert diary.times == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    events = [line["event"] for line in log]
+    assert events == [LogEvent.DATABASE_UNAVAILABLE, LogEvent.DATABASE_BACK]
+    assert (log[0]["chore"], log[-1]["tries"]) == ("a", 3)
+
+
+def test_chores_can_be_run_before_the_start_and_a_database_that_is_away_is_no_error() -> None:
+    diary = Diary(until=2)
+    chores = (diary.chore("a", LedgerUnavailable("away")), diary.chore("b"))
+    Housekeeper("housekeeper", chores, diary.clock, lambda: 0.5, lambda: None).run_now()
+    assert diary.runs == ["a", "b"]
 
 
 def test_an_unexpected_error_is_reported_without_its_words_and_stops_the_process(
-    diary: Diary, log: list[MutableMapping[str, Any]]
+    log: list[MutableMapping[str, Any]],
 ) -> None:
-    failed = Event()
-    with keeping(FakeChore(diary, "a", ValueError("words")), on_failure=failed.set):
-        assert failed.wait(PATIENCE)
+    diary, failed = Diary(until=2), Event()
+    assert diary.keep(diary.chore("a", ValueError("words")), on_failure=failed.set) == ["a"]
+    assert failed.is_set()
     (line,) = log
     assert (line["event"], line["error"]) == (LogEvent.FAILED, "ValueError")
     assert "words" not in str(line)
-    assert diary.runs == ["a"]
 
 
-def test_stopping_interrupts_a_run_that_waits(diary: Diary) -> None:
-    chore = FakeChore(diary, "a")
-    chore.waits = True
+def test_stopping_interrupts_a_run_that_waits() -> None:
+    began, interrupted = Event(), Event()
+
+    def run_once() -> int:
+        began.set()
+        assert interrupted.wait(PATIENCE)
+        return 10
+
+    chore = Chore("a", 0.0, 10, run_once, interrupted.set)
     with keeping(chore) as housekeeper:
-        diary.wait_until(lambda runs: len(runs) == 1)
+        assert began.wait(PATIENCE)
         assert housekeeper.stop(PATIENCE)
-    assert diary.runs == ["a"]
 
 
-def test_stopping_ends_a_pause_at_once_and_a_full_batch_goes_on_no_more(diary: Diary) -> None:
-    with keeping(FakeChore(diary, "a", then=NEVER, always=10)) as housekeeper:
-        diary.wait_until(lambda runs: len(runs) >= 2)
+def test_stopping_ends_a_pause_at_once() -> None:
+    diary = Diary(until=1)
+    with keeping(diary.chore("a", interval=NEVER)) as housekeeper:
         assert housekeeper.stop(PATIENCE)
-        count = len(diary.runs)
-    assert len(diary.runs) == count
+    assert diary.runs == []
 
 
 def test_a_housekeeper_that_never_started_is_stopped() -> None:
-    assert Housekeeper((), SystemClock(), lambda: 0.5, lambda: None).stop()
+    assert Housekeeper("housekeeper", (), FakeClock(), lambda: 0.5, lambda: None).stop()

@@ -18,7 +18,7 @@ from worker.core.request import Mode
 from worker.maintenance import relay
 from worker.maintenance.relay import Relay
 from worker.ports import LedgerUnavailable
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
@@ -121,29 +121,20 @@ def test_unsent_events_are_published_as_a_replay_would_and_marked(
 ) -> None:
     outbox = FakeOutbox("one", "two")
     assert Relay(outbox, broker).run_once() == 2
+    assert outbox.marked_by == {current_thread().name}  # not the broker's, which must not wait
     assert broker.published == [result_event(stored(each), ENVELOPE) for each in ("one", "two")]
     assert outbox.unsent == {}
     (line,) = log
     assert (line["event"], line["events"], line["unconfirmed"]) == (LogEvent.RELAYED, 2, 0)
 
 
-def test_nothing_unsent_says_nothing(
+def test_one_run_sends_a_hundred_at_most_and_says_nothing_of_none(
     broker: FakePublisher, log: list[MutableMapping[str, Any]]
 ) -> None:
-    assert Relay(FakeOutbox(), broker).run_once() == 0
-    assert (broker.published, log) == ([], [])
-
-
-def test_one_run_sends_a_hundred_at_most(broker: FakePublisher) -> None:
-    outbox = FakeOutbox(*(str(number) for number in range(150)))
+    outbox = FakeOutbox(*map(str, range(150)))
     sender = Relay(outbox, broker)
     assert [sender.run_once() for _ in range(3)] == [100, 50, 0]
-
-
-def test_the_broker_s_thread_never_waits_for_the_database(broker: FakePublisher) -> None:
-    outbox = FakeOutbox("one")
-    Relay(outbox, broker).run_once()
-    assert outbox.marked_by == {current_thread().name}
+    assert [line["events"] for line in log] == [100, 50]
 
 
 def test_one_event_that_the_broker_refuses_holds_up_no_other(
@@ -155,7 +146,7 @@ def test_one_event_that_the_broker_refuses_holds_up_no_other(
     assert set(outbox.unsent) == {"bad"}
 
 
-def test_an_unconfirmed_event_is_held_and_not_published_again(
+def test_an_unconfirmed_event_is_held_and_not_published_again_and_marked_when_it_is_confirmed(
     broker: FakePublisher, impatient: None
 ) -> None:
     """The broker's thread does not give up: every further copy would go out as well."""
@@ -165,19 +156,9 @@ def test_an_unconfirmed_event_is_held_and_not_published_again(
     for _ in range(10):
         assert sender.run_once() == 0
         outbox.clock.advance(45)
-    assert broker.ids() == ["slow"]
     other = FakePublisher()
     assert Relay(outbox, other).run_once() == 0
     assert other.ids() == []
-
-
-def test_what_is_confirmed_late_is_marked_by_the_next_run(
-    broker: FakePublisher, impatient: None
-) -> None:
-    outbox = FakeOutbox("slow")
-    broker.refuses = {"slow"}
-    sender = Relay(outbox, broker)
-    sender.run_once()
     broker.confirm_the_rest()
     assert sender.run_once() == 1
     assert (broker.ids(), outbox.unsent) == (["slow"], {})
@@ -199,9 +180,8 @@ def test_a_mark_that_failed_is_made_up_for_before_anything_is_taken(
 def test_unconfirmed_events_count_towards_the_hundred(
     broker: FakePublisher, impatient: None
 ) -> None:
-    outbox = FakeOutbox(*(str(number) for number in range(150)))
-    broker.refuses = {str(number) for number in range(150)}
-    sender = Relay(outbox, broker)
+    ids = [*map(str, range(150))]
+    sender, broker.refuses = Relay(FakeOutbox(*ids), broker), set(ids)
     for _ in range(3):
         sender.run_once()
     assert len(broker.published) == 100

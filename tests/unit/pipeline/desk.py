@@ -7,22 +7,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.clock import START, FakeClock
-from tests.fakes.ledger import Book, FakeLedger, Row
 from tests.fakes.verifier import FakeVerifier
+from tests.unit.pipeline.desk_ledger import DeskLedger, Row
 from worker.contract.names import RESULTS
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.digests import Digests
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.pipeline.flow import Flow, FlowRules
+from worker.pipeline.flow import Finished, Flow, FlowRules
 
 if TYPE_CHECKING:
+    from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Delivery, Publication, Settlement
     from worker.core.outcome import CallReport
-    from worker.pipeline.flow import Admission
+    from worker.pipeline.flow import Admission, Task
     from worker.ports import Verifier
-    from worker.store.quota import Quota
 
 START_WITHIN = 28.0
 LEASE = 60.0
@@ -37,37 +37,27 @@ class Desk:
         *script: CallReport | Exception,
         beside: Desk | None = None,
         worker: str = "one",
-        mode: Mode = Mode.SANDBOX,
         max_in_doubt_calls: int = 1,
         verifier: Verifier | None = None,
-        quota: Quota | None = None,
-        reuse_seconds: float | None = None,
+        keys: MessageKeys | None = None,
+        required: bool = False,
+        punctual_within: float | None = None,
     ) -> None:
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
-        self.book: Book = Book(self.clock) if beside is None else beside.book
-        self.ledger = FakeLedger(
-            self.book,
-            worker=worker,
-            mode=mode,
-            lease_seconds=LEASE,
-            max_in_doubt_calls=max_in_doubt_calls,
-            quota=quota,
-            reuse_seconds=reuse_seconds,
-        )
+        self.rows: dict[str, Row] = {} if beside is None else beside.rows
+        self.ledger = DeskLedger(self.clock, worker, max_in_doubt_calls, self.rows)
         self.provider = FakeVerifier(*script)
-        self.flow = Flow(
-            RequestReader(CheckPolicy(), 100_000),
+        reader = RequestReader(CheckPolicy(), 100_000, keys, required)
+        retries = RetryPolicy((5, 30), max_in_doubt_calls)
+        self.parts = (
+            reader,
             Digests(b"k" * 32),
             self.ledger,
             verifier or self.provider,
             self.clock,
-            FlowRules(
-                mode,
-                RetryPolicy((5, 30), max_in_doubt_calls),
-                START_WITHIN,
-                PUNCTUAL_WITHIN if quota else None,
-            ),
+            FlowRules(Mode.SANDBOX, retries, START_WITHIN, punctual_within),
         )
+        self.flow = Flow(*self.parts)
         self._batches = 0
 
     def admit(self, *deliveries: Delivery) -> Admission:
@@ -75,9 +65,13 @@ class Desk:
         self._batches += 1
         return self.flow.admit(deliveries, str(self._batches))
 
+    def call(self, task: Task, *, outage: bool = False) -> Finished:
+        """Make a call and decide what follows."""
+        return self.flow.decide(task, self.flow.call(task), outage=outage)
+
     def finish(self, admission: Admission) -> list[Settlement]:
         """Make the calls of an admission and record all of it."""
-        called = [self.flow.call(task) for task in admission.tasks]
+        called = [self.call(task) for task in admission.tasks]
         recorded = self.flow.record([*admission.finished, *called], ())
         return admission.settlements + recorded
 
@@ -93,7 +87,7 @@ class Desk:
 
     def row(self, request_id: str = "onb-1") -> Row:
         """Return a request's row."""
-        return self.book.rows[request_id]
+        return self.rows[request_id]
 
 
 def after(seconds: float) -> str:

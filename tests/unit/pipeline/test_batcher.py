@@ -3,83 +3,63 @@
 from __future__ import annotations
 
 from queue import SimpleQueue
-from threading import Thread, Timer
-from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeVar
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from tests.fakes.clock import FakeClock
 from worker.pipeline.batcher import Batcher, Credits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-T = TypeVar("T")
 PATIENCE = 10.0
 
 
-class Waiter(Generic[T]):
-    """A thread that takes again and again until `last` comes; what it took is in `taken`."""
+class Waiter:
+    """A thread that takes again and again until `last` comes; what it took comes by `next`."""
 
-    def __init__(self, take: Callable[[], T], last: T) -> None:
-        self.taken: SimpleQueue[T] = SimpleQueue()
+    def __init__(self, take: Callable[[], Any], last: Any) -> None:
+        self._taken: SimpleQueue[Any] = SimpleQueue()
 
         def run() -> None:
-            while True:
-                taken = take()
-                self.taken.put(taken)
-                if taken == last:
-                    return
+            while (taken := take()) != last:
+                self._taken.put(taken)
+            self._taken.put(last)
 
         self._thread = Thread(target=run, daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
-        """Wait until the thread has left."""
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+    def next(self) -> Any:
+        """Return what was taken next."""
+        return self._taken.get(timeout=PATIENCE)
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing more was taken."""
+        return self._taken.empty()
 
 
-def test_a_batch_is_what_gathered_in_its_order() -> None:
+def test_a_batch_is_what_gathered_in_its_order_up_to_its_limit() -> None:
     batcher: Batcher[int] = Batcher()
-    batcher.put(1)
-    batcher.put_all([2, 3])
-    assert batcher.take(10) == [1, 2, 3]
-
-
-def test_a_batch_is_never_above_its_limit_and_the_rest_stays() -> None:
-    batcher: Batcher[int] = Batcher()
-    batcher.put_all(range(5))
+    batcher.put(0)
+    batcher.put_all(range(1, 5))
     assert [batcher.take(2), batcher.take(2), batcher.take(2)] == [[0, 1], [2, 3], [4]]
+    assert batcher.take(1, 0) == []  # without work a taker leaves after its timeout
+    assert not batcher.closed_and_empty
 
 
-def test_a_taker_without_work_leaves_after_its_timeout() -> None:
-    assert Batcher[int]().take(1, 0) == []
-
-
-def test_a_waiting_taker_wakes_for_one() -> None:
+def test_a_waiting_taker_wakes_for_one_for_several_and_for_the_end() -> None:
     batcher: Batcher[int] = Batcher()
-    waiter = Waiter[list[int]](lambda: batcher.take(10), [])
+    waiter = Waiter(lambda: batcher.take(10), [])
     for number in range(3):
         batcher.put(number)
-        assert waiter.taken.get(timeout=PATIENCE) == [number]
-    batcher.close()
-    waiter.end()
-
-
-def test_a_waiting_taker_wakes_for_several() -> None:
-    batcher: Batcher[int] = Batcher()
-    waiter = Waiter[list[int]](lambda: batcher.take(10), [])
+        assert waiter.next() == [number]
     batcher.put_all([1, 2])
-    assert waiter.taken.get(timeout=PATIENCE) == [1, 2]
+    assert waiter.next() == [1, 2]
     batcher.close()
-    waiter.end()
-
-
-def test_closing_lets_a_waiting_taker_go_with_nothing() -> None:
-    batcher: Batcher[int] = Batcher()
-    waiter = Waiter[list[int]](lambda: batcher.take(10), [])
-    batcher.close()
-    assert waiter.taken.get(timeout=PATIENCE) == []
-    waiter.end()
+    assert waiter.next() == []
 
 
 def test_what_is_inside_can_be_taken_after_closing() -> None:
@@ -89,10 +69,6 @@ def test_what_is_inside_can_be_taken_after_closing() -> None:
     assert not batcher.closed_and_empty
     assert batcher.take(10) == [1]
     assert batcher.closed_and_empty
-
-
-def test_an_open_batcher_is_never_at_its_end() -> None:
-    assert not Batcher[int]().closed_and_empty
 
 
 def test_what_is_put_back_comes_first_and_in_its_order() -> None:
@@ -122,30 +98,32 @@ def test_nothing_that_many_threads_put_is_lost_or_doubled() -> None:
         thread.join(PATIENCE)
 
 
-def test_a_batch_of_several_is_followed_by_a_fuller_one() -> None:
-    batcher: Batcher[int] = Batcher(pace=0.2)
-    batcher.put_all([1, 2])
-    assert batcher.take(10) == [1, 2]
+@pytest.mark.parametrize(
+    ("first", "closed", "second", "pauses"),
+    [
+        ([1, 2], False, [3, 4], [2.0]),  # a batch of several is followed by a fuller one
+        ([1], False, [3], []),  # what comes one by one does not wait
+        ([1, 2], True, [3], []),  # a closed batcher paces nobody
+    ],
+)
+def test_batches_follow_each_other_at_a_pace(
+    first: list[int], closed: bool, second: list[int], pauses: list[float]
+) -> None:
+    clock, slept = FakeClock(), []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.advance(seconds)
+        batcher.put(4)
+
+    batcher: Batcher[int] = Batcher(2.0, clock.monotonic, sleep)
+    batcher.put_all(first)
+    assert batcher.take(10) == first
     batcher.put(3)
-    Timer(0.05, batcher.put, (4,)).start()
-    assert batcher.take(10) == [3, 4]
-
-
-def test_what_comes_one_by_one_does_not_wait() -> None:
-    batcher: Batcher[int] = Batcher(pace=PATIENCE)
-    for number in range(3):
-        batcher.put(number)
-        assert batcher.take(10) == [number]
-
-
-def test_a_closed_batcher_paces_nobody() -> None:
-    batcher: Batcher[int] = Batcher(pace=PATIENCE)
-    batcher.put_all([1, 2, 3])
-    assert batcher.take(2) == [1, 2]
-    batcher.close()
-    started = monotonic()
-    assert batcher.take(10) == [3]
-    assert monotonic() - started < PATIENCE / 2
+    if closed:
+        batcher.close()
+    assert batcher.take(10) == second
+    assert slept == pauses
 
 
 def test_credits_are_taken_up_to_the_limit_and_up_to_what_is_free() -> None:
@@ -153,15 +131,17 @@ def test_credits_are_taken_up_to_the_limit_and_up_to_what_is_free() -> None:
     assert [credit.take(3), credit.take(3)] == [3, 2]
 
 
-def test_a_taker_without_credit_waits_until_some_come_back() -> None:
-    credit = Credits(2)
-    assert credit.take(2) == 2
+def test_a_taker_waits_until_enough_are_free() -> None:
+    credit = Credits(8, least=3)
+    assert credit.take(6) == 6
     waiter = Waiter(lambda: credit.take(10), 0)
-    for count in (1, 2):
-        credit.give_back(count)
-        assert waiter.taken.get(timeout=PATIENCE) == count
+    assert waiter.waits
+    credit.give_back(1)
+    assert waiter.next() == 3
+    credit.set_total(10, least=2)
+    assert waiter.next() == 2
     credit.close()
-    waiter.end()
+    assert waiter.next() == 0
 
 
 def test_fewer_credits_are_had_once_those_taken_have_come_back() -> None:
@@ -170,35 +150,13 @@ def test_fewer_credits_are_had_once_those_taken_have_come_back() -> None:
     credit.set_total(1)
     waiter = Waiter(lambda: credit.take(10), 0)
     credit.give_back(2)
-    assert waiter.taken.empty()
+    assert waiter.waits
     credit.give_back(1)
-    assert waiter.taken.get(timeout=PATIENCE) == 1
+    assert waiter.next() == 1
     credit.set_total(3)
-    assert waiter.taken.get(timeout=PATIENCE) == 2
+    assert waiter.next() == 2
     credit.close()
-    waiter.end()
-
-
-def test_credits_are_taken_when_enough_are_free() -> None:
-    credit = Credits(8, least=3)
-    assert credit.take(6) == 6
-    waiter = Waiter(lambda: credit.take(10), 0)
-    assert waiter.taken.empty()
-    credit.give_back(1)
-    assert waiter.taken.get(timeout=PATIENCE) == 3
-    credit.set_total(10, least=2)
-    assert waiter.taken.get(timeout=PATIENCE) == 2
-    credit.close()
-    waiter.end()
-
-
-def test_closing_lets_a_taker_without_credit_go() -> None:
-    credit = Credits(1)
-    credit.take(1)
-    waiter = Waiter(lambda: credit.take(1), 0)
-    credit.close()
-    assert waiter.taken.get(timeout=PATIENCE) == 0
-    waiter.end()
+    assert waiter.next() == 0
 
 
 def test_closed_credits_give_none_even_if_some_are_free() -> None:

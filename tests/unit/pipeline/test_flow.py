@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import worker.pipeline
 from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
-from tests.fakes.verifier import MATCH, fault
-from tests.unit.pipeline.desk import LEASE, Desk, after, body, by_id, targets
+from tests.fakes.verifier import fault
+from tests.unit.pipeline.desk import LEASE, PUNCTUAL_WITHIN, Desk, after, body, targets
 from worker.contract.names import DEAD, RESULTS
-from worker.core.outcome import CallClass, Charged
-from worker.core.request import Mode
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
+from worker.core.claims import Conflicting, Postponed, Shortage
+from worker.core.outcome import CallClass, Charged, ErrorKind
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 RETRY_5S = [("", "verification.retry.5s")]
@@ -58,13 +58,6 @@ def test_the_event_goes_where_its_sender_wants_it() -> None:
     assert dict(event.headers) == {"outcome": "match", "source": "web", "traceparent": TRACE}
 
 
-def test_nothing_of_the_person_leaves_in_an_event_or_a_log_line() -> None:
-    settlement = Desk().work_one(deliver())
-    shown = repr(settlement) + repr(body(settlement.publications[0]))
-    assert ID_CARD not in shown
-    assert NAME not in shown
-
-
 def test_a_request_that_fails_the_checks_is_rejected_without_a_call() -> None:
     desk = Desk()
     settlement = desk.work_one(deliver(request(personalSpec=spec(idCard=WRONG_DIGIT))))
@@ -79,22 +72,15 @@ def test_a_request_that_fails_the_checks_is_rejected_without_a_call() -> None:
     assert settlement.line["action"] == "completed"
 
 
-def test_a_request_past_its_deadline_is_expired_before_the_claim() -> None:
+@pytest.mark.parametrize("expires", [0, 10])  # before the claim; between the claim and the call
+def test_a_request_past_its_deadline_is_expired_without_a_call(expires: int) -> None:
     desk = Desk()
-    settlement = desk.work_one(deliver(request(expiresAt=after(0))))
-    said = body(settlement.publications[0])
-    assert (said["outcome"], said["charged"], said["calls"]) == ("expired", "no", 0)
-    assert targets(settlement) == [(RESULTS, "default.expired")]
-    assert desk.provider.asked == []
-
-
-def test_a_request_whose_deadline_passes_before_the_call_is_expired() -> None:
-    desk = Desk()
-    admission = desk.admit(deliver(request(expiresAt=after(10))))
+    admission = desk.admit(deliver(request(expiresAt=after(expires))))
     desk.clock.advance(10)
     (settlement,) = desk.finish(admission)
+    assert targets(settlement) == [(RESULTS, "default.expired")]
     said = body(settlement.publications[0])
-    assert (said["outcome"], said["charged"]) == ("expired", "no")
+    assert (said["outcome"], said["charged"], said["calls"]) == ("expired", "no", 0)
     assert said["error"]["kind"] == "expired"
     assert desk.row().calls == []
     assert desk.provider.asked == []
@@ -239,15 +225,13 @@ def test_each_conflict_has_an_id_of_its_own_however_often_it_comes() -> None:
     assert len({conflict(*other) for other in others}) == 3
 
 
-def test_a_row_of_another_mode_is_answered_and_stays() -> None:
-    live = Desk(mode=Mode.LIVE)
-    live.work_one(deliver())
-    before = deepcopy(live.row())
-    desk = Desk(beside=live, worker="two", mode=Mode.SANDBOX)
+def test_a_row_of_another_mode_is_answered() -> None:
+    desk = Desk()
+    desk.ledger.instead["onb-1"] = lambda _: Conflicting(ErrorKind.MODE_MISMATCH)
     said = body(desk.work_one(deliver()).publications[0])
     assert (said["outcome"], said["error"]["kind"]) == ("conflict", "mode_mismatch")
     assert said["mode"] == "sandbox"
-    assert (desk.row(), desk.provider.asked) == (before, [])
+    assert desk.provider.asked == []
 
 
 def test_the_second_copy_in_one_batch_waits_in_the_first_retry_queue() -> None:
@@ -270,49 +254,29 @@ def test_what_another_worker_holds_waits() -> None:
     assert desk.provider.asked == []
 
 
-def test_an_unreadable_message_without_an_address_is_kept_and_not_answered() -> None:
+@pytest.mark.parametrize(
+    ("properties", "key"),
+    [({}, None), ({"reply_to": "web.a"}, "web.a"), ({"correlation_id": "c"}, "default.rejected")],
+)
+def test_an_unreadable_message_is_kept_and_answered_where_an_answer_can_go(
+    properties: dict[str, str], key: str | None
+) -> None:
     desk = Desk()
-    settlement = desk.work_one(deliver(b"\xff not json"))
-    (dead,) = settlement.publications
+    settlement = desk.work_one(deliver(b"\xff not json", **properties))
+    dead, *events = settlement.publications
     assert (dead.routing_key, dead.body) == (DEAD, b"\xff not json")
     assert (dead.headers["reason"], dead.headers["lastError"]) == ("not_json", "not_json")
     assert dead.headers["attempts"] == 0
     assert str(dead.headers["firstSeen"]).startswith("2026-03-01T12:00:00")
     assert dict(settlement.line) == {"action": "dead_lettered", "reason": "not_json"}
-    assert desk.book.rows == {}
-
-
-@pytest.mark.parametrize(
-    ("delivery", "key"),
-    [
-        (deliver(b"[]", reply_to="web.a"), "web.a"),
-        (deliver(b"[]", correlation_id="c"), "default.rejected"),
-    ],
-)
-def test_an_unreadable_message_is_answered_where_an_answer_can_go(
-    delivery: Delivery, key: str
-) -> None:
-    settlement = Desk().work_one(delivery)
-    assert targets(settlement) == [("", DEAD), (RESULTS, key)]
-    event = settlement.publications[1]
-    said = body(event)
-    assert (said["requestId"], said["outcome"]) == (None, "rejected")
-    assert said["error"]["kind"] == "unreadable"
-    assert said["error"]["fields"][0]["problem"] == "must be a JSON object"
-    assert event.event_of is None
-
-
-def test_each_delivery_of_a_mixed_batch_is_settled_exactly_once() -> None:
-    desk = Desk(MATCH)
-    batch = [
-        deliver(request("a")),
-        deliver(request("b", personalSpec=spec(idCard=WRONG_DIGIT))),
-        deliver(b"nothing"),
-        deliver(request("a")),
-        deliver(request("c", expiresAt=after(-1))),
-    ]
-    settlements = desk.work(*batch)
-    assert sorted(each.delivery.tag for each in settlements) == [each.tag for each in batch]
+    assert desk.rows == {}
+    assert [event.routing_key for event in events] == ([] if key is None else [key])
+    for event in events:
+        said = body(event)
+        assert (said["requestId"], said["outcome"]) == (None, "rejected")
+        assert said["error"]["kind"] == "unreadable"
+        assert said["error"]["fields"] == [{"field": "body", "problem": "is not JSON in UTF-8"}]
+        assert event.event_of is None
 
 
 def test_an_empty_or_unreadable_batch_asks_the_ledger_nothing() -> None:
@@ -320,13 +284,6 @@ def test_an_empty_or_unreadable_batch_asks_the_ledger_nothing() -> None:
     desk.admit()
     desk.admit(deliver(b"nothing"))
     assert desk.ledger.tokens == []
-
-
-def test_a_batch_of_different_people_is_answered_each_with_its_own() -> None:
-    desk = Desk()
-    settlements = by_id(desk.work(*[deliver(request(f"onb-{n}")) for n in range(5)]))
-    said = {key: body(each.publications[0])["requestId"] for key, each in settlements.items()}
-    assert said == {f"onb-{n}": f"onb-{n}" for n in range(5)}
 
 
 def test_a_doubtful_card_number_is_named_in_the_log_and_called_all_the_same() -> None:
@@ -337,12 +294,10 @@ def test_a_doubtful_card_number_is_named_in_the_log_and_called_all_the_same() ->
     assert line["warnings"] == ("personalSpec.personalUser.bankcard check digit does not match",)
 
 
-# REUSE_RESULTS_FOR: a paid answer of the same person and data needs no call.
-
-
 def test_a_reused_answer_is_announced_without_a_call_and_says_from_where() -> None:
-    desk = Desk(reuse_seconds=3600.0)
+    desk = Desk()
     desk.work_one(deliver(request("first")))
+    desk.ledger.reuse["second"] = desk.row("first").done().stored
     settlement = desk.work_one(deliver(request("second", source="branch")))
     said = body(settlement.publications[0])
     assert (said["outcome"], said["charged"], said["calls"]) == ("match", "no", 0)
@@ -351,10 +306,49 @@ def test_a_reused_answer_is_announced_without_a_call_and_says_from_where() -> No
     assert len(desk.provider.asked) == 1
 
 
-def test_a_refused_or_expired_request_is_not_answered_from_another_one() -> None:
-    desk = Desk(reuse_seconds=3600.0)
-    desk.work_one(deliver(request("first")))
-    late = desk.work_one(deliver(request("late", expiresAt=after(-1))))
-    odd = desk.work_one(deliver(request("odd", unknown=1)))
-    assert body(late.publications[0])["outcome"] == "expired"
-    assert body(odd.publications[0])["outcome"] == "rejected"
+def test_what_the_budget_leaves_over_is_postponed_and_nothing_is_settled_for_it() -> None:
+    desk = Desk()
+    spent = Postponed(3_600.0, Shortage.DAILY_BUDGET)
+    desk.ledger.instead["second"] = lambda _: spent
+    first, second = deliver(request("first")), deliver(request("second"))
+    admission = desk.admit(first, second)
+    assert [task.asked.delivery for task in admission.tasks] == [first]
+    assert admission.postponed == [(second, spent)]
+    assert admission.settlements == []
+
+
+def test_calls_of_a_limited_minute_have_their_places_and_are_made_there_or_not_at_all() -> None:
+    desk = Desk(punctual_within=PUNCTUAL_WITHIN)
+    desk.ledger.instead["second"] = lambda claim: replace(claim, wait=0.5)  # type: ignore[arg-type]
+    admission = desk.admit(deliver(request("first")), deliver(request("second")))
+    first, second = admission.tasks
+    assert (first.not_before, second.not_before) == (0.0, 0.5)
+    assert second.start_by == 0.5 + PUNCTUAL_WITHIN
+    desk.clock.advance(second.start_by + 0.001)
+    settlements = desk.finish(admission)
+    assert [targets(each) for each in settlements] == [RETRY_5S, RETRY_5S]
+    assert desk.provider.asked == []
+
+
+def test_a_repeat_brings_a_dead_letter_too_until_the_event_is_known_to_be_out() -> None:
+    """A crash between the commit and the publications has lost both."""
+    desk = Desk(fault(CallClass.PROTOCOL_ERROR, Charged.UNKNOWN))
+    desk.work_one(deliver())
+    again = desk.work_one(deliver())
+    assert [key for _, key in targets(again)] == ["default.failed", DEAD]
+    assert again.publications[1].headers["reason"] == "protocol_error"
+    desk.flow.record([], ["onb-1"])
+    assert [key for _, key in targets(desk.work_one(deliver()))] == ["default.failed"]
+
+
+def test_a_refusal_is_no_dead_letter_and_its_repeat_is_none() -> None:
+    desk = Desk(fault(CallClass.REFUSED))
+    for _ in range(2):
+        assert [key for _, key in targets(desk.work_one(deliver()))] == ["default.failed"]
+
+
+def test_the_way_of_a_delivery_is_through_a_dozen_files_that_exist() -> None:
+    files = re.findall(r"\d+\. (worker/\S+\.py)", worker.pipeline.__doc__ or "")
+    assert len(files) == 12
+    checkout = Path(worker.pipeline.__path__[0]).parent.parent
+    assert [each for each in files if not (checkout / each).is_file()] == []

@@ -31,7 +31,7 @@ def test_a_batch_given_again_after_a_lost_answer_finds_its_own_claims() -> None:
 
 def test_a_record_given_again_after_a_lost_answer_says_the_same() -> None:
     desk = Desk()
-    finished = [desk.flow.call(task) for task in desk.admit(deliver()).tasks]
+    finished = [desk.call(task) for task in desk.admit(deliver()).tasks]
     desk.ledger.lose_answers = 1
     with pytest.raises(LedgerUnavailable):
         desk.flow.record(finished, ())
@@ -109,7 +109,7 @@ def test_event_marks_survive_the_splitting_of_their_batch() -> None:
     other = Desk(POISONED, beside=desk, worker="two")
     other.ledger.poison_codes = {"poison"}
     tasks = other.admit(deliver(request("onb-1")), deliver(request("onb-2"))).tasks
-    other.flow.record([other.flow.call(task) for task in tasks], ["before"])
+    other.flow.record([other.call(task) for task in tasks], ["before"])
     assert desk.row("before").announced
 
 
@@ -134,7 +134,7 @@ def test_a_worker_that_lost_its_lease_announces_what_the_row_says() -> None:
     slow = Desk()
     admission = slow.admit(deliver())
     (task,) = admission.tasks
-    late = slow.flow.call(task)  # a match; its record is late
+    late = slow.call(task)  # a match; its record is late
     slow.clock.advance(LEASE + 1)
     refused = replace(fault(CallClass.REFUSED), http_status=400)
     Desk(refused, beside=slow, worker="two").work_one(deliver())
@@ -147,7 +147,7 @@ def test_a_worker_that_lost_its_lease_announces_what_the_row_says() -> None:
 
 def test_a_worker_that_lost_its_lease_waits_for_the_one_that_has_it() -> None:
     slow = Desk()
-    late = slow.flow.call(slow.admit(deliver()).tasks[0])
+    late = slow.call(slow.admit(deliver()).tasks[0])
     slow.clock.advance(LEASE + 1)
     Desk(beside=slow, worker="two").admit(deliver())
     (settlement,) = slow.flow.record([late], ())

@@ -1,45 +1,71 @@
-"""The gate: who may call now, who waits, and what the warden hears."""
+"""The gate: who may call now, who waits, what a pause does, and what the breaker thread hears."""
 
 from __future__ import annotations
 
 from queue import SimpleQueue
-from threading import Thread
+from threading import Semaphore, Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.broker import PATIENCE
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH, fault
 from worker.core.breaker import BreakerPolicy, Closed, Open, ParkReason, Probing
 from worker.core.claims import Postponed, Shortage
+from worker.core.operations import Pause
 from worker.core.outcome import CallClass, CallReport, Charged
-from worker.pipeline.gate import Gate
-from worker.telemetry.clock import SystemClock
+from worker.pipeline.gate import Gate, GateView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.ports import Clock
-
 FAILS = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
+THROTTLED = CallReport(CallClass.THROTTLED, Charged.NO)
+PAUSE = Pause("maintenance of the provider", "ops@desk", START)
 NOW = 0.0
 
 
-def gate_of(
-    ceiling: int = 4,
-    *,
-    clock: Clock | None = None,
-    wait: float = 5.0,
-    on_allowance: Callable[[int], None] = lambda _calls: None,
-) -> Gate:
+class WatchedClock(FakeClock):
+    """A clock that says when it was asked, and wakes those who wait for it when it moves."""
+
+    gate: Gate
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = Semaphore(0)
+
+    def monotonic(self) -> float:
+        """Return the seconds that passed."""
+        self.asked.release()
+        return super().monotonic()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and wake who waits at the gate."""
+        super().advance(seconds)
+        with self.gate._changed:
+            self.gate._changed.notify_all()
+
+    def waits(self, work: Callable[[], object]) -> SimpleQueue[object]:
+        """Begin this on a thread and return where its result will be, once it waits at the gate."""
+        while self.asked.acquire(blocking=False):
+            pass
+        done = in_background(work)
+        assert self.asked.acquire(timeout=PATIENCE)
+        with self.gate._changed:  # who has asked for the time keeps this until it waits
+            assert done.empty()
+        return done
+
+
+def gate_of(ceiling: int = 4, wait: float = 5.0, clock: FakeClock | None = None) -> Gate:
     policy = BreakerPolicy(failures=2, first_wait=wait)
-    return Gate(policy, ceiling, clock or FakeClock(), lambda: 0.5, on_allowance)
+    return Gate(policy, ceiling, clock or FakeClock(), lambda: 0.5)
 
 
-def is_open(gate: Gate) -> bool:
-    """Ask the gate anew, each time."""
-    return gate.open_for is not None
+def watched(ceiling: int = 4) -> tuple[Gate, WatchedClock]:
+    clock = WatchedClock()
+    clock.gate = gate_of(ceiling, clock=clock)
+    return clock.gate, clock
 
 
 def in_background(work: Callable[[], object]) -> SimpleQueue[object]:
@@ -49,57 +75,77 @@ def in_background(work: Callable[[], object]) -> SimpleQueue[object]:
     return done
 
 
-def throttled(gate: Gate, clock: FakeClock, times: int) -> None:
-    for _ in range(times):
+def end_calls(gate: Gate, *reports: CallReport) -> list[bool]:
+    """Begin a call for each report, then end them; return which belonged to an outage."""
+    for _ in reports:
+        assert gate.enter(NOW)
+    return [gate.after_call(report) for report in reports]
+
+
+def is_open(gate: Gate) -> bool:
+    """Ask the gate anew, each time."""
+    return gate.open_for is not None
+
+
+def reason(gate: Gate) -> ParkReason | None:
+    """Ask the gate anew, each time."""
+    return gate.parked
+
+
+def is_known(gate: Gate) -> bool:
+    """Ask the gate anew, each time."""
+    return gate.pause_is_known
+
+
+@pytest.mark.parametrize("report", [MATCH, None])  # None: its time was over, no call was made
+def test_as_many_as_the_ceiling_may_call_at_once(report: CallReport | None) -> None:
+    gate, clock = watched(ceiling=2)
+    assert gate.enter(NOW)
+    assert gate.enter(NOW)
+    third = clock.waits(lambda: gate.enter(NOW))
+    assert gate.after_call(report) is False
+    assert third.get(timeout=PATIENCE) is True
+    assert gate.calls == (2, 2)
+
+
+def test_a_throttled_provider_gets_fewer_calls_at_once_and_the_breaker_thread_hears_it() -> None:
+    gate, clock = watched(ceiling=8)
+    heard: list[int] = []
+    seen = GateView(Closed(), 8)
+    for report in (THROTTLED, MATCH) * 3:
         clock.advance(1.0)
-        gate.heard(CallReport(CallClass.THROTTLED, Charged.NO))
-        gate.heard(MATCH)
-
-
-def test_as_many_as_the_ceiling_may_call_at_once() -> None:
-    gate = gate_of(ceiling=2)
+        end_calls(gate, report)
+        if gate.calls[1] != seen.calls:
+            view = gate.await_change(seen)
+            assert view is not None
+            seen = view
+            heard.append(seen.calls)
+    assert heard == [4, 2, 1, 2]
     assert gate.enter(NOW)
     assert gate.enter(NOW)
-    third = in_background(lambda: gate.enter(NOW))
-    assert third.empty()
-    gate.leave()
+    third = clock.waits(lambda: gate.enter(NOW))
+    gate.after_call(MATCH)
     assert third.get(timeout=PATIENCE) is True
 
 
-def test_a_throttled_provider_gets_fewer_calls_at_once_and_the_claimer_hears_it() -> None:
-    allowed: list[int] = []
-    clock = FakeClock()
-    gate = gate_of(ceiling=8, clock=clock, on_allowance=allowed.append)
-    throttled(gate, clock, times=3)
-    assert allowed == [4, 2, 1, 2]
-    assert gate.enter(NOW)
-    assert gate.enter(NOW)
-    third = in_background(lambda: gate.enter(NOW))
-    assert third.empty()
-    gate.leave()
-    assert third.get(timeout=PATIENCE) is True
-
-
-def test_a_call_waits_for_its_place_in_the_quota_and_for_a_pause() -> None:
-    clock = SystemClock()
-    gate = gate_of(clock=clock)
-    begun = clock.monotonic()
-    assert gate.enter(begun + 0.05)
-    assert clock.monotonic() - begun >= 0.05
-    gate.heard(CallReport(CallClass.THROTTLED, Charged.NO, retry_after=0.1))
-    paused = clock.monotonic()
-    gate.leave()
-    assert gate.enter(NOW)
-    assert clock.monotonic() - paused >= 0.09
+def test_a_call_waits_for_its_place_in_the_quota_and_where_the_provider_wants_it_to() -> None:
+    gate, clock = watched()
+    placed = clock.waits(lambda: gate.enter(5.0))
+    clock.advance(5.0)
+    assert placed.get(timeout=PATIENCE) is True
+    gate.after_call(CallReport(CallClass.THROTTLED, Charged.NO, retry_after=3.0))
+    held = clock.waits(lambda: gate.enter(NOW))
+    clock.advance(3.0)
+    assert held.get(timeout=PATIENCE) is True
 
 
 def test_while_it_is_open_nobody_enters_and_those_who_wait_are_sent_away() -> None:
-    gate = gate_of(ceiling=1)
-    assert gate.enter(NOW)
-    waiting = in_background(lambda: gate.enter(NOW))
-    assert not gate.heard(FAILS)
+    gate, clock = watched(ceiling=2)
+    assert [gate.enter(NOW), gate.enter(NOW)] == [True, True]
+    waiting = clock.waits(lambda: gate.enter(NOW + 3_600.0))
+    assert not gate.after_call(FAILS)
     assert not is_open(gate)
-    assert gate.heard(FAILS)
+    assert gate.after_call(FAILS)
     assert is_open(gate)
     assert waiting.get(timeout=PATIENCE) is False
     assert gate.enter(NOW) is False
@@ -108,18 +154,15 @@ def test_while_it_is_open_nobody_enters_and_those_who_wait_are_sent_away() -> No
 
 
 def test_its_time_over_one_call_at_a_time_may_probe() -> None:
-    clock = FakeClock()
-    gate = gate_of(clock=clock)
-    gate.heard(FAILS)
-    gate.heard(FAILS)
+    gate, clock = watched()
+    end_calls(gate, FAILS, FAILS)
     clock.advance(5.0)
     assert gate.open_for is None
     assert gate.parked is ParkReason.PROVIDER_FAILING
     assert gate.enter(NOW)
-    second = in_background(lambda: gate.enter(NOW))
-    assert second.empty()
+    second = clock.waits(lambda: gate.enter(NOW))
     # The probe belongs to the outage, however it ends.
-    assert gate.heard(FAILS)
+    assert gate.after_call(FAILS)
     assert second.get(timeout=PATIENCE) is False
     assert gate.open_for == 10.0
 
@@ -128,66 +171,132 @@ def test_a_request_that_was_called_before_is_no_probe_while_there_may_be_others(
     clock = FakeClock()
     gate = gate_of(clock=clock)
     assert gate.enter(NOW, called_before=True)
-    gate.heard(FAILS)
-    gate.heard(FAILS)
-    gate.leave()
+    gate.after_call(FAILS)
+    end_calls(gate, FAILS)
     clock.advance(5.0)
     assert [gate.enter(NOW, called_before=True) for _ in range(3)] == [False] * 3
-    assert gate.enter(NOW)
-    gate.heard(MATCH)
-    gate.leave()
+    assert end_calls(gate, MATCH) == [True]
     assert gate.enter(NOW, called_before=True)
 
 
 def test_where_only_such_requests_come_one_of_them_probes() -> None:
     clock = FakeClock()
     gate = gate_of(clock=clock)
-    gate.heard(FAILS)
-    gate.heard(FAILS)
+    end_calls(gate, FAILS, FAILS)
     clock.advance(5.0)
     assert [gate.enter(NOW, called_before=True) for _ in range(11)] == [False] * 10 + [True]
 
 
 def test_a_success_that_nobody_probed_for_is_no_outage() -> None:
-    gate = gate_of()
-    assert not gate.heard(FAILS)
-    assert not gate.heard(MATCH)
-    assert not gate.heard(FAILS)
+    assert end_calls(gate_of(), FAILS, MATCH, FAILS) == [False] * 3
 
 
-def test_the_warden_hears_each_change_in_time() -> None:
-    gate = gate_of(clock=SystemClock(), wait=0.05)
-    opened = in_background(lambda: gate.await_change(Closed()))
-    gate.heard(FAILS)
-    gate.heard(FAILS)
-    state = opened.get(timeout=PATIENCE)
-    assert isinstance(state, Open)
-    probing = gate.await_change(state)
-    assert isinstance(probing, Probing)
-    gate.heard(MATCH)
-    assert isinstance(gate.await_change(probing), Closed)
+def test_the_breaker_thread_hears_each_change_in_time() -> None:
+    gate, clock = watched()
+    opened = clock.waits(lambda: gate.await_change(GateView(Closed(), 4)))
+    end_calls(gate, FAILS, FAILS)
+    seen = opened.get(timeout=PATIENCE)
+    assert seen == GateView(Open(ParkReason.PROVIDER_FAILING, 5.0, 1), 1)
+    over = clock.waits(lambda: gate.await_change(seen))
+    clock.advance(5.0)
+    probing = over.get(timeout=PATIENCE)
+    assert isinstance(probing, GateView)
+    assert isinstance(probing.state, Probing)
+    end_calls(gate, MATCH)
+    assert gate.await_change(probing) == GateView(Closed(openings=1), 2)
 
 
 def test_a_spent_budget_parks_and_what_was_granted_before_is_still_called() -> None:
-    allowed: list[int] = []
-    gate = gate_of(on_allowance=allowed.append)
-    gate.run_short(Postponed(3_600.0, Shortage.DAILY_BUDGET))
+    gate = gate_of()
+    gate.budget_spent(Postponed(3_600.0, Shortage.DAILY_BUDGET))
     assert gate.parked is ParkReason.DAILY_BUDGET
     assert gate.open_for == 120.0
-    assert gate.enter(NOW)
-    assert not gate.heard(FAILS)
-    assert allowed == []
+    assert end_calls(gate, FAILS) == [False]
+    assert gate.calls == (0, 4)
 
 
 @pytest.mark.parametrize("opened", [False, True])
-def test_shutting_down_lets_the_warden_go_and_changes_nothing_for_callers(opened: bool) -> None:
-    gate = gate_of()
+def test_shutting_down_lets_the_breaker_thread_go_and_changes_nothing_for_callers(
+    opened: bool,
+) -> None:
+    gate, clock = watched()
+    seen: GateView | None = GateView(Closed(), 4)
     if opened:
-        gate.heard(FAILS)
-        gate.heard(FAILS)
-    seen = gate.await_change(Closed()) if opened else Closed()
+        end_calls(gate, FAILS, FAILS)
+        seen = gate.await_change(GateView(Closed(), 4))
     assert seen is not None
-    waiting = in_background(lambda: gate.await_change(seen))
+    waiting = clock.waits(lambda: gate.await_change(seen))
     gate.shut_down()
     assert waiting.get(timeout=PATIENCE) is None
     assert gate.enter(NOW) is not opened
+
+
+# A pause that a person has ordered.
+
+
+@pytest.mark.parametrize("not_before", [NOW, 3_600.0])  # for room; for its place in the quota
+def test_while_paused_nobody_enters_and_those_who_wait_are_sent_away(not_before: float) -> None:
+    gate, clock = watched(ceiling=1)
+    assert gate.enter(NOW)
+    waiting = clock.waits(lambda: gate.enter(not_before))
+    gate.set_pause(PAUSE, NOW)
+    assert waiting.get(timeout=PATIENCE) is False
+    assert gate.enter(NOW) is False
+    assert gate.open_for == 0.0
+    assert reason(gate) is ParkReason.PAUSED
+    gate.set_pause(None, NOW)
+    gate.after_call(MATCH)
+    assert gate.enter(NOW)
+    assert reason(gate) is None
+
+
+def test_a_pause_never_probes_and_the_breaker_goes_on_beneath_it() -> None:
+    clock = FakeClock()
+    gate = gate_of(clock=clock)
+    assert [gate.enter(NOW), gate.enter(NOW)] == [True, True]
+    gate.set_pause(PAUSE, NOW)
+    gate.after_call(FAILS)
+    gate.after_call(FAILS)
+    clock.advance(100.0)
+    assert gate.await_change(GateView(Closed(), 1)) == GateView(PAUSE, 1)
+    assert gate.enter(NOW) is False
+    assert reason(gate) is ParkReason.PAUSED
+    gate.set_pause(None, clock.monotonic())
+    assert reason(gate) is ParkReason.PROVIDER_FAILING
+    assert gate.enter(NOW)  # the probe
+
+
+def test_the_breaker_thread_hears_a_pause_and_its_end() -> None:
+    gate, _ = watched()
+    paused = in_background(lambda: gate.await_change(GateView(Closed(), 4)))
+    gate.set_pause(PAUSE, NOW)
+    assert paused.get(timeout=PATIENCE) == GateView(PAUSE, 4)
+    lifted = in_background(lambda: gate.await_change(GateView(PAUSE, 4)))
+    gate.set_pause(PAUSE, NOW)
+    assert lifted.empty()
+    gate.set_pause(None, NOW)
+    assert lifted.get(timeout=PATIENCE) == GateView(Closed(), 4)
+
+
+def test_what_was_read_of_a_pause_is_known_for_three_seconds() -> None:
+    clock = FakeClock()
+    gate = gate_of(clock=clock)
+    assert is_known(gate)  # nobody reads it
+    gate.expect_pause_reports()
+    assert not is_known(gate)
+    gate.set_pause(None, clock.monotonic())
+    clock.advance(3.0)
+    assert is_known(gate)
+    clock.advance(0.1)
+    assert not is_known(gate)
+
+
+@pytest.mark.parametrize("call_class", [CallClass.CREDENTIALS, CallClass.QUOTA])
+def test_what_calls_under_way_teach_is_learnt_in_a_pause(call_class: CallClass) -> None:
+    gate = gate_of()
+    assert gate.enter(NOW)
+    gate.set_pause(PAUSE, NOW)
+    gate.after_call(fault(call_class))
+    gate.set_pause(None, NOW)
+    assert reason(gate) not in (None, ParkReason.PAUSED)
+    assert is_open(gate)

@@ -1,159 +1,207 @@
-"""An outage costs nothing: the worker parks, hands back, probes and resumes by itself."""
+"""An outage or a person's pause costs nothing: park, hand back, and go on by itself."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
-from tests.fakes.broker import PATIENCE, FakeBroker
-from tests.fakes.messages import deliver, request
-from tests.fakes.verifier import FakeVerifier, fault
+from tests.fakes.clock import START
+from tests.fakes.messages import deliver
+from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
-from worker.core.breaker import BreakerPolicy, ParkReason
+from tests.unit.pipeline.stack import SlowVerifier, Stack, running
+from worker.core.breaker import ParkReason
+from worker.core.operations import Pause
 from worker.core.outcome import CallClass, Charged
-from worker.pipeline.runner import Pipeline, PipelineSize
-from worker.telemetry.clock import SystemClock
-from worker.telemetry.metrics import Metrics
+from worker.pipeline.gate import Gate
+from worker.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-    from worker.core.outcome import CallReport
-    from worker.core.request import VerificationRequest
+    import pytest
+
+    from worker.core.claims import Claim, ClaimRequest
 
 CREDENTIALS = fault(CallClass.CREDENTIALS)
 UNAVAILABLE = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
 RETRY_5S, RETRY_30S = "verification.retry.5s", "verification.retry.30s"
-PAUSE, ONE, ALL = 0, 1, None
+STOP, ONE, ALL = 0, 1, None
+PAUSE = Pause("maintenance of the provider", "ops@desk", START)
 
 
-class Patient(FakeVerifier):
-    """A provider that answers when it is told to."""
-
-    def __init__(self, *script: CallReport | Exception) -> None:
-        super().__init__(*script)
-        self.answers = Event()
-
-    def verify(self, request: VerificationRequest) -> CallReport:
-        """Answer as the script says."""
-        assert self.answers.wait(PATIENCE)
-        return super().verify(request)
+def parked(stack: Stack) -> ParkReason | None:
+    """Ask the gate anew, each time."""
+    return stack.gate.parked
 
 
-@contextmanager
-def running(desk: Desk, broker: FakeBroker, wait: float, callers: int = 1) -> Iterator[Pipeline]:
-    failed = Event()
-    policy = BreakerPolicy(failures=3, first_wait=wait)
-    size = PipelineSize(callers, batch_limit=4)
-    pipeline = Pipeline(desk.flow, broker, SystemClock(), size, policy, failed.set, Metrics())
-    pipeline.start()
-    try:
-        yield pipeline
-    finally:
-        pipeline.stop(SystemClock().monotonic() + PATIENCE)
-    assert not failed.is_set()
-
-
-def is_parked(pipeline: Pipeline) -> bool:
-    """Ask the pipeline anew, each time."""
-    return pipeline.parked is not None
-
-
-def where_to(broker: FakeBroker) -> dict[str, str]:
-    """Return each message's next place by its id."""
-    return {
-        str(each.delivery.message_id): each.publications[0].routing_key for each in broker.settled
-    }
-
-
-def give(pipeline: Pipeline, *ids: str) -> None:
-    for each in ids:
-        pipeline.deliver(deliver(request(each), message_id=each))
+def attempts(desk: Desk, *ids: str) -> list[int]:
+    return [desk.row(each).attempts for each in ids]
 
 
 def test_wrong_credentials_park_at_once_and_burn_no_message() -> None:
-    broker, provider = FakeBroker(), Patient(CREDENTIALS)
+    provider = SlowVerifier(CREDENTIALS)
     desk = Desk(verifier=provider)
-    with running(desk, broker, wait=60.0) as pipeline:
-        give(pipeline, "called", "claimed", "held-1", "held-2", "held-3")
-        desk.ledger.wait_until(lambda: len(desk.book.rows) == 2)
+    with running(desk, callers=1) as stack:
+        stack.give("called", "claimed", "held-1", "held-2", "held-3")
+        stack.wait_for_rows(2)
         provider.answers.set()
-        broker.wait_for(5)
-        broker.wait_until_wanted(PAUSE)
-        assert pipeline.parked is ParkReason.CREDENTIALS
-        give(pipeline, "late")
-        broker.wait_for(6)
+        stack.broker.wait_for(5)
+        stack.broker.wait_until_wanted(STOP)
+        assert parked(stack) is ParkReason.CREDENTIALS
+        stack.give("late")
+        stack.broker.wait_for(6)
     assert len(provider.asked) == 1
-    places = where_to(broker)
-    # What was not even claimed comes back when the worker probes: after 48 to 72 s.
-    assert places == {
+    # What was not even claimed comes back when the worker probes, after 60 s.
+    assert stack.where_to() == {
         "called": RETRY_30S,
         "claimed": RETRY_5S,
         **dict.fromkeys(("held-1", "held-2", "held-3", "late"), RETRY_30S),
     }
     # Only the one that told it: while others are served it may be that request alone.
-    assert [row.attempts for row in desk.book.rows.values()] == [1, 0]
-    assert {row.state for row in desk.book.rows.values()} == {"waiting"}
+    assert attempts(desk, "called", "claimed") == [1, 0]
+    assert {row.state for row in desk.rows.values()} == {"waiting"}
 
 
 def test_a_probe_that_succeeds_resumes_and_one_that_fails_waits_again() -> None:
-    broker = FakeBroker()
     desk = Desk(CREDENTIALS, CREDENTIALS)
-    with running(desk, broker, wait=0.02) as pipeline:
-        give(pipeline, "first")
-        broker.wait_until_wanted(PAUSE, ONE)
-        give(pipeline, "second")
-        broker.wait_until_wanted(PAUSE, ONE, PAUSE, ONE)
-        assert is_parked(pipeline)
-        give(pipeline, "third")
-        broker.wait_until_wanted(PAUSE, ONE, PAUSE, ONE, ALL)
-        assert not is_parked(pipeline)
-        broker.wait_for(3)
+    with running(desk, callers=1, wait=5.0) as stack:
+        stack.give("first")
+        stack.broker.wait_until_wanted(STOP)
+        stack.advance(5.0)
+        stack.broker.wait_until_wanted(STOP, ONE)
+        stack.give("second")
+        stack.broker.wait_until_wanted(STOP, ONE, STOP)
+        stack.advance(10.0)
+        stack.broker.wait_until_wanted(STOP, ONE, STOP, ONE)
+        assert parked(stack) is ParkReason.CREDENTIALS
+        stack.give("third")
+        stack.broker.wait_until_wanted(STOP, ONE, STOP, ONE, ALL)
+        assert parked(stack) is None
+        stack.broker.wait_for(3)
     assert desk.row("third").result is not None
-    assert [desk.row(each).attempts for each in ("first", "second")] == [1, 0]
+    assert attempts(desk, "first", "second") == [1, 0]
 
 
 def test_after_an_outage_few_are_claimed_at_first() -> None:
-    broker, provider = FakeBroker(), Patient(CREDENTIALS)
+    provider = SlowVerifier(CREDENTIALS)
     desk = Desk(verifier=provider)
-    with running(desk, broker, wait=0.02, callers=4) as pipeline:
+    with running(desk, callers=4) as stack:
         provider.answers.set()
-        give(pipeline, "refused")
-        broker.wait_until_wanted(PAUSE, ONE)
-        give(pipeline, "probe")
-        broker.wait_until_wanted(PAUSE, ONE, ALL)
-        broker.wait_for(2)
+        stack.give("refused")
+        stack.broker.wait_until_wanted(STOP)
+        stack.advance(60.0)
+        stack.broker.wait_until_wanted(STOP, ONE)
+        stack.give("probe")
+        stack.broker.wait_until_wanted(STOP, ONE, ALL)
+        stack.broker.wait_for(2)
         provider.answers.clear()
-        give(pipeline, *[f"after-{number}" for number in range(8)])
+        stack.give(*[f"after-{number}" for number in range(8)])
         # One success: two calls at once, and a claimed request that waits for each.
-        desk.ledger.wait_until(lambda: len(desk.book.rows) == 2 + 4)
-        with desk.book.changed:
-            assert not desk.book.changed.wait_for(lambda: len(desk.book.rows) > 2 + 4, 0.2)
+        assert stack.pipeline._credits._total == 4
+        stack.wait_for_rows(2 + 4)
         provider.answers.set()
-        broker.wait_for(10)
+        stack.broker.wait_for(10)
 
 
 def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:
-    broker = FakeBroker()
     desk = Desk(*[UNAVAILABLE] * 4)
-    with running(desk, broker, wait=0.02) as pipeline:
-        give(pipeline, "one", "two", "three")
-        broker.wait_until_wanted(PAUSE, ONE)
-        broker.wait_for(3)
-        give(pipeline, "probe")
-        broker.wait_until_wanted(PAUSE, ONE, PAUSE, ONE)
-    assert [desk.row(each).attempts for each in ("one", "two", "three", "probe")] == [1, 1, 0, 0]
+    with running(desk, callers=1, wait=5.0) as stack:
+        stack.give("one", "two", "three")
+        stack.broker.wait_until_wanted(STOP)
+        stack.broker.wait_for(3)
+        stack.advance(5.0)
+        stack.broker.wait_until_wanted(STOP, ONE)
+        stack.give("probe")
+        stack.broker.wait_until_wanted(STOP, ONE, STOP)
+    assert attempts(desk, "one", "two", "three", "probe") == [1, 1, 0, 0]
 
 
 def test_an_outage_uses_up_nobodys_attempts() -> None:
     """The last attempt of a request falls into an outage: it is neither failed nor dead."""
-    desk = Desk(UNAVAILABLE)
+    desk = Desk(UNAVAILABLE, UNAVAILABLE)
     desk.work_one(deliver())
     desk.row().attempts = 2
-    (task,) = Desk(UNAVAILABLE, beside=desk).admit(deliver()).tasks
-    finished = Desk(UNAVAILABLE, beside=desk).flow.call(task, lambda _report: True)
-    (settlement,) = desk.flow.record([finished], ())
+    (task,) = desk.admit(deliver()).tasks
+    (settlement,) = desk.flow.record([desk.call(task, outage=True)], ())
     assert settlement.line["action"] == "retrying"
     assert settlement.publications[0].routing_key == RETRY_30S
     assert desk.row().attempts == 2
+
+
+# A pause that a person has ordered.
+
+
+def test_a_paused_worker_finishes_its_call_and_hands_back_the_rest_uncounted() -> None:
+    provider = SlowVerifier()
+    desk = Desk(verifier=provider)
+    with running(desk, callers=1) as stack:
+        stack.give("called", "claimed", "held-1", "held-2")
+        stack.wait_for_rows(2)
+        assert provider.begun.wait(10)
+        stack.gate.set_pause(PAUSE, 0.0)
+        stack.broker.wait_until_wanted(STOP)
+        assert stack.gate.pause is PAUSE
+        provider.answers.set()
+        stack.broker.wait_for(4)
+        assert len(provider.asked) == 1
+        assert desk.row("called").result is not None
+        left = desk.row("claimed")
+        assert (left.state, left.attempts, left.in_doubt_calls, left.calls) == ("waiting", 0, 0, [])
+        places = stack.where_to()
+        assert [places[each] for each in ("claimed", "held-1", "held-2")] == [RETRY_5S] * 3
+        stack.give("late")
+        stack.broker.wait_for(5)
+        stack.gate.set_pause(None, 0.0)
+        stack.broker.wait_until_wanted(STOP, ALL)
+        stack.give("claimed", "held-1", "held-2", "late")
+        stack.broker.wait_for(9)
+    assert {row.result is not None for row in desk.rows.values()} == {True}
+    assert len(provider.asked) == 5
+
+
+def test_a_claim_whose_answer_was_lost_is_let_go_when_a_pause_comes_before_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Handed back as if it were not claimed, its intent would count as a call in doubt."""
+    desk = Desk()
+    desk.ledger.lose_answers = 1
+    claim = desk.ledger.claim
+    with running(desk, callers=1) as stack:
+
+        def claim_and_pause(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
+            try:
+                return claim(batch, token)
+            except LedgerUnavailable:
+                stack.gate.set_pause(PAUSE, 0.0)
+                raise
+
+        monkeypatch.setattr(desk.ledger, "claim", claim_and_pause)
+        stack.give("claimed")
+        stack.broker.wait_for(1)
+    row = desk.row("claimed")
+    assert (row.state, row.in_doubt_calls, row.calls) == ("waiting", 0, [])
+    assert desk.provider.asked == []
+
+
+def test_nothing_is_claimed_before_it_is_known_whether_there_is_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the database is back: a pause may have been ordered before anybody looked."""
+    asked, known = Event(), vars(Gate)["pause_is_known"].fget
+
+    def ask(gate: Gate) -> bool:
+        answer: bool = known(gate)
+        asked.set()
+        return answer
+
+    monkeypatch.setattr(Gate, "pause_is_known", property(ask))
+    with running(callers=1) as stack:
+        stack.gate.expect_pause_reports()
+        stack.give("first")
+        assert asked.wait(10)
+        assert stack.desk.rows == {}
+        assert not stack.database_answers()
+        stack.gate.set_pause(None, 0.0)
+        stack.broker.wait_for(1)
+    assert stack.desk.row("first").result is not None

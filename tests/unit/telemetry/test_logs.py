@@ -1,13 +1,11 @@
-"""No person's number gets out by the log, and probes are answered in words."""
+"""No person's number gets out by the log."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
-from urllib.request import Request, urlopen
 
 import pytest
 import structlog
@@ -16,11 +14,10 @@ from hypothesis import strategies as st
 
 from tests.fakes.messages import ID_CARD
 from worker.core.checks import id_card_check_digit
-from worker.telemetry.health import HealthServer, Sources
 from worker.telemetry.logs import configure, describe, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MASKED = "1****************X"
 
@@ -149,93 +146,3 @@ def test_an_error_is_described_by_its_last_places() -> None:
 
 def test_an_error_that_was_never_raised_has_no_place() -> None:
     assert describe(OSError("no words")) == {"error": "OSError", "where": []}
-
-
-class Probe:
-    """A health server and who asks it; `dead` and `missing` are what is wrong."""
-
-    def __init__(self) -> None:
-        self.dead: list[str] = []
-        self.missing: list[str] = []
-        self.remark: str | None = None
-        sources = Sources(
-            lambda: self.dead,
-            lambda: self.missing,
-            lambda: self.remark,
-            lambda accept: (f"text/plain; of={accept}", b"up 1\n"),
-        )
-        self.server = HealthServer("127.0.0.1", 0, sources)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Return the status and the text of an answer."""
-        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Probe]:
-    probe = Probe()
-    probe.server.start()
-    yield probe
-    probe.server.close()
-
-
-@pytest.fixture
-def probe(served: Probe) -> Probe:
-    served.dead = []
-    served.missing = []
-    served.remark = None
-    return served
-
-
-def test_a_live_worker_says_so_even_when_it_is_not_ready(probe: Probe) -> None:
-    probe.missing = ["the broker is not connected"]
-    assert probe.get("/livez") == (200, "ok\n")
-
-
-def test_a_dead_worker_says_in_words_what_is_dead(probe: Probe) -> None:
-    probe.dead = ["the thread claimer has ended"]
-    probe.remark = "parked: quota"
-    assert probe.get("/livez") == (503, "the thread claimer has ended\n")
-    assert probe.get("/readyz") == (200, "parked: quota\n")
-
-
-def test_a_scraper_gets_the_metrics_in_the_form_that_it_takes(probe: Probe) -> None:
-    address = f"http://127.0.0.1:{probe.server.port}/metrics"
-    scrape = Request(address, headers={"Accept": "a-form"})
-    with urlopen(scrape, timeout=10) as answer:
-        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; of=a-form")
-        assert answer.read() == b"up 1\n"
-
-
-def test_a_ready_worker_says_so(probe: Probe) -> None:
-    assert probe.get("/readyz") == (200, "ok\n")
-
-
-def test_a_worker_that_is_not_ready_says_in_words_what_is_missing(probe: Probe) -> None:
-    probe.missing = ["the broker is not connected", "the database does not answer"]
-    assert probe.get("/readyz") == (
-        503,
-        "the broker is not connected\nthe database does not answer\n",
-    )
-
-
-def test_a_parked_worker_is_ready_and_says_why_it_is_parked(probe: Probe) -> None:
-    probe.remark = "parked: credentials"
-    assert probe.get("/readyz") == (200, "parked: credentials\n")
-    assert probe.get("/livez") == (200, "ok\n")
-
-
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/readyz/", "/livez2"])
-def test_any_other_path_is_not_found(probe: Probe, path: str) -> None:
-    assert probe.get(path) == (404, "not found\n")
-
-
-def test_words_in_any_script_arrive_whole(probe: Probe) -> None:
-    probe.missing = ["数据库没有应答"]
-    assert probe.get("/readyz") == (503, "数据库没有应答\n")

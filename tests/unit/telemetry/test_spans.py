@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,22 +14,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from structlog.testing import capture_logs
 
-from tests.fakes.broker import PATIENCE, FakeBroker
+from tests.fakes.broker import PATIENCE
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
-from tests.fakes.verifier import MATCH, FakeVerifier, fault
-from tests.unit.pipeline.desk import START_WITHIN, Desk
-from worker.contract.request_v1 import RequestReader
-from worker.core.breaker import BreakerPolicy
-from worker.core.checks import CheckPolicy
-from worker.core.digests import Digests
+from tests.fakes.verifier import MATCH, fault
+from tests.unit.pipeline.desk import Desk
+from tests.unit.pipeline.stack import Stack
 from worker.core.outcome import CallClass, CallReport, Charged
-from worker.core.request import Mode
-from worker.core.retry import RetryPolicy
-from worker.pipeline.flow import FlowRules
-from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.telemetry import tracing
-from worker.telemetry.metrics import Metrics
 from worker.telemetry.spans import Spans
 
 if TYPE_CHECKING:
@@ -52,21 +43,9 @@ class Traced:
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         spans = Spans(provider)
-        desk = Desk()
-        flow = TracedFlow(
-            spans,
-            RequestReader(CheckPolicy(), 100_000),
-            Digests(b"k" * 32),
-            desk.ledger,
-            FakeVerifier(*script),
-            desk.clock,
-            FlowRules(Mode.SANDBOX, RetryPolicy((5, 30), 1), START_WITHIN),
-        )
-        self.broker, self.failed = FakeBroker(), Event()
-        size = PipelineSize(1, batch_limit=4)
-        self.pipeline = Pipeline(
-            flow, self.broker, desk.clock, size, BreakerPolicy(), self.failed.set, Metrics()
-        )
+        desk = Desk(*script)
+        stack = Stack(desk, callers=1, flow=TracedFlow(spans, *desk.parts))
+        self.pipeline, self.broker = stack.pipeline, stack.broker
         self.sink = TracedSink(self.pipeline, spans)
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
@@ -232,7 +211,7 @@ def test_where_nobody_wants_spans_nothing_of_them_is_imported() -> None:
         "assert tracing.spans({}, 'one') is None;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], timeout=240, check=False)
     assert done.returncode == 0
 
 
@@ -252,7 +231,7 @@ def test_the_service_has_our_name_unless_it_is_given_one(monkeypatch: pytest.Mon
 def test_the_words_of_an_error_are_in_no_span() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with pytest.raises(ValueError, match=NAME), Spans(provider).call():
+    with pytest.raises(ValueError, match=NAME), Spans(provider).call(deliver()):
         raise ValueError(f"{NAME} {ID_CARD}")
     (call,) = exporter.get_finished_spans()
     shown = json.dumps(json.loads(call.to_json()), ensure_ascii=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from worker.ports import LedgerUnavailable
-from worker.telemetry.events import LogEvent
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 # Seconds between tries at a database that is away: a restart takes 1 to 5 s, and a hundred
 # replicas that ask once a second do not hurt it.
-DATABASE_PAUSE = 1.0
-# A statement takes milliseconds; one that waits longer waits for something broken, and so do we.
-DATABASE_PATIENCE = 5.0
+RETRY_PAUSE = 1.0
+# A statement takes milliseconds; one that waits longer waits for something broken.
+STUCK_AFTER = 5.0
 
 
-class Patience:
+class DatabaseRetry:
     """Knows which threads wait for the database, and since when."""
 
     def __init__(self, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class Patience:
     def database_answers(self) -> bool:
         """Whether no thread waits for the database now, or has waited for long for an answer."""
         since = min(self._asked_at.copy().values(), default=None)
-        stuck = since is not None and self._clock.monotonic() - since > DATABASE_PATIENCE
+        stuck = since is not None and self._clock.monotonic() - since > STUCK_AFTER
         return not self._unavailable and not stuck
 
     def keep_trying(self, work: Callable[[], T], give_up: Event) -> T | None:
@@ -55,7 +55,7 @@ class Patience:
                     self._log.warning(
                         LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
                     )
-                if give_up.wait(DATABASE_PAUSE):
+                if give_up.wait(RETRY_PAUSE):
                     return None
             else:
                 if failures:

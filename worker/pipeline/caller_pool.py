@@ -1,8 +1,8 @@
-"""The callers: as many threads as calls may be under way, as few of them awake as it takes.
+"""The callers: as many threads as calls may be under way, as few of them awake as are of use.
 
 Threads that could run wait for each other, for Python runs one at a time: with an instant provider
 four callers do half as much again as thirty-two. How many are of use follows from how long a call
-waits (Little's law), so that is measured, and whoever is too many sleeps.
+waits (Little's law), so that is measured, and the others sleep.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ _WEIGHT = 0.05
 _LOOK_EVERY = 0.02
 
 
-class _Seat(Generic[T]):
-    """Where a thread sleeps until it is handed a task; None: there will be no more."""
+class _Sleeper(Generic[T]):
+    """A thread that sleeps until it is handed a task; None: there will be no more."""
 
     def __init__(self) -> None:
-        self.bell = Lock()
-        self.bell.acquire()
+        self.wake_up = Lock()
+        self.wake_up.acquire()
         self.task: T | None = None
 
 
-class Crew(Generic[T]):
-    """Threads that serve tasks in their order. `guarded` runs a thread's loop.
+class CallerPool(Generic[T]):
+    """Threads that serve tasks in their order.
 
-    `serve` returns how many seconds of its time it waited for something outside this process.
+    `serve` returns how many seconds of its time it waited for something outside this process;
+    `guarded` runs a thread's loop; `sleep` waits between two looks at tasks that are stuck.
     """
 
     def __init__(
@@ -48,20 +49,22 @@ class Crew(Generic[T]):
         size: int,
         serve: Callable[[T], float],
         guarded: Callable[[Callable[[], None]], None],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._size = size
         self._serve = serve
+        self._sleep = sleep
         self._lock = Lock()
         self._left_over = Condition(self._lock)
         self._tasks: deque[T] = deque()
-        self._asleep: list[_Seat[T]] = []
+        self._sleepers: list[_Sleeper[T]] = []
         """Who fell asleep last is woken first: the idle connections of the others may close."""
         self._awake = size
         self._served = 0
         self._wait = 0.0
         """How long a task waits."""
         self._closed = False
-        loops = [("foreman", self._look_after)]
+        loops = [("caller-pool", self._watch_for_stuck_tasks)]
         loops += [(f"caller-{number}", self._work) for number in range(size)]
         self.threads = [Thread(target=guarded, args=(loop,), name=name) for name, loop in loops]
 
@@ -69,7 +72,7 @@ class Crew(Generic[T]):
         """Add tasks and wake those who can serve them."""
         with self._lock:
             self._tasks.extend(tasks)
-            self._wake(self._places)
+            self._wake(self._useful)
             if self._tasks:
                 self._left_over.notify()
 
@@ -78,45 +81,45 @@ class Crew(Generic[T]):
         with self._lock:
             self._closed = True
             self._wake(self._size)
-            while self._asleep:
-                self._asleep.pop().bell.release()
+            while self._sleepers:
+                self._sleepers.pop().wake_up.release()
             self._left_over.notify()
 
     def _work(self) -> None:
-        seat = _Seat[T]()
-        while (task := self._next(seat)) is not None:
+        sleeper = _Sleeper[T]()
+        while (task := self._next(sleeper)) is not None:
             waited = self._serve(task)
             with self._lock:
                 self._served += 1
                 self._wait += (waited - self._wait) * max(_WEIGHT, 1 / self._served)
 
-    def _next(self, seat: _Seat[T]) -> T | None:
+    def _next(self, sleeper: _Sleeper[T]) -> T | None:
         with self._lock:
-            if self._tasks and self._awake <= self._places:
+            if self._tasks and self._awake <= self._useful:
                 return self._tasks.popleft()
             if self._closed:
                 return None
             self._awake -= 1
-            seat.task = None
-            self._asleep.append(seat)
-        seat.bell.acquire()
-        return seat.task
+            sleeper.task = None
+            self._sleepers.append(sleeper)
+        sleeper.wake_up.acquire()
+        return sleeper.task
 
     @property
-    def _places(self) -> int:
+    def _useful(self) -> int:
         """How many may be awake: as many as serve `_PER_SECOND` tasks a second."""
         if self._closed:
             return self._size
         return min(self._size, _FEWEST + int(self._wait * _PER_SECOND))
 
-    def _wake(self, places: int) -> None:
-        while self._tasks and self._asleep and self._awake < places:
+    def _wake(self, useful: int) -> None:
+        while self._tasks and self._sleepers and self._awake < useful:
             self._awake += 1
-            seat = self._asleep.pop()
-            seat.task = self._tasks.popleft()
-            seat.bell.release()
+            sleeper = self._sleepers.pop()
+            sleeper.task = self._tasks.popleft()
+            sleeper.wake_up.release()
 
-    def _look_after(self) -> None:
+    def _watch_for_stuck_tasks(self) -> None:
         """Wake more while tasks are left over and those under way do not end."""
         stuck_for = 0.0
         while True:
@@ -125,7 +128,7 @@ class Crew(Generic[T]):
                 if self._closed:
                     return
                 seen = self._served
-            time.sleep(_LOOK_EVERY)
+            self._sleep(_LOOK_EVERY)
             with self._lock:
                 stuck_for = stuck_for + _LOOK_EVERY if self._served == seen else 0.0
-                self._wake(min(self._size, self._places + int(stuck_for * _PER_SECOND)))
+                self._wake(min(self._size, self._useful + int(stuck_for * _PER_SECOND)))

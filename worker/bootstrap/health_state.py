@@ -1,0 +1,129 @@
+"""`/livez`, `/readyz` and `/metrics`: is it alive, is it ready, how much is where.
+
+A probe's answer says in words what is wrong; a worker that is parked is ready. Answers come from
+memory, at once: nobody waits for a broker or a database here. Alive means that the threads are
+there and the amqp loop turns. It never means that others answer: no restart helps against that.
+"""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import TYPE_CHECKING
+
+from worker.telemetry.gauges import Levels
+from worker.telemetry.health_server import HealthAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.amqp.session import Session
+    from worker.maintenance.chores import BacklogMonitor
+    from worker.maintenance.housekeeper import Housekeeper
+    from worker.pipeline.gate import Gate
+    from worker.pipeline.runner import Pipeline
+    from worker.telemetry.metrics import Metrics
+
+# One pass of the loop takes milliseconds, with the largest bodies tens of them. RabbitMQ gives a
+# client up after two heartbeats, so a loop that late has lost its connections already.
+STUCK_SECONDS = 30.0
+
+
+class HealthState:
+    """Asks all parts of one worker. Before `begin` and after `end` it counts as alive."""
+
+    def __init__(
+        self,
+        session: Session,
+        pipeline: Pipeline,
+        gate: Gate,
+        housekeepers: Sequence[Housekeeper],
+        monitor: BacklogMonitor,
+        metrics: Metrics,
+    ) -> None:
+        self._session = session
+        self._pipeline = pipeline
+        self._gate = gate
+        self._housekeepers = housekeepers
+        self._monitor = monitor
+        self._metrics = metrics
+        self._works = Event()
+
+    def begin(self) -> None:
+        """Expect all threads to live from now on."""
+        self._works.set()
+
+    def end(self) -> None:
+        """Expect them to end: how long that may take is not for a probe to say."""
+        self._works.clear()
+
+    def answer(self, path: str, accept: str) -> HealthAnswer:
+        """Answer a probe or a scrape."""
+        match path:
+            case "/livez":
+                return _words(self.dead())
+            case "/readyz":
+                return _words(self.not_ready(), self.parked())
+            case "/metrics":
+                content_type, text = self._metrics.exposition(accept)
+                return HealthAnswer(200, text, content_type)
+            case _:
+                return HealthAnswer(404, b"not found\n")
+
+    def dead(self) -> list[str]:
+        """Return in words what can only be cured by a restart; empty: it is alive."""
+        if not self._works.is_set():
+            return []
+        session = self._session
+        ended = [*self._pipeline.dead]
+        ended += [] if session.running else ["amqp"]
+        ended += [each.name for each in self._housekeepers if not each.running]
+        words = [f"the thread {name} has ended" for name in ended]
+        if session.running and (late := session.late_by) > STUCK_SECONDS:
+            words.append(f"the amqp loop has not turned for {late:.0f} s")
+        return words if self._works.is_set() else []
+
+    def not_ready(self) -> list[str]:
+        """Return in words what keeps the worker from being ready; a parked one is ready."""
+        session, backlog = self._session, self._monitor.backlog
+        consuming = session.consuming or self._gate.parked is not None
+        behind = backlog is not None and backlog.schema_behind
+        checks = {
+            "the broker is not connected": session.connected,
+            "no consumer is registered": consuming,
+            "the broker takes no publications": not session.blocked,
+            "the database does not answer": self._pipeline.database_answers,
+            "the schema is not at head: run `alembic upgrade head`": not behind,
+        }
+        return [words for words, holds in checks.items() if not holds]
+
+    def parked(self) -> str | None:
+        """Return in words why a worker that is ready takes no messages, or None."""
+        parked, pause = self._gate.parked, self._gate.pause
+        if parked is None:
+            return None
+        return f"parked: {parked}" if pause is None else f"parked: {parked} ({pause.reason})"
+
+    def levels(self) -> Levels:
+        """Return what the worker is like now."""
+        session, gate = self._session, self._gate
+        under_way, allowed = gate.calls
+        return Levels(
+            held=self._pipeline.held,
+            claimed=self._pipeline.claimed,
+            calls_under_way=under_way,
+            calls_allowed=allowed,
+            breaker=type(gate.state).__name__.lower(),
+            parked=gate.parked,
+            unconfirmed=session.unconfirmed,
+            lag=session.lag,
+            connected=session.connected,
+            consuming=session.consuming,
+            blocked=session.blocked,
+            database_up=self._pipeline.database_answers and not self._monitor.failed,
+            backlog=self._monitor.backlog,
+        )
+
+
+def _words(wrong: list[str], right: str | None = None) -> HealthAnswer:
+    words = "\n".join(wrong) or right or "ok"
+    return HealthAnswer(503 if wrong else 200, f"{words}\n".encode())

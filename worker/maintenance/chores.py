@@ -1,0 +1,146 @@
+"""The chores that ask the database, as plain functions; the relay has a module of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from worker.ports import LedgerUnavailable
+from worker.telemetry.logs import LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.core.operations import Backlog, Pause
+    from worker.core.outcome import ErrorKind
+    from worker.ports import Clock
+
+_DAY = 86_400.0
+
+
+def _nothing_to_interrupt() -> None:
+    """Do nothing: one or two short statements need not be cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something that is done again and again."""
+
+    name: str
+    interval: float
+    """Seconds from one run to the next, jitter apart."""
+    limit: int
+    """How much one run does at most."""
+    run_once: Callable[[], int]
+    """Does a bounded part and returns how much it was; `limit` or more: there may be more."""
+    interrupt: Callable[[], None] = _nothing_to_interrupt
+    """Lets a run that waits return soon; from any thread."""
+    first_after: float | None = None
+    """Seconds until the first run; None: an interval."""
+
+
+def lapsed_leases(settle: Callable[[int], list[ErrorKind | None]]) -> Chore:
+    """Put the books in order for requests that nobody works on any more.
+
+    `settle` says of up to so many requests why each failed; None: it waits for its message. No
+    call is made, for rows hold no personal data: a request ends only where no further call may be
+    made, and the relay announces it.
+    """
+    log = structlog.get_logger()
+    limit = 100  # one statement, a few milliseconds
+    reached = False
+
+    def run_once() -> int:
+        """Settle nothing unless the database answered at the run before already.
+
+        While it was away every lease may have lapsed, and workers still hold paid answers that
+        they try to record once a second. They come first.
+        """
+        nonlocal reached
+        may_settle, reached = reached, False
+        kinds = settle(limit if may_settle else 0)
+        reached = True
+        if kinds:
+            counts = Counter(kind or "waiting" for kind in kinds)
+            log.info(LogEvent.LEASES_SETTLED, **{str(kind): n for kind, n in counts.items()})
+        return len(kinds)
+
+    # Leases count as lapsed after ten minutes: a minute more matters to nobody.
+    return Chore("lapsed leases", 60.0, limit, run_once)
+
+
+def old_requests(
+    clear: Callable[[float, int], int],
+    delete: Callable[[float, int], int],
+    *,
+    clear_after_days: float,
+    delete_after_days: float,
+) -> Chore:
+    """Clear and delete finished requests after so many days; 0 is never.
+
+    `clear` and `delete` do so with up to so many requests that ended so many seconds ago.
+    """
+    log = structlog.get_logger()
+    limit = 500  # rows in one transaction: some 10 ms, so that nobody waits for it
+
+    def run_once() -> int:
+        """Return the size of the larger half. What is deleted need not be cleared before."""
+        deleted = delete(delete_after_days * _DAY, limit) if delete_after_days > 0 else 0
+        cleared = clear(clear_after_days * _DAY, limit) if clear_after_days > 0 else 0
+        if cleared or deleted:
+            log.info(LogEvent.RETAINED, cleared=cleared, deleted=deleted)
+        return max(cleared, deleted)
+
+    # Days do not need minutes; a backlog is worked off without pauses anyway.
+    return Chore("old requests", 600.0, limit, run_once)
+
+
+def pause_reader(
+    read: Callable[[], Pause | None],
+    clock: Clock,
+    set_pause: Callable[[Pause | None, float], None],
+    pause_unknown: Callable[[str], None],
+) -> Chore:
+    """Tell the gate whether people have paused all workers, within a second or so.
+
+    It needs a housekeeper of its own: behind the relay, which may wait ten seconds for confirms,
+    it would be late. While the database cannot be read, what was read last holds.
+    """
+
+    def run_once() -> int:
+        asked_at = clock.monotonic()
+        try:
+            pause = read()
+        except LedgerUnavailable as error:
+            pause_unknown(str(error))
+            raise
+        set_pause(pause, asked_at)
+        return 0
+
+    # A third of what is promised (`core.pause`), so that two looks fit in. One row by one session.
+    return Chore("pause", 1.0, 1, run_once)
+
+
+class BacklogMonitor:
+    """Keeps the last backlog for probes and scrapes, which must not wait for a database."""
+
+    def __init__(self, read: Callable[[], Backlog]) -> None:
+        self._read = read
+        self.backlog: Backlog | None = None
+        """What was read last; None before the first time and while the database is away."""
+        self.failed = False
+        """Whether the last attempt was in vain."""
+        # As often as Prometheus usually asks; just after its start a worker is looked at most.
+        self.chore = Chore("backlog", 15.0, 1, self._run_once, first_after=0.5)
+
+    def _run_once(self) -> int:
+        try:
+            self.backlog = self._read()
+        except LedgerUnavailable:
+            self.backlog, self.failed = None, True
+            raise
+        self.failed = False
+        return 0
