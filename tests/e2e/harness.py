@@ -1,4 +1,4 @@
-"""The worker from outside: processes, messages, rows. Imports nothing of the worker."""
+"""The worker from outside: processes, messages, rows. Only commands run inside the test."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 import pika
 import psycopg
+
+from tests.e2e import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -192,7 +194,11 @@ class Stack:
         return process
 
     def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of the worker's to its end."""
+        """Run a command of the worker's to its end, inside this process."""
+        return commands.run(arguments, self.environment, text)
+
+    def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command to its end as a process of its own, where that is the point."""
         return subprocess.run(
             [*COMMAND, *arguments],
             env={**os.environ, **self.environment},
