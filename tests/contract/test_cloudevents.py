@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.harness import Stack, until
-from tests.e2e.test_maintenance import as_owner, pass_minutes
 from worker.contract.cloudevents import ATTRIBUTES, PREFIX
 from worker.contract.golden import example_request
 from worker.settings import SettingsInvalid, load
@@ -100,7 +99,9 @@ def test_a_replay_the_relay_and_a_persons_flush_make_the_same_event(clouded: Sta
     unsend(clouded)
     worker = clouded.start_worker()
     assert timeless(clouded) == first
+    until(lambda: worker.said("relay.sent"))
     assert worker.stop() == 0
+    assert clouded.unsent() == []
 
 
 def timeless(stack: Stack) -> tuple[dict[str, str], dict[str, Any]]:
@@ -114,8 +115,8 @@ def timeless(stack: Stack) -> tuple[dict[str, str], dict[str, Any]]:
 
 def unsend(stack: Stack) -> None:
     """Let the event be unsent, and its minute be over."""
-    as_owner(stack, UNSEND)
-    pass_minutes(stack, 5)
+    stack.as_owner(UNSEND)
+    stack.pass_minutes(5)
 
 
 def test_without_the_setting_there_is_none_and_the_body_is_the_same(stack: Stack) -> None:

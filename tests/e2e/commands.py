@@ -52,7 +52,7 @@ _configure = structlog.configure
 
 
 def _configure_for_one_command(**settings: object) -> None:
-    """A logger that kept its first stream would write to this command's for ever."""
+    """Configure it without the cache: it would write to this command's stream for ever."""
     _configure(**{**settings, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
 
 

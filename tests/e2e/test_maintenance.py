@@ -7,9 +7,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from local_broker import Broker
@@ -58,21 +57,6 @@ def relay(stack: Stack) -> Iterator[Relay]:
         engine.dispose()
 
 
-def as_owner(stack: Stack, statement: str) -> None:
-    """Run a statement that people may not."""
-    with psycopg.connect(stack.database_url) as database:
-        database.execute(statement)
-
-
-def pass_minutes(stack: Stack, minutes: int) -> None:
-    """Let what happened have happened so many minutes earlier."""
-    as_owner(
-        stack,
-        f"""UPDATE verification.request SET completed_at = completed_at - interval '{minutes} min',
-            lease_until = lease_until - interval '{minutes} min'""",  # noqa: S608
-    )
-
-
 def lose_the_message(stack: Stack) -> None:
     """Let the message of a killed worker be gone, when the broker has it back."""
     until(lambda: stack.depth(REQUESTS) == 1)
@@ -103,8 +87,9 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
     assert stack.take("replies") == []
 
     with relay(stack) as sender:
+        stack.as_owner("UPDATE verification.request SET completed_at = now()")
         assert sender.run_once() == 0  # it is young: its message might bring it
-        pass_minutes(stack, 2)
+        stack.pass_minutes(2)
         assert [sender.run_once(), sender.run_once()] == [1, 0]
     ((method, properties, body),) = stack.take("replies")
     assert method.routing_key == "replies.onboarding"
@@ -125,34 +110,22 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
 
 
 def test_when_two_relays_race_for_the_same_events_then_each_goes_out_once(stack: Stack) -> None:
-    count = 500
-    stack.publish_many(request(f"unsent-{number}") for number in range(count))
-    worker = stack.start_worker()
-    until(lambda: stack.count() == count)
-    assert worker.stop() == 0
-    stack.events()
-    as_owner(stack, "UPDATE verification.request SET event_sent_at = NULL")
-    pass_minutes(stack, 2)
-    start = Barrier(2)
+    ids = [f"unsent-{number}" for number in range(500)]
+    stack.insert_unsent(*ids)
+    together = Barrier(2)
 
     def send_all(sender: Relay) -> int:
-        start.wait(30)
         sent = 0
-        while unsent(stack):
+        for _ in range(5):  # rounds in which both take a batch, while there are any
+            together.wait(120)
             sent += sender.run_once()
         return sent
 
     with relay(stack) as one, relay(stack) as other, ThreadPoolExecutor(2) as replicas:
         shares = list(replicas.map(send_all, (one, other)))
-    assert sum(shares) == count
+    assert sum(shares) == len(ids)
     assert min(shares) > 0
-    seen = Counter(event["requestId"] for event in stack.events())
-    assert seen == Counter(f"unsent-{number}" for number in range(count))
-
-
-def unsent(stack: Stack) -> list[dict[str, Any]]:
-    """Return the results whose event is not marked as sent."""
-    return stack.rows("SELECT request_id FROM verification_v1.results WHERE event_sent_at IS NULL")
+    assert Counter(event["requestId"] for event in stack.events()) == Counter(ids)
 
 
 @pytest.mark.parametrize("dies", ["without-its-message", "with-its-message"])
@@ -166,13 +139,13 @@ def test_when_a_worker_dies_in_a_call_that_may_not_be_repeated_then_the_request_
     until(lambda: stack.depth(REQUESTS) == 1)
     if dies == "without-its-message":
         lose_the_message(stack)
-    pass_minutes(stack, 12)
+    stack.pass_minutes(12)
     engine = open_engine(stack.database_url, "leases")
     leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=None)
     chore = LapsedLeases(leases)
     assert [chore.run_once(), chore.run_once(), chore.run_once()] == [0, 1, 0]
     engine.dispose()
-    pass_minutes(stack, 2)
+    stack.pass_minutes(2)
     if dies == "without-its-message":
         with relay(stack) as sender:
             assert sender.run_once() == 1
@@ -185,19 +158,3 @@ def test_when_a_worker_dies_in_a_call_that_may_not_be_repeated_then_the_request_
     assert stack.provider.charges()["calls"] == 1
     # The message, where there is one, is kept for a person like those of the main line.
     assert stack.depth(DEAD) == (1 if dies == "with-its-message" else 0)
-
-
-def test_a_worker_relays_what_others_left_unsent(stack: Stack) -> None:
-    """About ten seconds after its start; the event is the same that went out before."""
-    stack.publish(request("left-behind"))
-    worker = stack.start_worker()
-    until(lambda: stack.count() == 1)
-    assert worker.stop() == 0
-    (before,) = stack.events()
-    as_owner(stack, "UPDATE verification.request SET event_sent_at = NULL")
-    pass_minutes(stack, 2)
-    other = stack.start_worker()
-    until(lambda: other.said("relay.sent"), 40)
-    assert [event["eventId"] for event in stack.events()] == [before["eventId"]]
-    assert unsent(stack) == []
-    assert other.stop() == 0

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import ID_CARD, REQUESTS, Stack, request
 from tests.fakes.keys import as_setting, message_keys
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 NAME = "欧阳测试者"
-
-
-@pytest.fixture
-def public(stack: Stack, tmp_path: Path) -> str:
-    """Give the file of a stack's public keys."""
-    stack.environment["MESSAGE_KEYS"] = as_setting()
-    file = tmp_path / "public.json"
-    file.write_text(stack.command("message-keys", "public").stdout)
-    return str(file)
 
 
 def write(path: Path, *requests: object) -> str:
@@ -30,40 +18,32 @@ def write(path: Path, *requests: object) -> str:
     return str(path)
 
 
-def test_one_request_is_encrypted_and_its_result_printed(
-    stack: Stack, public: str, tmp_path: Path
+def test_one_request_and_a_file_of_many_are_encrypted_and_answered(
+    stack: Stack, tmp_path: Path
 ) -> None:
+    stack.environment["MESSAGE_KEYS"] = as_setting()
+    public = str(tmp_path / "public.json")
+    Path(public).write_text(stack.command("message-keys", "public").stdout)
+    for suffix in ("json", "jsonl"):
+        file = write(tmp_path / f"request.{suffix}", request("unread", name=NAME))
+        done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "0")
+        assert done.returncode == 0, done.stderr
+        ((_, properties, body),) = stack.take(REQUESTS)
+        assert properties.content_type == "application/jose"
+        assert NAME.encode() not in body
+        assert ID_CARD.encode() not in body
+        assert json.loads(message_keys().open(body))["requestId"] == "unread"
     worker = stack.start_worker(MESSAGE_ENCRYPTION="required")
-    file = write(tmp_path / "one.json", request("onb-1", name=NAME))
+    file = write(tmp_path / "one.json", request("onb", name=NAME))
     done = stack.command("submit", file, "--encrypt-to", public)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["outcome"] == "match"
-    assert worker.stop() == 0
-
-
-def test_a_file_of_many_is_encrypted_line_by_line(
-    stack: Stack, public: str, tmp_path: Path
-) -> None:
-    worker = stack.start_worker(MESSAGE_ENCRYPTION="required")
     many = [request(f"onb-{number}", name=NAME) for number in range(20)]
     file = write(tmp_path / "many.jsonl", *many, request("wrong", "110105194912310021"))
-    done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "30")
+    done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "120")
     assert "20 match, 1 lines not sent" in done.stderr.replace("1 line not", "1 lines not")
     assert {row["outcome"] for row in stack.results().values()} == {"match"}
     assert worker.stop() == 0
-
-
-@pytest.mark.parametrize("suffix", ["json", "jsonl"])
-def test_what_is_published_is_nothing_but_an_encrypted_body(
-    stack: Stack, public: str, tmp_path: Path, suffix: str
-) -> None:
-    file = write(tmp_path / f"request.{suffix}", request("onb-1", name=NAME))
-    assert stack.command("submit", file, "--encrypt-to", public, "--timeout", "0").returncode == 0
-    ((_, properties, body),) = stack.take(REQUESTS)
-    assert properties.content_type == "application/jose"
-    assert NAME.encode() not in body
-    assert ID_CARD.encode() not in body
-    assert json.loads(message_keys().open(body))["requestId"] == "onb-1"
 
 
 @pytest.mark.parametrize(
