@@ -1,6 +1,7 @@
 """The servers that tests share, started when the first test asks for one.
 
-One broker and one database server per session; a vhost and a database of its own for each test.
+One broker and one database server per process; a vhost of its own for each test, and a database
+that is emptied before it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xdist.remote import Producer
+
+NewDatabase = Callable[[], AbstractContextManager[str]]
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -57,8 +63,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """Run the broker and the database server of this session."""
-    with Servers() as running:
+    """Run the broker and the database server of this session. They write to memory alone.
+
+    A kill -9 of one loses nothing; where more must last, `durable_servers` are to be asked for.
+    """
+    with Servers(durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def durable_servers() -> Iterator[Servers]:
+    """Run servers that are as durable as production's, and ours to kill: for chaos and soak.
+
+    `servers = durable_servers` in a conftest is not enough: fixtures of the session that build on
+    servers must be of that conftest too (see tests/chaos/conftest.py).
+    """
+    with Servers({}) as running:
         yield running
 
 
@@ -74,26 +94,133 @@ def amqp_url(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(servers: Servers, migrated_database: str) -> Iterator[str]:
-    """Give a database of this test alone, with all migrations applied and no rows."""
-    name = f"test_{uuid.uuid4().hex}"
-    yield servers.database.create_database(name, template=migrated_database)
-    servers.database.drop_database(name)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give a database with all migrations applied and no rows but those of the migrations.
+
+    It is this process's one for all tests, emptied; for a test that also asks for
+    `own_database_url` (`@pytest.mark.usefixtures`), that one.
+    """
+    if "own_database_url" in request.fixturenames:
+        own: str = request.getfixturevalue("own_database_url")
+        return own
+    shared: SharedDatabase = request.getfixturevalue("shared_database")
+    return shared.emptied()
+
+
+@pytest.fixture
+def own_database_url(new_database: NewDatabase) -> Iterator[str]:
+    """Give a database of this test alone: to change its schema, settings or statistics.
+
+    A copy costs as much as emptying ten times.
+    """
+    with new_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def migrated_database(servers: Servers) -> Iterator[str]:
-    """Name a database to copy: copying takes 0.3 s, migrating a second and a half."""
-    name = f"template_{uuid.uuid4().hex}"
-    url = servers.database.create_database(name)
+def shared_database(new_database: NewDatabase) -> Iterator[SharedDatabase]:
+    """Make the database that the tests of this process use one after another."""
+    shared = SharedDatabase(new_database)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def new_database(servers: Servers) -> Iterator[NewDatabase]:
+    """Give a maker of migrated databases, each for a `with` that has its URL.
+
+    They are copies of one: copying takes 0.3 s, migrating a second and a half.
+    """
+    template = f"template_{uuid.uuid4().hex}"
+    migrate(servers.database.create_database(template))
+
+    @contextmanager
+    def make() -> Iterator[str]:
+        name = f"test_{uuid.uuid4().hex}"
+        try:
+            yield servers.database.create_database(name, template=template)
+        finally:
+            servers.database.drop_database(name)
+
     try:
-        _migrate(url)
-        yield name
+        yield make
     finally:
-        servers.database.drop_database(name)
+        servers.database.drop_database(template)
 
 
-def _migrate(url: str) -> None:
+class SharedDatabase:
+    """One migrated database for many tests, given to each as if it were new."""
+
+    def __init__(self, new_database: NewDatabase) -> None:
+        self._new_database = new_database
+        self._exits = ExitStack()
+        self._url: str | None = None
+        self._catalogue: object = None
+        self._rows: dict[str, bytes] = {}
+
+    def emptied(self) -> str:
+        """Return its URL: nobody is connected, and the rows are those that the migrations wrote.
+
+        A test that has left the schema or statistics changed, which `own_database_url` is for,
+        costs a new one.
+        """
+        if self._url is not None and self._empty(self._url):
+            return self._url
+        self.close()
+        self._url = url = self._exits.enter_context(self._new_database())
+        with psycopg.connect(url) as database:
+            self._catalogue = database.execute(_CATALOGUE).fetchone()
+            self._rows = {
+                table: self._copy(database, table) for (table,) in database.execute(_TABLES)
+            }
+        return url
+
+    def close(self) -> None:
+        """Drop the database, if there is one."""
+        self._url = None
+        self._exits.close()
+
+    def _empty(self, url: str) -> bool:
+        with psycopg.connect(url) as database:
+            database.execute(_END_OTHERS)
+            if database.execute(_CATALOGUE).fetchone() != self._catalogue:
+                return False
+            database.execute(f"TRUNCATE {', '.join(self._rows)} RESTART IDENTITY".encode())
+            for table, rows in self._rows.items():
+                if rows:
+                    with database.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
+                        copy.write(rows)
+        return True
+
+    @staticmethod
+    def _copy(database: psycopg.Connection, table: str) -> bytes:
+        with database.cursor().copy(f"COPY {table} TO STDOUT".encode()) as copy:
+            return b"".join(bytes(part) for part in copy)
+
+
+_TABLES = (
+    "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'verification'"
+)
+
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+# What tests of schema, settings and plans leave behind beside rows of ours.
+_CATALOGUE = """
+SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE NOT attisdropped),
+       (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_trigger WHERE tgenabled = 'O'),
+       (SELECT count(*) FROM pg_constraint), (SELECT count(*) FROM pg_namespace),
+       (SELECT count(*) FROM pg_statistic AS s JOIN pg_class AS c ON c.oid = s.starelid
+         WHERE c.relnamespace = to_regnamespace('verification')),
+       (SELECT count(*) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase
+         WHERE datname = current_database())
+"""
+
+
+def migrate(url: str) -> None:
+    """Apply all migrations."""
     done = subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=_CHECKOUT,

@@ -52,6 +52,10 @@ prometheus.tcp.port = {metrics}
 collect_statistics_interval = 1000
 """
 
+# The quorum queues' log lies in memory then: a file of the standard 512 MiB would not be emptied
+# before the end.
+_NOT_DURABLE = "raft.wal_max_size_bytes = 33554432\n"
+
 
 @dataclass(frozen=True, slots=True)
 class _Ports:
@@ -89,13 +93,21 @@ class Broker(Lifetime):
 
     private = True
 
-    def __init__(self, membership: Membership | None = None, *, configuration: str = "") -> None:
+    def __init__(
+        self,
+        membership: Membership | None = None,
+        *,
+        configuration: str = "",
+        durable: bool = True,
+    ) -> None:
         """Keep what to start: a node alone, or a member of a cluster that runs its epmd itself.
 
-        `configuration` are more lines for its rabbitmq.conf.
+        `configuration` are more lines for its rabbitmq.conf. One that is not `durable` writes to
+        memory where that has room: a kill loses nothing, a power cut all.
         """
         self._membership = membership
-        self._more_configuration = configuration
+        self._durable = durable
+        self._more_configuration = configuration if durable else _NOT_DURABLE + configuration
         self._workspace: Workspace | None = None
         self._chosen: _Ports | None = None
         self._node: Process | None = None
@@ -143,7 +155,7 @@ class Broker(Lifetime):
         """Start the node without waiting for it. Raises MissingProgram."""
         server, epmd = local_programs.rabbitmq_server(), local_programs.epmd()
         if self._workspace is None:
-            self._workspace = Workspace("broker")
+            self._workspace = Workspace("broker", lasting=self._durable)
             self._chosen = _Ports(*free_ports(5))
             if self._membership is not None:
                 self._chosen = replace(self._chosen, epmd=self._membership.epmd)

@@ -26,12 +26,17 @@ _KILL_SECONDS = 10.0
 # A server that wants to put something away takes 0.1 s; its orderly end is of no use to anybody.
 _FAREWELL_SECONDS = 5.0
 
+# The servers of one test process reach 0.4 GB; Docker gives a container 64 MB.
+_ROOM_IN_MEMORY = 2 << 30
+
 
 class Workspace:
     """A directory outside the checkout, and the guard over it; removed by `close()`."""
 
-    def __init__(self, name: str) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix=f"verification-{name}-", dir=_base()))
+    def __init__(self, name: str, *, lasting: bool = True) -> None:
+        """Make the directory: on a disk, or in memory where it need not be `lasting`."""
+        base = _base() if lasting else _base_in_memory() or _base()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"verification-{name}-", dir=base))
         # Others may pass through (PostgreSQL runs under its own user when we are root), not list.
         self.directory.chmod(0o711)
         self._guard = subprocess.Popen(
@@ -125,6 +130,14 @@ def _base() -> str:
     wanted = Path(tempfile.gettempdir()).resolve()
     reachable = all(place.stat().st_mode & 0o001 for place in (wanted, *wanted.parents))
     return str(wanted) if reachable or os.geteuid() != 0 else "/tmp"  # noqa: S108 (mkdtemp within)
+
+
+def _base_in_memory() -> str | None:
+    """Return the place of shared memory where it has room for both servers; None elsewhere."""
+    place = Path("/dev/shm")  # noqa: S108 (mkdtemp within)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return None
+    return str(place) if shutil.disk_usage(place).free >= _ROOM_IN_MEMORY else None
 
 
 def _guard(directory: str) -> None:

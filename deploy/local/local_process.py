@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,19 @@ _LINES_AFTER_LAST_WORDS = 8
 _TELL_SECONDS = 0.2
 
 
+def tied(command: Sequence[str], ending: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return the command so that its process gets `ending` when its starter ends, kill -9 included.
+
+    The process itself is tied, under the same number; what it starts is not. Linux watches the
+    *thread* that starts a process, and threads end early: from any but the main thread the command
+    comes back as it is, and so it does on systems without util-linux's setpriv.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or threading.current_thread() is not threading.main_thread():
+        return list(command)
+    return [setpriv, "--pdeathsig", ending.name.removeprefix("SIG"), "--", *command]
+
+
 class Process:
     """A server that is running, from its start to its end."""
 
@@ -55,7 +70,7 @@ class Process:
         with self._log.open("ab") as log:
             self._log_start = log.tell()  # an earlier run's lines are not this one's
             self._child = subprocess.Popen(
-                list(command),
+                tied(command, farewell),
                 cwd=workspace.directory,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,

@@ -23,6 +23,7 @@ from local_database import Database
 from local_errors import StackError
 from local_foreign import ForeignBroker, ForeignDatabase
 from local_packages import install_missing
+from local_process import tied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,16 +41,21 @@ class Servers:
     """The broker and the database, started together and ended together.
 
     With AMQP_URL or DATABASE_URL in the environment that server is used as it is instead.
+    Servers that are not `durable` write to memory and wait for no disk.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, *, durable: bool = True
+    ) -> None:
         given = os.environ if environment is None else environment
         amqp, database = given.get("AMQP_URL"), given.get("DATABASE_URL")
         self.broker: Broker | ForeignBroker = (
-            ForeignBroker(amqp, given.get("AMQP_MANAGEMENT_URL")) if amqp else Broker()
+            ForeignBroker(amqp, given.get("AMQP_MANAGEMENT_URL"))
+            if amqp
+            else Broker(durable=durable)
         )
         self.database: Database | ForeignDatabase = (
-            ForeignDatabase(database) if database else Database()
+            ForeignDatabase(database) if database else Database(durable=durable)
         )
         self._replaced: dict[signal.Signals, object] = {}
 
@@ -145,7 +151,7 @@ def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
     replaced = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, *_ENDINGS)}
     try:
-        children.append(subprocess.Popen(list(command), env=dict(environment)))
+        children.append(subprocess.Popen(tied(command), env=dict(environment)))
         for number in early:
             children[0].send_signal(number)
         code = children[0].wait()

@@ -185,6 +185,7 @@ def test_when_connections_are_ended_again_and_again_then_all_is_counted(stack: S
     load.all_is_counted(worker)
 
 
+@pytest.mark.usefixtures("own_database_url")
 def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
     stack: Stack, port: int
 ) -> None:

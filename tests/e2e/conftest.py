@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local_stack import Servers
+    from tests.conftest import NewDatabase
 
 UNUSED = "postgresql://unused"
 """A database that a command does not dial."""
@@ -62,25 +63,25 @@ def stack(
 @pytest.fixture(scope="module")
 def module_stack(
     servers: Servers,
-    migrated_database: str,
+    new_database: NewDatabase,
     running_sandbox: SandboxProcess,
     vhost_with_topology: str | None,
 ) -> Iterator[Stack]:
     """Give a stack that the tests of a module share, with one worker in it."""
-    name = f"module_{uuid.uuid4().hex}"
-    broker, database = servers.broker, servers.database
+    name = f"module-{uuid.uuid4().hex}"
+    broker = servers.broker
     amqp_url = broker.vhost_for(name) if vhost_with_topology is None else broker.create_vhost(name)
-    database_url = database.create_database(name, template=migrated_database)
-    stack = Stack(amqp_url, database_url, running_sandbox)
-    try:
-        with built(servers, stack, vhost_with_topology):
-            worker = stack.start_worker()
-            yield stack
-            assert worker.stop() == 0
-    finally:
-        database.drop_database(name)
-        if vhost_with_topology is not None:
-            broker.delete_vhost(name)
+    with (
+        new_database() as database_url,
+        built(
+            servers, Stack(amqp_url, database_url, running_sandbox), vhost_with_topology
+        ) as stack,
+    ):
+        worker = stack.start_worker()
+        yield stack
+        assert worker.stop() == 0
+    if vhost_with_topology is not None:
+        broker.delete_vhost(name)
 
 
 @pytest.fixture

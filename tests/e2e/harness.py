@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import pika
 import psycopg
 
+from local_process import tied
 from tests.e2e import commands
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ class Process:
 
     @classmethod
     def start(cls, arguments: list[str], environment: dict[str, str]) -> Process:
-        """Start it and read what it says on a thread, so that it never blocks."""
+        """Start it, to end with us at the latest; a thread reads what it says: it never blocks."""
         popen = subprocess.Popen(
-            [*COMMAND, *arguments],
+            tied([*COMMAND, *arguments]),
             env={**os.environ, **environment},
             cwd=CHECKOUT,
             stdout=subprocess.DEVNULL,
@@ -199,7 +200,7 @@ class Stack:
     def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end as a process of its own, where that is the point."""
         return subprocess.run(
-            [*COMMAND, *arguments],
+            tied([*COMMAND, *arguments]),
             env={**os.environ, **self.environment},
             cwd=CHECKOUT,
             input=text,

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.bench.soak_load import id_card
 from tests.chaos.proxy import TO_SERVER, Proxy
 from tests.e2e.harness import request, until
@@ -32,6 +34,7 @@ MOST = {
 }
 
 
+@pytest.mark.usefixtures("own_database_url")  # its statistics begin at nothing
 def test_a_backlog_costs_no_more_than_it_did(stack: Stack) -> None:
     """A session's plans stay as they were made: here for empty tables, which is the worst time."""
     stack.provider.play(latency=0.01)

@@ -7,7 +7,10 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
+
+import psutil
 
 from local_broker import Broker
 from local_database import Database
@@ -165,3 +168,23 @@ def test_a_topology_that_is_there_is_found_good(stack: Stack) -> None:
     checked = stack.command("topology", "check")
     assert checked.returncode == 1
     assert RESULTS in checked.stdout
+
+
+def test_what_a_test_has_started_ends_with_its_runner_even_if_that_is_killed() -> None:
+    script = """from tests.e2e.harness import Process
+print(Process.start(["sandbox", "--port", "0"], {}).popen.pid, flush=True)"""
+    paths = {"PYTHONPATH": f"{CHECKOUT / 'deploy' / 'local'}"}
+    runner = subprocess.Popen(
+        [sys.executable, "-c", f"{script}; input()"],
+        cwd=CHECKOUT,
+        env=os.environ | paths,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with runner:
+        assert runner.stdout is not None
+        started = psutil.Process(int(runner.stdout.readline()))
+        assert started.is_running()
+        runner.kill()
+    until(lambda: not started.is_running() or started.status() == psutil.STATUS_ZOMBIE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 
 FAILS = "119999194912310152"
@@ -61,6 +63,7 @@ def test_what_is_left_open_and_unsent_is_told_with_its_age(stack: Stack) -> None
     assert "under_way" in shown
 
 
+@pytest.mark.usefixtures("own_database_url")
 def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack: Stack) -> None:
     amqp_url, database_url = stack.amqp_url, stack.database_url
     stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import pika
+import psutil
 import pytest
 
 import local_broker
@@ -259,6 +261,44 @@ def test_nothing_is_left_when_the_parent_is_ended(number: signal.Signals) -> Non
     _until(lambda: not _processes_of(directories))
     _until(lambda: not any(_is_running(pid) for pid in started))
     _until(lambda: not any(directory.exists() for directory in directories))
+
+
+_RUNNER = """
+import signal, subprocess, sys
+from local_process import tied
+from local_stack import Servers
+with Servers({}, durable=False) as servers:
+    worker = subprocess.Popen(tied(["sleep", "600"]))
+    print(servers.broker.directory, servers.database.directory, worker.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_runner_started_dies_with_it_even_if_its_guards_are_killed_too() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUNNER],
+        env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as runner:
+        assert runner.stdout is not None
+        *places, worker = runner.stdout.readline().split()
+        directories = [Path(place) for place in places]
+        started = {process.pid for process in psutil.Process(runner.pid).children(recursive=True)}
+        assert int(worker) in started
+        guards = {
+            pid for pid in started if "local_guard" in " ".join(psutil.Process(pid).cmdline())
+        }
+        assert len(guards) == 2
+
+        for pid in (*guards, runner.pid):
+            os.kill(pid, signal.SIGKILL)
+        runner.wait(30)
+
+    _until(lambda: not any(_is_running(pid) for pid in started))
+    for directory in directories:  # with the guards alive they would be gone, too
+        shutil.rmtree(directory)
 
 
 def _is_running(pid: int) -> bool:

@@ -136,6 +136,7 @@ def test_what_a_lapsed_lease_finishes_is_a_change(
     assert copy.read() == ["onb-1"]
 
 
+@pytest.mark.usefixtures("own_database_url")
 def test_what_was_finished_before_the_migration_comes_first_and_at_once(
     ledger: PostgresLedger,
     reader: psycopg.Connection,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -20,7 +19,7 @@ from worker.store.reuse import REUSABLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_stack import Servers
+    from tests.conftest import NewDatabase
 
 MILLION = 1_000_000
 LARGE = {"request", "provider_call"}
@@ -37,11 +36,9 @@ SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes
 
 
 @pytest.fixture(scope="module")
-def million(servers: Servers, migrated_database: str) -> Iterator[str]:
+def million(new_database: NewDatabase) -> Iterator[str]:
     """Give a database with a million finished requests and their calls."""
-    name = f"million_{uuid.uuid4().hex}"
-    url = servers.database.create_database(name, template=migrated_database)
-    try:
+    with new_database() as url:
         with psycopg.connect(url, autocommit=True) as owner:
             indexes = owner.execute(_INDEXES).fetchall()
             for statement in _FAST:
@@ -52,8 +49,6 @@ def million(servers: Servers, migrated_database: str) -> Iterator[str]:
             for _, definition in indexes:
                 owner.execute(literal(definition))
         yield url
-    finally:
-        servers.database.drop_database(name)
 
 
 @pytest.fixture

@@ -110,6 +110,7 @@ def test_an_older_schema_is_behind_and_a_newer_one_is_not(
     assert books.read().schema_behind is behind
 
 
+@pytest.mark.usefixtures("own_database_url")
 def test_a_database_without_any_of_our_tables_is_behind(books: PostgresBacklog, sql: Rows) -> None:
     sql("DROP SCHEMA verification CASCADE")
     assert books.read() == Backlog(schema_behind=True)

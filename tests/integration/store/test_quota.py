@@ -278,6 +278,7 @@ def test_limits_leave_no_setting_behind_on_the_connection(engine: Engine) -> Non
     assert shown == "0"
 
 
+@pytest.mark.usefixtures("own_database_url")
 def test_the_day_of_the_budget_is_that_of_shanghai_and_the_database(engine: Engine) -> None:
     """Whatever zone the connection has."""
     name = engine.url.database

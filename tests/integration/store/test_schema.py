@@ -53,6 +53,7 @@ def test_the_migrations_say_what_the_tables_say(database_url: str) -> None:
     assert "No new upgrade operations detected" in alembic(database_url, "check")
 
 
+@pytest.mark.usefixtures("own_database_url")
 def test_the_schema_can_be_taken_down_and_put_up_again(database_url: str, engine: Engine) -> None:
     alembic(database_url, "downgrade", "base")
     with engine.connect() as database:
