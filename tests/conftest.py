@@ -40,12 +40,15 @@ settings.register_profile("long", max_examples=100_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-# What a file's tests share takes half a minute to make: one process runs them all. Any other test
-# goes to whichever process is free.
+# What a file's tests share is dear to make: one process runs them all. Any other test goes to
+# whichever process is free.
 _TOGETHER = (
     "chaos/test_cluster.py",
     "chaos/test_security_transport.py",
-    "deploy/test_image.py",
+    "e2e/test_explain.py",
+    "e2e/test_outcomes.py",
+    "e2e/test_reconcile.py",
+    "e2e/test_submit_files.py",
     "sql/test_published_queries.py",
 )
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.deploy.manifests import OVERLAYS, SETTINGS
+from tests.e2e import commands
 from worker.settings import Settings, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from tests.deploy.manifests import Manifests, Pod
 
@@ -132,6 +134,39 @@ def test_each_setting_is_one_of_the_workers(manifests: Manifests) -> None:
     known = {name.upper() for name in fields}
     files = {f"{name.upper()}_FILE" for name, field in fields.items() if is_secret(field)}
     assert set(manifests.settings()) <= known | files
+
+
+def test_each_container_starts_a_command_that_there_is(manifests: Manifests) -> None:
+    for pod, container in containers(manifests):
+        if "command" in container:
+            assert container["command"][0] == "alembic", pod.owner
+        else:
+            done = commands.run((*container.get("args", ["run"]), "--help"), {})
+            assert done.returncode == 0, pod.owner
+
+
+def test_the_settings_fit_together_when_the_secrets_are_files(
+    manifests: Manifests, tmp_path: Path
+) -> None:
+    is_live = manifests.settings()["PROVIDER_MODE"] == "live"
+    secrets = {
+        "amqp-url": "amqp://u:p@broker/v",
+        "database-url": "postgresql://u:p@database/d",
+        "digest-key": "a key of the tests, of 32 characters or more",
+        "provider-access-key": "AN-ACCOUNT-OF-JD" if is_live else "SANDBOXACCESSKEY",
+        "provider-secret-key": "sandbox-secret-key",
+    }
+    for name, value in secrets.items():
+        (tmp_path / name).write_text(value)
+    settings = {
+        name: value.replace(SECRETS_AT, str(tmp_path))
+        for name, value in manifests.settings().items()
+    }
+    done = commands.run(("check-config",), settings)
+    assert done.returncode == 0, done.stderr
+    for line in (r"TOPOLOGY +check", r"HTTP_PORT +8080", r"AMQP_URL +\(hidden\)"):
+        assert re.search(line, done.stdout), line
+    assert "u:p@" not in done.stdout
 
 
 # Where a secret might be written down: its own setting, or a URL with a password.
