@@ -120,9 +120,9 @@ class Process:
 
 
 @contextmanager
-def sandbox(latency: float = 0.0) -> Iterator[SandboxProcess]:
+def sandbox(latency: float = 0.0, **settings: str) -> Iterator[SandboxProcess]:
     """Run the sandbox as a process of its own."""
-    process = Process.start(["sandbox", "--port", "0", "--latency", str(latency)], {})
+    process = Process.start(["sandbox", "--port", "0", "--latency", str(latency)], settings)
     try:
         line = until(lambda: process.said("listening on"))
         yield SandboxProcess(process, re.findall(r"http://\S+", line)[0])
