@@ -57,16 +57,6 @@ def test_a_young_event_is_left_to_its_worker(stack: Stack) -> None:
     assert stack.events() == []
 
 
-def test_an_event_that_a_relay_holds_is_not_sent_twice(stack: Stack) -> None:
-    stack.insert_unsent("held", "free")
-    stack.as_owner(
-        """UPDATE verification.request SET event_retry_at = now() + interval '10 min'
-            WHERE request_id = 'held'"""
-    )
-    assert flush(stack) == {"sent": 1, "left": 1}
-    assert [event["requestId"] for event in stack.events()] == ["free"]
-
-
 def test_more_than_one_batch_is_sent(stack: Stack) -> None:
     stack.insert_unsent(*(f"bulk-{number}" for number in range(250)))
     assert flush(stack) == {"sent": 250, "left": 0}
