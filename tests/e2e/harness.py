@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import pika
 import psycopg
 
+from local_ports import free_ports
 from local_process import tied
 from tests.e2e import commands
 
@@ -52,6 +53,12 @@ def request(
     user = {"name": name, "idCard": id_card}
     spec = {"checkType": 2, "personalUser": user}
     return {"requestId": request_id, "personalSpec": spec, **more}
+
+
+def free_port() -> str:
+    """Return a port for a worker's HTTP_PORT."""
+    (port,) = free_ports(1)
+    return str(port)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import ID_CARD, REQUESTS, Stack, request, until
+from tests.e2e.harness import ID_CARD, REQUESTS, Stack, free_port, request, until
 from worker.core.pause import NOTICE_SECONDS
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_wait_returns_when_no_call_is_under_way(stack: Stack) -> None:
 def test_wait_says_when_it_waited_in_vain(stack: Stack) -> None:
     stack.provider.play(act="hang_before_charge")
     stack.publish(request("hangs"))
-    stack.start_worker(CALL_DEADLINE="120", READ_TIMEOUT="120")
+    stack.start_worker(CALL_DEADLINE="30", READ_TIMEOUT="30")
     until(lambda: calls(stack) == 1)
     done = stack.command("pause", "--wait", "--timeout", "1")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
@@ -108,13 +108,13 @@ def test_wait_says_when_it_waited_in_vain(stack: Stack) -> None:
 def test_a_worker_that_starts_while_paused_starts_parked_and_may_be_killed(stack: Stack) -> None:
     stack.publish_many(request(f"parked-{each}") for each in range(50))
     pause(stack)
-    first = stack.launch_worker(HTTP_PORT="0")
+    first = stack.launch_worker(HTTP_PORT=free_port())
     wait_parked(first)
     assert wait_quiet(stack, 50) == 0
     first.kill()
     assert wait_quiet(stack, 50) == 0
     assert stack.count("open_requests") == stack.count() == 0
-    second = stack.launch_worker(HTTP_PORT="0")
+    second = stack.launch_worker(HTTP_PORT=free_port())
     wait_parked(second)
     resume(stack)
     assert_all_done_once(stack, 50)

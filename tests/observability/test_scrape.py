@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from local_broker import Broker
-from local_ports import LOOPBACK, free_ports
-from tests.e2e.harness import Stack, request, until
+from local_ports import LOOPBACK
+from tests.e2e.harness import Stack, free_port, request, until
 from tests.observability.prometheus_server import Prometheus
 from tests.observability.queries import all_queries, rules
 
@@ -26,8 +26,8 @@ HOSTILE = "source-0123456789"
 def observed(stack: Stack, servers: Servers, **settings: str) -> Iterator[Prometheus]:
     """Watch a worker and the broker of this session."""
     assert isinstance(servers.broker, Broker), "the metrics of its own broker: unset AMQP_URL"
-    (port,) = free_ports(1)
-    stack.start_worker(HTTP_PORT=str(port), **settings)
+    port = free_port()
+    stack.start_worker(HTTP_PORT=port, **settings)
     targets = {
         "verification-worker": [f"{LOOPBACK}:{port}"],
         "rabbitmq": [servers.broker.metrics_address],
@@ -71,7 +71,7 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
 def test_no_metric_and_no_label_holds_anything_of_a_person_and_no_message_adds_a_series(
     stack: Stack,
 ) -> None:
-    worker = stack.start_worker(HTTP_PORT="0")
+    worker = stack.start_worker(HTTP_PORT=free_port())
     # The outbox is looked at half a second after the start.
     before = until(
         lambda: "verification_outbox_events" in (text := worker.asked("/metrics")[1]) and text
