@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,9 @@ def test_the_manifests_run_this_version(manifests: Manifests) -> None:
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     for pod in manifests.pods():
         for container in pod.containers():
-            assert container["image"].partition(":")[2].partition("@")[0] == version
+            _, _, tag = container["image"].rpartition("/")[2].partition(":")
+            assert re.fullmatch(rf"{re.escape(version)}(@sha256:[0-9a-f]{{64}})?", tag), pod.owner
+            assert "imagePullPolicy" not in container, "a version's image never changes"
 
 
 def test_only_production_speaks_to_the_provider() -> None:
