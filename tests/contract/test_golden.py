@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tests.e2e import commands
+from tests.e2e import in_process
 from tests.e2e.harness import Stack, until
 from worker.contract.asyncapi import asyncapi
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
@@ -63,7 +63,7 @@ def test_a_corrected_request_under_the_same_id_is_a_conflict_after_a_rejection_t
 
 def test_the_command_says_of_the_examples_what_the_worker_says() -> None:
     for name in NAMES:
-        done = commands.run(("contract", "validate", "-"), {}, body_of(name).decode())
+        done = in_process.run(("contract", "validate", "-"), {}, body_of(name).decode())
         refused = example_result(name)["outcome"] == "rejected"
         assert done.returncode == int(refused), name
         problems = [line.partition(": ") for line in done.stdout.splitlines()]

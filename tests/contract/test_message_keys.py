@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e import commands
+from tests.e2e import in_process
 from tests.e2e.harness import ID_CARD, request
 from tests.fakes.keys import encrypted, message_key
 
@@ -19,7 +19,7 @@ SECRET = {"d", "p", "q", "dp", "dq", "qi"}
 
 
 def run(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    return commands.run(arguments, settings, text)
+    return in_process.run(arguments, settings, text)
 
 
 def kids(text: str) -> list[str]:

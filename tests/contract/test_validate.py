@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e import commands
+from tests.e2e import in_process
 from tests.e2e.harness import ID_CARD
 from worker.contract.golden import FOLDER, example_request, example_result
 from worker.contract.published import documents
@@ -20,7 +20,7 @@ WRONG = "110105194912310021"
 
 
 def contract(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    return commands.run(("contract", *arguments), settings, text)
+    return in_process.run(("contract", *arguments), settings, text)
 
 
 def person(**fields: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.deploy.manifests import OVERLAYS, SETTINGS
-from tests.e2e import commands
+from tests.e2e import in_process
 from worker.settings import Settings, is_secret
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def test_each_container_starts_a_command_that_there_is(manifests: Manifests) -> 
         if "command" in container:
             assert container["command"][0] == "alembic", pod.owner
         else:
-            done = commands.run((*container.get("args", ["run"]), "--help"), {})
+            done = in_process.run((*container.get("args", ["run"]), "--help"), {})
             assert done.returncode == 0, pod.owner
 
 
@@ -149,7 +149,7 @@ def test_the_settings_fit_together_when_the_secrets_are_files(
         name: value.replace(SECRETS_AT, str(tmp_path))
         for name, value in manifests.settings().items()
     }
-    done = commands.run(("check-config",), settings)
+    done = in_process.run(("check-config",), settings)
     assert done.returncode == 0, done.stderr
     for line in (r"TOPOLOGY +check", r"HTTP_PORT +8080", r"AMQP_URL +\(hidden\)"):
         assert re.search(line, done.stdout), line

@@ -22,7 +22,7 @@ import psycopg
 
 from local_ports import free_ports
 from local_process import tied
-from tests.e2e import commands
+from tests.e2e import in_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -202,7 +202,7 @@ class Stack:
 
     def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command of the worker's to its end, inside this process."""
-        return commands.run(arguments, self.environment, text)
+        return in_process.run(arguments, self.environment, text)
 
     def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end as a process of its own, where that is the point."""

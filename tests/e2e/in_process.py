@@ -20,8 +20,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end as `verification-worker` does, and return what it said.
 
-    Settings that neither the environment nor ours has are not there for it; its logging is set up
-    for the one command.
+    `environment` is added to this process's own, as for a child. Its logging ends with it.
     """
     from worker.cli import main
 
