@@ -151,18 +151,6 @@ def test_a_replayed_message_is_the_publishers_own(stack: Stack) -> None:
     assert (properties.reply_to, properties.delivery_mode) == ("to.me", 2)
 
 
-def test_an_unfinished_request_is_replayed_to_its_outcome(stack: Stack) -> None:
-    stack.publish(request("onb-1"))
-    reject_by_broker(stack)
-    until(lambda: stack.depth(DEAD) == 1)
-    done = stack.command("dead-letters", "replay", "--yes", "--json")
-    assert json.loads(done.stdout) == {"replayed": 1, "of": 1}
-    assert "1 of them not finished: may be called, and charged" in done.stderr
-    stack.start_worker()
-    until(lambda: stack.results().get("onb-1"))
-    assert stack.results()["onb-1"]["outcome"] == "match"
-
-
 def test_a_replay_beside_running_workers_ends_though_letters_come_back(stack: Stack) -> None:
     stack.start_worker()
     for number in range(20):

@@ -108,8 +108,9 @@ def test_what_no_worker_can_open_is_kept_and_replayed_when_the_key_is_there(stac
     assert looked_at(stack, DEAD)[1] == body
     # While keys are rotated, the old and the new one open.
     stack.environment["MESSAGE_KEYS"] = as_setting("new", "now")
-    done = stack.command("dead-letters", "replay", "--yes")
-    assert "1 of them not finished" in done.stderr
+    done = stack.command("dead-letters", "replay", "--yes", "--json")
+    assert json.loads(done.stdout) == {"replayed": 1, "of": 1}
+    assert "1 of them not finished: may be called, and charged" in done.stderr
     worker = stack.start_worker()
     assert json.loads(worker.said("worker.starting") or "")["message_keys"] == ["new", "now"]
     for kid in ("new", "retired"):
