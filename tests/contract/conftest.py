@@ -7,9 +7,23 @@ from pathlib import Path
 import pytest
 
 from local_install import node_modules
-from tests.e2e.conftest import provider, running_sandbox, stack, vhost_with_topology
+from tests.e2e.conftest import (
+    module_stack,
+    provider,
+    running_sandbox,
+    stack,
+    vhost_with_topology,
+    working,
+)
 
-__all__ = ["provider", "running_sandbox", "stack", "vhost_with_topology"]
+__all__ = [
+    "module_stack",
+    "provider",
+    "running_sandbox",
+    "stack",
+    "vhost_with_topology",
+    "working",
+]
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from tests.e2e import in_process
 from tests.e2e.harness import Stack, until
 from worker.contract.asyncapi import asyncapi
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
@@ -34,39 +35,35 @@ def comparable(name: str, event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_real_worker_publishes_the_examples(stack: Stack) -> None:
-    worker = stack.start_worker()
+def test_a_real_worker_publishes_the_examples(working: Stack) -> None:
     headers = Draft202012Validator(asyncapi()["components"]["messages"]["result"]["headers"])
     for name in NAMES:
         to = {"reply_to": f"team.{name}", "correlation_id": f"c-{name}"}
-        method, properties, event = ask(stack, name, **to)
+        method, properties, event = ask(working, name, **to)
         assert comparable(name, event) == comparable(name, example_result(name))
         assert list(event) == list(example_result(name))
         assert (method.routing_key, properties.correlation_id) == (f"team.{name}", f"c-{name}")
         assert properties.message_id == event["eventId"]
         assert (properties.type, properties.delivery_mode) == ("verification.result.v1", 2)
         headers.validate(properties.headers)
-    assert worker.stop() == 0
 
 
 def test_a_corrected_request_under_the_same_id_is_a_conflict_after_a_rejection_too(
-    stack: Stack,
+    working: Stack,
 ) -> None:
-    worker = stack.start_worker()
-    assert ask(stack, "rejected")[2]["outcome"] == "rejected"
+    assert ask(working, "rejected")[2]["outcome"] == "rejected"
     corrected = {**example_request("match"), "requestId": "example-rejected"}
-    stack.publish(corrected)
-    until(lambda: stack.depth("collector"))
-    (event,) = stack.events()
+    working.publish(corrected)
+    until(lambda: working.depth("collector"))
+    (event,) = working.events()
     assert event["outcome"] == "conflict"
-    assert ask(stack, "rejected")[2] == ask(stack, "rejected")[2]
-    assert stack.provider.charges()["calls"] == 0
-    assert worker.stop() == 0
+    assert ask(working, "rejected")[2] == ask(working, "rejected")[2]
+    assert working.provider.charges()["calls"] == 0
 
 
-def test_the_command_says_of_the_examples_what_the_worker_says(stack: Stack) -> None:
+def test_the_command_says_of_the_examples_what_the_worker_says() -> None:
     for name in NAMES:
-        done = stack.command("contract", "validate", "-", text=body_of(name).decode())
+        done = in_process.run(("contract", "validate", "-"), {}, body_of(name).decode())
         refused = example_result(name)["outcome"] == "rejected"
         assert done.returncode == int(refused), name
         problems = [line.partition(": ") for line in done.stdout.splitlines()]

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import CHECKOUT, COMMAND, ID_CARD, request
+from tests.e2e import in_process
+from tests.e2e.harness import ID_CARD, request
 from tests.fakes.keys import encrypted, message_key
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 SECRET = {"d", "p", "q", "dp", "dq", "qi"}
 
 
 def run(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGE_")}
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env={**plain, **settings},
-        cwd=CHECKOUT,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return in_process.run(arguments, settings, text)
 
 
-def kids(path: Path) -> list[str]:
-    return [key["kid"] for key in json.loads(path.read_text())["keys"]]
+def kids(text: str) -> list[str]:
+    return [key["kid"] for key in json.loads(text)["keys"]]
 
 
 @pytest.mark.parametrize("kind", ["EC", "OKP", "RSA"])
@@ -50,7 +40,7 @@ def test_a_generated_key_is_what_message_keys_takes(kind: str) -> None:
 
 def test_two_keys_made_on_one_day_have_two_names() -> None:
     made = [run("message-keys", "generate") for _ in range(2)]
-    first, second = (json.loads(each.stdout)["keys"][0]["kid"] for each in made)
+    first, second = (kids(each.stdout) for each in made)
     assert first != second
 
 
@@ -62,18 +52,12 @@ def test_a_new_key_goes_first_and_the_file_stays_its_owners(tmp_path: Path) -> N
     done = run("message-keys", "generate", "--kid", "new", "--add-to", str(file))
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"{file}: 2 keys, first new, then old\n"
-    assert kids(file) == ["new", "old"]
+    assert kids(file.read_text()) == ["new", "old"]
     assert json.loads(file.read_text())["keys"][1] == before
     assert file.stat().st_mode & 0o777 == 0o640
     assert [each.name for each in tmp_path.iterdir()] == ["keys.json"]
-    assert kids_of(run("message-keys", "public", MESSAGE_KEYS_FILE=str(file)).stdout) == [
-        "new",
-        "old",
-    ]
-
-
-def kids_of(text: str) -> list[str]:
-    return [key["kid"] for key in json.loads(text)["keys"]]
+    public = run("message-keys", "public", MESSAGE_KEYS_FILE=str(file))
+    assert kids(public.stdout) == ["new", "old"]
 
 
 def test_a_link_to_the_keys_stays_one(tmp_path: Path) -> None:
@@ -82,7 +66,7 @@ def test_a_link_to_the_keys_stays_one(tmp_path: Path) -> None:
     link.symlink_to(file)
     assert run("message-keys", "generate", "--kid", "new", "--add-to", str(link)).returncode == 0
     assert link.is_symlink()
-    assert kids(file) == ["new", "old"]
+    assert kids(file.read_text()) == ["new", "old"]
 
 
 @pytest.mark.parametrize(

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.contract.regenerate import documents
-from tests.e2e.harness import CHECKOUT, COMMAND, ID_CARD
+from tests.e2e import in_process
+from tests.e2e.harness import ID_CARD
 from worker.contract.golden import FOLDER, example_request, example_result
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 WRONG = "110105194912310021"
-PLAIN = {name: value for name, value in os.environ.items() if not name.endswith("_CHECK")}
 
 
 def contract(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "contract", *arguments],
-        env={**PLAIN, **settings},
-        cwd=CHECKOUT,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return in_process.run(("contract", *arguments), settings, text)
 
 
 def person(**fields: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -123,21 +121,3 @@ def test_the_dashboards_source_is_provisioned() -> None:
     folder = provider["providers"][0]["options"]["path"]
     targets = [volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]]
     assert [target for target in targets if target.startswith(f"{folder}/")]
-
-
-def test_docker_understands_it() -> None:
-    """Where there is a Docker that knows compose: it needs no engine for that."""
-    known = ["docker", "compose", "version"]
-    has_compose = shutil.which("docker") and not subprocess.call(
-        known, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    if not has_compose:
-        return
-    profiles = [word for name in ("worker", "monitoring") for word in ("--profile", name)]
-    done = subprocess.run(
-        ["docker", "compose", "--file", FILE, *profiles, "config", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from local_process import tied
 from tests.deploy.manifests import CHECKOUT, rendered
+from tests.e2e.harness import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def upgrade(**environment: str) -> subprocess.Popen[str]:
     (job,) = rendered("production").pod("migration").containers()
     inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     return subprocess.Popen(
-        [sys.executable, "-m", *job["command"]],
+        tied([sys.executable, "-m", *job["command"]]),
         cwd=CHECKOUT,
         env={**inherited, **environment},
         stdout=subprocess.PIPE,
@@ -37,23 +38,14 @@ def upgrade(**environment: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_both(observer: psycopg.Connection[tuple[int]]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        row = observer.execute(WAITING, (LOCK >> 32, LOCK & 0xFFFF_FFFF)).fetchone()
-        if row == (2,):
-            return
-        assert time.monotonic() < deadline, f"{row} wait for the lock"
-        time.sleep(0.02)
-
-
 def test_of_two_migrations_at_once_one_migrates_and_both_succeed(empty_database: str) -> None:
     """The test holds the lock until both stand before it: nothing is more at once than that."""
     with psycopg.connect(empty_database, autocommit=True) as observer:
         observer.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         jobs = [upgrade(DATABASE_URL=empty_database) for _ in range(2)]
         try:
-            wait_for_both(observer)
+            both = LOCK >> 32, LOCK & 0xFFFF_FFFF
+            until(lambda: observer.execute(WAITING, both).fetchone() == (2,))
             observer.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
             said = [job.communicate(timeout=60)[0] for job in jobs]
         finally:

@@ -61,11 +61,3 @@ def test_our_schemas_are_schemas_and_each_is_used(production: Manifests) -> None
     for path in OWN.glob("*.json"):
         jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text()))
         assert path.stem in kinds
-
-
-def test_no_manifest_is_there_twice(manifests: Manifests) -> None:
-    names = [
-        (document["kind"], document["metadata"].get("namespace"), document["metadata"]["name"])
-        for document in manifests.documents
-    ]
-    assert len(names) == len(set(names))

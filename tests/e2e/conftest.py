@@ -1,19 +1,21 @@
-"""A stack for each test: its own vhost and database, and a sandbox that counts from zero."""
+"""A stack for each test, or one with a worker for a whole module; the sandbox counts from zero."""
 
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from local_management import Management
-from tests.e2e.harness import SandboxProcess, Stack, sandbox
+from tests.e2e.harness import DEAD, REQUESTS, SandboxProcess, Stack, sandbox, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local_stack import Servers
+    from tests.conftest import NewDatabase
 
 UNUSED = "postgresql://unused"
 """A database that a command does not dial."""
@@ -35,7 +37,7 @@ def provider(running_sandbox: SandboxProcess) -> SandboxProcess:
 
 @pytest.fixture(scope="session")
 def vhost_with_topology(servers: Servers, running_sandbox: SandboxProcess) -> Iterator[str | None]:
-    """Name a vhost to copy: that takes 0.05 s, the command half a second of a core; or none."""
+    """Name a vhost to copy, which is quicker than the command; or none."""
     if servers.broker.management_url is None:
         yield None
         return
@@ -54,16 +56,61 @@ def stack(
     vhost_with_topology: str | None,
 ) -> Iterator[Stack]:
     """Give a stack with its topology applied and its events collected; no worker yet."""
-    built = Stack(amqp_url, database_url, provider)
+    with built(servers, Stack(amqp_url, database_url, provider), vhost_with_topology) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def module_stack(
+    servers: Servers,
+    new_database: NewDatabase,
+    running_sandbox: SandboxProcess,
+    vhost_with_topology: str | None,
+) -> Iterator[Stack]:
+    """Give a stack that the tests of a module share, with one worker in it."""
+    name = f"module-{uuid.uuid4().hex}"
+    broker = servers.broker
+    amqp_url = broker.vhost_for(name) if vhost_with_topology is None else broker.create_vhost(name)
+    with (
+        new_database() as database_url,
+        built(
+            servers, Stack(amqp_url, database_url, running_sandbox), vhost_with_topology
+        ) as stack,
+    ):
+        worker = stack.start_worker()
+        yield stack
+        assert worker.stop() == 0
+    if vhost_with_topology is not None:
+        broker.delete_vhost(name)
+
+
+@pytest.fixture
+def working(module_stack: Stack, provider: SandboxProcess) -> Iterator[Stack]:
+    """Give the module's stack, at rest: its tests have request ids of their own.
+
+    Rows of other tests are in its tables. Its queues are empty, and its settings as they were.
+    """
+    settings = dict(module_stack.environment)
+    yield module_stack
+    until(lambda: module_stack.count("open_requests") == 0 and not module_stack.unsent())
+    until(lambda: module_stack.depth(REQUESTS) == 0)
+    for queue in ("collector", DEAD):
+        module_stack.channel.queue_purge(queue)
+    module_stack.environment = settings
+
+
+@contextmanager
+def built(servers: Servers, stack: Stack, template: str | None) -> Iterator[Stack]:
+    """Apply a stack's topology, or copy it, and collect its events; close it in the end."""
     try:
-        if vhost_with_topology is None or servers.broker.management_url is None:
-            apply_topology(built)
+        if template is None or servers.broker.management_url is None:
+            apply_topology(stack)
         else:
-            Management(servers.broker.management_url).copy_vhost(vhost_with_topology, built.vhost)
-        built.collect_events()
-        yield built
+            Management(servers.broker.management_url).copy_vhost(template, stack.vhost)
+        stack.collect_events()
+        yield stack
     finally:
-        built.close()
+        stack.close()
 
 
 def apply_topology(stack: Stack) -> None:

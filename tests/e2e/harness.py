@@ -1,4 +1,4 @@
-"""The worker from outside: processes, messages, rows. Imports nothing of the worker."""
+"""The worker from outside: processes, messages, rows. Only commands run inside the test."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 import pika
 import psycopg
+
+from local_ports import free_ports
+from local_process import tied
+from tests.e2e import in_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +55,12 @@ def request(
     return {"requestId": request_id, "personalSpec": spec, **more}
 
 
+def free_port() -> str:
+    """Return a port for a worker's HTTP_PORT."""
+    (port,) = free_ports(1)
+    return str(port)
+
+
 @dataclass
 class Process:
     """A command of the worker's, its standard error kept line by line."""
@@ -61,9 +71,9 @@ class Process:
 
     @classmethod
     def start(cls, arguments: list[str], environment: dict[str, str]) -> Process:
-        """Start it and read what it says on a thread, so that it never blocks."""
+        """Start it, to end with us at the latest; a thread reads what it says: it never blocks."""
         popen = subprocess.Popen(
-            [*COMMAND, *arguments],
+            tied([*COMMAND, *arguments]),
             env={**os.environ, **environment},
             cwd=CHECKOUT,
             stdout=subprocess.DEVNULL,
@@ -85,20 +95,19 @@ class Process:
         """Return the first line with these words."""
         return next((line for line in self.lines if words in line), None)
 
-    def cpu_seconds(self) -> float:
-        """Return user + system seconds so far."""
-        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def ready(self) -> tuple[int, str]:
-        """Return what the probe /readyz says; the worker was started with HTTP_PORT."""
+    def asked(self, path: str) -> tuple[int, str]:
+        """Return the status and words of a probe such as /readyz; it was started with HTTP_PORT."""
         line = until(lambda: self.said("health.listening"))
-        address = f"http://127.0.0.1:{json.loads(line)['port']}/readyz"
+        address = f"http://127.0.0.1:{json.loads(line)['port']}{path}"
         try:
             with urllib.request.urlopen(address, timeout=10) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read().decode().strip()
+
+    def ready(self) -> tuple[int, str]:
+        """Return what the probe /readyz says."""
+        return self.asked("/readyz")
 
     def kill(self) -> None:
         """Kill -9."""
@@ -118,9 +127,9 @@ class Process:
 
 
 @contextmanager
-def sandbox(latency: float = 0.0) -> Iterator[SandboxProcess]:
+def sandbox(latency: float = 0.0, **settings: str) -> Iterator[SandboxProcess]:
     """Run the sandbox as a process of its own."""
-    process = Process.start(["sandbox", "--port", "0", "--latency", str(latency)], {})
+    process = Process.start(["sandbox", "--port", "0", "--latency", str(latency)], settings)
     try:
         line = until(lambda: process.said("listening on"))
         yield SandboxProcess(process, re.findall(r"http://\S+", line)[0])
@@ -192,9 +201,13 @@ class Stack:
         return process
 
     def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of the worker's to its end."""
+        """Run a command of the worker's to its end, inside this process."""
+        return in_process.run(arguments, self.environment, text)
+
+    def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command to its end as a process of its own, where that is the point."""
         return subprocess.run(
-            [*COMMAND, *arguments],
+            tied([*COMMAND, *arguments]),
             env={**os.environ, **self.environment},
             cwd=CHECKOUT,
             input=text,
@@ -288,6 +301,42 @@ class Stack:
         return {
             row["request_id"]: row for row in self.rows("SELECT * FROM verification_v1.results")
         }
+
+    def is_sent(self, *request_ids: str) -> bool:
+        """Tell whether the events of these requests are marked as sent."""
+        query = """SELECT count(event_sent_at) AS n FROM verification_v1.results
+                    WHERE request_id = ANY(%s)"""
+        return bool(self.rows(query, list(request_ids))[0]["n"] == len(request_ids))
+
+    def unsent(self) -> list[str]:
+        """Return the ids of the results whose event is not marked as sent."""
+        query = "SELECT request_id FROM verification_v1.results WHERE event_sent_at IS NULL"
+        return [row["request_id"] for row in self.rows(query)]
+
+    def as_owner(self, statement: str, *parameters: object) -> int:
+        """Run a statement that people may not; return how many rows it met."""
+        with psycopg.connect(self.database_url) as database:
+            return database.execute(statement, parameters or None).rowcount
+
+    def pass_minutes(self, minutes: int) -> None:
+        """Let what happened have happened so many minutes earlier."""
+        self.as_owner(
+            """UPDATE verification.request SET lease_until = lease_until - ago.minutes,
+                      completed_at = completed_at - ago.minutes
+                 FROM (SELECT make_interval(mins => %s)) AS ago(minutes)""",
+            minutes,
+        )
+
+    def insert_unsent(self, *request_ids: str, minutes: int = 5) -> None:
+        """Write requests that ended so many minutes ago, and whose worker died before the event."""
+        self.as_owner(
+            r"""INSERT INTO verification.request (request_id, fingerprint, source, mode, state,
+                 outcome, charged, reply_to, completed_at)
+               SELECT each, '\x00', 'default', 'sandbox', 'done', 'no_record', 'no', 'to.me',
+                 now() - make_interval(mins => %s) FROM unnest(%s::text[]) AS each""",
+            minutes,
+            list(request_ids),
+        )
 
     def count(self, view: str = "results") -> int:
         """Count a view's rows."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import TYPE_CHECKING, Any
 
 import pika
 import pytest
@@ -14,47 +13,40 @@ from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import UNREADABLE, bodies, listed, put, reject_by_broker
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ALWAYS_FAILS = "119999194912310224"
-NAME, MOBILE, BANKCARD = "欧阳测试", "13812345678", "6222021234567894"
-CANARIES = (NAME, ID_CARD, ID_CARD.lower(), MOBILE, BANKCARD, "canary-in-a-header")
+NAME = "欧阳测试"
 
 
-def test_what_the_worker_could_not_process_is_listed_with_its_reason(stack: Stack) -> None:
+def test_what_could_not_be_processed_is_listed_with_its_reason(stack: Stack) -> None:
+    stack.publish(request("rejected-by-broker"))
+    reject_by_broker(stack)
     worker = stack.start_worker()
     stack.publish(UNREADABLE, message_id="m-1")
     stack.publish(request("failing", ALWAYS_FAILS, source="web"))
-    until(lambda: stack.depth(DEAD) == 2)
+    until(lambda: stack.depth(DEAD) == 3)
     assert worker.stop() == 0
-    unreadable, failing = sorted(listed(stack), key=lambda row: row["reason"] != "not_json")
-    assert (unreadable["reason"], unreadable["attempts"]) == ("not_json", 0)
+    rows = {row["reason"]: row for row in listed(stack)}
+    unreadable, failing, rejected = (
+        rows[reason] for reason in ("not_json", "provider_unavailable", "rejected")
+    )
     assert (unreadable["request_id"], unreadable["message_id"]) == (None, "m-1")
     assert (failing["request_id"], failing["source"]) == ("failing", "web")
-    assert (failing["reason"], failing["attempts"]) == ("provider_unavailable", 4)
+    assert (unreadable["attempts"], failing["attempts"]) == (0, 4)
     assert failing["last_error"] == "unavailable"
-    assert 0 < failing["age"] < 120
-
-
-def test_what_the_broker_dead_lettered_is_listed_with_its_reason(stack: Stack) -> None:
-    stack.publish(request("rejected-by-broker"))
-    reject_by_broker(stack)
-    until(lambda: stack.depth(DEAD) == 1)
-    (row,) = listed(stack)
-    assert (row["request_id"], row["reason"]) == ("rejected-by-broker", "rejected")
-    assert row["first_seen"] is not None
+    assert 0 < failing["age"] < 600
+    assert rejected["request_id"] == "rejected-by-broker"
+    assert rejected["first_seen"] is not None
 
 
 def test_looking_leaves_the_queue_as_it_was(stack: Stack) -> None:
-    sent = [json.dumps(request(f"onb-{number}")).encode() for number in range(300)]
+    sent = [json.dumps(request(f"onb-{number}")).encode() for number in range(100)]
     for body in sent:
         put(stack, body)
-    for _ in range(10):
+    for _ in range(5):
         assert len(listed(stack, "--limit", "7")) == 7
-    assert stack.command("dead-letters", "show", "onb-250").returncode == 0
+    assert stack.command("dead-letters", "show", "onb-50").returncode == 0
     assert stack.command("dead-letters", "replay", "--dry-run").returncode == 0
-    until(lambda: stack.depth(DEAD) == 300)
+    until(lambda: stack.depth(DEAD) == 100)
     assert bodies(stack) == sent
 
 
@@ -108,46 +100,18 @@ def test_a_mistake_is_one_line_and_changes_nothing(
 def test_a_letter_is_shown_with_its_body_masked(stack: Stack) -> None:
     put(stack, request("onb-1", name=NAME), correlation_id="c-1", reply_to="to.me")
     done = stack.command("dead-letters", "show", "onb-1", "--json")
-    (shown,) = json.loads(done.stdout)
-    assert (shown["correlation_id"], shown["reply_to"]) == ("c-1", "to.me")
-    user = shown["body"]["personalSpec"]["personalUser"]
+    (letter,) = json.loads(done.stdout)
+    assert (letter["correlation_id"], letter["reply_to"]) == ("c-1", "to.me")
+    user = letter["body"]["personalSpec"]["personalUser"]
     assert user == {"name": "欧***", "idCard": "1****************X"}
     unknown = stack.command("dead-letters", "show", "onb-2")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert len(unknown.stderr.splitlines()) == 1
-
-
-def _canary_letters(stack: Stack) -> list[str]:
-    """Put a person's data wherever a message can carry it; return ids to ask for."""
-    person = {"name": NAME, "idCard": ID_CARD, "mobile": MOBILE, "bankcard": BANKCARD}
-    spec = {"checkType": 0, "personalUser": person}
-    header = {"x-note": "canary-in-a-header", ID_CARD: NAME}
-    put(stack, {"requestId": "in-body", "personalSpec": spec, "context": person}, header)
-    put(stack, {"requestId": "in-place-of-person", **person, "personalSpec": list(person.values())})
-    put(stack, {"requestId": ID_CARD, "personalSpec": spec}, {"reason": "no_usable_id"})
-    put(stack, {"requestId": f"for-{NAME}", "personalSpec": spec, "source": "web"})
-    for value in (NAME, ID_CARD, MOBILE, BANKCARD):
-        ids = {"message_id": value, "correlation_id": value, "reply_to": value}
-        put(stack, {"personalSpec": spec}, {"reason": value, "lastError": value}, **ids)
-        put(stack, UNREADABLE + value.encode(), {"firstSeen": value, "attempts": value}, **ids)
-        put(stack, {"source": value, value: value, "expiresAt": value}, {"traceparent": value})
-    return ["in-body", "in-place-of-person", f"for-{NAME}", ID_CARD, NAME, MOBILE, BANKCARD]
-
-
-def test_nobodys_data_is_in_any_output(stack: Stack) -> None:
-    ids = _canary_letters(stack)
-    commands = [("list",), ("list", "--json"), ("replay", "--dry-run"), ("drop", "--dry-run")]
-    commands += [("show", "in-body"), *(("show", name, "--json") for name in ids)]
-    commands += [("list", "--reason", ID_CARD), ("list", "--since", MOBILE), ("replay", "--yes")]
-    for arguments in commands:
-        done = stack.command("dead-letters", *arguments)
-        said = done.stdout + done.stderr
-        assert "Traceback" not in said
-        for canary in CANARIES:
-            assert canary not in said, arguments
-    for name in ids[-3:]:
-        explained = stack.command("explain", name)
-        assert not any(canary in explained.stdout + explained.stderr for canary in CANARIES)
+    image = {"name": NAME, "idCard": ID_CARD, "imgBase64": "/9j/" + "A" * 200_000}
+    spec = {"checkType": 3, "personalUser": image}
+    put(stack, {"requestId": "portrait", "personalSpec": spec})
+    shown = stack.command("dead-letters", "show", "portrait").stdout
+    assert (len(shown) < 2_000, "AAAA" in shown) == (True, False)
 
 
 def test_a_replay_announces_what_is_finished_and_calls_nobody(stack: Stack) -> None:
@@ -187,18 +151,6 @@ def test_a_replayed_message_is_the_publishers_own(stack: Stack) -> None:
     assert (properties.reply_to, properties.delivery_mode) == ("to.me", 2)
 
 
-def test_an_unfinished_request_is_replayed_to_its_outcome(stack: Stack) -> None:
-    stack.publish(request("onb-1"))
-    reject_by_broker(stack)
-    until(lambda: stack.depth(DEAD) == 1)
-    done = stack.command("dead-letters", "replay", "--yes", "--json")
-    assert json.loads(done.stdout) == {"replayed": 1, "of": 1}
-    assert "1 of them not finished: may be called, and charged" in done.stderr
-    stack.start_worker()
-    until(lambda: stack.results().get("onb-1"))
-    assert stack.results()["onb-1"]["outcome"] == "match"
-
-
 def test_a_replay_beside_running_workers_ends_though_letters_come_back(stack: Stack) -> None:
     stack.start_worker()
     for number in range(20):
@@ -226,25 +178,12 @@ def test_the_same_message_twice_is_two_letters(stack: Stack) -> None:
     assert len(listed(stack)) == 1
 
 
-def test_two_tools_do_not_share_the_letters_between_them(
-    stack: Stack, hold: Callable[[], Any]
-) -> None:
+def test_two_tools_do_not_share_the_letters_between_them(stack: Stack) -> None:
     put(stack, request("held"))
-    hold()
+    stack.channel.connection.channel().basic_consume(DEAD, lambda *_: None)
     done = stack.command("dead-letters", "list")
     assert (done.returncode, done.stdout) == (2, "")
     assert "another tool holds the dead letters" in done.stderr
-
-
-@pytest.fixture
-def hold(stack: Stack) -> Callable[[], Any]:
-    """Give what holds the letters as a tool does."""
-
-    def consume() -> None:
-        channel = stack.channel.connection.channel()
-        channel.basic_consume(DEAD, lambda *_: None)
-
-    return consume
 
 
 def test_a_header_that_cannot_be_decoded_stops_no_look(
@@ -271,15 +210,6 @@ def test_without_its_queue_the_advice_is_to_provision(stack: Stack) -> None:
     assert done.returncode == 2
     assert "topology apply" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_an_image_does_not_make_a_letter_unreadable(stack: Stack) -> None:
-    image = {"name": "张三", "idCard": ID_CARD, "imgBase64": "/9j/" + "A" * 200_000}
-    spec = {"checkType": 3, "personalUser": image}
-    put(stack, {"requestId": "portrait", "personalSpec": spec})
-    shown = stack.command("dead-letters", "show", "portrait")
-    assert len(shown.stdout) < 2_000
-    assert "AAAA" not in shown.stdout
 
 
 def test_properties_that_are_no_text_are_replayed_as_they_can_be(stack: Stack) -> None:

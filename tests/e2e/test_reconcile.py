@@ -19,16 +19,14 @@ ONCE_IN_DOUBT = "119999194912310435"
 NO_RECORD = "119999194912310021"
 
 
-@pytest.fixture
-def ledger(stack: Stack) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def ledger(module_stack: Stack) -> dict[str, str]:
     """Have four requests called; return the provider's ids of the charged calls by request."""
-    stack.publish_many(request(f"inv-{each}") for each in range(3))
-    stack.publish(request("free", NO_RECORD))
-    stack.publish(request("doubted", ONCE_IN_DOUBT))
-    stack.start_worker()
-    until(lambda: stack.count() == 5)
-    calls = stack.rows("SELECT * FROM verification_v1.calls")
-    stack.environment["PROVIDER_MODE"] = "sandbox"
+    module_stack.publish_many(request(f"inv-{each}") for each in range(3))
+    module_stack.publish(request("free", NO_RECORD))
+    module_stack.publish(request("doubted", ONCE_IN_DOUBT))
+    until(lambda: module_stack.count() == 5)
+    calls = module_stack.rows("SELECT * FROM verification_v1.calls")
     return {
         each["request_id"]: each["provider_request_id"]
         for each in calls
@@ -51,17 +49,17 @@ def invoice(stack: Stack, path: Path, ids: list[str], heading: str = "requestId,
 
 
 def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
-    stack: Stack, tmp_path: Path, ledger: dict[str, str]
+    working: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
     charged = [ledger[each] for each in ("inv-0", "inv-1", "inv-2", "doubted")]
     today = ["--from", "2020-01-01", "--to", "2100-01-01"]
-    done = stack.command("reconcile", str(invoice(stack, tmp_path / "a.csv", charged)), *today)
+    done = working.command("reconcile", str(invoice(working, tmp_path / "a.csv", charged)), *today)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in_doubt_without_id" in done.stdout  # one row: the call whose answer was lost
 
     wrong = [*charged[1:], charged[2], ledger["free"], "never-heard-of", NUMBER]
-    file = str(invoice(stack, tmp_path / "b.csv", wrong))
-    done = stack.command("reconcile", file, *today, "--json")
+    file = str(invoice(working, tmp_path / "b.csv", wrong))
+    done = working.command("reconcile", file, *today, "--json")
     assert done.returncode == 1
     said: dict[str, Any] = json.loads(done.stdout)
     counted = {name: said["summary"][name] for name in said["summary"] if said["summary"][name]}
@@ -75,31 +73,33 @@ def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
         ("in_doubt_without_id", None, "doubted"),
     }
     assert (counted["billed_lines"], counted["known_to_the_ledger"]) == (7, 5)
-    shown = stack.command("reconcile", file, *today, "--limit", "1")
+    shown = working.command("reconcile", file, *today, "--limit", "1")
     assert "at most 1 rows of each finding are shown" in shown.stderr
     for output in (done.stdout, shown.stdout, shown.stderr):
         assert NUMBER not in output
 
 
 def test_a_wrong_file_is_one_line_that_says_what_to_do(
-    stack: Stack, tmp_path: Path, ledger: dict[str, str]
+    working: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
-    file = invoice(stack, tmp_path / "a.csv", list(ledger.values()), "id,when")
-    done = stack.command("reconcile", str(file))
+    file = invoice(working, tmp_path / "a.csv", list(ledger.values()), "id,when")
+    done = working.command("reconcile", str(file))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "name one by --column-request-id; there are: id, when" in done.stderr
     named = ("--column-request-id", "id", "--column-time", "when")
-    assert stack.command("reconcile", str(file), *named, "--json").returncode == 1  # `free` billed
+    assert (
+        working.command("reconcile", str(file), *named, "--json").returncode == 1
+    )  # `free` billed
     for path, words in ((tmp_path / "no.csv", "cannot be read"), (tmp_path, "cannot be read")):
-        done = stack.command("reconcile", str(path))
+        done = working.command("reconcile", str(path))
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert words in done.stderr
 
 
 def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
-    stack: Stack, tmp_path: Path, ledger: dict[str, str]
+    working: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
-    environment = {**os.environ, **stack.environment}
+    environment = {**os.environ, **working.environment}
 
     def peak(lines: int) -> int:
         """Return the command's peak of resident memory in kB."""
@@ -117,5 +117,5 @@ def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
         )
         return int(done.stdout)
 
-    small, large = peak(10_000), peak(200_000)
+    small, large = peak(5_000), peak(100_000)
     assert large < small + 15_000, f"{small} kB and {large} kB"

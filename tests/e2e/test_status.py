@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 
-import psycopg
 import pytest
 
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
@@ -13,7 +12,7 @@ from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 FAILS = "119999194912310152"
 
 
-def test_it_shows_a_house_at_work_and_no_personal_data(stack: Stack) -> None:
+def test_it_shows_a_fleet_at_work_and_no_personal_data(stack: Stack) -> None:
     stack.environment["DAILY_CALL_BUDGET"] = "100"
     worker = stack.start_worker()
     stack.publish_many(request(f"s-{each}", name="欧阳测试者") for each in range(20))
@@ -21,9 +20,7 @@ def test_it_shows_a_house_at_work_and_no_personal_data(stack: Stack) -> None:
     stack.publish(b"no request")
     until(lambda: stack.count() == 21)
     until(lambda: stack.depth(DEAD) == 1)
-    until(
-        lambda: not stack.rows("SELECT 1 FROM verification_v1.results WHERE event_sent_at IS NULL")
-    )
+    until(lambda: not stack.unsent())
     done = stack.command("status", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
@@ -58,12 +55,8 @@ def test_what_is_left_open_and_unsent_is_told_with_its_age(stack: Stack) -> None
     until(lambda: stack.count() == 1)
     until(lambda: stack.provider.charges()["calls"] == 2)
     worker.kill()
-    with psycopg.connect(stack.database_url) as database:
-        database.execute(
-            """UPDATE verification.request
-                  SET completed_at = completed_at - interval '10 min', event_sent_at = NULL,
-                      lease_until = lease_until - interval '10 min'"""
-        )
+    stack.pass_minutes(10)
+    stack.as_owner("UPDATE verification.request SET event_sent_at = NULL")
     shown = stack.command("status").stdout
     assert "0 working, 0 waiting, 1 with a lapsed lease; the oldest from" in shown
     assert "(10m" in shown  # and seconds, if there are any
@@ -90,9 +83,8 @@ def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack:
 
     stack.environment["DATABASE_URL"] = database_url
     stack.channel.queue_delete(DEAD)
-    with psycopg.connect(database_url) as database:
-        database.execute("DROP TABLE verification.fleet_control")
-        database.execute("UPDATE verification.alembic_version SET version_num = '0004'")
+    stack.as_owner("DROP TABLE verification.fleet_control")
+    stack.as_owner("UPDATE verification.alembic_version SET version_num = '0004'")
     done = stack.command("status")
     assert done.returncode == 1
     assert f"{DEAD}" in done.stdout

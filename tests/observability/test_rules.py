@@ -121,3 +121,9 @@ def test_the_dashboard_has_one_data_source_and_no_panel_over_another() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     sources = {panel["datasource"]["uid"] for panel in panels()}
     assert sources == {"${datasource}"}
+
+
+def test_every_alert_has_a_section_of_the_runbook_and_every_section_an_alert() -> None:
+    """Whoever is called by an alert finds what to do."""
+    runbook = (OBSERVABILITY.parent / "RUNBOOK.md").read_text()
+    assert re.findall(r"^### (Verification\w+)$", runbook, re.MULTILINE) == NAMES

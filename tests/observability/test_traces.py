@@ -89,14 +89,6 @@ def test_a_workers_spans_reach_the_collector_and_its_event_carries_them_on(stack
     assert properties.headers["traceparent"] == f"00-{TRACE}-{message.span_id.hex()}-01"
 
 
-def test_without_tracing_the_event_carries_its_senders_span(stack: Stack) -> None:
-    stack.start_worker()
-    stack.publish(request("untraced"), headers={"traceparent": SENT})
-    until(lambda: stack.depth("collector") == 1)
-    ((_, properties, _),) = stack.take()
-    assert properties.headers["traceparent"] == SENT
-
-
 def test_a_collector_that_is_away_holds_up_nothing_and_is_a_line_in_the_log(stack: Stack) -> None:
     (nobody,) = free_ports(1)
     settings = {

@@ -1,0 +1,67 @@
+"""Commands run inside the test: a process each would spend half a second on imports alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def run(
+    arguments: tuple[str, ...], environment: Mapping[str, str], text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end as `verification-worker` does, and return what it said.
+
+    `environment` is added to this process's own, as for a child. Its logging ends with it.
+    """
+    from worker.cli import main
+
+    said, told = _Stream(), _Stream()
+    code: str | int | None = 0
+    logging = structlog.get_config()
+    with (
+        patch.dict(os.environ, environment),
+        patch.multiple(
+            sys,
+            argv=["verification-worker", *arguments],
+            stdin=_Stream(text.encode()),
+            stdout=said,
+            stderr=told,
+        ),
+        patch.object(structlog, "configure", _configure_for_one_command),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        finally:
+            _configure(**logging)
+    return subprocess.CompletedProcess(arguments, int(code or 0), said.text(), told.text())
+
+
+_configure = structlog.configure
+
+
+def _configure_for_one_command(**settings: object) -> None:
+    """Configure it without the cache: it would write to this command's stream for ever."""
+    _configure(**{**settings, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
+
+
+class _Stream(io.TextIOWrapper):
+    """A standard stream in memory."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._bytes = io.BytesIO(content)
+        super().__init__(self._bytes, encoding="utf-8", write_through=True)
+
+    def text(self) -> str:
+        """Return what was written."""
+        return self._bytes.getvalue().decode()

@@ -1,0 +1,181 @@
+"""Events that a crash left unsent, listed and sent; requests left without one; rows grown old."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from local_broker import Broker
+from tests.e2e.harness import DEAD, REQUESTS, Stack, request, until
+from worker.core.request import Mode
+from worker.maintenance.chores import lapsed_leases
+from worker.store.engine import open_engine
+from worker.store.leases import PostgresLeases
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from local_stack import Servers
+
+SLOW, HANGS = "119999194912310320", "119999194912310283"
+
+
+def document(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def flush(stack: Stack) -> Any:
+    return document(stack.command("outbox", "flush", "--json"))
+
+
+def listed(stack: Stack) -> Any:
+    return document(stack.command("outbox", "list", "--json"))
+
+
+def test_an_unsent_event_is_listed_sent_once_and_marked(stack: Stack) -> None:
+    worker = stack.start_worker()
+    ids = {f"onb-{number}" for number in range(3)}
+    for each in ids:
+        stack.publish(request(each), reply_to="to.me")
+    until(lambda: stack.is_sent(*ids))
+    assert worker.stop() == 0
+    first = {event["requestId"]: event["eventId"] for event in stack.events()}
+    assert (listed(stack), flush(stack)) == ([], {"sent": 0, "left": 0})
+    stack.as_owner("UPDATE verification.request SET event_sent_at = NULL, settled_at = NULL")
+    stack.pass_minutes(5)
+    rows = listed(stack)
+    assert {row["request_id"] for row in rows} == ids
+    assert all(row["outcome"] == "match" and row["age"] >= 300 for row in rows)
+    table = stack.command("outbox", "list", "--limit", "1")
+    assert len(table.stdout.splitlines()) == 2
+    assert "no more than 1 row, the oldest first: --limit" in table.stderr
+    assert flush(stack) == {"sent": 3, "left": 0}
+    events = stack.take()
+    assert {method.routing_key for method, _, _ in events} == {"to.me"}
+    again = [json.loads(body) for _, _, body in events]
+    assert {event["requestId"]: event["eventId"] for event in again} == first
+    assert (listed(stack), stack.unsent()) == ([], [])
+
+
+def test_a_young_event_is_left_to_its_worker(stack: Stack) -> None:
+    stack.insert_unsent("young", minutes=0)
+    done = stack.command("outbox", "flush")
+    assert done.stdout.split() == ["sent", "0", "left", "1"]
+    assert "younger than a minute or held by a relay" in done.stderr
+    assert stack.events() == []
+
+
+def test_more_than_one_batch_is_sent(stack: Stack) -> None:
+    stack.insert_unsent(*(f"bulk-{number}" for number in range(250)))
+    assert flush(stack) == {"sent": 250, "left": 0}
+    assert len({event["requestId"] for event in stack.events()}) == 250
+
+
+def test_the_other_modes_events_are_not_ours(stack: Stack) -> None:
+    stack.insert_unsent("onb-1")
+    stack.as_owner("UPDATE verification.request SET mode = 'live'")
+    assert flush(stack) == {"sent": 0, "left": 0}
+    assert stack.events() == []
+    assert [row["mode"] for row in listed(stack)] == ["live"]
+
+
+def test_without_the_exchange_nothing_is_marked(stack: Stack) -> None:
+    stack.insert_unsent("onb-1")
+    stack.channel.exchange_delete("verification.results")
+    done = stack.command("outbox", "flush")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "topology apply" in done.stderr
+    assert len(listed(stack)) == 1
+
+
+def test_retention_works_to_the_end_and_says_what_it_did(stack: Stack) -> None:
+    stack.insert_unsent(*(f"old-{n}" for n in range(700)), minutes=40 * 24 * 60)
+    stack.insert_unsent(*(f"newer-{n}" for n in range(500)), minutes=3 * 24 * 60)
+    stack.as_owner("UPDATE verification.request SET event_sent_at = now(), masked_name = '张*'")
+    idle = stack.command("retention", "--json")
+    assert document(idle) == {"cleared": 0, "deleted": 0}
+    assert "everything is kept" in idle.stderr
+    stack.environment |= {"CLEAR_AFTER_DAYS": "2", "DELETE_AFTER_DAYS": "30"}
+    done = document(stack.command("retention", "--json"))
+    # Both go on batch by batch, so some are cleared before they are deleted.
+    assert done["deleted"] == 700
+    assert done["cleared"] >= 500
+    assert stack.count() == 500
+    assert all(row["masked_name"] is None for row in stack.results().values())
+    assert document(stack.command("retention", "--json")) == {"cleared": 0, "deleted": 0}
+
+
+def lose_the_message(stack: Stack) -> None:
+    """Let the message of a killed worker be gone, when the broker has it back."""
+    until(lambda: stack.depth(REQUESTS) == 1)
+    stack.channel.queue_purge(REQUESTS)
+
+
+def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then_it_is_sent_once(
+    stack: Stack, servers: Servers
+) -> None:
+    assert isinstance(servers.broker, Broker), "this test kills its broker: unset AMQP_URL"
+    stack.channel.queue_declare("replies", durable=True)
+    stack.channel.queue_bind("replies", "verification.results", "replies.onboarding")
+    worker = stack.start_worker()
+    stack.publish(
+        request("orphan", SLOW, context={"applicant": 42}),
+        reply_to="replies.onboarding",
+        correlation_id="correlation-7",
+    )
+    until(lambda: stack.provider.charges()["calls"] == 1)
+    # Not frozen: a frozen one would find the event in its socket when it wakes up.
+    servers.broker.await_on_disk(stack.vhost, REQUESTS)
+    stack.forget_connection()
+    servers.broker.kill()
+    until(lambda: stack.count() == 1)
+    worker.kill()
+    servers.broker.start()
+    lose_the_message(stack)
+    assert stack.take("replies") == []
+
+    stack.as_owner("UPDATE verification.request SET completed_at = now()")
+    assert flush(stack) == {"sent": 0, "left": 1}  # it is young: its message might bring it
+    stack.pass_minutes(2)
+    assert [flush(stack)["sent"], flush(stack)["sent"]] == [1, 0]
+    ((method, properties, body),) = stack.take("replies")
+    assert method.routing_key == "replies.onboarding"
+    assert properties.correlation_id == "correlation-7"
+    event = json.loads(body)
+    assert (event["requestId"], event["outcome"], event["charged"]) == ("orphan", "match", "yes")
+    assert event["context"] == {"applicant": 42}
+    assert event["eventId"] == properties.message_id
+    (row,) = stack.results().values()
+    assert row["event_sent_at"] is not None
+    assert stack.provider.charges()["charges"] == 1
+
+    stack.events()
+    stack.start_worker()
+    stack.publish(request("orphan", SLOW, context={"applicant": 42}))
+    until(lambda: stack.depth("collector") == 1)
+    assert [each["eventId"] for each in stack.events()] == [event["eventId"]]
+
+
+def test_when_a_worker_dies_in_a_call_that_may_not_be_repeated_then_the_request_fails_anyway(
+    stack: Stack,
+) -> None:
+    """Its message is gone, too: tests/chaos/test_crashes.py has the death with its message."""
+    worker = stack.start_worker(MAX_IN_DOUBT_CALLS="0")
+    stack.publish(request("in-doubt", HANGS))
+    until(lambda: stack.provider.charges()["calls"] == 1)
+    worker.kill()
+    lose_the_message(stack)
+    stack.pass_minutes(12)
+    engine = open_engine(stack.database_url, "leases")
+    leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=None)
+    chore = lapsed_leases(leases.settle_lapsed)
+    assert [chore.run_once(), chore.run_once(), chore.run_once()] == [0, 1, 0]
+    engine.dispose()
+    stack.pass_minutes(2)
+    assert flush(stack) == {"sent": 1, "left": 0}
+    (event,) = stack.events()
+    assert (event["outcome"], event["error"]["kind"]) == ("failed", "in_doubt")
+    assert (event["charged"], event["calls"]) == ("unknown", 1)
+    assert stack.provider.charges()["calls"] == 1
+    assert stack.depth(DEAD) == 0
