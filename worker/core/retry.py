@@ -98,7 +98,7 @@ def decide(
             return _later(report, policy, policy.delays[0])
         case CallClass.CREDENTIALS | CallClass.QUOTA:
             return _refused_account(report, granted, policy, outage)
-        case CallClass.NOT_SENT | CallClass.THROTTLED:
+        case CallClass.NOT_SENT | CallClass.THROTTLED | CallClass.FOREIGN:
             return _free(report, policy)
         case _ as never:
             assert_never(never)
@@ -110,6 +110,7 @@ def decide(
 _FREE_WAIT = {
     CallClass.NOT_SENT: 5.0,
     CallClass.THROTTLED: 30.0,
+    CallClass.FOREIGN: 30.0,
     CallClass.CREDENTIALS: 30.0,
     CallClass.QUOTA: 30.0,
 }

@@ -51,6 +51,8 @@ class Reply:
     charged: Charged | None = None
     contradictory: bool = False
     maybe_charged: bool = False
+    foreign: bool = False
+    """Whether this is not the provider's own format: a result or an error, with a requestId."""
 
 
 def encode(request: VerificationRequest) -> bytes:
@@ -74,7 +76,8 @@ def decode(body: bytes, person: Person) -> Reply | None:
     info = _auth_info(document.get("result"))
     maybe_charged = _CHARGED_SOMEWHERE.search(body) is not None
     if info is None:
-        return Reply(request_id, status, maybe_charged=maybe_charged)
+        foreign = status is None and not _is_the_providers(document)
+        return Reply(request_id, status, maybe_charged=maybe_charged, foreign=foreign)
     detail = info.get("detail")
     return Reply(
         request_id,
@@ -87,8 +90,15 @@ def decode(body: bytes, person: Person) -> Reply | None:
             _text(detail, person),
         ),
         _charged(detail) or _charge_flag(info),
-        _contradicts(body, document["result"], info),
+        error is not None or _contradicts(body, document["result"], info),
         maybe_charged,
+    )
+
+
+def _is_the_providers(document: dict[str, object]) -> bool:
+    named = isinstance(document.get("requestId"), str)
+    return isinstance(document.get("result"), dict) or (
+        named and ("result" in document or "error" in document)
     )
 
 

@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, worse
+from worker.provider.bodies import Reply
 
 if TYPE_CHECKING:
     import re
     from datetime import datetime
 
-    from worker.provider.bodies import Reply
 
 NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
 # What the sandbox calls itself in the Server header of everything that it answers.
@@ -26,11 +26,15 @@ MAX_RETRY_AFTER = 3600.0
 # A request that the server did not wait for or did not want yet may be repeated (RFC 9110,
 # RFC 8470), so these two are no refusals of the request.
 _TRANSIENT_4XX = frozenset({408, 425})
+_TOO_MANY = 429
+# The one in front gave up waiting: the one behind may have worked on it.
+_GATEWAY_TIMEOUT = 504
 
 _CHARGED = {
     CallClass.SOURCE_FAILED: Charged.UNKNOWN,
     CallClass.PROTOCOL_ERROR: Charged.UNKNOWN,
     CallClass.UNAVAILABLE: Charged.UNKNOWN,
+    CallClass.FOREIGN: Charged.NO,
     CallClass.IN_DOUBT: Charged.UNKNOWN,
     CallClass.REFUSED: Charged.NO,
     CallClass.CREDENTIALS: Charged.NO,
@@ -54,16 +58,17 @@ def classify(
     `reply` is None where the body is no JSON object, `retry_after` is in seconds, `no_record` is
     searched for in code and message of an answer that is not a success.
     """
-    info = reply.auth_info if reply is not None else None
-    if info is not None and (http_status == 403 or 200 <= http_status < 300):
-        contradictory = reply is not None and reply.contradictory
-        call_class, verdict = _meaning(info, contradictory, no_record)
+    reply = reply or Reply(foreign=True)
+    info, verdict = reply.auth_info, None
+    if reply.foreign:
+        call_class = _class_of_foreign(http_status)
+    elif info is not None and (http_status == 403 or 200 <= http_status < 300):
+        call_class, verdict = _meaning(info, reply.contradictory, no_record)
     else:
-        status = reply.status if reply is not None else None
-        call_class, verdict = _class_of(http_status, status), None
+        call_class = _class_of(http_status, reply.status)
     charged = _CHARGED_BY_VERDICT[verdict] if verdict is not None else _CHARGED[call_class]
-    if reply is None:
-        return CallReport(call_class, charged, http_status=http_status, retry_after=retry_after)
+    if call_class is CallClass.FOREIGN and http_status >= 500:
+        charged = Charged.UNKNOWN
     return CallReport(
         call_class,
         worse(reply.charged or charged, Charged.UNKNOWN if reply.maybe_charged else Charged.NO),
@@ -91,7 +96,7 @@ def _meaning(
 
 
 def _class_of(http_status: int, status: str | None) -> CallClass:
-    """Return the class of what is not an answer."""
+    """Return the class of the provider's own word that is not an answer."""
     match http_status:
         case 401 | 403:
             return CallClass.CREDENTIALS
@@ -101,18 +106,31 @@ def _class_of(http_status: int, status: str | None) -> CallClass:
             return CallClass.THROTTLED
         case 501:
             return CallClass.REFUSED
-        # Without the provider's own status word it is somebody else's answer: PROVIDER_URL is
-        # wrong, or a gateway does not know the way now. That would end every request of the queue.
+        case 504:
+            return CallClass.IN_DOUBT
+        # Without a status word this may be the word of a gateway that does not know the way now:
+        # that would end every request of the queue.
         case 404 | 405 if status is None:
             return CallClass.UNAVAILABLE
         case code if 400 <= code < 500 and code not in _TRANSIENT_4XX:
             return CallClass.REFUSED
-        # A redirect is never followed: it comes from something before the provider, such as a
-        # gateway's maintenance page, and goes away with it.
         case code if 300 <= code < 600:
             return CallClass.UNAVAILABLE
         case _:
             return CallClass.PROTOCOL_ERROR
+
+
+def _class_of_foreign(http_status: int) -> CallClass:
+    """Return the class of a page that is not the provider's, whatever status it came with.
+
+    A gateway, a proxy, a firewall or a maintenance page says nothing about this request. With a
+    success status, and where a gateway gave up waiting, the provider may have worked on it.
+    """
+    if http_status == _TOO_MANY:
+        return CallClass.THROTTLED
+    if 200 <= http_status < 300 or http_status == _GATEWAY_TIMEOUT:
+        return CallClass.IN_DOUBT
+    return CallClass.FOREIGN
 
 
 def from_sandbox(http_status: int) -> CallReport:

@@ -167,15 +167,15 @@ def test_a_paid_answer_is_read_in_every_framing(
 @pytest.mark.parametrize(
     ("data", "call_class"),
     [
-        pytest.param(b"Content-Length: 6\r\n\r\n<html>", CallClass.PROTOCOL_ERROR, id="HTML"),
-        pytest.param(b"Content-Length: 0\r\n\r\n", CallClass.PROTOCOL_ERROR, id="empty"),
+        pytest.param(b"Content-Length: 6\r\n\r\n<html>", CallClass.IN_DOUBT, id="HTML"),
+        pytest.param(b"Content-Length: 0\r\n\r\n", CallClass.IN_DOUBT, id="empty"),
         pytest.param(
             b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
-            CallClass.PROTOCOL_ERROR, id="not compressed as it says",
+            CallClass.IN_DOUBT, id="not compressed as it says",
         ),
     ],
 )  # fmt: skip
-def test_a_success_that_cannot_be_read_is_a_protocol_error(
+def test_a_success_that_is_not_the_providers_is_in_doubt(
     data: bytes,
     call_class: CallClass,
     serve: ServerMaker,
@@ -207,7 +207,7 @@ def test_a_hundred_megabytes_are_cut_off(
 
     server = serve(pour)
     report = connect(server.url).verify(asked)
-    assert report.call_class is CallClass.PROTOCOL_ERROR
+    assert report.call_class is CallClass.IN_DOUBT
     assert server.closed.acquire(timeout=60)
     assert sent < 20_000_000
 
@@ -218,7 +218,7 @@ def test_a_redirect_is_not_followed(
     elsewhere = serve()
     server = serve(answer(b"", status=302, Location=elsewhere.url))
     report = connect(server.url).verify(asked)
-    assert (report.call_class, report.http_status) == (CallClass.UNAVAILABLE, 302)
+    assert (report.call_class, report.http_status) == (CallClass.FOREIGN, 302)
     assert elsewhere.connections == 0
 
 
@@ -263,5 +263,5 @@ def test_whatever_bytes_come_from_the_socket_nothing_is_raised_and_nothing_match
         report = client.verify(asked)
         assert report.verdict is None
         assert report.call_class in (
-            CallClass.IN_DOUBT, CallClass.PROTOCOL_ERROR, CallClass.UNAVAILABLE,
+            CallClass.IN_DOUBT, CallClass.PROTOCOL_ERROR, CallClass.UNAVAILABLE, CallClass.FOREIGN,
         )  # fmt: skip

@@ -70,32 +70,37 @@ TABLE = [
     (200, b'{"result":{"success":true,"authInfo":{"success":true}}}', "answered", "yes", "match"),
     (200, b'{"result":{"success":false,"authInfo":{"success":true}}}',
      "protocol_error", "unknown", None),
-    # A success status without an answer: it may well have been charged.
-    (200, b"<html>", "protocol_error", "unknown", None),
-    (200, b"", "protocol_error", "unknown", None),
-    (200, b"[]", "protocol_error", "unknown", None),
-    (200, b'{"result":null}', "protocol_error", "unknown", None),
+    # An answer and an error at once.
+    (200, b'{"requestId":"r","result":{"success":true},"error":{"status":"INTERNAL"}}',
+     "protocol_error", "unknown", None),
+    # The provider's own word with a success status and without an answer.
+    (200, b'{"requestId":"r","result":null}', "protocol_error", "unknown", None),
+    (200, b'{"result":{}}', "protocol_error", "unknown", None),
     (200, error("INTERNAL"), "protocol_error", "unknown", None),
-    (204, b"", "protocol_error", "unknown", None),
-    # A redirect is a gateway's doing and is not followed.
-    (302, b"", "unavailable", "unknown", None),
-    (304, b"", "unavailable", "unknown", None),
+    # Another page with a success status: it may well have been charged.
+    *[(200, body, "in_doubt", "unknown", None) for body in
+      (b"<html>", b"", b"[]", b'{"result":null}', b'{"ok":true}', b'{"error":"blocked"}')],
+    (204, b"", "in_doubt", "unknown", None),
+    # A page of something between us and the provider is nobody's word about this request.
+    *[(code, body, "foreign", "no", None)
+      for code in (301, 302, 304, 400, 401, 403, 404, 405, 407, 408, 409, 413, 414, 421, 425, 451)
+      for body in (b"", b"<html>", b"{}", b'{"error":"blocked"}', b'{"error":{"code":1}}')],
+    *[(code, b"<html>", "foreign", "unknown", None) for code in (500, 501, 502, 503, 520, 599)],
+    (504, b"<html>", "in_doubt", "unknown", None),
+    (504, error("HTTP_SERVER_TIMING_OUT"), "in_doubt", "unknown", None),
+    (502, b'{"chargeFlag":"1"}', "foreign", "unknown", None),
     # Refused: final, free.
     *[(code, error("INVALID_ARGUMENT"), "refused", "no", None)
       for code in (400, 404, 405, 409, 413, 414, 422, 501)],
-    # Nobody's refusal of this request: the address or the gateway is wrong.
-    *[(code, body, "unavailable", "unknown", None)
-      for code in (404, 405) for body in (b"", b"<html>", b"{}")],
+    # Without a status word nobody's refusal of this request: the address or the way is wrong.
+    *[(code, error(None), "unavailable", "unknown", None) for code in (404, 405)],
     (400, info(True), "refused", "no", None),  # only a 403 may carry an answer
     # The server did not wait for the request, or did not want it yet: no refusal.
-    (408, b"", "unavailable", "unknown", None),
-    (425, b"", "unavailable", "unknown", None),
+    *[(code, error("UNAVAILABLE"), "unavailable", "unknown", None) for code in (408, 425)],
     # Credentials: every message would fail.
     (401, error("UNAUTHENTICATED"), "credentials", "no", None),
-    (401, b"<html>", "credentials", "no", None),
     (403, error("FAIL"), "credentials", "no", None),
     (403, error("APIGW_NONCE_CONFLICT"), "credentials", "no", None),  # the client signs anew once
-    (403, b"", "credentials", "no", None),
     (403, b'{"result":{}}', "credentials", "no", None),
     # Too many, for a while or for good.
     (429, error("RATE_LIMIT_EXCEEDED"), "throttled", "no", None),
@@ -104,13 +109,13 @@ TABLE = [
     (429, error("APIGW_QUOTA_EXCEEDED"), "quota", "no", None),
     # Transient, and nobody knows whether it was charged.
     *[(code, error("UNAVAILABLE"), "unavailable", "unknown", None)
-      for code in (500, 502, 503, 504, 507, 599)],
-    (500, b"", "unavailable", "unknown", None),
+      for code in (500, 502, 503, 507, 599)],
     (500, info(True), "unavailable", "unknown", None),
     (500, info(True, flag="1"), "unavailable", "yes", None),  # the flag decides where it is there
     # Statuses that are none.
-    (103, b"", "protocol_error", "unknown", None),
-    (600, b"", "protocol_error", "unknown", None),
+    (103, b"", "foreign", "no", None),
+    (600, b"", "foreign", "unknown", None),
+    (600, error("INTERNAL"), "protocol_error", "unknown", None),
     (999, info(True), "protocol_error", "unknown", None),
 ]  # fmt: skip
 
