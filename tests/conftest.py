@@ -44,7 +44,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # goes to whichever process is free.
 _TOGETHER = (
     "chaos/test_cluster.py",
-    "chaos/test_security_transport.py",
+    "chaos/test_security_tls.py",
     "deploy/test_image.py",
     "sql/test_published_queries.py",
 )

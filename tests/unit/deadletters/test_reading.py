@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.hostile import hostile_messages
+from tests.chaos.malicious_messages import malicious_messages
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery
@@ -127,9 +127,9 @@ def test_whatever_the_body_is_it_can_be_read(body: bytes) -> None:
     assert read(body).request_id is None
 
 
-def test_no_hostile_message_shows_its_person() -> None:
+def test_no_malicious_message_shows_its_person() -> None:
     reader = LetterReader(TODAY)
-    for each in hostile_messages():
+    for each in malicious_messages():
         properties: dict[str, Any] = {
             name: value
             for name, value in each.properties.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.certificates import Papers
+from tests.chaos.certificates import Certificates
 from worker.settings import BrokerSettings, Settings, SettingsInvalid, load
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    return Papers.make(tmp_path_factory.mktemp("papers"))
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
 
 
 def problems() -> list[str]:
@@ -93,26 +93,30 @@ def test_an_empty_required_setting_is_missing(env: pytest.MonkeyPatch) -> None:
     assert problems() == ["PROVIDER_SECRET_KEY: is required"]
 
 
-def test_the_files_for_tls_go_along_with_the_url(env: pytest.MonkeyPatch, papers: Papers) -> None:
+def test_the_files_for_tls_go_along_with_the_url(
+    env: pytest.MonkeyPatch, certificates: Certificates
+) -> None:
     env.setenv("AMQP_URL", "amqps://user:pass@localhost/v?heartbeat=30")
-    env.setenv("AMQP_CA_FILE", str(papers.trusted.certificate))
-    env.setenv("AMQP_CERT_FILE", str(papers.server.certificate))
-    env.setenv("AMQP_KEY_FILE", str(papers.server.key))
+    env.setenv("AMQP_CA_FILE", str(certificates.trusted.certificate))
+    env.setenv("AMQP_CERT_FILE", str(certificates.server.certificate))
+    env.setenv("AMQP_KEY_FILE", str(certificates.server.key))
     assert load(BrokerSettings).amqp_url.get_secret_value() == (
         "amqps://user:pass@localhost/v?heartbeat=30"
-        f"&cacertfile={papers.trusted.certificate}"
-        f"&certfile={papers.server.certificate}&keyfile={papers.server.key}"
+        f"&cacertfile={certificates.trusted.certificate}"
+        f"&certfile={certificates.server.certificate}&keyfile={certificates.server.key}"
     )
 
 
-def test_files_for_tls_need_a_url_for_tls(env: pytest.MonkeyPatch, papers: Papers) -> None:
+def test_files_for_tls_need_a_url_for_tls(
+    env: pytest.MonkeyPatch, certificates: Certificates
+) -> None:
     env.setenv("AMQP_URL", "amqp://user:pass@localhost/v")
-    env.setenv("AMQP_CA_FILE", str(papers.trusted.certificate))
+    env.setenv("AMQP_CA_FILE", str(certificates.trusted.certificate))
     assert problems() == ["AMQP_URL: must begin with amqps:// where files for TLS are named"]
 
 
 def test_files_for_tls_are_read_at_the_start(
-    env: pytest.MonkeyPatch, papers: Papers, tmp_path: Path
+    env: pytest.MonkeyPatch, certificates: Certificates, tmp_path: Path
 ) -> None:
     (tmp_path / "text.pem").write_text("no certificate")
     for name in ("PROVIDER_CA_FILE", "AMQP_CA_FILE"):
@@ -122,11 +126,11 @@ def test_files_for_tls_are_read_at_the_start(
     env.setenv("AMQP_CA_FILE", str(tmp_path / "text.pem"))
     assert problems() == ["AMQP_CA_FILE: is not certificates in PEM"]
     env.setenv("AMQP_CA_FILE", "")
-    env.setenv("AMQP_KEY_FILE", str(papers.server.key))
+    env.setenv("AMQP_KEY_FILE", str(certificates.server.key))
     assert problems() == ["AMQP_KEY_FILE: needs AMQP_CERT_FILE"]
-    env.setenv("AMQP_CERT_FILE", str(papers.server.certificate))
+    env.setenv("AMQP_CERT_FILE", str(certificates.server.certificate))
     what = "is not the private key of AMQP_CERT_FILE in PEM, without a password"
-    for key in (papers.stranger.pair.key, papers.locked_key("secret")):
+    for key in (certificates.stranger.pair.key, certificates.locked_key("secret")):
         env.setenv("AMQP_KEY_FILE", str(key))
         assert problems() == [f"AMQP_KEY_FILE: {what}"]
     env.setenv("AMQP_KEY_FILE", "")
