@@ -321,7 +321,7 @@ def test_a_record_of_a_request_that_was_taken_over_is_fenced_out(bench: Bench) -
     stale = granted(one)
     bench.set_lease("onb-1", -1)
     granted(two)
-    recorded = complete(one, stale)
+    recorded = put_off(one, stale)
     assert isinstance(recorded, FencedOut)
     assert isinstance(recorded.now, HeldElsewhere)
     assert bench.row().state == "working"
@@ -331,7 +331,7 @@ def test_a_fenced_out_record_learns_the_outcome_that_counts(bench: Bench) -> Non
     one, two = bench.ledger(), bench.ledger("two")
     stale = granted(one)
     bench.set_lease("onb-1", -1)
-    counts = complete(two, granted(two), GIVEN_UP)
+    counts = complete(two, granted(two), GIVEN_UP, fault(CallClass.IN_DOUBT, Charged.UNKNOWN))
     assert isinstance(counts, Recorded)
     assert counts.stored is not None
     assert complete(one, stale) == FencedOut(AlreadyDone(counts.stored))
@@ -374,11 +374,11 @@ def test_a_batch_of_records_is_answered_in_its_order(bench: Bench) -> None:
     ids = ["c", "a", "b"]
     claims = [granted(one, ask(each), each) for each in ids]
     bench.set_lease("a", -1)
-    granted(two, ask("a"))
     entries = [
         Entry(ask(each), claim, MATCH, Complete(ANSWER))
         for each, claim in zip(ids, claims, strict=True)
     ]
+    complete(two, granted(two, ask("a")), asked=ask("a"))
     recorded = one.record(entries, [])
     assert [type(each) for each in recorded] == [Recorded, FencedOut, Recorded]
     stored = [each.stored for each in recorded if isinstance(each, Recorded)]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from tests.conftest import NewDatabase
+
 ANYBODY = [
     World.work, World.work_in_quota, World.crash, World.work_under_new_key, World.settle_lapsed,
     World.relay, World.delete, World.clear, World.erase, World.pause,
@@ -47,9 +49,16 @@ def scenes() -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def engines(module_database_url: str) -> Iterator[list[Engine]]:
+def database(new_database: NewDatabase) -> Iterator[str]:
+    """Give a database of this module's own."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def engines(database: str) -> Iterator[list[Engine]]:
     """Open a pool for each session."""
-    opened = [open_engine(module_database_url, f"session {number}") for number in range(3)]
+    opened = [open_engine(database, f"session {number}") for number in range(3)]
     for engine in opened:
         engine.connect().close()  # what SQLAlchemy asks a new connection is no step
     yield opened
@@ -58,9 +67,9 @@ def engines(module_database_url: str) -> Iterator[list[Engine]]:
 
 
 @pytest.fixture(scope="module")
-def sql(module_database_url: str) -> Iterator[psycopg.Connection[Any]]:
+def sql(database: str) -> Iterator[psycopg.Connection[Any]]:
     """Open a session that looks and prepares."""
-    with psycopg.connect(module_database_url, autocommit=True) as opened:
+    with psycopg.connect(database, autocommit=True) as opened:
         yield opened
 
 

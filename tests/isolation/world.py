@@ -17,12 +17,12 @@ from worker.core.digests import Digest
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire
-from worker.store.erasure import PostgresErasure
+from worker.store.claiming import LedgerConfig
+from worker.store.erasure import PostgresErasure, PostgresRetention
 from worker.store.leases import PostgresLeases
-from worker.store.ledger import LedgerConfig, PostgresLedger
+from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.pause import PostgresPause
-from worker.store.retention import PostgresRetention
 
 if TYPE_CHECKING:
     import psycopg

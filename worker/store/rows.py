@@ -99,6 +99,7 @@ def as_json(rows: list[dict[str, object]]) -> str:
 def _entry(entry: Entry) -> dict[str, object]:
     row: dict[str, object] = {
         "request_id": entry.granted.request_id,
+        "owner": entry.granted.owner,
         "grant_number": entry.granted.grant,
         "charged": entry.decision.charged if isinstance(entry.decision, RetryLater) else None,
         "counted": 0,
@@ -109,7 +110,7 @@ def _entry(entry: Entry) -> dict[str, object]:
     else:
         row |= _result(entry.decision.result)
     if entry.report is not None:
-        row |= _call(entry.report)
+        row |= booked_call(entry.report)
         row["call_number"] = entry.granted.call_number
         row["doubted"] = int(entry.report.call_class is CallClass.IN_DOUBT)
     return row
@@ -140,7 +141,8 @@ def _result(result: Result) -> dict[str, object]:
     return row
 
 
-def _call(report: CallReport) -> dict[str, object]:
+def booked_call(report: CallReport) -> dict[str, object]:
+    """Return what the ledger keeps of a call."""
     return {
         "call_class": report.call_class,
         "call_http_status": report.http_status,
@@ -167,7 +169,7 @@ def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
     """Return why a row could not be claimed: it is done, or somebody has it."""
     if row.state == "done":
         return AlreadyDone(stored_result(row))
-    return HeldElsewhere(row.lease_until or row.now)
+    return HeldElsewhere(row.lease_until or row.read_at)
 
 
 def stored_result(row: Row[Any]) -> StoredResult:
