@@ -459,6 +459,26 @@ def test_a_call_that_ended_in_doubt_counts_against_the_limit(bench: Bench) -> No
     assert (claim.call_number, claim.in_doubt_calls) == (None, 1)
 
 
+@pytest.mark.parametrize(
+    ("limit", "charged", "may_call"),
+    [
+        (0, Charged.UNKNOWN, False),
+        (0, Charged.YES, False),
+        (0, Charged.NO, True),
+        (1, Charged.UNKNOWN, True),
+    ],
+)
+def test_with_a_limit_of_0_no_call_follows_one_whose_charge_is_unknown(
+    bench: Bench, limit: int, charged: Charged, *, may_call: bool
+) -> None:
+    """As a worker with another limit left it."""
+    ledger = bench.ledger(max_in_doubt_calls=limit)
+    put_off(ledger, granted(ledger), charged=charged)
+    claim = granted(ledger, batch="2")
+    assert (claim.call_number is not None) is may_call
+    assert len(bench.calls()) == claim.calls == 1 + may_call
+
+
 def test_the_charge_of_all_calls_is_remembered(bench: Bench) -> None:
     ledger = bench.ledger()
     put_off(ledger, granted(ledger, batch="1"), charged=Charged.UNKNOWN)

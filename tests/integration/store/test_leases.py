@@ -141,6 +141,15 @@ def test_a_request_that_waits_fails_only_when_doubt_is_above_its_limit(
     assert settle(max_in_doubt_calls=0) == [ErrorKind.IN_DOUBT]
 
 
+def test_with_a_limit_of_0_one_that_was_perhaps_charged_ends_without_its_message(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    leave_waiting(ledger, ask())
+    sql("UPDATE verification.request SET charged = 'unknown'")
+    assert settle(max_in_doubt_calls=1) == []
+    assert settle(max_in_doubt_calls=0) == [ErrorKind.IN_DOUBT]
+
+
 @pytest.mark.parametrize(
     ("minutes_ago", "doubt", "kind"),
     [
