@@ -64,6 +64,12 @@ class Bench:
             id=request_id,
         )
 
+    def make_due(self, request_id: str) -> None:
+        """Let the next attempt of a waiting request be due now."""
+        self._sql(
+            "UPDATE verification.request SET due_at = now() WHERE request_id = :id", id=request_id
+        )
+
     def lease_left(self, request_id: str) -> float:
         """Return the seconds that a lease still holds."""
         left = "extract(epoch FROM lease_until - now())"

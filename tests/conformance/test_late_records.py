@@ -31,7 +31,7 @@ UNKNOWN = Charged.UNKNOWN
 
 def report_late(ledger: Ledger, claim: Granted, report: CallReport) -> Recorded | FencedOut:
     """Record that a call had no answer."""
-    entry = Entry(ask(), claim, report, RetryLater(5, False, report.call_class, report.charged))
+    entry = Entry(ask(), claim, report, RetryLater(0, False, report.call_class, report.charged))
     return ledger.record([entry], [])[0]
 
 

@@ -74,9 +74,10 @@ def put_off(
     *,
     counted: bool = False,
     charged: Charged = Charged.NO,
+    delay: int = 0,
 ) -> Recorded | FencedOut:
-    """Record that a claimed request is to be tried again."""
-    decision = RetryLater(5, counted, call_class, charged)
+    """Record that a claimed request is to be tried again; it is due in `delay` seconds."""
+    decision = RetryLater(delay, counted, call_class, charged)
     entry = Entry(ask(claim.request_id), claim, fault(call_class, charged), decision)
     (recorded,) = ledger.record([entry], [])
     return recorded
@@ -409,7 +410,7 @@ UNTRIED = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
 
 def leave(ledger: Ledger, claim: Granted) -> Recorded | FencedOut:
     """Record that no try was made of the claim's call."""
-    decision = RetryLater(5, counted=False, reason=CallClass.NOT_SENT, charged=Charged.NO)
+    decision = RetryLater(0, counted=False, reason=CallClass.NOT_SENT, charged=Charged.NO)
     (recorded,) = ledger.record([Entry(ask(), claim, UNTRIED, decision)], [])
     return recorded
 
@@ -443,6 +444,23 @@ def test_a_request_that_waits_is_claimed_again_without_doubt(bench: Bench) -> No
     claim = granted(bench.ledger("two"))
     assert (claim.grant, claim.call_number, claim.attempts, claim.in_doubt_calls) == (2, 2, 1, 0)
     assert [call.call_class for call in bench.calls()] == ["unavailable", None]
+
+
+def test_a_copy_that_comes_before_the_next_attempt_is_due_waits_for_it(bench: Bench) -> None:
+    ledger = bench.ledger()
+    put_off(ledger, granted(ledger), delay=120)
+    (claim,) = bench.ledger("two").claim([ask()], "1")
+    assert isinstance(claim, HeldElsewhere)
+    assert 60 < claim.wait <= 120
+    assert len(bench.calls()) == 1
+    bench.make_due("onb-1")
+    assert granted(bench.ledger("two"), batch="2").call_number == 2
+
+
+def test_what_needs_no_call_is_answered_before_the_next_attempt_is_due(bench: Bench) -> None:
+    ledger = bench.ledger()
+    put_off(ledger, granted(ledger), delay=120)
+    assert granted(ledger, ask(wants_call=False), "2").call_number is None
 
 
 def test_only_a_counted_retry_counts(bench: Bench) -> None:

@@ -84,6 +84,7 @@ class World:
         """Let a first call fail for free; the message comes again."""
         self.empty()
         self._work(self.ledger("first", 0), ASKED, fault(CallClass.NOT_SENT), charged=0)
+        self.sql.execute("UPDATE verification.request SET due_at = now()")
 
     def done(self) -> None:
         """Let the request have its outcome an hour ago, its event sent."""
@@ -209,6 +210,9 @@ class World:
             self.sql.execute(
                 "UPDATE verification.request SET lease_until = now() - interval '1 hour'"
                 " WHERE state = 'working'"
+            )
+            self.sql.execute(
+                "UPDATE verification.request SET due_at = now() WHERE state = 'waiting'"
             )
             self._work(self.ledger(f"finishing-{attempt}", 0), ASKED, MATCH)
 

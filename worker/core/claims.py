@@ -87,9 +87,11 @@ class AlreadyDone:
 
 @dataclass(frozen=True, slots=True)
 class HeldElsewhere:
-    """Somebody works on it now, until `until` at the latest."""
+    """Somebody works on it now, until `until` at the latest, or its next attempt is due then."""
 
     until: datetime
+    wait: float = 0.0
+    """Seconds until it is worth asking again; 0: soon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 # under a key that is not known here stands under one that is gone.
 ROTATED_WITHIN = timedelta(hours=1)
 
+# The broker's timer brings a message back, and the database's clock says whether it is due: so far
+# they may differ.
+SLACK = timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerConfig:
@@ -118,7 +122,9 @@ class Claiming:
         if row is None:
             return True
         lapsed = row.state == "working" and row.lease_until < row.read_at
-        is_free = row.state == "waiting" or (lapsed and row.lease_owner != self._owner)
+        due = row.due_at is None or row.due_at < row.read_at + SLACK or not asked.wants_call
+        waits = row.state == "waiting" and due
+        is_free = waits or (lapsed and row.lease_owner != self._owner)
         same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
         return is_free and bool(same) and row.mode == self._config.mode.value
 
@@ -159,6 +165,7 @@ class Claiming:
         values = {
             "batch": claim_batch(known),
             "again": again,
+            "slack": SLACK.total_seconds(),
             "max_in_doubt": self._config.max_in_doubt_calls,
             "mode": self._config.mode.value,
             "owner": self._owner,

@@ -106,7 +106,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "doubted": 0,
     }
     if isinstance(entry.decision, RetryLater):
-        row["counted"] = int(entry.decision.counted)
+        row |= {"counted": int(entry.decision.counted), "delay": entry.decision.delay}
     else:
         row |= _result(entry.decision.result)
     if entry.report is not None:
@@ -166,9 +166,11 @@ def recorded_result(entry: Entry, row: Row[Any]) -> StoredResult | None:
 
 
 def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
-    """Return why a row could not be claimed: it is done, or somebody has it."""
+    """Return why a row could not be claimed: it is done, not due yet, or somebody has it."""
     if row.state == "done":
         return AlreadyDone(stored_result(row))
+    if row.state == "waiting" and row.due_at is not None:
+        return HeldElsewhere(row.due_at, max(0.0, (row.due_at - row.read_at).total_seconds()))
     return HeldElsewhere(row.lease_until or row.read_at)
 
 

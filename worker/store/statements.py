@@ -48,12 +48,12 @@ WITH asked AS (
 SELECT * FROM claimed
 """)
 
-# What is known and may be had: it waits, or its lease has lapsed. Where a request stands is read
-# and the next call intended in this one statement, under the row's lock: what a late owner records
-# comes before it or after it. A call without an end is in doubt from now on, and the next call is
-# intended only while doubt has not used up its limit; with a limit of 0, only while no call may
-# have been charged. A batch takes nothing over from itself, but for `again`: then its own rows, to
-# intend the call that its first try did not want.
+# What is known and may be had: it waits and is due or needs no call, or its lease has lapsed. Where
+# a request stands is read and the next call intended in this one statement, under the row's lock:
+# what a late owner records comes before it or after it. A call without an end is in doubt from now
+# on, and the next call is intended only while doubt has not used up its limit; with a limit of 0,
+# only while no call may have been charged. A batch takes nothing over from itself, but for `again`:
+# then its own rows, to intend the call that its first try did not want.
 TAKE_OVER = text("""
 WITH asked AS (
   SELECT *, wants_call AND (expires_at IS NULL OR expires_at > now()) AS wanted
@@ -65,7 +65,9 @@ WITH asked AS (
    WHERE r.request_id = ANY(ARRAY(SELECT request_id FROM asked))
      AND r.fingerprint = asked.fingerprint AND r.mode = :mode
      AND CASE WHEN r.lease_owner = :owner THEN :again AND r.state = 'working'
-              ELSE r.state = 'waiting' OR r.state = 'working' AND r.lease_until < now() END
+              WHEN r.state = 'working' THEN r.lease_until < now()
+              ELSE r.state = 'waiting' AND (NOT asked.wanted OR r.due_at IS NULL
+                                            OR r.due_at < now() + make_interval(secs => :slack)) END
    ORDER BY r.request_id FOR NO KEY UPDATE OF r
 ), doubted AS (
   UPDATE verification.provider_call AS c
@@ -80,7 +82,7 @@ WITH asked AS (
    GROUP BY 1, 2
 ), updated AS (
   UPDATE verification.request AS r
-     SET state = 'working', lease_owner = :owner,
+     SET state = 'working', lease_owner = :owner, due_at = NULL,
          lease_until = now() + make_interval(secs => :lease),
          grants = r.grants + (r.lease_owner IS DISTINCT FROM :owner)::int,
          in_doubt_calls = r.in_doubt_calls + doubts,
@@ -126,7 +128,7 @@ SELECT request_id FROM verification.provider_call
 
 READ = text(f"""
 SELECT {RESULT_COLUMNS},
-       fingerprint, digest_key, lease_owner, lease_until, grants, attempts, in_doubt_calls,
+       fingerprint, digest_key, lease_owner, lease_until, due_at, grants, attempts, in_doubt_calls,
        now() AS read_at
   FROM verification.request WHERE request_id = ANY(CAST(:ids AS text[]))
 """)  # noqa: S608  # made of our own constants alone
@@ -146,7 +148,7 @@ RECORD = compiled("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
     request_id text, owner text, grant_number int, charged text, outcome text, counted int,
-    doubted int,
+    doubted int, delay int,
     auth_success boolean, auth_has_exception boolean, auth_code text, auth_message text,
     auth_detail text, provider_request_id text, error_kind text, error_message text,
     error_fields json, reused_from text, call_number int, call_class text,
@@ -161,6 +163,7 @@ WITH entries AS (
      SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
          completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
          lease_owner = NULL, lease_until = NULL, outcome = e.outcome, charged = e.charged,
+         due_at = CASE WHEN e.outcome IS NULL THEN now() + make_interval(secs => e.delay) END,
          calls = r.calls - coalesce(e.call_sends = 0 AND e.call_number = r.calls, false)::int,
          attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,
          auth_success = e.auth_success, auth_has_exception = e.auth_has_exception,
