@@ -139,7 +139,7 @@ def failing(scene: Scene) -> None:
     people = _people(scene, "failing", len(STEPS))
     for number, (step, each) in enumerate(zip(STEPS, people, strict=True)):
         ground.publish(each.request(number % 5))
-        job = ground.work("tests.privacy.failing_worker", step, SHUTDOWN_GRACE="2", **_DOUBTING)
+        job = ground.work("tests.privacy.failing_worker", step, SHUTDOWN_GRACE="2.5", **_DOUBTING)
         job.end_within(20.0)  # what it says until then is all that counts
     worker = ground.start(**_DOUBTING)
     _await_results(ground, people)

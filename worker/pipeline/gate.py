@@ -81,7 +81,9 @@ class Gate:
         with self._changed:
             while True:
                 state = self._now_in()
-                if self._pause or (isinstance(state, Open) and breaker.is_outage(state)):
+                if self._closing or self._pause:
+                    return False
+                if isinstance(state, Open) and breaker.is_outage(state):
                     return False
                 if isinstance(state, Probing) and called_before and self._pass_over():
                     return False
@@ -207,7 +209,7 @@ class Gate:
             return None
 
     def shut_down(self) -> None:
-        """Let the breaker thread go; calls are let through as before."""
+        """Let nobody enter any more, and the breaker thread go; calls under way may end."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -284,9 +284,11 @@ class Pipeline:
     # The main thread.
 
     def stop(self, deadline: float) -> bool:
-        """Finish what is paid for, forget what is not claimed; True when all was recorded.
+        """Finish the calls under way and begin no other; True when all was recorded.
 
-        The broker must have stopped delivering. `deadline` is on the monotonic clock.
+        What was claimed and is not called is let go: it comes again, uncounted. What is not
+        claimed goes back to the broker with the channel. The broker must have stopped delivering.
+        `deadline` is on the monotonic clock.
         """
         self._stopping.set()
         self._gate.shut_down()
