@@ -132,6 +132,7 @@ def test_stopping_finishes_the_calls_under_way_and_lets_the_rest_go_uncalled() -
     with running(Desk(verifier=verifier), callers=1) as stack:
         stack.give(*ids(5))
         stack.wait_for_rows(2)
+        assert verifier.begun.wait(PATIENCE)
         clean: list[bool] = []
         stopper = Thread(target=lambda: clean.append(stack.pipeline.stop(PATIENCE)))
         stopper.start()
