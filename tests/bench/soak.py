@@ -9,9 +9,7 @@ of the workers may follow as NAME=VALUE. Exit code 1 where a promise is broken.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -28,7 +26,8 @@ from tests.bench import soak_check
 from tests.bench.soak_faults import Faults, Site, all_consume
 from tests.bench.soak_load import Publisher
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import CHECKOUT, REQUESTS, RESULTS, Process, Stack, sandbox, until
+from tests.conftest import migrate
+from tests.e2e.harness import REQUESTS, RESULTS, Process, Stack, sandbox, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +61,7 @@ class Soak:
         assert isinstance(database, Database)
         provider = exits.enter_context(sandbox(0.02))
         database_url = servers.database.create_database("soak")
-        _migrate(database_url)
+        migrate(database_url)
         self.stack = Stack(servers.broker.url, database_url, provider)
         exits.callback(self.stack.close)
         applied = self.stack.command("topology", "apply")
@@ -135,12 +134,6 @@ class Soak:
     def _waiting(self) -> int:
         queues = [REQUESTS, *(f"verification.retry.{delay}s" for delay in DELAYS)]
         return sum(self.stack.depth(queue) for queue in queues)
-
-
-def _migrate(database_url: str) -> None:
-    environment = {**os.environ, "DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    subprocess.run(command, env=environment, cwd=CHECKOUT, check=True, capture_output=True)
 
 
 def main() -> int:

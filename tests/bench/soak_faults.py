@@ -68,11 +68,14 @@ class Faults:
             self.provider_outage,
             self.provider_outage,
         ]
+        self._left: list[Callable[[], None]] = []
         self.applied: dict[str, int] = {}
 
     def apply_one(self) -> str:
-        """Break something at random, mend it, and return its name."""
-        fault = self._random.choice(self._kinds)
+        """Break something, mend it, and return its name: all kinds in turn, in random order."""
+        if not self._left:
+            self._left = self._random.sample(self._kinds, len(self._kinds))
+        fault = self._left.pop()
         fault()
         name = fault.__name__
         self.applied[name] = self.applied.get(name, 0) + 1
