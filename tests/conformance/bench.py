@@ -140,6 +140,14 @@ class Bench:
         """Let what is spent today have been spent yesterday."""
         self._sql("UPDATE verification.call_quota SET day = day - 1")
 
+    def age_calls(self, days: int) -> None:
+        """Let all calls have begun so many days earlier."""
+        self._sql(
+            """UPDATE verification.provider_call
+                  SET started_at = started_at - make_interval(days => :d)""",
+            d=days,
+        )
+
     def let_slots_pass(self, seconds: float) -> None:
         """Let the next free slot come so many seconds sooner."""
         self._sql(

@@ -13,12 +13,14 @@ from worker.core.claims import (
     AlreadyDone,
     Claim,
     Conflicting,
+    Entry,
     Granted,
     HeldElsewhere,
     Postponed,
+    Recorded,
     Shortage,
 )
-from worker.core.outcome import CallClass, Charged, ErrorKind
+from worker.core.outcome import CallClass, CallReport, Charged, ErrorKind, RetryLater
 from worker.core.request import Mode
 from worker.store import quota
 
@@ -331,3 +333,53 @@ def test_the_nearer_of_two_limits_counts(bench: Bench) -> None:
     second = limited.claim([ask(each) for each in ids(4, "next")], "2")
     assert called(second) == ids(1, "next")
     assert {claim.shortage for claim in postponed(second)} == {Shortage.DAILY_BUDGET}
+
+
+# Calls that were not sent after all.
+
+
+@pytest.mark.parametrize("sends", [0, 1], ids=["intent-taken-back", "not-sent"])
+def test_a_call_that_was_not_sent_costs_nothing_of_the_budget(bench: Bench, sends: int) -> None:
+    ledger = bench.ledger(daily_call_budget=2)
+    claim = granted(ledger, batch="1")
+    granted(ledger, ask("other"), "1b")
+    entry = unsent(claim, sends)
+    assert ledger.record([entry], []) == [Recorded(None)]
+    assert bench.calls_today() == 1
+    assert ledger.record([entry], []) == [Recorded(None)]  # its answer was lost
+    assert bench.calls_today() == 1
+    granted(ledger, batch="2")
+
+
+def test_a_call_that_was_made_keeps_its_token(bench: Bench) -> None:
+    ledger = bench.ledger(daily_call_budget=2)
+    put_off(ledger, granted(ledger), CallClass.UNAVAILABLE)
+    assert bench.calls_today() == 1
+
+
+def test_a_token_of_yesterday_is_not_returned_today(bench: Bench) -> None:
+    ledger = bench.ledger(daily_call_budget=2)
+    claim = granted(ledger)
+    bench.age_calls(days=1)
+    ledger.record([unsent(claim, 0)], [])
+    assert bench.calls_today() == 1
+
+
+def test_a_late_record_returns_the_token_of_what_was_not_sent(bench: Bench) -> None:
+    one, two = bench.ledger(daily_call_budget=5), bench.ledger("two", daily_call_budget=5)
+    stale = granted(one)
+    bench.set_lease("onb-1", -1)
+    granted(two)
+    assert bench.calls_today() == 2
+    for _ in range(2):
+        one.record([unsent(stale, 0)], [])
+        assert bench.calls_today() == 1
+    assert bench.row().in_doubt_calls == 0
+
+
+def unsent(claim: Granted, sends: int) -> Entry:
+    """Return what is recorded of a call that did not leave."""
+    report = CallReport(CallClass.NOT_SENT, Charged.NO, sends=sends)
+    return Entry(
+        ask(claim.request_id), claim, report, RetryLater(0, False, CallClass.NOT_SENT, Charged.NO)
+    )

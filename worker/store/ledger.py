@@ -20,12 +20,13 @@ from worker.core.claims import (
     Granted,
     Recorded,
 )
+from worker.core.outcome import CallClass
 from worker.ports import Ledger, LedgerContended
 from worker.store import statements
 from worker.store.booking import Booking, key_of
 from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
-from worker.store.quota import lock_quota, save_quota
+from worker.store.quota import lock_quota, return_tokens, save_quota, tokens_held
 from worker.store.rows import (
     RESULT_COLUMNS,
     as_json,
@@ -127,23 +128,49 @@ class PostgresLedger(Ledger):
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
     ) -> list[Recorded | FencedOut]:
+        if self._config.quota is not None and any(map(_is_unsent, batch)):
+            return self._record_within(self._config.quota, batch, announced)
         with connection(self._engine) as database:
-            marks = {"batch": record_batch(batch), "announced": list(announced)}
-            rows = run(database, statements.RECORD, marks)
-        saved = {(row.request_id, row.owner): row for row in rows}
-        missed = [each for each in batch if key_of(each) not in saved]
-        booked = self._book(missed) if missed else {}
-        return [
-            Recorded(recorded_result(each, saved[key_of(each)]))
-            if key_of(each) in saved
-            else booked[key_of(each)]
-            for each in batch
-        ]
+            saved = _saved(database, batch, announced)
+        if missed := [each for each in batch if key_of(each) not in saved]:
+            with connection(self._transactions) as database, database.begin():
+                saved |= Booking(database, self._config.mode.value).book(missed)
+        return [saved[key_of(each)] for each in batch]
 
-    def _book(self, missed: Sequence[Entry]) -> dict[tuple[str, str], Recorded | FencedOut]:
-        """Book what is not as its claim had left it."""
+    def _record_within(
+        self, quota: Quota, batch: Sequence[Entry], announced: Sequence[str]
+    ) -> list[Recorded | FencedOut]:
+        """Record in one transaction with the tokens of the calls that were not sent after all.
+
+        The quota's row is locked first, as by a claim.
+        """
+        mode = self._config.mode
         with connection(self._transactions) as database, database.begin():
-            return Booking(database, self._config.mode.value).book(missed)
+            lock_quota(database, quota, mode)
+            unsent = [each for each in batch if _is_unsent(each)]
+            held = tokens_held(database, unsent, mode)
+            saved = _saved(database, batch, announced)
+            if missed := [each for each in batch if key_of(each) not in saved]:
+                saved |= Booking(database, mode.value).book(missed)
+            return_tokens(database, held - tokens_held(database, unsent, mode), mode)
+        return [saved[key_of(each)] for each in batch]
+
+
+def _saved(
+    database: Connection, batch: Sequence[Entry], announced: Sequence[str]
+) -> dict[tuple[str, str], Recorded | FencedOut]:
+    """Record what is as its claim had left it."""
+    marks = {"batch": record_batch(batch), "announced": list(announced)}
+    rows = {(row.request_id, row.owner): row for row in run(database, statements.RECORD, marks)}
+    return {
+        key_of(each): Recorded(recorded_result(each, rows[key_of(each)]))
+        for each in batch
+        if key_of(each) in rows
+    }
+
+
+def _is_unsent(entry: Entry) -> bool:
+    return entry.report is not None and entry.report.call_class is CallClass.NOT_SENT
 
 
 def _reusable(

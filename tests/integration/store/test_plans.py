@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from tests.plans import nodes
 from worker.core.request import Mode
-from worker.store import booking, erasure, leases, outbox, overview, statements
+from worker.store import booking, erasure, leases, outbox, overview, quota, statements
 from worker.store.engine import compiled, connection, open_engine
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
     "booked calls": booking.CALLS,
     "count": booking.COUNT,
     "adopt": booking.ADOPT,
+    "tokens": quota.TOKENS_HELD,
     "hold": outbox.HOLD,
     "mark sent": outbox.MARK_SENT,
 }
