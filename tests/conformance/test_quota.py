@@ -335,6 +335,28 @@ def test_the_nearer_of_two_limits_counts(bench: Bench) -> None:
     assert {claim.shortage for claim in postponed(second)} == {Shortage.DAILY_BUDGET}
 
 
+# The database's clock was set back.
+
+
+def test_a_place_in_the_far_future_is_a_minute_away_at_most(bench: Bench) -> None:
+    ledger = bench.ledger(calls_per_minute=100)
+    granted(ledger, ask("before"), "1")
+    bench.let_slots_pass(-3600)
+    new, free = ledger.claim([ask("new"), ask("rejected", wants_call=False)], "2")
+    assert isinstance(new, Postponed)
+    assert new.seconds <= 60
+    assert isinstance(free, Granted)
+    bench.let_slots_pass(61)
+    assert isinstance(ledger.claim([ask("new")], "3")[0], Granted)
+
+
+def test_a_budget_alone_lets_no_call_wait(bench: Bench) -> None:
+    ledger = bench.ledger(daily_call_budget=5)
+    granted(ledger, ask("before"), "1")
+    bench.let_slots_pass(-3600)
+    assert granted(ledger, ask("new"), "2").wait == 0
+
+
 # Calls that were not sent after all.
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+import structlog
 from sqlalchemy import text
 
 from worker.core.claims import (
@@ -35,9 +36,11 @@ from worker.store.rows import (
     recorded_result,
     stored_result,
 )
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -78,6 +81,7 @@ class PostgresLedger(Ledger):
         # The same pool; each checkout begins a transaction, for claims of several statements.
         self._transactions = engine.execution_options(isolation_level="READ COMMITTED")
         self._config = config
+        self._log = structlog.get_logger()
 
     def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
         """Claim requests and commit the intents to call (see `ports.Ledger`)."""
@@ -109,11 +113,15 @@ class PostgresLedger(Ledger):
             state = lock_quota(database, quota, mode)
             paid = self._paid(database, batch)
             claiming = Claiming(database, self._config, owner)
-            claims = claiming.claim_at_most(state.free, _without_calls(batch, paid))
+            # What has expired needs no call, and no token.
+            wanting = [_unless_expired(each, state.now) for each in _without_calls(batch, paid)]
+            claims = claiming.claim_at_most(state.free, wanting)
             calls = _calls(batch, claims)
             for granted, wait in zip(calls, state.waits(len(calls)), strict=True):
                 claims[granted.request_id] = replace(granted, wait=wait)
-            if calls:
+            if state.clock_set_back:
+                self._log.warning(LogEvent.CLOCK_SET_BACK, of="call_quota")
+            if calls or state.clock_set_back:
                 state = state.spend(len(calls), repeated=len(claiming.repeated))
                 save_quota(database, state, mode)
         return [
@@ -198,6 +206,11 @@ def _without_calls(
     batch: Sequence[ClaimRequest], paid: Mapping[str, StoredResult]
 ) -> list[ClaimRequest]:
     return [replace(each, wants_call=False) if each.request_id in paid else each for each in batch]
+
+
+def _unless_expired(asked: ClaimRequest, now: datetime) -> ClaimRequest:
+    expired = asked.expires_at is not None and asked.expires_at <= now
+    return replace(asked, wants_call=False) if expired else asked
 
 
 def _with_answer(claim: Claim, paid: Mapping[str, StoredResult]) -> Claim:

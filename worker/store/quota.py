@@ -106,6 +106,8 @@ class QuotaState:
     next_call_at: datetime
     day: date
     calls_today: int
+    clock_set_back: bool = False
+    """The next place was further ahead than any claim puts it: that was capped."""
 
     @classmethod
     def read(
@@ -113,12 +115,15 @@ class QuotaState:
     ) -> QuotaState:
         """Return the state as it stands now: a slot that has passed is lost, a new day is empty.
 
-        A clock that goes back over midnight does not open a day again.
+        A clock that goes back over midnight does not open a day again, and one that is set back
+        stops nobody for longer than a minute: then the last minute's calls are over.
         """
         today = shanghai_date(now)
         if today > day:
             day, calls_today = today, 0
-        return cls(quota, now, max(next_call_at, now), day, calls_today)
+        latest = now + max(quota.spacing + HORIZON, timedelta(seconds=_MINUTE))
+        place = min(max(next_call_at, now), latest)
+        return cls(quota, now, place, day, calls_today, place < next_call_at)
 
     @property
     def free(self) -> int:
@@ -133,6 +138,8 @@ class QuotaState:
 
     def waits(self, calls: int) -> list[float]:
         """Return in how many seconds each of the next calls may start."""
+        if self.quota.calls_per_minute is None:
+            return [0.0] * calls
         first = self.next_call_at - self.now
         return [(first + number * self.quota.spacing).total_seconds() for number in range(calls)]
 
@@ -151,7 +158,8 @@ class QuotaState:
             midnight = datetime.combine(self.day + _A_DAY, time(), SHANGHAI)
             return Postponed(self._until(midnight), Shortage.DAILY_BUDGET)
         if self.quota.calls_per_minute is not None:
-            return Postponed(self._until(self.next_call_at - HORIZON), Shortage.CALLS_PER_MINUTE)
+            wait = min(self._until(self.next_call_at - HORIZON), _MINUTE)
+            return Postponed(wait, Shortage.CALLS_PER_MINUTE)
         return Postponed(_AT_ONCE, Shortage.DAILY_BUDGET)
 
     def _until(self, then: datetime) -> float:

@@ -49,6 +49,7 @@ class LogEvent(StrEnum):
     RETAINED = "retention.done"
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
+    CLOCK_SET_BACK = "database.clock_set_back"
     HEALTH_LISTENING = "health.listening"
     TRACING_ON = "tracing.on"
     TRACING_OFF = "tracing.off"

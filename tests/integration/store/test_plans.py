@@ -30,6 +30,7 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
     "take over": statements.TAKE_OVER,
     "rekey": statements.REKEY,
     "renew": statements.RENEW,
+    "cap": statements.CAP,
     "intended": statements.INTENDED,
     "read": statements.READ,
     "record": statements.RECORD,
