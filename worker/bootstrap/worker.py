@@ -48,6 +48,8 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.ports import DeliverySink
     from worker.settings import Settings
 
@@ -69,10 +71,14 @@ class Worker:
 
         # What the worker talks to.
         self._engine = open_engine(
-            settings.database_url.get_secret_value(), self._name, by_keys=True
+            settings.database_url.get_secret_value(),
+            self._name,
+            by_keys=True,
+            on_weak=self._warn_of_weak_settings,
         )
-        self._giving_up = Event()
-        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._giving_up)
+        self._weak_settings: Mapping[str, str] = {}
+        self._stopping = Event()
+        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._stopping)
         apply = settings.topology == "apply"
         self._session = Session(
             settings.amqp_url.get_secret_value(),
@@ -208,6 +214,12 @@ class Worker:
         self._log.info(LogEvent.STOPPED, clean=clean)
         return 0 if clean and reason != THREAD_FAILED else 1
 
+    def _warn_of_weak_settings(self, weak: Mapping[str, str]) -> None:
+        """Say once which of the database's settings could lose a call that was committed."""
+        if weak != self._weak_settings:
+            self._weak_settings = weak
+            self._log.warning(LogEvent.DATABASE_NOT_DURABLE, **weak)
+
     def _identity(self) -> dict[str, object]:
         key_id, *fallbacks = self._settings.digests.key_ids
         who: dict[str, object] = {"worker": self._name, "mode": self._settings.provider_mode}
@@ -219,12 +231,14 @@ class Worker:
         return who
 
     def _stop(self) -> bool:
-        """Finish what is paid for, within the grace; then the leases speak."""
+        """Finish the calls under way, let go what is uncalled; the grace over, leases lapse."""
+        # First of all: from now on no call begins, and none is repeated.
+        self._gate.shut_down()
+        self._stopping.set()
         self._health_state.end()
         deadline = self._clock.monotonic() + self._settings.shutdown_grace
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
-        self._giving_up.set()
         self._pause_watcher.stop(timeout=0.0)  # it only reads: nothing is lost where it hangs
         self._housekeeper.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))

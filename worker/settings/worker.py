@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
+from math import inf
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -18,6 +20,9 @@ LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
 # The account that the sandbox knows unless it is told another one.
 _SANDBOX_KEY = "SANDBOXACCESSKEY"
+# What a stop needs beside its calls: to record the last of them, one statement of milliseconds.
+# Confirms have ten seconds of their own after the grace.
+_RECORD_SECONDS = 1.0
 
 
 class Settings(
@@ -96,9 +101,15 @@ class Settings(
 
     @field_validator("provider_url")
     @classmethod
-    def _not_live_for_the_sandbox(cls, url: str, others: ValidationInfo) -> str:
-        if others.data.get("provider_mode") is Mode.SANDBOX and _is_live(url):
+    def _fits_the_mode(cls, url: str, others: ValidationInfo) -> str:
+        mode, host = others.data.get("provider_mode"), _host(url)
+        if mode is Mode.SANDBOX and f".{host}".endswith(f".{_LIVE_DOMAIN}"):
             raise ValueError("must be the sandbox's address where PROVIDER_MODE is sandbox")
+        if mode is Mode.LIVE and url.startswith("http:") and not _is_loopback(host):
+            raise ValueError(
+                "must begin with https:// where PROVIDER_MODE is live, or ID numbers travel in"
+                " clear; http:// only to this machine (localhost, 127.0.0.1, [::1])"
+            )
         return url
 
     @field_validator("provider_access_key")
@@ -145,8 +156,14 @@ class Settings(
     @field_validator("shutdown_grace")
     @classmethod
     def _time_for_a_call(cls, seconds: float, others: ValidationInfo) -> float:
-        if seconds < others.data.get("call_deadline", 0):
-            raise ValueError("must not be below CALL_DEADLINE, or a stop leaves calls in doubt")
+        """Demand time for a call that begins just before the order, and for its record."""
+        # A wrong one of the two is named by itself.
+        call = others.data.get("call_deadline", -inf) + others.data.get("connect_timeout", -inf)
+        if seconds < call + _RECORD_SECONDS:
+            raise ValueError(
+                f"must not be below CALL_DEADLINE + CONNECT_TIMEOUT + {_RECORD_SECONDS:g} s to "
+                f"record, or a stop leaves calls in doubt"
+            )
         return seconds
 
     @property
@@ -170,12 +187,18 @@ class Settings(
         return CallTiming(self.call_deadline, self.connect_timeout, self.lease_margin)
 
 
-def _is_live(url: str) -> bool:
+def _host(url: str) -> str:
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-    return f".{host}".endswith(f".{_LIVE_DOMAIN}")
 
 
 def show(settings: Settings) -> list[tuple[str, str, str]]:

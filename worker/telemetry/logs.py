@@ -49,6 +49,7 @@ class LogEvent(StrEnum):
     RETAINED = "retention.done"
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
+    DATABASE_NOT_DURABLE = "database.not_durable"
     HEALTH_LISTENING = "health.listening"
     TRACING_ON = "tracing.on"
     TRACING_OFF = "tracing.off"
