@@ -92,6 +92,7 @@ WAITS = {
     "redirect": "foreign",
 }
 PASSES = "access_error_once"
+UNKNOWN_ONCE = ("recovers_after_1", "recovers_after_2", "reset_once_uncharged")
 
 
 def publish(stack: Stack, name: str) -> None:
@@ -140,9 +141,12 @@ def under(end: End, name: str, max_in_doubt_calls: int) -> End:
     if end.kind == "in_doubt":
         calls = 1 + max_in_doubt_calls
         return end._replace(calls=calls, charges=calls if end.charges else 0)
-    if max_in_doubt_calls == 0 and name in ("hang_once", "reset_once"):
+    if max_in_doubt_calls > 0:
+        return end
+    # No call follows one whose charge is unknown.
+    if name in ("hang_once", "reset_once"):
         return IN_DOUBT_PAID._replace(calls=1, charges=1)
-    if max_in_doubt_calls == 0 and name == "reset_once_uncharged":
+    if end == FAILED_FOUR_TIMES or name in UNKNOWN_ONCE:
         return IN_DOUBT_FREE._replace(calls=1)
     return end
 
