@@ -138,6 +138,10 @@ class DeliverySink(Protocol):
         """Learn that everything these caused is confirmed and they are acknowledged."""
         ...
 
+    def returned(self, epoch: int) -> None:
+        """Learn that the broker has queued again what it delivered up to this epoch."""
+        ...
+
 
 class HeldLetters(Protocol):
     """The dead letters of the queue while a person's tool holds them (errors: the queue's)."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, consumes_again, loses_connections, times_said
-from tests.e2e.harness import DEAD, REQUESTS, request, until
+from tests.e2e.harness import DEAD, REQUESTS, free_port, request, until
 from tests.integration.amqp.harness import cut, evaluate, memory_alarm, worker_connections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from local_broker import Broker
     from local_stack import Servers
+    from tests.chaos.proxy import Proxy
     from tests.e2e.harness import Stack
+
+    ProxyMaker = Callable[[str], Proxy]
 
 SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
 QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted"] + [
@@ -142,3 +147,38 @@ def test_when_an_operator_closes_the_connections_then_all_is_counted(
         loses_connections(worker, 2 * times)
     consumes_again(worker, 3)
     load.all_is_counted(worker)
+
+
+@pytest.mark.parametrize("losses", [8, 52])  # 52: the broker gives up what it delivered 50 times
+def test_when_connections_are_lost_while_the_database_is_away_then_nothing_is_multiplied(
+    stack: Stack, proxy_to: ProxyMaker, losses: int
+) -> None:
+    broker, database = proxy_to(stack.amqp_url), proxy_to(stack.database_url)
+    through = {
+        "AMQP_URL": broker.through(stack.amqp_url),
+        "DATABASE_URL": database.through(stack.database_url),
+    }
+    worker = stack.start_worker(**through, HTTP_PORT=free_port())
+    database.refuse()
+    database.reset()
+    ids = [f"once-{number}" for number in range(32)]
+    stack.publish_many(map(request, ids))
+    until(lambda: stack.depth(REQUESTS) == 0 or worker.said("worker.parked"))
+    for lost in range(1, losses + 1):
+        broker.reset()
+        until(lambda lost=lost: times_said(worker, "amqp.connected") == 2 * (lost + 1))  # type: ignore[misc]
+        until(
+            lambda lost=lost: (  # type: ignore[misc]
+                worker.said("worker.parked") or times_said(worker, "amqp.consuming") > lost
+            )
+        )
+        _, metrics = worker.asked("/metrics")
+        (held,) = re.findall(r"^verification_messages_held (\S+)", metrics, re.MULTILINE)
+        assert float(held) <= len(ids)
+    database.accept()
+    settle(stack, ids)
+    assert worker.stop() == 0
+    accounts = assert_nothing_lost(stack, ids)
+    assert accounts.count("match") == len(accounts.events) == len(ids)
+    assert accounts.charges["calls"] == accounts.charges["charges"] == len(ids)
+    assert accounts.dead == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import pytest
@@ -20,15 +21,18 @@ from tests.chaos.database import (
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
 from tests.conftest import migrate
-from tests.e2e.harness import request, until
+from tests.e2e.harness import REQUESTS, free_port, request, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import psycopg
 
     from local_database import Database
+    from tests.chaos.proxy import Proxy
     from tests.e2e.harness import Stack
+
+    ProxyMaker = Callable[[str], Proxy]
 
 # A claim that could not be recorded lapses after 2 x (1 + 0.5) + 1 = 4 s.
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1"}
@@ -179,9 +183,9 @@ def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
     with administrator(stack) as database:
         database.execute("DROP SCHEMA verification_v1, verification CASCADE")
     load = Load(stack, 100)
-    worker = stack.start_worker(**PACE, HTTP_PORT=str(port))
+    worker = stack.launch_worker(**PACE, HTTP_PORT=str(port))
     assert "alembic upgrade head" in until(lambda: worker.said("database.unavailable"))
-    assert worker.ready() == NO_DATABASE
+    until(lambda: worker.ready() == NO_DATABASE)
     assert stack.provider.charges()["calls"] == 0
     migrate(stack.database_url)
     is_back(worker)
@@ -212,3 +216,36 @@ def test_when_no_connection_is_free_then_messages_wait_for_one(stack: Stack, por
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 3")
         is_back(worker)
         load.all_is_counted(worker)
+
+
+def test_when_workers_die_while_the_database_is_away_then_no_delivery_is_counted(
+    stack: Stack, proxy_to: ProxyMaker
+) -> None:
+    """Each would bring a message nearer to the limit at which the broker gives it up."""
+    proxy = proxy_to(stack.database_url)
+    through = {"DATABASE_URL": proxy.through(stack.database_url)}
+    first = stack.start_worker(**through)
+    proxy.refuse()
+    proxy.reset()
+    until(lambda: first.said("worker.parked"))
+    consumers = partial(stack.channel.queue_declare, REQUESTS, passive=True)
+    until(lambda: consumers().method.consumer_count == 0)
+    ids = [f"uncounted-{number}" for number in range(20)]
+    stack.publish_many(map(request, ids))
+    first.kill()
+    for _ in range(3):
+        worker = stack.launch_worker(**through, HTTP_PORT=free_port())
+        until(lambda worker=worker: times_said(worker, "amqp.connected") == 2)  # type: ignore[misc]
+        until(lambda worker=worker: worker.ready() == NO_DATABASE)  # type: ignore[misc]
+        assert worker.said('"reason":"database"')
+        assert consumers().method.message_count == len(ids)
+        worker.kill()
+        assert not worker.said("amqp.consuming")
+    last = stack.launch_worker(**through)
+    until(lambda: last.said("worker.parked"))
+    proxy.accept()
+    settle(stack, ids)
+    assert last.stop() == 0
+    assert not last.said('"handed_back"')
+    accounts = assert_nothing_lost(stack, ids)
+    assert accounts.count("match") == len(accounts.events) == len(ids)

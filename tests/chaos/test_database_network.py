@@ -116,7 +116,7 @@ def test_when_told_to_stop_while_the_network_stalls_then_it_leaves_and_another_o
     proxy = proxy_to(stack.database_url)
     short = PACE | {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "0.5"}
     worker = stack.start_worker(
-        **short, DATABASE_URL=proxy.through(stack.database_url), SHUTDOWN_GRACE="1"
+        **short, DATABASE_URL=proxy.through(stack.database_url), SHUTDOWN_GRACE="2.5"
     )
     load.under_way(100)
     proxy.stall()

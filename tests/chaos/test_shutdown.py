@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.chaos.crashing_worker import SECRET
+from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load
 from tests.e2e.harness import CHECKOUT, request, until
 
@@ -21,6 +22,27 @@ if TYPE_CHECKING:
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
 # After the grace: confirms and the last tries to mark events, 10 s at most; and a busy machine.
 _LEAVING_SECONDS = 12.0
+
+
+def test_after_the_order_no_call_begins_and_all_are_paid_once_by_the_next_worker(
+    stack: Stack,
+) -> None:
+    stack.provider.play(latency=3)
+    ids = [f"late-{number}" for number in range(12)]
+    stack.publish_many(map(request, ids))
+    worker = stack.start_worker(CONCURRENCY="4")
+    until(lambda: stack.provider.charges()["calls"] == 4)
+    # As many again are claimed, and wait for a caller.
+    until(lambda: stack.count("open_requests") == 8)
+    assert worker.stop() == 0
+    assert stack.provider.charges()["calls"] == stack.count() == 4
+    uncounted = "SELECT calls FROM verification_v1.open_requests WHERE calls + attempts > 0"
+    assert stack.rows(uncounted) == []
+    stack.provider.play()
+    second = stack.start_worker()
+    settle(stack, ids)
+    assert second.stop() == 0
+    assert assert_nothing_lost(stack, ids).charges["charges"] == stack.count("calls") == len(ids)
 
 
 def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
@@ -63,6 +64,12 @@ class Bench:
             id=request_id,
         )
 
+    def make_due(self, request_id: str) -> None:
+        """Let the next attempt of a waiting request be due now."""
+        self._sql(
+            "UPDATE verification.request SET due_at = now() WHERE request_id = :id", id=request_id
+        )
+
     def lease_left(self, request_id: str) -> float:
         """Return the seconds that a lease still holds."""
         left = "extract(epoch FROM lease_until - now())"
@@ -97,6 +104,32 @@ class Bench:
         """Say whether there is such a request."""
         found = self._sql("SELECT FROM verification.request WHERE request_id = :id", id=request_id)
         return bool(found)
+
+    def lose(self, request_id: str) -> None:
+        """Let a request never have been written, as an asynchronous failover leaves it."""
+        for table in ("request", "provider_call"):
+            self._sql(f"DELETE FROM verification.{table} WHERE request_id = :id", id=request_id)  # noqa: S608
+
+    def keep(self, request_id: str) -> None:
+        """Remember how a request stands now."""
+        self._kept = {
+            table: self._sql(
+                f"SELECT to_jsonb(t) FROM verification.{table} AS t WHERE request_id = :id",  # noqa: S608
+                id=request_id,
+            )
+            for table in ("request", "provider_call")
+        }
+
+    def set_back(self, request_id: str) -> None:
+        """Let a request stand as it was kept, as an asynchronous failover leaves it."""
+        self.lose(request_id)
+        for table, rows in self._kept.items():
+            for (row,) in rows:
+                self._sql(
+                    f"""INSERT INTO verification.{table} SELECT * FROM
+                        jsonb_populate_record(NULL::verification.{table}, CAST(:row AS jsonb))""",  # noqa: S608
+                    row=json.dumps(row),
+                )
 
     def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
         """Return what is spent of a mode's daily budget."""

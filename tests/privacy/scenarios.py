@@ -133,7 +133,7 @@ def _failing(system: System) -> None:
     people = system.people.invent_many("failing", len(STEPS))
     for step, each in zip(STEPS, people, strict=True):
         _publish(site, [each])
-        job = site.launch("tests.privacy.failing_worker", step, SHUTDOWN_GRACE="2", **_DOUBTING)
+        job = site.launch("tests.privacy.failing_worker", step, SHUTDOWN_GRACE="2.5", **_DOUBTING)
         code = job.popen.wait(PATIENCE)
         assert code == (-signal.SIGABRT if step == "abort" else 1), step
     worker = site.start(**_DOUBTING)

@@ -37,15 +37,19 @@ class Consumer:
         prefetch: int,
         topology: Topology | None,
         deliver: Callable[[Delivery], None],
+        returned: Callable[[int], None],
     ) -> None:
         self.connection = ReconnectingConnection(url, "consume", ioloop, self)
         self.consuming = False
         self.wanted = True
         """Whether we want deliveries: a pause says no."""
+        self.returned_epoch = 0
+        """What was delivered up to this epoch and not acknowledged is queued again."""
         self._queue = queue
         self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
         self._deliver = deliver
+        self._returned = returned
         self._pika: Any = None
         self._channel: Any = None
         self._usable = False
@@ -112,7 +116,7 @@ class Consumer:
     def disconnected(self) -> None:
         """Wait for the next connection."""
         self._pika = None
-        self._forget_channel()
+        self._channel_lost()
 
     def _open_channel(self) -> None:
         self._backoff.stop()
@@ -159,7 +163,10 @@ class Consumer:
         self._deliver(read_delivery(book.epoch, method, properties, body, time()))
 
     def _cancelled(self, frame: Any) -> None:
-        """Begin again with a new channel: the broker ended our consumer and left this one open."""
+        """Begin again with a new channel: the broker ended our consumer and left this one open.
+
+        The queue may be gone, and with it the messages that we hold: they count as ours.
+        """
         if frame.method.consumer_tag != self._tag:
             return
         channel = self._channel
@@ -171,9 +178,16 @@ class Consumer:
     def _closed(self, channel: Any, reason: BaseException) -> None:
         if channel is not self._channel:
             return
-        self._forget_channel()
+        self._channel_lost()
         if self._pika is not None and self._pika.is_open:
             self._begin_again(mapped(reason))
+
+    def _channel_lost(self) -> None:
+        """Tell that the broker has queued again what this channel delivered."""
+        if self._channel is not None:
+            self.returned_epoch = self._book.epoch
+            self._returned(self.returned_epoch)
+        self._forget_channel()
 
     def _forget_channel(self) -> None:
         self.connection.answered()

@@ -78,6 +78,7 @@ class Session:
             prefetch=prefetch,
             topology=topology,
             deliver=lambda delivery: self._settler.deliver(delivery),
+            returned=lambda epoch: self._settler.returned(epoch),
         )
         self._settler = Settler(self._ioloop, self._publisher, self._consumer)
         # The interpreter waits for threads that are no daemons; `close` waits as long as it says.

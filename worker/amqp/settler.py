@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.amqp.publisher import Group
+from worker.contract.internal import is_retry
 
 if TYPE_CHECKING:
     import threading
@@ -37,11 +38,22 @@ class Settler:
         assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
         self.sink.deliver(delivery)
 
+    def returned(self, epoch: int) -> None:
+        """Tell the sink that the broker has queued again what it delivered up to this epoch."""
+        assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
+        self.sink.returned(epoch)
+
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Publish what these cause; what causes nothing is finished."""
+        """Publish what these cause; what causes nothing is finished.
+
+        A message that is queued again anyhow is not put into a retry queue as well: with each
+        connection that is lost there would be more copies of it.
+        """
         publisher = self._publisher
         for settlement in settlements:
             publications = settlement.publications
+            if settlement.delivery.epoch <= self._consumer.returned_epoch:
+                publications = tuple(each for each in publications if not is_retry(each))
             if publications:
                 publisher.add(Group(len(publications), settlement), publications)
             else:

@@ -77,8 +77,8 @@ class Worker:
             on_weak=self._warn_of_weak_settings,
         )
         self._weak_settings: Mapping[str, str] = {}
-        self._giving_up = Event()
-        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._giving_up)
+        self._stopping = Event()
+        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._stopping)
         apply = settings.topology == "apply"
         self._session = Session(
             settings.amqp_url.get_secret_value(),
@@ -231,12 +231,14 @@ class Worker:
         return who
 
     def _stop(self) -> bool:
-        """Finish what is paid for, within the grace; then the leases speak."""
+        """Finish the calls under way, let go what is uncalled; the grace over, leases lapse."""
+        # First of all: from now on no call begins, and none is repeated.
+        self._gate.shut_down()
+        self._stopping.set()
         self._health_state.end()
         deadline = self._clock.monotonic() + self._settings.shutdown_grace
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
-        self._giving_up.set()
         self._pause_watcher.stop(timeout=0.0)  # it only reads: nothing is lost where it hangs
         self._housekeeper.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))

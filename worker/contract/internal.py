@@ -25,6 +25,11 @@ def retry(delivery: Delivery, delay: int) -> Publication:
     return _again(delivery, RETRY_PREFIX + delay_name(delay), {})
 
 
+def is_retry(publication: Publication) -> bool:
+    """Return whether this is a message on its way to a retry queue."""
+    return not publication.exchange and publication.routing_key.startswith(RETRY_PREFIX)
+
+
 def dead_letter(
     delivery: Delivery, reason: str, *, attempts: int, last_error: str, first_seen: datetime
 ) -> Publication:

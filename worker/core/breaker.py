@@ -42,6 +42,8 @@ class ParkReason(StrEnum):
     """DAILY_CALL_BUDGET is spent."""
     PAUSED = "paused"
     """A person has paused all workers (`operations.Pause`); the breaker never opens so."""
+    DATABASE = "database"
+    """The database does not answer; the breaker never opens so either."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ class Batcher(Generic[T]):
             self._waiting.extendleft(reversed(many))
             self._changed.notify()
 
+    def drop(self, is_useless: Callable[[T], bool]) -> None:
+        """Forget what waits and is of no use any more."""
+        with self._changed:
+            self._waiting = deque(one for one in self._waiting if not is_useless(one))
+
     def take(self, limit: int, timeout: float | None = None) -> list[T]:
         """Wait for at least one and return up to `limit`; empty after `timeout` or when closed."""
         with self._changed:

@@ -26,12 +26,17 @@ STUCK_AFTER = 5.0
 
 
 class DatabaseRetry:
-    """Knows which threads wait for the database, and since when."""
+    """Knows which threads wait for the database, and since when.
 
-    def __init__(self, clock: Clock) -> None:
+    `set_away` is told when one has waited for `away_after` seconds, and when none waits any more.
+    """
+
+    def __init__(self, clock: Clock, away_after: float, set_away: Callable[[bool], None]) -> None:
         self._clock = clock
+        self._away_after = away_after
+        self._set_away = set_away
         self._log = structlog.get_logger()
-        self._unavailable: set[str] = set()
+        self._unavailable: dict[str, float] = {}
         self._asked_at: dict[str, float] = {}
 
     @property
@@ -50,7 +55,9 @@ class DatabaseRetry:
                 result = work()
             except LedgerUnavailable as error:
                 failures += 1
-                self._unavailable.add(thread)
+                now = self._clock.monotonic()
+                if now - self._unavailable.setdefault(thread, now) >= self._away_after:
+                    self._set_away(True)
                 if failures == 1 or failures % 30 == 0:
                     self._log.warning(
                         LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
@@ -59,7 +66,9 @@ class DatabaseRetry:
                     return None
             else:
                 if failures:
-                    self._unavailable.discard(thread)
+                    self._unavailable.pop(thread, None)
+                    if not self._unavailable:
+                        self._set_away(False)
                     self._log.info(LogEvent.DATABASE_BACK, tries=failures)
                 return result
             finally:

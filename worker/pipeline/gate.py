@@ -3,11 +3,13 @@
 It holds the breaker and the allowance of this worker (`core`: values, no threads) under one lock.
 Callers enter and report how their call ended; the breaker thread waits for changes and acts on
 them. A pause that a person has ordered stands beside the breaker: while it lasts nobody enters,
-and nobody probes.
+and nobody probes. And while the database is away no messages are taken: they would only wait here,
+and come back with each connection or process that is lost, until the broker gives them up.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 from threading import Condition
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,13 +39,20 @@ if TYPE_CHECKING:
 _MOST_PASSED_OVER = 10
 # Nobody knows when a pause ends: what is handed back waits in the shortest delay queue.
 _PAUSED_FOR = 0.0
+# A database that restarts is back in 1 to 5 s, and until then what we hold can wait for it.
+AWAY_AFTER = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAway:
+    """The database has not answered for some seconds."""
 
 
 class GateView(NamedTuple):
     """What the breaker thread goes by."""
 
-    state: BreakerState | Pause
-    """The pause, or else the breaker."""
+    state: BreakerState | Pause | DatabaseAway
+    """The pause, or else the database, or else the breaker."""
     calls: int
     """How many calls may be under way at once."""
 
@@ -65,6 +74,7 @@ class Gate:
         self._pause: Pause | None = None
         self._pause_read_at = inf
         """When people's order was last read; always fresh until `expect_pause_reports`."""
+        self._ledger_is_away = False
         self._closing = False
         self._changed = Condition()
         self.pause_problem = "nobody knows whether the fleet is paused"
@@ -81,7 +91,9 @@ class Gate:
         with self._changed:
             while True:
                 state = self._now_in()
-                if self._pause or (isinstance(state, Open) and breaker.is_outage(state)):
+                if self._closing or self._pause:
+                    return False
+                if isinstance(state, Open) and breaker.is_outage(state):
                     return False
                 if isinstance(state, Probing) and called_before and self._pass_over():
                     return False
@@ -155,13 +167,23 @@ class Gate:
     def set_pause(self, pause: Pause | None, asked_at: float) -> None:
         """Pause, or go on: as it was ordered at a time (monotonic clock)."""
         with self._changed:
+            was_known = self.pause_is_known
             before, self._pause, self._pause_read_at = self._pause, pause, asked_at
-            if (before is None) is not (pause is None):
+            if not was_known or (before is None) is not (pause is None):
                 self._changed.notify_all()
 
     def pause_unknown(self, reason: str) -> None:
         """Learn why people's order could not be read; what was read last holds."""
         self.pause_problem = reason
+
+    # Whoever uses the ledger.
+
+    def set_ledger(self, *, away: bool) -> None:
+        """Learn whether claims or records have failed for some seconds: a read may still work."""
+        with self._changed:
+            if self._ledger_is_away is not away:
+                self._ledger_is_away = away
+                self._changed.notify_all()
 
     # Anybody.
 
@@ -177,6 +199,8 @@ class Gate:
         with self._changed:
             if self._pause:
                 return ParkReason.PAUSED
+            if self._database_is_away():
+                return ParkReason.DATABASE
             state = self._now_in()
             return None if isinstance(state, Closed) else state.reason
 
@@ -194,23 +218,35 @@ class Gate:
 
     # The breaker thread.
 
+    @property
+    def view(self) -> GateView:
+        """What it goes by now."""
+        with self._changed:
+            away = DatabaseAway() if self._database_is_away() else None
+            return GateView(self._pause or away or self._now_in(), self._allowance.calls)
+
     def await_change(self, seen: GateView) -> GateView | None:
         """Wait for another kind of state, or number of calls, than was seen; None: closed down."""
         with self._changed:
             while not self._closing:
-                state = self._pause or self._now_in()
-                calls = self._allowance.calls
-                if type(state) is not type(seen.state) or calls != seen.calls:
-                    return GateView(state, calls)
-                until = state.until if isinstance(state, Open) else None
-                self._changed.wait(None if until is None else until - self._clock.monotonic())
+                view = self.view
+                if type(view.state) is not type(seen.state) or view.calls != seen.calls:
+                    return view
+                until = view.state.until if isinstance(view.state, Open) else inf
+                if not isinstance(view.state, Pause | DatabaseAway):
+                    until = min(until, self._pause_read_at + AWAY_AFTER)
+                self._changed.wait(None if until == inf else until - self._clock.monotonic())
             return None
 
     def shut_down(self) -> None:
-        """Let the breaker thread go; calls are let through as before."""
+        """Let nobody enter any more, and the breaker thread go; calls under way may end."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+
+    def _database_is_away(self) -> bool:
+        since = self._clock.monotonic() - self._pause_read_at
+        return self._ledger_is_away or since >= AWAY_AFTER
 
     def _pass_over(self) -> bool:
         self._passed_over += 1

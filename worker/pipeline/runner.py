@@ -19,7 +19,7 @@ from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.caller_pool import CallerPool
 from worker.pipeline.database_retry import DatabaseRetry
-from worker.pipeline.gate import Gate, GateView
+from worker.pipeline.gate import AWAY_AFTER, DatabaseAway, Gate, GateView
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent, describe
 
@@ -84,11 +84,15 @@ class Pipeline:
         self._inbox: Batcher[Delivery] = Batcher()
         self._credits = Credits(*size.claims(size.callers))
         self._gate = gate
+        self._seen = GateView(Closed(), size.callers)
+        """What the breaker thread acted on last."""
         self._finished: Batcher[Finished] = Batcher(RECORD_PACE)
         self._announced: Batcher[str] = Batcher()
-        self._database = DatabaseRetry(clock)
+        self._database = DatabaseRetry(clock, AWAY_AFTER, lambda away: gate.set_ledger(away=away))
         # Each is counted up by one thread alone: no lock.
         self._delivered = self._settled = self._claimed = self._recorded = 0
+        self._returned_epoch = -1
+        """What was delivered up to this epoch the broker has queued again."""
         self._broken = Event()
         self._stopping = Event()
         self._giving_up = Event()
@@ -103,7 +107,13 @@ class Pipeline:
             thread.daemon = True
 
     def start(self) -> None:
-        """Start all threads."""
+        """Start all threads; the broker's begins after it.
+
+        So no message is taken before the database has answered, or in a pause.
+        """
+        self._seen = self._gate.view
+        if not isinstance(self._seen.state, Closed):
+            self._take_messages(self._seen.state)
         for thread in self._threads:
             thread.start()
 
@@ -139,6 +149,12 @@ class Pipeline:
         self._delivered += 1
         self._inbox.put(delivery)
 
+    def returned(self, epoch: int) -> None:
+        """Forget what is not claimed of these deliveries: it comes again, or has come already."""
+        self._returned_epoch = epoch
+        self._settled = self._delivered
+        self._inbox.drop(self._has_returned)
+
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Log each message once, when all that it caused is safe, and mark its event as sent."""
         announced = [
@@ -149,7 +165,7 @@ class Pipeline:
         ]
         if announced:
             self._announced.put_all(announced)
-        self._settled += len(settlements)
+        self._settled += sum(not self._has_returned(each.delivery) for each in settlements)
         self._metrics.settled(settlements)
         for settlement in settlements:
             if settlement.line:
@@ -160,7 +176,7 @@ class Pipeline:
     def _claim_all(self) -> None:
         batch_number = 0
         while credits_taken := self._credits.take(self._size.batch_limit):
-            deliveries = self._inbox.take(credits_taken)
+            deliveries = self._current(self._inbox.take(credits_taken))
             if self._stopping.is_set():
                 return
             if (parked_for := self._gate.open_for) is not None:
@@ -168,34 +184,53 @@ class Pipeline:
                 self._credits.give_back(credits_taken)
                 continue
             batch_number += 1
-            token = str(batch_number)
-            admission = self._database.keep_trying(
-                lambda batch=deliveries, token=token: self._admit(batch, token),  # type: ignore[misc]
-                self._stopping,
-            )
+            admission = self._admit(deliveries, str(batch_number))
             if admission is None:
                 return
-            self._metrics.claimed(len(deliveries))
             self._claimed += len(admission.tasks) + len(admission.finished)
             self._credits.give_back(credits_taken - len(admission.tasks))
             if admission.tasks:
                 self._callers.put_all(admission.tasks)
             if admission.finished:
                 self._finished.put_all(admission.finished)
-            if admission.settlements:
-                self._broker.settle(admission.settlements)
+            # Nothing is written of these: who comes again gets the same answer.
+            answers = [
+                each for each in admission.settlements if not self._has_returned(each.delivery)
+            ]
+            if answers:
+                self._broker.settle(answers)
             if admission.postponed:
                 self._wait_for_calls(admission)
 
-    def _admit(self, deliveries: Sequence[Delivery], token: str) -> Admission:
+    def _admit(self, deliveries: Sequence[Delivery], token: str) -> Admission | None:
         """Admit a batch when it is known whether people have ordered a pause.
 
-        A batch that was tried is tried again even if we have parked meanwhile: its claims may be
-        committed, and then they must be let go again (`Flow.decide`), not left to lapse.
+        A batch that was tried is tried again even if we have parked meanwhile, or the broker has
+        queued it again: its claims may be committed, and then they must be let go again
+        (`Flow.decide`), not left to lapse. None: told to give up.
         """
-        if not self._gate.pause_is_known:
-            raise LedgerUnavailable(self._gate.pause_problem)
-        return self._flow.admit(deliveries, token)
+        batch, tried = deliveries, False
+
+        def admit() -> Admission:
+            nonlocal batch, tried
+            if not tried:
+                batch = self._current(batch)
+            if not self._gate.pause_is_known:
+                raise LedgerUnavailable(self._gate.pause_problem)
+            tried = True
+            return self._flow.admit(batch, token)
+
+        admission = self._database.keep_trying(admit, self._stopping)
+        if batch and admission is not None:
+            self._metrics.claimed(len(batch))
+        return admission
+
+    def _has_returned(self, delivery: Delivery) -> bool:
+        return delivery.epoch <= self._returned_epoch
+
+    def _current(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Leave out what the broker has queued again."""
+        return [each for each in deliveries if not self._has_returned(each)]
 
     def _hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Let others have what no call may be made for, or ourselves later."""
@@ -214,7 +249,10 @@ class Pipeline:
     def _call(self, task: Task) -> float:
         """Call for a task when the gate lets it through; return the seconds that were waited."""
         started = self._clock.monotonic()
-        may_call = self._gate.enter(task.not_before, called_before=task.granted.calls > 1)
+        # What the broker has queued again is called when it comes again, or there would be two.
+        may_call = not self._has_returned(task.asked.delivery) and self._gate.enter(
+            task.not_before, called_before=task.granted.calls > 1
+        )
         waited = self._clock.monotonic() - started
         report, outage = None, False
         if may_call:
@@ -244,21 +282,23 @@ class Pipeline:
 
     def _park_and_resume(self) -> None:
         """Claim no more than may be called soon, for a claim's lease runs; nothing while parked."""
-        seen = GateView(Closed(), self._size.callers)
-        while (now := self._gate.await_change(seen)) is not None:
-            if now.calls != seen.calls:
+        while (now := self._gate.await_change(self._seen)) is not None:
+            if now.calls != self._seen.calls:
                 self._credits.set_total(*self._size.claims(now.calls))
-            if type(now.state) is not type(seen.state):
+            if type(now.state) is not type(self._seen.state):
                 self._take_messages(now.state)
-            seen = now
+            self._seen = now
 
-    def _take_messages(self, state: BreakerState | Pause) -> None:
+    def _take_messages(self, state: BreakerState | Pause | DatabaseAway) -> None:
         """Stop consuming while no call may be made; then one message at a time; then all."""
         match state:
             case Pause():
                 self._broker.pause()
                 why = {"because": state.reason, "by": state.by}
                 self._log.warning(LogEvent.PARKED, reason=ParkReason.PAUSED, **why)
+            case DatabaseAway():
+                self._broker.pause()
+                self._log.warning(LogEvent.PARKED, reason=ParkReason.DATABASE)
             case Open():
                 self._broker.pause()
                 seconds = round(state.until - self._clock.monotonic(), 1)
@@ -284,9 +324,11 @@ class Pipeline:
     # The main thread.
 
     def stop(self, deadline: float) -> bool:
-        """Finish what is paid for, forget what is not claimed; True when all was recorded.
+        """Finish the calls under way and begin no other; True when all was recorded.
 
-        The broker must have stopped delivering. `deadline` is on the monotonic clock.
+        What was claimed and is not called is let go: it comes again, uncounted. What is not
+        claimed goes back to the broker with the channel. The broker must have stopped delivering.
+        `deadline` is on the monotonic clock.
         """
         self._stopping.set()
         self._gate.shut_down()

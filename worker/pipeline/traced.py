@@ -32,6 +32,11 @@ class TracedSink:
         self._sink.settled(settlements)
         self._spans.end(settlements)
 
+    def returned(self, epoch: int) -> None:
+        """Hand this on and end the spans of what comes again."""
+        self._sink.returned(epoch)
+        self._spans.end_returned(epoch)
+
 
 class TracedFlow(Flow):
     """A flow whose calls each have a span, below their message's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from math import inf
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -19,6 +20,9 @@ LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
 # The account that the sandbox knows unless it is told another one.
 _SANDBOX_KEY = "SANDBOXACCESSKEY"
+# What a stop needs beside its calls: to record the last of them, one statement of milliseconds.
+# Confirms have ten seconds of their own after the grace.
+_RECORD_SECONDS = 1.0
 
 
 class Settings(
@@ -152,8 +156,14 @@ class Settings(
     @field_validator("shutdown_grace")
     @classmethod
     def _time_for_a_call(cls, seconds: float, others: ValidationInfo) -> float:
-        if seconds < others.data.get("call_deadline", 0):
-            raise ValueError("must not be below CALL_DEADLINE, or a stop leaves calls in doubt")
+        """Demand time for a call that begins just before the order, and for its record."""
+        # A wrong one of the two is named by itself.
+        call = others.data.get("call_deadline", -inf) + others.data.get("connect_timeout", -inf)
+        if seconds < call + _RECORD_SECONDS:
+            raise ValueError(
+                f"must not be below CALL_DEADLINE + CONNECT_TIMEOUT + {_RECORD_SECONDS:g} s to "
+                f"record, or a stop leaves calls in doubt"
+            )
         return seconds
 
     @property

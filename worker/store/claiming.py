@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 # under a key that is not known here stands under one that is gone.
 ROTATED_WITHIN = timedelta(hours=1)
 
+# The broker's timer brings a message back, and the database's clock says whether it is due: so far
+# they may differ.
+SLACK = timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerConfig:
@@ -67,20 +71,16 @@ class Claiming:
     def claim(self, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
         """Claim all of a batch.
 
-        The usual case, all ids new, is one statement. Ids that are taken over need a second one
-        before they may be called, ids that are not ours a look at their rows.
+        The usual case, all ids new, is one statement. Ids that are known need a second one, ids
+        that are not ours to take a look at their rows.
         """
         lease = {"owner": self._owner, "lease": self._config.lease_seconds}
         values = {"batch": claim_batch(batch), "mode": self._config.mode.value, **lease}
-        claimed = run(self._database, statements.CLAIM, values)
-        asked = {each.request_id: each for each in batch}
         claims: dict[str, Claim] = {
-            row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
-            for row in claimed
-            if row.is_new
+            row.request_id: _granted(row) for row in run(self._database, statements.CLAIM, values)
         }
-        if taken := [asked[row.request_id] for row in claimed if not row.is_new]:
-            claims |= self._take_over(taken)
+        if known := [each for each in batch if each.request_id not in claims]:
+            claims |= self._take_over(known)
         if rest := [each for each in batch if each.request_id not in claims]:
             rows = read_rows(self._database, rest)
             if old := [each for each in rest if self._is_under_fallback(each, rows)]:
@@ -118,15 +118,18 @@ class Claiming:
         return claims
 
     def _claimable(self, asked: ClaimRequest, row: Row[Any] | None) -> bool:
-        """Say of a row what CLAIM says of it; in a transaction both have the same `now()`."""
+        """Say of a row what TAKE_OVER says of it; in a transaction both have the same `now()`."""
         if row is None:
             return True
-        is_free = row.state == "waiting" or (row.state == "working" and row.lease_until < row.now)
+        lapsed = row.state == "working" and row.lease_until < row.read_at
+        due = row.due_at is None or row.due_at < row.read_at + SLACK or not asked.wants_call
+        waits = row.state == "waiting" and due
+        is_free = waits or (lapsed and row.lease_owner != self._owner)
         same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
         return is_free and bool(same) and row.mode == self._config.mode.value
 
     def _is_under_fallback(self, asked: ClaimRequest, rows: Mapping[str, Row[Any]]) -> bool:
-        """Say of a row that CLAIM left alone whether a former key was the only reason."""
+        """Say of a row that was left alone whether a former key was the only reason."""
         row = rows.get(asked.request_id)
         if row is None or bytes(row.fingerprint) == asked.digest.fingerprint:
             return False
@@ -147,25 +150,29 @@ class Claiming:
 
     def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
         same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
-        if same is None and (row.state != "done" or row.now - row.completed_at < ROTATED_WITHIN):
+        if same is None and (
+            row.state != "done" or row.read_at - row.completed_at < ROTATED_WITHIN
+        ):
             # While keys are rotated: a worker that has the key answers it, when it comes again.
-            return HeldElsewhere(row.now)
+            return HeldElsewhere(row.read_at)
         if not same:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:
             return Conflicting(ErrorKind.MODE_MISMATCH)
         return not_claimed(row)
 
-    def _take_over(self, taken: list[ClaimRequest]) -> dict[str, Claim]:
+    def _take_over(self, known: list[ClaimRequest], *, again: bool = False) -> dict[str, Claim]:
         values = {
-            "taken": [each.request_id for each in taken],
-            "wanting": [each.request_id for each in taken if each.wants_call],
+            "batch": claim_batch(known),
+            "again": again,
+            "slack": SLACK.total_seconds(),
             "max_in_doubt": self._config.max_in_doubt_calls,
             "mode": self._config.mode.value,
             "owner": self._owner,
+            "lease": self._config.lease_seconds,
         }
         rows = self._database.execute(statements.TAKE_OVER, values)
-        return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
+        return {row.request_id: _granted(row) for row in rows}
 
     def _claim_again(
         self, ours: list[ClaimRequest], rows: Mapping[str, Row[Any]]
@@ -179,9 +186,9 @@ class Claiming:
             request_id: _granted(rows[request_id], may_call=True)
             for request_id in renewed & intended
         }
-        # Without an intent of this batch the take-over is not finished, or no call is wanted.
-        half = [each for each in ours if each.request_id in renewed - intended]
-        return claims | (self._take_over(half) if half else {})
+        # The first try wanted no call, or might make none.
+        rest = [each for each in ours if each.request_id in renewed - intended]
+        return claims | (self._take_over(rest, again=True) if rest else {})
 
 
 def read_rows(database: Connection, of: Iterable[ClaimRequest | Granted]) -> dict[str, Row[Any]]:
@@ -190,14 +197,17 @@ def read_rows(database: Connection, of: Iterable[ClaimRequest | Granted]) -> dic
     return {row.request_id: row for row in database.execute(statements.READ, ids)}
 
 
-def _granted(row: Row[Any], *, may_call: bool) -> Granted:
+def _granted(row: Any, *, may_call: bool | None = None) -> Granted:
+    """Return the grant in a row; the statement says whether it may call, unless we know."""
     return Granted(
         row.request_id,
         row.grants,
-        row.calls if may_call else None,
+        row.calls if (row.may_call if may_call is None else may_call) else None,
         row.attempts,
         row.calls,
         row.in_doubt_calls,
         Charged(row.charged),
         row.requested_at,
+        owner=row.lease_owner,
+        read_at=row.read_at,
     )

@@ -8,12 +8,11 @@ nothing is kept for it: a request whose check type has no ID number is never ans
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import text
 
 from worker.core.claims import (
-    AlreadyDone,
     Claim,
     ClaimRequest,
     Entry,
@@ -23,14 +22,14 @@ from worker.core.claims import (
 )
 from worker.ports import Ledger, LedgerContended
 from worker.store import statements
-from worker.store.claiming import Claiming, read_rows
+from worker.store.booking import Booking, key_of
+from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
 from worker.store.quota import lock_quota, save_quota
 from worker.store.rows import (
     RESULT_COLUMNS,
     as_json,
     bytea,
-    not_claimed,
     record_batch,
     recorded_result,
     stored_result,
@@ -39,7 +38,7 @@ from worker.store.rows import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from worker.core.outcome import StoredResult
     from worker.core.request import Mode
@@ -131,15 +130,20 @@ class PostgresLedger(Ledger):
         with connection(self._engine) as database:
             marks = {"batch": record_batch(batch), "announced": list(announced)}
             rows = run(database, statements.RECORD, marks)
-            saved = {(row.request_id, row.grants): row for row in rows}
-            missed = [each for each in batch if _key(each) not in saved]
-            now = read_rows(database, (each.granted for each in missed)) if missed else {}
+        saved = {(row.request_id, row.owner): row for row in rows}
+        missed = [each for each in batch if key_of(each) not in saved]
+        booked = self._book(missed) if missed else {}
         return [
-            Recorded(recorded_result(each, saved[_key(each)]))
-            if _key(each) in saved
-            else _missed(each, now[each.granted.request_id])
+            Recorded(recorded_result(each, saved[key_of(each)]))
+            if key_of(each) in saved
+            else booked[key_of(each)]
             for each in batch
         ]
+
+    def _book(self, missed: Sequence[Entry]) -> dict[tuple[str, str], Recorded | FencedOut]:
+        """Book what is not as its claim had left it."""
+        with connection(self._transactions) as database, database.begin():
+            return Booking(database, self._config.mode.value).book(missed)
 
 
 def _reusable(
@@ -189,15 +193,3 @@ def _calls(batch: Sequence[ClaimRequest], claims: Mapping[str, Claim]) -> list[G
     """Return the grants with a call, in the batch's order: the first comes first."""
     answers = [claims.get(each.request_id) for each in batch]
     return [each for each in answers if isinstance(each, Granted) and each.call_number is not None]
-
-
-def _key(entry: Entry) -> tuple[str, int]:
-    return entry.granted.request_id, entry.granted.grant
-
-
-def _missed(entry: Entry, row: Row[Any]) -> Recorded | FencedOut:
-    """Tell a record that was committed before (its answer was lost) from one that came too late."""
-    now = not_claimed(row)
-    if row.grants == entry.granted.grant and row.state != "working":
-        return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
-    return FencedOut(now)

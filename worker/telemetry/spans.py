@@ -84,6 +84,13 @@ class Spans:
                     span.set_attribute(f"verification.{fact}", _plain(line[fact]))
             span.end()
 
+    def end_returned(self, epoch: int) -> None:
+        """End the spans of messages that were delivered up to this epoch: they come again."""
+        for key in [each for each in self._held if each[0] <= epoch]:
+            span = self._held.pop(key)
+            span.set_attribute("verification.action", "returned")
+            span.end()
+
     # The callers.
 
     @contextmanager

@@ -84,6 +84,7 @@ class Collector(Watched):
         super().__init__()
         self.deliveries: list[Delivery] = []
         self.finished: list[Settlement] = []
+        self.returned_epochs: list[int] = []
 
     def deliver(self, delivery: Delivery) -> None:
         """Keep it."""
@@ -92,6 +93,10 @@ class Collector(Watched):
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Keep them."""
         self.change(lambda: self.finished.extend(settlements))
+
+    def returned(self, epoch: int) -> None:
+        """Keep it."""
+        self.change(lambda: self.returned_epochs.append(epoch))
 
     def wait_for_deliveries(self, count: int) -> list[Delivery]:
         """Wait for at least so many, and return all there are."""

@@ -101,10 +101,20 @@ def test_what_is_tried_or_stopped_is_not_waited_for() -> None:
 def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_one() -> None:
     loop, channel = FakeLoop(), SimpleNamespace(add_on_close_callback=lambda _: None)
     pika = SimpleNamespace(is_open=True, channel=lambda on_open_callback: channel)
-    consumer = Consumer("amqp://", loop, queue="q", prefetch=1, topology=None, deliver=nothing)
+    returned: list[int] = []
+    consumer = Consumer(
+        "amqp://",
+        loop,
+        queue="q",
+        prefetch=1,
+        topology=None,
+        deliver=nothing,
+        returned=returned.append,
+    )
     consumer.connected(pika)
     consumer._closed(channel, ChannelClosedByBroker(404, "no queue"))
     assert consumer._backoff.is_waiting
     consumer.disconnected()
+    assert returned == [1]  # once only, though the connection went as well
     consumer.connected(pika)
     assert not consumer._backoff.is_waiting

@@ -215,10 +215,21 @@ def test_a_spent_budget_parks_and_what_was_granted_before_is_still_called() -> N
     assert gate.calls == (0, 4)
 
 
-@pytest.mark.parametrize("opened", [False, True])
-def test_shutting_down_lets_the_breaker_thread_go_and_changes_nothing_for_callers(
-    opened: bool,
+@pytest.mark.parametrize("not_before", [NOW, 3_600.0])  # for room; for its place in the quota
+def test_after_the_order_to_stop_nobody_enters_and_those_who_wait_are_sent_away(
+    not_before: float,
 ) -> None:
+    gate, clock = watched(ceiling=1)
+    assert gate.enter(NOW)
+    waiting = clock.waits(lambda: gate.enter(not_before))
+    gate.shut_down()
+    assert waiting.get(timeout=PATIENCE) is False
+    assert gate.after_call(MATCH) is False
+    assert gate.enter(NOW) is False
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_shutting_down_lets_the_breaker_thread_go(opened: bool) -> None:
     gate, clock = watched()
     seen: GateView | None = GateView(Closed(), 4)
     if opened:
@@ -228,7 +239,6 @@ def test_shutting_down_lets_the_breaker_thread_go_and_changes_nothing_for_caller
     waiting = clock.waits(lambda: gate.await_change(seen))
     gate.shut_down()
     assert waiting.get(timeout=PATIENCE) is None
-    assert gate.enter(NOW) is not opened
 
 
 # A pause that a person has ordered.

@@ -5,15 +5,17 @@ from __future__ import annotations
 from threading import Event
 from typing import TYPE_CHECKING
 
+from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import START
-from tests.fakes.messages import deliver
+from tests.fakes.messages import deliver, request
 from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import SlowVerifier, Stack, running
 from worker.core.breaker import ParkReason
 from worker.core.operations import Pause
 from worker.core.outcome import CallClass, Charged
-from worker.pipeline.gate import Gate
+from worker.pipeline import database_retry
+from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -205,3 +207,118 @@ def test_nothing_is_claimed_before_it_is_known_whether_there_is_a_pause(
         stack.gate.set_pause(None, 0.0)
         stack.broker.wait_for(1)
     assert stack.desk.row("first").result is not None
+
+
+# A database that is away.
+
+
+def test_no_message_is_taken_before_the_database_has_answered() -> None:
+    stack = Stack()
+    stack.gate.expect_pause_reports()
+    stack.pipeline.start()
+    try:
+        assert stack.broker.wanted == [STOP]  # told before the broker's thread begins
+        assert parked(stack) is ParkReason.DATABASE
+        stack.gate.set_pause(None, stack.desk.clock.monotonic())
+        stack.broker.wait_until_wanted(STOP, ALL)
+    finally:
+        stack.pipeline.stop(PATIENCE)
+
+
+def test_a_worker_whose_looks_at_the_database_fail_parks_after_some_seconds() -> None:
+    with running() as stack:
+        stack.gate.expect_pause_reports()
+        stack.gate.set_pause(None, 0.0)
+        stack.advance(AWAY_AFTER - 0.1)
+        assert parked(stack) is None
+        stack.advance(0.1)
+        stack.broker.wait_until_wanted(STOP)
+        assert parked(stack) is ParkReason.DATABASE
+        stack.gate.set_pause(None, stack.desk.clock.monotonic())
+        stack.broker.wait_until_wanted(STOP, ALL)
+
+
+def test_a_worker_whose_claims_fail_parks_though_it_can_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
+    desk = Desk()
+    desk.ledger.faults.extend([LedgerUnavailable("SQLSTATE 53100")] * 10_000)
+    with running(desk) as stack:
+        stack.give("held")
+        stack.wait_for_faults(10_000 - 1)
+        stack.advance(AWAY_AFTER)
+        stack.broker.wait_until_wanted(STOP)
+        assert parked(stack) is ParkReason.DATABASE
+        with desk.ledger.changed:
+            desk.ledger.faults.clear()
+        stack.broker.wait_for(1)
+        stack.broker.wait_until_wanted(STOP, ALL)
+
+
+def test_what_the_broker_has_queued_again_is_forgotten_unless_it_is_claimed() -> None:
+    provider = SlowVerifier()
+    desk = Desk(verifier=provider)
+    with running(desk, callers=1) as stack:
+        stack.give("called", "claimed", "waits-1", "waits-2")
+        stack.wait_for_rows(2)
+        assert provider.begun.wait(PATIENCE)
+        stack.pipeline.returned(1)
+        assert stack.pipeline.held == 0
+        again = [
+            deliver(request(each), message_id=each, epoch=2) for each in ("claimed", "waits-1")
+        ]
+        provider.answers.set()
+        stack.broker.wait_for(2)
+        for each in again:
+            stack.pipeline.deliver(each)
+        settled = stack.broker.wait_for(4)
+    # What was paid is announced, what was claimed is let go: it comes again, and is called once.
+    assert [(each.line["action"], each.delivery.epoch) for each in settled] == [
+        ("completed", 1),
+        ("retrying", 1),
+        ("completed", 2),
+        ("completed", 2),
+    ]
+    assert len(provider.asked) == 3
+    assert stack.pipeline.held == 2
+
+
+def test_a_batch_that_may_be_claimed_is_tried_again_and_let_go_when_it_was_queued_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
+    desk = Desk()
+    desk.ledger.lose_answers = 1
+    claim = desk.ledger.claim
+    with running(desk) as stack:
+
+        def claim_and_lose(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
+            try:
+                return claim(batch, token)
+            except LedgerUnavailable:
+                stack.pipeline.returned(1)
+                raise
+
+        monkeypatch.setattr(desk.ledger, "claim", claim_and_lose)
+        stack.give("claimed")
+        stack.broker.wait_for(1)
+    row = desk.row("claimed")
+    assert (row.state, row.in_doubt_calls, row.calls) == ("waiting", 0, [])
+    assert desk.provider.asked == []
+
+
+def test_a_batch_that_was_not_tried_is_forgotten_when_it_was_queued_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
+    with running() as stack:
+        stack.gate.expect_pause_reports()
+        stack.give("first")
+        while stack.database_answers():
+            pass
+        stack.pipeline.returned(1)
+        stack.gate.set_pause(None, stack.desk.clock.monotonic())
+        stack.pipeline.deliver(deliver(request("second"), epoch=2))
+        stack.broker.wait_for(1)
+    assert stack.desk.rows.keys() == {"second"}

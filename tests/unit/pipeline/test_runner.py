@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
 AWAY = LedgerUnavailable("OperationalError")
+RETRY_5S = "verification.retry.5s"
 
 
 @pytest.fixture(autouse=True)
@@ -126,11 +127,12 @@ def test_marks_are_left_to_the_relay_where_the_database_is_away_at_the_end(
     assert len(lines_of(log, LogEvent.DATABASE_UNAVAILABLE)) == 1
 
 
-def test_stopping_finishes_what_is_claimed_and_leaves_the_rest() -> None:
+def test_stopping_finishes_the_calls_under_way_and_lets_the_rest_go_uncalled() -> None:
     verifier = SlowVerifier()
     with running(Desk(verifier=verifier), callers=1) as stack:
         stack.give(*ids(5))
         stack.wait_for_rows(2)
+        assert verifier.begun.wait(PATIENCE)
         clean: list[bool] = []
         stopper = Thread(target=lambda: clean.append(stack.pipeline.stop(PATIENCE)))
         stopper.start()
@@ -139,8 +141,11 @@ def test_stopping_finishes_what_is_claimed_and_leaves_the_rest() -> None:
         stopper.join(PATIENCE)
         assert clean == [True]
         assert len(stack.broker.settled) == 2
-        assert {row.state for row in stack.desk.rows.values()} == {"done"}
-        assert len(stack.desk.rows) == len(verifier.asked) == 2
+        called, uncalled = stack.desk.rows.values()
+        assert (called.state, len(called.calls)) == ("done", 1)
+        assert (uncalled.state, uncalled.attempts, uncalled.calls) == ("waiting", 0, [])
+        assert stack.where_to()["onb-1"] == RETRY_5S
+        assert len(verifier.asked) == 1
         assert not any(thread.is_alive() for thread in stack.pipeline._threads)
 
 

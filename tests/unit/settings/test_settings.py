@@ -247,7 +247,10 @@ def test_a_window_of_reuse_is_a_duration(whole: Environment, text: str, seconds:
 @pytest.mark.parametrize(
     ("variables", "problem"),
     [
-        ({"SHUTDOWN_GRACE": 10, "CALL_DEADLINE": 11}, "must not be below CALL_DEADLINE"),
+        (
+            {"SHUTDOWN_GRACE": 14.9, "CALL_DEADLINE": 11},  # to connect 3 s, to record 1 s
+            "must not be below CALL_DEADLINE + CONNECT_TIMEOUT + 1 s",
+        ),
         ({"DELETE_AFTER_DAYS": 30, "CLEAR_AFTER_DAYS": 31}, "must not be below CLEAR_AFTER_DAYS"),
         ({"PROVIDER_SECRET_KEY": ""}, "is required"),
         ({"NO_RECORD_PATTERN": "("}, "is no regular expression"),
