@@ -92,6 +92,7 @@ class Soak:
         self._settings["PYTHONPATH"] = str(CHECKOUT / "tests" / "chaos" / "skewed_clock")
         self._clocks = itertools.cycle(CLOCKS)
         self._number = workers
+        self._patience = time.monotonic() + PATIENCE
         self.broken: list[str] = []
         """What did not go on or come to an end."""
         self.workers: list[Process] = []
@@ -125,8 +126,9 @@ class Soak:
             all_consume(self.workers)
             before = self.publisher.calm_down()
             say(f"published {self.publisher.sent.messages}; waiting until all is settled")
+            self._patience = time.monotonic() + PATIENCE
             self._rests("first requests", lambda: before <= self.stack.results().keys())
-        except Exception:  # noqa: BLE001  # the table tells what holds all the same
+        except (Exception, KeyboardInterrupt):  # the table tells what holds all the same
             self.broken.append(traceback.format_exc())
         finally:
             self.publisher.stop()
@@ -146,8 +148,8 @@ class Soak:
     def _rests(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait until this is settled; what it waits for may be a parked worker's longest probe."""
         try:
-            until(condition, PATIENCE)
-        except Exception as error:  # noqa: BLE001  # said, and the rest is looked at
+            until(condition, max(30.0, self._patience - time.monotonic()))
+        except (Exception, KeyboardInterrupt) as error:  # said, and the rest is looked at
             self.broken.append(f"{what}: {error!r}")
 
     def _start_worker(self) -> Process:

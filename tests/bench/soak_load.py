@@ -34,7 +34,7 @@ MAGIC = {
     "exception_unknown": "119999194912310056",
     "contradictory": "119999194912310064",
     "invalid_argument": "119999194912310152",
-    "unavailable": "119999194912310224",
+    "internal": "119999194912310216",
     "html": "119999194912310240",
     "reset_after_charge": "119999194912310304",
     "truncated": "119999194912310312",

@@ -70,6 +70,21 @@ class Bench:
             "UPDATE verification.request SET due_at = now() WHERE request_id = :id", id=request_id
         )
 
+    def turn_clock_back(self, request_id: str, seconds: float) -> None:
+        """Let lease and due time lie as far ahead as a clock leaves them that is set back."""
+        self._sql(
+            """UPDATE verification.request
+                  SET lease_until = lease_until + make_interval(secs => :s),
+                      due_at = due_at + make_interval(secs => :s) WHERE request_id = :id""",
+            s=seconds,
+            id=request_id,
+        )
+
+    def held_for(self, request_id: str) -> float:
+        """Return in how many seconds an open request may be had."""
+        left = "extract(epoch FROM coalesce(lease_until, due_at) - now())"
+        return float(self._of_request(request_id, left)[0])
+
     def lease_left(self, request_id: str) -> float:
         """Return the seconds that a lease still holds."""
         left = "extract(epoch FROM lease_until - now())"
@@ -139,6 +154,14 @@ class Bench:
     def end_the_day(self) -> None:
         """Let what is spent today have been spent yesterday."""
         self._sql("UPDATE verification.call_quota SET day = day - 1")
+
+    def age_calls(self, days: int) -> None:
+        """Let all calls have begun so many days earlier."""
+        self._sql(
+            """UPDATE verification.provider_call
+                  SET started_at = started_at - make_interval(days => :d)""",
+            d=days,
+        )
 
     def let_slots_pass(self, seconds: float) -> None:
         """Let the next free slot come so many seconds sooner."""

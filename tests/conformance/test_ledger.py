@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -260,6 +261,56 @@ def test_a_batch_takes_over_each_request_by_its_own_count(bench: Bench) -> None:
     assert [
         (claim.call_number, claim.in_doubt_calls) for claim in claims if isinstance(claim, Granted)
     ] == [(1, 0), (1, 0), (2, 1)]
+
+
+# The database's clock.
+
+TOO_LATE, IN_TIME = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(("expires_at", "may_call"), [(TOO_LATE, False), (IN_TIME, True)])
+@pytest.mark.parametrize("options", [{}, {"daily_call_budget": 5}], ids=["free", "budget"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "waiting"])
+def test_the_database_judges_whether_a_request_has_expired(
+    bench: Bench,
+    expires_at: datetime,
+    options: dict[str, Any],
+    *,
+    known: bool,
+    may_call: bool,
+) -> None:
+    ledger = bench.ledger(**options)
+    if known:
+        put_off(ledger, granted(ledger))
+    before = bench.calls_today()
+    claim = granted(ledger, ask(expires_at=expires_at), "2")
+    assert (claim.call_number is not None) is may_call
+    assert len(bench.calls()) == claim.calls == known + may_call
+    assert bench.calls_today() - before == bool(options) * may_call
+
+
+def test_a_grant_says_what_the_databases_clock_said(bench: Bench) -> None:
+    claim = granted(bench.ledger())
+    assert claim.read_at == claim.requested_at
+    put_off(bench.ledger(), claim)
+    again = granted(bench.ledger(), batch="2")
+    assert again.read_at is not None
+    assert again.read_at > again.requested_at == claim.requested_at
+
+
+@pytest.mark.parametrize("state", ["working", "waiting"])
+def test_a_clock_that_was_set_back_holds_a_request_for_a_minute_at_most(
+    bench: Bench, state: str
+) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    claim = granted(one)
+    if state == "waiting":
+        put_off(one, claim, delay=120)
+    bench.turn_clock_back("onb-1", 7200)
+    (held,) = two.claim([ask()], "1")
+    assert isinstance(held, HeldElsewhere)
+    assert held.wait <= 60
+    assert bench.held_for("onb-1") <= 60
 
 
 # Records.

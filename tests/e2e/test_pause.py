@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -147,6 +148,25 @@ def test_a_pause_that_a_cut_off_worker_could_not_see_holds_when_the_database_is_
         assert wait_quiet(stack, 50) == 1
         resume(stack)
         assert_all_done_once(stack, 51)
+
+
+def test_a_worker_that_stood_still_when_a_pause_was_ordered_begins_no_call(stack: Stack) -> None:
+    stack.provider.play(latency=0.5)
+    stack.publish_many(request(f"frozen-{each}") for each in range(100))
+    worker = stack.start_worker(CONCURRENCY="4")
+    until(lambda: calls(stack) > 8)
+    worker.popen.send_signal(signal.SIGSTOP)
+    pause(stack)
+    stood = """SELECT 1 FROM verification.fleet_control
+                WHERE now() - paused_at > make_interval(secs => %s)"""
+    until(lambda: stack.as_owner(stood, NOTICE_SECONDS))
+    begun = calls(stack)
+    worker.popen.send_signal(signal.SIGCONT)
+    until(lambda: worker.said("worker.parked"))
+    assert wait_quiet(stack, 100 - begun) == begun
+    resume(stack)
+    stack.provider.play()
+    assert_all_done_once(stack, 100)
 
 
 def test_a_reason_must_be_fit_to_be_shown(stack: Stack) -> None:

@@ -164,6 +164,7 @@ class Worker:
             settings.provider_calls_per_minute or None,
             settings.daily_call_budget or None,
             start_margin=timing.start_margin,
+            longest_delay=settings.retry_delays[-1],
             reuse_seconds=settings.reuse_results_for or None,
         )
         parts = (

@@ -62,7 +62,7 @@ MESSAGES = {
     ErrorKind.PROVIDER_REFUSED: "the provider refuses this request",
     ErrorKind.PROTOCOL_ERROR: "the provider's answer contradicts its own contract",
     ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call but its source failed",
-    ErrorKind.IN_DOUBT: "a call may have been charged, no answer came, and it may not be repeated",
+    ErrorKind.IN_DOUBT: "the charge of a call is unknown, and it may not be repeated",
     ErrorKind.EXPIRED: "its deadline passed before the call",
     ErrorKind.MESSAGE_LOST: "its message never came back",
 }

@@ -95,6 +95,10 @@ class Gate:
                     return False
                 if isinstance(state, Open) and breaker.is_outage(state):
                     return False
+                if not self.pause_is_known:
+                    # Asked here, where a call begins: this process may have stood still since.
+                    self._changed.wait()
+                    continue
                 if isinstance(state, Probing) and called_before and self._pass_over():
                     return False
                 now = self._clock.monotonic()
@@ -151,8 +155,8 @@ class Gate:
     def pause_is_known(self) -> bool:
         """Whether it was read a moment ago if people have ordered a pause.
 
-        A pause may have been ordered while the database was away: before anything is claimed when
-        it is back, the order must have been read.
+        A pause may have been ordered while the database was away, or this process stood still:
+        before anything is claimed or called, the order must have been read.
         """
         with self._changed:
             return self._clock.monotonic() - self._pause_read_at <= NOTICE_SECONDS
@@ -160,7 +164,7 @@ class Gate:
     # Whoever reads people's orders.
 
     def expect_pause_reports(self) -> None:
-        """Claim nothing from now on unless `set_pause` was called a moment ago."""
+        """Claim and call nothing from now on unless `set_pause` was called a moment ago."""
         with self._changed:
             self._pause_read_at = -inf
 

@@ -73,7 +73,7 @@ class Settings(
     batch_limit: int = Field(128, ge=1, le=1000)
     """requests in one transaction at most"""
     max_in_doubt_calls: int = Field(1, ge=0, le=10)
-    """repeats of a call that may have been charged"""
+    """repeats of a call in doubt; with 0 no call follows one of unknown charge (5xx)"""
     breaker_failures: int = Field(5, ge=1, le=1000)
     """calls that fail in a row before the worker parks"""
     probe_seconds: float = Field(5.0, gt=0, le=120)

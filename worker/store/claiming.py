@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import fits
 from worker.core.outcome import Charged, ErrorKind
@@ -14,6 +16,7 @@ from worker.store import statements
 from worker.store.engine import run
 from worker.store.quota import Quota
 from worker.store.rows import as_json, bytea, claim_batch, not_claimed
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +33,8 @@ ROTATED_WITHIN = timedelta(hours=1)
 # The broker's timer brings a message back, and the database's clock says whether it is due: so far
 # they may differ.
 SLACK = timedelta(seconds=1)
+# What a worker of another release or with other settings may add to a lease or a delay.
+_BEYOND_OURS = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class LedgerConfig:
     """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
     start_margin: float = 4.0
     """Seconds by which a call may reach the provider later than its place in the quota."""
+    longest_delay: float = 1800.0
+    """The longest wait for another attempt, in seconds."""
     reuse_seconds: float | None = None
     """How long a paid answer is given again to requests of the same data; None: it is not."""
 
@@ -111,11 +118,30 @@ class Claiming:
         if any(each.request_id not in rows for each in asked):
             # Retention deleted a finished request between two statements: now it is a new one.
             raise LedgerContended("a row went away")
+        if self._cap(rows.values()):
+            rows = {**rows, **read_rows(self._database, asked)}
         claims = {each.request_id: self._judge(each, rows[each.request_id]) for each in asked}
         # The first try of this very batch was committed, only its answer was lost.
         if ours := [each for each in asked if rows[each.request_id].lease_owner == self._owner]:
             claims |= self._claim_again(ours, rows)
         return claims
+
+    def _cap(self, rows: Iterable[Row[Any]]) -> bool:
+        """Let nobody wait for a clock that was set back; return whether somebody would have."""
+        lease = timedelta(seconds=self._config.lease_seconds) + _BEYOND_OURS
+        delay = timedelta(seconds=self._config.longest_delay) + _BEYOND_OURS
+        ids = [
+            row.request_id
+            for row in rows
+            if (row.state == "working" and row.lease_until > row.read_at + lease)
+            or (row.state == "waiting" and row.due_at and row.due_at > row.read_at + delay)
+        ]
+        if ids:
+            limits = {"lease": lease.total_seconds(), "delay": delay.total_seconds()}
+            capped = self._database.execute(statements.CAP, {"ids": ids, **limits}).all()
+            log = structlog.get_logger()
+            log.warning(LogEvent.CLOCK_SET_BACK, of="request", requests=len(capped))
+        return bool(ids)
 
     def _claimable(self, asked: ClaimRequest, row: Row[Any] | None) -> bool:
         """Say of a row what TAKE_OVER says of it; in a transaction both have the same `now()`."""

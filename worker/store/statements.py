@@ -113,6 +113,18 @@ UPDATE verification.request AS r
  WHERE r.request_id = e.request_id AND r.fingerprint = e.former
 """)
 
+# What lies further ahead than any worker sets it: the database's clock was set back. A minute is
+# left of it, long enough for who works on the request to end it.
+CAP = text("""
+UPDATE verification.request
+   SET lease_until = CASE WHEN state = 'working' THEN now() + interval '1 minute' END,
+       due_at = CASE WHEN state = 'waiting' THEN now() + interval '1 minute' END
+ WHERE request_id = ANY(CAST(:ids AS text[])) AND completed_at IS NULL
+   AND (state = 'working' AND lease_until > now() + make_interval(secs => :lease)
+     OR state = 'waiting' AND due_at > now() + make_interval(secs => :delay))
+RETURNING 1
+""")
+
 # A batch that is claimed again under its own token works under a whole lease again.
 RENEW = text("""
 UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)

@@ -301,6 +301,18 @@ def test_what_was_read_of_a_pause_is_known_for_three_seconds() -> None:
     assert not is_known(gate)
 
 
+@pytest.mark.parametrize("ordered", [None, PAUSE])
+def test_no_call_begins_before_a_look_at_the_orders_that_is_fresh(ordered: Pause | None) -> None:
+    gate, clock = watched()
+    gate.expect_pause_reports()
+    gate.set_pause(None, NOW)
+    assert gate.enter(NOW)
+    clock.advance(3.1)  # as a process that was frozen finds it
+    waiting = clock.waits(lambda: gate.enter(NOW))
+    gate.set_pause(ordered, clock.monotonic())
+    assert waiting.get(timeout=PATIENCE) is (ordered is None)
+
+
 @pytest.mark.parametrize("call_class", [CallClass.CREDENTIALS, CallClass.QUOTA])
 def test_what_calls_under_way_teach_is_learnt_in_a_pause(call_class: CallClass) -> None:
     gate = gate_of()
