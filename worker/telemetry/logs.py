@@ -46,6 +46,8 @@ class LogEvent(StrEnum):
     RESUMED = "worker.resumed"
     RELAYED = "relay.sent"
     LEASES_SETTLED = "leases.settled"
+    RETURNED = "dead_letters.returned"
+    DEAD_LETTERS_REFUSED = "dead_letters.refused"
     RETAINED = "retention.done"
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
