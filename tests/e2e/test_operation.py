@@ -148,6 +148,25 @@ def test_a_request_that_the_broker_gave_up_too_often_ends_as_failed_and_is_not_p
     assert {event["outcome"] for event in working.events()} == {"match", "failed"}
 
 
+def test_what_needs_no_call_is_answered_while_the_calls_of_the_minute_are_used_up(
+    stack: Stack,
+) -> None:
+    """As after the database's clock was set back by an hour."""
+    stack.as_owner(
+        """INSERT INTO verification.call_quota (mode, next_call_at, day)
+           VALUES ('sandbox', now() + interval '1 hour', current_date)"""
+    )
+    worker = stack.start_worker(PROVIDER_CALLS_PER_MINUTE="600")
+    stack.publish(request("waits"))
+    until(lambda: worker.said("message.postponed"))
+    stack.publish(request("wrong", id_card="1"))
+    stack.publish(b"nothing", reply_to="asked")
+    until(lambda: stack.depth("collector") == 2)
+    assert stack.results()["wrong"]["outcome"] == "rejected"
+    assert stack.provider.charges()["calls"] == stack.count("open_requests") == 0
+    assert worker.stop() == 0
+
+
 def test_submit_prints_the_result_of_one_request(working: Stack) -> None:
     done = working.command_process("submit", "-", text=json.dumps(request("by-hand")))
     assert done.returncode == 0, done.stderr

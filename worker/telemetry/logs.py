@@ -40,6 +40,7 @@ class LogEvent(StrEnum):
     STOPPED = "worker.stopped"
     FAILED = "worker.failed"
     SETTLED = "message.settled"
+    POSTPONED = "message.postponed"
     HANDED_BACK = "message.handed_back"
     PARKED = "worker.parked"
     PROBING = "worker.probing"
