@@ -24,6 +24,7 @@ from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.maintenance.chores import BacklogMonitor, lapsed_leases, old_requests, pause_reader
+from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow, FlowRules
@@ -129,6 +130,9 @@ class Worker:
                 retention.delete,
                 clear_after_days=settings.clear_after_days,
                 delete_after_days=settings.delete_after_days,
+            ),
+            given_up_requests(
+                settings.amqp_url.get_secret_value(), self._session, self._metrics.returned
             ),
             monitor.chore,
         )

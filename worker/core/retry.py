@@ -141,6 +141,17 @@ def expire(granted: Granted) -> Complete | DeadLetter:
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
 
 
+def give_up_message(granted: Granted) -> DeadLetter:
+    """End a request whose message the broker has given up too often."""
+    if granted.in_doubt_calls > 0:
+        return in_doubt()
+    message = "the broker gave its message up again and again"
+    failure = Failure(ErrorKind.MESSAGE_LOST, message)
+    return DeadLetter(
+        Result(Outcome.FAILED, granted.charged, failure=failure), ErrorKind.MESSAGE_LOST
+    )
+
+
 def reuse(stored: StoredResult, granted: Granted) -> Complete:
     """End a request with the answer that another one has paid for."""
     result = replace(stored.result, charged=granted.charged, reused_from=stored.request_id)
