@@ -191,7 +191,8 @@ class World:
 
     def delete(self, session: int) -> None:
         """Delete what is done and old."""
-        self.deleted += PostgresRetention(self.engines[session], Mode.SANDBOX).delete(60.0, 10)
+        deleted = PostgresRetention(self.engines[session], Mode.SANDBOX).delete(60.0, 10)
+        self.deleted += deleted  # not in one: the other session may have deleted meanwhile
 
     def clear(self, session: int) -> None:
         """Clear what is done and old of what is about a person."""

@@ -184,7 +184,11 @@ class Worker:
             self._clock,
             FlowRules(
                 settings.provider_mode,
-                RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
+                RetryPolicy(
+                    settings.retry_delays,
+                    settings.max_in_doubt_calls,
+                    settings.give_up_after or None,
+                ),
                 start_within=timing.start_within,
                 punctual_within=(
                     timing.punctual_within if settings.provider_calls_per_minute else None
