@@ -36,7 +36,6 @@ class End(NamedTuple):
 
 MATCHED = End("match", "yes", 1, 1)
 FAILED_FOUR_TIMES = End("failed", "unknown", 4, 0, "provider_unavailable")
-NO_ANSWER = End("failed", "unknown", 1, 0, "protocol_error")
 CONTRADICTION = End("failed", "yes", 1, 1, "protocol_error")
 IN_DOUBT_FREE = End("failed", "unknown", 2, 0, "in_doubt")
 IN_DOUBT_PAID = End("failed", "unknown", 2, 2, "in_doubt")
@@ -60,10 +59,9 @@ ENDS = {
     "invalid_argument": End("failed", "no", 1, 0, "provider_refused"),
     "internal": FAILED_FOUR_TIMES,
     "unavailable": FAILED_FOUR_TIMES,
-    "redirect": FAILED_FOUR_TIMES,
-    "html": NO_ANSWER,
-    "empty": NO_ANSWER,
-    "not_an_object": NO_ANSWER,
+    "html": IN_DOUBT_FREE,
+    "empty": IN_DOUBT_FREE,
+    "not_an_object": IN_DOUBT_FREE,
     "hang_before_charge": IN_DOUBT_FREE,
     "hang_after_charge": IN_DOUBT_PAID,
     "reset_before_charge": IN_DOUBT_FREE,
@@ -72,7 +70,7 @@ ENDS = {
     "slow": IN_DOUBT_PAID,
     "dripping": IN_DOUBT_PAID,
     "dripping_head": IN_DOUBT_PAID,
-    "huge": NO_ANSWER._replace(charges=1),
+    "huge": IN_DOUBT_PAID,
     "recovers_after_1": MATCHED._replace(calls=2),
     "recovers_after_2": MATCHED._replace(calls=3),
     "nonce_conflict_once": MATCHED,
@@ -90,8 +88,11 @@ WAITS = {
     "rate_limited": "throttled",
     "rate_limited_silent": "throttled",
     "quota_exceeded": "quota",
+    "unavailable_page": "foreign",  # and whether it was charged is unknown
+    "redirect": "foreign",
 }
 PASSES = "access_error_once"
+UNKNOWN_ONCE = ("recovers_after_1", "recovers_after_2", "reset_once_uncharged")
 
 
 def publish(stack: Stack, name: str) -> None:
@@ -140,9 +141,12 @@ def under(end: End, name: str, max_in_doubt_calls: int) -> End:
     if end.kind == "in_doubt":
         calls = 1 + max_in_doubt_calls
         return end._replace(calls=calls, charges=calls if end.charges else 0)
-    if max_in_doubt_calls == 0 and name in ("hang_once", "reset_once"):
+    if max_in_doubt_calls > 0:
+        return end
+    # No call follows one whose charge is unknown.
+    if name in ("hang_once", "reset_once"):
         return IN_DOUBT_PAID._replace(calls=1, charges=1)
-    if max_in_doubt_calls == 0 and name == "reset_once_uncharged":
+    if end == FAILED_FOUR_TIMES or name in UNKNOWN_ONCE:
         return IN_DOUBT_FREE._replace(calls=1)
     return end
 
@@ -202,7 +206,8 @@ def test_when_the_provider_fails_everybody_then_requests_wait_uncounted_and_othe
         counted = int(call_class in ("credentials", "quota"))
         said = (row["state"], row["attempts"], row["in_doubt_calls"])
         assert said == ("waiting", counted, 0), name
-        assert row["charged"] == "no", name
+        charged = "unknown" if name == "unavailable_page" else "no"
+        assert row["charged"] == charged, name
         sent = [call for call in accounts.calls[name] if call["sends"]]
-        assert {(call["class"], call["charged"]) for call in sent} == {(call_class, "no")}, name
+        assert {(call["class"], call["charged"]) for call in sent} == {(call_class, charged)}, name
         assert_person_is_paid_for(accounts, name)

@@ -254,12 +254,7 @@ with Servers({}) as servers, subprocess.Popen(tied(["sleep", "600"])) as command
 
 @pytest.mark.parametrize(
     ("number", "with_guards"),
-    [
-        (signal.SIGKILL, True),
-        (signal.SIGKILL, False),
-        (signal.SIGTERM, False),
-        (signal.SIGINT, False),
-    ],
+    [(signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False)],
 )
 def test_nothing_is_left_when_the_parent_is_ended(
     number: signal.Signals, with_guards: bool

@@ -73,15 +73,17 @@ class Settings(
     batch_limit: int = Field(128, ge=1, le=1000)
     """requests in one transaction at most"""
     max_in_doubt_calls: int = Field(1, ge=0, le=10)
-    """repeats of a call that may have been charged"""
+    """repeats of a call in doubt; with 0 no call follows one of unknown charge (5xx)"""
     breaker_failures: int = Field(5, ge=1, le=1000)
     """calls that fail in a row before the worker parks"""
     probe_seconds: float = Field(5.0, gt=0, le=120)
     """first wait of a parked worker; it doubles up to 120 s"""
     reuse_results_for: Duration = 0
     """a paid answer is given again to requests of the same data: 24h, 7d; 0 = never"""
+    give_up_after: Duration = 86_400
+    """a request whose calls fail for free (throttled) fails at this age: 24h, 7d; 0 = never"""
     abandon_after_days: int = Field(30, ge=0)
-    """an open request without its message fails after this; 0 = never"""
+    """an open request fails at this age; 0 = never"""
     clear_after_days: int = Field(0, ge=0)
     """masked data, digests and contexts are cleared after this; 0 = never"""
     delete_after_days: int = Field(0, ge=0)
