@@ -220,6 +220,7 @@ _CATALOGUE = """
 SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE NOT attisdropped),
        (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_trigger WHERE tgenabled = 'O'),
        (SELECT count(*) FROM pg_constraint), (SELECT count(*) FROM pg_namespace),
+       (SELECT count(*) FROM pg_description),
        (SELECT count(*) FROM pg_statistic AS s JOIN pg_class AS c ON c.oid = s.starelid
          WHERE c.relnamespace = to_regnamespace('verification')),
        (SELECT count(*) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase

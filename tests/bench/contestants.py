@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pika
 import psycopg
 
-from tests.bench.peers import common, wire
+from tests.bench.peers import common, queues
+from tests.conftest import migrate
 from tests.e2e.harness import CHECKOUT, COMMAND, REQUESTS, RESULTS
 
 if TYPE_CHECKING:
@@ -95,14 +95,7 @@ def ours(servers: Servers, template: str, settings: Mapping[str, str] | None = N
     )
 
 
-def migrate(url: str) -> None:
-    """Make the worker's tables in an empty database."""
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    environment = {**os.environ, "DATABASE_URL": url}
-    subprocess.run(command, env=environment, cwd=CHECKOUT, check=True, capture_output=True)
-
-
-def _declaring(peer: wire.Wire) -> Callable[[Any], None]:
+def _declaring(peer: queues.PeerQueue) -> Callable[[Any], None]:
     def declare(channel: Any) -> None:
         channel.exchange_declare(common.RESULTS, "topic", durable=True)
         peer.declare(channel)
@@ -138,12 +131,12 @@ def peers(servers: Servers, template: str) -> list[Contestant]:
         Contestant(
             name,
             (str(PEERS_PYTHON), "-m", f"tests.bench.peers.{module}"),
-            wire.PEERS[module].queue,
+            queues.PEERS[module].queue,
             common.RESULTS,
             "SELECT count(*) FROM peer_request WHERE state = 'done'",
             template,
-            _declaring(wire.PEERS[module]),
-            lambda request, module=module: ("", *wire.PEERS[module].message(request)),  # type: ignore[misc]
+            _declaring(queues.PEERS[module]),
+            lambda request, module=module: ("", *queues.PEERS[module].message(request)),  # type: ignore[misc]
             {**KEYS, **settings},
             late={"CONCURRENCY": str(CALLS_AT_ONCE), "PREFETCH": str(held)},
         )

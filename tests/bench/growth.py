@@ -32,6 +32,7 @@ from local_stack import Servers
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, server_cpu_seconds
+from tests.conftest import migrate
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.digests import Digest
 from worker.core.masking import Masked
@@ -129,7 +130,7 @@ def rows(given: argparse.Namespace) -> None:
     """Claim and record with more and more rows in the tables."""
     with Database(_LARGE) as database:
         url = database.create_database("rows")
-        contestants.migrate(url)
+        migrate(url)
         filled = 1
         for millions in (0.0, *given.millions):
             wanted = int(millions * 1_000_000) + 1

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,10 +13,8 @@ import psutil
 from tests.e2e.harness import CHECKOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PSS = re.compile(r"^Pss:\s+([0-9]+) kB", re.MULTILINE)
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 
 class ProcessTree:
@@ -47,19 +43,19 @@ class ProcessTree:
 
     def cpu_seconds(self) -> float:
         """Return user + system seconds so far, those of ended children too."""
-        return _cpu_seconds(self._stats())
+        return _cpu_seconds(self._processes())
 
     def pss(self) -> int:
         """Return its proportional set size in bytes: shared pages count once."""
-        return sum(_pss(pid) for pid in self._stats())
+        return sum(each.memory_full_info().pss for each in self._processes())
 
     def open_files(self) -> int:
         """Return how many file descriptors it has open."""
-        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self._stats())
+        return sum(each.num_fds() for each in self._processes())
 
     def threads(self) -> int:
         """Return how many threads it has."""
-        return sum(int(fields[17]) for fields in self._stats().values())
+        return sum(each.num_threads() for each in self._processes())
 
     def stop(self, seconds: float = 40.0) -> int:
         """SIGTERM to the first process; return its exit code, and leave none of them behind."""
@@ -71,50 +67,33 @@ class ProcessTree:
 
     def kill(self) -> None:
         """Kill -9 whatever is left."""
-        for pid in self._stats():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if self.is_alive():
-            self._popen.kill()
+        for each in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         self._popen.wait()
 
-    def _stats(self) -> dict[int, list[str]]:
-        session = str(self._popen.pid)
-        everybody = _all_stats().items()
-        return {pid: each for pid, each in everybody if each[3] == session and each[0] != "Z"}
+    def _processes(self) -> list[psutil.Process]:
+        found = []
+        for each in psutil.process_iter():
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(each.pid) == self._popen.pid and each.status() != "zombie":
+                    found.append(each)
+        return found
 
 
 def server_cpu_seconds(pid: int) -> float:
     """Return user + system seconds of a server and its children, wherever their session is."""
-    family = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-    return _cpu_seconds({each: stats for each, stats in _all_stats().items() if each in family})
+    server = psutil.Process(pid)
+    return _cpu_seconds([server, *server.children(recursive=True)])
 
 
-def _cpu_seconds(stats: Mapping[int, list[str]]) -> float:
-    """Add up user and system seconds, those of ended children too."""
-    return sum(sum(map(int, fields[11:15])) for fields in stats.values()) / _TICKS
-
-
-def _all_stats() -> dict[int, list[str]]:
-    """Return what /proc says of each process, from its state on."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                found[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return found
-
-
-def _pss(pid: int) -> int:
-    try:
-        found = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(found[1]) * 1024 if found else 0
+def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    seconds = 0.0
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            # User, system, and both of children that have ended.
+            seconds += sum(each.cpu_times()[:4])
+    return seconds
 
 
 class Stopwatch:

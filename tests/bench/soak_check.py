@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
+from tests.bench.soak_load import MAGIC
 from tests.chaos.invariants import Accounts, read_accounts
 from worker.sandbox.charges import subject_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.bench.soak_load import Sent
     from tests.e2e.harness import Stack
 
-MAX_IN_DOUBT_CALLS = 1
+# A call about nobody's fault and free: such calls alone may end no request.
+_FREE = frozenset("not_sent throttled foreign credentials quota".split())
+# These wait for the longest delay, which is nearest to the seconds that they are left alone for.
+_LONG_WAITS = frozenset("not_sent foreign".split())
+# The broker's timer against the database's clock.
+_SLACK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Line:
         return self.wanted is None or self.value == self.wanted
 
 
-def count(stack: Stack, sent: Sent) -> list[Line]:
+def count(stack: Stack, sent: Sent, max_in_doubt_calls: int, delays: tuple[int, ...]) -> list[Line]:
     """Return the table; the workers have stopped and the queues are empty."""
     accounts = read_accounts(stack)
     open_requests = stack.count("open_requests")
@@ -41,11 +52,13 @@ def count(stack: Stack, sent: Sent) -> list[Line]:
     results = accounts.results
     outcomes = Counter(row["outcome"] for row in results.values())
     kinds = Counter(row["error_kind"] for row in results.values() if row["outcome"] == "failed")
+    money = Money(accounts, sent, max_in_doubt_calls)
     return [
         Line("messages published and confirmed", sent.messages),
         Line("requests", len(wanted)),
         *(Line(f"  {outcome}", number) for outcome, number in sorted(outcomes.items())),
         *(Line(f"    {kind}", number) for kind, number in sorted(kinds.items())),
+        Line("copies", sent.copies),
         Line("events", len(accounts.events)),
         Line("duplicates of events", len(accounts.events) - len(ids)),
         Line("answers without a row (conflicts)", len(accounts.answers)),
@@ -62,9 +75,18 @@ def count(stack: Stack, sent: Sent) -> list[Line]:
         Line("requests with two events", sum(len(each) > 1 for each in ids.values()), 0),
         Line("events that differ from their row", _contradictions(accounts), 0),
         Line("failures without a dead letter", _unkept(accounts), 0),
+        Line("dead letters without a failure", _kept_in_vain(accounts), 0),
         Line("rejected that were called", _called(accounts, sent.rejected), 0),
-        Line("repeats beyond the limit of doubt", _too_many_doubts(accounts), 0),
-        Line("unexplained charges", _unexplained(accounts, sent), 0),
+        Line("repeats beyond the limit of doubt", money.too_many_doubts(), 0),
+        Line("charges beyond 1 and the allowed doubts", money.too_many_charges(), 0),
+        Line("repeated charges without a doubt", money.undoubted_charges(), 0),
+        Line("unexplained charges", money.unexplained(), 0),
+        Line("calls after an unknown charge, 0 allowed", money.not_allowed(), 0),
+        Line("expired requests that were called", _called_late(stack, accounts, sent), 0),
+        Line("requests that expired early", _ended_early(stack), 0),
+        Line("failed by a foreign page", _burnt(accounts, sent), 0),
+        Line("calls before they were due", _hasty(accounts, delays), 0),
+        Line("tokens of the budget without a call", _tokens(stack), 0),
     ]
 
 
@@ -90,31 +112,151 @@ def _unkept(accounts: Accounts) -> int:
     )
 
 
+def _kept_in_vain(accounts: Accounts) -> int:
+    """Count dead letters of requests that have another outcome, and those of the broker's limit."""
+    failed = {name for name, row in accounts.results.items() if row["outcome"] == "failed"}
+    return sum(
+        (name in accounts.results and name not in failed) or reason == "delivery_limit"
+        for reason, name in accounts.dead
+    )
+
+
 def _called(accounts: Accounts, rejected: set[str]) -> int:
     return sum(len(accounts.calls.get(request_id, [])) for request_id in rejected)
 
 
-def _too_many_doubts(accounts: Accounts) -> int:
-    return sum(
-        sum(call["class"] == "in_doubt" for call in calls) > 1 + MAX_IN_DOUBT_CALLS
-        for calls in accounts.calls.values()
-    )
-
-
-def _unexplained(accounts: Accounts, sent: Sent) -> int:
-    """Count charges that the ledger does not know at least as a possibility, person by person.
+class Money:
+    """What was charged, request by request, against what the ledger says.
 
     Each ordinary request is about a person of its own, and so is what contradicts it: the
     provider's counts by person are counts by request.
     """
-    persons: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for numbers in (sent.requests, sent.contradicted):
-        for request_id, number in numbers.items():
-            persons[subject_digest(number)] += accounts.calls.get(request_id, [])
-    unexplained = 0
-    for digest, counts in accounts.charges["by_subject"].items():
-        known = Counter(call["charged"] for call in persons.get(digest, []))
-        charges = counts["charges"]
-        unexplained += max(0, charges - known["yes"] - known["unknown"])
-        unexplained += max(0, known["yes"] - charges)
-    return unexplained
+
+    def __init__(self, accounts: Accounts, sent: Sent, max_in_doubt_calls: int) -> None:
+        self._calls = accounts.calls
+        self._rows = accounts.results
+        self._allowed = max_in_doubt_calls
+        self._charges: Counter[str] = Counter()
+        """By request, of ordinary ones."""
+        persons: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        bill = accounts.charges["by_subject"]
+        for numbers in (sent.requests, sent.contradicted):
+            for request_id, number in numbers.items():
+                digest = subject_digest(number)
+                persons[digest] += accounts.calls.get(request_id, [])
+                if number not in MAGIC.values():
+                    self._charges[request_id] += bill.get(digest, {"charges": 0})["charges"]
+        self._persons, self._bill = persons, bill
+
+    def too_many_doubts(self) -> int:
+        """Count requests with more calls in doubt than may be."""
+        return sum(
+            sum(call["class"] == "in_doubt" for call in calls) > 1 + self._allowed
+            for calls in self._calls.values()
+        )
+
+    def too_many_charges(self) -> int:
+        """Count charges beyond what a request may cost at worst."""
+        return sum(max(0, paid - 1 - self._allowed) for paid in self._charges.values())
+
+    def undoubted_charges(self) -> int:
+        """Count charges beyond the first that no doubt of their request's row accounts for."""
+        return sum(
+            max(0, paid - 1 - self._rows[request_id]["in_doubt_calls"])
+            for request_id, paid in self._charges.items()
+            if request_id in self._rows
+        )
+
+    def unexplained(self) -> int:
+        """Count charges that the ledger does not know at least as a possibility."""
+        unexplained = 0
+        for digest, counts in self._bill.items():
+            known = Counter(call["charged"] for call in self._persons.get(digest, []))
+            charges = counts["charges"]
+            unexplained += max(0, charges - known["yes"] - known["unknown"])
+            unexplained += max(0, known["yes"] - charges)
+        return unexplained
+
+    def not_allowed(self) -> int:
+        """Count calls after one of unknown charge, where no doubt is allowed."""
+        if self._allowed > 0:
+            return 0
+        return sum(
+            before["charged"] != "no" for calls in self._calls.values() for before in calls[:-1]
+        )
+
+
+def _called_late(stack: Stack, accounts: Accounts, sent: Sent) -> int:
+    """Count calls after a deadline by the database's clock, which is this machine's."""
+    late = _as_owner(
+        stack,
+        """SELECT count(*) FROM verification.request AS r
+             JOIN verification.provider_call AS c USING (request_id)
+            WHERE c.started_at > r.expires_at""",
+    )
+    seen = accounts.charges["by_subject"]
+    late += sum(subject_digest(sent.requests[name]) in seen for name in sent.too_late)
+    return late
+
+
+def _ended_early(stack: Stack) -> int:
+    return _as_owner(
+        stack,
+        """SELECT count(*) FROM verification.request
+            WHERE outcome = 'expired' AND (expires_at IS NULL OR completed_at < expires_at)""",
+    )
+
+
+def _burnt(accounts: Accounts, sent: Sent) -> int:
+    """Count ordinary requests that failed though the provider itself never refused one.
+
+    An outage of the provider may end some, and so may doubt; what costs nothing may not.
+    """
+    return sum(
+        row["error_kind"] in ("provider_refused", "protocol_error")
+        or (
+            row["error_kind"] == "provider_unavailable"
+            and all(call["class"] in _FREE for call in accounts.calls.get(name, []))
+        )
+        for name, row in accounts.results.items()
+        if row["outcome"] == "failed" and sent.requests.get(name) not in MAGIC.values()
+    )
+
+
+def _hasty(accounts: Accounts, delays: tuple[int, ...]) -> int:
+    """Count calls that came before the wait after the one before was over.
+
+    A take-over ends a call in doubt in the moment in which the next one begins, and a late result
+    ends it after that: there is no wait then.
+    """
+    return sum(
+        0 < seconds < (delays[-1] if before["class"] in _LONG_WAITS else delays[0]) - _SLACK
+        for calls in accounts.calls.values()
+        for before, seconds in _waits(calls)
+    )
+
+
+def _waits(calls: list[dict[str, Any]]) -> Iterable[tuple[dict[str, Any], float]]:
+    for before, after in pairwise(calls):
+        if before["finished_at"] is not None:
+            yield before, (after["started_at"] - before["finished_at"]).total_seconds()
+
+
+def _tokens(stack: Stack) -> int:
+    """Return by how many the budget's tokens differ from the calls that were or may be sent."""
+    return abs(
+        _as_owner(
+            stack,
+            """SELECT coalesce(sum(q.calls_today - (SELECT count(*)
+                        FROM verification.provider_call AS c
+                       WHERE c.mode = q.mode AND c.class <> 'not_sent'
+                         AND (c.started_at AT TIME ZONE 'Asia/Shanghai')::date = q.day)), 0)
+                 FROM verification.call_quota AS q""",
+        )
+    )
+
+
+def _as_owner(stack: Stack, query: str) -> int:
+    with psycopg.connect(stack.database_url) as database:
+        (found,) = database.execute(query.encode()).fetchone() or (0,)
+    return int(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from tests.chaos.middlebox import STATUSES
 from tests.chaos.proxy import TO_CLIENT, TO_SERVER
 from tests.e2e.harness import until
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from local_broker import Broker
     from local_database import Database
+    from tests.chaos.middlebox import Middlebox
     from tests.chaos.proxy import Proxy
     from tests.e2e.harness import Process, SandboxProcess
 
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 OUTAGES = ["unavailable", "access_error", "quota_exceeded", "rate_limited", "rate_limited_silent",
            "reset_before_charge", "reset_after_charge", "hang_after_charge", "html"]  # fmt: skip
 SHORTEST, LONGEST = 0.5, 4.0
+# Beyond a lease of 4 s, and beyond the 10 s after which the broker gives messages to others.
+FROZEN = (5.0, 14.0)
+# Long enough to burn a backlog, were the page taken for the provider's word.
+PAGE = (3.0, 9.0)
+# Seconds for what always happens in the end, on a machine however busy.
+PATIENCE = 600.0
 
 
 @dataclass(slots=True)
@@ -38,7 +47,7 @@ class Site:
     provider: SandboxProcess
     to_broker: Proxy
     to_database: Proxy
-    to_provider: Proxy
+    to_provider: Middlebox
     workers: list[Process]
     start_worker: Callable[[], Process]
 
@@ -53,6 +62,8 @@ class Faults:
             self.worker_killed,
             self.worker_killed,
             self.worker_stopped,
+            self.worker_frozen,
+            self.worker_frozen,
             self.broker_restarted,
             self.broker_killed,
             self.broker_frozen,
@@ -67,12 +78,17 @@ class Faults:
             self.connections_refused,
             self.provider_outage,
             self.provider_outage,
+            self.foreign_page,
+            self.foreign_page,
         ]
+        self._left: list[Callable[[], None]] = []
         self.applied: dict[str, int] = {}
 
     def apply_one(self) -> str:
-        """Break something at random, mend it, and return its name."""
-        fault = self._random.choice(self._kinds)
+        """Break something, mend it, and return its name: all kinds in turn, in random order."""
+        if not self._left:
+            self._left = self._random.sample(self._kinds, len(self._kinds))
+        fault = self._left.pop()
         fault()
         name = fault.__name__
         self.applied[name] = self.applied.get(name, 0) + 1
@@ -92,12 +108,21 @@ class Faults:
         """SIGTERM in the middle of work: it must end in time (1: not all was confirmed)."""
 
         def stop(worker: Process) -> None:
-            code = worker.stop(60)
             # One that has only just been started has no handler for the signal yet.
-            in_order = code in (0, 1) or (code == -15 and not worker.lines)
-            assert in_order, f"a worker ended with {code}: {worker.lines[-5:]}"
+            until(lambda: worker.said("amqp.consuming"), PATIENCE)
+            code = worker.stop(PATIENCE)
+            assert code in (0, 1), f"a worker ended with {code}: {worker.lines[-5:]}"
 
         self._replace(stop)
+
+    def worker_frozen(self) -> None:
+        """Let it stand still for longer than its leases hold; it goes on with what it has."""
+        worker = self._random.choice(self._site.workers)
+        worker.popen.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(self._random.uniform(*FROZEN))
+        finally:
+            worker.popen.send_signal(signal.SIGCONT)
 
     def _replace(self, end: Callable[[Process], None]) -> None:
         place = self._random.randrange(len(self._site.workers))
@@ -198,14 +223,20 @@ class Faults:
         self._last()
         self._site.provider.play()
 
+    def foreign_page(self) -> None:
+        """Let something between us and the provider answer every call with a page of its own."""
+        self._site.to_provider.show(self._random.choice(STATUSES))
+        time.sleep(self._random.uniform(*PAGE))
+        self._site.to_provider.clear()
+
     def _last(self) -> None:
         time.sleep(self._random.uniform(SHORTEST, LONGEST))
 
 
-def all_consume(workers: list[Process], seconds: float) -> None:
+def all_consume(workers: list[Process]) -> None:
     """Return when every worker is alive; one that has died by itself is a failure."""
     for worker in workers:
-        until(lambda worker=worker: worker.said("amqp.consuming"), seconds)  # type: ignore[misc]
+        until(lambda worker=worker: worker.said("amqp.consuming"), PATIENCE)  # type: ignore[misc]
         try:
             code = worker.popen.wait(0)
         except subprocess.TimeoutExpired:

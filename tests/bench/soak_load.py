@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -21,6 +22,8 @@ _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _BIRTHDAYS = 900
 # From here on the persons of contradictions begin: more than any soak sends.
 _OTHERS = 600_000
+# Of a copy's age in messages: half of the copies come while the first is under way or waiting.
+_COPY_AGE = 20.0
 # A broker that restarts refuses connections for 5 s.
 _RECONNECT_SECONDS = 0.5
 
@@ -31,11 +34,15 @@ MAGIC = {
     "exception_unknown": "119999194912310056",
     "contradictory": "119999194912310064",
     "invalid_argument": "119999194912310152",
-    "unavailable": "119999194912310224",
+    "internal": "119999194912310216",
     "html": "119999194912310240",
     "reset_after_charge": "119999194912310304",
     "truncated": "119999194912310312",
 }
+
+# Seconds from its publication to a request's deadline; a clock that is wrong by ten minutes would
+# call the first and end the last.
+DEADLINES = (-30.0, -30.0, 3.0, 540.0)
 
 
 def id_card(number: int) -> str:
@@ -58,6 +65,10 @@ class Sent:
     """Another person's ID number under the same request id: whichever comes first is called."""
     rejected: set[str] = field(default_factory=set)
     """Those of them that fail the checks before paying."""
+    too_late: set[str] = field(default_factory=set)
+    """Those of them whose deadline had passed when they were published."""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    """What was published, by request id."""
     copies: int = 0
     conflicts: int = 0
     unreadable: int = 0
@@ -129,33 +140,44 @@ class Publisher:
     def _next(self) -> tuple[bytes, Callable[[], None]]:
         """Return a message of some kind, and what is to be remembered once it is confirmed."""
         sent, dice = self.sent, 1.0 if self._calm else self._random.random()
-        if sent.requests and dice < 0.08:
+        if sent.requests and dice < 0.12:
             return self._copy()
-        if sent.requests and dice < 0.10 and (conflict := self._conflict()):
+        if sent.requests and dice < 0.14 and (conflict := self._conflict()):
             return conflict
-        if dice < 0.11:
+        if dice < 0.15:
             return b"{not json", lambda: setattr(sent, "unreadable", sent.unreadable + 1)
+        return self._request(dice)
+
+    def _request(self, dice: float) -> tuple[bytes, Callable[[], None]]:
+        sent = self.sent
         self._count += 1
-        name = f"soak-{self._count:06}"
-        if dice < 0.14:
+        name, person, seconds = f"soak-{self._count:06}", id_card(self._count), None
+        if dice < 0.18:
             person = self._random.choice(list(MAGIC.values()))
-        elif dice < 0.17:
-            person = id_card(self._count)[:-1] + "?"
-        else:
-            person = id_card(self._count)
+        elif dice < 0.20:
+            person = person[:-1] + "?"
+        elif dice < 0.24:
+            seconds = self._random.choice(DEADLINES)
+        message = request(name, person)
+        if seconds is not None:
+            message["expiresAt"] = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+        body = json.dumps(message).encode()
 
         def remember() -> None:
-            sent.requests[name] = person
+            sent.requests[name], sent.bodies[name] = person, body
             if person.endswith("?"):
                 sent.rejected.add(name)
+            if seconds is not None and seconds < 0:
+                sent.too_late.add(name)
 
-        return json.dumps(request(name, person)).encode(), remember
+        return body, remember
 
     def _copy(self) -> tuple[bytes, Callable[[], None]]:
-        sent = self.sent
-        name = self._some_request()
-        again = json.dumps(request(name, sent.requests[name])).encode()
-        return again, lambda: setattr(sent, "copies", sent.copies + 1)
+        """Return once more what was sent a moment ago, or long ago."""
+        sent, ago = self.sent, int(self._random.expovariate(1 / _COPY_AGE))
+        names = list(sent.requests)
+        name = names[-1 - ago] if ago < len(names) else self._some_request()
+        return sent.bodies[name], lambda: setattr(sent, "copies", sent.copies + 1)
 
     def _conflict(self) -> tuple[bytes, Callable[[], None]] | None:
         """Return other data for a request about a person of its own; None where it is not."""

@@ -73,7 +73,7 @@ _NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout"
 
 
 @dataclass(frozen=True, slots=True)
-class Papers:
+class Certificates:
     """Who signs for whom. The servers' certificate is for `localhost`, not for 127.0.0.1."""
 
     directory: Path
@@ -82,7 +82,7 @@ class Papers:
     server: Pair
 
     @classmethod
-    def make(cls, directory: Path) -> Papers:
+    def make(cls, directory: Path) -> Certificates:
         """Make them all in this directory."""
         trusted = Authority(directory, "trusted")
         return cls(directory, trusted, Authority(directory, "stranger"), trusted.issue("server"))

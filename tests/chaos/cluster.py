@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from local_broker import Broker, Membership
@@ -14,9 +14,6 @@ from local_process import Lifetime, Process, Workspace
 from local_programs import program
 from tests.chaos.proxy import Proxy
 from tests.e2e.harness import until
-
-if TYPE_CHECKING:
-    import socket
 
 # The fewest nodes of which one may die: two are still a majority.
 _NODES = 3
@@ -107,10 +104,10 @@ class Front(Proxy):
         self._nodes = nodes
         super().__init__(LOOPBACK, _port(nodes[0]))
 
-    def _take_connection(self, listener: socket.socket) -> None:
+    def destination(self) -> tuple[str, int]:
+        """Return the address of the first node that answers."""
         node = next((each for each in self._nodes if answers(each)), self._nodes[0])
-        self._server = (LOOPBACK, _port(node))
-        super()._take_connection(listener)
+        return LOOPBACK, _port(node)
 
 
 class Api(Management):

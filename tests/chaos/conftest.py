@@ -11,17 +11,14 @@ import pytest
 from local_broker import Broker
 from local_database import Database
 from local_ports import free_ports, is_taken
-from tests.chaos.load import LATENCY
 from tests.chaos.proxy import Proxy
 from tests.conftest import amqp_url, database_url, new_database, own_database_url, shared_database
 from tests.e2e.conftest import provider, running_sandbox, stack, vhost_with_topology
-from tests.e2e.harness import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local_stack import Servers
-    from tests.e2e.harness import SandboxProcess
 
 # Named here, fixtures that build on `servers` build on these of ours.
 __all__ = [
@@ -41,13 +38,6 @@ __all__ = [
 def servers(durable_servers: Servers) -> Servers:
     """Give servers that keep what they promised, whatever is done to them."""
     return durable_servers
-
-
-@pytest.fixture(scope="session")
-def slow_sandbox() -> Iterator[SandboxProcess]:
-    """Run a sandbox whose calls take long enough for a load to last while something breaks."""
-    with sandbox(LATENCY) as running:
-        yield running
 
 
 @pytest.fixture
@@ -74,27 +64,21 @@ def proxy_to() -> Iterator[Callable[[str], Proxy]]:
 @pytest.fixture
 def own_broker(servers: Servers) -> Iterator[Broker]:
     """Give this session's broker to restart and kill; it runs again when the test has ended."""
-    broker = servers.broker
-    if not isinstance(broker, Broker):
-        pytest.skip("the broker of AMQP_URL is not ours to mistreat")
-    yield broker
-    _bring_back(broker)
+    assert isinstance(servers.broker, Broker)
+    yield servers.broker
+    _bring_back(servers.broker)
 
 
 @pytest.fixture
 def own_database(servers: Servers) -> Iterator[Database]:
     """Give this session's database server to restart and kill; it runs when the test has ended."""
-    database = servers.database
-    if not isinstance(database, Database):
-        pytest.skip("the database of DATABASE_URL is not ours to mistreat")
-    yield database
-    _bring_back(database)
+    assert isinstance(servers.database, Database)
+    yield servers.database
+    _bring_back(servers.database)
 
 
 def _bring_back(server: Broker | Database) -> None:
-    port = urlsplit(server.url).port
-    assert port is not None
-    if is_taken(port):
+    if is_taken(urlsplit(server.url).port or 0):
         server.resume()
     else:
         server.start()

@@ -1,9 +1,10 @@
-"""A worker that kills itself with SIGKILL at one step, at the n-th time that it comes there.
+"""A worker, or a replay, that kills itself at one step, at the n-th time that it comes there.
 
-    python -m tests.chaos.crashing_worker <step> <nth>
+    python -m tests.chaos.crashing_worker <step> <nth> [<command> ...]
 
-It is the real `run` command in the worker's environment; one method is wrapped before it starts.
-A step's name may end in `:<kind>`, the kind of settlement that counts (see `kind_of`).
+It is the real command (`run` unless another is given) in the worker's environment; one method is
+wrapped before it starts. A step's name may end in `:<kind>`, the kind of settlement that counts
+(see `kind_of`).
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from pika.channel import Channel
 from psycopg.waiting import Wait
 
+from worker.amqp.dead_letter_queue import HeldDeadLetters
 from worker.amqp.publisher import BackgroundPublisher, PublishChannel
 from worker.amqp.session import Session
 from worker.amqp.settler import Settler
 from worker.cli import main
 from worker.contract.names import DEAD
 from worker.contract.request_v1 import RequestReader
+from worker.deadletters.acting import Acting
+from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow
 from worker.pipeline.runner import Pipeline
 from worker.provider.client import PersonalAuthClient
@@ -57,10 +62,10 @@ class Moment:
     after: bool = False
     counts: Callable[..., bool] = lambda *_, **__: True
     """Whether a call counts; asked before the method runs, with its arguments."""
-    strike: Callable[..., None] = die
+    strike: Callable[..., object] = die
     """What to do at the n-th, with the method's arguments."""
 
-    def lay(self, nth: int) -> None:
+    def wrap(self, nth: int) -> None:
         """Wrap the method."""
         original = getattr(self.owner, self.method)
         hits = itertools.count(1)
@@ -76,6 +81,13 @@ class Moment:
             return result
 
         setattr(self.owner, self.method, wrapped)
+
+
+SECRET = "words that may quote data"
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError(SECRET)
 
 
 # Which settlements count
@@ -218,19 +230,30 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     "stopping_drained": _stopping(Session, "drain"),
     "stopping_marks_flushed": _stopping(Pipeline, "flush_announced"),
     "stopping_closed": _stopping(Session, "close"),
+    # The last statement on the way out, when all is recorded: the connections are still open.
+    "way_out_hangs": (Moment(Relay, "flush", strike=lambda *_: threading.Event().wait()),),
+    "way_out_fails": (Moment(Relay, "flush", strike=_fail),),
+    "replay_read": (Moment(Acting, "replay"),),
+    "replay_unpublished": (Moment(HeldDeadLetters, "publish"),),
+    "replay_published": (
+        Moment(Channel, "basic_publish", after=True, strike=lambda *_, **__: die()),
+    ),
+    "replay_confirmed": (Moment(HeldDeadLetters, "publish", after=True),),
+    "replay_acked": (Moment(HeldDeadLetters, "acknowledge", after=True),),
+    "replay_letting_go": (Moment(HeldDeadLetters, "let_go"),),
 }
 
 
-def lay(step: str, nth: int) -> None:
+def wrap(step: str, nth: int) -> None:
     """Wrap what the step needs. The n-th counts for its first moment."""
     first, *others = STEPS[step]
-    first.lay(nth)
+    first.wrap(nth)
     for moment in others:
-        moment.lay(1)
+        moment.wrap(1)
 
 
 if __name__ == "__main__":
-    step, nth = sys.argv[1:]
-    lay(step, int(nth))
-    sys.argv = ["verification-worker", "run"]
+    step, nth, *command = sys.argv[1:]
+    wrap(step, int(nth))
+    sys.argv = ["verification-worker", *(command or ["run"])]
     main()

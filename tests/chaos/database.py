@@ -33,12 +33,12 @@ def administrator(stack: Stack) -> Iterator[psycopg.Connection[Any]]:
 
 @contextmanager
 def refusing(
-    stack: Stack, sqlstate: str, *, when: LiteralString = "TRUE", on: LiteralString
+    stack: Stack, sqlstate: LiteralString, *, when: LiteralString = "TRUE", on: LiteralString
 ) -> Iterator[None]:
-    """Raise this SQLSTATE for rows of `request` that fulfil a condition on NEW, while inside."""
+    """Raise an SQLSTATE (SQL) for rows of `request` that fulfil a condition on NEW."""
     body = sql.SQL(
         "BEGIN IF {} THEN RAISE EXCEPTION 'chaos' USING ERRCODE = {}; END IF; RETURN NEW; END"
-    ).format(sql.SQL(when), sqlstate)
+    ).format(sql.SQL(when), sql.SQL(sqlstate))
     function = sql.SQL(
         "CREATE FUNCTION public.chaos() RETURNS trigger LANGUAGE plpgsql AS {}"
     ).format(body.as_string())
@@ -67,6 +67,11 @@ def waits_for_locks(database: psycopg.Connection[Any]) -> set[Any]:
     """Return since when each statement waits that waits for somebody's lock."""
     query = "SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
     return {start for (start,) in database.execute(query + _WORKERS)}
+
+
+def is_missed(worker: Process, times: int) -> None:
+    """Return when the worker has said for so many times that the database is away."""
+    until(lambda: times_said(worker, "database.unavailable") >= times)
 
 
 def is_back(worker: Process) -> None:

@@ -20,7 +20,7 @@ DEAD_LETTERED = frozenset(
     "in_doubt provider_unavailable protocol_error charged_without_answer unstorable".split()
 )
 """Kinds of failure after which the message is kept for a person to see."""
-_FREE = frozenset("not_sent throttled credentials quota".split())
+_FREE = frozenset("not_sent throttled foreign credentials quota".split())
 _COUNTED = frozenset("unavailable source_failed".split())
 
 

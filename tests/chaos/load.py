@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.e2e.harness import Stack, request, until
+from tests.e2e.harness import request, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.harness import Process
+    from tests.e2e.harness import Process, Stack
 
 # At 0.03 s a call, 250 messages a second: a load of 600 lasts long enough to break something in
 # the middle of it, and more is with the broker than with the worker.
@@ -33,6 +30,7 @@ class Load:
         self.stack = stack
         self.name = name
         self.ids: list[str] = []
+        stack.provider.play(latency=LATENCY)
         self.grow(size)
 
     def grow(self, size: int) -> None:
@@ -46,13 +44,14 @@ class Load:
         self.stack.publish_many(map(request, self.ids))
 
     def under_way(self, rows: int) -> None:
-        """Return when so many requests have their outcome; until then the load does not run out."""
+        """Return when so many requests more have their outcome; the load does not run out."""
+        wanted = self.stack.count() + rows
 
         def are_done() -> bool:
             done = self.stack.count()
             if len(self.ids) - done < AHEAD:
                 self.grow(AHEAD)
-            return done >= rows
+            return done >= wanted
 
         until(are_done)
 
@@ -87,15 +86,3 @@ def consumes_again(worker: Process, times: int = 2) -> None:
 def loses_connections(worker: Process, times: int) -> None:
     """Return when the worker has lost a connection, or failed to get one, for so many times."""
     until(lambda: times_said(worker, "amqp.connection_lost") >= times, PATIENCE)
-
-
-@contextmanager
-def reconnected(load: Load) -> Iterator[None]:
-    """Give the load's stack a connection of its own again after the broker was away."""
-    old = load.stack
-    load.stack = Stack(old.amqp_url, old.database_url, old.provider)
-    try:
-        yield
-    finally:
-        load.stack.close()
-        load.stack = old

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-import select
+import asyncio
+import contextlib
 import socket
+import struct
 import threading
-import time
-from queue import SimpleQueue
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from local_ports import LOOPBACK, free_ports
-from tests.chaos.tunnel import Cut, Direction, Faults, Pipe, Tunnel, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Coroutine, Iterator
+    from typing import Any, Self
+
+    Arrived = asyncio.Queue[tuple[float, bytes]]
+
+_CHUNK = 65_536
+# So many chunks are on their way at most; then the sender feels that nothing is taken.
+_ON_THE_WAY = 4
+# AMQP's client says who it is with its first two frames, far within this.
+_OPENING_BYTES = 4_096
+# An order waits for what the loop does at this moment, which is never much.
+_ORDER_SECONDS = 60.0
+_CONNECT_SECONDS = 5.0
+
+
+class Direction(StrEnum):
+    """Which way bytes go; the client is the one that connected to the proxy."""
+
+    TO_SERVER = "to_server"
+    TO_CLIENT = "to_client"
+
 
 TO_SERVER, TO_CLIENT = Direction.TO_SERVER, Direction.TO_CLIENT
-# An order waits for one pass of the loop, of which the slowest step is a connection to a server.
-_ORDER_SECONDS = 10.0
-_CONNECT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Cut:
+    """A reset to come, when `left` more bytes have gone this way on the connections meant."""
+
+    left: int
+    direction: Direction
+    only: bytes
 
 
 class Proxy:
@@ -49,21 +74,23 @@ class Proxy:
         self.pieces = dict.fromkeys(Direction, 0)
         """Pieces in which they went: at most one for each of the sender's sends."""
         self._server = (host, port)
-        self._faults = Faults()
-        self._tunnels: list[Tunnel] = []
+        self._stalled_only: bytes | None = None
+        self._resumed = asyncio.Event()
+        self._delay, self._delay_only = 0.0, b""
+        self._cut: _Cut | None = None
+        self._links: set[_Link] = set()
         # Not an ephemeral port: one day a client that dials a refused one connects to itself.
         (self.port,) = free_ports(1)
-        self._listener: socket.socket | None = _listen(self.port)
-        self._orders: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
-        self._bell, self._bell_rope = socket.socketpair()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="proxy")
+        self._listening: asyncio.Task[None] | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
         self._thread.start()
+        self.accept()
 
     @property
     def open_connections(self) -> int:
         """How many connections there are now."""
-        return len(self._tunnels)
+        return len(self._links)
 
     def through(self, url: str) -> str:
         """Return this URL with the proxy in place of its server."""
@@ -71,179 +98,217 @@ class Proxy:
         user, at, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{user}{at}{LOOPBACK}:{self.port}"))
 
+    def destination(self) -> tuple[str, int]:
+        """Return where the next connection goes."""
+        return self._server
+
     # Orders
 
     def stall(self, only: bytes = b"") -> None:
         """Take bytes of nobody, forward nothing, keep every connection open."""
-        self._order(lambda: setattr(self._faults, "stalled_only", only))
+        self._set(_stalled_only=only)
 
     def resume(self) -> None:
         """End a stall: what was on its way arrives."""
-        self._order(lambda: setattr(self._faults, "stalled_only", None))
+
+        async def resume() -> None:
+            self._stalled_only = None
+            self._resumed.set()
+            self._resumed = asyncio.Event()
+
+        self._order(resume())
 
     def delay(self, seconds: float, only: bytes = b"") -> None:
         """Forward all that comes from now on so many seconds later; 0 ends it."""
-
-        def set_delay() -> None:
-            self._faults.delay, self._faults.delay_only = seconds, only
-
-        self._order(set_delay)
+        self._set(_delay=seconds, _delay_only=only)
 
     def cut_after(self, n_bytes: int, direction: Direction = TO_SERVER, only: bytes = b"") -> None:
         """Reset the connection on which the n-th byte from now has gone this way, once."""
-        cut = Cut(n_bytes, direction, only)
-        self._order(lambda: setattr(self._faults, "cut", cut))
+        self._set(_cut=_Cut(n_bytes, direction, only))
 
     def reset(self, only: bytes = b"") -> None:
         """Reset the connections there are, both sides."""
 
-        def reset_all() -> None:
-            for tunnel in [each for each in self._tunnels if each.is_meant(only)]:
-                self._reset(tunnel)
+        async def reset() -> None:
+            for link in [each for each in self._links if only in each.opening]:
+                self.resets += 1
+                await link.end()
 
-        self._order(reset_all)
+        self._order(reset())
 
     def refuse(self) -> None:
         """Refuse new connections; those there are stay."""
-
-        def close_listener() -> None:
-            if self._listener is not None:
-                self._listener.close()
-                self._listener = None
-
-        self._order(close_listener)
+        self._order(self._stop_listening())
 
     def accept(self) -> None:
         """Take new connections again, on the same port."""
 
-        def open_listener() -> None:
-            if self._listener is None:
-                self._listener = _listen(self.port)
+        async def accept() -> None:
+            if self._listening is None:
+                listener = socket.create_server((LOOPBACK, self.port), backlog=128)
+                self._listening = asyncio.create_task(self._listen(listener))
 
-        self._order(open_listener)
+        self._order(accept())
 
     def close(self) -> None:
         """End everything. May be called twice."""
-        if self._thread.is_alive():
-            self._order(lambda: setattr(self, "_closing", True))
-            self._thread.join()
-        self._bell.close()
-        self._bell_rope.close()
+        if not self._thread.is_alive():
+            return
+
+        async def close() -> None:
+            await self._stop_listening()
+            for link in list(self._links):
+                await link.end()
+
+        self._order(close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _order(self, action: Callable[[], None]) -> None:
-        done = threading.Event()
-        self._orders.put((action, done))
-        self._bell_rope.send(b"!")
-        if not done.wait(_ORDER_SECONDS):
-            raise TimeoutError("the proxy's thread does not answer")
+    def _set(self, **values: object) -> None:
+        async def set_all() -> None:
+            for name, value in values.items():
+                setattr(self, name, value)
+
+        self._order(set_all())
+
+    def _order(self, action: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(action, self._loop).result(_ORDER_SECONDS)
 
     # The proxy's thread
 
-    def _run(self) -> None:
+    async def _listen(self, listener: socket.socket) -> None:
+        with listener:
+            listener.setblocking(False)
+            while True:
+                client, _ = await self._loop.sock_accept(listener)
+                while self._stalled_only == b"":
+                    await self._resumed.wait()
+                self.connections += 1
+                try:
+                    # Blocking: the servers of tests are on this machine, answer or refuse at once.
+                    server = socket.create_connection(self.destination(), _CONNECT_SECONDS)
+                except OSError:
+                    _reset(client)
+                else:
+                    self._links.add(_Link(self, client, server))
+
+    async def _stop_listening(self) -> None:
+        if self._listening is not None:
+            await _end(self._listening)
+            self._listening = None
+
+    async def pass_on(self, link: _Link, direction: Direction, data: bytes) -> bool:
+        """Forward what is due; return whether the connection is cut: then nothing goes back."""
+        while self._stalled_only is not None and self._stalled_only in link.opening:
+            await self._resumed.wait()
+        if link.is_cut:
+            return True
+        cut = self._cut
+        if cut and (cut.direction is not direction or cut.only not in link.opening):
+            cut = None
+        if cut:
+            data = data[: cut.left]
+            cut.left -= len(data)
+            if not cut.left:
+                self._cut = None
+                self.cuts += 1
+                link.is_cut = True
+        self.bytes[direction] += len(data)
+        self.pieces[direction] += 1
+        await self._loop.sock_sendall(link.ends[direction], data)
+        return link.is_cut
+
+    def delay_of(self, link: _Link) -> float:
+        """Return how many seconds a byte takes on this connection."""
+        return self._delay if self._delay_only in link.opening else 0.0
+
+    def forget(self, link: _Link) -> None:
+        """Count a connection that has ended."""
+        self.resets += link.is_cut
+        self._links.discard(link)
+
+
+class _Link:
+    """A client's connection and the one to the server that belongs to it."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self.opening = b""
+        """What the client said first: it tells connections apart."""
+        self.is_cut = False
+        self.ends = {TO_CLIENT: client, TO_SERVER: server}
+        """By the direction in which bytes go to them."""
+        self._proxy = proxy
+        for end in (client, server):
+            end.setblocking(False)
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._task = asyncio.create_task(self._serve())
+
+    async def end(self) -> None:
+        """End the connection with a reset to both sides."""
+        await _end(self._task)
+
+    async def _serve(self) -> None:
+        orderly = False
+        pumps = [asyncio.ensure_future(each) for each in self._pumps()]
         try:
-            while not self._closing:
-                self._pass()
-        finally:
-            for tunnel in self._tunnels:
-                tunnel.close()
-            self._tunnels.clear()
-            if self._listener is not None:
-                self._listener.close()
-
-    def _pass(self) -> None:
-        """Wait until something can be done, and do it."""
-        ready = self._wait()
-        if self._bell.fileno() in ready:
-            self._bell.recv(4_096)
-        while not self._orders.empty():
-            action, done = self._orders.get()
-            action()
-            done.set()
-        if self._listener is not None and self._listener.fileno() in ready:
-            self._take_connection(self._listener)
-        for tunnel in list(self._tunnels):
-            if not self._faults.stall(tunnel):
-                self._serve(tunnel, ready)
-
-    def _wait(self) -> set[int]:
-        poll, now = select.poll(), time.monotonic()
-        poll.register(self._bell, select.POLLIN)
-        if self._listener is not None and self._faults.stalled_only != b"":
-            poll.register(self._listener, select.POLLIN)
-        dues = []
-        for tunnel in self._tunnels:
-            if not self._faults.stall(tunnel):
-                for end, mask in tunnel.interest(now):
-                    poll.register(end, mask)
-                dues += [pipe.due for pipe in tunnel.pipes if pipe.due is not None]
-        coming = [due - now for due in dues if due > now]
-        timeout = None if not coming else 1000 * min(coming) + 1
-        return {descriptor for descriptor, _ in poll.poll(timeout)}
-
-    def _take_connection(self, listener: socket.socket) -> None:
-        client, _ = listener.accept()
-        self.connections += 1
-        try:
-            # Blocking: the servers of tests are on this machine and answer or refuse at once.
-            server = socket.create_connection(self._server, _CONNECT_SECONDS)
-        except OSError:
-            reset(client)
-        else:
-            self._tunnels.append(Tunnel(client, server))
-
-    def _serve(self, tunnel: Tunnel, ready: set[int]) -> None:
-        try:
-            for pipe in tunnel.pipes:
-                if pipe.wants_to_read and pipe.source.fileno() in ready:
-                    due = time.monotonic() + self._faults.delay_of(tunnel)
-                    tunnel.remember(pipe, pipe.read(due))
-                if self._forward(tunnel, pipe):
-                    self._reset(tunnel)
-                    return
-                pipe.pass_on_the_end()
+            for pump in asyncio.as_completed(pumps):
+                if await pump:
+                    break
+            else:
+                orderly = True
         except OSError:  # one side is gone, and the other shall know
-            tunnel.reset()
-            self._tunnels.remove(tunnel)
-            return
-        if tunnel.done:
-            tunnel.close()
-            self._tunnels.remove(tunnel)
+            pass
+        finally:
+            for task in pumps:
+                await _end(task)
+            for end in self.ends.values():
+                end.close() if orderly else _reset(end)
+            self._proxy.forget(self)
 
-    def _forward(self, tunnel: Tunnel, pipe: Pipe) -> bool:
-        """Pass on what is due; tell whether the connection is to be cut now."""
-        cut = self._faults.cut_of(tunnel, pipe.direction)
-        sent = pipe.write(time.monotonic(), cut.left if cut else None)
-        self.bytes[pipe.direction] += sent
-        self.pieces[pipe.direction] += sent > 0
-        if cut is None:
-            return False
-        cut.left -= sent
-        if cut.left > 0 or not (sent or pipe.due):
-            return False
-        self._faults.cut = None
-        self.cuts += 1
-        return True
+    def _pumps(self) -> Iterator[Coroutine[Any, Any, bool]]:
+        for direction, source in ((TO_SERVER, TO_CLIENT), (TO_CLIENT, TO_SERVER)):
+            arrived: Arrived = asyncio.Queue(_ON_THE_WAY)
+            yield self._read(arrived, self.ends[source], direction)
+            yield self._write(arrived, direction)
 
-    def _reset(self, tunnel: Tunnel) -> None:
-        tunnel.reset()
-        self._tunnels.remove(tunnel)
-        self.resets += 1
+    async def _read(self, arrived: Arrived, source: socket.socket, direction: Direction) -> bool:
+        loop, data = asyncio.get_running_loop(), b"."
+        while data:
+            data = await loop.sock_recv(source, _CHUNK)
+            if direction is TO_SERVER and len(self.opening) < _OPENING_BYTES:
+                self.opening += data
+            await arrived.put((loop.time() + self._proxy.delay_of(self), data))
+        return False
+
+    async def _write(self, arrived: Arrived, direction: Direction) -> bool:
+        """Pass all on, and the end as well; return whether the connection is to be cut."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due, data = await arrived.get()
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            if not data:
+                self.ends[direction].shutdown(socket.SHUT_WR)
+                return False
+            if await self._proxy.pass_on(self, direction, data):
+                return True
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((LOOPBACK, port))
-    listener.listen(128)
-    return listener
+async def _end(task: asyncio.Future[Any]) -> None:
+    """Cancel a task and return when it has ended."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, OSError):
+        await task
+
+
+def _reset(connection: socket.socket) -> None:
+    """Close a socket so that its peer gets a reset instead of an end: lingering for 0 s does it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.chaos.load import PACE, Load, consumes_again, loses_connections, reconnected, times_said
+from tests.chaos.load import PACE, Load, consumes_again, loses_connections, times_said
 from tests.e2e.harness import DEAD, REQUESTS, free_port, request, until
 from tests.integration.amqp.harness import cut, evaluate, memory_alarm, worker_connections
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from local_broker import Broker
     from local_stack import Servers
     from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import SandboxProcess, Stack
+    from tests.e2e.harness import Stack
 
     ProxyMaker = Callable[[str], Proxy]
 
@@ -27,13 +27,6 @@ SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
 QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted"] + [
     f"verification.retry.{seconds}s" for seconds in (1, 2, 3)
 ]
-
-
-@pytest.fixture
-def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
-    """Give the sandbox that takes its time, so that a load lasts."""
-    slow_sandbox.reset()
-    return slow_sandbox
 
 
 @contextmanager
@@ -47,36 +40,22 @@ def node_setting(broker: Broker, name: str, value: int) -> Iterator[None]:
         evaluate(broker, f"application:set_env(rabbit, {name}, {before})")
 
 
-def await_queues_on_disk(broker: Broker, stack: Stack) -> None:
+def test_when_the_broker_restarts_and_is_killed_then_all_is_counted(
+    stack: Stack, own_broker: Broker
+) -> None:
     for queue in QUORUM_QUEUES:
-        broker.await_on_disk(stack.vhost, queue)
-
-
-def test_when_the_broker_restarts_then_all_is_counted(stack: Stack, own_broker: Broker) -> None:
+        own_broker.await_on_disk(stack.vhost, queue)
     load = Load(stack)
     worker = stack.start_worker(**PACE)
-    load.under_way(100)
-    stack.channel.connection.close()
-    own_broker.stop()
-    loses_connections(worker, 2)
-    own_broker.start()
-    with reconnected(load):
-        consumes_again(worker)
-        load.all_is_counted(worker)
-
-
-def test_when_the_broker_is_killed_then_all_is_counted(stack: Stack, own_broker: Broker) -> None:
-    await_queues_on_disk(own_broker, stack)
-    load = Load(stack)
-    worker = stack.start_worker(**PACE)
-    load.under_way(100)
-    stack.channel.connection.close()
-    own_broker.kill()
-    loses_connections(worker, 2)
-    own_broker.start()
-    with reconnected(load):
-        consumes_again(worker)
-        load.all_is_counted(worker)
+    for times, end in enumerate((own_broker.stop, own_broker.kill), 1):
+        load.under_way(100)
+        stack.forget_connection()
+        lost = times_said(worker, "amqp.connection_lost")
+        end()
+        loses_connections(worker, lost + 2)
+        own_broker.start()
+        consumes_again(worker, times + 1)
+    load.all_is_counted(worker)
 
 
 def test_when_memory_is_short_then_work_goes_on_and_events_come_later(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.backlog import Backlog
-from tests.chaos.wreck import Remains, await_lapse, crash, recover
+from tests.chaos.killed_worker import Backlog, StateAfterKill, await_lapsed_leases, crash, recover
 from tests.e2e.harness import REQUESTS, until
 
 if TYPE_CHECKING:
@@ -18,9 +17,9 @@ def test_when_killed_before_the_claim_then_nothing_is_in_doubt(stack: Stack) -> 
     backlog = Backlog.mixed()
     backlog.publish(stack)
     for step in ("delivered", "parsed", "claim_unsent"):
-        remains = crash(stack, step)
-        assert (remains.results, remains.calls, remains.events) == ({}, {}, 0)
-        assert remains.messages == len(backlog.messages)
+        state = crash(stack, step)
+        assert (state.results, state.calls, state.events) == ({}, {}, 0)
+        assert state.messages == len(backlog.messages)
     accounts = recover(stack, backlog)
     assert accounts.in_doubt == 0
     assert accounts.charges["charges"] == accounts.paid
@@ -32,8 +31,8 @@ def test_when_killed_between_claim_and_call_then_nobody_is_charged_twice(
 ) -> None:
     backlog = Backlog.mixed()
     backlog.publish(stack)
-    remains = crash(stack, step)
-    assert (remains.results, remains.charges["calls"]) == ({}, 0)
+    state = crash(stack, step)
+    assert (state.results, state.charges["calls"]) == ({}, 0)
     until(lambda: stack.count("calls"))  # the server may commit after its client has died
     intents = stack.count("calls")
     accounts = recover(stack, backlog)
@@ -48,9 +47,9 @@ def test_when_killed_between_charge_and_record_then_the_doubt_is_in_the_ledger(
 ) -> None:
     backlog = Backlog.mixed()
     backlog.publish(stack)
-    remains = crash(stack, step)
-    assert remains.charges["charges"] >= 1
-    assert (remains.results, remains.events) == ({}, 0)
+    state = crash(stack, step)
+    assert state.charges["charges"] >= 1
+    assert (state.results, state.events) == ({}, 0)
     accounts = recover(stack, backlog)
     assert accounts.paid < accounts.charges["charges"] <= accounts.paid + accounts.in_doubt
 
@@ -63,9 +62,9 @@ def test_when_killed_between_record_and_publication_then_the_event_comes_without
     backlog.publish(stack)
     crash(stack, step)
     until(stack.count)  # the server may commit after its client has died
-    remains = Remains.of(stack)
-    assert (remains.events, remains.messages) == (0, 12)
-    remains.assert_done_stays_done(recover(stack, backlog))
+    state = StateAfterKill.of(stack)
+    assert (state.events, state.messages) == (0, 12)
+    state.assert_done_stays_done(recover(stack, backlog))
 
 
 @pytest.mark.parametrize("stage", ["published", "confirm_unread", "unacked", "ack_unsent", "acked"])
@@ -78,11 +77,11 @@ def test_when_killed_between_publication_and_mark_then_no_call_is_repeated(
     until(lambda: stack.depth("collector"))  # what was written arrives after the writer's death
     if stage == "acked":
         until(lambda: stack.depth(REQUESTS) < 12)
-    remains = Remains.of(stack)
-    assert remains.results
+    state = StateAfterKill.of(stack)
+    assert state.results
     if stage != "acked":
-        assert remains.messages == 12
-    remains.assert_done_stays_done(recover(stack, backlog))
+        assert state.messages == 12
+    state.assert_done_stays_done(recover(stack, backlog))
 
 
 @pytest.mark.parametrize(
@@ -104,17 +103,17 @@ def test_when_killed_again_and_again_on_the_way_out_then_nothing_is_lost(
     backlog.publish(stack)
     # No call in no time: results are recorded together, and one crash must not take all of a kind.
     stack.provider.play(latency=0.02)
-    all_remains = [crash(stack, step) for step in steps.split()]
+    states = [crash(stack, step) for step in steps.split()]
     accounts = recover(stack, backlog)
-    for remains in all_remains:
-        remains.assert_done_stays_done(accounts)
+    for state in states:
+        state.assert_done_stays_done(accounts)
 
 
 def test_when_killed_with_calls_under_way_at_a_stop_then_nothing_is_lost(stack: Stack) -> None:
     backlog = Backlog.mixed()
     backlog.publish(stack)
-    remains = crash(stack, "stopping_consumer_stopped")
-    remains.assert_done_stays_done(recover(stack, backlog))
+    state = crash(stack, "stopping_consumer_stopped")
+    state.assert_done_stays_done(recover(stack, backlog))
 
 
 def test_when_killed_later_in_a_stop_then_all_that_was_paid_for_is_recorded(stack: Stack) -> None:
@@ -125,10 +124,10 @@ def test_when_killed_later_in_a_stop_then_all_that_was_paid_for_is_recorded(stac
     assert first.results
     assert first.events + first.messages == len(backlog.messages)
     stages = ["stopping_pipeline_stopped", "stopping_drained", "stopping_marks_flushed"]
-    all_remains = [first, *[crash(stack, stage, nth=2) for stage in stages]]
+    states = [first, *[crash(stack, stage, nth=2) for stage in stages]]
     accounts = recover(stack, backlog)
-    for remains in all_remains:
-        remains.assert_done_stays_done(accounts)
+    for state in states:
+        state.assert_done_stays_done(accounts)
     assert accounts.in_doubt == 0
     assert accounts.charges["charges"] == accounts.paid
 
@@ -139,11 +138,11 @@ def test_when_killed_between_taking_over_and_doubting_then_the_call_is_doubted_o
     backlog = Backlog.plain(6)
     backlog.publish(stack)
     crash(stack, "call_charged")
-    await_lapse(stack)
+    await_lapsed_leases(stack)
     calls = stack.count("calls")
     crash(stack, "take_over_unsent")
     assert stack.count("calls") == calls
-    await_lapse(stack)
+    await_lapsed_leases(stack)
     accounts = recover(stack, backlog)
     assert accounts.count("match") == 6
     assert all(row["in_doubt_calls"] <= 1 for row in accounts.results.values())
@@ -156,12 +155,12 @@ def test_when_killed_between_taking_over_and_calling_then_both_calls_are_in_doub
 ) -> None:
     backlog = Backlog.plain(6)
     backlog.publish(stack)
-    remains = crash(stack, "call_charged")
-    await_lapse(stack)
+    state = crash(stack, "call_charged")
+    await_lapsed_leases(stack)
     again = crash(stack, step)
-    assert again.charges["calls"] == remains.charges["calls"]
-    until(lambda: stack.count("calls") > sum(remains.calls.values()))
-    await_lapse(stack)
+    assert again.charges["calls"] == state.charges["calls"]
+    until(lambda: stack.count("calls") > sum(state.calls.values()))
+    await_lapsed_leases(stack)
     accounts = recover(stack, backlog)
     given_up = [row for row in accounts.results.values() if row["error_kind"] == "in_doubt"]
     assert given_up
@@ -177,7 +176,7 @@ def test_when_killed_twice_during_calls_of_one_request_then_it_fails_in_doubt(
     backlog.publish(stack)
     for charges in (1, 2):
         assert crash(stack, "call_charged").charges["charges"] == charges
-        await_lapse(stack)
+        await_lapsed_leases(stack)
     accounts = recover(stack, backlog)
     (row,) = accounts.results.values()
     assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")
@@ -191,7 +190,7 @@ def test_when_no_call_may_be_repeated_in_doubt_then_one_crash_ends_the_request(
     backlog = Backlog.plain(1)
     backlog.publish(stack)
     crash(stack, "call_charged")
-    await_lapse(stack)
+    await_lapsed_leases(stack)
     accounts = recover(stack, backlog, MAX_IN_DOUBT_CALLS="0")
     (row,) = accounts.results.values()
     assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")

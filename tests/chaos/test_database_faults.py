@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import uuid
 from contextlib import contextmanager
 from functools import partial
@@ -16,13 +13,15 @@ from tests.chaos.database import (
     NO_DATABASE,
     administrator,
     is_back,
+    is_missed,
     refusing,
     terminate_all,
     waits_for_locks,
 )
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
-from tests.e2e.harness import CHECKOUT, REQUESTS, free_port, request, until
+from tests.conftest import migrate
+from tests.e2e.harness import REQUESTS, free_port, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from local_database import Database
     from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import SandboxProcess, Stack
+    from tests.e2e.harness import Stack
 
     ProxyMaker = Callable[[str], Proxy]
 
@@ -39,34 +38,18 @@ if TYPE_CHECKING:
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1"}
 
 
-@pytest.fixture
-def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
-    """Give the sandbox that takes its time, so that a load lasts."""
-    slow_sandbox.reset()
-    return slow_sandbox
-
-
-def test_when_the_database_restarts_then_all_is_counted(
+def test_when_the_database_restarts_and_is_killed_then_all_is_counted(
     stack: Stack, own_database: Database
 ) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE)
-    load.under_way(100)
-    own_database.restart()
-    is_back(worker)
-    load.all_is_counted(worker)
-
-
-def test_when_the_database_is_killed_then_all_is_counted(
-    stack: Stack, own_database: Database
-) -> None:
-    load = Load(stack)
-    worker = stack.start_worker(**PACE)
-    load.under_way(100)
-    own_database.kill()
-    until(lambda: worker.said("database.unavailable"))
-    own_database.start()
-    is_back(worker)
+    for end in (own_database.stop, own_database.kill):
+        load.under_way(100)
+        missed = times_said(worker, "database.unavailable")
+        end()
+        is_missed(worker, missed + 1)
+        own_database.start()
+        is_back(worker)
     load.all_is_counted(worker)
 
 
@@ -97,94 +80,98 @@ def test_when_a_lock_is_held_for_longer_than_the_limit_then_the_batch_is_tried_a
     load.all_is_counted(worker)
 
 
-@pytest.mark.parametrize(
-    "sqlstate",
-    [
-        "53100",  # disk full
-        "53200",  # out of memory
-        "57P03",  # cannot connect now
-        "57014",  # cancelled: the statement's limit
-        "25006",  # read only: the old primary after a failover
-        "40001",  # serialisation
-        "42501",  # no privilege
-        "58030",  # input or output error
-        "XX000",  # internal error
-    ],
-)
-def test_when_the_database_fails_for_a_while_then_messages_wait(
-    stack: Stack, port: int, sqlstate: str
-) -> None:
+FAILURES: dict[str, LiteralString] = {
+    "53100": "disk full",
+    "53200": "out of memory",
+    "57P03": "cannot connect now",
+    "57014": "cancelled: the statement's limit",
+    "25006": "read only: the old primary after a failover",
+    "40001": "serialisation",
+    "42501": "no privilege",
+    "58030": "input or output error",
+    "XX000": "internal error",
+}
+
+
+def test_when_the_database_fails_for_a_while_then_messages_wait(stack: Stack, port: int) -> None:
     load = Load(stack, 300)
     worker = stack.start_worker(**PACE, HTTP_PORT=str(port))
-    load.under_way(50)
-    with refusing(stack, sqlstate, on="INSERT OR UPDATE"):
-        until(lambda: times_said(worker, "database.unavailable") >= 2)
-        rows = stack.count()
-        assert worker.ready() == NO_DATABASE
-        assert worker.said(f"SQLSTATE {sqlstate}")
-    is_back(worker)
-    assert stack.count() >= rows
+    for sqlstate in FAILURES:
+        load.under_way(20)
+        missed = times_said(worker, "database.unavailable")
+        with refusing(stack, f"'{sqlstate}'", on="INSERT OR UPDATE"):
+            is_missed(worker, missed + 2)
+            rows = stack.count()
+            assert worker.ready() == NO_DATABASE
+            assert worker.said(f"SQLSTATE {sqlstate}")
+        is_back(worker)
+        assert stack.count() >= rows
     load.all_is_counted(worker)
 
 
-POISON: LiteralString = "NEW.request_id = 'poison'"
+POISON: LiteralString = "NEW.request_id LIKE 'poison-%'"
+ITS_SQLSTATE: LiteralString = "right(NEW.request_id, 5)"
 
 
-@pytest.mark.parametrize("sqlstate", ["22P02", "22021", "23514", "23502"])
-def test_when_the_database_refuses_one_request_then_it_alone_is_kept_and_not_paid(
-    stack: Stack, sqlstate: str
+def test_when_the_database_refuses_a_request_then_it_alone_is_kept_and_not_paid(
+    stack: Stack,
 ) -> None:
-    with refusing(stack, sqlstate, when=POISON, on="INSERT"):
-        stack.publish(request("poison"), reply_to="somebody")
+    poison = [f"poison-{sqlstate}" for sqlstate in ("22P02", "22021", "23514", "23502")]
+    with refusing(stack, ITS_SQLSTATE, when=POISON, on="INSERT"):
+        for each in poison:
+            stack.publish(request(each), reply_to="somebody")
         load = Load(stack, 120)
         worker = stack.start_worker(**PACE)
-        settle(stack, load.ids, events=len(load.ids) + 1)
+        settle(stack, load.ids, events=len(load.ids) + len(poison))
         assert worker.stop() == 0
     accounts = assert_nothing_lost(stack, load.ids)
     assert accounts.count("match") == accounts.charges["calls"] == len(load.ids)
-    assert accounts.dead == [("unstorable", "poison")]
-    assert [answer["outcome"] for answer in accounts.answers] == ["rejected"]
+    assert sorted(accounts.dead) == [("unstorable", each) for each in sorted(poison)]
+    assert [answer["outcome"] for answer in accounts.answers] == ["rejected"] * len(poison)
 
 
-@pytest.mark.parametrize("sqlstate", ["22021", "23514"])
 def test_when_the_database_refuses_an_answer_then_it_alone_is_unstorable_and_its_charge_known(
-    stack: Stack, sqlstate: str
+    stack: Stack,
 ) -> None:
-    with refusing(stack, sqlstate, when=POISON + " AND NEW.auth_message IS NOT NULL", on="UPDATE"):
-        stack.publish(request("poison"))
+    poison = ["poison-22021", "poison-23514"]
+    condition: LiteralString = POISON + " AND NEW.auth_message IS NOT NULL"
+    with refusing(stack, ITS_SQLSTATE, when=condition, on="UPDATE"):
+        for each in poison:
+            stack.publish(request(each))
         load = Load(stack, 120)
         worker = stack.start_worker(**PACE)
-        settle(stack, [*load.ids, "poison"])
+        settle(stack, [*load.ids, *poison])
         assert worker.stop() == 0
-    accounts = assert_nothing_lost(stack, [*load.ids, "poison"])
-    poison = accounts.results["poison"]
-    assert (poison["outcome"], poison["error_kind"]) == ("failed", "unstorable")
-    assert (poison["charged"], poison["calls"]) == ("yes", 1)
+    accounts = assert_nothing_lost(stack, [*load.ids, *poison])
+    for each in poison:
+        row = accounts.results[each]
+        assert (row["outcome"], row["error_kind"]) == ("failed", "unstorable")
+        assert (row["charged"], row["calls"]) == ("yes", 1)
     assert accounts.count("match") == len(load.ids)
-    assert accounts.dead == [("unstorable", "poison")]
-    assert accounts.charges["charges"] == len(load.ids) + 1
+    assert sorted(accounts.dead) == [("unstorable", each) for each in poison]
+    assert accounts.charges["charges"] == len(load.ids) + len(poison)
 
 
 def test_when_the_database_refuses_a_record_in_any_form_then_the_others_are_served(
     stack: Stack,
 ) -> None:
-    with refusing(stack, "23514", when=POISON, on="UPDATE"):
-        stack.publish(request("poison"))
+    with refusing(stack, ITS_SQLSTATE, when=POISON, on="UPDATE"):
+        stack.publish(request("poison-23514"))
         load = Load(stack, 120)
         worker = stack.start_worker(**PACE, **SHORT)
         until(lambda: stack.count() == len(load.ids) or worker.popen.poll() is not None)
         assert worker.popen.poll() is None
-    settle(stack, [*load.ids, "poison"])
+    settle(stack, [*load.ids, "poison-23514"])
     assert worker.stop() == 0
-    assert_nothing_lost(stack, [*load.ids, "poison"])
+    assert_nothing_lost(stack, [*load.ids, "poison-23514"])
 
 
 def test_when_connections_are_ended_again_and_again_then_all_is_counted(stack: Stack) -> None:
     load = Load(stack, 900)
     worker = stack.start_worker(**PACE)
     with administrator(stack) as database:
-        for step in range(1, 9):
-            load.under_way(50 * step)
+        for _ in range(8):
+            load.under_way(50)
             assert until(lambda: terminate_all(database))
     load.all_is_counted(worker)
 
@@ -200,13 +187,7 @@ def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
     assert "alembic upgrade head" in until(lambda: worker.said("database.unavailable"))
     until(lambda: worker.ready() == NO_DATABASE)
     assert stack.provider.charges()["calls"] == 0
-    subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        cwd=CHECKOUT,
-        env={**os.environ, "DATABASE_URL": stack.database_url},
-        check=True,
-        capture_output=True,
-    )
+    migrate(stack.database_url)
     is_back(worker)
     load.all_is_counted(worker)
 

@@ -15,21 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.chaos.proxy import Proxy
-    from tests.chaos.tunnel import Direction
-    from tests.e2e.harness import Process, SandboxProcess, Stack
+    from tests.e2e.harness import Process, Stack
 
 # A second between heartbeats: pika then notices a silent peer after 6 to 12 s, the broker after 2.
 QUICK = "heartbeat=1&socket_timeout=2&stack_timeout=2"
 # A dead worker's requests may be taken over after 3.5 s.
 SHORT_LEASE = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "0.5"}
 CONSUME, PUBLISH = b"verification-worker consume", b"verification-worker publish"
-
-
-@pytest.fixture
-def provider(slow_sandbox: SandboxProcess) -> SandboxProcess:
-    """Give the sandbox that takes its time, so that a load lasts."""
-    slow_sandbox.reset()
-    return slow_sandbox
 
 
 @pytest.fixture
@@ -49,7 +41,7 @@ def test_when_the_network_resets_again_and_again_then_all_is_counted(
     load = Load(stack, 1_000)
     worker = start_worker(stack, network)
     for times in (1, 2, 3):
-        load.under_way(150 * times)
+        load.under_way(150)
         network.reset()
         loses_connections(worker, 2 * times)
         consumes_again(worker, times + 1)
@@ -66,7 +58,7 @@ def test_when_the_worker_dies_after_a_reset_then_no_message_was_acknowledged_for
     network.reset(only=CONSUME)
     consumes_again(worker)
     # What it held is with it twice now: the first copies settle with the old channel's numbers.
-    load.under_way(stack.count() + 50)
+    load.under_way(50)
     worker.kill()
     other = stack.start_worker(**PACE, **SHORT_LEASE)
     settle(stack, load.ids)
@@ -89,43 +81,46 @@ def test_when_the_worker_dies_with_events_on_their_way_then_another_announces_th
     assert_nothing_lost(stack, load.ids)
 
 
-@pytest.mark.parametrize(
-    ("connection", "direction", "n_bytes"),
-    [
-        # A delivery is 300 bytes and more, an event 700: these numbers end within a frame.
-        pytest.param(CONSUME, TO_CLIENT, 20_011, id="within_a_delivery"),
-        pytest.param(CONSUME, TO_SERVER, 107, id="within_an_acknowledgement"),
-        pytest.param(PUBLISH, TO_SERVER, 20_011, id="within_an_event"),
-        pytest.param(PUBLISH, TO_CLIENT, 107, id="within_a_confirm"),
-    ],
-)
+# A delivery is 300 bytes and more, an event 700: these numbers end within a frame.
+CUTS = [
+    (CONSUME, TO_CLIENT, 20_011),  # within a delivery
+    (CONSUME, TO_SERVER, 107),  # within an acknowledgement
+    (PUBLISH, TO_SERVER, 20_011),  # within an event
+    (PUBLISH, TO_CLIENT, 107),  # within a confirm
+]
+
+
 def test_when_the_network_cuts_within_a_frame_then_all_is_counted(
-    stack: Stack, network: Proxy, connection: bytes, direction: Direction, n_bytes: int
+    stack: Stack, network: Proxy
 ) -> None:
     load = Load(stack)
     worker = start_worker(stack, network)
-    load.under_way(50)
-    network.cut_after(n_bytes, direction, only=connection)
-    until(lambda: network.cuts == 1)
-    assert stack.count() < len(load.ids)
-    until(lambda: network.connections == 3 and network.open_connections == 2)
+    for number, (connection, direction, n_bytes) in enumerate(CUTS, 1):
+        load.under_way(50)
+        network.cut_after(n_bytes, direction, only=connection)
+        until(lambda number=number: network.cuts == number)  # type: ignore[misc]
+        assert stack.count() < len(load.ids)
+        until(lambda number=number: network.connections == 2 + number)  # type: ignore[misc]
+        until(lambda: network.open_connections == 2)
     load.all_is_counted(worker)
-    assert times_said(worker, "amqp.connection_lost") == 1
-    assert network.connections == 3
+    assert times_said(worker, "amqp.connection_lost") == len(CUTS)
+    assert network.connections == 2 + len(CUTS)
 
 
-@pytest.mark.parametrize("connection", [CONSUME, PUBLISH], ids=["consuming", "publishing"])
 def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
-    stack: Stack, network: Proxy, connection: bytes
+    stack: Stack, network: Proxy
 ) -> None:
     load = Load(stack)
     worker = start_worker(stack, network, QUICK)
-    load.under_way(50)
-    network.stall(only=connection)
-    loses_connections(worker, 1)
-    assert stack.count() < len(load.ids)
-    network.resume()
-    until(lambda: network.connections >= 3)
+    for connection in (CONSUME, PUBLISH):
+        load.under_way(50)
+        lost, made = times_said(worker, "amqp.connection_lost"), network.connections
+        network.stall(only=connection)
+        loses_connections(worker, lost + 1)
+        assert stack.count() < len(load.ids)
+        network.resume()
+        until(lambda made=made: network.connections > made)  # type: ignore[misc]
+        until(lambda: network.open_connections == 2)
     load.all_is_counted(worker)
 
 

@@ -159,15 +159,13 @@ def test_a_cut_lets_the_bytes_before_it_through_and_no_more(proxy: Proxy, direct
         assert receive(client, 100) == b"x" * 100
 
 
-def test_a_delay_moves_all_by_the_same_time(proxy: Proxy) -> None:
+def test_a_delay_lasts_there_and_back(proxy: Proxy) -> None:
     with connect(proxy) as client:
         proxy.delay(0.1)
         begin = time.monotonic()
-        for _ in range(10):
-            client.sendall(b"x")
-        assert receive(client, 10) == b"x" * 10
-        took = time.monotonic() - begin
-        assert 0.2 <= took < 1.0  # there and back once, not ten times
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        assert time.monotonic() - begin >= 0.2
         proxy.delay(0)
         client.sendall(b"y")
         assert receive(client, 1) == b"y"

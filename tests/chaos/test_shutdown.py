@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.hanging_worker import SECRET
+from tests.chaos.crashing_worker import SECRET
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load
 from tests.e2e.harness import CHECKOUT, request, until
@@ -86,7 +86,7 @@ def leave(stack: Stack, how: str) -> tuple[list[bytes], float]:
     stack.collect_events()
     stack.publish(request("before"))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.hanging_worker", how],
+        [sys.executable, "-m", "tests.chaos.crashing_worker", how, "1"],
         env={**os.environ, **stack.environment, **SHORT},
         cwd=CHECKOUT,
         stderr=subprocess.PIPE,
@@ -103,7 +103,7 @@ def leave(stack: Stack, how: str) -> tuple[list[bytes], float]:
 def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
     stack: Stack,
 ) -> None:
-    said, seconds = leave(stack, "hangs")
+    said, seconds = leave(stack, "way_out_hangs")
     assert seconds < 3 + _LEAVING_SECONDS
     last = json.loads(said[-1])
     assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
@@ -113,7 +113,7 @@ def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_an
 def test_when_the_way_out_fails_then_the_worker_leaves_at_once_and_quotes_nothing(
     stack: Stack,
 ) -> None:
-    said, seconds = leave(stack, "raises")
+    said, seconds = leave(stack, "way_out_fails")
     assert seconds < _LEAVING_SECONDS
     failed, last = map(json.loads, said[-2:])
     assert (failed["event"], failed["error"]) == ("worker.failed", "RuntimeError")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
@@ -63,6 +64,27 @@ class Bench:
             id=request_id,
         )
 
+    def make_due(self, request_id: str) -> None:
+        """Let the next attempt of a waiting request be due now."""
+        self._sql(
+            "UPDATE verification.request SET due_at = now() WHERE request_id = :id", id=request_id
+        )
+
+    def turn_clock_back(self, request_id: str, seconds: float) -> None:
+        """Let lease and due time lie as far ahead as a clock leaves them that is set back."""
+        self._sql(
+            """UPDATE verification.request
+                  SET lease_until = lease_until + make_interval(secs => :s),
+                      due_at = due_at + make_interval(secs => :s) WHERE request_id = :id""",
+            s=seconds,
+            id=request_id,
+        )
+
+    def held_for(self, request_id: str) -> float:
+        """Return in how many seconds an open request may be had."""
+        left = "extract(epoch FROM coalesce(lease_until, due_at) - now())"
+        return float(self._of_request(request_id, left)[0])
+
     def lease_left(self, request_id: str) -> float:
         """Return the seconds that a lease still holds."""
         left = "extract(epoch FROM lease_until - now())"
@@ -98,6 +120,32 @@ class Bench:
         found = self._sql("SELECT FROM verification.request WHERE request_id = :id", id=request_id)
         return bool(found)
 
+    def lose(self, request_id: str) -> None:
+        """Let a request never have been written, as an asynchronous failover leaves it."""
+        for table in ("request", "provider_call"):
+            self._sql(f"DELETE FROM verification.{table} WHERE request_id = :id", id=request_id)  # noqa: S608
+
+    def keep(self, request_id: str) -> None:
+        """Remember how a request stands now."""
+        self._kept = {
+            table: self._sql(
+                f"SELECT to_jsonb(t) FROM verification.{table} AS t WHERE request_id = :id",  # noqa: S608
+                id=request_id,
+            )
+            for table in ("request", "provider_call")
+        }
+
+    def set_back(self, request_id: str) -> None:
+        """Let a request stand as it was kept, as an asynchronous failover leaves it."""
+        self.lose(request_id)
+        for table, rows in self._kept.items():
+            for (row,) in rows:
+                self._sql(
+                    f"""INSERT INTO verification.{table} SELECT * FROM
+                        jsonb_populate_record(NULL::verification.{table}, CAST(:row AS jsonb))""",  # noqa: S608
+                    row=json.dumps(row),
+                )
+
     def calls_today(self, mode: Mode = Mode.SANDBOX) -> int:
         """Return what is spent of a mode's daily budget."""
         statement = "SELECT calls_today FROM verification.call_quota WHERE mode = :mode"
@@ -106,6 +154,14 @@ class Bench:
     def end_the_day(self) -> None:
         """Let what is spent today have been spent yesterday."""
         self._sql("UPDATE verification.call_quota SET day = day - 1")
+
+    def age_calls(self, days: int) -> None:
+        """Let all calls have begun so many days earlier."""
+        self._sql(
+            """UPDATE verification.provider_call
+                  SET started_at = started_at - make_interval(days => :d)""",
+            d=days,
+        )
 
     def let_slots_pass(self, seconds: float) -> None:
         """Let the next free slot come so many seconds sooner."""

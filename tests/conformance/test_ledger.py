@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,9 +75,10 @@ def put_off(
     *,
     counted: bool = False,
     charged: Charged = Charged.NO,
+    delay: int = 0,
 ) -> Recorded | FencedOut:
-    """Record that a claimed request is to be tried again."""
-    decision = RetryLater(5, counted, call_class, charged)
+    """Record that a claimed request is to be tried again; it is due in `delay` seconds."""
+    decision = RetryLater(delay, counted, call_class, charged)
     entry = Entry(ask(claim.request_id), claim, fault(call_class, charged), decision)
     (recorded,) = ledger.record([entry], [])
     return recorded
@@ -261,6 +263,56 @@ def test_a_batch_takes_over_each_request_by_its_own_count(bench: Bench) -> None:
     ] == [(1, 0), (1, 0), (2, 1)]
 
 
+# The database's clock.
+
+TOO_LATE, IN_TIME = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(("expires_at", "may_call"), [(TOO_LATE, False), (IN_TIME, True)])
+@pytest.mark.parametrize("options", [{}, {"daily_call_budget": 5}], ids=["free", "budget"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "waiting"])
+def test_the_database_judges_whether_a_request_has_expired(
+    bench: Bench,
+    expires_at: datetime,
+    options: dict[str, Any],
+    *,
+    known: bool,
+    may_call: bool,
+) -> None:
+    ledger = bench.ledger(**options)
+    if known:
+        put_off(ledger, granted(ledger))
+    before = bench.calls_today()
+    claim = granted(ledger, ask(expires_at=expires_at), "2")
+    assert (claim.call_number is not None) is may_call
+    assert len(bench.calls()) == claim.calls == known + may_call
+    assert bench.calls_today() - before == bool(options) * may_call
+
+
+def test_a_grant_says_what_the_databases_clock_said(bench: Bench) -> None:
+    claim = granted(bench.ledger())
+    assert claim.read_at == claim.requested_at
+    put_off(bench.ledger(), claim)
+    again = granted(bench.ledger(), batch="2")
+    assert again.read_at is not None
+    assert again.read_at > again.requested_at == claim.requested_at
+
+
+@pytest.mark.parametrize("state", ["working", "waiting"])
+def test_a_clock_that_was_set_back_holds_a_request_for_a_minute_at_most(
+    bench: Bench, state: str
+) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    claim = granted(one)
+    if state == "waiting":
+        put_off(one, claim, delay=120)
+    bench.turn_clock_back("onb-1", 7200)
+    (held,) = two.claim([ask()], "1")
+    assert isinstance(held, HeldElsewhere)
+    assert held.wait <= 60
+    assert bench.held_for("onb-1") <= 60
+
+
 # Records.
 
 
@@ -321,7 +373,7 @@ def test_a_record_of_a_request_that_was_taken_over_is_fenced_out(bench: Bench) -
     stale = granted(one)
     bench.set_lease("onb-1", -1)
     granted(two)
-    recorded = complete(one, stale)
+    recorded = put_off(one, stale)
     assert isinstance(recorded, FencedOut)
     assert isinstance(recorded.now, HeldElsewhere)
     assert bench.row().state == "working"
@@ -331,7 +383,7 @@ def test_a_fenced_out_record_learns_the_outcome_that_counts(bench: Bench) -> Non
     one, two = bench.ledger(), bench.ledger("two")
     stale = granted(one)
     bench.set_lease("onb-1", -1)
-    counts = complete(two, granted(two), GIVEN_UP)
+    counts = complete(two, granted(two), GIVEN_UP, fault(CallClass.IN_DOUBT, Charged.UNKNOWN))
     assert isinstance(counts, Recorded)
     assert counts.stored is not None
     assert complete(one, stale) == FencedOut(AlreadyDone(counts.stored))
@@ -374,11 +426,11 @@ def test_a_batch_of_records_is_answered_in_its_order(bench: Bench) -> None:
     ids = ["c", "a", "b"]
     claims = [granted(one, ask(each), each) for each in ids]
     bench.set_lease("a", -1)
-    granted(two, ask("a"))
     entries = [
         Entry(ask(each), claim, MATCH, Complete(ANSWER))
         for each, claim in zip(ids, claims, strict=True)
     ]
+    complete(two, granted(two, ask("a")), asked=ask("a"))
     recorded = one.record(entries, [])
     assert [type(each) for each in recorded] == [Recorded, FencedOut, Recorded]
     stored = [each.stored for each in recorded if isinstance(each, Recorded)]
@@ -409,7 +461,7 @@ UNTRIED = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
 
 def leave(ledger: Ledger, claim: Granted) -> Recorded | FencedOut:
     """Record that no try was made of the claim's call."""
-    decision = RetryLater(5, counted=False, reason=CallClass.NOT_SENT, charged=Charged.NO)
+    decision = RetryLater(0, counted=False, reason=CallClass.NOT_SENT, charged=Charged.NO)
     (recorded,) = ledger.record([Entry(ask(), claim, UNTRIED, decision)], [])
     return recorded
 
@@ -445,6 +497,23 @@ def test_a_request_that_waits_is_claimed_again_without_doubt(bench: Bench) -> No
     assert [call.call_class for call in bench.calls()] == ["unavailable", None]
 
 
+def test_a_copy_that_comes_before_the_next_attempt_is_due_waits_for_it(bench: Bench) -> None:
+    ledger = bench.ledger()
+    put_off(ledger, granted(ledger), delay=120)
+    (claim,) = bench.ledger("two").claim([ask()], "1")
+    assert isinstance(claim, HeldElsewhere)
+    assert 60 < claim.wait <= 120
+    assert len(bench.calls()) == 1
+    bench.make_due("onb-1")
+    assert granted(bench.ledger("two"), batch="2").call_number == 2
+
+
+def test_what_needs_no_call_is_answered_before_the_next_attempt_is_due(bench: Bench) -> None:
+    ledger = bench.ledger()
+    put_off(ledger, granted(ledger), delay=120)
+    assert granted(ledger, ask(wants_call=False), "2").call_number is None
+
+
 def test_only_a_counted_retry_counts(bench: Bench) -> None:
     ledger = bench.ledger()
     put_off(ledger, granted(ledger, batch="1"), counted=True)
@@ -457,6 +526,26 @@ def test_a_call_that_ended_in_doubt_counts_against_the_limit(bench: Bench) -> No
     put_off(ledger, granted(ledger), CallClass.IN_DOUBT, charged=Charged.UNKNOWN)
     claim = granted(ledger, batch="2")
     assert (claim.call_number, claim.in_doubt_calls) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "charged", "may_call"),
+    [
+        (0, Charged.UNKNOWN, False),
+        (0, Charged.YES, False),
+        (0, Charged.NO, True),
+        (1, Charged.UNKNOWN, True),
+    ],
+)
+def test_with_a_limit_of_0_no_call_follows_one_whose_charge_is_unknown(
+    bench: Bench, limit: int, charged: Charged, *, may_call: bool
+) -> None:
+    """As a worker with another limit left it."""
+    ledger = bench.ledger(max_in_doubt_calls=limit)
+    put_off(ledger, granted(ledger), charged=charged)
+    claim = granted(ledger, batch="2")
+    assert (claim.call_number is not None) is may_call
+    assert len(bench.calls()) == claim.calls == 1 + may_call
 
 
 def test_the_charge_of_all_calls_is_remembered(bench: Bench) -> None:

@@ -13,12 +13,14 @@ from worker.core.claims import (
     AlreadyDone,
     Claim,
     Conflicting,
+    Entry,
     Granted,
     HeldElsewhere,
     Postponed,
+    Recorded,
     Shortage,
 )
-from worker.core.outcome import CallClass, Charged, ErrorKind
+from worker.core.outcome import CallClass, CallReport, Charged, ErrorKind, RetryLater
 from worker.core.request import Mode
 from worker.store import quota
 
@@ -248,12 +250,14 @@ def test_a_repeated_claim_takes_the_new_budget_for_what_is_new_alone(bench: Benc
     assert bench.calls_today() == 4
 
 
-def test_a_repeated_claim_that_lapsed_is_a_take_over_and_costs_a_call(bench: Bench) -> None:
-    ledger = bench.ledger(daily_call_budget=1)
-    granted(ledger, batch="7")
+def test_a_repeated_claim_that_lapsed_is_the_same_claim_and_costs_nothing(bench: Bench) -> None:
+    """Its answer was lost, the database away for longer than the lease, and nobody came between."""
+    ledger = bench.ledger(daily_call_budget=1, max_in_doubt_calls=0)
+    first = granted(ledger, batch="7")
     bench.set_lease("onb-1", -1)
-    (claim,) = ledger.claim([ask()], "7")
-    assert isinstance(claim, Postponed)
+    assert granted(ledger, batch="7") == first
+    assert bench.lease_left("onb-1") > 0
+    assert bench.row().in_doubt_calls == 0
     assert bench.calls_today() == 1
 
 
@@ -329,3 +333,75 @@ def test_the_nearer_of_two_limits_counts(bench: Bench) -> None:
     second = limited.claim([ask(each) for each in ids(4, "next")], "2")
     assert called(second) == ids(1, "next")
     assert {claim.shortage for claim in postponed(second)} == {Shortage.DAILY_BUDGET}
+
+
+# The database's clock was set back.
+
+
+def test_a_place_in_the_far_future_is_a_minute_away_at_most(bench: Bench) -> None:
+    ledger = bench.ledger(calls_per_minute=100)
+    granted(ledger, ask("before"), "1")
+    bench.let_slots_pass(-3600)
+    new, free = ledger.claim([ask("new"), ask("rejected", wants_call=False)], "2")
+    assert isinstance(new, Postponed)
+    assert new.seconds <= 60
+    assert isinstance(free, Granted)
+    bench.let_slots_pass(61)
+    assert isinstance(ledger.claim([ask("new")], "3")[0], Granted)
+
+
+def test_a_budget_alone_lets_no_call_wait(bench: Bench) -> None:
+    ledger = bench.ledger(daily_call_budget=5)
+    granted(ledger, ask("before"), "1")
+    bench.let_slots_pass(-3600)
+    assert granted(ledger, ask("new"), "2").wait == 0
+
+
+# Calls that were not sent after all.
+
+
+@pytest.mark.parametrize("sends", [0, 1], ids=["intent-taken-back", "not-sent"])
+def test_a_call_that_was_not_sent_costs_nothing_of_the_budget(bench: Bench, sends: int) -> None:
+    ledger = bench.ledger(daily_call_budget=2)
+    claim = granted(ledger, batch="1")
+    granted(ledger, ask("other"), "1b")
+    entry = unsent(claim, sends)
+    assert ledger.record([entry], []) == [Recorded(None)]
+    assert bench.calls_today() == 1
+    assert ledger.record([entry], []) == [Recorded(None)]  # its answer was lost
+    assert bench.calls_today() == 1
+    granted(ledger, batch="2")
+
+
+def test_a_call_that_was_made_keeps_its_token(bench: Bench) -> None:
+    ledger = bench.ledger(daily_call_budget=2)
+    put_off(ledger, granted(ledger), CallClass.UNAVAILABLE)
+    assert bench.calls_today() == 1
+
+
+def test_a_token_of_yesterday_is_not_returned_today(bench: Bench) -> None:
+    ledger = bench.ledger(daily_call_budget=2)
+    claim = granted(ledger)
+    bench.age_calls(days=1)
+    ledger.record([unsent(claim, 0)], [])
+    assert bench.calls_today() == 1
+
+
+def test_a_late_record_returns_the_token_of_what_was_not_sent(bench: Bench) -> None:
+    one, two = bench.ledger(daily_call_budget=5), bench.ledger("two", daily_call_budget=5)
+    stale = granted(one)
+    bench.set_lease("onb-1", -1)
+    granted(two)
+    assert bench.calls_today() == 2
+    for _ in range(2):
+        one.record([unsent(stale, 0)], [])
+        assert bench.calls_today() == 1
+    assert bench.row().in_doubt_calls == 0
+
+
+def unsent(claim: Granted, sends: int) -> Entry:
+    """Return what is recorded of a call that did not leave."""
+    report = CallReport(CallClass.NOT_SENT, Charged.NO, sends=sends)
+    return Entry(
+        ask(claim.request_id), claim, report, RetryLater(0, False, CallClass.NOT_SENT, Charged.NO)
+    )

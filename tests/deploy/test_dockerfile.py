@@ -83,11 +83,13 @@ def test_the_image_says_what_it_is_and_at_once_what_it_has_to_say() -> None:
 
 
 def test_a_build_sees_what_is_copied_and_nothing_else() -> None:
+    images = re.findall(r"\bREQUIREMENTS=(\S+)", DOCKERFILE.read_text())
     copied = {
-        source
+        source.replace("${REQUIREMENTS}", requirements)
         for words in of("COPY")
         if not words.startswith("--from=")
         for source in words.split()[:-1]
+        for requirements in images
     }
     assert all((CHECKOUT / source).exists() for source in copied)
     lines = (CHECKOUT / ".dockerignore").read_text().splitlines()

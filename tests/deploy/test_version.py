@@ -20,16 +20,16 @@ def test_the_installed_worker_has_the_version_of_the_project() -> None:
 @pytest.mark.parametrize(
     ("file", "pattern"),
     [
-        ("compose.yaml", r"image: verification-worker:(\S+)"),
-        ("Dockerfile", r"--tag verification-worker:(\S+)"),
+        ("compose.yaml", r"image: verification-worker:(\S+?)(?:-sandbox)?$"),
+        ("Dockerfile", r"--tag verification-worker:(\S+?)(?:-sandbox)? [.\\]$"),
         ("Dockerfile", r"ARG VERSION=(\S+)"),
-        ("kubernetes/overlays/sandbox/kustomization.yaml", r"newTag: (\S+)"),
+        ("kubernetes/overlays/sandbox/kustomization.yaml", r"newTag: (\S+?)(?:-sandbox)?$"),
         ("kubernetes/overlays/production/kustomization.yaml", r"newTag: (\S+)"),
     ],
 )
 def test_what_repeats_the_version_repeats_this_one(file: str, pattern: str) -> None:
     text = (_CHECKOUT / "deploy" / file).read_text()
-    assert set(re.findall(pattern, text)) == {_VERSION}
+    assert set(re.findall(pattern, text, re.MULTILINE)) == {_VERSION}
 
 
 def test_the_change_log_has_what_is_unreleased_and_then_this_version() -> None:

@@ -198,7 +198,7 @@ def test_one_request_and_a_file_of_many_are_encrypted_and_answered(
     [
         (None, "cannot be read"),
         ("no keys", "is not JSON"),
-        (as_setting(), "must not be a private key"),
+        pytest.param(as_setting(), "must not be a private key", id="a private key"),
     ],
 )
 def test_without_a_public_key_nothing_is_published(

@@ -52,7 +52,7 @@ def test_a_retried_request_tells_its_wait(working: Stack) -> None:
     assert [call["class"] for call in history["calls"]] == ["unavailable", "answered"]
     waited = next(each for each in history["timeline"] if each["event"] == "waited")
     assert waited["details"].endswith("for call 2 by verification.retry.1s")
-    assert history["verdict"].startswith("finished: match, charged once and perhaps once more; ")
+    assert history["verdict"].startswith("finished: match, charged once, charge unknown once; ")
 
 
 def test_a_request_that_failed_is_found_among_the_dead_letters(working: Stack) -> None:
@@ -60,7 +60,7 @@ def test_a_request_that_failed_is_found_among_the_dead_letters(working: Stack) -
     until(lambda: working.depth(DEAD) == 1 and working.is_sent("failed"))
     history = explain(working, "failed")
     assert history["verdict"] == (
-        "finished: failed (provider_unavailable), perhaps charged 4 times; event sent; it stands in"
+        "finished: failed (provider_unavailable), charge unknown 4 times; event sent; it stands in"
         " the dead-letter queue (provider_unavailable)"
     )
     assert history["dead_letters"] == ["provider_unavailable"]

@@ -82,6 +82,20 @@ def test_the_same_id_with_other_data_is_answered_as_a_conflict_and_changes_no_ro
     assert working.provider.charges()["calls"] == 1
 
 
+def test_ids_that_look_the_same_are_not_paid_twice(working: Stack) -> None:
+    ids = ["onb-\u00e9", "onb-e\u0301", "onb-\u00e9 "]
+    working.publish_many([request(each) for each in ids])
+    until(lambda: working.depth("collector") == len(ids))
+    events = {event["requestId"]: event for event in working.events()}
+    assert [events[each]["outcome"] for each in ids] == ["match", "rejected", "rejected"]
+    assert [events[each]["charged"] for each in ids] == ["yes", "no", "no"]
+    assert working.provider.charges()["calls"] == 1
+    assert working.results().keys() >= set(ids)
+    # The same data again under such an id has the same answer, like every other repeat.
+    working.publish(request(ids[2]))
+    assert event_of(working, ids[2]) == events[ids[2]]
+
+
 def test_an_event_that_nobody_is_bound_for_is_kept(working: Stack) -> None:
     working.channel.queue_unbind("collector", "verification.results", "#")
     working.publish(request("lonely"))

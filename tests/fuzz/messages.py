@@ -30,8 +30,8 @@ _VALUES = [
     "2030-02-30T00:00:00Z", "9999-12-31T23:59:59-23:59",
 ]  # fmt: skip
 
-# Without an id of its own the message_id counts; the last three must not or can hardly be used.
-_REQUEST_IDS = [*IDS, *IDS, None, ID_CARD, f"onb-{BANKCARD}", "张" * 128]
+# Without an id of its own the message_id counts; the last five must not or can hardly be used.
+_REQUEST_IDS = [*IDS, *IDS, None, ID_CARD, f"onb-{BANKCARD}", "张" * 128, "onb-1 ", "e\u0301"]
 _MORE: list[dict[str, Any]] = [
     {},
     {"source": "web", "context": {"applicant": 42}},

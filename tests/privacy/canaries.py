@@ -1,6 +1,6 @@
 """Canaries: invented people whose every value is unmistakable, the same at every run.
 
-Each path of the proof has people of its own, so that a finding says by which path a value came.
+Each scenario of the proof has people of its own, so that a finding says by which way a value came.
 Names are made of Han characters that no name, log or program has (extensions A and B of Unicode);
 the county 9999 exists nowhere; cards and mobiles fit their own checks and belong to nobody.
 """
@@ -11,7 +11,7 @@ import base64
 import random
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from worker.core.checks import id_card_check_digit, passes_luhn
@@ -21,20 +21,19 @@ if TYPE_CHECKING:
 
 # Extension A (three bytes in UTF-8), and extension B (four bytes, a surrogate pair in UTF-16). Not
 # from its beginning: U+3531 in UTF-16 is what "51" is in ASCII.
-_EXTENSION_A = 0x4000
-_EXTENSION_B = 0x20100
+_EXTENSION_A, _EXTENSION_B = 0x4000, 0x20100
 # Five characters, so that four are left where a mask shows the first: enough to be no accident.
 _NAME_LENGTH = 5
-# Of no use to anybody's time-stamps, which begin with 17 to 19 in seconds since 1970.
+# No beginnings of time-stamps, which are 17 to 19 in seconds since 1970.
 _MOBILE_PREFIXES = ("131", "133", "136", "138", "152", "155")
-_MAGIC = {"jpeg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG\r\n\x1a\n"}
+_MAGIC = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n")
 # A little more than the checks ask for: sent many times, they cost the broker nothing.
 _PORTRAIT_BYTES = 5_400
 
 
 @dataclass(frozen=True)
 class Canary:
-    """One invented person. `label` names the path, and is itself no personal data."""
+    """One invented person. `label` names the scenario, and is itself no personal data."""
 
     label: str
     name: str = field(repr=False)
@@ -65,50 +64,50 @@ class Canary:
         return {"requestId": self.label, "personalSpec": spec, **more}
 
 
-class Aviary:
-    """Makes canaries: each label once, no value twice."""
+class People:
+    """Invents people: each label once, no value twice."""
 
-    def __init__(self, seed: int = 20261127) -> None:
-        self._random = random.Random(seed)
-        self._number = count()
-        self.canaries: list[Canary] = []
+    def __init__(self) -> None:
+        self.all: list[Canary] = []
+        self._lock = Lock()
 
-    def hatch(self, label: str) -> Canary:
-        """Return a new person."""
-        number = next(self._number)
-        kind = ("jpeg", "png")[number % 2]
-        made = Canary(
-            label,
-            _name(number),
-            self._until(self._id_card, lambda value: (value[-1] == "X") == (number % 3 == 0)),
-            self._until(self._bankcard, passes_luhn),
-            f"{_MOBILE_PREFIXES[number % 6]}{self._digits(8)}",
-            _MAGIC[kind] + self._random.randbytes(_PORTRAIT_BYTES),
-        )
-        self.canaries.append(made)
-        return made
+    def invent(self, label: str) -> Canary:
+        """Return a new person; any thread may ask."""
+        with self._lock:
+            self.all.append(_person(label, len(self.all)))
+            return self.all[-1]
 
-    def _id_card(self) -> str:
-        born = f"19{self._random.randint(1, 49):02}{self._random.randint(1, 12):02}"
-        digits = f"119999{born}{self._random.randint(1, 28):02}{self._digits(3)}"
-        return digits + id_card_check_digit(digits)
-
-    def _bankcard(self) -> str:
-        return f"623999{self._digits(13)}"
-
-    def _digits(self, how_many: int) -> str:
-        return "".join(self._random.choices("0123456789", k=how_many))
-
-    @staticmethod
-    def _until(make: Callable[[], str], fits: Callable[[str], bool]) -> str:
-        while not fits(value := make()):
-            pass
-        return value
+    def invent_many(self, label: str, how_many: int) -> list[Canary]:
+        """Return new people, numbered from 0."""
+        return [self.invent(f"{label}-{number}") for number in range(how_many)]
 
 
-def _name(number: int) -> str:
-    first = (_EXTENSION_B if number % 4 == 0 else _EXTENSION_A) + number * _NAME_LENGTH
-    return "".join(chr(first + place) for place in range(_NAME_LENGTH))
+def _person(label: str, number: int) -> Canary:
+    dice = random.Random(label)
+    first = (_EXTENSION_A if number % 4 else _EXTENSION_B) + number * _NAME_LENGTH
+
+    def digits(how_many: int) -> str:
+        return "".join(dice.choices("0123456789", k=how_many))
+
+    def id_card() -> str:
+        born = f"19{dice.randint(1, 49):02}{dice.randint(1, 12):02}{dice.randint(1, 28):02}"
+        number = f"119999{born}{digits(3)}"
+        return number + id_card_check_digit(number)
+
+    return Canary(
+        label,
+        "".join(map(chr, range(first, first + _NAME_LENGTH))),
+        _until(id_card, lambda value: (value[-1] == "X") == (number % 3 == 0)),
+        _until(lambda: f"623999{digits(13)}", passes_luhn),
+        _MOBILE_PREFIXES[number % 6] + digits(8),
+        _MAGIC[number % 2] + dice.randbytes(_PORTRAIT_BYTES),
+    )
+
+
+def _until(make: Callable[[], str], fits: Callable[[str], bool]) -> str:
+    while not fits(value := make()):
+        pass
+    return value
 
 
 def wrong_check_digit(id_card: str) -> str:

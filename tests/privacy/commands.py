@@ -5,101 +5,142 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.privacy.scene import soon
+from tests.privacy.system import PATIENCE, PYTHON, eventually
+from worker.cli import main
 
 if TYPE_CHECKING:
     from tests.privacy.canaries import Canary
-    from tests.privacy.scene import Ground
+    from tests.privacy.system import Job, Site
 
 
-def of_people(ground: Ground) -> None:
+def use_commands_about_people(site: Site) -> None:
     """Submit, check, look up, reconcile: with people that pass the checks and that do not."""
-    given = ground.scene.root / "given"
-    people = [ground.scene.aviary.hatch(f"commanded-{number}") for number in range(14)]
-    one, broken, *many = people
-    _write(ground, "one.json", json.dumps(one.request(3), ensure_ascii=False))
-    _write(ground, "broken.json", json.dumps(broken.request(0), ensure_ascii=False)[:-3])
-    _write(ground, "people.csv", _table(many[:4], wrong=many[4]))
-    _write(ground, "headless.csv", _table(many[5:7], wrong=many[7]).partition("\n")[2])
-    _write(ground, "people.jsonl", _lines(many[8:10], wrong=many[10]))
-    (given / "other.csv").write_bytes(_table(many[11:12], wrong=one).encode("gb18030"))
-    expected = {
-        ("submit", "one.json"): 0,
-        ("submit", "broken.json"): 2,
-        ("submit", "people.csv", "--results", "results.csv"): 1,
-        ("submit", "headless.csv"): 2,
-        ("submit", "other.csv"): 2,
-        ("submit", "people.jsonl"): 1,
-        ("contract", "validate", "people.jsonl"): 1,
-        ("contract", "validate", "broken.json"): 1,
-        ("explain", one.label): 0,
-        ("explain", one.label, "--json"): 0,
-        ("status",): 0,
-        ("status", "--json"): 0,
-        ("outbox", "list", "--json"): 0,
-        ("check-config",): 0,
+    given = site.system.given
+    one, broken, *many = site.system.people.invent_many("commanded", 14)
+    files = {
+        "one.json": json.dumps(one.request(3), ensure_ascii=False),
+        "broken.json": json.dumps(broken.request(0), ensure_ascii=False)[:-3],
+        "people.csv": _table(many[:4], wrong=many[4]),
+        "headless.csv": _table(many[5:7], wrong=many[7]).partition("\n")[2],
+        "people.jsonl": _lines(many[8:10], wrong=many[10]),
     }
-    for arguments, code in expected.items():
-        found = [str(given / each) if (given / each).exists() else each for each in arguments]
-        _expect(ground, code, *found)
-    _expect(ground, 0, "digest", given=f"{one.id_card}\n")
-    _expect(ground, 2, "digest", given=f"{broken.id_card[:-1]}\n{broken.name}\n")
-    _expect(ground, 2, "submit", "-", given=f"{broken.name} {broken.id_card}")
-    _expect(ground, 0, "erase", "--yes", "--json", given=f"{one.id_card}\n")
-    _expect(ground, 2, "erase", "--yes", given=f"{broken.id_card[:-1]}\n{broken.name}\n")
-    _write(ground, "invoice.csv", _invoice(ground, many))
-    reconcile = ("reconcile", str(given / "invoice.csv"))
-    _expect(ground, 1, *reconcile)
-    _expect(ground, 1, *reconcile, "--json")
-    _expect(ground, 2, *reconcile, "--column-time", "when")
-    _expect(ground, 0, "retention", "--json", CLEAR_AFTER_DAYS="1", DELETE_AFTER_DAYS="20")
-
-
-def of_dead_letters(ground: Ground) -> None:
-    """List, show, replay and drop dead letters about people."""
-    _expect(ground, 0, "dead-letters", "list")
-    listed = _expect(ground, 0, "dead-letters", "list", "--json")
-    known = next(
-        name for row in json.loads(listed) if (name := row["message_id"]) == "unreadable-0"
+    for name, text in files.items():
+        (given / name).write_text(text, encoding="utf-8")
+    (given / "other.csv").write_bytes(_table(many[11:12], wrong=one).encode("gb18030"))
+    _run(
+        site,
+        _Command(0, "submit", "one.json"),
+        _Command(2, "submit", "broken.json"),
+        _Command(1, "submit", "people.csv", "--results", "results.csv"),
+        _Command(2, "submit", "headless.csv"),
+        _Command(2, "submit", "other.csv"),
+        _Command(1, "submit", "people.jsonl"),
+        _Command(1, "contract", "validate", "people.jsonl"),
+        _Command(1, "contract", "validate", "broken.json"),
+        _Command(0, "explain", one.label),
+        _Command(0, "explain", one.label, "--json"),
+        _Command(0, "status"),
+        _Command(0, "status", "--json"),
+        _Command(0, "outbox", "list", "--json"),
+        _Command(0, "check-config"),
+        _Command(0, "digest", given=f"{one.id_card}\n"),
+        _Command(2, "digest", given=f"{broken.id_card[:-1]}\n{broken.name}\n"),
+        _Command(2, "submit", "-", given=f"{broken.name} {broken.id_card}"),
+        _Command(0, "erase", "--yes", "--json", given=f"{one.id_card}\n"),
+        _Command(2, "erase", "--yes", given=f"{broken.id_card[:-1]}\n{broken.name}\n"),
     )
-    _expect(ground, 0, "dead-letters", "show", known)
-    _expect(ground, 0, "dead-letters", "show", known, "--json")
-    _expect(ground, 1, "dead-letters", "show", "nobody")
-    _expect(ground, 2, "dead-letters", "replay")
-    _expect(ground, 0, "dead-letters", "replay", "--dry-run", "--json")
-    _expect(ground, 0, "dead-letters", "replay", "--yes", "--limit", "9", "--json")
-    soon(lambda: ground.depth("verification.requests") == 0)
-    _expect(ground, 0, "dead-letters", "drop", "--yes", "--reason", "not_json", "--json")
+    (given / "invoice.csv").write_text(_invoice(site, many), encoding="utf-8")
+    _run(
+        site,
+        _Command(1, "reconcile", "invoice.csv"),
+        _Command(1, "reconcile", "invoice.csv", "--json"),
+        _Command(2, "reconcile", "invoice.csv", "--column-time", "when"),
+        _Command(0, "retention", "--json"),
+        CLEAR_AFTER_DAYS="1",
+        DELETE_AFTER_DAYS="20",
+    )
 
 
-def submit_encrypted(ground: Ground, name: str, people: list[Canary]) -> str:
+def use_dead_letters(site: Site) -> None:
+    """List, show, replay and drop dead letters about people."""
+    job = _run(
+        site,
+        _Command(0, "dead-letters", "list"),
+        _Command(0, "dead-letters", "list", "--json"),
+        _Command(0, "dead-letters", "show", "unreadable-0"),
+        _Command(0, "dead-letters", "show", "unreadable-0", "--json"),
+        _Command(1, "dead-letters", "show", "nobody"),
+        _Command(2, "dead-letters", "replay"),
+        _Command(0, "dead-letters", "replay", "--dry-run", "--json"),
+        _Command(0, "dead-letters", "replay", "--yes", "--limit", "9", "--json"),
+    )
+    assert "unreadable-0" in job.out.read_text()
+    eventually(lambda: site.depth("verification.requests") == 0)
+    _run(site, _Command(0, "dead-letters", "drop", "--yes", "--reason", "not_json", "--json"))
+
+
+def submit_encrypted(site: Site, name: str, people: list[Canary]) -> str:
     """Make keys whose public ones are a file of this name, submit people to them, return them."""
-    keys = _expect(ground, 0, "message-keys", "generate")
-    _write(ground, name, _expect(ground, 0, "message-keys", "public", MESSAGE_KEYS=keys))
-    lines = [json.dumps(each.request(number)) for number, each in enumerate(people)]
-    _write(ground, f"{name}l", "\n".join(lines))
-    public, file = (str(ground.scene.root / "given" / each) for each in (name, f"{name}l"))
-    _expect(ground, 0, "submit", file, "--encrypt-to", public, "--timeout", "0")
+    public, lines = site.system.given / f"{name}.json", site.system.given / f"{name}.jsonl"
+    keys = _run(site, _Command(0, "message-keys", "generate")).out.read_text()
+    shown = _run(site, _Command(0, "message-keys", "public"), MESSAGE_KEYS=keys)
+    public.write_text(shown.out.read_text())
+    lines.write_text("\n".join(json.dumps(each.request(n)) for n, each in enumerate(people)))
+    encrypt = ("--encrypt-to", public.name, "--timeout", "0")
+    _run(site, _Command(0, "submit", lines.name, *encrypt))
     return keys
 
 
-def _expect(ground: Ground, code: int, *arguments: str, given: str = "", **settings: str) -> str:
-    """Run a command, check how it ends, and return what it prints."""
-    while True:
-        job = ground.order(*arguments, given=given, **settings)
-        told = job.err.read_text()
-        # A busy broker counts the consumer of the command before, or of this one's first look.
-        if "another tool holds the dead letters" not in told:
-            break
-    assert job.popen.returncode == code, f"{arguments[:2]}: {told}"
-    assert "Traceback" not in told, arguments[:2]
-    return job.out.read_text()
+class _Command:
+    """A command, and the code with which it must end. Names of files in given/ are completed."""
+
+    def __init__(self, code: int, *arguments: str, given: str = "") -> None:
+        self.code, self.arguments, self.given = code, arguments, given
 
 
-def _write(ground: Ground, name: str, text: str) -> None:
-    (ground.scene.root / "given" / name).write_text(text, encoding="utf-8")
+def _run(site: Site, *commands: _Command, **settings: str) -> Job:
+    """Run commands one after another in one process, and check how each ends."""
+    folder = site.system.given
+    lines = [
+        [[str(folder / x) if (folder / x).exists() else x for x in each.arguments], each.given]
+        for each in commands
+    ]
+    environment = {**site.environment, **settings}
+    program = [*PYTHON, "tests.privacy.commands"]
+    file = folder / f"commands-{site.name}-{uuid.uuid4().hex}"
+    file.write_text(json.dumps(lines))
+    job = site.system.run("command", [*program, str(file)], environment)
+    code, said = job.popen.wait(PATIENCE), job.err.read_text()
+    assert (code, "Traceback" in said) == (0, False), said
+    codes = json.loads(file.read_text())
+    assert codes == [each.code for each in commands], said
+    return job
+
+
+def _carry_out(file: Path) -> None:
+    """Run the commands in a file, and leave the codes with which they ended there."""
+    codes = []
+    for arguments, given in json.loads(file.read_text()):
+        while True:
+            sys.argv = ["verification-worker", *arguments]
+            sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()))
+            said = len(Path("/proc/self/fd/2").read_bytes())
+            try:
+                main()
+                code: object = 0
+            except SystemExit as end:
+                code = end.code or 0
+            sys.stdout.flush()
+            # A busy broker counts the consumer of the command before, or of this one's first look.
+            if b"another tool holds" not in Path("/proc/self/fd/2").read_bytes()[said:]:
+                break
+        codes.append(code)
+    file.write_text(json.dumps(codes))
 
 
 def _table(people: list[Canary], wrong: Canary) -> str:
@@ -120,15 +161,17 @@ def _lines(people: list[Canary], wrong: Canary) -> str:
     return "\n".join(lines)
 
 
-def _invoice(ground: Ground, people: list[Canary]) -> str:
+def _invoice(site: Site, people: list[Canary]) -> str:
     """Return an invoice that names people where it should name calls, too."""
-    query = (
-        "SELECT provider_request_id, started_at FROM verification_v1.calls WHERE request_id = %s"
-    )
-    (call,) = ground.rows(query, "commanded-0")
+    query = "SELECT * FROM verification_v1.calls WHERE request_id = 'commanded-0'"
+    (call,) = site.rows(query)
     time = call["started_at"].isoformat()
     lines = ["requestId,time,person", f"{call['provider_request_id']},{time},{people[0].name}"]
     for each in people:
         lines += [f"{each.id_card},{time},{each.name}", f"{each.name},{each.mobile},x"]
         lines += [f"{each.bankcard},{each.id_card},{each.name},{each.mobile}"]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    _carry_out(Path(sys.argv[1]))

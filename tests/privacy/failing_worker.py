@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Quoting(Exception):
-    """A foreign library's error; its words are the data that it choked on."""
+class QuotingError(Exception):
+    """A foreign library's error; its words are the data that it could not take."""
 
 
 def _bodies(argument: Any) -> list[str]:
@@ -42,46 +42,39 @@ def _bodies(argument: Any) -> list[str]:
         case list() | tuple():
             return [body for each in argument for body in _bodies(each)]
         case _:
-            fields = getattr(getattr(argument, "person", None), "fields", {})
-            return list(fields.values())
+            return list(getattr(getattr(argument, "person", None), "fields", {}).values())
 
 
 def _raise(bodies: list[str]) -> None:
-    raise ValueError(f"cannot work on {bodies}") from Quoting(*bodies)
+    raise ValueError(f"cannot work on {bodies}") from QuotingError(*bodies)
 
 
-def _abort(_bodies: list[str]) -> None:
-    os.abort()
-
-
-def lay(owner: type, method: str, strike: Callable[[list[str]], None]) -> None:
-    """Let a method fail at every call that has a message in its arguments."""
-    original = getattr(owner, method)
-
-    @wraps(original)
-    def wrapped(*args: Any, **options: Any) -> Any:
-        if bodies := [body for each in args[1:] for body in _bodies(each)]:
-            strike(bodies)
-        return original(*args, **options)
-
-    setattr(owner, method, wrapped)
-
-
-STEPS: dict[str, tuple[type, str, Callable[[list[str]], None]]] = {
+STEPS: dict[str, tuple[type, str, Callable[[list[str]], object]]] = {
     "deliver": (Pipeline, "deliver", _raise),
     "read": (RequestReader, "read", _raise),
     "call": (Flow, "call", _raise),
     "verify": (PersonalAuthClient, "verify", _raise),
     "record": (Flow, "record", _raise),
-    "abort": (Flow, "call", _abort),
+    "abort": (Flow, "call", lambda _: os.abort()),
 }
-
-
-TALK = "talk"
+DEBUGGING = "debugging"
 """A step at which nothing fails: every library says what it does."""
 
 
-def _let_libraries_talk() -> None:
+def _wrap(owner: type, method: str, fail: Callable[[list[str]], object]) -> None:
+    """Let a method fail at every call that has a message in its arguments."""
+    original = getattr(owner, method)
+
+    @wraps(original)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if bodies := _bodies(args[1:]):
+            fail(bodies)
+        return original(*args, **options)
+
+    setattr(owner, method, wrapped)
+
+
+def _turn_debugging_on() -> None:
     """Turn every library's debugging on, which no setting of the worker's can do."""
     configure = logs.configure
 
@@ -97,9 +90,9 @@ def _let_libraries_talk() -> None:
 
 if __name__ == "__main__":
     (step,) = sys.argv[1:]
-    if step == TALK:
-        _let_libraries_talk()
+    if step == DEBUGGING:
+        _turn_debugging_on()
     else:
-        lay(*STEPS[step])
+        _wrap(*STEPS[step])
     sys.argv = ["verification-worker", "run"]
     main()

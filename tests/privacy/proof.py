@@ -9,69 +9,70 @@ it was, and never a value.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.privacy.paths import go_all
-from tests.privacy.places import PLACES
-from tests.privacy.scene import Scene
-from tests.privacy.searching import Needle, Search
+from tests.privacy.locations import LOCATIONS
+from tests.privacy.scenarios import run_all
+from tests.privacy.search import Needle, Search
+from tests.privacy.system import running_system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.privacy.canaries import Canary
+    from tests.privacy.system import System
 
 _SHOWN = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Searched:
     """One place, and what came of it."""
 
     place: str
-    items: int
-    size: int
+    items: int = 0
+    size: int = 0
     """Bytes."""
-    found: tuple[tuple[str, Needle], ...]
+    found: list[tuple[str, Needle]] = field(default_factory=list)
 
 
-def search(scene: Scene, canaries: Sequence[Canary]) -> tuple[Search, list[Searched]]:
+def search(system: System, canaries: Sequence[Canary]) -> list[Searched]:
     """Search every place for these people; raises nothing where something is found."""
-    for hose in scene.firehoses:
-        hose.look()
+    for site in system.sites:
+        site.firehose.take()
     searches = {
-        whose: Search([each for each in canaries if each.label.startswith(whose)])
-        for whose in {place.whose for place in PLACES}
+        whose: Search(each for each in canaries if each.label.startswith(whose))
+        for whose in {location.whose for location in LOCATIONS}
     }
-    everybody = searches["",]
-    found = [_searched(searches[each.whose], each.name, each.items(scene)) for each in PLACES]
-    return everybody, found
+    results = []
+    for location in LOCATIONS:
+        searched = Searched(location.name)
+        for name, content in location.items(system):
+            searched.items += 1
+            searched.size += len(content)
+            found = searches[location.whose].found_in(content)
+            searched.found += [(name, needle) for needle in sorted(found)]
+        results.append(searched)
+    return results
 
 
-def _searched(wanted: Search, place: str, opened: Iterable[tuple[str, bytes]]) -> Searched:
-    found: list[tuple[str, Needle]] = []
-    items = size = 0
-    for name, content in opened:
-        items, size = items + 1, size + len(content)
-        found += [(name, needle) for needle in sorted(wanted.found_in(content))]
-    return Searched(place, items, size, tuple(found))
-
-
-def report(scene: Scene, wanted: Search, results: list[Searched]) -> Iterator[str]:
+def report(system: System, results: Sequence[Searched]) -> Iterator[str]:
     """Yield the report's lines."""
-    people, needles = len(scene.aviary.canaries), len(wanted.needles)
-    yield f"{people} invented people went through {len(scene.jobs)} processes of the real system."
-    yield f"{wanted.values:,} values of theirs were looked for in {needles:,} spellings:"
+    people, wanted = system.people.all, Search(system.people.all)
+    values, spellings = 5 * len(people), len(wanted.needles)
+    processes = len(system.jobs)
+    yield f"{len(people)} invented people went through {processes} processes of the real system."
+    yield f"{values:,} values of theirs were looked for in {spellings:,} spellings:"
     yield ""
     yield f"| {'place':<34} | {'items':>6} | {'bytes':>11} | found |"
     yield f"|{'-' * 36}|{'-' * 7}:|{'-' * 12}:|------:|"
+    total = Searched("**all**")
     for each in results:
+        total.items, total.size = total.items + each.items, total.size + each.size
+        total.found += each.found
+    for each in (*results, total):
         yield f"| {each.place:<34} | {each.items:>6,} | {each.size:>11,} | {len(each.found):>5} |"
-    total = sum(each.size for each in results)
-    items = sum(each.items for each in results)
-    found = sum(len(each.found) for each in results)
-    yield f"| {'**all**':<34} | {items:>6,} | {total:>11,} | {found:>5} |"
     for each in results:
         for name, needle in each.found[:_SHOWN]:
             yield f"FOUND in {each.place}, {name}: {needle!r}"
@@ -79,11 +80,10 @@ def report(scene: Scene, wanted: Search, results: list[Searched]) -> Iterator[st
 
 def main() -> None:
     """Carry the proof out and print it."""
-    with Scene() as scene:
-        go_all(scene)
-        wanted, results = search(scene, scene.aviary.canaries)
-        for line in report(scene, wanted, results):
-            print(line)
+    with running_system() as system:
+        run_all(system)
+        results = search(system, system.people.all)
+        print(*report(system, results), sep="\n")
     if any(each.found for each in results):
         sys.exit(1)
 

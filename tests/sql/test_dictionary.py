@@ -28,6 +28,7 @@ def test_the_committed_dictionary_is_what_the_migrations_say(owner: psycopg.Conn
     ],
 )
 def test_what_has_no_comment_is_named(owner: psycopg.Connection, on: str, named: str) -> None:
-    owner.execute(f"COMMENT ON {on} IS NULL".encode())
-    with pytest.raises(CommentMissing, match=f"^{named} has no COMMENT"):
-        dictionary(owner)
+    with owner.transaction(force_rollback=True):
+        owner.execute(f"COMMENT ON {on} IS NULL".encode())
+        with pytest.raises(CommentMissing, match=f"^{named} has no COMMENT"):
+            dictionary(owner)

@@ -49,6 +49,8 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.ports import DeliverySink
     from worker.settings import Settings
 
@@ -70,8 +72,12 @@ class Worker:
 
         # What the worker talks to.
         self._engine = open_engine(
-            settings.database_url.get_secret_value(), self._name, by_keys=True
+            settings.database_url.get_secret_value(),
+            self._name,
+            by_keys=True,
+            on_weak=self._warn_of_weak_settings,
         )
+        self._weak_settings: Mapping[str, str] = {}
         self._stopping = Event()
         self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._stopping)
         apply = settings.topology == "apply"
@@ -162,6 +168,7 @@ class Worker:
             settings.provider_calls_per_minute or None,
             settings.daily_call_budget or None,
             start_margin=timing.start_margin,
+            longest_delay=settings.retry_delays[-1],
             reuse_seconds=settings.reuse_results_for or None,
         )
         parts = (
@@ -211,6 +218,12 @@ class Worker:
             clean = False
         self._log.info(LogEvent.STOPPED, clean=clean)
         return 0 if clean and reason != THREAD_FAILED else 1
+
+    def _warn_of_weak_settings(self, weak: Mapping[str, str]) -> None:
+        """Say once which of the database's settings could lose a call that was committed."""
+        if weak != self._weak_settings:
+            self._weak_settings = weak
+            self._log.warning(LogEvent.DATABASE_NOT_DURABLE, **weak)
 
     def _identity(self) -> dict[str, object]:
         key_id, *fallbacks = self._settings.digests.key_ids

@@ -82,7 +82,7 @@ def _outcomes(part: Mapping[str, int], _now: datetime) -> RenderableType:
 def _calls(part: Sequence[Mapping[str, Any]], _now: datetime) -> RenderableType:
     if not part:
         return Text("none")
-    names = ("calls", "charged", "in_doubt")
+    names = ("calls", "charged", "in_doubt", "charge_unknown")
     counts = [(each["call_class"], *(each[name] for name in names)) for each in part]
     counts.append(("all", *(sum(each[name] for each in part) for name in names)))
     rows = [
@@ -90,11 +90,11 @@ def _calls(part: Sequence[Mapping[str, Any]], _now: datetime) -> RenderableType:
             Text(kind),
             Text(f"{calls:,}"),
             Text(f"{charged:,}"),
-            Text(f"{doubt:,}", _NOTABLE if doubt else ""),
+            *(Text(f"{count:,}", _NOTABLE if count else "") for count in unclear),
         )
-        for kind, calls, charged, doubt in counts
+        for kind, calls, charged, *unclear in counts
     ]
-    return _table(("class", "calls", "charged", "in doubt"), rows)
+    return _table(("class", "calls", "charged", "in doubt", "charge unknown"), rows)
 
 
 def _budget(part: Mapping[str, Any], now: datetime) -> RenderableType:

@@ -119,12 +119,12 @@ def _charges(history: History) -> str:
     if not certain and not perhaps:
         # An owner may have trimmed the table of calls: then the row's own word counts.
         words = {Charged.YES: "charged", Charged.NO: "not charged"}
-        return words.get(history.charged, "perhaps charged")
+        return words.get(history.charged, "charge unknown")
     if not perhaps:
         return f"charged {_times(certain)}"
     if not certain:
-        return f"perhaps charged {_times(perhaps)}"
-    return f"charged {_times(certain)} and perhaps {_times(perhaps)} more"
+        return f"charge unknown {_times(perhaps)}"
+    return f"charged {_times(certain)}, charge unknown {_times(perhaps)}"
 
 
 def _times(count: int) -> str:
@@ -152,7 +152,7 @@ def _working(history: History) -> str:
         )
     return (
         f"in doubt: worker {history.lease_owner} stopped during call {call.number} (lease lapsed"
-        f" {until}): it may have been charged, and is repeated at most MAX_IN_DOUBT_CALLS times"
+        f" {until}): its charge is unknown, and it is repeated at most MAX_IN_DOUBT_CALLS times"
         " when its message comes again"
     )
 

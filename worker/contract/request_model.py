@@ -64,7 +64,9 @@ class RequestV1(BaseModel):
     requestId: str = Field(  # noqa: N815
         "",
         max_length=REQUEST_ID_LIMIT,
-        description="idempotency key, printable characters; without it the AMQP message_id counts",
+        description="idempotency key, printable characters in Unicode normal form C, no blank at "
+        "its beginning or end; without it the AMQP message_id counts, by the same rules",
+        json_schema_extra={"pattern": "^([^ ](.*[^ ])?)?$"},
     )
     personalSpec: PersonalSpecV1  # noqa: N815
     source: str = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class Refused:
     body: bytes = field(repr=False)
     """What was read: the same text encrypted twice gives two messages and one request."""
     request: VerificationRequest | None = None
-    """What it asks, where nothing is wrong but that it is not encrypted: its id may be known."""
+    """What it asks, where only its encryption or its id's spelling is wrong: it may be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,14 @@ class RequestReader:
             return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
         if context is not None and leaks.holds(context, numbers):
             problems.append(FieldProblem("context", leaks.LEAK))
-        check_type = CheckType(parsed.personalSpec.checkType)
+        about = (request_id, source, CheckType(parsed.personalSpec.checkType))
+        spelling = _request_id_spelling(request_id)
         if problems:
-            refusals = tuple(problems)
-            return Refused(request_id, source, check_type, refusals, envelope, delivery.body)
+            return Refused(*about, (*problems, *spelling), envelope, delivery.body)
         person = Person(fields)
-        request = VerificationRequest(request_id, check_type, person, source, expires_at, context)
+        request = VerificationRequest(request_id, about[2], person, source, expires_at, context)
+        if spelling:
+            return Refused(*about, spelling, envelope, delivery.body, request)
         return Accepted(request, envelope, self._warnings(person))
 
     def keep(self, body: bytes) -> bytes:
@@ -197,7 +200,7 @@ class RequestReader:
                 return _unreadable("no_usable_id", leaks.LEAK, envelope, delivery, "requestId")
             envelope = leaks.of_nobody(envelope)
             source = DEFAULT_SOURCE if leaks.may_be_id_number(source) else source
-        refusals = tuple(problems)
+        refusals = (*problems, *_request_id_spelling(request_id))
         return Refused(request_id, source, _check_type(tree), refusals, envelope, delivery.body)
 
 
@@ -240,6 +243,15 @@ def _request_id_problem(value: object, numbers: list[str]) -> str | None:
     if len(value) > REQUEST_ID_LIMIT or not value.isprintable():
         return f"must have 1 to {REQUEST_ID_LIMIT} printable characters"
     return leaks.LEAK if leaks.holds(value, numbers) else None
+
+
+def _request_id_spelling(request_id: str) -> tuple[FieldProblem, ...]:
+    """Return why an id looks like another one that the ledger would pay for as well."""
+    blank = "has a blank at its beginning or end"
+    found = [blank] if request_id != request_id.strip() else []
+    if not unicodedata.is_normalized("NFC", request_id):
+        found.append("is not in Unicode normal form C")
+    return tuple(FieldProblem("requestId", problem) for problem in found)
 
 
 def _child(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -51,9 +51,10 @@ class ClaimRequest:
 class Granted:
     """The request is ours until the lease lapses; the intent to call is committed.
 
-    `grant` counts the claims of this request and fences a stale owner out: what is recorded under
-    an older number changes nothing. `call_number` is None where no call may be made: none was
-    wanted, or `in_doubt_calls` passed its limit.
+    `grant` counts the claims of this request; together with `owner` it fences a stale owner out:
+    what comes late is still booked, and an answer that comes late still ends the request.
+    `call_number` is None where no call may be made: none was wanted, it has expired by the
+    database's clock, or too much is in doubt.
     """
 
     request_id: str
@@ -69,6 +70,10 @@ class Granted:
     requested_at: datetime
     wait: float = 0.0
     """Seconds after the claim at which its call may start: its place in the shared quota."""
+    owner: str = ""
+    """Worker process and batch: what its call stands under in the ledger."""
+    read_at: datetime | None = field(default=None, compare=False)
+    """The database's clock at the claim, which judges deadlines and ages."""
     reuse: StoredResult | None = None
     """An answer that was paid for, of the same person and data: no call is needed."""
 
@@ -82,9 +87,11 @@ class AlreadyDone:
 
 @dataclass(frozen=True, slots=True)
 class HeldElsewhere:
-    """Somebody works on it now, until `until` at the latest."""
+    """Somebody works on it now, until `until` at the latest, or its next attempt is due then."""
 
     until: datetime
+    wait: float = 0.0
+    """Seconds until it is worth asking again; 0: soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class FencedOut:
-    """The lease had lapsed and another owner has the request: what it says now counts."""
+    """The lease had lapsed and another owner has the request: what it says now counts.
+
+    The call that was made is booked all the same.
+    """
 
     now: AlreadyDone | HeldElsewhere

@@ -81,15 +81,28 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     text = _CONTROL.sub(" ", decoded(text))
     for field, value in () if person is None else person.fields.items():
         if field is PersonField.PORTRAIT:
-            # An echoed image is cut off somewhere: its beginning tells it.
-            if value[:64] in text:
-                return "<image>"[:limit]
             continue
         for spelling in _spellings(field, value):
             if spelling in text:
                 text = text.replace(spelling, mask_field(field, value))
     text = _LONG_NUMBER.sub("***", text)
-    return (text if person is None else without_codes(text, person))[:limit]
+    if person is None:
+        return text[:limit]
+    text = without_codes(text, person)[:limit]
+    portrait = person.fields.get(PersonField.PORTRAIT)
+    return "<image>"[:limit] if portrait and _shows_piece(text, portrait) else text
+
+
+# An image is echoed whole, or a piece of it, or in groups: of each piece that has twice so many
+# characters one window is whole. Shorter ones are 17 bytes of a compressed picture.
+_PIECE = 12
+
+
+def _shows_piece(text: str, portrait: str) -> bool:
+    """Return whether a text has a piece of an image, as base64, however it is spaced."""
+    packed = "".join(text.split()).translate(_TO_STANDARD)
+    windows = (packed[at : at + _PIECE] for at in range(0, len(packed) - _PIECE + 1, _PIECE))
+    return any(window in portrait for window in windows if window.isascii())
 
 
 def _spellings(field: PersonField, value: str) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class CallClass(StrEnum):
     NOT_SENT = "not_sent"
     """No byte of the request left: free."""
     IN_DOUBT = "in_doubt"
-    """Bytes left and no whole answer came: it may have been charged."""
+    """Bytes left, and no answer of the provider says that it did not work on it."""
 
 
 class ErrorKind(StrEnum):

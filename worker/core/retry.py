@@ -62,7 +62,7 @@ MESSAGES = {
     ErrorKind.PROVIDER_REFUSED: "the provider refuses this request",
     ErrorKind.PROTOCOL_ERROR: "the provider's answer contradicts its own contract",
     ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call but its source failed",
-    ErrorKind.IN_DOUBT: "a call may have been charged, no answer came, and it may not be repeated",
+    ErrorKind.IN_DOUBT: "the charge of a call is unknown, and it may not be repeated",
     ErrorKind.EXPIRED: "its deadline passed before the call",
     ErrorKind.MESSAGE_LOST: "its message never came back",
 }
@@ -77,8 +77,17 @@ def decide(
 ) -> Decision:
     """Decide what follows from a call's report for the request it was made for.
 
-    In an outage a failure says nothing about this request: it is not counted.
+    In an outage a failure says nothing about this request: it is not counted. Where no call in
+    doubt may be repeated, none follows one whose charge is unknown, or that was charged.
     """
+    decision = _decide(report, granted, policy, outage)
+    repeats = isinstance(decision, RetryLater) and decision.charged is not Charged.NO
+    if repeats and policy.max_in_doubt_calls == 0:
+        return in_doubt(replace(report, charged=worse(granted.charged, report.charged)))
+    return decision
+
+
+def _decide(report: CallReport, granted: Granted, policy: RetryPolicy, outage: bool) -> Decision:
     charged = report.charged
     report = replace(report, charged=worse(granted.charged, report.charged))
     match report.call_class:
@@ -122,9 +131,12 @@ def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
 
 
 def expire(granted: Granted) -> Complete | DeadLetter:
-    """End a request whose deadline has passed; with a call in doubt `expired` would say unpaid."""
-    if granted.in_doubt_calls > 0:
-        return in_doubt()
+    """End a request that may not be called, or whose deadline has passed.
+
+    With a call that was perhaps charged `expired` would say unpaid.
+    """
+    if granted.in_doubt_calls > 0 or granted.charged is not Charged.NO:
+        return in_doubt(replace(NO_REPORT, charged=worse(granted.charged, Charged.UNKNOWN)))
     failure = Failure(ErrorKind.EXPIRED, MESSAGES[ErrorKind.EXPIRED])
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
 

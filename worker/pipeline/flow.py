@@ -240,8 +240,8 @@ class Flow:
         match claim:
             case AlreadyDone(stored):
                 return self.settling.replay(asked.delivery, asked.claim, stored, "replayed")
-            case HeldElsewhere():
-                return self.settling.held(asked.delivery, asked.claim)
+            case HeldElsewhere(wait=wait):
+                return self.settling.held(asked.delivery, asked.claim, wait)
             case Conflicting(kind):
                 return self.settling.contradict(asked.delivery, asked.claim, kind, now)
             case Unstorable():

@@ -63,7 +63,7 @@ class Settling:
         if isinstance(recorded, FencedOut):
             # The lease had lapsed: what the row says now counts, not what we found.
             if isinstance(recorded.now, HeldElsewhere):
-                return self.held(delivery, claim)
+                return self.held(delivery, claim, recorded.now.wait)
             return self.replay(delivery, claim, recorded.now.stored, "fenced_out")
         facts = _call_facts(entry)
         if isinstance(decision, RetryLater):
@@ -99,9 +99,9 @@ class Settling:
         )
         return Settlement(delivery, (event, dead), line)
 
-    def held(self, delivery: Delivery, claim: ClaimRequest) -> Settlement:
-        """Let a request come again that somebody works on now."""
-        delay = self.retries.delays[0]
+    def held(self, delivery: Delivery, claim: ClaimRequest, wait: float = 0.0) -> Settlement:
+        """Let a request come again that somebody works on now, or that is due in `wait` seconds."""
+        delay = self.retries.at_least(wait)
         line = _line(claim, "held_elsewhere", delay=delay)
         return Settlement(delivery, (internal.retry(delivery, delay),), line)
 

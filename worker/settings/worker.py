@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from math import inf
 from urllib.parse import urlsplit
 
@@ -72,7 +73,7 @@ class Settings(
     batch_limit: int = Field(128, ge=1, le=1000)
     """requests in one transaction at most"""
     max_in_doubt_calls: int = Field(1, ge=0, le=10)
-    """repeats of a call that may have been charged"""
+    """repeats of a call in doubt; with 0 no call follows one of unknown charge (5xx)"""
     breaker_failures: int = Field(5, ge=1, le=1000)
     """calls that fail in a row before the worker parks"""
     probe_seconds: float = Field(5.0, gt=0, le=120)
@@ -100,9 +101,15 @@ class Settings(
 
     @field_validator("provider_url")
     @classmethod
-    def _not_live_for_the_sandbox(cls, url: str, others: ValidationInfo) -> str:
-        if others.data.get("provider_mode") is Mode.SANDBOX and _is_live(url):
+    def _fits_the_mode(cls, url: str, others: ValidationInfo) -> str:
+        mode, host = others.data.get("provider_mode"), _host(url)
+        if mode is Mode.SANDBOX and f".{host}".endswith(f".{_LIVE_DOMAIN}"):
             raise ValueError("must be the sandbox's address where PROVIDER_MODE is sandbox")
+        if mode is Mode.LIVE and url.startswith("http:") and not _is_loopback(host):
+            raise ValueError(
+                "must begin with https:// where PROVIDER_MODE is live, or ID numbers travel in"
+                " clear; http:// only to this machine (localhost, 127.0.0.1, [::1])"
+            )
         return url
 
     @field_validator("provider_access_key")
@@ -180,12 +187,18 @@ class Settings(
         return CallTiming(self.call_deadline, self.connect_timeout, self.lease_margin)
 
 
-def _is_live(url: str) -> bool:
+def _host(url: str) -> str:
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-    return f".{host}".endswith(f".{_LIVE_DOMAIN}")
 
 
 def show(settings: Settings) -> list[tuple[str, str, str]]:

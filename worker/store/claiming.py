@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import fits
 from worker.core.outcome import Charged, ErrorKind
@@ -14,6 +16,7 @@ from worker.store import statements
 from worker.store.engine import run
 from worker.store.quota import Quota
 from worker.store.rows import as_json, bytea, claim_batch, not_claimed
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 # A rolling update gives all workers a new DIGEST_KEY within this time. What was finished longer ago
 # under a key that is not known here stands under one that is gone.
 ROTATED_WITHIN = timedelta(hours=1)
+
+# The broker's timer brings a message back, and the database's clock says whether it is due: so far
+# they may differ.
+SLACK = timedelta(seconds=1)
+# What a worker of another release or with other settings may add to a lease or a delay.
+_BEYOND_OURS = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,8 @@ class LedgerConfig:
     """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
     start_margin: float = 4.0
     """Seconds by which a call may reach the provider later than its place in the quota."""
+    longest_delay: float = 1800.0
+    """The longest wait for another attempt, in seconds."""
     reuse_seconds: float | None = None
     """How long a paid answer is given again to requests of the same data; None: it is not."""
 
@@ -67,20 +78,16 @@ class Claiming:
     def claim(self, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
         """Claim all of a batch.
 
-        The usual case, all ids new, is one statement. Ids that are taken over need a second one
-        before they may be called, ids that are not ours a look at their rows.
+        The usual case, all ids new, is one statement. Ids that are known need a second one, ids
+        that are not ours to take a look at their rows.
         """
         lease = {"owner": self._owner, "lease": self._config.lease_seconds}
         values = {"batch": claim_batch(batch), "mode": self._config.mode.value, **lease}
-        claimed = run(self._database, statements.CLAIM, values)
-        asked = {each.request_id: each for each in batch}
         claims: dict[str, Claim] = {
-            row.request_id: _granted(row, may_call=asked[row.request_id].wants_call)
-            for row in claimed
-            if row.is_new
+            row.request_id: _granted(row) for row in run(self._database, statements.CLAIM, values)
         }
-        if taken := [asked[row.request_id] for row in claimed if not row.is_new]:
-            claims |= self._take_over(taken)
+        if known := [each for each in batch if each.request_id not in claims]:
+            claims |= self._take_over(known)
         if rest := [each for each in batch if each.request_id not in claims]:
             rows = read_rows(self._database, rest)
             if old := [each for each in rest if self._is_under_fallback(each, rows)]:
@@ -111,22 +118,44 @@ class Claiming:
         if any(each.request_id not in rows for each in asked):
             # Retention deleted a finished request between two statements: now it is a new one.
             raise LedgerContended("a row went away")
+        if self._cap(rows.values()):
+            rows = {**rows, **read_rows(self._database, asked)}
         claims = {each.request_id: self._judge(each, rows[each.request_id]) for each in asked}
         # The first try of this very batch was committed, only its answer was lost.
         if ours := [each for each in asked if rows[each.request_id].lease_owner == self._owner]:
             claims |= self._claim_again(ours, rows)
         return claims
 
+    def _cap(self, rows: Iterable[Row[Any]]) -> bool:
+        """Let nobody wait for a clock that was set back; return whether somebody would have."""
+        lease = timedelta(seconds=self._config.lease_seconds) + _BEYOND_OURS
+        delay = timedelta(seconds=self._config.longest_delay) + _BEYOND_OURS
+        ids = [
+            row.request_id
+            for row in rows
+            if (row.state == "working" and row.lease_until > row.read_at + lease)
+            or (row.state == "waiting" and row.due_at and row.due_at > row.read_at + delay)
+        ]
+        if ids:
+            limits = {"lease": lease.total_seconds(), "delay": delay.total_seconds()}
+            capped = self._database.execute(statements.CAP, {"ids": ids, **limits}).all()
+            log = structlog.get_logger()
+            log.warning(LogEvent.CLOCK_SET_BACK, of="request", requests=len(capped))
+        return bool(ids)
+
     def _claimable(self, asked: ClaimRequest, row: Row[Any] | None) -> bool:
-        """Say of a row what CLAIM says of it; in a transaction both have the same `now()`."""
+        """Say of a row what TAKE_OVER says of it; in a transaction both have the same `now()`."""
         if row is None:
             return True
-        is_free = row.state == "waiting" or (row.state == "working" and row.lease_until < row.now)
+        lapsed = row.state == "working" and row.lease_until < row.read_at
+        due = row.due_at is None or row.due_at < row.read_at + SLACK or not asked.wants_call
+        waits = row.state == "waiting" and due
+        is_free = waits or (lapsed and row.lease_owner != self._owner)
         same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
         return is_free and bool(same) and row.mode == self._config.mode.value
 
     def _is_under_fallback(self, asked: ClaimRequest, rows: Mapping[str, Row[Any]]) -> bool:
-        """Say of a row that CLAIM left alone whether a former key was the only reason."""
+        """Say of a row that was left alone whether a former key was the only reason."""
         row = rows.get(asked.request_id)
         if row is None or bytes(row.fingerprint) == asked.digest.fingerprint:
             return False
@@ -147,25 +176,29 @@ class Claiming:
 
     def _judge(self, asked: ClaimRequest, row: Row[Any]) -> Claim:
         same = fits(asked.digests, row.digest_key, bytes(row.fingerprint))
-        if same is None and (row.state != "done" or row.now - row.completed_at < ROTATED_WITHIN):
+        if same is None and (
+            row.state != "done" or row.read_at - row.completed_at < ROTATED_WITHIN
+        ):
             # While keys are rotated: a worker that has the key answers it, when it comes again.
-            return HeldElsewhere(row.now)
+            return HeldElsewhere(row.read_at)
         if not same:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:
             return Conflicting(ErrorKind.MODE_MISMATCH)
         return not_claimed(row)
 
-    def _take_over(self, taken: list[ClaimRequest]) -> dict[str, Claim]:
+    def _take_over(self, known: list[ClaimRequest], *, again: bool = False) -> dict[str, Claim]:
         values = {
-            "taken": [each.request_id for each in taken],
-            "wanting": [each.request_id for each in taken if each.wants_call],
+            "batch": claim_batch(known),
+            "again": again,
+            "slack": SLACK.total_seconds(),
             "max_in_doubt": self._config.max_in_doubt_calls,
             "mode": self._config.mode.value,
             "owner": self._owner,
+            "lease": self._config.lease_seconds,
         }
         rows = self._database.execute(statements.TAKE_OVER, values)
-        return {row.request_id: _granted(row, may_call=row.may_call) for row in rows}
+        return {row.request_id: _granted(row) for row in rows}
 
     def _claim_again(
         self, ours: list[ClaimRequest], rows: Mapping[str, Row[Any]]
@@ -179,9 +212,9 @@ class Claiming:
             request_id: _granted(rows[request_id], may_call=True)
             for request_id in renewed & intended
         }
-        # Without an intent of this batch the take-over is not finished, or no call is wanted.
-        half = [each for each in ours if each.request_id in renewed - intended]
-        return claims | (self._take_over(half) if half else {})
+        # The first try wanted no call, or might make none.
+        rest = [each for each in ours if each.request_id in renewed - intended]
+        return claims | (self._take_over(rest, again=True) if rest else {})
 
 
 def read_rows(database: Connection, of: Iterable[ClaimRequest | Granted]) -> dict[str, Row[Any]]:
@@ -190,14 +223,17 @@ def read_rows(database: Connection, of: Iterable[ClaimRequest | Granted]) -> dic
     return {row.request_id: row for row in database.execute(statements.READ, ids)}
 
 
-def _granted(row: Row[Any], *, may_call: bool) -> Granted:
+def _granted(row: Any, *, may_call: bool | None = None) -> Granted:
+    """Return the grant in a row; the statement says whether it may call, unless we know."""
     return Granted(
         row.request_id,
         row.grants,
-        row.calls if may_call else None,
+        row.calls if (row.may_call if may_call is None else may_call) else None,
         row.attempts,
         row.calls,
         row.in_doubt_calls,
         Charged(row.charged),
         row.requested_at,
+        owner=row.lease_owner,
+        read_at=row.read_at,
     )

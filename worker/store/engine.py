@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.ports import LedgerContended, LedgerRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, TextClause
     from sqlalchemy.engine import URL
@@ -40,19 +40,37 @@ _LIMITS = "-c statement_timeout=30s -c lock_timeout=10s"
 # the first minute of a new house that was three times the server's work. So this is ruled out.
 _BY_KEYS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
+# A commit must outlive a kill of the server, whatever is set for the database or the role: a weaker
+# `synchronous_commit` is raised for the session, a stronger one kept. Returns what was weak, and
+# what a session cannot mend.
+_DURABLE = """
+SELECT name, setting,
+       CASE name WHEN 'synchronous_commit' THEN set_config(name, 'on', false) END
+  FROM pg_settings
+ WHERE name = 'synchronous_commit' AND setting NOT IN ('on', 'remote_apply')
+    OR name IN ('fsync', 'full_page_writes') AND setting = 'off'
+"""
+
 
 def database_url(url: str) -> URL:
     """Return the URL with our driver in it, whatever driver it names."""
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
-def open_engine(url: str, application_name: str, *, by_keys: bool = False) -> Engine:
+def open_engine(
+    url: str,
+    application_name: str,
+    *,
+    by_keys: bool = False,
+    on_weak: Callable[[Mapping[str, str]], None] = lambda _settings: None,
+) -> Engine:
     """Return an engine that connects at first use; `by_keys` is for a worker's own statements.
 
     Every statement is its own transaction (autocommit): claim and record are one statement each,
-    so a batch costs one round trip and no BEGIN.
+    so a batch costs one round trip and no BEGIN. `on_weak` learns at each new connection which of
+    the server's settings promise less than that a commit lasts.
     """
-    return create_engine(
+    engine = create_engine(
         database_url(url),
         isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
@@ -67,6 +85,14 @@ def open_engine(url: str, application_name: str, *, by_keys: bool = False) -> En
             "options": f"{_LIMITS} {_BY_KEYS}" if by_keys else _LIMITS,
         },
     )
+
+    def pin_durability(new: psycopg.Connection[Any], _record: object) -> None:
+        if weak := {name: value for name, value, _ in new.execute(_DURABLE)}:
+            on_weak(weak)
+        new.commit()
+
+    event.listen(engine, "connect", pin_durability)
+    return engine
 
 
 def compiled(sql: str) -> str:

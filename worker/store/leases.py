@@ -38,12 +38,13 @@ _ABANDONED = """(requested_at < now() - make_interval(secs => CAST(:abandon_afte
 # they were locked; rows that somebody else has locked are theirs.
 SETTLE = text(f"""
 WITH lapsed AS (
-  SELECT request_id, in_doubt_calls, {_ABANDONED} AS abandoned,
+  SELECT request_id, in_doubt_calls, charged, {_ABANDONED} AS abandoned,
          expires_at < now() - make_interval(secs => :expired_for) AS expired
     FROM verification.request AS r
    WHERE {OPEN} AND mode = :mode
      AND (state = 'working' AND lease_until < now() - make_interval(secs => :lapsed_for)
        OR state = 'waiting' AND (in_doubt_calls > :max_in_doubt
+         OR :max_in_doubt = 0 AND charged <> 'no'
          OR expires_at < now() - make_interval(secs => :expired_for) OR {_ABANDONED}))
    ORDER BY request_id LIMIT :limit FOR NO KEY UPDATE OF r SKIP LOCKED
 ), doubted AS (
@@ -53,12 +54,13 @@ WITH lapsed AS (
    WHERE c.request_id = lapsed.request_id AND c.finished_at IS NULL
   RETURNING c.request_id
 ), counted AS (
-  SELECT request_id, abandoned, expired, in_doubt_calls +
+  SELECT request_id, charged, abandoned, expired, in_doubt_calls +
          (SELECT count(*) FROM doubted WHERE doubted.request_id = lapsed.request_id) AS doubts
     FROM lapsed
 ), judged AS (
   SELECT request_id, doubts,
-         CASE WHEN doubts > :max_in_doubt OR expired AND doubts > 0 THEN 'in_doubt'
+         CASE WHEN doubts > :max_in_doubt OR :max_in_doubt = 0 AND charged <> 'no'
+                OR expired AND (doubts > 0 OR charged <> 'no') THEN 'in_doubt'
               WHEN expired THEN 'expired'
               WHEN abandoned THEN 'message_lost' END AS kind
     FROM counted

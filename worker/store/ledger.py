@@ -8,12 +8,12 @@ nothing is kept for it: a request whose check type has no ID number is never ans
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import structlog
 from sqlalchemy import text
 
 from worker.core.claims import (
-    AlreadyDone,
     Claim,
     ClaimRequest,
     Entry,
@@ -21,25 +21,28 @@ from worker.core.claims import (
     Granted,
     Recorded,
 )
+from worker.core.outcome import CallClass
 from worker.ports import Ledger, LedgerContended
 from worker.store import statements
-from worker.store.claiming import Claiming, read_rows
+from worker.store.booking import Booking, key_of
+from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
-from worker.store.quota import lock_quota, save_quota
+from worker.store.quota import lock_quota, return_tokens, save_quota, tokens_held
 from worker.store.rows import (
     RESULT_COLUMNS,
     as_json,
     bytea,
-    not_claimed,
     record_batch,
     recorded_result,
     stored_result,
 )
+from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from worker.core.outcome import StoredResult
     from worker.core.request import Mode
@@ -78,6 +81,7 @@ class PostgresLedger(Ledger):
         # The same pool; each checkout begins a transaction, for claims of several statements.
         self._transactions = engine.execution_options(isolation_level="READ COMMITTED")
         self._config = config
+        self._log = structlog.get_logger()
 
     def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
         """Claim requests and commit the intents to call (see `ports.Ledger`)."""
@@ -109,11 +113,15 @@ class PostgresLedger(Ledger):
             state = lock_quota(database, quota, mode)
             paid = self._paid(database, batch)
             claiming = Claiming(database, self._config, owner)
-            claims = claiming.claim_at_most(state.free, _without_calls(batch, paid))
+            # What has expired needs no call, and no token.
+            wanting = [_unless_expired(each, state.now) for each in _without_calls(batch, paid)]
+            claims = claiming.claim_at_most(state.free, wanting)
             calls = _calls(batch, claims)
             for granted, wait in zip(calls, state.waits(len(calls)), strict=True):
                 claims[granted.request_id] = replace(granted, wait=wait)
-            if calls:
+            if state.clock_set_back:
+                self._log.warning(LogEvent.CLOCK_SET_BACK, of="call_quota")
+            if calls or state.clock_set_back:
                 state = state.spend(len(calls), repeated=len(claiming.repeated))
                 save_quota(database, state, mode)
         return [
@@ -128,18 +136,49 @@ class PostgresLedger(Ledger):
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
     ) -> list[Recorded | FencedOut]:
+        if self._config.quota is not None and any(map(_is_unsent, batch)):
+            return self._record_within(self._config.quota, batch, announced)
         with connection(self._engine) as database:
-            marks = {"batch": record_batch(batch), "announced": list(announced)}
-            rows = run(database, statements.RECORD, marks)
-            saved = {(row.request_id, row.grants): row for row in rows}
-            missed = [each for each in batch if _key(each) not in saved]
-            now = read_rows(database, (each.granted for each in missed)) if missed else {}
-        return [
-            Recorded(recorded_result(each, saved[_key(each)]))
-            if _key(each) in saved
-            else _missed(each, now[each.granted.request_id])
-            for each in batch
-        ]
+            saved = _saved(database, batch, announced)
+        if missed := [each for each in batch if key_of(each) not in saved]:
+            with connection(self._transactions) as database, database.begin():
+                saved |= Booking(database, self._config.mode.value).book(missed)
+        return [saved[key_of(each)] for each in batch]
+
+    def _record_within(
+        self, quota: Quota, batch: Sequence[Entry], announced: Sequence[str]
+    ) -> list[Recorded | FencedOut]:
+        """Record in one transaction with the tokens of the calls that were not sent after all.
+
+        The quota's row is locked first, as by a claim.
+        """
+        mode = self._config.mode
+        with connection(self._transactions) as database, database.begin():
+            lock_quota(database, quota, mode)
+            unsent = [each for each in batch if _is_unsent(each)]
+            held = tokens_held(database, unsent, mode)
+            saved = _saved(database, batch, announced)
+            if missed := [each for each in batch if key_of(each) not in saved]:
+                saved |= Booking(database, mode.value).book(missed)
+            return_tokens(database, held - tokens_held(database, unsent, mode), mode)
+        return [saved[key_of(each)] for each in batch]
+
+
+def _saved(
+    database: Connection, batch: Sequence[Entry], announced: Sequence[str]
+) -> dict[tuple[str, str], Recorded | FencedOut]:
+    """Record what is as its claim had left it."""
+    marks = {"batch": record_batch(batch), "announced": list(announced)}
+    rows = {(row.request_id, row.owner): row for row in run(database, statements.RECORD, marks)}
+    return {
+        key_of(each): Recorded(recorded_result(each, rows[key_of(each)]))
+        for each in batch
+        if key_of(each) in rows
+    }
+
+
+def _is_unsent(entry: Entry) -> bool:
+    return entry.report is not None and entry.report.call_class is CallClass.NOT_SENT
 
 
 def _reusable(
@@ -169,6 +208,11 @@ def _without_calls(
     return [replace(each, wants_call=False) if each.request_id in paid else each for each in batch]
 
 
+def _unless_expired(asked: ClaimRequest, now: datetime) -> ClaimRequest:
+    expired = asked.expires_at is not None and asked.expires_at <= now
+    return replace(asked, wants_call=False) if expired else asked
+
+
 def _with_answer(claim: Claim, paid: Mapping[str, StoredResult]) -> Claim:
     if isinstance(claim, Granted) and claim.call_number is None:
         return replace(claim, reuse=paid.get(claim.request_id))
@@ -189,15 +233,3 @@ def _calls(batch: Sequence[ClaimRequest], claims: Mapping[str, Claim]) -> list[G
     """Return the grants with a call, in the batch's order: the first comes first."""
     answers = [claims.get(each.request_id) for each in batch]
     return [each for each in answers if isinstance(each, Granted) and each.call_number is not None]
-
-
-def _key(entry: Entry) -> tuple[str, int]:
-    return entry.granted.request_id, entry.granted.grant
-
-
-def _missed(entry: Entry, row: Row[Any]) -> Recorded | FencedOut:
-    """Tell a record that was committed before (its answer was lost) from one that came too late."""
-    now = not_claimed(row)
-    if row.grants == entry.granted.grant and row.state != "working":
-        return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
-    return FencedOut(now)

@@ -23,7 +23,7 @@ AT_WORK_MINUTES = 5
 
 # The newest of migrations/versions; a test compares them. A worker works with this schema and with
 # newer ones, for a migration runs before the workers are replaced.
-HEAD = "0007"
+HEAD = "0008"
 
 # 10,000 entries of an index are read in some 3 ms. Who has more unsent events or lapsed requests
 # knows enough.
@@ -86,7 +86,8 @@ SELECT outcome, count(*) AS requests FROM (
 CALLS = text("""
 SELECT coalesce(class, 'under_way') AS call_class, count(*) AS calls,
        count(*) FILTER (WHERE charged = 'yes') AS charged,
-       count(*) FILTER (WHERE charged = 'unknown' AND finished_at IS NOT NULL) AS in_doubt
+       count(*) FILTER (WHERE class = 'in_doubt') AS in_doubt,
+       count(*) FILTER (WHERE charged = 'unknown' AND finished_at IS NOT NULL) AS charge_unknown
   FROM verification.provider_call WHERE started_at > now() - interval '1 hour'
  GROUP BY 1 ORDER BY 2 DESC, 1
 """)
@@ -144,7 +145,9 @@ class Calls:
     calls: int
     charged: int
     in_doubt: int
-    """Of those that ended: perhaps charged."""
+    """Bytes left, and no answer of the provider says that it did not work on it."""
+    charge_unknown: int
+    """Of those that ended: in doubt, or answered so that nobody can tell (5xx)."""
 
 
 @dataclass(frozen=True, slots=True)

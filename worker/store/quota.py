@@ -17,10 +17,12 @@ from worker.core.claims import Postponed, Shortage
 from worker.core.timing import SHANGHAI, shanghai_date
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from sqlalchemy import Connection
 
+    from worker.core.claims import Entry
     from worker.core.request import Mode
 
 # Slots are given out so far ahead: far enough that callers always know their next call while the
@@ -47,6 +49,22 @@ OPEN_QUOTA = text("""
 INSERT INTO verification.call_quota (mode, next_call_at, day)
 VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
 ON CONFLICT (mode) DO NOTHING
+""")
+
+# Which calls of these claims count on the quota's day. Asked when its row is locked: whoever has
+# returned one of their tokens has committed it.
+TOKENS_HELD = text("""
+SELECT count(*)
+  FROM unnest(CAST(:ids AS text[]), CAST(:owners AS text[])) AS e(request_id, owner)
+  JOIN verification.provider_call AS c ON c.request_id = e.request_id AND c.worker = e.owner
+ WHERE c.class IS DISTINCT FROM 'not_sent'
+   AND (c.started_at AT TIME ZONE 'Asia/Shanghai')::date =
+       (SELECT day FROM verification.call_quota WHERE mode = :mode)
+""")
+
+RETURN_TOKENS = text("""
+UPDATE verification.call_quota SET calls_today = greatest(0, calls_today - :tokens)
+ WHERE mode = :mode
 """)
 
 SAVE_QUOTA = text("""
@@ -88,6 +106,8 @@ class QuotaState:
     next_call_at: datetime
     day: date
     calls_today: int
+    clock_set_back: bool = False
+    """The next place was further ahead than any claim puts it: that was capped."""
 
     @classmethod
     def read(
@@ -95,12 +115,15 @@ class QuotaState:
     ) -> QuotaState:
         """Return the state as it stands now: a slot that has passed is lost, a new day is empty.
 
-        A clock that goes back over midnight does not open a day again.
+        A clock that goes back over midnight does not open a day again, and one that is set back
+        stops nobody for longer than a minute: then the last minute's calls are over.
         """
         today = shanghai_date(now)
         if today > day:
             day, calls_today = today, 0
-        return cls(quota, now, max(next_call_at, now), day, calls_today)
+        latest = now + max(quota.spacing + HORIZON, timedelta(seconds=_MINUTE))
+        place = min(max(next_call_at, now), latest)
+        return cls(quota, now, place, day, calls_today, place < next_call_at)
 
     @property
     def free(self) -> int:
@@ -115,6 +138,8 @@ class QuotaState:
 
     def waits(self, calls: int) -> list[float]:
         """Return in how many seconds each of the next calls may start."""
+        if self.quota.calls_per_minute is None:
+            return [0.0] * calls
         first = self.next_call_at - self.now
         return [(first + number * self.quota.spacing).total_seconds() for number in range(calls)]
 
@@ -133,7 +158,8 @@ class QuotaState:
             midnight = datetime.combine(self.day + _A_DAY, time(), SHANGHAI)
             return Postponed(self._until(midnight), Shortage.DAILY_BUDGET)
         if self.quota.calls_per_minute is not None:
-            return Postponed(self._until(self.next_call_at - HORIZON), Shortage.CALLS_PER_MINUTE)
+            wait = min(self._until(self.next_call_at - HORIZON), _MINUTE)
+            return Postponed(wait, Shortage.CALLS_PER_MINUTE)
         return Postponed(_AT_ONCE, Shortage.DAILY_BUDGET)
 
     def _until(self, then: datetime) -> float:
@@ -147,6 +173,21 @@ def lock_quota(database: Connection, quota: Quota, mode: Mode) -> QuotaState:
         database.execute(OPEN_QUOTA, {"mode": mode.value})
         row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one()
     return QuotaState.read(quota, row.now, row.next_call_at, row.day, row.calls_today)
+
+
+def tokens_held(database: Connection, entries: Sequence[Entry], mode: Mode) -> int:
+    """Return how many calls of these entries count on the quota's day; its row is locked."""
+    asked = {
+        "ids": [each.granted.request_id for each in entries],
+        "owners": [each.granted.owner for each in entries],
+    }
+    return int(database.execute(TOKENS_HELD, {**asked, "mode": mode.value}).scalar_one())
+
+
+def return_tokens(database: Connection, tokens: int, mode: Mode) -> None:
+    """Let calls that were not sent after all count no more; the row is locked."""
+    if tokens > 0:
+        database.execute(RETURN_TOKENS, {"tokens": tokens, "mode": mode.value})
 
 
 def save_quota(database: Connection, state: QuotaState, mode: Mode) -> None:

@@ -99,17 +99,18 @@ def as_json(rows: list[dict[str, object]]) -> str:
 def _entry(entry: Entry) -> dict[str, object]:
     row: dict[str, object] = {
         "request_id": entry.granted.request_id,
+        "owner": entry.granted.owner,
         "grant_number": entry.granted.grant,
         "charged": entry.decision.charged if isinstance(entry.decision, RetryLater) else None,
         "counted": 0,
         "doubted": 0,
     }
     if isinstance(entry.decision, RetryLater):
-        row["counted"] = int(entry.decision.counted)
+        row |= {"counted": int(entry.decision.counted), "delay": entry.decision.delay}
     else:
         row |= _result(entry.decision.result)
     if entry.report is not None:
-        row |= _call(entry.report)
+        row |= booked_call(entry.report)
         row["call_number"] = entry.granted.call_number
         row["doubted"] = int(entry.report.call_class is CallClass.IN_DOUBT)
     return row
@@ -140,7 +141,8 @@ def _result(result: Result) -> dict[str, object]:
     return row
 
 
-def _call(report: CallReport) -> dict[str, object]:
+def booked_call(report: CallReport) -> dict[str, object]:
+    """Return what the ledger keeps of a call."""
     return {
         "call_class": report.call_class,
         "call_http_status": report.http_status,
@@ -164,10 +166,12 @@ def recorded_result(entry: Entry, row: Row[Any]) -> StoredResult | None:
 
 
 def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
-    """Return why a row could not be claimed: it is done, or somebody has it."""
+    """Return why a row could not be claimed: it is done, not due yet, or somebody has it."""
     if row.state == "done":
         return AlreadyDone(stored_result(row))
-    return HeldElsewhere(row.lease_until or row.now)
+    if row.state == "waiting" and row.due_at is not None:
+        return HeldElsewhere(row.due_at, max(0.0, (row.due_at - row.read_at).total_seconds()))
+    return HeldElsewhere(row.lease_until or row.read_at)
 
 
 def stored_result(row: Row[Any]) -> StoredResult:

@@ -1,5 +1,7 @@
 """The ledger's SQL: one statement for a claim, one for a record, each its own transaction.
 
+Requests that are known need a second statement for the claim.
+
 Where calls are limited, a claim is several in one transaction, and the quota's row comes first.
 
 A batch travels as one JSON array: one parameter instead of thirty arrays, and its text never
@@ -14,9 +16,12 @@ from sqlalchemy import text
 from worker.store.engine import compiled
 from worker.store.rows import RESULT_COLUMNS
 
+# New requests alone: whether a known one may be taken is TAKE_OVER's to say. An id that another
+# transaction inserts at this moment is waited for, and is a known one then.
 CLAIM = compiled("""
 WITH asked AS (
-  SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
+  SELECT *, (wants_call AND (expires_at IS NULL OR expires_at > now()))::int AS calls
+    FROM json_to_recordset(CAST(:batch AS json)) AS t(
     request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
     wants_call boolean,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
@@ -24,37 +29,46 @@ WITH asked AS (
     traceparent text, expires_at timestamptz)
    ORDER BY request_id
 ), claimed AS (
-  INSERT INTO verification.request AS r (
+  INSERT INTO verification.request (
     request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
     grants, calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
     masked_portrait, context, reply_to, correlation_id, traceparent, expires_at)
   SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner,
-    now() + make_interval(secs => :lease), 1, wants_call::int, subject_digest, masked_name,
+    now() + make_interval(secs => :lease), 1, calls, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
     correlation_id, traceparent, expires_at
     FROM asked
-  ON CONFLICT (request_id) DO UPDATE
-     SET state = 'working', lease_owner = excluded.lease_owner,
-         lease_until = excluded.lease_until, grants = r.grants + 1
-   WHERE r.fingerprint = excluded.fingerprint AND r.mode = excluded.mode
-     AND (r.state = 'waiting' OR r.state = 'working' AND r.lease_until < now())
-  RETURNING request_id, grants, attempts, calls, in_doubt_calls, charged, requested_at,
-    xmax = 0 AS is_new
+  ON CONFLICT (request_id) DO NOTHING
+  RETURNING request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,
+    calls > 0 AS may_call, now() AS read_at
 ), intents AS (
   INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
-  SELECT request_id, 1, :mode, :owner FROM claimed JOIN asked USING (request_id)
-   WHERE is_new AND wants_call
+  SELECT request_id, calls, :mode, :owner FROM claimed WHERE may_call
 )
 SELECT * FROM claimed
 """)
 
-# A request that is taken over: a call without an end is in doubt from now on, and the next call
-# is intended only while doubt has not used up its limit.
+# What is known and may be had: it waits and is due or needs no call, or its lease has lapsed. Where
+# a request stands is read and the next call intended in this one statement, under the row's lock:
+# what a late owner records comes before it or after it. A call without an end is in doubt from now
+# on, and the next call is intended only while doubt has not used up its limit; with a limit of 0,
+# only while no call may have been charged. A batch takes nothing over from itself, but for `again`:
+# then its own rows, to intend the call that its first try did not want.
 TAKE_OVER = text("""
-WITH locked AS (
-  SELECT request_id FROM verification.request
-   WHERE request_id = ANY(CAST(:taken AS text[])) AND lease_owner = :owner AND state = 'working'
-   ORDER BY request_id FOR UPDATE
+WITH asked AS (
+  SELECT *, wants_call AND (expires_at IS NULL OR expires_at > now()) AS wanted
+    FROM json_to_recordset(CAST(:batch AS json)) AS t(
+    request_id text, fingerprint bytea, wants_call boolean, expires_at timestamptz)
+), locked AS (
+  SELECT r.request_id, asked.wanted
+    FROM asked JOIN verification.request AS r USING (request_id)
+   WHERE r.request_id = ANY(ARRAY(SELECT request_id FROM asked))
+     AND r.fingerprint = asked.fingerprint AND r.mode = :mode
+     AND CASE WHEN r.lease_owner = :owner THEN :again AND r.state = 'working'
+              WHEN r.state = 'working' THEN r.lease_until < now()
+              ELSE r.state = 'waiting' AND (NOT asked.wanted OR r.due_at IS NULL
+                                            OR r.due_at < now() + make_interval(secs => :slack)) END
+   ORDER BY r.request_id FOR NO KEY UPDATE OF r
 ), doubted AS (
   UPDATE verification.provider_call AS c
      SET class = 'in_doubt', charged = 'unknown', finished_at = now()
@@ -62,20 +76,25 @@ WITH locked AS (
    WHERE c.request_id = locked.request_id AND c.finished_at IS NULL
   RETURNING c.request_id
 ), counted AS (
-  SELECT taken.request_id, count(doubted.request_id) AS doubts
-    FROM locked AS taken
+  SELECT locked.request_id, wanted, count(doubted.request_id) AS doubts
+    FROM locked
     LEFT JOIN doubted USING (request_id)
-   GROUP BY 1
+   GROUP BY 1, 2
 ), updated AS (
   UPDATE verification.request AS r
-     SET in_doubt_calls = r.in_doubt_calls + doubts,
+     SET state = 'working', lease_owner = :owner, due_at = NULL,
+         lease_until = now() + make_interval(secs => :lease),
+         grants = r.grants + (r.lease_owner IS DISTINCT FROM :owner)::int,
+         in_doubt_calls = r.in_doubt_calls + doubts,
          charged = CASE WHEN doubts > 0 AND r.charged = 'no' THEN 'unknown' ELSE r.charged END,
-         calls = r.calls + (r.request_id = ANY(CAST(:wanting AS text[]))
-                            AND r.in_doubt_calls + doubts <= :max_in_doubt)::int
+         calls = r.calls + (wanted AND r.in_doubt_calls + doubts <= :max_in_doubt
+                            AND (:max_in_doubt > 0 OR r.charged = 'no'))::int
     FROM counted
    WHERE r.request_id = counted.request_id
-  RETURNING r.request_id, grants, attempts, calls, in_doubt_calls, r.charged, requested_at,
-    r.request_id = ANY(CAST(:wanting AS text[])) AND in_doubt_calls <= :max_in_doubt AS may_call
+  RETURNING r.request_id, lease_owner, grants, attempts, calls, in_doubt_calls, r.charged,
+    requested_at, now() AS read_at,
+    wanted AND in_doubt_calls <= :max_in_doubt
+           AND (:max_in_doubt > 0 OR r.charged = 'no') AS may_call
 ), intents AS (
   INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
   SELECT request_id, calls, :mode, :owner FROM updated WHERE may_call
@@ -94,6 +113,18 @@ UPDATE verification.request AS r
  WHERE r.request_id = e.request_id AND r.fingerprint = e.former
 """)
 
+# What lies further ahead than any worker sets it: the database's clock was set back. A minute is
+# left of it, long enough for who works on the request to end it.
+CAP = text("""
+UPDATE verification.request
+   SET lease_until = CASE WHEN state = 'working' THEN now() + interval '1 minute' END,
+       due_at = CASE WHEN state = 'waiting' THEN now() + interval '1 minute' END
+ WHERE request_id = ANY(CAST(:ids AS text[])) AND completed_at IS NULL
+   AND (state = 'working' AND lease_until > now() + make_interval(secs => :lease)
+     OR state = 'waiting' AND due_at > now() + make_interval(secs => :delay))
+RETURNING 1
+""")
+
 # A batch that is claimed again under its own token works under a whole lease again.
 RENEW = text("""
 UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)
@@ -109,23 +140,27 @@ SELECT request_id FROM verification.provider_call
 
 READ = text(f"""
 SELECT {RESULT_COLUMNS},
-       fingerprint, digest_key, lease_owner, lease_until, grants, attempts, in_doubt_calls,
-       now() AS now
+       fingerprint, digest_key, lease_owner, lease_until, due_at, grants, attempts, in_doubt_calls,
+       now() AS read_at
   FROM verification.request WHERE request_id = ANY(CAST(:ids AS text[]))
 """)  # noqa: S608  # made of our own constants alone
 
 # Each update has an order of its own, and two workers that announce the same results would wait
 # for each other. So all rows are locked first, in their order: a count of the locked is known
 # before an update begins, and costs it nothing.
-# An intent that was not even tried (`call_sends` is 0) is no call: it goes, unless somebody else
-# has doubted it meanwhile.
+# A row is recorded only for who holds it: owner and grant, for a row that an asynchronous failover
+# set back may be granted under the same number to somebody else. What is not recorded here is
+# booked (`store.booking`).
+# An intent that was not even tried (`call_sends` is 0) is no call: it goes. One that has another
+# number after it stays as a call that was not sent, for the next one is numbered by their count.
 # A row with a lease is one that is `working`, and one with an outcome is completed (constraints).
 # The planner takes rows of one state for few, and has an index of completed rows: by these names it
 # would look through all of them.
 RECORD = compiled("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
-    request_id text, grant_number int, charged text, outcome text, counted int, doubted int,
+    request_id text, owner text, grant_number int, charged text, outcome text, counted int,
+    doubted int, delay int,
     auth_success boolean, auth_has_exception boolean, auth_code text, auth_message text,
     auth_detail text, provider_request_id text, error_kind text, error_message text,
     error_fields json, reused_from text, call_number int, call_class text,
@@ -135,25 +170,39 @@ WITH entries AS (
   SELECT request_id FROM verification.request
    WHERE request_id = ANY(ARRAY(SELECT request_id FROM entries) || CAST(:announced AS text[]))
    ORDER BY request_id FOR NO KEY UPDATE
-), unmade AS (
-  SELECT e.request_id, e.call_number
-    FROM entries AS e JOIN verification.request AS r USING (request_id)
-   WHERE e.call_sends = 0 AND r.grants = e.grant_number AND r.lease_until IS NOT NULL
+), recorded AS (
+  UPDATE verification.request AS r
+     SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
+         completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
+         lease_owner = NULL, lease_until = NULL, outcome = e.outcome, charged = e.charged,
+         due_at = CASE WHEN e.outcome IS NULL THEN now() + make_interval(secs => e.delay) END,
+         calls = r.calls - coalesce(e.call_sends = 0 AND e.call_number = r.calls, false)::int,
+         attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,
+         auth_success = e.auth_success, auth_has_exception = e.auth_has_exception,
+         auth_code = e.auth_code, auth_message = e.auth_message, auth_detail = e.auth_detail,
+         provider_request_id = e.provider_request_id, error_kind = e.error_kind,
+         error_message = e.error_message, error_fields = e.error_fields,
+         reused_from = e.reused_from
+    FROM entries AS e
+   WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.lease_owner = e.owner
      AND (SELECT count(*) FROM locked) IS NOT NULL
+  RETURNING r.request_id, r.source, r.mode, r.check_type, r.calls, r.context,
+    r.requested_at, r.completed_at, e.owner, e.call_number, e.call_class, e.call_http_status,
+    e.call_status, e.call_request_id, e.call_charged, e.call_sends, e.call_milliseconds,
+    e.call_sends = 0 AND r.calls < e.call_number AS unmade
 ), finished AS (
   UPDATE verification.provider_call AS c
      SET finished_at = now(), class = call_class, http_status = call_http_status,
          status = call_status, provider_request_id = call_request_id, charged = call_charged,
          sends = call_sends, milliseconds = call_milliseconds
-    FROM entries AS e
-   WHERE c.request_id = e.request_id AND c.call_number = e.call_number
-     AND e.call_class IS NOT NULL AND (SELECT count(*) FROM locked) IS NOT NULL
-     AND NOT EXISTS (SELECT 1 FROM unmade WHERE unmade.request_id = c.request_id)
+    FROM recorded AS e
+   WHERE c.request_id = e.request_id AND c.call_number = e.call_number AND c.worker = e.owner
+     AND NOT unmade
 ), unmade_calls AS (
   DELETE FROM verification.provider_call AS c
-   USING unmade
-   WHERE c.request_id = unmade.request_id AND c.call_number = unmade.call_number
-     AND c.finished_at IS NULL
+   USING recorded AS e
+   WHERE c.request_id = e.request_id AND c.call_number = e.call_number AND c.worker = e.owner
+     AND unmade
 ), announced AS (
   UPDATE verification.request
      SET event_sent_at = coalesce(event_sent_at, now()), settled_at = now()
@@ -161,20 +210,7 @@ WITH entries AS (
      AND (SELECT count(*) FROM locked) IS NOT NULL
      AND outcome IS NOT NULL AND settled_at IS NULL
 )
-UPDATE verification.request AS r
-   SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
-       completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
-       lease_owner = NULL, lease_until = NULL, outcome = e.outcome, charged = e.charged,
-       calls = r.calls - coalesce(e.call_sends = 0, false)::int,
-       attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,
-       auth_success = e.auth_success, auth_has_exception = e.auth_has_exception,
-       auth_code = e.auth_code, auth_message = e.auth_message, auth_detail = e.auth_detail,
-       provider_request_id = e.provider_request_id, error_kind = e.error_kind,
-       error_message = e.error_message, error_fields = e.error_fields,
-       reused_from = e.reused_from
-  FROM entries AS e
- WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.lease_until IS NOT NULL
-   AND (SELECT count(*) FROM locked) IS NOT NULL
-RETURNING r.request_id, r.grants, r.source, r.mode, r.check_type, r.calls,
-  r.context::text AS context, r.requested_at, r.completed_at
+SELECT request_id, owner, source, mode, check_type, calls, context::text AS context, requested_at,
+  completed_at
+  FROM recorded
 """)

@@ -67,6 +67,7 @@ request = sa.Table(
     ),
     _text("lease_owner", "Worker process and batch that works on the request."),
     _time("lease_until", "Until when the owner may work on it; null where nobody does."),
+    _time("due_at", "When the next attempt of a waiting request is due; null: at once."),
     _count("grants", "How often the request was claimed; fences stale owners out."),
     _count("attempts", "Attempts that count towards the limit of retries."),
     _count("calls", "Calls to the provider."),

@@ -27,7 +27,7 @@ from kombu import Exchange, Queue
 
 from tests.bench.peers.blocking import Job
 from tests.bench.peers.common import RESULTS, InvalidRequest, Settings
-from tests.bench.peers.wire import CELERY_TASK, PEERS, QUORUM
+from tests.bench.peers.queues import CELERY_TASK, PEERS, QUORUM
 
 QUEUE = PEERS["celery_threads"].queue
 

@@ -24,7 +24,7 @@ from pika.exceptions import AMQPError
 
 from tests.bench.peers.blocking import Job
 from tests.bench.peers.common import RESULTS, Event, InvalidRequest, Settings
-from tests.bench.peers.wire import DRAMATIQ_ACTOR, PEERS, QUORUM
+from tests.bench.peers.queues import DRAMATIQ_ACTOR, PEERS, QUORUM
 
 QUEUE = PEERS["dramatiq_worker"].queue
 PROCESSES = "PROCESSES"

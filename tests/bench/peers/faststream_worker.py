@@ -44,7 +44,7 @@ from tests.bench.peers.common import (
     known_answer,
     read_request,
 )
-from tests.bench.peers.wire import PEERS
+from tests.bench.peers.queues import PEERS
 
 QUEUE = PEERS["faststream_worker"].queue
 

@@ -24,7 +24,7 @@ import pika
 
 from tests.bench.peers.blocking import Job
 from tests.bench.peers.common import RESULTS, Event, InvalidRequest, Settings
-from tests.bench.peers.wire import PEERS, QUORUM
+from tests.bench.peers.queues import PEERS, QUORUM
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -36,7 +36,7 @@ from tests.bench.peers.common import (
     known_answer,
     read_request,
 )
-from tests.bench.peers.wire import PEERS, QUORUM
+from tests.bench.peers.queues import PEERS, QUORUM
 
 QUEUE = PEERS["raw_asyncio"].queue
 

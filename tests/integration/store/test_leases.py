@@ -13,7 +13,7 @@ from tests.fakes.verifier import MATCH, FakeVerifier
 from tests.integration.store.conftest import CONFIG
 from tests.integration.store.test_schema import flow_over
 from tests.integration.store.upkeep import DAY, RACERS, Rows, leave_waiting, locked, past, race
-from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere
+from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere, Recorded
 from worker.core.outcome import Charged, Complete, ErrorKind, Outcome, Result
 from worker.core.request import Mode
 from worker.core.retry import in_doubt
@@ -92,23 +92,33 @@ def test_requests_of_the_other_mode_are_left(engine: Engine, sql: Rows, settle: 
     assert settle() == []
 
 
-@pytest.mark.parametrize("ends", [True, False], ids=["it-ended", "it-waits"])
-def test_an_owner_that_wakes_up_too_late_changes_nothing(
-    ledger: PostgresLedger,
-    sql: Rows,
-    settle: Settle,
-    ends: bool,
+def test_an_owner_that_wakes_up_too_late_changes_no_outcome(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
 ) -> None:
     (granted,) = ledger.claim([ask()], "1")
     assert isinstance(granted, Granted)
     sql.age(LAPSED)
-    settle(max_in_doubt_calls=0 if ends else 1)
+    settle(max_in_doubt_calls=0)
     before = sql.request()
     result = Complete(Result(Outcome.MATCH, Charged.YES))
     (recorded,) = ledger.record([Entry(ask(), granted, MATCH, result)], [])
     assert isinstance(recorded, FencedOut)
-    assert isinstance(recorded.now, AlreadyDone if ends else HeldElsewhere)
+    assert isinstance(recorded.now, AlreadyDone)
     assert sql.request() == before
+    assert sql.calls() == [(1, "answered", "yes")]
+
+
+def test_an_owner_that_wakes_up_late_ends_what_waits_by_its_answer(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    (granted,) = ledger.claim([ask()], "1")
+    assert isinstance(granted, Granted)
+    sql.age(LAPSED)
+    settle()
+    result = Complete(Result(Outcome.MATCH, Charged.YES))
+    (recorded,) = ledger.record([Entry(ask(), granted, MATCH, result)], [])
+    assert isinstance(recorded, Recorded)
+    assert (sql.request()["outcome"], sql.request()["charged"]) == ("match", "yes")
 
 
 def test_a_request_with_too_many_calls_in_doubt_fails_without_its_message(
@@ -127,6 +137,15 @@ def test_a_request_that_waits_fails_only_when_doubt_is_above_its_limit(
     ledger: PostgresLedger, sql: Rows, settle: Settle
 ) -> None:
     leave_waiting(ledger, ask(), doubt=True)
+    assert settle(max_in_doubt_calls=1) == []
+    assert settle(max_in_doubt_calls=0) == [ErrorKind.IN_DOUBT]
+
+
+def test_with_a_limit_of_0_one_that_was_perhaps_charged_ends_without_its_message(
+    ledger: PostgresLedger, sql: Rows, settle: Settle
+) -> None:
+    leave_waiting(ledger, ask())
+    sql("UPDATE verification.request SET charged = 'unknown'")
     assert settle(max_in_doubt_calls=1) == []
     assert settle(max_in_doubt_calls=0) == [ErrorKind.IN_DOUBT]
 
@@ -159,8 +178,9 @@ def test_a_waiting_request_ends_five_minutes_after_its_deadline(
 def test_a_lapsed_request_with_a_call_under_way_at_its_deadline_is_in_doubt_and_not_expired(
     ledger: PostgresLedger, sql: Rows, settle: Settle
 ) -> None:
-    ledger.claim([ask(expires_at=past(6))], "1")
+    ledger.claim([ask(expires_at=past(-1))], "1")
     sql.age(LAPSED)
+    sql("UPDATE verification.request SET expires_at = now() - interval '6 minutes'")
     assert settle() == [ErrorKind.IN_DOUBT]
 
 

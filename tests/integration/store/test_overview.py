@@ -124,10 +124,31 @@ def test_the_last_hour_is_counted_whatever_retention_has_done(
     sql("UPDATE verification.request SET cleared_at = now() WHERE request_id = 'cleared'")
     view = PostgresOverview(engine)
     assert view.outcomes() == {"match": 3}
-    assert view.calls() == [Calls("answered", calls=3, charged=3, in_doubt=0)]
+    assert view.calls() == [Calls("answered", 3, charged=3, in_doubt=0, charge_unknown=0)]
     assert view.unsent_events().events == 1
     ((name, calls),) = [(each.name, each.calls) for each in view.workers()]
     assert (name, calls) == ("one", 3)
+
+
+def test_a_call_in_doubt_is_told_from_another_of_unknown_charge(
+    engine: Engine, ledger: PostgresLedger, sql: Rows
+) -> None:
+    """A 503 is an answer: nobody knows its charge, but it is not in doubt."""
+    finish(ledger, *map(ask, ["lost", "answered", "503", "504"]))
+    ledger.claim([ask("under-way")], "1")
+    sql("UPDATE verification.provider_call SET charged = 'unknown' WHERE request_id <> 'answered'")
+    for call_class, ids in (("unavailable", ["503"]), ("in_doubt", ["lost", "504"])):
+        sql(
+            "UPDATE verification.provider_call SET class = :c WHERE request_id = ANY(:ids)",
+            c=call_class,
+            ids=ids,
+        )
+    assert PostgresOverview(engine).calls() == [
+        Calls("in_doubt", 2, charged=0, in_doubt=2, charge_unknown=2),
+        Calls("answered", 1, charged=1, in_doubt=0, charge_unknown=0),
+        Calls("unavailable", 1, charged=0, in_doubt=0, charge_unknown=1),
+        Calls("under_way", 1, charged=0, in_doubt=0, charge_unknown=0),
+    ]
 
 
 def test_open_requests_are_told_apart_by_their_lease(

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from tests.plans import nodes
 from worker.core.request import Mode
-from worker.store import erasure, leases, outbox, overview, statements
+from worker.store import booking, erasure, leases, outbox, overview, quota, statements
 from worker.store.engine import compiled, connection, open_engine
 
 if TYPE_CHECKING:
@@ -30,9 +30,14 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
     "take over": statements.TAKE_OVER,
     "rekey": statements.REKEY,
     "renew": statements.RENEW,
+    "cap": statements.CAP,
     "intended": statements.INTENDED,
     "read": statements.READ,
     "record": statements.RECORD,
+    "booked calls": booking.CALLS,
+    "count": booking.COUNT,
+    "adopt": booking.ADOPT,
+    "tokens": quota.TOKENS_HELD,
     "hold": outbox.HOLD,
     "mark sent": outbox.MARK_SENT,
 }

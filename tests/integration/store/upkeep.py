@@ -145,7 +145,7 @@ def leave_waiting(ledger: PostgresLedger, *asked: ClaimRequest, doubt: bool = Fa
     """Let the call of each request fail; its message goes to a retry queue."""
     report = fault(CallClass.IN_DOUBT, Charged.UNKNOWN) if doubt else fault(CallClass.UNAVAILABLE)
     charged = Charged.UNKNOWN if doubt else Charged.NO
-    decision = RetryLater(5, counted=True, reason=report.call_class, charged=charged)
+    decision = RetryLater(0, counted=True, reason=report.call_class, charged=charged)
     claims = ledger.claim(asked, f"waiting-{asked[0].request_id}")
     entries = [
         Entry(each, claim, report, decision)

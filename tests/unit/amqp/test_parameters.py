@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.certificates import Papers
+from tests.chaos.certificates import Certificates
 from worker.amqp.broker_errors import InvalidUrl
 from worker.amqp.parameters import Tls, TlsFiles, parameters, place
 
@@ -88,8 +88,8 @@ def test_it_is_tls_1_2_at_least_and_both_chain_and_host_are_checked() -> None:
 
 
 def test_a_ca_file_replaces_the_systems_authorities(tmp_path: Path) -> None:
-    papers = Papers.make(tmp_path)
-    url = f"{TLS_URL}?cacertfile={papers.trusted.certificate}&heartbeat=30"
+    certificates = Certificates.make(tmp_path)
+    url = f"{TLS_URL}?cacertfile={certificates.trusted.certificate}&heartbeat=30"
     parsed = parameters(url, "consume")
     (authority,) = parsed.ssl_options.context.get_ca_certs()
     assert (("commonName", "trusted"),) in authority["subject"]
@@ -97,13 +97,13 @@ def test_a_ca_file_replaces_the_systems_authorities(tmp_path: Path) -> None:
 
 
 def test_files_are_read_again_and_one_that_is_being_written_does_no_harm(tmp_path: Path) -> None:
-    papers = Papers.make(tmp_path)
+    certificates = Certificates.make(tmp_path)
     mounted = tmp_path / "mounted.pem"
-    mounted.write_bytes(papers.stranger.certificate.read_bytes())
+    mounted.write_bytes(certificates.stranger.certificate.read_bytes())
     tls = Tls(TlsFiles(str(mounted)))
     mounted.write_text("-----BEGIN CERT")
     (before,) = tls.context.get_ca_certs()
-    mounted.write_bytes(papers.trusted.certificate.read_bytes())
+    mounted.write_bytes(certificates.trusted.certificate.read_bytes())
     (after,) = tls.context.get_ca_certs()
     assert (("commonName", "stranger"),) in before["subject"]
     assert (("commonName", "trusted"),) in after["subject"]

@@ -71,11 +71,11 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
         (replace(DONE, calls=()), "finished: match, charged; event sent"),
         (
             replace(DONE, calls=(DOUBT, call(2, 8, 9, CallClass.ANSWERED, Charged.YES))),
-            "finished: match, charged once and perhaps once more; event sent",
+            "finished: match, charged once, charge unknown once; event sent",
         ),
         (
             replace(FAILED, calls=(DOUBT, replace(DOUBT, number=2))),
-            "finished: failed (in_doubt), perhaps charged twice; event sent",
+            "finished: failed (in_doubt), charge unknown twice; event sent",
         ),
         (
             replace(DONE, outcome=Outcome.REJECTED, charged=Charged.NO, calls=()),
@@ -88,8 +88,8 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
         (
             replace(WORKING, read_at=at(61), calls=(call(1, 0, None, None, Charged.UNKNOWN),)),
             (
-                f"in doubt: worker w/1 stopped during call 1 {LAPSED}: it may have been charged,"
-                " and is repeated at most MAX_IN_DOUBT_CALLS times when its message comes again"
+                f"in doubt: worker w/1 stopped during call 1 {LAPSED}: its charge is unknown,"
+                " and it is repeated at most MAX_IN_DOUBT_CALLS times when its message comes again"
             ),
         ),
         (
@@ -107,7 +107,7 @@ DOUBT = call(1, 0, 3, CallClass.IN_DOUBT, Charged.UNKNOWN)
         ),
         (
             replace(WAITING, in_doubt_calls=1, charged=Charged.UNKNOWN, calls=(DOUBT,)),
-            f"{RETURNS}.5s, about 2026-11-27T08:00:08Z; perhaps charged once",
+            f"{RETURNS}.5s, about 2026-11-27T08:00:08Z; charge unknown once",
         ),
         (
             replace(WAITING, read_at=at(306), calls=()),

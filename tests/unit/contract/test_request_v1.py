@@ -163,6 +163,44 @@ def test_without_a_usable_id_a_message_is_unreadable(
     assert reading.problem.field == "requestId"
 
 
+BLANK, NOT_NFC = "has a blank at its beginning or end", "is not in Unicode normal form C"
+
+
+@pytest.mark.parametrize(
+    ("request_id", "words"),
+    [
+        ("onb-1 ", [BLANK]),
+        (" onb-1", [BLANK]),
+        (" ", [BLANK]),
+        ("e\u0301", [NOT_NFC]),
+        ("\u212b", [NOT_NFC]),  # the unit, not the letter
+        (" e\u0301", [BLANK, NOT_NFC]),
+    ],
+)
+@pytest.mark.parametrize("by_message_id", [False, True])
+def test_an_id_that_looks_like_another_is_refused(
+    request_id: str, words: list[str], by_message_id: bool
+) -> None:
+    body = request(None if by_message_id else request_id)
+    reading = read(body, message_id=request_id)
+    assert isinstance(reading, Refused)
+    assert [(each.field, each.problem) for each in reading.problems] == [
+        ("requestId", problem) for problem in words
+    ]
+    assert reading.request_id == request_id
+    # What was finished under it before this rule is still known by its data.
+    assert reading.request is not None
+    assert reading.request.request_id == request_id
+
+
+def test_a_doubtful_id_is_named_beside_what_else_is_wrong() -> None:
+    assert problems(read({**request("onb-1 "), "unknown": 1})) == {
+        "unknown": "is not a known field",
+        "requestId": BLANK,
+    }
+    assert problems(read(request("onb-1 ", expiresAt="soon"))).keys() == {"expiresAt", "requestId"}
+
+
 # Not even JSON.
 
 

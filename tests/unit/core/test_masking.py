@@ -47,6 +47,22 @@ def test_a_person_is_masked_field_by_field() -> None:
     assert mask(Person({})) == NOBODY
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [
+        PORTRAIT,
+        PORTRAIT[:400],
+        PORTRAIT[1000:1030],
+        f"照片 {PORTRAIT[777:900]} 不符",
+        " ".join(PORTRAIT[at : at + 4] for at in range(500, 600, 4)),
+        "\n".join(PORTRAIT[at : at + 76] for at in range(304, 1000, 76)),
+        PORTRAIT[300:400].replace("+", "-").replace("/", "_"),
+    ],
+)
+def test_no_piece_of_an_image_is_left(echo: str) -> None:
+    assert scrub(echo, SOMEBODY) == "<image>"
+
+
 def test_a_person_has_no_words_for_a_log() -> None:
     for shown in (repr(SOMEBODY), str(SOMEBODY), f"{SOMEBODY}", f"{[SOMEBODY]}"):
         assert not [value for value in PERSON.values() if value in shown]

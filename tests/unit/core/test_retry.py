@@ -20,7 +20,7 @@ from worker.core.outcome import (
     RetryLater,
     worse,
 )
-from worker.core.retry import RetryPolicy, decide, in_doubt
+from worker.core.retry import RetryPolicy, decide, expire, in_doubt
 
 DELAYS = (5, 30, 120)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,11 +67,17 @@ def kind(decision: Decision) -> str:
         (C.SOURCE_FAILED, NO, 1, 0, 1, "in 30 s, counted"),
         (C.SOURCE_FAILED, NO, 3, 0, 1, "dead: provider_unavailable"),
         # each attempt waits longer, and as many delays as there are is as often as it is tried
-        (C.UNAVAILABLE, UNKNOWN, 0, 0, 0, "in 5 s, counted"),
-        (C.UNAVAILABLE, UNKNOWN, 1, 0, 0, "in 30 s, counted"),
+        (C.UNAVAILABLE, UNKNOWN, 0, 0, 1, "in 5 s, counted"),
+        (C.UNAVAILABLE, UNKNOWN, 1, 0, 1, "in 30 s, counted"),
         (C.UNAVAILABLE, UNKNOWN, 2, 0, 1, "in 120 s, counted"),
         (C.UNAVAILABLE, UNKNOWN, 3, 0, 1, "dead: provider_unavailable"),
         (C.UNAVAILABLE, UNKNOWN, 9, 0, 1, "dead: provider_unavailable"),  # the delays got fewer
+        # with a limit of 0 no call follows one whose charge is unknown
+        (C.UNAVAILABLE, UNKNOWN, 0, 0, 0, "dead: in_doubt"),
+        (C.UNAVAILABLE, NO, 0, 0, 0, "in 5 s, counted"),
+        (C.SOURCE_FAILED, UNKNOWN, 0, 0, 0, "dead: in_doubt"),
+        (C.FOREIGN, UNKNOWN, 0, 0, 0, "dead: in_doubt"),
+        (C.FOREIGN, UNKNOWN, 0, 0, 1, "in 30 s"),
         # a call in doubt is repeated as often as the limit says, and is not an attempt
         (C.IN_DOUBT, UNKNOWN, 0, 0, 0, "dead: in_doubt"),
         (C.IN_DOUBT, UNKNOWN, 0, 0, 1, "in 5 s"),
@@ -135,6 +141,30 @@ def test_an_outage_uses_up_nobodys_attempts(
 ) -> None:
     report = CallReport(call_class, NO)
     assert kind(decide(report, granted(attempts), policy(), outage=True)) == expected
+
+
+def test_a_limit_of_0_holds_in_an_outage_and_for_the_calls_before() -> None:
+    unavailable = CallReport(C.UNAVAILABLE, UNKNOWN)
+    assert kind(decide(unavailable, granted(), policy(0), outage=True)) == "dead: in_doubt"
+    before = granted(charged=UNKNOWN)
+    assert kind(decide(CallReport(C.THROTTLED, NO), before, policy(0))) == "dead: in_doubt"
+
+
+@pytest.mark.parametrize(
+    ("doubts", "charged", "expected"),
+    [
+        (0, NO, "failed: expired"),
+        (0, UNKNOWN, "dead: in_doubt"),  # `expired` would say unpaid
+        (1, UNKNOWN, "dead: in_doubt"),
+        (1, YES, "dead: in_doubt"),
+    ],
+)
+def test_what_may_not_be_called_any_more_says_whether_it_was_perhaps_paid(
+    doubts: int, charged: Charged, expected: str
+) -> None:
+    decision = expire(granted(0, doubts, charged))
+    assert kind(decision) == expected
+    assert decision.result.charged is charged
 
 
 @pytest.mark.parametrize(

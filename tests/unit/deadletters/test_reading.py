@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.chaos.hostile import hostile_messages
+from tests.chaos.malicious_messages import malicious_messages
 from tests.fakes.keys import encrypted, message_keys
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
@@ -131,9 +131,9 @@ def test_whatever_the_body_is_it_can_be_read(body: bytes) -> None:
     assert read(body).request_id is None
 
 
-def test_no_hostile_message_shows_its_person() -> None:
+def test_no_malicious_message_shows_its_person() -> None:
     reader = LetterReader(TODAY)
-    for each in hostile_messages():
+    for each in malicious_messages():
         properties: dict[str, Any] = {
             name: value
             for name, value in each.properties.items()

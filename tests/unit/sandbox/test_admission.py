@@ -149,7 +149,7 @@ ROWS = {
 
 
 def spec(check_type: object, fields: set[str], **changes: object) -> bytes:
-    user = {name: VALUES[name] for name in fields} | changes
+    user = {name: VALUES[name] for name in sorted(fields)} | changes
     return encode({"personalSpec": {"checkType": check_type, "personalUser": user}})
 
 

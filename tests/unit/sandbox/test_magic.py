@@ -101,6 +101,7 @@ def test_an_answer_has_the_providers_form(
         ("rate_limited_silent", 429, "RATE_LIMIT_EXCEEDED", None),
         ("quota_exceeded", 429, "QUOTA_EXCEEDED", None),
         ("internal", 500, "INTERNAL", None),
+        ("unavailable", 503, "UNAVAILABLE", None),
     ],
 )
 def test_an_error_has_the_providers_form_and_is_free(
@@ -115,7 +116,7 @@ def test_an_error_has_the_providers_form_and_is_free(
 @pytest.mark.parametrize(
     ("name", "status", "content_type", "body"),
     [
-        ("unavailable", 503, "text/html; charset=utf-8", rb"<html>[^\0]*"),
+        ("unavailable_page", 503, "text/html; charset=utf-8", rb"<html>[^\0]*"),
         ("html", 200, "text/html; charset=utf-8", rb"<html>[^\0]*"),
         ("empty", 200, "application/json", b""),
         ("not_an_object", 200, "application/json", rb"\[\]"),

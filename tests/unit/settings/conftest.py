@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.certificates import Papers
+from tests.chaos.certificates import Certificates
 from worker.settings import Settings
 
 SECRETS = {
@@ -51,6 +51,6 @@ def whole(env: Environment) -> Environment:
 
 
 @pytest.fixture(scope="session")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Make certificates and keys."""
-    return Papers.make(tmp_path_factory.mktemp("papers"))
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))

@@ -13,7 +13,7 @@ from worker.settings import BrokerSettings, Settings, load
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.chaos.certificates import Papers
+    from tests.chaos.certificates import Certificates
     from tests.unit.settings.conftest import Environment
 
 AMQPS = "amqps://user:pass@localhost/v"
@@ -86,8 +86,14 @@ def test_what_is_optional_and_empty_is_not_set(whole: Environment, tmp_path: Pat
         assert settings.prefetch == 256
 
 
-def test_the_files_for_tls_go_along_with_the_url(whole: Environment, papers: Papers) -> None:
-    files = (papers.trusted.certificate, papers.server.certificate, papers.server.key)
+def test_the_files_for_tls_go_along_with_the_url(
+    whole: Environment, certificates: Certificates
+) -> None:
+    files = (
+        certificates.trusted.certificate,
+        certificates.server.certificate,
+        certificates.server.key,
+    )
     whole.set(AMQP_CA_FILE=files[0], AMQP_CERT_FILE=files[1], AMQP_KEY_FILE=files[2])
     query = "cacertfile={}&certfile={}&keyfile={}".format(*files)
     for url, joined in ((AMQPS, "?"), (f"{AMQPS}?heartbeat=30", "&")):
@@ -98,7 +104,7 @@ def test_the_files_for_tls_go_along_with_the_url(whole: Environment, papers: Pap
 
 
 def test_files_for_tls_are_read_at_the_start(
-    whole: Environment, papers: Papers, tmp_path: Path
+    whole: Environment, certificates: Certificates, tmp_path: Path
 ) -> None:
     whole.set(AMQP_URL=AMQPS)
     (tmp_path / "text.pem").write_text("no certificate")
@@ -108,10 +114,10 @@ def test_files_for_tls_are_read_at_the_start(
         whole.set(**{name: tmp_path / "text.pem"})
         assert problems() == [f"{name}: is not certificates in PEM"]
         whole.unset(name)
-    whole.set(AMQP_KEY_FILE=papers.server.key)
+    whole.set(AMQP_KEY_FILE=certificates.server.key)
     assert problems() == ["AMQP_KEY_FILE: needs AMQP_CERT_FILE"]
-    whole.set(AMQP_CERT_FILE=papers.server.certificate)
+    whole.set(AMQP_CERT_FILE=certificates.server.certificate)
     what = "is not the private key of AMQP_CERT_FILE in PEM, without a password"
-    for key in (papers.stranger.pair.key, papers.locked_key("secret"), ""):
+    for key in (certificates.stranger.pair.key, certificates.locked_key("secret"), ""):
         whole.set(AMQP_KEY_FILE=key)
         assert problems() == [f"AMQP_KEY_FILE: {what}"]

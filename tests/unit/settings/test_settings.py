@@ -144,6 +144,34 @@ def test_the_live_mode_takes_the_live_address_by_default(whole: Environment) -> 
     assert load(Settings).provider_url == LIVE_URL
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        LIVE_URL.replace("https", "http"),
+        "http://gateway.internal/v1/personal",
+        "http://10.0.0.7:8080/v1/personal",
+        "http://0.0.0.0/v1/personal",
+        "http://127.0.0.1.example.org/v1/personal",
+        "http://localhost.example.org/v1/personal",
+        "http://localhost@example.org/v1/personal",
+        "http://[::2]/v1/personal",
+        "http://[::1/v1/personal",
+    ],
+)
+def test_the_live_mode_sends_nobodys_number_in_clear(whole: Environment, url: str) -> None:
+    whole.set(PROVIDER_MODE="live", PROVIDER_URL=url)
+    (problem,) = problems()
+    assert problem.startswith("PROVIDER_URL: must begin with https:// where PROVIDER_MODE is live")
+    whole.set(PROVIDER_URL=url.replace("http:", "https:"))
+    load(Settings)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "[::1]"])
+def test_the_live_mode_may_use_http_within_this_machine(whole: Environment, host: str) -> None:
+    whole.set(PROVIDER_MODE="live", PROVIDER_URL=f"http://{host}:8080/v1/personal")
+    load(Settings)
+
+
 # until its dead letter is gone a person may replay a request
 @pytest.mark.parametrize(
     ("name", "days"), [("ABANDON_AFTER_DAYS", "14"), ("DELETE_AFTER_DAYS", "14")]

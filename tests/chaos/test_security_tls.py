@@ -1,4 +1,4 @@
-"""TLS to the broker: verified or not at all, and the log says what to do."""
+"""TLS to broker and database: verified or not at all, and the log says what to do."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from local_broker import Broker
+from local_database import Database
 from local_ports import LOOPBACK, free_ports
-from tests.chaos.certificates import Papers
+from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import Api
+from tests.conftest import migrate
 from tests.e2e.harness import REQUESTS, Stack, request, until
 from tests.integration.amqp.harness import cut, worker_connections
 
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    return Papers.make(tmp_path_factory.mktemp("papers"))
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,13 @@ class TlsBroker:
 
 
 @pytest.fixture(scope="module")
-def tls(papers: Papers, own_servers: None) -> Iterator[TlsBroker]:
+def tls(certificates: Certificates, own_servers: None) -> Iterator[TlsBroker]:
     (port,) = free_ports(1)
     lines = (
         f"listeners.ssl.1 = {LOOPBACK}:{port}",
-        f"ssl_options.cacertfile = {papers.trusted.certificate}",
-        f"ssl_options.certfile = {papers.server.certificate}",
-        f"ssl_options.keyfile = {papers.server.key}",
+        f"ssl_options.cacertfile = {certificates.trusted.certificate}",
+        f"ssl_options.certfile = {certificates.server.certificate}",
+        f"ssl_options.keyfile = {certificates.server.key}",
         "ssl_options.verify = verify_peer",
         "ssl_options.fail_if_no_peer_cert = false",
     )
@@ -73,7 +76,7 @@ def tls(papers: Papers, own_servers: None) -> Iterator[TlsBroker]:
 
 @pytest.fixture
 def behind_tls(
-    tls: TlsBroker, papers: Papers, database_url: str, provider: SandboxProcess
+    tls: TlsBroker, certificates: Certificates, database_url: str, provider: SandboxProcess
 ) -> Iterator[Stack]:
     """Give a stack on the TLS broker; its workers are set up as they should be."""
     vhost = f"tls-{uuid.uuid4().hex}"
@@ -82,7 +85,7 @@ def behind_tls(
         assert stack.command("topology", "apply").returncode == 0
         stack.collect_events()
         stack.environment["AMQP_URL"] = tls.url(stack)
-        stack.environment["AMQP_CA_FILE"] = str(papers.trusted.certificate)
+        stack.environment["AMQP_CA_FILE"] = str(certificates.trusted.certificate)
         yield stack
     finally:
         stack.close()
@@ -108,9 +111,9 @@ def problems(process: Process, tries: int = 2) -> set[str]:
 
 
 def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
-    behind_tls: Stack, tls: TlsBroker, papers: Papers
+    behind_tls: Stack, tls: TlsBroker, certificates: Certificates
 ) -> None:
-    own = papers.trusted.issue("onboarding-worker")
+    own = certificates.trusted.issue("onboarding-worker")
     files = {"AMQP_CERT_FILE": str(own.certificate), "AMQP_KEY_FILE": str(own.key)}
     behind_tls.environment.update(files)
     assert behind_tls.command("topology", "check").returncode == 0
@@ -139,10 +142,10 @@ def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
     ],
 )
 def test_when_the_brokers_certificate_cannot_be_verified_then_nobody_logs_in(
-    behind_tls: Stack, tls: TlsBroker, papers: Papers, fault: str, advice: str
+    behind_tls: Stack, tls: TlsBroker, certificates: Certificates, fault: str, advice: str
 ) -> None:
     wrong = {
-        "another CA signed": {"AMQP_CA_FILE": str(papers.stranger.certificate)},
+        "another CA signed": {"AMQP_CA_FILE": str(certificates.stranger.certificate)},
         "no CA is named": {"AMQP_CA_FILE": ""},
         "it is for another host": {"AMQP_URL": tls.url(behind_tls, host=LOOPBACK)},
         "the port speaks no TLS": {"AMQP_URL": behind_tls.amqp_url.replace("amqp:", "amqps:")},
@@ -169,34 +172,103 @@ def test_when_plain_amqp_meets_the_tls_port_then_the_worker_keeps_trying(
 
 
 def test_when_the_right_ca_is_mounted_later_then_the_worker_connects_by_itself(
-    behind_tls: Stack, papers: Papers
+    behind_tls: Stack, certificates: Certificates
 ) -> None:
-    mounted = papers.directory / "mounted.pem"
-    mounted.write_bytes(papers.stranger.certificate.read_bytes())
+    mounted = certificates.directory / "mounted.pem"
+    mounted.write_bytes(certificates.stranger.certificate.read_bytes())
     worker = behind_tls.launch_worker(AMQP_CA_FILE=str(mounted))
     behind_tls.publish(request("after-the-mount"))
     problems(worker, tries=1)
-    fresh = papers.directory / "mounted.new"
-    fresh.write_bytes(papers.trusted.certificate.read_bytes())
+    fresh = certificates.directory / "mounted.new"
+    fresh.write_bytes(certificates.trusted.certificate.read_bytes())
     fresh.replace(mounted)
     until(lambda: behind_tls.count() == 1)
 
 
 def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_lost(
-    behind_tls: Stack, tls: TlsBroker, papers: Papers
+    behind_tls: Stack, tls: TlsBroker, certificates: Certificates
 ) -> None:
-    renewed, expired = papers.trusted.issue("renewed"), papers.trusted.issue("expired", days=-1)
+    renewed, expired = (
+        certificates.trusted.issue("renewed"),
+        certificates.trusted.issue("expired", days=-1),
+    )
     worker = behind_tls.start_worker()
     connections = worker_connections(tls.broker.management_url, behind_tls.amqp_url)
     try:
-        papers.server.become(expired)
+        certificates.server.become(expired)
         tls.read_certificate_again()
         cut(tls.broker.management_url, connections)
         until(lambda: worker.said("the certificate has expired: renew it on the broker"))
         behind_tls.publish(request("waits-for-the-renewal"))
     finally:
-        papers.server.become(renewed)
+        certificates.server.become(renewed)
         tls.read_certificate_again()
     until(lambda: behind_tls.count() == 1)
     assert worker.stop() == 0
     assert lines(worker, "amqp.consuming")
+
+
+# The database
+
+
+@pytest.fixture(scope="module")
+def tls_database(certificates: Certificates) -> Iterator[Database]:
+    settings = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+    files = {
+        "server.crt": certificates.server.certificate.read_bytes(),
+        "server.key": certificates.server.key.read_bytes(),
+    }
+    with Database(settings, files) as database:
+        migrate(database.url)
+        yield database
+
+
+@pytest.fixture
+def before_tls(
+    tls_database: Database, certificates: Certificates, amqp_url: str, provider: SandboxProcess
+) -> Iterator[Stack]:
+    """Give a stack whose database is reached over TLS."""
+    url = tls_database.url.replace(LOOPBACK, "localhost")
+    ca = certificates.trusted.certificate
+    stack = Stack(amqp_url, f"{url}?sslmode=verify-full&sslrootcert={ca}", provider)
+    try:
+        assert stack.command("topology", "apply").returncode == 0
+        stack.collect_events()
+        yield stack
+    finally:
+        stack.close()
+
+
+def test_when_the_databases_certificate_is_trusted_then_rows_travel_over_tls(
+    before_tls: Stack,
+) -> None:
+    before_tls.start_worker()
+    before_tls.publish(request("row-over-tls"))
+    until(lambda: "row-over-tls" in before_tls.results())
+    query = """SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                WHERE application_name ~ '^.+-[0-9]+-[0-9a-f]{6}$'"""
+    with psycopg.connect(before_tls.database_url) as connection:
+        workers = connection.execute(query).fetchall()
+    assert workers
+    assert all(ssl for (ssl,) in workers)
+
+
+@pytest.mark.parametrize("fault", ["another CA signed", "it is for another host"])
+def test_when_the_databases_certificate_cannot_be_verified_then_the_message_waits(
+    before_tls: Stack, certificates: Certificates, fault: str
+) -> None:
+    right = before_tls.database_url
+    wrong = {
+        "another CA signed": right.replace("trusted.pem", "stranger.pem"),
+        "it is for another host": right.replace("@localhost", f"@{LOOPBACK}"),
+    }[fault]
+    before_tls.provider.reset()
+    name = f"waits-{uuid.uuid4().hex}"
+    worker = before_tls.start_worker(DATABASE_URL=wrong)
+    before_tls.publish(request(name))
+    until(lambda: worker.said("database.unavailable"))
+    assert worker.stop() == 0
+    assert all(json.loads(line) for line in worker.lines), "a traceback"
+    assert before_tls.provider.charges()["calls"] == 0
+    before_tls.start_worker()
+    until(lambda: name in before_tls.results())

@@ -21,7 +21,7 @@ _DRAMATIQ_DEAD_TTL = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class PeerQueue:
     """One peer's side of the broker.
 
     `declare(channel)` declares its queues exactly as the peer does itself, on a pika blocking
@@ -118,10 +118,10 @@ def _declare_dramatiq(channel: Any) -> None:
 
 
 PEERS = {
-    "celery_threads": Wire("peer.celery", _celery, _declare("peer.celery")),
-    "dramatiq_worker": Wire("peer.dramatiq", _dramatiq, _declare_dramatiq),
-    "faststream_worker": Wire("peer.faststream", _json, _declare("peer.faststream")),
-    "pika_threads": Wire("peer.pika", _json, _declare("peer.pika")),
-    "raw_asyncio": Wire("peer.asyncio", _json, _declare("peer.asyncio")),
+    "celery_threads": PeerQueue("peer.celery", _celery, _declare("peer.celery")),
+    "dramatiq_worker": PeerQueue("peer.dramatiq", _dramatiq, _declare_dramatiq),
+    "faststream_worker": PeerQueue("peer.faststream", _json, _declare("peer.faststream")),
+    "pika_threads": PeerQueue("peer.pika", _json, _declare("peer.pika")),
+    "raw_asyncio": PeerQueue("peer.asyncio", _json, _declare("peer.asyncio")),
 }
 """By the module's name."""

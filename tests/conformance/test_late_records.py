@@ -1,0 +1,204 @@
+"""Records that come late, or for rows that a failover has lost: each call is booked, and counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.bench import CallSeen
+from tests.conformance.test_ledger import ANSWER, UNTRIED, complete, granted, put_off
+from tests.fakes.messages import ask
+from tests.fakes.verifier import MATCH, fault
+from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere, Recorded
+from worker.core.outcome import (
+    CallClass,
+    CallReport,
+    Charged,
+    Complete,
+    DeadLetter,
+    ErrorKind,
+    RetryLater,
+)
+from worker.core.retry import in_doubt
+
+if TYPE_CHECKING:
+    from tests.conformance.bench import Bench
+    from worker.ports import Ledger
+
+UNKNOWN = Charged.UNKNOWN
+
+
+def report_late(ledger: Ledger, claim: Granted, report: CallReport) -> Recorded | FencedOut:
+    """Record that a call had no answer."""
+    entry = Entry(ask(), claim, report, RetryLater(0, False, report.call_class, report.charged))
+    return ledger.record([entry], [])[0]
+
+
+@pytest.fixture
+def stale(bench: Bench) -> Granted:
+    """Let worker `one` claim, and its lease lapse."""
+    claim = granted(bench.ledger())
+    bench.set_lease("onb-1", -1)
+    return claim
+
+
+def test_a_late_answer_ends_the_request_whoever_works_on_it(bench: Bench, stale: Granted) -> None:
+    two = bench.ledger("two")
+    current = granted(two)
+    recorded = complete(bench.ledger(), stale)
+    assert isinstance(recorded, Recorded)
+    assert recorded.stored is not None
+    assert recorded.stored.result == ANSWER
+    # The other one's call may be made: it is in doubt until it is reported.
+    assert bench.calls() == [CallSeen(1, "answered", "yes"), CallSeen(2, "in_doubt", "unknown")]
+    assert complete(two, current) == FencedOut(AlreadyDone(recorded.stored))
+    assert bench.calls() == [CallSeen(1, "answered", "yes"), CallSeen(2, "answered", "yes")]
+    assert bench.row().calls == 2
+
+
+def test_a_late_answer_ends_what_has_become_of_nobody(bench: Bench, stale: Granted) -> None:
+    put_off(bench.ledger("two"), granted(bench.ledger("two")), CallClass.NOT_SENT)
+    assert isinstance(complete(bench.ledger(), stale), Recorded)
+    (claim,) = bench.ledger("three").claim([ask()], "1")
+    assert isinstance(claim, AlreadyDone)
+    assert claim.stored.result == ANSWER
+
+
+@pytest.mark.parametrize("between", ["claim", "outcome"])
+def test_a_late_record_whose_answer_was_lost_changes_nothing_when_repeated(
+    bench: Bench, stale: Granted, between: str
+) -> None:
+    two = bench.ledger("two")
+    current = granted(two)
+    if between == "outcome":
+        complete(two, current)
+    late = Entry(ask(), stale, fault(CallClass.IN_DOUBT, UNKNOWN), in_doubt())
+    first = bench.ledger().record([late], [])
+    before = bench.row(), bench.calls()
+    assert bench.ledger().record([late], []) == first
+    assert (bench.row(), bench.calls()) == before
+    assert bench.row().in_doubt_calls == 1
+
+
+def test_a_late_doubt_that_was_counted_is_not_counted_again(bench: Bench, stale: Granted) -> None:
+    granted(bench.ledger("two"))
+    recorded = report_late(bench.ledger(), stale, fault(CallClass.IN_DOUBT, UNKNOWN))
+    assert isinstance(recorded, FencedOut)
+    assert isinstance(recorded.now, HeldElsewhere)
+    assert bench.row().in_doubt_calls == 1
+    assert bench.row().charged == "unknown"
+
+
+@pytest.mark.parametrize("report", [UNTRIED, fault(CallClass.NOT_SENT), fault(CallClass.THROTTLED)])
+def test_a_doubt_of_a_call_that_was_free_is_taken_back(
+    bench: Bench, stale: Granted, report: CallReport
+) -> None:
+    granted(bench.ledger("two"), ask(wants_call=False))
+    assert bench.row().in_doubt_calls == 1
+    report_late(bench.ledger(), stale, report)
+    assert (bench.row().in_doubt_calls, bench.row().charged) == (0, "no")
+    assert bench.calls() == [CallSeen(1, report.call_class, "no")]
+
+
+def test_a_free_call_leaves_the_doubt_of_another_one(bench: Bench, stale: Granted) -> None:
+    granted(bench.ledger("two"))
+    bench.set_lease("onb-1", -1)
+    granted(bench.ledger("three", max_in_doubt_calls=2))
+    report_late(bench.ledger(), stale, fault(CallClass.THROTTLED))
+    assert (bench.row().in_doubt_calls, bench.row().charged) == (1, "unknown")
+
+
+def test_a_finished_request_keeps_its_row_and_the_call_is_booked(
+    bench: Bench, stale: Granted
+) -> None:
+    two = bench.ledger("two")
+    complete(two, granted(two))
+    before = bench.row()
+    recorded = complete(bench.ledger(), stale)
+    assert isinstance(recorded, FencedOut)
+    assert bench.row() == before
+    assert bench.calls()[0] == CallSeen(1, "answered", "yes")
+
+
+# What an asynchronous failover leaves.
+
+
+@pytest.fixture
+def others(bench: Bench) -> list[Granted]:
+    """Let worker `one` claim three requests."""
+    claims = bench.ledger().claim([ask(each) for each in ("a", "b", "c")], "1")
+    return [claim for claim in claims if isinstance(claim, Granted)]
+
+
+def test_a_row_that_is_gone_is_written_again_and_the_others_stay(
+    bench: Bench, others: list[Granted]
+) -> None:
+    bench.lose("b")
+    entries = [Entry(ask(each.request_id), each, MATCH, Complete(ANSWER)) for each in others]
+    recorded = bench.ledger().record(entries, [])
+    stored = [each.stored.result for each in recorded if isinstance(each, Recorded) and each.stored]
+    assert stored == [ANSWER] * 3
+    assert bench.calls("b") == [CallSeen(1, "answered", "yes")]
+    assert bench.row("b") == bench.row("a")
+
+
+def test_a_row_that_is_gone_waits_with_all_that_was_known(bench: Bench, stale: Granted) -> None:
+    two = bench.ledger("two", max_in_doubt_calls=2)
+    current = granted(two)
+    bench.lose("onb-1")
+    put_off(two, current, counted=True, charged=UNKNOWN)
+    row = bench.row()
+    assert (row.state, row.attempts, row.calls, row.in_doubt_calls) == ("waiting", 1, 2, 1)
+    assert bench.calls() == [CallSeen(2, "unavailable", "unknown")]
+    assert granted(two, batch="2").call_number == 3
+
+
+def test_a_request_that_was_never_called_is_gone_without_a_call(bench: Bench) -> None:
+    ledger = bench.ledger()
+    claim = granted(ledger)
+    bench.lose("onb-1")
+    assert report_late(ledger, claim, UNTRIED) == Recorded(None)
+    assert (bench.row().state, bench.row().calls, bench.calls()) == ("waiting", 0, [])
+
+
+def test_one_that_another_worker_wrote_again_has_both_calls(bench: Bench) -> None:
+    """Both hold grant 1: the owner tells them apart."""
+    one, two = bench.ledger(), bench.ledger("two")
+    first = granted(one)
+    bench.lose("onb-1")
+    second = granted(two)
+    assert first.grant == second.grant
+    assert isinstance(put_off(one, first, charged=UNKNOWN), FencedOut)
+    assert bench.row().state == "working"
+    assert bench.calls() == [CallSeen(1, None, "unknown"), CallSeen(2, "unavailable", "unknown")]
+    assert (bench.row().calls, bench.row().in_doubt_calls) == (2, 1)
+    assert put_off(two, second) == Recorded(None)
+    assert bench.calls()[0] == CallSeen(1, "unavailable", "no")
+
+
+def test_an_intent_that_goes_leaves_the_next_call_a_number(bench: Bench) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    first = granted(one)
+    bench.lose("onb-1")
+    second = granted(two)
+    put_off(one, first)
+    assert report_late(two, second, UNTRIED) == Recorded(None)
+    assert [call.call_class for call in bench.calls()] == ["not_sent", "unavailable"]
+    assert granted(two, batch="2").call_number == 3
+
+
+def test_a_row_that_was_set_back_is_ended_by_an_answer_and_else_comes_again(bench: Bench) -> None:
+    one = bench.ledger()
+    put_off(one, granted(one))
+    bench.keep("onb-1")
+    current = granted(one, batch="2")
+    bench.set_back("onb-1")
+    gave_up = DeadLetter(in_doubt().result, ErrorKind.IN_DOUBT)
+    late = Entry(ask(), current, fault(CallClass.IN_DOUBT, UNKNOWN), gave_up)
+    assert isinstance(one.record([late], [])[0], FencedOut)
+    row = bench.row()
+    assert (row.state, row.calls, row.in_doubt_calls, row.charged) == ("waiting", 2, 1, "unknown")
+    bench.set_back("onb-1")
+    assert isinstance(complete(one, current), Recorded)
+    assert [call.charged for call in bench.calls()] == ["no", "yes"]

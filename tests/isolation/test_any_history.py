@@ -1,0 +1,356 @@
+"""Any history of one request: claims, calls, records, crashes, failovers, in any order.
+
+The real ledger on a real server, the real rules after each call, and the money counted beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import psycopg
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.fakes.verifier import MATCH, fault
+from tests.isolation.world import ASKED, UNCALLED, World
+from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
+from worker.core.outcome import CallClass, CallReport, Charged, Outcome
+from worker.core.request import Mode
+from worker.core.retry import RetryPolicy, decide, expire
+from worker.store.claiming import LedgerConfig
+from worker.store.engine import open_engine
+from worker.store.ledger import PostgresLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import NewDatabase
+
+_TABLES = ("request", "provider_call", "call_quota")
+_tokens = count(1)
+
+NO_RECORD = replace(MATCH, verdict=Outcome.NO_RECORD, charged=Charged.NO)
+REPORTS = st.sampled_from(
+    [
+        MATCH,
+        NO_RECORD,
+        fault(CallClass.SOURCE_FAILED, Charged.YES),
+        fault(CallClass.SOURCE_FAILED, Charged.UNKNOWN),
+        fault(CallClass.SOURCE_FAILED),
+        fault(CallClass.PROTOCOL_ERROR, Charged.UNKNOWN),
+        fault(CallClass.REFUSED),
+        fault(CallClass.CREDENTIALS),
+        fault(CallClass.QUOTA),
+        fault(CallClass.THROTTLED),
+        fault(CallClass.UNAVAILABLE, Charged.UNKNOWN),
+        fault(CallClass.FOREIGN),
+        fault(CallClass.FOREIGN, Charged.UNKNOWN),
+        fault(CallClass.NOT_SENT),
+        fault(CallClass.IN_DOUBT, Charged.UNKNOWN),
+        fault(CallClass.IN_DOUBT, Charged.UNKNOWN),
+        fault(CallClass.IN_DOUBT, Charged.UNKNOWN),
+    ]
+)
+# Where a call of unknown charge may be repeated, these are charged only by a provider that bills
+# its own failures: that many charges are no fault of ours.
+_NOT_BILLED = (CallClass.SOURCE_FAILED, CallClass.UNAVAILABLE, CallClass.FOREIGN)
+
+
+@dataclass(eq=False)
+class Held:
+    """A claim in the hands of a worker, from its grant until its record or the worker's death."""
+
+    ledger: PostgresLedger
+    granted: Granted
+    report: CallReport | None = None
+    """What its call said, once it is made."""
+    charges: int = 0
+    lost: bool = False
+    """Whether a failover has lost its intent: only its worker knows of it."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a standby has at some moment."""
+
+    rows: dict[str, list[tuple[Any, ...]]]
+    charges: int
+    told: int
+    known: int
+    """Charges that its ledger knows of."""
+
+
+class History(RuleBasedStateMachine):
+    """One request; hypothesis picks who does what."""
+
+    database_url: str
+    world: World
+    engine: Any
+
+    @initialize(
+        max_in_doubt_calls=st.sampled_from([0, 1, 1]),
+        budget=st.booleans(),
+        has_deadline=st.booleans(),
+    )
+    def begin(self, max_in_doubt_calls: int, budget: bool, has_deadline: bool) -> None:
+        """Start with nothing."""
+        self.world = World([self.engine], self.sql, max_in_doubt_calls)
+        self.world.empty()
+        self.policy = RetryPolicy((60, 600), max_in_doubt_calls)
+        self.budget = 1_000 if budget else None
+        later = datetime.now(UTC) + timedelta(days=1)
+        self.asked = replace(ASKED, expires_at=later if has_deadline else None)
+        self.held: list[Held] = []
+        self.forgotten = 0
+        """Charges that a failover lost with their intents, and no worker holds."""
+        self.excused = 0
+        """Charges that nobody could avoid, for a failover had lost what stood before them."""
+        self.failed_over = False
+        self.copy = self._copied()
+
+    sql: psycopg.Connection[Any]
+
+    # Workers
+
+    @rule(copies=st.integers(1, 2))
+    def claim(self, copies: int) -> None:
+        """Claim, and perhaps again with the same token, for the first answer was lost."""
+        number = next(_tokens)
+        allowed = self.world.max_in_doubt_calls
+        config = LedgerConfig(
+            f"worker-{number}", Mode.SANDBOX, 60.0, allowed, daily_call_budget=self.budget
+        )
+        ledger = PostgresLedger(self.engine, config)
+        before = self._ledger()
+        waits = self.sql.execute(
+            "SELECT request_id FROM verification.request WHERE due_at > now() + interval '30 s'"
+        ).fetchone()
+        for _ in range(copies):
+            (claim,) = ledger.claim([self.asked], str(number))
+        if isinstance(claim, AlreadyDone):
+            self.world.told.append(claim.stored)
+        elif isinstance(claim, Granted):
+            if claim.call_number is not None:
+                assert not self._deadline_passed, "a call after the deadline"
+                assert waits is None, "a call before it was due"
+                if allowed == 0:
+                    assert all(charged == "no" for charged, _ in before), "a call after a doubt"
+            self.held.append(Held(ledger, claim))
+
+    @precondition(lambda self: self._held(called=False))
+    @rule(data=st.data(), report=REPORTS, charged=st.booleans())
+    def call(self, data: st.DataObject, report: CallReport, charged: bool) -> None:
+        """Make a call that was granted, however late."""
+        held = data.draw(st.sampled_from(self._held(called=False)))
+        held.report = report
+        if report.charged is Charged.UNKNOWN:
+            billed = not self.policy.max_in_doubt_calls or report.call_class not in _NOT_BILLED
+            held.charges = int(charged and billed)
+        else:
+            held.charges = int(report.charged is Charged.YES)
+        self.world.charges += held.charges
+        if held.lost:
+            self.excused += held.charges
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), outage=st.booleans(), copies=st.integers(1, 2))
+    def record(self, data: st.DataObject, outage: bool, copies: int) -> None:
+        """Record what a call said, or let a claim go that was not called, and perhaps repeat it."""
+        self._record(data.draw(st.sampled_from(self.held)), outage=outage, copies=copies)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def crash(self, data: st.DataObject) -> None:
+        """Let a worker die, whatever it has."""
+        held = data.draw(st.sampled_from(self.held))
+        self.held.remove(held)
+        if held.lost:
+            self.forgotten += held.charges
+
+    # Time
+
+    @rule()
+    def leases_lapse(self) -> None:
+        """Let all leases lapse."""
+        self.sql.execute("UPDATE verification.request SET lease_until = now() - interval '1 hour'"
+                         " WHERE state = 'working'")  # fmt: skip
+
+    @rule()
+    def waits_end(self) -> None:
+        """Let the next attempt be due."""
+        self.sql.execute("UPDATE verification.request SET due_at = now() WHERE state = 'waiting'")
+
+    @precondition(lambda self: self.asked.expires_at and not self._deadline_passed)
+    @rule()
+    def deadline_passes(self) -> None:
+        """Let the request's deadline have passed an hour ago."""
+        past = datetime.now(UTC) - timedelta(hours=1)
+        self.asked = replace(self.asked, expires_at=past)
+        self.sql.execute("UPDATE verification.request SET expires_at = %s", (past,))
+
+    # Chores
+
+    @rule()
+    def settle_lapsed(self) -> None:
+        """Settle what nobody works on."""
+        self.world.settle_lapsed(0)
+
+    @rule()
+    def relay(self) -> None:
+        """Announce what was not announced."""
+        self.world.relay(0)
+
+    @rule()
+    def pause(self) -> None:
+        """Order a pause and lift it."""
+        self.world.pause(0)
+
+    # Failover
+
+    @rule()
+    def replicate(self) -> None:
+        """Let the standby have all that there is now."""
+        self.copy = self._copied()
+
+    @rule()
+    def fail_over(self) -> None:
+        """Lose all that the standby does not have."""
+        self.failed_over = True
+        copy = self.copy
+        self.world.empty()
+        for table, rows in copy.rows.items():
+            for row in rows:
+                values = ", ".join(["%s"] * len(row))
+                self.sql.execute(f"INSERT INTO verification.{table} VALUES ({values})", row)  # noqa: S608
+        intents = {owner for (owner,) in self.sql.execute(
+            "SELECT worker FROM verification.provider_call")}  # fmt: skip
+        for held in self.held:
+            held.lost = held.lost or held.granted.owner not in intents
+        self.excused += self.world.charges - copy.charges
+        self.forgotten = max(0, self.world.charges - copy.known - self._in_hands)
+        del self.world.told[copy.told :]
+
+    # What must hold
+
+    @invariant()
+    def money_is_explained(self) -> None:
+        """Compare the bill with the ledger and the row."""
+        world, allowed = self.world, self.world.max_in_doubt_calls
+        charges = world.charges
+        assert charges <= 1 + allowed + self.excused, f"{charges} charges"
+        entries = self._ledger()
+        paid = sum(charged != "no" or finished is None for charged, finished in entries)
+        assert charges - self.forgotten - self._in_hands <= paid, f"{charges} charges, {entries}"
+        row = self.sql.execute(
+            "SELECT calls, in_doubt_calls, outcome, completed_at FROM verification.request"
+        ).fetchone()
+        told = {(each.result.outcome, each.completed_at) for each in world.told}
+        assert len(told) <= 1, f"told {told}"
+        if row is None:
+            assert not entries
+            assert not told
+            return
+        calls, doubts, outcome, completed_at = row
+        assert calls == len(entries), f"{calls} in the row, {entries}"
+        assert told <= {(outcome, completed_at)}, f"told {told}, stored {outcome}"
+        unmade = sum(held.charges for held in self.held)
+        assert doubts >= charges - 1 - self.excused - unmade, f"{doubts} doubts, {entries}"
+        if self.budget and not self.failed_over:
+            self._check_tokens()
+
+    def teardown(self) -> None:
+        """Let who lives record what it has, and workers that nobody disturbs finish."""
+        for held in list(self.held):
+            self._record(held, outage=False, copies=1)
+        self.money_is_explained()
+        self.budget = None
+        self.leases_lapse()
+        if not self._deadline_passed:
+            self.world.finish()
+            outcome = self.sql.execute("SELECT outcome FROM verification.request").fetchone()
+            assert outcome is not None
+            assert outcome[0] is not None, "no outcome"
+        self.money_is_explained()
+
+    def _check_tokens(self) -> None:
+        (spent,) = self.sql.execute(
+            "SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota"
+        ).fetchone() or (0,)
+        (sent,) = self.sql.execute(
+            "SELECT count(*) FROM verification.provider_call WHERE class IS DISTINCT FROM 'not_sent'"
+        ).fetchone() or (0,)
+        assert spent == sent, f"{spent} tokens for {sent} calls"
+
+    def _record(self, held: Held, *, outage: bool, copies: int) -> None:
+        self.held.remove(held)
+        granted, report = held.granted, held.report
+        if granted.call_number is None:
+            entry = Entry(self.asked, granted, None, expire(granted))
+        else:
+            report = report or UNCALLED
+            decision = decide(report, granted, self.policy, outage=outage)
+            entry = Entry(self.asked, granted, report, decision)
+        for _ in range(copies):
+            match held.ledger.record([entry], [])[0]:
+                case Recorded(stored) if stored is not None:
+                    self.world.told.append(stored)
+                case FencedOut(AlreadyDone(stored)):
+                    self.world.told.append(stored)
+
+    def _held(self, *, called: bool) -> list[Held]:
+        return [
+            each
+            for each in self.held
+            if each.granted.call_number is not None and (each.report is not None) is called
+        ]
+
+    @property
+    def _in_hands(self) -> int:
+        return sum(held.charges for held in self.held if held.lost)
+
+    @property
+    def _deadline_passed(self) -> bool:
+        expires_at = self.asked.expires_at
+        return expires_at is not None and expires_at < datetime.now(UTC)
+
+    def _ledger(self) -> list[tuple[Any, ...]]:
+        query = "SELECT charged, finished_at FROM verification.provider_call ORDER BY call_number"
+        return self.sql.execute(query).fetchall()
+
+    def _copied(self) -> Copy:
+        rows = {
+            table: self.sql.execute(f"SELECT * FROM verification.{table}").fetchall()  # noqa: S608
+            for table in _TABLES
+        }
+        charges = self.world.charges
+        known = charges - self.forgotten - self._in_hands
+        return Copy(rows, charges, len(self.world.told), known)
+
+
+@pytest.fixture(scope="module")
+def database(new_database: NewDatabase) -> Iterator[str]:
+    """Give a database of this module's own."""
+    with new_database() as url:
+        yield url
+
+
+def test_whatever_happens_in_any_order_money_is_explained_and_one_outcome_is_told(
+    database: str,
+) -> None:
+    engine = open_engine(database, "history")
+    with psycopg.connect(database, autocommit=True) as sql:
+        machine = type("History", (History,), {"engine": engine, "sql": sql})
+        run_state_machine_as_test(machine, settings=settings(stateful_step_count=30, report_multiple_bugs=False))
+    engine.dispose()

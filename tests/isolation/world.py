@@ -1,0 +1,242 @@
+"""One request, the calls that were made for it, what was said of its outcome, and what must hold.
+
+An operation is what a worker or a chore does with the store. Whoever is granted a call makes it, at
+once, and is charged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from tests.fakes.messages import ask
+from tests.fakes.verifier import MATCH, fault
+from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
+from worker.core.digests import Digest
+from worker.core.outcome import CallClass, CallReport, Charged
+from worker.core.request import Mode
+from worker.core.retry import RetryPolicy, decide, expire
+from worker.store.claiming import LedgerConfig
+from worker.store.erasure import PostgresErasure, PostgresRetention
+from worker.store.leases import PostgresLeases
+from worker.store.ledger import PostgresLedger
+from worker.store.outbox import PostgresOutbox
+from worker.store.pause import PostgresPause
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import Engine
+
+    from worker.core.claims import ClaimRequest
+    from worker.core.outcome import StoredResult
+
+REQUEST = "onb-1"
+ASKED = ask(REQUEST)
+NEW_KEY = Digest("k2", b"\x03" * 32, b"\x04" * 32)
+UNCALLED = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
+IN_DOUBT = fault(CallClass.IN_DOUBT, Charged.UNKNOWN)
+_tokens = count(1)
+
+
+@dataclass
+class World:
+    """A database with one request at most, and the books beside it."""
+
+    engines: list[Engine]
+    sql: psycopg.Connection[Any]
+    max_in_doubt_calls: int
+    charges: int = 0
+    deleted: int = 0
+    told: list[StoredResult] = field(default_factory=list)
+    first: tuple[PostgresLedger, Granted] | None = None
+    """Who claimed first, made its call and was held up, where a state has somebody like that."""
+
+    def ledger(self, worker: str, session: int, per_minute: int | None = None) -> PostgresLedger:
+        """Return a worker's ledger on a session of its own."""
+        config = LedgerConfig(worker, Mode.SANDBOX, 60.0, self.max_in_doubt_calls, per_minute)
+        return PostgresLedger(self.engines[session], config)
+
+    # States
+
+    def empty(self) -> None:
+        """Forget everything."""
+        self.sql.execute(
+            "TRUNCATE verification.request, verification.provider_call, verification.call_quota"
+        )
+
+    def called_and_lapsed(self) -> None:
+        """Let a worker claim and call, and be held up for longer than its lease."""
+        self.empty()
+        ledger = self.ledger("first", 0)
+        claim = ledger.claim([ASKED], "1")[0]
+        assert isinstance(claim, Granted)
+        self.charges += 1
+        self.first = ledger, claim
+        self.sql.execute("UPDATE verification.request SET lease_until = now() - interval '1 hour'")
+
+    def claimed_and_lapsed(self) -> None:
+        """Let a worker claim and be held up before its call for longer than its lease."""
+        self.called_and_lapsed()
+        self.charges -= 1
+
+    def waiting(self) -> None:
+        """Let a first call fail for free; the message comes again."""
+        self.empty()
+        self._work(self.ledger("first", 0), ASKED, fault(CallClass.NOT_SENT), charged=0)
+        self.sql.execute("UPDATE verification.request SET due_at = now()")
+
+    def done(self) -> None:
+        """Let the request have its outcome an hour ago, its event sent."""
+        self.empty()
+        ledger = self.ledger("first", 0)
+        self._work(ledger, ASKED, MATCH)
+        ledger.record([], [REQUEST])
+        self.sql.execute("UPDATE verification.request SET completed_at = now() - interval '1 hour'")
+
+    def unsent(self) -> None:
+        """Let the request have its outcome an hour ago, and nobody know of its event."""
+        self.done()
+        self.sql.execute("UPDATE verification.request SET event_sent_at = NULL, settled_at = NULL")
+
+    # Operations: what each does, on the session that it is given.
+
+    def work(self, session: int) -> None:
+        """Claim, call and record, as any worker."""
+        self._work(self.ledger(f"worker-{session}", session), ASKED, MATCH)
+
+    def work_in_quota(self, session: int) -> None:
+        """Claim within a quota, call and record."""
+        self._work(self.ledger(f"worker-{session}", session, per_minute=600), ASKED, MATCH)
+
+    def crash(self, session: int) -> None:
+        """Claim, call and die."""
+        claim = self._claim(self.ledger(f"crashing-{session}", session), ASKED)
+        if isinstance(claim, Granted) and claim.call_number is not None:
+            self.charges += 1
+
+    def work_under_new_key(self, session: int) -> None:
+        """Claim under a new digest key, call and record."""
+        former = Digest("k1", b"\x01" * 32, b"\x02" * 32)
+        asked = replace(ASKED, digests=(NEW_KEY, former))
+        self._work(self.ledger(f"rekeying-{session}", session), asked, MATCH)
+
+    def late_answer(self, _session: int) -> None:
+        """Record the answer of the first worker's call, whose lease has lapsed."""
+        self._late(MATCH)
+
+    def late_doubt(self, _session: int) -> None:
+        """Record that the first worker's call had no answer."""
+        self._late(IN_DOUBT)
+
+    def late_without_call(self, _session: int) -> None:
+        """Let the first worker's claim go: it was not called after all."""
+        self._late(UNCALLED)
+
+    def settle_lapsed(self, session: int) -> None:
+        """Settle what nobody works on."""
+        PostgresLeases(
+            self.engines[session],
+            Mode.SANDBOX,
+            max_in_doubt_calls=self.max_in_doubt_calls,
+            abandon_after=None,
+        ).settle_lapsed(10)
+
+    def relay(self, session: int) -> None:
+        """Take what was not announced, announce it, mark it."""
+        outbox = PostgresOutbox(self.engines[session], Mode.SANDBOX)
+        taken = [stored for stored, _ in outbox.take(10)]
+        self.told += taken
+        outbox.mark_sent([stored.request_id for stored in taken])
+
+    def delete(self, session: int) -> None:
+        """Delete what is done and old."""
+        self.deleted += PostgresRetention(self.engines[session], Mode.SANDBOX).delete(60.0, 10)
+
+    def clear(self, session: int) -> None:
+        """Clear what is done and old of what is about a person."""
+        PostgresRetention(self.engines[session], Mode.SANDBOX).clear_personal(60.0, 10)
+
+    def erase(self, session: int) -> None:
+        """Erase the person."""
+        PostgresErasure(self.engines[session]).erase([ASKED.digest.subject or b""])
+
+    def pause(self, session: int) -> None:
+        """Order a pause, count what is under way, and lift it."""
+        orders = PostgresPause(self.engines[session])
+        orders.pause("a test", "a tester")
+        orders.calls_under_way()
+        orders.resume()
+
+    def _claim(self, ledger: PostgresLedger, asked: ClaimRequest) -> object:
+        claim = ledger.claim([asked], str(next(_tokens)))[0]
+        if isinstance(claim, AlreadyDone):
+            self.told.append(claim.stored)
+        return claim
+
+    def _work(
+        self, ledger: PostgresLedger, asked: ClaimRequest, report: CallReport, charged: int = 1
+    ) -> None:
+        claim = self._claim(ledger, asked)
+        if not isinstance(claim, Granted):
+            return
+        if claim.call_number is None:
+            self._record(ledger, Entry(asked, claim, None, expire(claim)))
+            return
+        self.charges += charged
+        self._record(ledger, Entry(asked, claim, report, decide(report, claim, self._policy)))
+
+    def _late(self, report: CallReport) -> None:
+        assert self.first is not None
+        ledger, granted = self.first
+        self._record(ledger, Entry(ASKED, granted, report, decide(report, granted, self._policy)))
+
+    def _record(self, ledger: PostgresLedger, entry: Entry) -> None:
+        match ledger.record([entry], [])[0]:
+            case Recorded(stored) if stored is not None:
+                self.told.append(stored)
+            case FencedOut(AlreadyDone(stored)):
+                self.told.append(stored)
+
+    @property
+    def _policy(self) -> RetryPolicy:
+        return RetryPolicy((5, 30), self.max_in_doubt_calls)
+
+    # What must hold
+
+    def finish(self) -> None:
+        """Let workers that nobody disturbs go on until the request has its outcome."""
+        for attempt in range(6):
+            self.sql.execute(
+                "UPDATE verification.request SET lease_until = now() - interval '1 hour'"
+                " WHERE state = 'working'"
+            )
+            self.sql.execute(
+                "UPDATE verification.request SET due_at = now() WHERE state = 'waiting'"
+            )
+            self._work(self.ledger(f"finishing-{attempt}", 0), ASKED, MATCH)
+
+    def check(self) -> None:
+        """Fail where money was spent that nobody allowed, or a request has no single outcome."""
+        row = self.sql.execute(
+            "SELECT outcome, calls, in_doubt_calls, charged, fingerprint FROM verification.request"
+        ).fetchone()
+        assert row is not None, "the row is lost"
+        outcome, calls, doubts, charged, fingerprint = row
+        entries = self.sql.execute(
+            "SELECT charged, finished_at FROM verification.provider_call"
+        ).fetchall()
+        allowed = 1 + self.max_in_doubt_calls + self.deleted
+        assert self.charges <= allowed, f"{self.charges} charges, {allowed} allowed"
+        told = {each.result.outcome for each in self.told}
+        erased = not bytes(fingerprint)
+        assert outcome is not None, "no outcome"
+        if self.deleted or erased:
+            return
+        assert told == {outcome}, f"told {told}, stored {outcome}"
+        assert len(entries) == calls, f"{len(entries)} calls in the ledger, {calls} in the row"
+        paid = sum(charge != "no" for charge, _ in entries)
+        assert self.charges <= paid, f"{self.charges} charges, {paid} of them in the ledger"
+        assert all(finished is not None for _, finished in entries), "a call without an end"
+        assert doubts >= self.charges - 1, f"{self.charges} charges, {doubts} doubts counted"
+        assert not self.charges or charged != "no", "charged, and the row says it was free"

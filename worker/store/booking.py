@@ -1,0 +1,214 @@
+"""What a record did not find as its claim had left it: the owner came too late, or the row is gone.
+
+A lease lapsed and somebody else took the request over, or an asynchronous failover has lost the
+row or set it back. The call was made all the same and may be charged: it is booked in the ledger,
+counts towards doubt and `charged`, and an answer ends the request, whoever works on it now.
+
+This is rare, so it is many small statements in one transaction, under the locks of the rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from worker.core.claims import AlreadyDone, Entry, FencedOut, Recorded
+from worker.core.outcome import CallClass, Charged, Complete, worse
+from worker.ports import LedgerContended
+from worker.store import statements
+from worker.store.engine import run
+from worker.store.rows import booked_call, claim_batch, not_claimed, record_batch, recorded_result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Row, TextClause
+
+# A row that is gone, as the claim had left it; then it is recorded like any other.
+RESTORE = text("""
+WITH asked AS (
+  SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
+    request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
+    subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
+    masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
+    traceparent text, expires_at timestamptz)
+), restored AS (
+  INSERT INTO verification.request (
+    request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
+    grants, calls, attempts, in_doubt_calls, charged, requested_at, subject_digest, masked_name,
+    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
+    correlation_id, traceparent, expires_at)
+  SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner, now(),
+    :grant_number, :calls, :attempts, :doubts, :charged, :requested_at, subject_digest, masked_name,
+    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
+    correlation_id, traceparent, expires_at
+    FROM asked
+  ON CONFLICT (request_id) DO NOTHING
+  RETURNING request_id
+)
+INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at)
+SELECT request_id, :call_number, :mode, :owner, coalesce(:started_at, now())
+  FROM restored WHERE CAST(:call_number AS int) IS NOT NULL
+ON CONFLICT (request_id, call_number) DO NOTHING
+""")
+
+CALLS = text("""
+SELECT request_id, call_number, worker, finished_at, class, charged, milliseconds
+  FROM verification.provider_call WHERE request_id = ANY(CAST(:ids AS text[]))
+""")
+
+# The call that its worker reports: it is there, open or doubted, or it was lost with its row.
+BOOK = text("""
+INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
+  finished_at, class, http_status, status, provider_request_id, charged, sends, milliseconds)
+VALUES (:request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), now(), :call_class,
+  :call_http_status, :call_status, :call_request_id, :call_charged, :call_sends, :call_milliseconds)
+ON CONFLICT (request_id, call_number) DO UPDATE
+   SET finished_at = now(), class = excluded.class, http_status = excluded.http_status,
+       status = excluded.status, provider_request_id = excluded.provider_request_id,
+       charged = excluded.charged, sends = excluded.sends, milliseconds = excluded.milliseconds
+""")
+
+COUNT = text("""
+UPDATE verification.request
+   SET calls = :calls, in_doubt_calls = :doubts, charged = :charged
+ WHERE request_id = :request_id
+""")
+
+# Who has the answer takes the request, and ends it with the record that follows. The call of who
+# worked on it is in doubt until its worker reports it: if that has died, nobody else would end it.
+ADOPT = text("""
+WITH doubted AS (
+  UPDATE verification.provider_call
+     SET class = 'in_doubt', charged = 'unknown', finished_at = now()
+   WHERE request_id = :request_id AND worker <> :owner AND finished_at IS NULL
+  RETURNING 1
+)
+UPDATE verification.request
+   SET state = 'working', lease_owner = :owner, lease_until = now(), grants = grants + 1,
+       calls = :calls, in_doubt_calls = :doubts + (SELECT count(*) FROM doubted)
+ WHERE request_id = :request_id
+RETURNING grants
+""")
+
+
+@dataclass(slots=True)
+class Booking:
+    """Books what a record left, on one connection with a transaction."""
+
+    database: Connection
+    mode: str
+    answers: dict[tuple[str, str], Recorded | FencedOut] = field(default_factory=dict)
+    """By request id and owner."""
+
+    def book(self, entries: Sequence[Entry]) -> dict[tuple[str, str], Recorded | FencedOut]:
+        """Book these entries and return what became of each."""
+        entries = sorted(entries, key=lambda each: (each.granted.request_id, -each.granted.grant))
+        for entry in entries:
+            self.database.execute(RESTORE, {"mode": self.mode, **_as_claimed(entry)})
+        late = self._record(entries)
+        for entry in late:
+            adopted = self._book(entry, self._row(entry))
+            for left in [entry] if adopted is None else self._record([adopted]):
+                self.answers[key_of(left)] = self._answer(left)
+        return self.answers
+
+    def _record(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Record those that are as their claims had left them, and return the others."""
+        marks: dict[str, object] = {"batch": record_batch(entries), "announced": []}
+        rows = {_row_key(row): row for row in run(self.database, statements.RECORD, marks)}
+        for entry in entries:
+            if (row := rows.get(key_of(entry))) is not None:
+                self.answers[key_of(entry)] = Recorded(recorded_result(entry, row))
+        return [each for each in entries if key_of(each) not in rows]
+
+    def _book(self, entry: Entry, row: Row[Any]) -> Entry | None:
+        """Book a late call; return the entry that now ends the request, if it does."""
+        report, owner = entry.report, entry.granted.owner
+        calls = self._rows(CALLS, entry)
+        ours = next((each for each in calls if each.worker == owner), None)
+        # What a worker itself reported has its milliseconds; a doubt of somebody else has none.
+        if report is None or (ours is not None and ours.milliseconds is not None):
+            return None
+        if ours is None and report.sends == 0:
+            return None
+        others = [each for each in calls if each is not ours]
+        number = max([row.calls, *(each.call_number for each in calls)]) + 1
+        number = number if ours is None else ours.call_number
+        call = {
+            "request_id": row.request_id,
+            "call_number": number,
+            "mode": row.mode,
+            "owner": owner,
+            "started_at": entry.granted.read_at,
+            **booked_call(report),
+        }
+        self.database.execute(BOOK, call)
+        if row.state == "done":
+            return None
+        doubted = ours is not None and ours.finished_at is not None
+        is_free = report.charged is Charged.NO and report.call_class is not CallClass.IN_DOUBT
+        doubts = row.in_doubt_calls + (not is_free and not doubted) - (is_free and doubted)
+        charges = [Charged(each.charged) for each in others if each.finished_at is not None]
+        if doubts or not doubted or Charged(row.charged) is Charged.YES:
+            charges.append(Charged(row.charged))
+        counts: dict[str, object] = {
+            "request_id": row.request_id,
+            "calls": max(row.calls, number),
+            "doubts": doubts,
+        }
+        charged = reduce(worse, charges, report.charged)
+        if not isinstance(entry.decision, Complete) or report.sends == 0:
+            self.database.execute(COUNT, {**counts, "charged": charged.value})
+            return None
+        if any(each.finished_at is None for each in others):
+            charged = worse(charged, Charged.UNKNOWN)
+        grant = self.database.execute(ADOPT, {**counts, "owner": owner}).scalar_one()
+        granted = replace(entry.granted, grant=grant, call_number=number)
+        result = replace(entry.decision.result, charged=charged)
+        return replace(entry, granted=granted, decision=Complete(result))
+
+    def _answer(self, entry: Entry) -> Recorded | FencedOut:
+        """Tell a record that was committed before (its answer was lost) from a late one."""
+        row = self._row(entry)
+        now = not_claimed(row)
+        if row.grants == entry.granted.grant and row.state != "working":
+            return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
+        return FencedOut(now)
+
+    def _row(self, entry: Entry) -> Row[Any]:
+        rows = self._rows(statements.READ, entry)
+        if not rows:
+            raise LedgerContended("a row went away")
+        return rows[0]
+
+    def _rows(self, statement: TextClause, entry: Entry) -> Sequence[Row[Any]]:
+        return self.database.execute(statement, {"ids": [entry.granted.request_id]}).all()
+
+
+def key_of(entry: Entry) -> tuple[str, str]:
+    """Return what tells an entry from others of its batch: a claim's owner has a request once."""
+    return entry.granted.request_id, entry.granted.owner
+
+
+def _row_key(row: Any) -> tuple[str, str]:
+    return row.request_id, row.owner
+
+
+def _as_claimed(entry: Entry) -> dict[str, object]:
+    granted = entry.granted
+    return {
+        "batch": claim_batch([entry.asked]),
+        "owner": granted.owner,
+        "grant_number": granted.grant,
+        "call_number": granted.call_number,
+        "calls": granted.calls,
+        "attempts": granted.attempts,
+        "doubts": granted.in_doubt_calls,
+        "charged": granted.charged.value,
+        "requested_at": granted.requested_at,
+        "started_at": granted.read_at,
+    }
