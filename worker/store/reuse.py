@@ -125,9 +125,10 @@ def look_up(
     }
     now = database.execute(LOCK_DATA, {"keys": sorted(keys)}).all()[0].read_at
     known = {"batch": as_json(rows), "mode": mode.value}
+    # In this order: one that ends between the two is held or paid, in the other one neither.
+    held = dict.fromkeys(database.execute(ASKED, known).scalars(), now)
     found = database.execute(REUSABLE, {**known, "within": within})
     paid = {row.wanted: stored_result(row) for row in found}
-    held = dict.fromkeys(database.execute(ASKED, known).scalars(), now)
     first: dict[bytes, str] = {}
     for each in asking:
         if each.digest.subject is None or each.request_id in held or each.request_id in paid:
