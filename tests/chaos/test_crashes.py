@@ -181,14 +181,13 @@ def test_when_killed_over_a_result_that_came_late_then_it_is_booked_or_in_doubt(
 
 
 def test_when_killed_over_a_row_that_had_vanished_then_its_outcome_stands(stack: Stack) -> None:
-    backlog = Backlog.plain(6)
+    backlog = Backlog.plain(1)
     backlog.publish(stack)
-    state = crash(stack, "vanished_restored", CONCURRENCY="1")
-    assert len(state.results) == state.charges["charges"] == 1
-    await_lapsed_leases(stack)
+    state = crash(stack, "vanished_restored")
+    assert len(state.results) == 1
     accounts = recover(stack, backlog)
     state.assert_done_stays_done(accounts)
-    assert accounts.charges["charges"] == 6
+    assert accounts.charges["charges"] == 1
 
 
 @pytest.mark.parametrize("step", ["tokens_unreturned", "tokens_returned"])
