@@ -352,5 +352,7 @@ def test_whatever_happens_in_any_order_money_is_explained_and_one_outcome_is_tol
     engine = open_engine(database, "history")
     with psycopg.connect(database, autocommit=True) as sql:
         machine = type("History", (History,), {"engine": engine, "sql": sql})
-        run_state_machine_as_test(machine, settings=settings(stateful_step_count=30, report_multiple_bugs=False))
+        run_state_machine_as_test(
+            machine, settings=settings(stateful_step_count=30, report_multiple_bugs=False)
+        )
     engine.dispose()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from datetime import datetime as _datetime
 from typing import Any
 
 _SECONDS = float(os.environ["CLOCK_SKEW_SECONDS"])
 _SKEW = datetime.timedelta(seconds=_SECONDS)
-_datetime, _time, _time_ns = datetime.datetime, time.time, time.time_ns
+_time, _time_ns = time.time, time.time_ns
 
 
 class _Kind(type):
@@ -40,6 +41,6 @@ class SkewedDatetime(_datetime, metaclass=_Kind):
         return _datetime.now(tz) + _SKEW
 
 
-datetime.datetime = SkewedDatetime  # type: ignore[assignment,misc]
+datetime.datetime = SkewedDatetime  # type: ignore[misc]
 time.time = lambda: _time() + _SECONDS
 time.time_ns = lambda: _time_ns() + int(_SECONDS * 1e9)
