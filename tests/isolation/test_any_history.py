@@ -289,7 +289,8 @@ class History(RuleBasedStateMachine):
             "SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota"
         ).fetchone() or (0,)
         (sent,) = self.sql.execute(
-            "SELECT count(*) FROM verification.provider_call WHERE class IS DISTINCT FROM 'not_sent'"
+            """SELECT count(*) FROM verification.provider_call
+                WHERE class IS DISTINCT FROM 'not_sent'"""
         ).fetchone() or (0,)
         assert spent == sent, f"{spent} tokens for {sent} calls"
 

@@ -27,7 +27,7 @@ class _Kind(type):
         return issubclass(subclass, _datetime)
 
     def __call__(cls, *arguments: Any, **options: Any) -> Any:
-        return _datetime(*arguments, **options)
+        return _datetime(*arguments, **options)  # noqa: DTZ001
 
 
 class SkewedDatetime(_datetime, metaclass=_Kind):
