@@ -128,7 +128,7 @@ class Soak:
             say(f"published {self.publisher.sent.messages}; waiting until all is settled")
             self._patience = time.monotonic() + PATIENCE
             self._rests("first requests", lambda: before <= self.stack.results().keys())
-        except (Exception, KeyboardInterrupt):  # noqa: BLE001 - the table tells what holds
+        except (Exception, KeyboardInterrupt):  # noqa: BLE001  # the table tells what holds
             self.broken.append(traceback.format_exc())
         finally:
             self.publisher.stop()
@@ -149,7 +149,7 @@ class Soak:
         """Wait until this is settled; what it waits for may be a parked worker's longest probe."""
         try:
             until(condition, max(30.0, self._patience - time.monotonic()))
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said, and we look on
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the rest is looked at
             self.broken.append(f"{what}: {error!r}")
 
     def _start_worker(self) -> Process:

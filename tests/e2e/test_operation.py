@@ -26,6 +26,7 @@ from tests.e2e.harness import (
     request,
     until,
 )
+from worker.core.delivery import MOST_RETURNS
 
 if TYPE_CHECKING:
     from local_stack import Servers
@@ -129,6 +130,41 @@ def test_a_second_signal_leaves_at_once_and_loses_nothing(stack: Stack) -> None:
     worker.popen.send_signal(signal.SIGINT)
     assert worker.popen.wait(60) == 1
     until(lambda: stack.depth(REQUESTS) == 1)
+
+
+def test_a_request_that_the_broker_gave_up_too_often_ends_as_failed_and_is_not_paid(
+    working: Stack,
+) -> None:
+    working.publish(request("may-be-called"), headers={"returned": MOST_RETURNS})
+    working.publish(request("given-up"), headers={"returned": MOST_RETURNS + 1})
+    until(lambda: working.is_sent("may-be-called", "given-up"))
+    results = working.results()
+    assert results["may-be-called"]["outcome"] == "match"
+    ended = results["given-up"]
+    assert (ended["outcome"], ended["error_kind"], ended["calls"]) == ("failed", "message_lost", 0)
+    ((_, letter, body),) = working.take(DEAD)
+    assert json.loads(body) == request("given-up")
+    assert letter.headers["reason"] == "message_lost"
+    assert {event["outcome"] for event in working.events()} == {"match", "failed"}
+
+
+def test_what_needs_no_call_is_answered_while_the_calls_of_the_minute_are_used_up(
+    stack: Stack,
+) -> None:
+    """As after the database's clock was set back by an hour."""
+    stack.as_owner(
+        """INSERT INTO verification.call_quota (mode, next_call_at, day)
+           VALUES ('sandbox', now() + interval '1 hour', current_date)"""
+    )
+    worker = stack.start_worker(PROVIDER_CALLS_PER_MINUTE="600")
+    stack.publish(request("waits"))
+    until(lambda: worker.said("message.postponed"))
+    stack.publish(request("wrong", id_card="1"))
+    stack.publish(b"nothing", reply_to="asked")
+    until(lambda: stack.depth("collector") == 2)
+    assert stack.results()["wrong"]["outcome"] == "rejected"
+    assert stack.provider.charges()["calls"] == stack.count("open_requests") == 0
+    assert worker.stop() == 0
 
 
 def test_submit_prints_the_result_of_one_request(working: Stack) -> None:

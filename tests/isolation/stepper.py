@@ -62,18 +62,29 @@ class Session(Thread):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One choice: the session that went, of how many that could."""
+    """One choice: the session that went, of those that could."""
 
     chosen: int
-    ready: int
+    ready: tuple[int, ...]
+    before: int | None
+    """The session that went before."""
     words: str
+
+    def interrupts(self, chosen: int) -> bool:
+        """Return whether another choice leaves a session in the middle of its work."""
+        return chosen != self.before and self.before in self.ready
 
 
 class Stepper:
-    """Finds every order; `monitor` is a session of its own that sees who waits for whom."""
+    """Finds every order; `monitor` is a session of its own that sees who waits for whom.
 
-    def __init__(self, monitor: psycopg.Connection[Any]) -> None:
+    At most `interruptions` of each order leave a session that could go on: an error that takes more
+    of them is rare, and the orders are many. None: there is no limit.
+    """
+
+    def __init__(self, monitor: psycopg.Connection[Any], interruptions: int | None = 2) -> None:
         self._monitor = monitor
+        self._interruptions = interruptions
 
     def orders(
         self, prepare: Callable[[], Sequence[tuple[str, Callable[[], None]]]]
@@ -83,10 +94,14 @@ class Stepper:
         while open_prefixes:
             prefix = open_prefixes.pop()
             steps = self._run(prepare(), prefix)
+            interruptions = sum(step.interrupts(step.chosen) for step in steps[: len(prefix)])
             for place in range(len(prefix), len(steps)):
-                before = [step.chosen for step in steps[:place]]
-                others = range(steps[place].chosen + 1, steps[place].ready)
-                open_prefixes += [[*before, other] for other in others]
+                step, before = steps[place], [step.chosen for step in steps[:place]]
+                for other in step.ready:
+                    total = interruptions + step.interrupts(other)
+                    allowed = self._interruptions is None or total <= self._interruptions
+                    if other != step.chosen and allowed:
+                        open_prefixes.append([*before, other])
             yield steps
 
     def _run(
@@ -99,12 +114,16 @@ class Stepper:
             session.start()
         while not all(session.ended for session in sessions):
             self._settle(sessions, changed)
-            ready = [each for each in sessions if each.waits_at is not None]
+            ready = tuple(n for n, each in enumerate(sessions) if each.waits_at is not None)
             if not ready:
                 continue  # all that live wait for locks: the server ends one of them
-            chosen = prefix[len(steps)] if len(steps) < len(prefix) else 0
-            session = ready[chosen]
-            steps.append(Step(chosen, len(ready), f"{session.name}: {session.waits_at}"))
+            before = steps[-1].chosen if steps else None
+            chosen = before if before is not None and before in ready else ready[0]
+            if len(steps) < len(prefix):
+                chosen = prefix[len(steps)]
+            session = sessions[chosen]
+            words = f"{session.name}: {session.waits_at}"
+            steps.append(Step(chosen, ready, before, words))
             with changed:
                 session.go()
         for session in sessions:

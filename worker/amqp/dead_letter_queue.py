@@ -150,6 +150,13 @@ class DeadLetterQueue:
         ):
             yield cls(taking, publishing)
 
+    def depth(self) -> int:
+        """Return how many letters stand there. Raises AccessRefused where this user may not ask."""
+        channel: Any = self._connections[0].channel()
+        count = int(channel.queue_declare(DEAD, passive=True).method.message_count)
+        channel.close()
+        return count
+
     @contextmanager
     def hold(self) -> Iterator[HeldDeadLetters]:
         """Hold the dead letters; at the end all that were not acknowledged stand there again.

@@ -48,6 +48,7 @@ def read_delivery(
         _traceparent(headers) if headers else None,
         method.redelivered,
         None if now is None else _published_at(properties.timestamp, now),
+        _returned(headers) if headers else 0,
     )
 
 
@@ -59,6 +60,11 @@ def _published_at(timestamp: object, now: float) -> float:
 def _traceparent(headers: Mapping[str, object]) -> str | None:
     value = headers.get("traceparent")
     return value if type(value) is str and len(value) <= _LONGEST_TRACEPARENT else None
+
+
+def _returned(headers: Mapping[str, object]) -> int:
+    value = headers.get("returned")
+    return value if type(value) is int and value > 0 else 0
 
 
 def as_text(value: object) -> str | None:

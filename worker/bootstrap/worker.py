@@ -24,6 +24,7 @@ from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.maintenance.chores import BacklogMonitor, lapsed_leases, old_requests, pause_reader
+from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow, FlowRules
@@ -130,6 +131,9 @@ class Worker:
                 clear_after_days=settings.clear_after_days,
                 delete_after_days=settings.delete_after_days,
             ),
+            given_up_requests(
+                settings.amqp_url.get_secret_value(), self._session, self._metrics.returned
+            ),
             monitor.chore,
         )
         self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
@@ -180,7 +184,11 @@ class Worker:
             self._clock,
             FlowRules(
                 settings.provider_mode,
-                RetryPolicy(settings.retry_delays, settings.max_in_doubt_calls),
+                RetryPolicy(
+                    settings.retry_delays,
+                    settings.max_in_doubt_calls,
+                    settings.give_up_after or None,
+                ),
                 start_within=timing.start_within,
                 punctual_within=(
                     timing.punctual_within if settings.provider_calls_per_minute else None

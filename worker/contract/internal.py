@@ -54,6 +54,11 @@ def replay(delivery: Delivery) -> Publication:
     return _again(delivery, REQUESTS, {})
 
 
+def returned(delivery: Delivery) -> Publication:
+    """Return a message that the broker has given up for the requests queue, and count that."""
+    return _again(delivery, REQUESTS, {"returned": delivery.returned + 1})
+
+
 def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Publication:
     if (traceparent := usable_traceparent(delivery)) is not None:
         headers["traceparent"] = traceparent

@@ -77,6 +77,11 @@ class Granted:
     reuse: StoredResult | None = None
     """An answer that was paid for, of the same person and data: no call is needed."""
 
+    @property
+    def age(self) -> float:
+        """Seconds since its first claim, by the database's clock."""
+        return (self.read_at - self.requested_at).total_seconds() if self.read_at else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from worker.core.outcome import Outcome
 
 
+# A message that the broker gives up so often has brought down hundreds of workers: it is the cause.
+MOST_RETURNS = 3
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Delivery:
     """One message as the broker delivered it. Its body and properties are not checked yet.
@@ -32,6 +36,8 @@ class Delivery:
     redelivered: bool = False
     published_at: float | None = None
     """When its publisher sent it, or else when it was delivered, in seconds since the epoch."""
+    returned: int = 0
+    """How often the broker had given it up by its delivery limit when it was last put back."""
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"

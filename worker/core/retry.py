@@ -1,9 +1,9 @@
 """What happens after a call: the one place that decides about another attempt.
 
 Only attempts that may have been paid, or that the provider itself failed, are counted. What is
-provably free waits without being counted, and so does whatever falls into an outage: that must not
-use up anybody's attempts. Wrong credentials that meet one request while others are served are
-that request's own.
+provably free waits without being counted, longer after each call and not for ever, and so does
+whatever falls into an outage: that must not use up anybody's attempts. Wrong credentials that meet
+one request while others are served are that request's own.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ class RetryPolicy:
     """How often and how late.
 
     `delays` are the waits in seconds before the second, third, … attempt, ascending: one queue
-    each. `max_in_doubt_calls` is how often a call in doubt may be repeated.
+    each. `max_in_doubt_calls` is how often a call in doubt may be repeated. `give_up_after` is the
+    age in seconds at which a request fails whose calls fail for free; None: it waits for ever.
     """
 
     delays: tuple[int, ...]
     max_in_doubt_calls: int
+    give_up_after: float | None = None
 
     def at_least(self, seconds: float) -> int:
         """Return the shortest delay that is not below `seconds`, or the longest one."""
@@ -108,7 +110,7 @@ def _decide(report: CallReport, granted: Granted, policy: RetryPolicy, outage: b
         case CallClass.CREDENTIALS | CallClass.QUOTA:
             return _refused_account(report, granted, policy, outage)
         case CallClass.NOT_SENT | CallClass.THROTTLED | CallClass.FOREIGN:
-            return _free(report, policy)
+            return _free_failure(report, granted, policy, outage)
         case _ as never:
             assert_never(never)
 
@@ -141,6 +143,17 @@ def expire(granted: Granted) -> Complete | DeadLetter:
     return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
 
 
+def give_up_message(granted: Granted) -> DeadLetter:
+    """End a request whose message the broker has given up too often."""
+    if granted.in_doubt_calls > 0:
+        return in_doubt()
+    message = "the broker gave its message up again and again"
+    failure = Failure(ErrorKind.MESSAGE_LOST, message)
+    return DeadLetter(
+        Result(Outcome.FAILED, granted.charged, failure=failure), ErrorKind.MESSAGE_LOST
+    )
+
+
 def reuse(stored: StoredResult, granted: Granted) -> Complete:
     """End a request with the answer that another one has paid for."""
     result = replace(stored.result, charged=granted.charged, reused_from=stored.request_id)
@@ -165,6 +178,21 @@ def _refused_account(
         message = "the provider refuses our credentials or quota, for this request alone"
         return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
     return _free(report, policy, counted=not outage)
+
+
+def _free_failure(
+    report: CallReport, granted: Granted, policy: RetryPolicy, outage: bool
+) -> Decision:
+    """Wait longer after each call that was made, and give up at last: it may be this request."""
+    if outage or report.sends == 0:
+        return _free(report, policy)
+    is_old = policy.give_up_after is not None and granted.age >= policy.give_up_after
+    if is_old and granted.calls > len(policy.delays):
+        message = f"the provider took none of {granted.calls} calls"
+        return _give_up(report, ErrorKind.PROVIDER_UNAVAILABLE, message)
+    longer = policy.delays[min(granted.calls, len(policy.delays)) - 1]
+    decision = _free(report, policy)
+    return replace(decision, delay=max(decision.delay, longer))
 
 
 def _free(report: CallReport, policy: RetryPolicy, *, counted: bool = False) -> RetryLater:

@@ -5,5 +5,6 @@ own. A housekeeper runs them on one thread; only the relay's confirms come on th
 
     chores       what a chore is, and those that ask the database: leases, retention, pause, backlog
     relay        the chore that sends unsent events
+    given_up     the chore that puts back what the broker's delivery limit took
     housekeeper  the thread that runs chores
 """

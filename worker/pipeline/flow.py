@@ -29,7 +29,7 @@ from worker.core.claims import (
     Recorded,
     Unstorable,
 )
-from worker.core.delivery import EventFormat
+from worker.core.delivery import MOST_RETURNS, EventFormat
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
     CallClass,
@@ -45,7 +45,7 @@ from worker.core.outcome import (
     Result,
     worse,
 )
-from worker.core.retry import RetryPolicy, decide, expire, reuse
+from worker.core.retry import RetryPolicy, decide, expire, give_up_message, reuse
 from worker.core.timing import shanghai_date
 from worker.pipeline.settling import Settling
 from worker.ports import LedgerRefused
@@ -192,7 +192,7 @@ class Flow:
             self._digests.of_request(request),
             request.source,
             request.check_type,
-            wants_call=not _expired(request, now),
+            wants_call=not _expired(request, now) and delivery.returned <= MOST_RETURNS,
             masked=mask(request.person),
             envelope=reading.envelope,
             expires_at=request.expires_at,
@@ -258,6 +258,8 @@ class Flow:
             message = "the request fails the checks"
             failure = Failure(ErrorKind.INVALID_REQUEST, message, asked.reading.problems)
             return Complete(Result(Outcome.REJECTED, granted.charged, failure=failure))
+        if asked.delivery.returned > MOST_RETURNS:
+            return give_up_message(granted)
         return expire(granted) if granted.reuse is None else reuse(granted.reuse, granted)
 
     # 3. The call, with no transaction open, and what follows from it.

@@ -8,6 +8,7 @@ called. The breaker thread parks the worker while the gate lets nothing through.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from threading import Event, Thread
 from typing import TYPE_CHECKING, assert_never
 
@@ -26,6 +27,7 @@ from worker.telemetry.logs import LogEvent, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.core.claims import Postponed
     from worker.core.delivery import Delivery, Settlement
     from worker.pipeline.flow import Admission, Finished, Flow, Task
     from worker.ports import Broker, Clock
@@ -40,6 +42,8 @@ CLAIMS_PER_CALLER = 2
 # At load, results are recorded so many seconds after each other, thirty or forty at once. A call
 # takes longer, and nobody waits where results come one by one.
 RECORD_PACE = 0.03
+# Seconds until what was postponed is asked again at the latest, and between two lines that say so.
+_LONGEST_ASIDE = 60.0
 # One delivery at a time while we find out whether the provider works again.
 PROBE_PREFETCH = 1
 
@@ -91,6 +95,9 @@ class Pipeline:
         self._database = DatabaseRetry(clock, AWAY_AFTER, lambda away: gate.set_ledger(away=away))
         # Each is counted up by one thread alone: no lock.
         self._delivered = self._settled = self._claimed = self._recorded = 0
+        self._aside: list[tuple[float, Delivery]] = []
+        """What waits for a call of the shared quota and until when, in order; the claimer's."""
+        self._say_postponed_at = -inf
         self._returned_epoch = -1
         """What was delivered up to this epoch the broker has queued again."""
         self._broken = Event()
@@ -176,9 +183,12 @@ class Pipeline:
     def _claim_all(self) -> None:
         batch_number = 0
         while credits_taken := self._credits.take(self._size.batch_limit):
-            deliveries = self._current(self._inbox.take(credits_taken))
+            deliveries = self._next_deliveries(credits_taken)
             if self._stopping.is_set():
                 return
+            if not deliveries:
+                self._credits.give_back(credits_taken)
+                continue
             if (parked_for := self._gate.open_for) is not None:
                 self._hand_back(deliveries, parked_for)
                 self._credits.give_back(credits_taken)
@@ -200,7 +210,18 @@ class Pipeline:
             if answers:
                 self._broker.settle(answers)
             if admission.postponed:
-                self._wait_for_calls(admission)
+                self._set_aside(admission.postponed)
+
+    def _next_deliveries(self, limit: int) -> list[Delivery]:
+        """Wait for deliveries; those that stood aside come first when their time has come."""
+        now = self._clock.monotonic()
+        aside = [each for each in self._aside if not self._has_returned(each[1])]
+        self._aside = [each for each in aside if each[0] > now]
+        if due := [delivery for due_at, delivery in aside if due_at <= now]:
+            self._inbox.put_back(due)
+        next_due = min((due_at for due_at, _ in self._aside), default=None)
+        wait = None if next_due is None else next_due - now
+        return self._current(self._inbox.take(limit, wait))
 
     def _admit(self, deliveries: Sequence[Delivery], token: str) -> Admission | None:
         """Admit a batch when it is known whether people have ordered a pause.
@@ -237,14 +258,24 @@ class Pipeline:
         self._broker.settle(self._flow.settling.hand_back(deliveries, seconds))
         self._log.info(LogEvent.HANDED_BACK, messages=len(deliveries), seconds=round(seconds, 1))
 
-    def _wait_for_calls(self, admission: Admission) -> None:
-        """Keep what waits for the next minute's calls; for tomorrow's we park."""
-        self._inbox.put_back([delivery for delivery, _ in admission.postponed])
-        postponed = admission.postponed[0][1]
-        if postponed.shortage is Shortage.DAILY_BUDGET:
-            self._gate.budget_spent(postponed)
-        else:
-            self._stopping.wait(postponed.seconds)
+    def _set_aside(self, postponed: Sequence[tuple[Delivery, Postponed]]) -> None:
+        """Keep what waits for a call, so that what comes behind it and needs none is answered.
+
+        For tomorrow's budget we park. The longest wait is a minute, whatever was computed: the
+        database's clock may be set right by then.
+        """
+        now = self._clock.monotonic()
+        for delivery, claim in postponed:
+            if claim.shortage is not Shortage.DAILY_BUDGET:
+                self._aside.append((now + min(claim.seconds, _LONGEST_ASIDE), delivery))
+        if spent := [each for each in postponed if each[1].shortage is Shortage.DAILY_BUDGET]:
+            self._inbox.put_back([delivery for delivery, _ in spent])
+            self._gate.budget_spent(spent[0][1])
+        elif now >= self._say_postponed_at:
+            self._say_postponed_at = now + _LONGEST_ASIDE
+            first = postponed[0][1]
+            facts = {"reason": first.shortage, "seconds": round(first.seconds, 1)}
+            self._log.info(LogEvent.POSTPONED, messages=len(self._aside), **facts)
 
     def _call(self, task: Task) -> float:
         """Call for a task when the gate lets it through; return the seconds that were waited."""

@@ -13,7 +13,7 @@ from worker.contract import internal
 from worker.contract.result_v1 import answer_event, result_event
 from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
 from worker.core.delivery import EventFormat, Settlement
-from worker.core.outcome import CallClass, Complete, ErrorKind, Failure, Outcome, RetryLater
+from worker.core.outcome import Complete, ErrorKind, Failure, Outcome, RetryLater
 from worker.core.retry import GIVEN_UP
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _dead_letter(delivery: Delivery, entry: Entry, decision: DeadLetter) -> Publ
         delivery,
         decision.reason,
         attempts=entry.granted.attempts + 1,
-        last_error=entry.report.call_class if entry.report else CallClass.IN_DOUBT,
+        last_error=entry.report.call_class if entry.report else decision.reason,
         first_seen=entry.granted.requested_at,
     )
 

@@ -80,8 +80,10 @@ class Settings(
     """first wait of a parked worker; it doubles up to 120 s"""
     reuse_results_for: Duration = 0
     """a paid answer is given again to requests of the same data: 24h, 7d; 0 = never"""
+    give_up_after: Duration = 86_400
+    """a request whose calls fail for free (throttled) fails at this age: 24h, 7d; 0 = never"""
     abandon_after_days: int = Field(30, ge=0)
-    """an open request without its message fails after this; 0 = never"""
+    """an open request fails at this age; 0 = never"""
     clear_after_days: int = Field(0, ge=0)
     """masked data, digests and contexts are cleared after this; 0 = never"""
     delete_after_days: int = Field(0, ge=0)

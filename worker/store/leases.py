@@ -27,11 +27,8 @@ LAPSED_SECONDS = 600.0
 # A message that is on its way at the deadline is answered by the main line, not from here.
 EXPIRED_SECONDS = 300.0
 
-# The last sign of life is the request itself or its last call.
-_ABANDONED = """(requested_at < now() - make_interval(secs => CAST(:abandon_after AS float8))
-      AND NOT EXISTS (SELECT FROM verification.provider_call AS c
-        WHERE c.request_id = r.request_id
-          AND c.started_at >= now() - make_interval(secs => CAST(:abandon_after AS float8))))"""
+# By its age alone: one that is called again and again for weeks must end as well.
+_ABANDONED = "requested_at < now() - make_interval(secs => CAST(:abandon_after AS float8))"
 
 # `grants` grows, and the state leaves `working`: what a stale owner records under its old grant
 # changes nothing and is answered with what the row says now. Everything is judged by the rows as

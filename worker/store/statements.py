@@ -119,7 +119,7 @@ CAP = text("""
 UPDATE verification.request
    SET lease_until = CASE WHEN state = 'working' THEN now() + interval '1 minute' END,
        due_at = CASE WHEN state = 'waiting' THEN now() + interval '1 minute' END
- WHERE request_id = ANY(CAST(:ids AS text[])) AND completed_at IS NULL
+ WHERE request_id = ANY(CAST(:ids AS text[]))
    AND (state = 'working' AND lease_until > now() + make_interval(secs => :lease)
      OR state = 'waiting' AND due_at > now() + make_interval(secs => :delay))
 RETURNING 1

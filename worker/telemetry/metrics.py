@@ -83,6 +83,10 @@ class Metrics:
             "Messages put into verification.dead for a person to see, by the reason.",
             ["reason"],
         )
+        self._returned = counter(
+            "verification_requests_returned_total",
+            "Requests that the broker had given up by its delivery limit, put back into the queue.",
+        )
         calls = counter(
             "verification_calls_total",
             "Calls to the provider, by what became of them and whether they are charged.",
@@ -168,6 +172,10 @@ class Metrics:
             self._calls[call_class, charged].inc(count)
             if charged is Charged.YES:
                 self._charges[earlier].inc(count)
+
+    def returned(self) -> None:
+        """Count one request that the broker had given up and that is in the queue again."""
+        self._returned.inc()
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Count what is published, confirmed and acknowledged."""

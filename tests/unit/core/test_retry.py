@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -85,10 +86,11 @@ def kind(decision: Decision) -> str:
         (C.IN_DOUBT, UNKNOWN, 3, 0, 1, "in 5 s"),  # used up attempts do not matter
         (C.IN_DOUBT, UNKNOWN, 0, 1, 2, "in 5 s"),
         (C.IN_DOUBT, UNKNOWN, 0, 5, 2, "dead: in_doubt"),  # the limit got lower
-        # what is free waits for ever and uses nothing up
+        # what is free uses nothing up and waits longer after each call
         (C.NOT_SENT, NO, 0, 0, 0, "in 5 s"),
-        (C.NOT_SENT, NO, 3, 1, 1, "in 5 s"),
-        (C.THROTTLED, NO, 3, 1, 1, "in 30 s"),
+        (C.NOT_SENT, NO, 1, 1, 1, "in 30 s"),
+        (C.THROTTLED, NO, 0, 1, 1, "in 30 s"),
+        (C.THROTTLED, NO, 3, 1, 1, "in 120 s"),
         # while others are served, refused credentials are this request's own
         (C.CREDENTIALS, NO, 2, 1, 1, "in 30 s, counted"),
         (C.CREDENTIALS, NO, 3, 1, 1, "dead: provider_unavailable"),
@@ -141,6 +143,34 @@ def test_an_outage_uses_up_nobodys_attempts(
 ) -> None:
     report = CallReport(call_class, NO)
     assert kind(decide(report, granted(attempts), policy(), outage=True)) == expected
+
+
+A_DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("call_class", "age", "calls", "outage", "expected"),
+    [
+        (C.THROTTLED, A_DAY, 4, False, "dead: provider_unavailable"),
+        (C.NOT_SENT, A_DAY, 4, False, "dead: provider_unavailable"),
+        (C.FOREIGN, A_DAY, 4, False, "dead: provider_unavailable"),
+        (C.THROTTLED, A_DAY - 1, 9, False, "in 120 s"),
+        (C.THROTTLED, A_DAY, 3, False, "in 120 s"),  # it has not had its turns, of an outage say
+        (C.THROTTLED, 9 * A_DAY, 9, True, "in 30 s"),
+    ],
+)
+def test_a_request_that_only_fails_for_free_ends_at_an_age(
+    call_class: CallClass, age: float, calls: int, outage: bool, expected: str
+) -> None:
+    old = replace(granted(), calls=calls, read_at=LONG_AGO + timedelta(seconds=age))
+    rules = replace(policy(), give_up_after=A_DAY)
+    assert kind(decide(CallReport(call_class, NO), old, rules, outage=outage)) == expected
+
+
+def test_an_intent_that_is_taken_back_is_no_call_that_failed() -> None:
+    old = replace(granted(), calls=9, read_at=LONG_AGO + timedelta(days=9))
+    report = CallReport(C.NOT_SENT, NO, sends=0)
+    assert kind(decide(report, old, replace(policy(), give_up_after=A_DAY))) == "in 5 s"
 
 
 def test_a_limit_of_0_holds_in_an_outage_and_for_the_calls_before() -> None:

@@ -13,6 +13,7 @@ from tests.fakes.broker import PATIENCE
 from tests.fakes.messages import ID_CARD, deliver
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import SlowVerifier, Stack, running
+from worker.core.claims import Postponed, Shortage
 from worker.pipeline import database_retry, runner
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
@@ -306,3 +307,30 @@ def test_a_thread_that_died_is_named_and_one_that_was_stopped_is_not() -> None:
 def test_every_stage_is_watched() -> None:
     names = {each.name for each in Stack().pipeline._threads}
     assert names == {"claimer", "recorder", "breaker", "caller-pool", "caller-0", "caller-1"}
+
+
+def test_what_waits_for_a_call_stands_aside_and_is_asked_again_after_a_minute_at_most(
+    log: list[MutableMapping[str, Any]],
+) -> None:
+    desk = Desk()
+    desk.ledger.instead["waits"] = lambda _: Postponed(3_600.0, Shortage.CALLS_PER_MINUTE)
+    with running(desk) as stack:
+        stack.give("waits")
+        desk.ledger.wait_until(lambda: len(desk.ledger.tokens) == 1)
+        stack.pipeline.deliver(deliver(b"nothing"))
+        stack.give("goes")
+        stack.broker.wait_for(2)
+        with desk.ledger.changed:
+            desk.rows.clear()
+            desk.ledger.instead.clear()
+        desk.clock.advance(59.9)
+        stack.pipeline.deliver(deliver(b"nothing more"))
+        stack.broker.wait_for(3)
+        assert "waits" not in desk.rows
+        desk.clock.advance(0.2)
+        stack.pipeline.deliver(deliver(b"nothing again"))
+        settled = stack.broker.wait_for(5)
+    assert "waits" in {each.delivery.message_id for each in settled}
+    assert desk.row("waits").result is not None
+    (line,) = lines_of(log, LogEvent.POSTPONED)
+    assert (line["reason"], line["messages"]) == (Shortage.CALLS_PER_MINUTE, 1)

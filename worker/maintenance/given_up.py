@@ -1,0 +1,76 @@
+"""Requests that the broker has given up by its delivery limit: that is no outcome.
+
+Each worker that dies, and each connection that is lost, counts against all messages that it held.
+So what the broker gives up is put back into the requests queue, some times; a message that is
+given up even then is ended as failed by whoever gets it next (`Flow`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from worker.amqp.broker_errors import AccessRefused, AmqpError
+from worker.amqp.dead_letter_queue import DeadLetterQueue
+from worker.contract import internal
+from worker.contract.names import REQUESTS
+from worker.maintenance.chores import Chore
+from worker.telemetry.logs import LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.core.delivery import Letter
+    from worker.ports import Publisher
+
+# They are dead letters for days: some minutes are soon. A look opens two connections.
+_INTERVAL = 300.0
+_LIMIT = 100
+
+
+def given_up_requests(url: str, broker: Publisher, count_returned: Callable[[], None]) -> Chore:
+    """Put back what the broker has given up; `count_returned` is called for each.
+
+    A worker whose user may not read the dead letters says so once. People's tools wait for a look
+    that is under way, and a look does not wait for them.
+    """
+    log = structlog.get_logger()
+    is_refused = False
+
+    def run_once() -> int:
+        nonlocal is_refused
+        if is_refused or not broker.connected or broker.blocked:
+            return 0
+        returned = 0
+        try:
+            with DeadLetterQueue.opened(url) as queue:
+                if not queue.depth():
+                    return 0
+                with queue.hold() as held:
+                    for letter in held.letters():  # to the end, or their order is lost
+                        if returned < _LIMIT and _was_given_up(letter):
+                            held.publish(internal.returned(letter.delivery))
+                            held.acknowledge(letter)
+                            count_returned()
+                            returned += 1
+        except AccessRefused as refusal:
+            is_refused = True
+            log.warning(LogEvent.DEAD_LETTERS_REFUSED, problem=str(refusal))
+        except AmqpError:
+            pass  # a person's tool holds them, or the broker is away: the next look will do
+        if returned:
+            log.warning(LogEvent.RETURNED, messages=returned)
+        return returned
+
+    return Chore("given-up requests", _INTERVAL, _LIMIT, run_once, first_after=60.0)
+
+
+def _was_given_up(letter: Letter) -> bool:
+    """Tell what the broker gave up from dead letters of ours, which have a reason."""
+    deaths = letter.headers.get("x-death")
+    return "reason" not in letter.headers and any(
+        isinstance(each, dict)
+        and (each.get("reason"), each.get("queue")) == ("delivery_limit", REQUESTS)
+        for each in (deaths if isinstance(deaths, list) else ())
+    )
