@@ -64,10 +64,13 @@ class Bench:
             id=request_id,
         )
 
-    def make_due(self, request_id: str) -> None:
-        """Let the next attempt of a waiting request be due now."""
+    def make_due(self, request_id: str, minutes_ago: int = 0) -> None:
+        """Let the next attempt of a waiting request be due now, or some minutes ago."""
         self._sql(
-            "UPDATE verification.request SET due_at = now() WHERE request_id = :id", id=request_id
+            """UPDATE verification.request
+                  SET due_at = now() - make_interval(mins => :m) WHERE request_id = :id""",
+            m=minutes_ago,
+            id=request_id,
         )
 
     def turn_clock_back(self, request_id: str, seconds: float) -> None:

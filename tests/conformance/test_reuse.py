@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conformance.test_ledger import ANSWER, GIVEN_UP, complete, granted, put_off
 from tests.fakes.messages import ask
-from worker.core.claims import AlreadyDone, Granted, Postponed
+from worker.core.claims import AlreadyDone, Granted, HeldElsewhere, Postponed
 from worker.core.digests import Digest
 from worker.core.outcome import Charged, Outcome, Result
 from worker.core.request import Mode
@@ -120,7 +120,7 @@ def test_an_answer_under_the_former_key_is_found(bench: Bench) -> None:
 def test_a_request_that_waits_for_another_attempt_is_answered(bench: Bench) -> None:
     ledger = bench.ledger(reuse_seconds=HOUR)
     put_off(ledger, granted(ledger, ask("second")))
-    paid(ledger)
+    paid(bench.ledger("without reuse"))
     claim = granted(ledger, ask("second"), "2")
     assert (claim.call_number, claim.calls) == (None, 1)
     assert claim.reuse is not None
@@ -161,3 +161,57 @@ def test_it_costs_nothing_of_the_budget(bench: Bench) -> None:
     assert second.reuse is not None
     assert isinstance(other, Postponed)
     assert bench.calls_today() == 1
+
+
+# Several at once.
+
+
+def test_of_two_at_once_one_asks_and_the_other_waits_for_its_answer(bench: Bench) -> None:
+    one, two = bench.ledger(reuse_seconds=HOUR), bench.ledger("two", reuse_seconds=HOUR)
+    claim = granted(one, ask("first"))
+    (held,) = two.claim([ask("second")], "1")
+    assert isinstance(held, HeldElsewhere)
+    assert not bench.has("second")
+    complete(one, claim, asked=ask("first"))
+    again = granted(two, ask("second"), "2")
+    assert again.reuse is not None
+    assert again.reuse.request_id == "first"
+
+
+@pytest.mark.parametrize("options", [{}, {"daily_call_budget": 9}], ids=["free", "budget"])
+def test_of_two_in_one_batch_the_first_asks(bench: Bench, options: dict[str, Any]) -> None:
+    ledger = bench.ledger(reuse_seconds=HOUR, **options)
+    other = ask("other", fingerprint=b"\x09" * 32)
+    batch = [ask("first"), ask("second"), other]
+    kinds = [Granted, HeldElsewhere, Granted]
+    claims = ledger.claim(batch, "7")
+    assert [type(each) for each in claims] == kinds
+    assert [type(each) for each in ledger.claim(batch, "7")] == kinds  # its answer was lost
+    assert bench.calls_today() == (2 if options else 0)
+
+
+def test_who_has_died_or_waits_for_a_message_that_is_gone_holds_nobody(bench: Bench) -> None:
+    ledger = bench.ledger(reuse_seconds=HOUR)
+    claim = granted(ledger, ask("first"))
+    bench.set_lease("first", -1)
+    assert granted(ledger, ask("second"), "2").call_number == 1
+    bench.lose("second")
+    put_off(ledger, claim, delay=120)
+    assert isinstance(ledger.claim([ask("third")], "3")[0], HeldElsewhere)
+    bench.make_due("first", minutes_ago=2)
+    assert granted(ledger, ask("third"), "4").call_number == 1
+
+
+def test_of_two_that_wait_the_older_one_goes_first(bench: Bench) -> None:
+    free, ledger = bench.ledger(), bench.ledger("two", reuse_seconds=HOUR)
+    put_off(free, granted(free, ask("older"), "1"))
+    put_off(free, granted(free, ask("newer"), "2"))
+    assert isinstance(ledger.claim([ask("newer")], "1")[0], HeldElsewhere)
+    assert granted(ledger, ask("older"), "2").call_number == 2
+
+
+def test_a_copy_of_a_finished_request_waits_for_nobody(bench: Bench) -> None:
+    free, ledger = bench.ledger(), bench.ledger("two", reuse_seconds=HOUR)
+    complete(free, granted(free, ask("done"), "1"), GIVEN_UP, asked=ask("done"))
+    granted(free, ask("open"), "2")
+    assert isinstance(ledger.claim([ask("done")], "1")[0], AlreadyDone)

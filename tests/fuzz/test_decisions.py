@@ -6,7 +6,7 @@ A request is followed from call to call as the ledger keeps it, by the rules alo
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +122,28 @@ def test_a_request_ends_once_and_waits_only_for_what_is_not_its_fault(
             assert decision.delay in policy.delays
             wanted = report.retry_after or 0.0
             assert decision.delay >= min(wanted, policy.delays[-1])
+
+
+@given(
+    st.lists(st.sampled_from([CallClass.NOT_SENT, CallClass.THROTTLED, CallClass.FOREIGN])),
+    policies,
+    st.floats(1, 1e6),
+)
+def test_what_only_fails_for_free_ends_at_its_age(
+    kinds: list[CallClass], policy: RetryPolicy, give_up_after: float
+) -> None:
+    """Each wait is one of the policy's delays, so that the age is reached."""
+    policy = replace(policy, give_up_after=give_up_after)
+    granted = replace(FRESH, read_at=FRESH.requested_at)
+    for kind in [*kinds, *[CallClass.THROTTLED] * (len(policy.delays) + 2)]:
+        assert granted.read_at is not None
+        decision = decide(CallReport(kind, Charged.NO), granted, policy)
+        old = granted.age >= give_up_after and granted.calls > len(policy.delays)
+        assert isinstance(decision, DeadLetter) is old
+        if not isinstance(decision, RetryLater):
+            return
+        later = granted.read_at + timedelta(seconds=decision.delay)
+        granted = replace(after(granted, CallReport(kind, Charged.NO), decision), read_at=later)
 
 
 @given(histories, policies)

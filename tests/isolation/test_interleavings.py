@@ -6,6 +6,7 @@ HYPOTHESIS_PROFILE=long lets every operation meet every other one, and interrupt
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import combinations_with_replacement, product
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,26 @@ def test_whatever_the_order_of_statements_the_promises_hold(
             world.check()
         except AssertionError as broken:
             raise AssertionError(f"{broken}, {described(steps)}") from None
+
+
+def test_of_several_requests_of_the_same_data_one_is_paid(
+    engines: list[Engine], sql: psycopg.Connection[Any]
+) -> None:
+    ids = ["onb-1", "onb-2"]
+    world = World(engines, sql, 0)
+
+    def prepare() -> list[tuple[str, Callable[[], None]]]:
+        nonlocal world
+        world = World(engines, sql, 0)
+        world.same_data()
+        return [(each, partial(world.ask_for, each, number)) for number, each in enumerate(ids)]
+
+    for steps in Stepper(sql, None if LONG else 2).orders(prepare):
+        for each in ids * 2:
+            world.ask_for(each, 0)
+        assert world.charges == 1, described(steps)
+        ended = sql.execute("SELECT request_id FROM verification.request WHERE outcome = 'match'")
+        assert sorted(name for (name,) in ended) == ids, described(steps)
 
 
 def _on(world: World, operation: Callable[[World, int], None], number: int) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
 from worker.core.digests import Digest
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.request import Mode
-from worker.core.retry import RetryPolicy, decide, expire
+from worker.core.retry import RetryPolicy, decide, expire, reuse
 from worker.store.claiming import LedgerConfig
 from worker.store.erasure import PostgresErasure, PostgresRetention
 from worker.store.leases import PostgresLeases
@@ -54,13 +54,21 @@ class World:
     """Who claimed first, made its call and was held up, where a state has somebody like that."""
     budget: int | None = None
     """Of all workers, where a state has one."""
+    reuse: float | None = None
+    """For how long an answer is given again, where a state has that."""
     lost: int = 0
     """Calls that an asynchronous failover has lost: one more may be charged."""
 
     def ledger(self, worker: str, session: int, per_minute: int | None = None) -> PostgresLedger:
         """Return a worker's ledger on a session of its own."""
         config = LedgerConfig(
-            worker, Mode.SANDBOX, 60.0, self.max_in_doubt_calls, per_minute, self.budget
+            worker,
+            Mode.SANDBOX,
+            60.0,
+            self.max_in_doubt_calls,
+            per_minute,
+            self.budget,
+            reuse_seconds=self.reuse,
         )
         return PostgresLedger(self.engines[session], config)
 
@@ -251,6 +259,26 @@ class World:
     @property
     def _policy(self) -> RetryPolicy:
         return RetryPolicy((5, 30), self.max_in_doubt_calls)
+
+    # Several requests with the same data
+
+    def same_data(self) -> None:
+        """Let answers be reused, and nobody have asked yet."""
+        self.empty()
+        self.reuse = 3600.0
+
+    def ask_for(self, request_id: str, session: int) -> None:
+        """Claim one of these requests, use an answer that is there or call, and record."""
+        ledger = self.ledger(f"{request_id}-{session}", session)
+        asked = ask(request_id)
+        claim = ledger.claim([asked], str(next(_tokens)))[0]
+        if not isinstance(claim, Granted):
+            return
+        if claim.reuse is not None:
+            self._record(ledger, Entry(asked, claim, None, reuse(claim.reuse, claim)))
+            return
+        self.charges += 1
+        self._record(ledger, Entry(asked, claim, MATCH, decide(MATCH, claim, self._policy)))
 
     # What must hold
 

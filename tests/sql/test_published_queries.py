@@ -14,7 +14,7 @@ from tests.plans import nodes
 from tests.sql.published import literal, queries
 from worker.store.engine import connection, open_engine
 from worker.store.erasure import ERASE, FIND
-from worker.store.ledger import REUSABLE
+from worker.store.reuse import REUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

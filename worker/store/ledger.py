@@ -1,9 +1,4 @@
-"""The ledger: who works on a request, every call before it leaves, every outcome once.
-
-Where answers are reused, a request of the same person, check type and data as one that was paid
-not long ago gets its answer. It is found by the subject's index and told by the fingerprint, so
-nothing is kept for it: a request whose check type has no ID number is never answered so.
-"""
+"""The ledger: who works on a request, every call before it leaves, every outcome once."""
 
 from __future__ import annotations
 
@@ -11,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
-from sqlalchemy import text
 
 from worker.core.claims import (
     Claim,
@@ -28,13 +22,10 @@ from worker.store.booking import Booking, key_of
 from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
 from worker.store.quota import lock_quota, return_tokens, save_quota, tokens_held
+from worker.store.reuse import SameData, look_up
 from worker.store.rows import (
-    RESULT_COLUMNS,
-    as_json,
-    bytea,
     record_batch,
     recorded_result,
-    stored_result,
 )
 from worker.telemetry.logs import LogEvent
 
@@ -44,8 +35,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from worker.core.outcome import StoredResult
-    from worker.core.request import Mode
     from worker.store.claiming import LedgerConfig
     from worker.store.quota import Quota
 
@@ -54,23 +43,6 @@ T = TypeVar("T")
 
 # Rows are locked in order, so a deadlock is rare already; four in a row would be something else.
 _CONTENDED_TRIES = 3
-
-# Only what was paid: to ask again for a person without a record costs nothing and may find one. And
-# no answer that was given again itself: the window begins with the call. What is cleared or erased
-# has no subject any more.
-REUSABLE = text(f"""
-SELECT DISTINCT ON (asked.wanted) asked.wanted, paid.*
-  FROM json_to_recordset(CAST(:batch AS json)) AS asked(
-         wanted text, subject bytea, fingerprint bytea)
- CROSS JOIN LATERAL (
-         SELECT {RESULT_COLUMNS}
-           FROM verification.request AS r
-          WHERE r.subject_digest = asked.subject AND r.fingerprint = asked.fingerprint
-            AND r.mode = :mode AND r.reused_from IS NULL
-            AND r.outcome IN ('match', 'mismatch')
-            AND r.completed_at > now() - make_interval(secs => :within)) AS paid
- ORDER BY asked.wanted, paid.completed_at DESC
-""")  # noqa: S608  # made of our own constants alone
 
 
 class PostgresLedger(Ledger):
@@ -98,10 +70,18 @@ class PostgresLedger(Ledger):
         return _again(lambda: self._record(batch, announced))
 
     def _claim(self, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
+        if self._config.reuse_seconds is not None:
+            with connection(self._transactions) as database, database.begin():
+                return self._claim_on(database, batch, owner)
         with connection(self._engine) as database:
-            paid = self._paid(database, batch)
-            claims = Claiming(database, self._config, owner).claim(_without_calls(batch, paid))
-        return [_with_answer(claims[each.request_id], paid) for each in batch]
+            return self._claim_on(database, batch, owner)
+
+    def _claim_on(
+        self, database: Connection, batch: Sequence[ClaimRequest], owner: str
+    ) -> list[Claim]:
+        known = self._known(database, batch)
+        claims = Claiming(database, self._config, owner).claim(known.left(batch))
+        return known.added(batch, claims)
 
     def _claim_within(self, quota: Quota, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
         """Claim what the quota has calls for, in one transaction with the tokens that it costs.
@@ -111,12 +91,12 @@ class PostgresLedger(Ledger):
         mode = self._config.mode
         with connection(self._transactions) as database, database.begin():
             state = lock_quota(database, quota, mode)
-            paid = self._paid(database, batch)
+            known = self._known(database, batch)
             claiming = Claiming(database, self._config, owner)
             # What has expired needs no call, and no token.
-            wanting = [_unless_expired(each, state.now) for each in _without_calls(batch, paid)]
-            claims = claiming.claim_at_most(state.free, wanting)
-            calls = _calls(batch, claims)
+            left = [_unless_expired(each, state.now) for each in known.left(batch)]
+            claims = claiming.claim_at_most(state.free, left)
+            calls = _calls(left, claims)
             for granted, wait in zip(calls, state.waits(len(calls)), strict=True):
                 claims[granted.request_id] = replace(granted, wait=wait)
             if state.clock_set_back:
@@ -124,14 +104,17 @@ class PostgresLedger(Ledger):
             if calls or state.clock_set_back:
                 state = state.spend(len(calls), repeated=len(claiming.repeated))
                 save_quota(database, state, mode)
-        return [
-            _with_answer(claims.get(each.request_id) or state.postponed(), paid) for each in batch
-        ]
+            claims |= {
+                each.request_id: state.postponed() for each in left if each.request_id not in claims
+            }
+        return known.added(batch, claims)
 
-    def _paid(self, database: Connection, batch: Sequence[ClaimRequest]) -> dict[str, StoredResult]:
-        """Return the answers that this batch's requests need no call for."""
+    def _known(self, database: Connection, batch: Sequence[ClaimRequest]) -> SameData:
+        """Return what others have, or are asking, of this batch's data; where reuse is on."""
         within = self._config.reuse_seconds
-        return {} if within is None else _reusable(database, batch, self._config.mode, within)
+        if within is None:
+            return SameData()
+        return look_up(database, batch, self._config.mode, within)
 
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -181,42 +164,9 @@ def _is_unsent(entry: Entry) -> bool:
     return entry.report is not None and entry.report.call_class is CallClass.NOT_SENT
 
 
-def _reusable(
-    database: Connection, batch: Sequence[ClaimRequest], mode: Mode, within: float
-) -> dict[str, StoredResult]:
-    """Return, by the id that asks, the newest answer that was paid for `within` seconds."""
-    asked: list[dict[str, object]] = [
-        {
-            "wanted": each.request_id,
-            "subject": bytea(digest.subject),
-            "fingerprint": bytea(digest.fingerprint),
-        }
-        for each in batch
-        if each.wants_call
-        for digest in each.digests
-        if digest.subject is not None
-    ]
-    if not asked:
-        return {}
-    found = {"batch": as_json(asked), "mode": mode.value, "within": within}
-    return {row.wanted: stored_result(row) for row in database.execute(REUSABLE, found)}
-
-
-def _without_calls(
-    batch: Sequence[ClaimRequest], paid: Mapping[str, StoredResult]
-) -> list[ClaimRequest]:
-    return [replace(each, wants_call=False) if each.request_id in paid else each for each in batch]
-
-
 def _unless_expired(asked: ClaimRequest, now: datetime) -> ClaimRequest:
     expired = asked.expires_at is not None and asked.expires_at <= now
     return replace(asked, wants_call=False) if expired else asked
-
-
-def _with_answer(claim: Claim, paid: Mapping[str, StoredResult]) -> Claim:
-    if isinstance(claim, Granted) and claim.call_number is None:
-        return replace(claim, reuse=paid.get(claim.request_id))
-    return claim
 
 
 def _again(work: Callable[[], T]) -> T:

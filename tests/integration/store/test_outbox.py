@@ -102,6 +102,16 @@ def test_a_held_event_is_not_taken_and_a_sent_one_never_again(
     assert sql.request("sent")["event_sent_at"] is not None
 
 
+def test_a_clock_that_was_set_back_holds_no_event(
+    ledger: PostgresLedger, box: PostgresOutbox, sql: Rows
+) -> None:
+    finish(ledger, ask())
+    sql.age(2)
+    assert taken(box) == {"onb-1"}
+    sql("UPDATE verification.request SET event_retry_at = event_retry_at + interval '1 hour'")
+    assert taken(box) == {"onb-1"}
+
+
 def test_the_first_mark_of_an_event_stays(
     ledger: PostgresLedger, box: PostgresOutbox, sql: Rows
 ) -> None:

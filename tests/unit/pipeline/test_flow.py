@@ -14,7 +14,7 @@ from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
 from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import LEASE, PUNCTUAL_WITHIN, Desk, after, body, targets
 from worker.contract.names import DEAD, RESULTS
-from worker.core.claims import Conflicting, Postponed, Shortage
+from worker.core.claims import Conflicting, HeldElsewhere, Postponed, Shortage
 from worker.core.outcome import CallClass, Charged, ErrorKind
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
@@ -242,6 +242,14 @@ def test_the_second_copy_in_one_batch_waits_in_the_first_retry_queue() -> None:
     assert targets(settlements[second.tag]) == RETRY_5S
     assert settlements[second.tag].line["action"] == "held_elsewhere"
     assert len(desk.provider.asked) == 1
+
+
+@pytest.mark.parametrize(("wait", "delay"), [(0.0, 5), (5.1, 30), (3600.0, 30)])
+def test_a_copy_that_comes_too_early_goes_into_the_queue_that_fits(wait: float, delay: int) -> None:
+    desk = Desk()
+    desk.ledger.instead["onb-1"] = lambda _: HeldElsewhere(desk.clock.now(), wait)
+    assert desk.work_one(deliver()).line["delay"] == delay
+    assert desk.provider.asked == []
 
 
 def test_what_another_worker_holds_waits() -> None:
