@@ -8,9 +8,11 @@ import random
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from local_broker import Broker
 from local_database import Database
@@ -164,6 +166,31 @@ def test_what_needs_no_call_is_answered_while_the_calls_of_the_minute_are_used_u
     until(lambda: stack.depth("collector") == 2)
     assert stack.results()["wrong"]["outcome"] == "rejected"
     assert stack.provider.charges()["calls"] == stack.count("open_requests") == 0
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("skew", [-600, 600])
+def test_a_deadline_is_judged_by_the_databases_clock_however_wrong_the_workers_is(
+    stack: Stack, skew: int
+) -> None:
+    stack.provider.play(latency=4)
+    shim = str(CHECKOUT / "tests" / "chaos" / "skewed_clock")
+    worker = stack.start_worker(CONCURRENCY="1", PYTHONPATH=shim, CLOCK_SKEW_SECONDS=str(skew))
+    stack.publish(request("called"))
+    until(lambda: stack.provider.charges()["calls"] == 1)
+
+    def inside(seconds: float) -> str:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+    # Claimed in time, and then one call too late: it is not called.
+    stack.publish(request("waits", expiresAt=inside(2)))
+    stack.publish(request("too-late", expiresAt=inside(-1)))
+    stack.publish(request("in-time", expiresAt=inside(300)))
+    until(lambda: stack.depth("collector") == 4)
+    outcomes = {one: row["outcome"] for one, row in stack.results().items()}
+    expired = {"waits": "expired", "too-late": "expired"}
+    assert outcomes == {"called": "match", "in-time": "match", **expired}
+    assert stack.provider.charges()["calls"] == stack.count("calls") == 2
     assert worker.stop() == 0
 
 

@@ -13,6 +13,7 @@ Nothing is kept between calls: a batch that met an unavailable database may be g
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
@@ -86,13 +87,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A granted request; its call may start from `not_before` to `start_by` (monotonic clock)."""
+    """A granted request; its call may start from `not_before` to `start_by`.
+
+    Times are on the monotonic clock, its deadline too: by the database's clock, as it stood at the
+    claim, for a worker's own may be wrong.
+    """
 
     asked: Asked
     request: VerificationRequest
     granted: Granted
     not_before: float
     start_by: float
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ class Flow:
         Raises `LedgerUnavailable`; then nothing has happened that a repeat would do twice.
         """
         admission = Admission()
-        now, start_by = self._clock.now(), self._clock.monotonic() + self._rules.start_within
+        now, asked_at = self._clock.now(), self._clock.monotonic()
         today = shanghai_date(now)
         batch: dict[str, Asked] = {}
         for delivery in deliveries:
@@ -152,7 +158,7 @@ class Flow:
             if isinstance(reading, Unreadable):
                 admission.settlements.append(self.settling.turn_away(delivery, reading, now))
                 continue
-            asked = self._ask(delivery, reading, now)
+            asked = self._ask(delivery, reading)
             # A second copy in one batch waits, like one that another worker holds.
             if batch.setdefault(asked.claim.request_id, asked) is not asked:
                 admission.settlements.append(self.settling.held(asked.delivery, asked.claim))
@@ -164,15 +170,14 @@ class Flow:
                     entry = Entry(asked.claim, claim, None, self._settle_unpaid(asked, claim))
                     admission.finished.append(Finished(asked.delivery, entry))
                 case Granted():
-                    task = self._task(asked, claim, claimed_at, start_by)
-                    admission.tasks.append(task)
+                    admission.tasks.append(self._task(asked, claim, asked_at, claimed_at))
                 case Postponed():
                     admission.postponed.append((asked.delivery, claim))
                 case _:
                     admission.settlements.append(self._answer(asked, claim, now))
         return admission
 
-    def _ask(self, delivery: Delivery, reading: Accepted | Refused, now: datetime) -> Asked:
+    def _ask(self, delivery: Delivery, reading: Accepted | Refused) -> Asked:
         if isinstance(reading, Refused):
             claim = ClaimRequest(
                 reading.request_id,
@@ -192,7 +197,7 @@ class Flow:
             self._digests.of_request(request),
             request.source,
             request.check_type,
-            wants_call=not _expired(request, now) and delivery.returned <= MOST_RETURNS,
+            wants_call=delivery.returned <= MOST_RETURNS,
             masked=mask(request.person),
             envelope=reading.envelope,
             expires_at=request.expires_at,
@@ -223,13 +228,16 @@ class Flow:
 
     # 2. What the claim says decides what is next.
 
-    def _task(self, asked: Asked, granted: Granted, claimed_at: float, start_by: float) -> Task:
+    def _task(self, asked: Asked, granted: Granted, asked_at: float, claimed_at: float) -> Task:
         request = _accepted(asked.reading).request
-        not_before = claimed_at + granted.wait
+        start_by, not_before = asked_at + self._rules.start_within, claimed_at + granted.wait
+        expires_at = inf
+        if request.expires_at is not None and granted.read_at is not None:
+            expires_at = asked_at + (request.expires_at - granted.read_at).total_seconds()
         punctual = self._rules.punctual_within
         if punctual is not None:
             start_by = min(start_by, not_before + punctual)
-        return Task(asked, request, granted, not_before, start_by)
+        return Task(asked, request, granted, not_before, start_by, expires_at)
 
     def _answer(
         self,
@@ -268,9 +276,10 @@ class Flow:
         """Call the provider for one task; None where its time is over and no call was made."""
         # A task that waited too long for a free thread may soon be taken over by another worker.
         late = self._clock.monotonic() > task.start_by
-        if late or _expired(task.request, self._clock.now()):
-            return None
-        return self._verify(task)
+        return None if late or self._has_expired(task) else self._verify(task)
+
+    def _has_expired(self, task: Task) -> bool:
+        return self._clock.monotonic() >= task.expires_at
 
     def _verify(self, task: Task) -> CallReport:
         return self._verifier.verify(task.request)
@@ -283,7 +292,7 @@ class Flow:
         granted, retries = task.granted, self._rules.retries
         if report is not None:
             decision = decide(report, granted, retries, outage=outage)
-        elif _expired(task.request, self._clock.now()):
+        elif self._has_expired(task):
             report, decision = _UNSENT, expire(granted)
         else:
             report, decision = _UNSENT, decide(_UNSENT, granted, retries)
@@ -329,10 +338,6 @@ class Flow:
 
 
 _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
-
-
-def _expired(request: VerificationRequest, now: datetime) -> bool:
-    return request.expires_at is not None and request.expires_at <= now
 
 
 def _accepted(reading: Reading) -> Accepted:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,9 @@ from worker.core.breaker import (
     after_shortage,
     at,
 )
-from worker.core.outcome import CallClass, CallReport, Charged
+from worker.core.claims import Granted
+from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
+from worker.core.retry import RetryPolicy, decide
 
 POLICY = BreakerPolicy(failures=3, first_wait=5.0, longest_wait=300.0)
 C = CallClass
@@ -152,3 +157,38 @@ def test_whatever_happens_it_never_stays_open_for_ever(
         state = after_call(at(state, now), report(call_class), POLICY, now, MIDDLE)
         if isinstance(state, Open):
             assert state.until - now <= POLICY.longest_wait * 1.2
+
+
+# Pages of something in between: an outage, or a firewall that takes offence at one request.
+
+
+def test_five_foreign_pages_in_a_row_open_it_and_one_at_a_probe_opens_it_again() -> None:
+    policy = BreakerPolicy()
+    opened: BreakerState = Closed()
+    for number in range(5):
+        assert opened == Closed(failures=number)
+        opened = after_call(opened, report(C.FOREIGN), policy, 100.0, MIDDLE)
+    assert opened == Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1)
+    probing = at(opened, 105.0)
+    assert isinstance(after_call(probing, report(C.FOREIGN), policy, 105.0, MIDDLE), Open)
+
+
+def test_one_persons_foreign_page_among_answers_parks_nobody_however_often_it_comes() -> None:
+    state: BreakerState = Closed()
+    for _ in range(50):
+        state = after_call(state, report(C.FOREIGN), BreakerPolicy(), 100.0, MIDDLE)
+        assert isinstance(state, Closed)
+        state = after(state, C.ANSWERED)
+    assert state == Closed()
+
+
+@pytest.mark.parametrize("charged", Charged)
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_foreign_page_is_never_counted_as_an_attempt(charged: Charged, outage: bool) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    # In an outage that lasts for days: no attempt is left, and it waits all the same.
+    granted = Granted("r", 1, 1, 5, 6, 0, Charged.NO, now)
+    page = replace(report(C.FOREIGN), charged=charged)
+    decision = decide(page, granted, RetryPolicy((5, 30), 1), outage=outage)
+    assert isinstance(decision, RetryLater)
+    assert not decision.counted

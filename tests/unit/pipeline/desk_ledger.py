@@ -162,7 +162,8 @@ class DeskLedger:
         elif row.owner != owner:
             return HeldElsewhere(row.lease_until)
         reuse = self.reuse.get(asked.request_id)
-        wants_call = asked.wants_call and reuse is None
+        expired = asked.expires_at is not None and asked.expires_at <= now
+        wants_call = asked.wants_call and reuse is None and not expired
         may_call = wants_call and row.in_doubt_calls <= self._max_in_doubt_calls
         if may_call and None not in row.calls:
             row.calls.append(None)
@@ -176,6 +177,7 @@ class DeskLedger:
             row.charged,
             row.requested_at,
             reuse=reuse,
+            read_at=now,
         )
 
     def _record(self, entry: Entry) -> Recorded | FencedOut:

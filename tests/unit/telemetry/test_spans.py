@@ -238,3 +238,13 @@ def test_the_words_of_an_error_are_in_no_span() -> None:
     assert not [each for each in (NAME, ID_CARD) if each in shown]
     assert call.status.description is None
     assert call.events == ()
+
+
+def test_the_span_of_a_message_that_comes_again_ends() -> None:
+    traced = Traced()
+    traced.sink.deliver(deliver(epoch=1))
+    traced.sink.deliver(deliver(epoch=2))
+    traced.sink.returned(1)
+    (span,) = traced.exporter.get_finished_spans()
+    assert (span.attributes or {})["verification.action"] == "returned"
+    assert len(traced.sink._spans._held) == 1
