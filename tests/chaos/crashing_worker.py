@@ -17,7 +17,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from pika.channel import Channel
@@ -37,7 +37,8 @@ from worker.pipeline.runner import Pipeline
 from worker.provider.client import PersonalAuthClient
 from worker.provider.deadline import ArmedCall
 from worker.provider.watched_pool import WatchedConnection
-from worker.store import statements
+from worker.store import booking, quota, statements
+from worker.store.booking import Booking
 from worker.store.engine import compiled
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 5.0
 
 
-def die(*_: object) -> None:
+def die(*_: object, **__: object) -> None:
     """End as the kernel's out-of-memory killer would: nothing is flushed, closed or said."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -110,26 +111,30 @@ def _has(kind: str, settlements: Any) -> bool:
 # Which statements count
 
 
-# This one goes through SQLAlchemy, which compiles it to the same.
+# These go through SQLAlchemy, which compiles them to the same.
 _TAKE_OVER = compiled(statements.TAKE_OVER.text)
+_BOOK = compiled(booking.BOOK.text)
+_RETURN_TOKENS = compiled(quota.RETURN_TOKENS.text)
 
 
 def _is(statement: str) -> Callable[..., bool]:
-    return lambda _cursor, executed, *_: executed == statement
+    return lambda _cursor, executed, *_, **__: executed == statement
 
 
-def _records_entries(_cursor: object, executed: object, parameters: Any = None) -> bool:
+def _records_entries(
+    _cursor: object, executed: object, parameters: Any = None, **_: object
+) -> bool:
     return executed == statements.RECORD and parameters["batch"] != "[]"
 
 
-def _marks_events(_cursor: object, executed: object, parameters: Any = None) -> bool:
+def _marks_events(_cursor: object, executed: object, parameters: Any = None, **_: object) -> bool:
     return executed == statements.RECORD and bool(parameters["announced"])
 
 
 # How to die at a step that no single call of a method is
 
 
-def _when_sent(*_: object) -> None:
+def _when_sent(*_: object, **__: object) -> None:
     """Die as soon as the statement that comes now is on its way: the server will commit it."""
     here = threading.get_ident()
     original: Any = psycopg.Connection.wait
@@ -142,6 +147,18 @@ def _when_sent(*_: object) -> None:
         return original(self, steps, *args, **options)
 
     psycopg.Connection.wait = wait  # type: ignore[assignment]
+
+
+def _when_committed(*_: object, **__: object) -> None:
+    """Die when this thread's transaction is committed, before anybody knows."""
+    here, original = threading.get_ident(), psycopg.Connection.commit
+
+    def commit(self: psycopg.Connection[Any]) -> None:
+        original(self)
+        if threading.get_ident() == here:
+            die()
+
+    psycopg.Connection.commit = commit  # type: ignore[method-assign]
 
 
 def _when_answered(connection: WatchedConnection, *_: object) -> None:
@@ -204,11 +221,35 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
     return {f"{name}:{kind}": (moment,) for name, moment in moments.items()}
 
 
+def _meanwhile(*statements: LiteralString) -> Moment:
+    """Return the moment after the first decision, in which somebody else does this to the rows."""
+
+    def do(*_: object, **__: object) -> None:
+        with psycopg.connect(os.environ["DATABASE_URL"]) as database:
+            for statement in statements:
+                database.execute(statement)
+
+    return Moment(Flow, "decide", after=True, strike=do)
+
+
 def _stopping(owner: type, method: str) -> tuple[Moment, ...]:
     """Return the steps of a worker that is told to stop at its n-th call, and dies on the way."""
     return _TOLD_TO_STOP, Moment(owner, method, after=True)
 
 
+_TAKEN_OVER = _meanwhile(
+    """UPDATE verification.request
+          SET grants = grants + 1, lease_owner = 'another', lease_until = now(),
+              in_doubt_calls = in_doubt_calls + 1, charged = 'unknown'
+        WHERE state = 'working'""",
+    """UPDATE verification.provider_call
+          SET class = 'in_doubt', charged = 'unknown', finished_at = now()
+        WHERE finished_at IS NULL""",
+)
+_VANISHED = _meanwhile(
+    "DELETE FROM verification.provider_call WHERE finished_at IS NULL",
+    "DELETE FROM verification.request WHERE state = 'working'",
+)
 _TOLD_TO_STOP = Moment(Flow, "call", strike=lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
 KINDS = "result rejected dead_letter unreadable retrying held_elsewhere replayed conflict".split()
 STEPS: dict[str, tuple[Moment, ...]] = {
@@ -223,6 +264,20 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     "answered": (Moment(PersonalAuthClient, "verify", after=True),),
     "decided": (Moment(Flow, "decide", after=True),),
     **_database_steps("record", _records_entries, done="record_answer_unread"),
+    "late_unbooked": (_TAKEN_OVER, Moment(psycopg.Cursor, "execute", counts=_is(_BOOK))),
+    "late_uncommitted": (_TAKEN_OVER, Moment(Booking, "book", after=True)),
+    "late_booked": (_TAKEN_OVER, Moment(Booking, "book", after=True, strike=_when_committed)),
+    "vanished_restored": (_VANISHED, Moment(Booking, "book", after=True, strike=_when_committed)),
+    "tokens_unreturned": (Moment(psycopg.Cursor, "execute", counts=_is(_RETURN_TOKENS)),),
+    "tokens_returned": (
+        Moment(
+            psycopg.Cursor,
+            "execute",
+            after=True,
+            counts=_is(_RETURN_TOKENS),
+            strike=_when_committed,
+        ),
+    ),
     **{name: moments for kind in KINDS for name, moments in _way_out(kind).items()},
     **_database_steps("mark", _marks_events, done="marked"),
     "stopping_consumer_stopped": _stopping(Session, "stop_consuming"),

@@ -117,7 +117,8 @@ def _dead(stack: Stack) -> list[tuple[str, str | None]]:
             request_id = json.loads(body)["requestId"]
         except (ValueError, LookupError, TypeError):
             request_id = properties.message_id
-        letters.append((str(properties.headers["reason"]), request_id))
+        # What the broker itself has given up has no reason of ours.
+        letters.append((str(properties.headers.get("reason", "delivery_limit")), request_id))
     return letters
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.killed_worker import Backlog, StateAfterKill, await_lapsed_leases, crash, recover
-from tests.e2e.harness import REQUESTS, until
+from tests.e2e.harness import REQUESTS, free_port, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Stack
@@ -166,6 +166,45 @@ def test_when_killed_between_taking_over_and_calling_then_both_calls_are_in_doub
     assert given_up
     assert all(row["in_doubt_calls"] == 2 for row in given_up)
     assert accounts.charges["charges"] <= 6
+
+
+@pytest.mark.parametrize("step", ["late_unbooked", "late_uncommitted", "late_booked"])
+def test_when_killed_over_a_result_that_came_late_then_it_is_booked_or_in_doubt(
+    stack: Stack, step: str
+) -> None:
+    backlog = Backlog.plain(6)
+    backlog.publish(stack)
+    state = crash(stack, step)
+    assert state.results or step != "late_booked"
+    await_lapsed_leases(stack)
+    state.assert_done_stays_done(recover(stack, backlog))
+
+
+def test_when_killed_over_a_row_that_had_vanished_then_its_outcome_stands(stack: Stack) -> None:
+    backlog = Backlog.plain(6)
+    backlog.publish(stack)
+    state = crash(stack, "vanished_restored", CONCURRENCY="1")
+    assert len(state.results) == state.charges["charges"] == 1
+    await_lapsed_leases(stack)
+    accounts = recover(stack, backlog)
+    state.assert_done_stays_done(accounts)
+    assert accounts.charges["charges"] == 6
+
+
+@pytest.mark.parametrize("step", ["tokens_unreturned", "tokens_returned"])
+def test_when_killed_over_tokens_of_unsent_calls_then_each_is_returned_once(
+    stack: Stack, step: str
+) -> None:
+    backlog = Backlog.plain(6)
+    backlog.publish(stack)
+    nobody = f"http://127.0.0.1:{free_port()}/v1/personal"
+    crash(stack, step, PROVIDER_URL=nobody, DAILY_CALL_BUDGET="100")
+    await_lapsed_leases(stack)
+    accounts = recover(stack, backlog, DAILY_CALL_BUDGET="100")
+    sent = [c for calls in accounts.calls.values() for c in calls if c["class"] != "not_sent"]
+    assert stack.as_owner(
+        "SELECT FROM verification.call_quota WHERE calls_today = %s", len(sent)
+    ), f"{len(sent)} calls were or may have been sent"
 
 
 def test_when_killed_twice_during_calls_of_one_request_then_it_fails_in_doubt(
