@@ -264,7 +264,7 @@ def test_when_the_databases_certificate_cannot_be_verified_then_the_message_wait
     }[fault]
     before_tls.provider.reset()
     name = f"waits-{uuid.uuid4().hex}"
-    worker = before_tls.start_worker(DATABASE_URL=wrong)
+    worker = before_tls.launch_worker(DATABASE_URL=wrong)
     before_tls.publish(request(name))
     until(lambda: worker.said("database.unavailable"))
     assert worker.stop() == 0
