@@ -124,7 +124,8 @@ def _headers() -> Iterator[MaliciousMessage]:
 def _texts() -> Iterator[MaliciousMessage]:
     """Texts in the body: they become rows, log lines and events."""
     for text in (f"{SQL} ", f"{LOOK_UP} ", "__proto__", "<b>&amp;", "汉" * 128):
-        yield MaliciousMessage(f"id-{text}", "match", _body(text), {}, text)
+        ends = "match" if text == text.strip() else "rejected"
+        yield MaliciousMessage(f"id-{text}", ends, _body(text), {}, text)
     ids = (FORGED, RED, BIDI, NUL, "i" * 129, ID_CARD)
     yield from _each("id", "no_usable_id", ids, lambda _, text: _body(text))
     yield from _each("id", "not_json", ["\ud800"], lambda _, text: _body(text))

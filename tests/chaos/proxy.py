@@ -188,8 +188,12 @@ class Proxy:
             listener.setblocking(False)
             while True:
                 client, _ = await self._loop.sock_accept(listener)
-                while self._stalled_only == b"":
-                    await self._resumed.wait()
+                try:
+                    while self._stalled_only == b"":
+                        await self._resumed.wait()
+                except asyncio.CancelledError:
+                    _reset(client)
+                    raise
                 self.connections += 1
                 try:
                     # Blocking: the servers of tests are on this machine, answer or refuse at once.

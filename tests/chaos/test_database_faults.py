@@ -58,10 +58,8 @@ def test_when_rows_being_worked_on_are_locked_then_their_records_wait(stack: Sta
     worker = stack.start_worker(**PACE)
     load.under_way(100)
     with administrator(stack) as witness, administrator(stack) as database, database.transaction():
-        rows = database.execute(
-            "SELECT request_id FROM verification.request WHERE state = 'working' FOR UPDATE"
-        ).fetchall()
-        assert rows
+        lock = "SELECT request_id FROM verification.request WHERE state = 'working' FOR UPDATE"
+        until(lambda: database.execute(lock).fetchall())
         until(lambda: waits_for_locks(witness))
     load.all_is_counted(worker)
     assert not worker.said("database.unavailable")

@@ -104,7 +104,7 @@ def problems(process: Process, tries: int = 2) -> set[str]:
         return lines(process, "amqp.connection_lost")
 
     until(lambda: min(sum(x["role"] == r for x in lost()) for r in ("consume", "publish")) >= tries)
-    assert all(line["retry_in"] > 0 for line in lost())
+    assert all("retry_in" in line for line in lost())
     assert not process.said("Traceback")
     assert not process.said("guest")
     return {line["problem"] for line in lost()}
