@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # next claim is committed, near enough that a worker which dies takes few with it.
 HORIZON = timedelta(seconds=1)
 _MINUTE = 60.0
+# Batches whose answer was lost are given places again, whatever is free: two batches of 64.
+_MOST_AHEAD = 128
 _A_DAY = timedelta(days=1)
 # Where something is free already and only others were in the way: after one commit or two.
 _AT_ONCE = 0.01
@@ -121,9 +123,11 @@ class QuotaState:
         today = shanghai_date(now)
         if today > day:
             day, calls_today = today, 0
-        latest = now + max(quota.spacing + HORIZON, timedelta(seconds=_MINUTE))
-        place = min(max(next_call_at, now), latest)
-        return cls(quota, now, place, day, calls_today, place < next_call_at)
+        minute = timedelta(seconds=_MINUTE)
+        set_back = next_call_at > now + max(minute, _MOST_AHEAD * quota.spacing)
+        if set_back:
+            next_call_at = now + max(minute, quota.spacing + HORIZON)
+        return cls(quota, now, max(next_call_at, now), day, calls_today, set_back)
 
     @property
     def free(self) -> int:
