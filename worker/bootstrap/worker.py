@@ -69,6 +69,8 @@ class Worker:
         self._name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._stop_orders = StopOrders(settings.shutdown_grace)
         fail = self._stop_orders.thread_failed
+        # Before anything is opened: keys may be of no use.
+        self._message_keys = MessageKeys.of(settings)
 
         # What the worker talks to.
         self._engine = open_engine(
@@ -91,7 +93,6 @@ class Worker:
         # What happens to messages.
         self._spans = spans(os.environ, self._name)
         self._metrics = Metrics()
-        self._message_keys = MessageKeys.of(settings)
         breaker = BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds)
         self._gate = Gate(breaker, settings.concurrency, clock, random)
         size = PipelineSize(settings.concurrency, settings.batch_limit)
