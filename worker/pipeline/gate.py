@@ -200,13 +200,15 @@ class Gate:
     @property
     def parked(self) -> ParkReason | None:
         """Why the worker takes no messages as it usually does, or None."""
-        with self._changed:
-            if self._pause:
+        match self.view.state:
+            case Pause():
                 return ParkReason.PAUSED
-            if self._database_is_away():
+            case DatabaseAway():
                 return ParkReason.DATABASE
-            state = self._now_in()
-            return None if isinstance(state, Closed) else state.reason
+            case Closed():
+                return None
+            case Open(reason=reason) | Probing(reason=reason):
+                return reason
 
     @property
     def state(self) -> BreakerState:

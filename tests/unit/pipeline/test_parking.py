@@ -5,6 +5,8 @@ from __future__ import annotations
 from threading import Event
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import START
 from tests.fakes.messages import deliver, request
@@ -19,9 +21,7 @@ from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pytest
+    from collections.abc import Callable, Sequence
 
     from worker.core.claims import Claim, ClaimRequest
 
@@ -162,23 +162,31 @@ def test_a_paused_worker_finishes_its_call_and_hands_back_the_rest_uncounted() -
     assert len(provider.asked) == 5
 
 
-def test_a_claim_whose_answer_was_lost_is_let_go_when_a_pause_comes_before_the_next_try(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "interrupt",
+    [
+        pytest.param(lambda stack: stack.gate.set_pause(PAUSE, 0.0), id="a pause"),
+        pytest.param(lambda stack: stack.pipeline.returned(1), id="queued again"),
+    ],
+)
+def test_a_claim_whose_answer_was_lost_is_let_go_when_it_is_interrupted_before_the_next_try(
+    interrupt: Callable[[Stack], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Handed back as if it were not claimed, its intent would count as a call in doubt."""
+    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
     desk = Desk()
     desk.ledger.lose_answers = 1
     claim = desk.ledger.claim
     with running(desk, callers=1) as stack:
 
-        def claim_and_pause(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
+        def claim_and_interrupt(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
             try:
                 return claim(batch, token)
             except LedgerUnavailable:
-                stack.gate.set_pause(PAUSE, 0.0)
+                interrupt(stack)
                 raise
 
-        monkeypatch.setattr(desk.ledger, "claim", claim_and_pause)
+        monkeypatch.setattr(desk.ledger, "claim", claim_and_interrupt)
         stack.give("claimed")
         stack.broker.wait_for(1)
     row = desk.row("claimed")
@@ -282,30 +290,6 @@ def test_what_the_broker_has_queued_again_is_forgotten_unless_it_is_claimed() ->
     ]
     assert len(provider.asked) == 3
     assert stack.pipeline.held == 2
-
-
-def test_a_batch_that_may_be_claimed_is_tried_again_and_let_go_when_it_was_queued_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
-    desk = Desk()
-    desk.ledger.lose_answers = 1
-    claim = desk.ledger.claim
-    with running(desk) as stack:
-
-        def claim_and_lose(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
-            try:
-                return claim(batch, token)
-            except LedgerUnavailable:
-                stack.pipeline.returned(1)
-                raise
-
-        monkeypatch.setattr(desk.ledger, "claim", claim_and_lose)
-        stack.give("claimed")
-        stack.broker.wait_for(1)
-    row = desk.row("claimed")
-    assert (row.state, row.in_doubt_calls, row.calls) == ("waiting", 0, [])
-    assert desk.provider.asked == []
 
 
 def test_a_batch_that_was_not_tried_is_forgotten_when_it_was_queued_again(
