@@ -16,6 +16,7 @@ import structlog
 
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
+from worker.core.connecting import words
 from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.caller_pool import CallerPool
@@ -332,8 +333,13 @@ class Pipeline:
                 self._log.warning(LogEvent.PARKED, reason=ParkReason.DATABASE)
             case Open():
                 self._broker.pause()
-                seconds = round(state.until - self._clock.monotonic(), 1)
-                self._log.warning(LogEvent.PARKED, reason=state.reason, probe_in=seconds)
+                facts: dict[str, object] = {
+                    "probe_in": round(state.until - self._clock.monotonic(), 1)
+                }
+                unconnected = self._gate.not_sent_because
+                if state.reason is ParkReason.PROVIDER_FAILING and unconnected is not None:
+                    facts["because"] = words(unconnected, "PROVIDER")
+                self._log.warning(LogEvent.PARKED, reason=state.reason, **facts)
             case Probing():
                 self._broker.resume(PROBE_PREFETCH)
                 self._log.info(LogEvent.PROBING, reason=state.reason)

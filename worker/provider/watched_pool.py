@@ -16,6 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from worker.provider.answer import Answer
+from worker.provider.dialing import dial
 
 if TYPE_CHECKING:
     import socket
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from worker.provider.compute_lock import ComputeLock
     from worker.provider.deadline import Reaper
+    from worker.provider.dialing import Proxy
 
 # A socket with nothing on its way takes this much at once, so nobody waits for it; and a portrait
 # of 200 kB is not worth copying only to leave in the same piece as its head.
@@ -38,9 +40,11 @@ class WatchedConnection(HTTPConnection):
         reaper: Reaper,
         compute_lock: ComputeLock,
         io_timeout: float,
+        through: Proxy | None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        self._through = through
         self._reaper = reaper
         self._compute_lock = compute_lock
         self._connect_timeout: float = self.timeout  # type: ignore[assignment]
@@ -60,6 +64,10 @@ class WatchedConnection(HTTPConnection):
         with self._compute_lock.released:
             super().connect()
         self._socket().settimeout(self._io_timeout)
+
+    def _new_conn(self) -> socket.socket:
+        remaining = self._reaper.current().remaining
+        return dial(self._dns_host, self.port, self._through, self._connect_timeout, remaining)
 
     def request(  # type: ignore[override]
         self,

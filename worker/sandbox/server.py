@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -41,7 +42,9 @@ async def serve_until_signalled(settings: SandboxSettings) -> None:
 
 
 @asynccontextmanager
-async def listening(settings: SandboxSettings, stand_in: StandIn) -> AsyncGenerator[int]:
+async def listening(
+    settings: SandboxSettings, stand_in: StandIn, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[int]:
     """Open the port, and give its number; at the end drop every connection."""
     loop = asyncio.get_running_loop()
     server = web.Server(
@@ -55,7 +58,8 @@ async def listening(settings: SandboxSettings, stand_in: StandIn) -> AsyncGenera
     runner = web.ServerRunner(server, shutdown_timeout=_DROP_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
+        where = (settings.host, settings.port)
+        await web.TCPSite(runner, *where, ssl_context=tls, backlog=_BACKLOG).start()
         port: int = runner.addresses[0][1]
         yield port
     finally:
