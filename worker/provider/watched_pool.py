@@ -56,8 +56,6 @@ class WatchedConnection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
-        left = self._reaper.current().remaining()
-        self.timeout = min(self._connect_timeout, left)
         super().connect()
         self._socket().settimeout(self._io_timeout)
 
