@@ -18,7 +18,7 @@ from local_process import Process, Workspace
 from local_programs import program
 from tests.chaos.certificates import Certificates
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import request, until
+from tests.e2e.harness import free_port, request, until
 from tests.unit.sandbox.caller import RunningSandbox
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ def test_calls_go_through_tinyproxy_to_a_provider_over_tls(
 def test_where_a_call_cannot_be_sent_everything_says_why(
     stack: Stack, settings: dict[str, str], code: str, words: str
 ) -> None:
-    often = {"BREAKER_FAILURES": "1", "PROBE_SECONDS": "60", "HTTP_PORT": "0"}
-    (port,) = free_ports(1)
-    worker = stack.start_worker(**{**often, **settings, "HTTP_PORT": str(port)})
+    often = {"BREAKER_FAILURES": "1", "PROBE_SECONDS": "60"}
+    worker = stack.start_worker(**often, **settings, HTTP_PORT=free_port())
     stack.publish(request("unsent"))
     line = json.loads(until(lambda: worker.said('"retrying"')))
     assert (line["call_class"], line["not_sent_because"]) == ("not_sent", code)
@@ -108,6 +107,15 @@ def test_where_a_call_cannot_be_sent_everything_says_why(
     metric = f'verification_calls_not_sent_total{{because="{code}"}} 1.0'
     assert metric in worker.asked("/metrics")[1]
     assert not worker.said(PASSWORD)
+
+
+def test_why_the_broker_is_not_connected_is_said_by_the_probe(stack: Stack) -> None:
+    nowhere = stack.amqp_url.rpartition("/")[0] + "/no-such-vhost"
+    worker = stack.launch_worker(AMQP_URL=nowhere, HTTP_PORT=free_port())
+    until(lambda: "the broker has no such vhost" in worker.ready()[1])
+    status, words = worker.ready()
+    assert status == 503
+    assert words.startswith("the broker is not connected: the broker has no such vhost")
 
 
 def test_everything_is_reached_by_addresses_of_ipv6(stack: Stack) -> None:
