@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import (
+    check_config,
     contract,
     deadletters,
     erase,
@@ -26,8 +27,8 @@ from worker.cli import (
 )
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
-from worker.cli.tables import complain, print_table
-from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
+from worker.cli.tables import complain
+from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load
 
 if TYPE_CHECKING:
     from worker.amqp.topology import Topology
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 topology_app = typer.Typer(no_args_is_help=True, help="The broker's exchanges and queues.")
 app.add_typer(topology_app, name="topology", rich_help_panel=_RUN)
+app.command(name="check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.command(name="status", rich_help_panel=_OPERATE)(status.status)
 app.command(name="pause", rich_help_panel=_OPERATE)(pause.pause)
 app.command(name="resume", rich_help_panel=_OPERATE)(pause.resume)
@@ -116,16 +118,6 @@ def run() -> None:
     except OSError as error:
         raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
     sys.exit(worker.run())
-
-
-@app.command(name="check-config", rich_help_panel=_RUN)
-def check_config() -> None:
-    """Check the settings and print them, secrets hidden."""
-    from worker.contract.encryption import MessageKeys
-
-    settings = load(Settings)
-    MessageKeys.of(settings)  # what is wrong with a key only its library knows
-    print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
 
 
 @app.command(rich_help_panel=_ASK)
