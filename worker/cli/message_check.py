@@ -66,7 +66,7 @@ class MessageCheck:
             case Refused():
                 return [Finding(problem) for problem in reading.problems]
             case _:
-                return [Finding(reading.problem)]
+                return [Finding(problem) for problem in (reading.problem, *reading.others)]
 
     def _conflicts(self, request: VerificationRequest) -> list[Finding]:
         (digest,) = self._digests.of_request(request)

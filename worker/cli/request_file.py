@@ -81,7 +81,8 @@ class RequestFile:
                 case Refused():
                     yield BadLine(line, tuple(map(_in_a_file, reading.problems)))
                 case Unreadable():
-                    yield BadLine(line, (_in_a_file(reading.problem),))
+                    problems = (reading.problem, *reading.others)
+                    yield BadLine(line, tuple(map(_in_a_file, problems)))
 
     @property
     def _is_csv(self) -> bool:
