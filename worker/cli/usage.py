@@ -17,6 +17,9 @@ from worker.settings.words import words_for
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# '--mode' (env var: 'PROVIDER_MODE')
+_PARAMETER = r"'([^']+)'(?: \(env var: [^)]*\))?"
+
 _SENTENCES = (
     (r"No such command '(.+)'\. Did you mean (.+)\?", r"there is no command \1, perhaps \2"),
     (r"No such command '(.+)'", r"there is no command \1"),
@@ -27,8 +30,8 @@ _SENTENCES = (
     (r"Option '(.+)' does not take a value", r"\1 takes no value"),
     # They could be somebody's name or number.
     (r"Got unexpected extra argument\(s\) \(.*\)", r"there are more arguments than it takes"),
-    (r"Invalid value for (.+?): .* is not one of (.*)", r"\1: must be one of \2"),
-    (r"Invalid value for (.+?): (.*)", r"\1: \2"),
+    (rf"Invalid value for {_PARAMETER}: .* is not one of (.*)", r"\1: must be one of \2"),
+    (rf"Invalid value for {_PARAMETER}: (.*)", r"\1: \2"),
 )
 
 

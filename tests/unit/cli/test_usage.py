@@ -38,6 +38,7 @@ def ended(
         ("outbox list --limit many", "--limit: must be a whole number"),
         ("sandbox --port 99999", "--port: must be at most 65535"),
         ("message-keys generate --type DSA", "--type: must be one of EC, OKP, RSA"),
+        ("reconcile i.csv --mode dry", "--mode: must be one of live, sandbox"),
         ("digest 11010519491231002X", "there are more arguments than it takes"),
     ],
 )
