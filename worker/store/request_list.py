@@ -15,7 +15,7 @@ from worker.store.rows import from_columns
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, TextClause
 
 # By (source, requested_at) or requested_at, whichever fits: each has an index.
 _SELECT = """
@@ -62,11 +62,16 @@ class ListedRequest:
     completed_at: datetime | None
 
 
-def list_requests(engine: Engine, wanted: RequestFilter, limit: int) -> list[ListedRequest]:
-    """Return the newest requests that are meant. Errors as of `ports.Ledger`."""
+def selection(wanted: RequestFilter) -> tuple[TextClause, dict[str, object]]:
+    """Return the statement and its parameters, but for the limit."""
     given = {name: value for name, value in asdict(wanted).items() if value is not None}
     conditions = " AND ".join(_CONDITIONS[name] for name in given) or "true"
-    statement = text(_SELECT.format(conditions=conditions))
+    return text(_SELECT.format(conditions=conditions)), given
+
+
+def list_requests(engine: Engine, wanted: RequestFilter, limit: int) -> list[ListedRequest]:
+    """Return the newest requests that are meant. Errors as of `ports.Ledger`."""
+    statement, given = selection(wanted)
     rows = execute(engine, statement, limit=limit, **given)
     return [
         from_columns(
