@@ -89,8 +89,9 @@ def render(what: RenderableType) -> None:
 
 def begin_again() -> None:
     """Clear the terminal for the next look; elsewhere an empty line stands between two."""
-    if sys.stdout.isatty():
-        Console().clear()
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        console.clear()
     else:
         typer.echo()
 
