@@ -81,8 +81,7 @@ class RequestFile:
                 case Refused():
                     yield BadLine(line, tuple(map(_in_a_file, reading.problems)))
                 case Unreadable():
-                    problems = (reading.problem, *reading.others)
-                    yield BadLine(line, tuple(map(_in_a_file, problems)))
+                    yield BadLine(line, (_in_a_file(reading.problem),))
 
     @property
     def _is_csv(self) -> bool:

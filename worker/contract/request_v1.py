@@ -69,8 +69,6 @@ class Unreadable:
     envelope: Envelope
     body: bytes = field(repr=False)
     """What was to be read, opened if it could be."""
-    others: tuple[FieldProblem, ...] = ()
-    """What else is wrong, where nothing but an id is missing to a request."""
 
 
 Reading = Accepted | Refused | Unreadable
@@ -122,7 +120,7 @@ class RequestReader:
         source, envelope = leaks.without_leaks(parsed.source, envelope, numbers, problems)
         request_id = parsed.requestId or delivery.message_id or ""
         if problem := _request_id_problem(request_id, numbers):
-            return _without_id(problem, envelope, delivery, problems)
+            return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
         if context is not None and leaks.holds(context, numbers):
             problems.append(FieldProblem("context", leaks.LEAK))
         about = (request_id, source, CheckType(parsed.personalSpec.checkType))
@@ -195,11 +193,11 @@ class RequestReader:
         source, envelope = leaks.without_leaks(source, envelope, numbers, problems)
         request_id: Any = tree.get("requestId") or delivery.message_id
         if problem := _request_id_problem(request_id, numbers):
-            return _without_id(problem, envelope, delivery, problems)
+            return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
         if not any(map(leaks.may_be_id_number, numbers)):
             # Whose number stands in the wrong place cannot be told: nobody's may.
             if leaks.may_be_id_number(request_id):
-                return _without_id(leaks.LEAK, envelope, delivery, problems)
+                return _unreadable("no_usable_id", leaks.LEAK, envelope, delivery, "requestId")
             envelope = leaks.of_nobody(envelope)
             source = DEFAULT_SOURCE if leaks.may_be_id_number(source) else source
         refusals = (*problems, *_request_id_spelling(request_id))
@@ -230,17 +228,10 @@ def _of_person(field: PersonField, problem: str) -> FieldProblem:
     return FieldProblem(f"personalSpec.personalUser.{field}", problem)
 
 
-def _unreadable(reason: str, problem: str, envelope: Envelope, delivery: Delivery) -> Unreadable:
-    found = FieldProblem("body", problem)
-    return Unreadable(reason, found, leaks.of_nobody(envelope), delivery.body)
-
-
-def _without_id(
-    problem: str, envelope: Envelope, delivery: Delivery, problems: list[FieldProblem]
+def _unreadable(
+    reason: str, problem: str, envelope: Envelope, delivery: Delivery, path: str = "body"
 ) -> Unreadable:
-    others = tuple(each for each in problems if each.field != "requestId")
-    found = FieldProblem("requestId", problem)
-    return Unreadable("no_usable_id", found, leaks.of_nobody(envelope), delivery.body, others)
+    return Unreadable(reason, FieldProblem(path, problem), leaks.of_nobody(envelope), delivery.body)
 
 
 def _request_id_problem(value: object, numbers: list[str]) -> str | None:
