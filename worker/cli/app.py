@@ -6,6 +6,7 @@ A command imports its room when it runs: all of them together take half a second
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,6 +99,9 @@ def options(
 
 def main() -> None:
     """Run one command; turn a user's mistake into one line and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A character that the terminal's encoding lacks becomes a question mark, and no error.
+        sys.stdout.reconfigure(errors="replace")
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as mistake:
@@ -120,6 +124,7 @@ def main() -> None:
 def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
+    from worker.ports import DatabaseUnfit
     from worker.telemetry.health_server import CannotListen
     from worker.telemetry.logs import configure
 
@@ -130,7 +135,11 @@ def run() -> None:
             worker = Worker(settings)
     except CannotListen as error:
         raise UserMistake(str(error)) from None
-    sys.exit(worker.run())
+    try:
+        code = worker.run()
+    except DatabaseUnfit as error:
+        raise UserMistake(str(error)) from None
+    sys.exit(code)
 
 
 @app.command(rich_help_panel=_ASK)
