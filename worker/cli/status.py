@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+# Seconds for each part: a table that is locked shall not hide the others.
+_PATIENCE = 2
+
+
 def status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show queues, open requests, unsent events, calls, budget, workers and the pause.
 
@@ -29,7 +33,7 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] 
     settings = load(StatusSettings)
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    with open_database(settings, "status") as engine:
+    with open_database(settings, "status", patience=_PATIENCE) as engine:
         _read_queues(settings, parts, problems)
         _read_database(engine, settings, parts, problems)
     if as_json:
@@ -67,6 +71,7 @@ def _read_database(
     from worker.ports import LedgerUnavailable
     from worker.store.overview import HEAD, PostgresOverview
     from worker.store.pause import PostgresPause
+    from worker.store.registry import find_blocker
 
     overview, order = PostgresOverview(engine), PostgresPause(engine)
 
@@ -91,6 +96,7 @@ def _read_database(
             "today": [asdict(each) for each in overview.today()],
         },
         "workers": lambda: [asdict(each) for each in overview.workers()],
+        "locks": lambda: (found := find_blocker(engine)) and asdict(found),
     }
     for name, read in reads.items():
         try:
