@@ -152,11 +152,14 @@ def _refusal(cause: BaseException, said: str) -> AmqpError:
         return BrokerUnavailable("the connection was lost during the login")
     if "not found" in said:
         return AccessRefused("the broker has no such vhost: AMQP_URL names it after the host's /")
-    if "limit" in said:
+    if "is reached" in said:
         return AccessRefused("the broker's limit of connections for user or vhost is reached")
     if isinstance(cause, exceptions.ProbableAccessDeniedError) or "vhost" in said:
         return AccessRefused("the broker refuses this user the vhost that AMQP_URL names")
-    return AccessRefused(f"the broker refuses user or password; in AMQP_URL {ESCAPES}")
+    return AccessRefused(
+        "the broker refuses user or password (guest may log in from its own machine alone); in"
+        f" AMQP_URL {ESCAPES}"
+    )
 
 
 def _is_refused(cause: BaseException, code: int) -> bool:
