@@ -157,8 +157,8 @@ def _refusal(cause: BaseException, said: str) -> AmqpError:
     if isinstance(cause, exceptions.ProbableAccessDeniedError) or "vhost" in said:
         return AccessRefused("the broker refuses this user the vhost that AMQP_URL names")
     return AccessRefused(
-        "the broker refuses user or password (guest may log in from its own machine alone); in"
-        f" AMQP_URL {ESCAPES}"
+        "the broker refuses user or password (its default user may log in from its own machine"
+        f" alone); in AMQP_URL {ESCAPES}"
     )
 
 
