@@ -6,6 +6,7 @@ A command imports its room when it runs: all of them together take half a second
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,7 @@ from worker.cli import (
     status,
     submit,
     tail,
+    unrouted,
 )
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
@@ -67,6 +69,8 @@ app.command(name="submit", rich_help_panel=_ASK)(submit.submit)
 app.command(name="reconcile", rich_help_panel=_OPERATE)(reconcile.reconcile)
 app.command(name="explain", rich_help_panel=_OPERATE)(explain.explain)
 app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
+app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_OPERATE)
+app.add_typer(unrouted.events_app, name="events", rich_help_panel=_OPERATE)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=_OPERATE)
 app.command(name="retention", rich_help_panel=_RUN)(retention.retention)
 app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)
@@ -98,6 +102,9 @@ def options(
 
 def main() -> None:
     """Run one command; turn a user's mistake into one line and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A character that the terminal's encoding lacks becomes a question mark, and no error.
+        sys.stdout.reconfigure(errors="replace")
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as mistake:
@@ -120,6 +127,8 @@ def main() -> None:
 def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
+    from worker.ports import DatabaseUnfit
+    from worker.telemetry.health_server import CannotListen
     from worker.telemetry.logs import configure
 
     settings = load(Settings)
@@ -127,9 +136,13 @@ def run() -> None:
     try:
         with broker_mistakes():
             worker = Worker(settings)
-    except OSError as error:
-        raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
-    sys.exit(worker.run())
+    except CannotListen as error:
+        raise UserMistake(str(error)) from None
+    try:
+        code = worker.run()
+    except DatabaseUnfit as error:
+        raise UserMistake(str(error)) from None
+    sys.exit(code)
 
 
 @app.command(rich_help_panel=_ASK)

@@ -14,6 +14,8 @@ def check_config(*, as_json: AsJson = False) -> None:
 
     With --json the problems stand in the document. Exit code 2: there is one.
     """
+    from worker.amqp.broker_errors import InvalidUrl
+    from worker.amqp.parameters import parameters
     from worker.contract.encryption import MessageKeys
 
     problems: list[str] = []
@@ -22,8 +24,14 @@ def check_config(*, as_json: AsJson = False) -> None:
         settings = load(Settings)
     except SettingsInvalid as invalid:
         problems += invalid.problems
+    # What is wrong with a key, or with a parameter of the broker's URL, only the library knows.
+    if settings is not None:
+        try:
+            parameters(settings.amqp_url.get_secret_value(), "check-config")
+        except InvalidUrl as invalid:
+            problems.append(f"AMQP_URL: {invalid}")
     try:
-        MessageKeys.of(load(MessageSettings))  # what is wrong with a key only its library knows
+        MessageKeys.of(load(MessageSettings))
     except SettingsInvalid as invalid:
         problems += [problem for problem in invalid.problems if problem not in problems]
     shown = [] if settings is None else show(settings)

@@ -100,11 +100,15 @@ def submit(
     request.setdefault("requestId", request_id or f"submit-{secrets.token_hex(8)}")
     if source is not None:
         request["source"] = source
+    try:
+        body = orjson.dumps(request)
+    except orjson.JSONEncodeError:
+        raise UserMistake("an option is not text in this terminal's encoding") from None
     configure("auto", "warning")
     with broker_mistakes():
         event = publish_request(
             settings.amqp_url.get_secret_value(),
-            seal(orjson.dumps(request)),
+            seal(body),
             timeout,
             message_id=str(request["requestId"])[:200],
         )

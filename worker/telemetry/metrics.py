@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
+from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.gauges import Gauges, Levels
@@ -83,6 +84,8 @@ class Metrics:
             "Messages put into verification.dead for a person to see, by the reason.",
             ["reason"],
         )
+        self.letters_returned = 0
+        """How many requests this worker has put back that the broker had given up."""
         self._returned = counter(
             "verification_requests_returned_total",
             "Requests that the broker had given up by its delivery limit, put back into the queue.",
@@ -91,6 +94,11 @@ class Metrics:
             "verification_calls_total",
             "Calls to the provider, by what became of them and whether they are charged.",
             ["call_class", "charged"],
+        )
+        not_sent = counter(
+            "verification_calls_not_sent_total",
+            "Calls of which no byte left, by why there was no connection to the provider.",
+            ["because"],
         )
         charges = counter(
             "verification_charges_total",
@@ -136,6 +144,7 @@ class Metrics:
         self._dead_letters: Children = {each: dead_letters.labels(each) for each in dead}
         ended = [(one, other) for one in CallClass for other in Charged]
         self._calls = {each: calls.labels(each[0].value, each[1].value) for each in ended}
+        self._not_sent = {each: not_sent.labels(each.value) for each in Unconnected}
         self._charges = {each: charges.labels(each.value) for each in Charged}
         self._seconds = {each: call_seconds.labels(each.value).observe for each in CallClass}
 
@@ -167,6 +176,8 @@ class Metrics:
             key = report.call_class, report.charged, entry.granted.charged
             calls[key] = calls.get(key, 0) + 1
             self._seconds[report.call_class](report.seconds)
+            if report.not_sent_because is not None:
+                self._not_sent[report.not_sent_because].inc()
         self._reused.inc(reused)
         for (call_class, charged, earlier), count in calls.items():
             self._calls[call_class, charged].inc(count)
@@ -176,6 +187,7 @@ class Metrics:
     def returned(self) -> None:
         """Count one request that the broker had given up and that is in the queue again."""
         self._returned.inc()
+        self.letters_returned += 1
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Count what is published, confirmed and acknowledged."""

@@ -110,7 +110,7 @@ def test_a_digest_is_that_of_one_person(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, lines: int
 ) -> None:
     monkeypatch.setenv("DIGEST_KEY", "a key of the tests, of 32 characters or more")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     complaint = f"needs one ID number on standard input; there are {lines}"
     assert ended(monkeypatch, capsys, "digest") == (2, "", f"verification-worker: {complaint}\n")
 
