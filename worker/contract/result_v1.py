@@ -71,7 +71,7 @@ class ResultV1(BaseModel):
     requestId: str | None = Field(description="null where no id could be read")  # noqa: N815
     source: str
     outcome: Outcome
-    checkType: Literal[0, 1, 2, 3, 4] | None  # noqa: N815
+    checkType: int | None = Field(ge=0, le=4)  # noqa: N815
     authInfo: AuthInfoV1 | None  # noqa: N815
     providerRequestId: str | None  # noqa: N815
     charged: Charged
