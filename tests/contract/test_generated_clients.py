@@ -32,7 +32,7 @@ def run(*command: str | Path, **options: Any) -> str:
         command, capture_output=True, text=True, timeout=120, check=False, **options
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
