@@ -20,7 +20,7 @@ from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 COLUMNS = "requestId checkType name idCard bankcard mobile source expiresAt".split()
@@ -78,10 +78,10 @@ class RequestFile:
             reading = self.reader.read(Delivery(0, 0, body), day)
             match reading:
                 case Accepted():
-                    told = tuple(map(_in_a_file, reading.warnings)) + _lost(request)
+                    told = _explained(map(_in_a_file, reading.warnings), request)
                     yield GoodLine(line, reading.request.request_id, body, told)
                 case Refused():
-                    told = tuple(map(_in_a_file, reading.problems)) + _lost(request)
+                    told = _explained(map(_in_a_file, reading.problems), request)
                     yield BadLine(line, told)
                 case Unreadable():
                     yield BadLine(line, (_in_a_file(reading.problem),))
@@ -155,17 +155,16 @@ def _request(line: int, heading: list[str], row: list[str]) -> dict[str, Any] | 
     return {**cells, "personalSpec": spec}
 
 
-def _lost(request: dict[str, Any]) -> tuple[FieldProblem, ...]:
-    """Return which numbers a spreadsheet may have cut short."""
+def _explained(
+    problems: Iterable[FieldProblem], request: dict[str, Any]
+) -> tuple[FieldProblem, ...]:
+    """Return the problems, and of odd numbers that end in zeros that a spreadsheet may be why."""
+    told = tuple(problems)
     spec = request.get("personalSpec")
     user = spec.get("personalUser") if isinstance(spec, dict) else None
     given = user if isinstance(user, dict) else {}
-    texts = {name: given.get(name) for name in ("idCard", "bankcard")}
-    return tuple(
-        FieldProblem(name, _LOST)
-        for name, text in texts.items()
-        if isinstance(text, str) and _DAMAGED.fullmatch(text)
-    )
+    odd = (each.field for each in told if _DAMAGED.fullmatch(str(given.get(each.field, ""))))
+    return told + tuple(FieldProblem(field, _LOST) for field in odd)
 
 
 def _bad(line: int, problem: str) -> BadLine:
