@@ -106,6 +106,7 @@ def main() -> None:
 def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
+    from worker.telemetry.health_server import CannotListen
     from worker.telemetry.logs import configure
 
     settings = load(Settings)
@@ -113,18 +114,22 @@ def run() -> None:
     try:
         with broker_mistakes():
             worker = Worker(settings)
-    except OSError as error:
-        raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
+    except CannotListen as error:
+        raise UserMistake(str(error)) from None
     sys.exit(worker.run())
 
 
 @app.command(name="check-config", rich_help_panel=_RUN)
 def check_config() -> None:
     """Check the settings and print them, secrets hidden."""
+    from worker.amqp.parameters import parameters
     from worker.contract.encryption import MessageKeys
 
     settings = load(Settings)
-    MessageKeys.of(settings)  # what is wrong with a key only its library knows
+    # What is wrong with a key, or with a parameter of the broker's URL, only the library knows.
+    MessageKeys.of(settings)
+    with broker_mistakes():
+        parameters(settings.amqp_url.get_secret_value(), "check-config")
     print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
 
 

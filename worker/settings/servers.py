@@ -10,8 +10,15 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from worker.core.digests import Digests
+from worker.settings.addresses import check_amqp_url
 from worker.settings.environment import FromEnvironment
-from worker.settings.values import CertificateFile, has_scheme, parse_delay, refuse_unless
+from worker.settings.values import (
+    CertificateFile,
+    has_scheme,
+    is_url,
+    parse_delay,
+    refuse_unless,
+)
 
 # What RabbitMQ's URI query parameters call the files (rabbitmq.com, "URI Query Parameters").
 _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
@@ -31,7 +38,7 @@ class BrokerSettings(FromEnvironment):
     """client certificate for amqps://, where the broker asks for one"""
     amqp_key_file: Path | None = None
     """its private key, if AMQP_CERT_FILE does not hold it; without a password"""
-    amqp_url: Annotated[SecretStr, has_scheme("amqp", "amqps")]
+    amqp_url: Annotated[SecretStr, is_url(check_amqp_url)]
     """The broker: amqp://user:password@host:5672/vhost, or amqps://"""
     retry_delays: Annotated[tuple[int, ...], NoDecode] = (5, 30, 120, 600, 1800)
     """waits before each further attempt, one queue each"""

@@ -58,6 +58,17 @@ def has_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def is_url(check: Callable[[str], None]) -> AfterValidator:
+    """Return a check of a URL, secret or not, by one of `addresses`."""
+
+    def checked(url: SecretStr | str | None) -> SecretStr | str | None:
+        if url is not None:
+            check(url if isinstance(url, str) else url.get_secret_value())
+        return url
+
+    return AfterValidator(checked)
+
+
 def _fits_a_header(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces")
