@@ -79,7 +79,7 @@ short_strings = st.none() | st.builds(
                   texts, st.sampled_from(NUMBERS)),
     ),
 )  # fmt: skip
-headers = st.none() | st.dictionaries(
+headers: st.SearchStrategy[dict[str, Any] | None] = st.none() | st.dictionaries(
     st.sampled_from(["traceparent", "x-death", "reason", PUBLISHED_BY, PUBLISHED_AS]),
     st.sampled_from(
         [TRACEPARENT, "x" * 9_999, None, 2**63, {"a": [1]}, [{"routing-keys": []}], [1]]

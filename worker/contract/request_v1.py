@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
@@ -13,6 +13,7 @@ from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
 from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
 from worker.contract.person import read_person, warnings_of
+from worker.contract.readings import Accepted, Reading, Refused, Unreadable
 from worker.contract.request_id import request_id_problem, request_id_spelling
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
@@ -36,45 +37,7 @@ if TYPE_CHECKING:
     from worker.core.delivery import Delivery
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A request that passed every check; `warnings` are problems that do not refuse it."""
-
-    request: VerificationRequest
-    envelope: Envelope
-    warnings: tuple[FieldProblem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A readable request that fails our checks: it gets a row and a `rejected` event."""
-
-    request_id: str
-    source: str
-    check_type: int | None
-    problems: tuple[FieldProblem, ...]
-    envelope: Envelope
-    body: bytes = field(repr=False)
-    """What was read: the same text encrypted twice gives two messages and one request."""
-    request: VerificationRequest | None = None
-    """What it asks, where only its encryption or its id's spelling is wrong: it may be known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """No request can be told from this message: dead letter, and an event where one can go."""
-
-    reason: str
-    """A code from a closed list."""
-    problem: FieldProblem
-    envelope: Envelope
-    body: bytes = field(repr=False)
-    """What was to be read, opened if it could be."""
-    source: str = DEFAULT_SOURCE
-    """Under which its answer goes, if it has no `reply_to`."""
-
-
-Reading = Accepted | Refused | Unreadable
+__all__ = ["Accepted", "Reading", "Refused", "RequestReader", "Unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
