@@ -11,6 +11,7 @@ from worker.settings.values import delay_name
 from worker.settings.worker import (
     EraseSettings,
     OutboxSettings,
+    RetentionSettings,
     Settings,
     StatusSettings,
     SubmitSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "MessageEncryption",
     "MessageSettings",
     "OutboxSettings",
+    "RetentionSettings",
     "Settings",
     "SettingsInvalid",
     "StatusSettings",

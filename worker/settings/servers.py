@@ -19,7 +19,14 @@ _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
 _LEAST = 32
 
 
-class BrokerSettings(FromEnvironment):
+class DeadLetterSettings(FromEnvironment):
+    """How long a person may still replay what was given up."""
+
+    dead_letter_days: int = Field(14, ge=1, le=365)
+    """how long dead letters are kept"""
+
+
+class BrokerSettings(DeadLetterSettings):
     """What the commands for the broker need.
 
     The files of TLS come first: `amqp_url` takes them along, as RabbitMQ's own clients have it.
@@ -35,8 +42,6 @@ class BrokerSettings(FromEnvironment):
     """The broker: amqp://user:password@host:5672/vhost, or amqps://"""
     retry_delays: Annotated[tuple[int, ...], NoDecode] = (5, 30, 120, 600, 1800)
     """waits before each further attempt, one queue each"""
-    dead_letter_days: int = Field(14, ge=1, le=365)
-    """how long dead letters are kept"""
 
     @field_validator("amqp_key_file")
     @classmethod

@@ -13,7 +13,13 @@ from worker.core.request import Mode
 from worker.core.timing import CallTiming
 from worker.settings.environment import is_secret
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
-from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
+from worker.settings.servers import (
+    BrokerSettings,
+    DatabaseSettings,
+    DeadLetterSettings,
+    DigestSettings,
+    LimitSettings,
+)
 from worker.settings.values import CertificateFile, Credential, Duration, Word, delay_name
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
@@ -25,7 +31,29 @@ _SANDBOX_KEY = "SANDBOXACCESSKEY"
 _RECORD_SECONDS = 1.0
 
 
+class AgeSettings(DeadLetterSettings):
+    """When finished requests are cleared, and when they are deleted."""
+
+    clear_after_days: int = Field(0, ge=0)
+    """masked data, digests and contexts are cleared after this; 0 = never"""
+    delete_after_days: int = Field(0, ge=0)
+    """requests and their calls are deleted after this; 0 = never"""
+
+    @field_validator("delete_after_days")
+    @classmethod
+    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
+        problems = []
+        if 0 < days < others.data.get("clear_after_days", 0):
+            problems.append("must not be below CLEAR_AFTER_DAYS")
+        if 0 < days <= others.data.get("dead_letter_days", 0):
+            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return days
+
+
 class Settings(
+    AgeSettings,
     EventSettings,
     MessageSettings,
     CheckSettings,
@@ -84,10 +112,6 @@ class Settings(
     """a request whose calls fail for free (throttled) fails at this age: 24h, 7d; 0 = never"""
     abandon_after_days: int = Field(30, ge=0)
     """an open request fails at this age; 0 = never"""
-    clear_after_days: int = Field(0, ge=0)
-    """masked data, digests and contexts are cleared after this; 0 = never"""
-    delete_after_days: int = Field(0, ge=0)
-    """requests and their calls are deleted after this; 0 = never"""
     topology: str = Field("apply", pattern="^(apply|check)$")
     """declare at start, or only check"""
     shutdown_grace: float = Field(40.0, gt=0, le=3600)
@@ -141,18 +165,6 @@ class Settings(
     def _outlives_its_dead_letter(cls, days: int, others: ValidationInfo) -> int:
         if 0 < days <= others.data.get("dead_letter_days", 0):
             raise ValueError("must be above DEAD_LETTER_DAYS: until then a person may replay")
-        return days
-
-    @field_validator("delete_after_days")
-    @classmethod
-    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
-        problems = []
-        if 0 < days < others.data.get("clear_after_days", 0):
-            problems.append("must not be below CLEAR_AFTER_DAYS")
-        if 0 < days <= others.data.get("dead_letter_days", 0):
-            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
-        if problems:
-            raise ValueError("\n".join(problems))
         return days
 
     @field_validator("shutdown_grace")
@@ -233,6 +245,13 @@ class OutboxSettings(ToolSettings, EventSettings):
 
     provider_mode: Mode
     """live or sandbox: whose events"""
+
+
+class RetentionSettings(AgeSettings, DatabaseSettings):
+    """What `retention` needs: a database, and no provider."""
+
+    provider_mode: Mode
+    """live or sandbox: whose requests"""
 
 
 class StatusSettings(ToolSettings, LimitSettings):
