@@ -42,6 +42,7 @@ from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
+from worker.telemetry.certificates import certificate_files
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
@@ -122,7 +123,13 @@ class Worker:
         )
         retention = PostgresRetention(self._engine, mode)
         self._relay = Relay(outbox, self._session, settings.event_format)
-        monitor = BacklogMonitor(PostgresBacklog(self._engine, mode).read)
+        backlog = PostgresBacklog(
+            self._engine,
+            mode,
+            clear_after_days=settings.clear_after_days,
+            delete_after_days=settings.delete_after_days,
+        )
+        monitor = BacklogMonitor(backlog.read, backlog.server, clock)
         chores = (
             self._relay.chore,
             lapsed_leases(leases.settle_lapsed),
@@ -133,7 +140,7 @@ class Worker:
                 delete_after_days=settings.delete_after_days,
             ),
             given_up_requests(
-                settings.amqp_url.get_secret_value(), self._session, self._metrics.returned
+                settings.amqp_url.get_secret_value(), self._session, clock, self._metrics
             ),
             monitor.chore,
         )
@@ -155,6 +162,7 @@ class Worker:
         python = ".".join(map(str, sys.version_info[:3]))
         build = {"version": version("verification-worker"), "python": python, "mode": mode}
         self._metrics.watch(health.levels, settings.daily_call_budget, build)
+        self._metrics.watch_certificates(certificate_files(settings))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
 

@@ -7,6 +7,7 @@ on ignore a client's `x-death`, and foreign `x-` headers mean nothing to us. The
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from worker.contract.envelope import usable_traceparent
@@ -15,7 +16,7 @@ from worker.core.delivery import Publication
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from worker.core.delivery import Delivery
 
@@ -44,6 +45,25 @@ def dead_letter(
             "lastError": last_error,
         },
     )
+
+
+def first_seen(headers: Mapping[str, object]) -> datetime | None:
+    """Return when a dead letter's request was first seen, or when the broker itself put it here.
+
+    None where nothing readable says so.
+    """
+    told = headers.get("firstSeen")
+    if isinstance(told, str):
+        try:
+            seen = datetime.fromisoformat(told)
+            return seen.astimezone(UTC) if seen.tzinfo else None
+        except (ValueError, OverflowError):
+            return None
+    match headers.get("x-death"):
+        case [*_, {"time": datetime() as died}]:
+            # pika hands over AMQP's times, which are UTC, without a zone.
+            return died.replace(tzinfo=UTC)
+    return None
 
 
 def replay(delivery: Delivery) -> Publication:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import orjson
 
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import usable_traceparent
+from worker.contract.internal import first_seen
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.masking import scrub
@@ -25,7 +25,7 @@ from worker.core.outcome import CallClass, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
+    from datetime import date, datetime
 
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Delivery, Letter
@@ -129,7 +129,7 @@ class LetterReader:
             source=_safe(source, personal),
             reason=_listed(headers.get("reason", headers.get("x-first-death-reason")), REASONS),
             attempts=_count(headers.get("attempts")),
-            first_seen=_first_seen(headers),
+            first_seen=first_seen(headers),
             last_error=_listed(headers["lastError"], _ERRORS) if "lastError" in headers else None,
             size=len(delivery.body),
             encrypted=encrypted,
@@ -220,21 +220,6 @@ def _count(value: object) -> int | None:
 
 
 _OWN_HEADERS = frozenset({"reason", "attempts", "firstSeen", "lastError", "traceparent"})
-
-
-def _first_seen(headers: Mapping[str, object]) -> datetime | None:
-    told = headers.get("firstSeen")
-    if isinstance(told, str):
-        try:
-            seen = datetime.fromisoformat(told)
-            return seen.astimezone(UTC) if seen.tzinfo else None
-        except (ValueError, OverflowError):
-            return None
-    match headers.get("x-death"):
-        case [*_, {"time": datetime() as died}]:
-            # pika hands over AMQP's times, which are UTC, without a zone.
-            return died.replace(tzinfo=UTC)
-    return None
 
 
 def _mark(letter: Letter) -> bytes:

@@ -6,6 +6,7 @@ cheap then, and still done a million rows later.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,15 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "settle": (leases.SETTLE, {**_MODE, **_LAPSED, "max_in_doubt": 1, "messages": "{}"}),
     "clear": (erasure.CLEAR, _OLD),
     "delete": (erasure.DELETE, _OLD),
-    "backlog": (overview.BACKLOG, {"mode": "sandbox", "at_most": overview.COUNTED_AT_MOST}),
+    "backlog": (
+        overview.BACKLOG,
+        {
+            "mode": "sandbox",
+            "at_most": overview.COUNTED_AT_MOST,
+            "clear_after": 86_400.0,
+            "delete_after": math.inf,
+        },
+    ),
     "open": (overview.OPEN_REQUESTS, {}),
     "unsent": (overview.UNSENT_EVENTS, {}),
     "outcomes": (overview.OUTCOMES, {}),

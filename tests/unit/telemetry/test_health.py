@@ -47,7 +47,7 @@ class Parts:
             parked=None, pause=None, state=Open(ParkReason.QUOTA, 1.0, 1), calls=(1, 4)
         )
         self.housekeeper = part(name="housekeeper", running=True)
-        self.monitor = part(backlog=None, failed=True)
+        self.monitor = part(backlog=None, server=None, clock_offset=0.0, failed=True)
         self.health = HealthState(
             self.session, self.pipeline, self.gate, [self.housekeeper], self.monitor, METRICS
         )
