@@ -3,7 +3,7 @@
 Every request passes through the partial indexes of what is open and of what is unsent, and leaves
 two dead rows behind: no update of it is a HOT one. By autovacuum's default that piles up to a fifth
 of a table that keeps years, at ten million rows a million requests, and each look at the backlog
-reads the pages that they have left empty. Sooner than at a twentieth would be of no use: where under
+reads the pages that they left empty. Sooner than at a twentieth would be of no use: where under
 2 % of a table's pages hold dead rows, a vacuum leaves the indexes alone.
 
 Storage parameters take a lock that no reader or writer waits for. Fill factors stay as they are.
