@@ -24,6 +24,7 @@ from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.maintenance.chores import BacklogMonitor, lapsed_leases, old_requests, pause_reader
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
@@ -33,7 +34,7 @@ from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
-from worker.settings import MessageEncryption
+from worker.settings import MessageEncryption, Settings, load
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.ports import DeliverySink
-    from worker.settings import Settings
 
 DAY = 86_400.0
 
@@ -82,7 +82,8 @@ class Worker:
         )
         self._weak_settings: Mapping[str, str] = {}
         self._stopping = Event()
-        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._stopping)
+        provider = _provider_config(settings)
+        self._provider = PersonalAuthClient(provider, stopping=self._stopping)
         apply = settings.topology == "apply"
         self._session = Session(
             settings.amqp_url.get_secret_value(),
@@ -143,6 +144,9 @@ class Worker:
                 settings.amqp_url.get_secret_value(), self._session, clock, self._metrics
             ),
             monitor.chore,
+            renewed_credentials(
+                provider, lambda: _provider_config(load(Settings)), self._provider.renew
+            ),
         )
         self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
         pause = pause_reader(
