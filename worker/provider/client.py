@@ -35,6 +35,7 @@ from worker.provider.codes import (
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
+from worker.telemetry.causes import why_unconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +154,8 @@ class PersonalAuthClient:
         try:
             received = self._transport.post(call.body)
         except Unanswered as fault:
-            call.report = without_answer(call.armed.sent, fault.http_status)
+            why = None if call.armed.sent else why_unconnected(fault)
+            call.report = without_answer(fault.http_status, why)
             return
         if self._config.live and received.server == SANDBOX_SERVER:
             call.report = from_sandbox(received.status)
