@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from random import random
@@ -23,7 +24,14 @@ from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.maintenance.chores import BacklogMonitor, lapsed_leases, old_requests, pause_reader
+from worker.maintenance.chores import (
+    BacklogMonitor,
+    lapsed_leases,
+    lock_watcher,
+    old_requests,
+    pause_reader,
+    registry,
+)
 from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
@@ -32,6 +40,7 @@ from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.ports import LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption, Settings, load
@@ -43,6 +52,7 @@ from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
+from worker.store.registry import PostgresRegistry
 from worker.telemetry.certificates import certificate_files
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer
@@ -122,6 +132,8 @@ class Worker:
             max_in_doubt_calls=settings.max_in_doubt_calls,
             abandon_after=settings.abandon_after_days * DAY or None,
         )
+        build = version("verification-worker")
+        self._registry = PostgresRegistry(self._engine, self._name, mode, build)
         retention = PostgresRetention(self._engine, mode)
         self._relay = Relay(outbox, self._session, settings.event_format)
         backlog = PostgresBacklog(
@@ -147,12 +159,14 @@ class Worker:
             renewed_credentials(
                 provider, lambda: _provider_config(load(Settings)), self._provider.renew
             ),
+            registry(lambda: self._health_state.state(), self._registry.report, clock),
         )
         self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
         pause = pause_reader(
             PostgresPause(self._engine).read, clock, self._gate.set_pause, self._gate.pause_unknown
         )
-        self._pause_watcher = Housekeeper("pause-watcher", (pause,), clock, random, fail)
+        locks = lock_watcher(lambda: self._pipeline.database_answers, self._registry.blocker, clock)
+        self._pause_watcher = Housekeeper("pause-watcher", (pause, locks), clock, random, fail)
 
         # What is said of it all.
         self._health_state = health = HealthState(
@@ -164,8 +178,8 @@ class Worker:
             self._metrics,
         )
         python = ".".join(map(str, sys.version_info[:3]))
-        build = {"version": version("verification-worker"), "python": python, "mode": mode}
-        self._metrics.watch(health.levels, settings.daily_call_budget, build)
+        labels = {"version": build, "python": python, "mode": mode}
+        self._metrics.watch(health.levels, settings.daily_call_budget, labels)
         self._metrics.watch_certificates(certificate_files(settings))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
@@ -270,6 +284,9 @@ class Worker:
         drained = self._session.drain(left)
         self._pipeline.flush_announced()
         self._relay.flush()
+        if self._pipeline.database_answers:
+            with suppress(LedgerUnavailable):  # then the row is a day old once, and goes
+                self._registry.forget()
         self._session.close()
         self._provider.close()
         if self._health_server is not None:

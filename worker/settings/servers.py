@@ -135,3 +135,24 @@ class LimitSettings(FromEnvironment):
     """calls of all workers in any minute; 0 = no limit"""
     daily_call_budget: int = Field(0, ge=0)
     """calls of all workers in a day of Asia/Shanghai; 0 = no limit"""
+
+
+class AgeSettings(DeadLetterSettings):
+    """When finished requests are cleared, and when they are deleted."""
+
+    clear_after_days: int = Field(0, ge=0)
+    """masked data, digests and contexts are cleared after this; 0 = never"""
+    delete_after_days: int = Field(0, ge=0)
+    """requests and their calls are deleted after this; 0 = never"""
+
+    @field_validator("delete_after_days")
+    @classmethod
+    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
+        problems = []
+        if 0 < days < others.data.get("clear_after_days", 0):
+            problems.append("must not be below CLEAR_AFTER_DAYS")
+        if 0 < days <= others.data.get("dead_letter_days", 0):
+            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return days

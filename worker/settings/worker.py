@@ -16,9 +16,9 @@ from worker.settings.addresses import check_provider_url, check_proxy_url
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
 from worker.settings.misspelt import is_service_address
 from worker.settings.servers import (
+    AgeSettings,
     BrokerSettings,
     DatabaseSettings,
-    DeadLetterSettings,
     DigestSettings,
     LimitSettings,
 )
@@ -31,27 +31,6 @@ _SANDBOX_KEY = "SANDBOXACCESSKEY"
 # What a stop needs beside its calls: to record the last of them, one statement of milliseconds.
 # Confirms have ten seconds of their own after the grace.
 _RECORD_SECONDS = 1.0
-
-
-class AgeSettings(DeadLetterSettings):
-    """When finished requests are cleared, and when they are deleted."""
-
-    clear_after_days: int = Field(0, ge=0)
-    """masked data, digests and contexts are cleared after this; 0 = never"""
-    delete_after_days: int = Field(0, ge=0)
-    """requests and their calls are deleted after this; 0 = never"""
-
-    @field_validator("delete_after_days")
-    @classmethod
-    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
-        problems = []
-        if 0 < days < others.data.get("clear_after_days", 0):
-            problems.append("must not be below CLEAR_AFTER_DAYS")
-        if 0 < days <= others.data.get("dead_letter_days", 0):
-            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return days
 
 
 class Settings(

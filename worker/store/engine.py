@@ -65,15 +65,20 @@ def open_engine(
     application_name: str,
     *,
     by_keys: bool = False,
+    patience: int | None = None,
     on_weak: Callable[[Mapping[str, str]], None] = lambda _settings: None,
 ) -> Engine:
     """Return an engine that connects at first use; `by_keys` is for a worker's own statements.
 
     Every statement is its own transaction (autocommit): claim and record are one statement each,
     so a batch costs one round trip and no BEGIN. `on_weak` learns at each new connection which of
-    the server's settings promise less than that a commit lasts. Connecting raises `DatabaseUnfit`
-    where the database's encoding is not UTF8.
+    the server's settings promise less than that a commit lasts. `patience` is how many seconds a
+    statement may take, where that is less than usual. Connecting raises `DatabaseUnfit` where the
+    database's encoding is not UTF8.
     """
+    limits = _LIMITS
+    if patience is not None:
+        limits = f"-c statement_timeout={patience}s -c lock_timeout={patience * 500}ms"
     engine = create_engine(
         database_url(url),
         isolation_level="AUTOCOMMIT",
@@ -86,7 +91,7 @@ def open_engine(
         connect_args={
             **CONNECT,
             "application_name": application_name[:63],
-            "options": f"{_LIMITS} {_BY_KEYS}" if by_keys else _LIMITS,
+            "options": f"{limits} {_BY_KEYS}" if by_keys else limits,
         },
     )
 
@@ -168,6 +173,13 @@ _REASONS = {
 }
 
 
+_CONTENDED = {
+    "40001": "another transaction changed the same rows",
+    "40P01": "a deadlock with another transaction",
+    "55P03": "a lock is held by another session",
+}
+
+
 def _why(error: BaseException | None) -> str:
     words = str(error)
     found = (reason for known, reason in _REASONS.items() if known in words)
@@ -182,8 +194,10 @@ def _mapped(error: BaseException | None) -> LedgerUnavailable | LedgerRefused:
     state = getattr(error, "sqlstate", None)
     if state is None:
         return LedgerUnavailable(f"no connection ({_why(error)})")
-    if state in ("40001", "40P01", "55P03"):
-        return LedgerContended(f"SQLSTATE {state}")
+    if state in _CONTENDED:
+        return LedgerContended(_CONTENDED[state])
+    if state == "57014":
+        return LedgerUnavailable("a statement took too long")
     if state[:2] in ("22", "23"):
         return LedgerRefused(f"SQLSTATE {state}")
     if state in ("42P01", "3F000", "42703"):

@@ -52,6 +52,7 @@ class LogEvent(StrEnum):
     RETAINED = "retention.done"
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
+    DATABASE_BLOCKED = "database.blocked"
     DATABASE_NOT_DURABLE = "database.not_durable"
     CREDENTIALS_RENEWED = "credentials.renewed"
     CREDENTIALS_UNREADABLE = "credentials.unreadable"

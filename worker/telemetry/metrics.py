@@ -86,6 +86,8 @@ class Metrics:
             "Messages put into verification.dead for a person to see, by the reason.",
             ["reason"],
         )
+        self.letters_returned = 0
+        """How many requests this worker has put back that the broker had given up."""
         self._returned = counter(
             "verification_requests_returned_total",
             "Requests that the broker had given up by its delivery limit, put back into the queue.",
@@ -197,6 +199,7 @@ class Metrics:
     def returned(self) -> None:
         """Count one request that the broker had given up and that is in the queue again."""
         self._returned.inc()
+        self.letters_returned += 1
 
     def oldest_dead_letter(self, seconds: float) -> None:
         """Show the age of the oldest dead letter; 0 where there is none."""

@@ -18,7 +18,9 @@ GONE = SettingsInvalid(["PROVIDER_SECRET_KEY_FILE: cannot be read (FileNotFoundE
 def test_what_changes_is_used_at_the_second_look_that_finds_it(
     log: list[MutableMapping[str, object]],
 ) -> None:
-    script = iter([OLD, MIXED, NEW, GONE, GONE, NEW, NEW, OLD])
+    looks_at: list[tuple[str, str] | SettingsInvalid]
+    looks_at = [OLD, MIXED, NEW, GONE, GONE, NEW, NEW, OLD]
+    script = iter(looks_at)
     used: list[tuple[str, str]] = []
 
     def read() -> tuple[str, str]:
