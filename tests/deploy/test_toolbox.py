@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUNBOOK = (CHECKOUT / "deploy" / "RUNBOOK.md").read_text()
-PLAIN = "status|pause|resume|retention|digest|erase|explain|reconcile|submit"
-TWO = "(?:dead-letters|outbox|topology|message-keys) [a-z]+"
+TWO = "(?:dead-letters|events|message-keys|outbox|requests|topology|unrouted) [a-z]+"
 NAMED = {
     tuple(words.split())
     for words in re.findall(rf"verification-worker ((?:{TWO})|(?:[a-z-]+))", RUNBOOK)
@@ -28,8 +27,9 @@ INVENTED = "11010519491231002X"
 MORE = {
     "explain": ("onb-1",),
     "show": ("onb-1",),
+    "resend": ("onb-1",),
     "pause": ("--reason", "a test"),
-    "replay": ("--yes", "--reason", "delivery_limit"),
+    "replay": ("--yes",),
     "drop": ("--yes", "--reason", "not_json"),
     "erase": ("--yes",),
     "reconcile": ("invoice.csv",),
