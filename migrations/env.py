@@ -6,11 +6,13 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from alembic import context
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+from worker.ports import UnnamedPooler
 from worker.settings import DatabaseSettings, SettingsInvalid, load
-from worker.store.engine import database_url
+from worker.store.database_errors import mapped
+from worker.store.engine import open_for_migrations
 from worker.store.tables import SCHEMA, metadata
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 # Any fixed number: whoever holds this advisory lock is migrating.
 _LOCK = 7_351_200_911
+
+_POOLER = (
+    "DATABASE_URL: a connection pooler (PgBouncer) stands between: migrations need the server"
+    " itself, for they hold a lock from one transaction to the next"
+)
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
@@ -57,15 +64,18 @@ def migrate(connection: Connection) -> None:
 def main() -> None:
     """Connect and migrate; a mistake of the user is one line and exit code 2."""
     try:
-        url = load(DatabaseSettings).database_url.get_secret_value()
         # No pool: the lock ends with the session.
-        engine = create_engine(database_url(url), hide_parameters=True, poolclass=NullPool)
+        engine = open_for_migrations(load(DatabaseSettings).database_url.get_secret_value())
         with engine.connect() as connection:
             migrate(connection)
     except SettingsInvalid as invalid:
         _leave("\n".join(invalid.problems))
+    except UnnamedPooler:
+        _leave(_POOLER)
     except OperationalError as error:
-        _leave(f"the database does not answer: {str(error.orig).strip().splitlines()[0]}")
+        fault = mapped(error.orig)
+        is_pooler = isinstance(fault, UnnamedPooler)
+        _leave(_POOLER if is_pooler else f"DATABASE_URL: the database does not answer ({fault})")
 
 
 def _leave(words: str) -> NoReturn:

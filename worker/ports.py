@@ -3,7 +3,8 @@
 Fault
 ├── LedgerUnavailable   the database cannot be used now: try the same batch again
 │   └── LedgerContended only another transaction was in the way: at once
-└── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
+├── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
+└── UnnamedPooler       the settings do not fit what is there: stop
 """
 
 from __future__ import annotations
@@ -35,6 +36,16 @@ class LedgerContended(LedgerUnavailable):
 
 class LedgerRefused(Fault):
     """The database refuses the data of this batch: repeating it is useless, halving it is not."""
+
+
+class UnnamedPooler(Fault):
+    """A pooler stands before the database, and no setting says so: its sessions are not ours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a connection pooler (PgBouncer) stands between: set DATABASE_POOLER=transaction, or"
+            " name the server itself"
+        )
 
 
 class Ledger(Protocol):

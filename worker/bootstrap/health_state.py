@@ -86,12 +86,14 @@ class HealthState:
         """Return in words what keeps the worker from being ready; a parked one is ready."""
         session, backlog = self._session, self._monitor.backlog
         consuming = session.consuming or self._gate.parked is not None
+        problem = self._pipeline.database_problem
+        why = f": {problem}" if problem else ""
         behind = backlog is not None and backlog.schema_behind
         checks = {
             "the broker is not connected": session.connected,
             "no consumer is registered": consuming,
             "the broker takes no publications": not session.blocked,
-            "the database does not answer": self._pipeline.database_answers,
+            f"the database does not answer{why}": problem is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
         }
         return [words for words, holds in checks.items() if not holds]

@@ -27,6 +27,7 @@ from worker.cli import (
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.tables import complain, print_table
+from worker.ports import UnnamedPooler
 from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ def main() -> None:
     except UserMistake as mistake:
         complain(str(mistake))
         sys.exit(2)
+    except UnnamedPooler as mistake:
+        complain(f"DATABASE_URL: {mistake}")
+        sys.exit(2)
 
 
 @app.command(rich_help_panel=_RUN)
@@ -122,9 +126,12 @@ def run() -> None:
 def check_config() -> None:
     """Check the settings and print them, secrets hidden."""
     from worker.contract.encryption import MessageKeys
+    from worker.store.address import connection_parameters
 
     settings = load(Settings)
-    MessageKeys.of(settings)  # what is wrong with a key only its library knows
+    # What is wrong with a key or this URL only their libraries know.
+    MessageKeys.of(settings)
+    connection_parameters(settings.database_url.get_secret_value())
     print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
 
 

@@ -24,7 +24,8 @@ def open_database(settings: DatabaseSettings, command: str) -> Iterator[Engine]:
     from worker.ports import LedgerUnavailable
     from worker.store.engine import open_engine
 
-    engine = open_engine(settings.database_url.get_secret_value(), command)
+    url = settings.database_url.get_secret_value()
+    engine = open_engine(url, command, pooled=settings.is_pooled)
     try:
         yield engine
     except LedgerUnavailable as error:

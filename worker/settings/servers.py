@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlencode, urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from worker.core.digests import Digests
@@ -75,11 +75,25 @@ class BrokerSettings(FromEnvironment):
         return delays
 
 
+def _is_for_libpq(url: SecretStr) -> SecretStr:
+    """Look at the scheme alone: all else is for libpq to read (`store.address`)."""
+    if not url.get_secret_value().startswith("postgresql://"):
+        raise ValueError("must begin with postgresql://")
+    return url
+
+
 class DatabaseSettings(FromEnvironment):
     """What the commands for the database need."""
 
-    database_url: Annotated[SecretStr, has_scheme("postgresql")]
-    """The database: postgresql://user:password@host:5432/name"""
+    database_url: Annotated[SecretStr, AfterValidator(_is_for_libpq)]
+    """The database: postgresql://user:password@host:5432/name, or several host:port,host:port"""
+    database_pooler: str = Field("off", pattern="^(off|transaction)$")
+    """transaction: DATABASE_URL leads to PgBouncer; off: to the server itself"""
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a session is ours for one transaction only."""
+        return self.database_pooler == "transaction"
 
 
 class DigestSettings(FromEnvironment):
