@@ -9,7 +9,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
-from worker.ports import UnnamedPooler
+from worker.ports import DatabaseUnfit
 from worker.settings import DatabaseSettings, SettingsInvalid, load
 from worker.store.database_errors import mapped
 from worker.store.engine import open_for_migrations
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 # Any fixed number: whoever holds this advisory lock is migrating.
 _LOCK = 7_351_200_911
-
-_POOLER = (
-    "DATABASE_URL: a connection pooler (PgBouncer) stands between: migrations need the server"
-    " itself, for they hold a lock from one transaction to the next"
-)
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
@@ -70,12 +65,12 @@ def main() -> None:
             migrate(connection)
     except SettingsInvalid as invalid:
         _leave("\n".join(invalid.problems))
-    except UnnamedPooler:
-        _leave(_POOLER)
+    except DatabaseUnfit as refusal:
+        _leave(str(refusal))
     except OperationalError as error:
         fault = mapped(error.orig)
-        is_pooler = isinstance(fault, UnnamedPooler)
-        _leave(_POOLER if is_pooler else f"DATABASE_URL: the database does not answer ({fault})")
+        is_unfit = isinstance(fault, DatabaseUnfit)
+        _leave(str(fault) if is_unfit else f"DATABASE_URL: the database does not answer ({fault})")
 
 
 def _leave(words: str) -> NoReturn:

@@ -4,7 +4,7 @@ Fault
 ├── LedgerUnavailable   the database cannot be used now: try the same batch again
 │   └── LedgerContended only another transaction was in the way: at once
 ├── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
-└── UnnamedPooler       the settings do not fit what is there: stop
+└── DatabaseUnfit       this database can never be used: the words say what a person must do
 """
 
 from __future__ import annotations
@@ -38,14 +38,8 @@ class LedgerRefused(Fault):
     """The database refuses the data of this batch: repeating it is useless, halving it is not."""
 
 
-class UnnamedPooler(Fault):
-    """A pooler stands before the database, and no setting says so: its sessions are not ours."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "a connection pooler (PgBouncer) stands between: set DATABASE_POOLER=transaction, or"
-            " name the server itself"
-        )
+class DatabaseUnfit(Fault):
+    """This database will never do, however often it is asked; the words say what to do."""
 
 
 class Ledger(Protocol):

@@ -201,7 +201,10 @@ class Worker:
         return Flow(*parts) if self._spans is None else TracedFlow(self._spans, *parts)
 
     def run(self) -> int:
-        """Work until SIGTERM, SIGINT or a failure; return the exit code."""
+        """Work until SIGTERM, SIGINT or a failure; return the exit code.
+
+        Raises `DatabaseUnfit` where the database, asked for a pause, turns out to be.
+        """
         self._stop_orders.listen()
         self._log.info(LogEvent.STARTING, **self._identity())
         if self._health_server is not None:

@@ -27,7 +27,6 @@ from worker.cli import (
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.tables import complain, print_table
-from worker.ports import UnnamedPooler
 from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
 
 if TYPE_CHECKING:
@@ -101,15 +100,13 @@ def main() -> None:
     except UserMistake as mistake:
         complain(str(mistake))
         sys.exit(2)
-    except UnnamedPooler as mistake:
-        complain(f"DATABASE_URL: {mistake}")
-        sys.exit(2)
 
 
 @app.command(rich_help_panel=_RUN)
 def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
+    from worker.ports import DatabaseUnfit
     from worker.telemetry.logs import configure
 
     settings = load(Settings)
@@ -119,7 +116,11 @@ def run() -> None:
             worker = Worker(settings)
     except OSError as error:
         raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
-    sys.exit(worker.run())
+    try:
+        code = worker.run()
+    except DatabaseUnfit as error:
+        raise UserMistake(str(error)) from None
+    sys.exit(code)
 
 
 @app.command(name="check-config", rich_help_panel=_RUN)

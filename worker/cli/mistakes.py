@@ -21,13 +21,15 @@ class UserMistake(Exception):
 @contextmanager
 def open_database(settings: DatabaseSettings, command: str) -> Iterator[Engine]:
     """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
-    from worker.ports import LedgerUnavailable
+    from worker.ports import DatabaseUnfit, LedgerUnavailable
     from worker.store.engine import open_engine
 
     url = settings.database_url.get_secret_value()
     engine = open_engine(url, command, pooled=settings.is_pooled)
     try:
         yield engine
+    except DatabaseUnfit as error:
+        raise UserMistake(str(error)) from None
     except LedgerUnavailable as error:
         raise UserMistake(f"DATABASE_URL: the database does not answer ({error})") from None
     finally:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from worker.ports import Fault, LedgerContended, LedgerRefused, LedgerUnavailable, UnnamedPooler
+from worker.ports import DatabaseUnfit, Fault, LedgerContended, LedgerRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     import psycopg
 
+UNNAMED_POOLER = (
+    "DATABASE_URL: a connection pooler (PgBouncer) stands between: workers and commands need"
+    " DATABASE_POOLER=transaction, and migrations the server itself"
+)
 _POOLER = "behind a pooler in transaction mode set DATABASE_POOLER=transaction"
 _READ_ONLY = (
     "the server is read-only, a standby or no primary any more: name all hosts in DATABASE_URL"
@@ -102,6 +106,6 @@ def mapped(error: BaseException | None) -> Fault:
 def _no_connection(error: BaseException | None) -> Fault:
     words = str(error)
     if "unsupported startup parameter" in words:
-        return UnnamedPooler()
+        return DatabaseUnfit(UNNAMED_POOLER)
     found = (meaning for known, meaning in _CONNECTING if re.search(known, words))
     return LedgerUnavailable(f"no connection ({next(found, type(error).__name__)})")

@@ -12,9 +12,9 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.ports import LedgerUnavailable, UnnamedPooler
+from worker.ports import DatabaseUnfit, LedgerUnavailable
 from worker.store.address import connection_parameters
-from worker.store.database_errors import condemns, mapped
+from worker.store.database_errors import UNNAMED_POOLER, condemns, mapped
 from worker.store.pooled import limiting_cursor
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def open_engine(
         new.commit()
         if not pooled and rows[0][0] != new.info.backend_pid:
             new.close()
-            raise UnnamedPooler
+            raise DatabaseUnfit(UNNAMED_POOLER)
         if weak := {name: value for _, name, value, _ in rows if name is not None}:
             on_weak(weak)
 
@@ -127,7 +127,7 @@ def open_for_migrations(url: str) -> Engine:
         new.rollback()
         if row != ("yes",):
             new.close()
-            raise UnnamedPooler
+            raise DatabaseUnfit(UNNAMED_POOLER)
 
     event.listen(engine, "connect", look_at_session)
     return engine
