@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import struct
 
 import pika
 import pytest
-from pika import data as pika_data
 
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import UNREADABLE, bodies, listed, put, reject_by_broker
+from tests.integration.amqp.harness import UNDECODABLE, undecodable_headers
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 
 ALWAYS_FAILS = "119999194912310224"
@@ -186,22 +185,23 @@ def test_two_tools_do_not_share_the_letters_between_them(stack: Stack) -> None:
     assert "another tool holds the dead letters" in done.stderr
 
 
-def test_a_header_that_cannot_be_decoded_stops_no_look(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def encode(pieces: list[bytes], value: object) -> int:
-        if value != "undecodable":
-            return int(original(pieces, value))
-        pieces.append(struct.pack(">cQ", b"T", 1 << 62))  # a time beyond the year 9999
-        return 9
-
-    original = pika_data.encode_value
-    monkeypatch.setattr(pika_data, "encode_value", encode)
-    put(stack, request("odd"), {"when": "undecodable"}, message_id="m-1")
+def test_a_header_that_cannot_be_decoded_costs_nothing_else(stack: Stack) -> None:
+    with undecodable_headers():
+        odd = {"when": UNDECODABLE, "reason": "in_doubt"}
+        put(stack, request("odd"), odd, message_id="m-1", reply_to="to.me", correlation_id="c-1")
     put(stack, request("plain"))
     assert [row["request_id"] for row in listed(stack)] == ["odd", "plain"]
+    done = stack.command("dead-letters", "show", "odd", "--json")
+    (shown,) = json.loads(done.stdout)
+    # The header and the broker's own count of deliveries.
+    assert (shown["reason"], shown["other_headers"]) == ("in_doubt", 2)
+    assert (shown["message_id"], shown["reply_to"]) == ("m-1", "to.me")
     assert stack.command("dead-letters", "replay", "--yes").returncode == 0
-    assert stack.depth(REQUESTS) == 2
+    replayed = [properties for _, properties, _ in stack.take(REQUESTS)]
+    assert {(each.reply_to, each.correlation_id) for each in replayed} == {
+        ("to.me", "c-1"),
+        (None, None),
+    }
 
 
 def test_without_its_queue_the_advice_is_to_provision(stack: Stack) -> None:

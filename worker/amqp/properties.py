@@ -49,6 +49,7 @@ def read_delivery(
         method.redelivered,
         None if now is None else _published_at(properties.timestamp, now),
         _returned(headers) if headers else 0,
+        as_text(properties.content_encoding),
     )
 
 
@@ -84,6 +85,7 @@ def written_properties(publication: Publication) -> Any:
     """Return pika's properties of a publication."""
     return BasicProperties(
         content_type=media_type(publication.body),
+        content_encoding=publication.content_encoding,
         headers=publication.headers or None,
         delivery_mode=PERSISTENT,
         correlation_id=publication.correlation_id,

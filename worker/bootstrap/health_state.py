@@ -10,6 +10,8 @@ from __future__ import annotations
 from threading import Event
 from typing import TYPE_CHECKING
 
+from worker.core.breaker import ParkReason
+from worker.core.connecting import words
 from worker.telemetry.gauges import Levels
 from worker.telemetry.health_server import HealthAnswer
 
@@ -89,9 +91,10 @@ class HealthState:
         problem = self._pipeline.database_problem
         why = f": {problem}" if problem else ""
         behind = backlog is not None and backlog.schema_behind
+        why = "" if session.problem is None else f": {session.problem}"
         checks = {
-            "the broker is not connected": session.connected,
-            "no consumer is registered": consuming,
+            f"the broker is not connected{why}": session.connected,
+            f"no consumer is registered{why if session.connected else ''}": consuming,
             "the broker takes no publications": not session.blocked,
             f"the database does not answer{why}": problem is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
@@ -103,7 +106,10 @@ class HealthState:
         parked, pause = self._gate.parked, self._gate.pause
         if parked is None:
             return None
-        return f"parked: {parked}" if pause is None else f"parked: {parked} ({pause.reason})"
+        if pause is not None:
+            return f"parked: {parked} ({pause.reason})"
+        why = self._gate.not_sent_because if parked is ParkReason.PROVIDER_FAILING else None
+        return f"parked: {parked}" + ("" if why is None else f" ({words(why, 'PROVIDER')})")
 
     def levels(self) -> Levels:
         """Return what the worker is like now."""

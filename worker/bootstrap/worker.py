@@ -271,7 +271,7 @@ class Worker:
 
 def _provider_config(settings: Settings) -> ProviderConfig:
     """Return the provider's part of the settings."""
-    token = settings.provider_session_token
+    token, proxy = settings.provider_session_token, settings.provider_proxy
     return ProviderConfig(
         live=settings.provider_mode is Mode.LIVE,
         url=settings.provider_url,
@@ -284,6 +284,7 @@ def _provider_config(settings: Settings) -> ProviderConfig:
         read_timeout=settings.read_timeout,
         call_deadline=settings.call_deadline,
         ca_file=None if settings.provider_ca_file is None else str(settings.provider_ca_file),
+        proxy=None if proxy is None else proxy.get_secret_value(),
         pool_size=settings.concurrency,
         no_record_pattern=settings.no_record_pattern,
         # A repeat within the call would be a call that the shared limit knows nothing of.

@@ -107,6 +107,7 @@ def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
     from worker.ports import DatabaseUnfit
+    from worker.telemetry.health_server import CannotListen
     from worker.telemetry.logs import configure
 
     settings = load(Settings)
@@ -114,8 +115,8 @@ def run() -> None:
     try:
         with broker_mistakes():
             worker = Worker(settings)
-    except OSError as error:
-        raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
+    except CannotListen as error:
+        raise UserMistake(str(error)) from None
     try:
         code = worker.run()
     except DatabaseUnfit as error:
@@ -126,13 +127,16 @@ def run() -> None:
 @app.command(name="check-config", rich_help_panel=_RUN)
 def check_config() -> None:
     """Check the settings and print them, secrets hidden."""
+    from worker.amqp.parameters import parameters
     from worker.contract.encryption import MessageKeys
     from worker.store.address import connection_parameters
 
     settings = load(Settings)
-    # What is wrong with a key or this URL only their libraries know.
+    # What is wrong with a key, or with a URL's parameters, only their libraries know.
     MessageKeys.of(settings)
     connection_parameters(settings.database_url.get_secret_value())
+    with broker_mistakes():
+        parameters(settings.amqp_url.get_secret_value(), "check-config")
     print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
 
 

@@ -46,6 +46,7 @@ def sandbox(
         raise UserMistake(f"the sandbox needs aiohttp: {install}") from None
     from worker.sandbox.settings import SandboxSettings
 
+    host = host.removeprefix("[").removesuffix("]")
     settings = SandboxSettings(host=host, port=port, latency=latency)
     if access_key := os.environ.get("PROVIDER_ACCESS_KEY"):
         settings = replace(settings, access_key=access_key)
@@ -56,4 +57,5 @@ def sandbox(
     except OSError as error:
         # asyncio says the address first, once more.
         reason = str(error.strerror).rpartition(": ")[2]
-        raise UserMistake(f"cannot listen on {host}:{port} ({reason})") from None
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise UserMistake(f"cannot listen on {where} ({reason})") from None

@@ -72,4 +72,5 @@ def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Pub
         # The way through the retry queues counts as waiting too.
         timestamp=None if delivery.published_at is None else int(delivery.published_at),
         headers=headers,
+        content_encoding=delivery.content_encoding,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from worker.contract import leaks
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
+from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
 from worker.contract.request_model import (
     DEFAULT_SOURCE,
     REQUEST_ID_LIMIT,
@@ -95,6 +96,21 @@ class RequestReader:
         if len(delivery.body) > self.max_bytes:
             limit = f"is larger than {self.max_bytes} bytes"
             return _unreadable("too_large", limit, envelope, delivery)
+        try:
+            delivery = unpacked(delivery, self.max_bytes)
+        except NotUnpacked as error:
+            return _unreadable(error.reason, error.problem, envelope, delivery)
+        reading = self._read_plain(delivery, envelope, problems, today)
+        # An encoding that is not known here is no reason to refuse what can be read all the same.
+        if delivery.content_encoding is None or not _is_no_json(reading):
+            return reading
+        problem = FieldProblem("properties.content_encoding", unknown_encoding(delivery))
+        return replace(reading, problem=problem)
+
+    def _read_plain(
+        self, delivery: Delivery, envelope: Envelope, problems: list[FieldProblem], today: date
+    ) -> Reading:
+        """Read what is JSON, or JSON in a JWE."""
         if not is_encrypted(delivery.body):
             reading = self._read(delivery, envelope, problems, today)
             return _refuse_raw(reading, delivery.body) if self.required else reading
@@ -133,15 +149,22 @@ class RequestReader:
             return Refused(*about, spelling, envelope, delivery.body, request)
         return Accepted(request, envelope, self._warnings(person))
 
-    def keep(self, body: bytes) -> bytes:
-        """Return a body as it may lie about: a raw one sealed where messages must be encrypted.
+    def keep(self, delivery: Delivery) -> Delivery:
+        """Return it as it may lie about: a raw body sealed where messages must be encrypted.
 
         Sealing makes it a third longer, and a broker refuses what is too long, for ever: of one
         that would pass the limit the beginning is kept. Raw, it would never be worked on anyway.
         """
-        if self.keys is None or not self.required or is_encrypted(body):
-            return body
-        return self.keys.seal(body[: max(0, self.max_bytes - _SEAL) * 3 // 4])
+        if self.keys is None or not self.required:
+            return delivery
+        try:
+            plain = unpacked(delivery, self.max_bytes)
+        except NotUnpacked:
+            plain = delivery
+        if is_encrypted(plain.body):
+            return delivery
+        sealed = self.keys.seal(plain.body[: max(0, self.max_bytes - _SEAL) * 3 // 4])
+        return replace(plain, body=sealed, content_encoding=None)
 
     def _person(
         self, spec: PersonalSpecV1, today: date
@@ -222,6 +245,10 @@ def _refuse_raw(reading: Reading, body: bytes) -> Reading:
             return replace(reading, problems=(problem, *problems))
         case Unreadable():
             return reading
+
+
+def _is_no_json(reading: Reading) -> TypeGuard[Unreadable]:
+    return isinstance(reading, Unreadable) and reading.reason == "not_json"
 
 
 def _of_person(field: PersonField, problem: str) -> FieldProblem:

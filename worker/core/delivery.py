@@ -38,6 +38,8 @@ class Delivery:
     """When its publisher sent it, or else when it was delivered, in seconds since the epoch."""
     returned: int = 0
     """How often the broker had given it up by its delivery limit when it was last put back."""
+    content_encoding: str | None = None
+    """How its publisher says that the body is packed."""
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"
@@ -73,6 +75,8 @@ class Publication:
     headers: Mapping[str, str | int] = field(default_factory=dict)
     event_of: str | None = None
     """The request whose stored result this announces; its row is marked when it is confirmed."""
+    content_encoding: str | None = None
+    """How the body is packed."""
 
     def __repr__(self) -> str:
         return f"<Publication to {self.exchange!r}, {len(self.body)} bytes>"

@@ -28,6 +28,8 @@ class CallRecord:
     provider_request_id: str | None
     sends: int
     milliseconds: int | None
+    not_sent_because: str | None = None
+    """Why no byte of it left; a later release's worker may write a code that is not known here."""
 
 
 @dataclass(frozen=True, slots=True)

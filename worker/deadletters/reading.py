@@ -18,6 +18,7 @@ import orjson
 
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import usable_traceparent
+from worker.contract.packing import NotUnpacked, unpacked
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.masking import scrub
@@ -118,7 +119,7 @@ class LetterReader:
         body, encrypted = self.open(letter)
         tree = tree_of(body)
         personal = personal_texts(tree)
-        request_id, source = self._names(replace(delivery, body=body))
+        request_id, source = self._names(replace(delivery, body=body, content_encoding=None))
         named = (request_id, tree.get("requestId"), delivery.message_id)
         return Known(
             request_id=_safe(request_id, personal),
@@ -141,8 +142,11 @@ class LetterReader:
         )
 
     def open(self, letter: Letter) -> tuple[bytes, Encrypted]:
-        """Return the body, opened where it can be."""
-        body = letter.delivery.body
+        """Return the body, unpacked and opened where it can be."""
+        try:
+            body = unpacked(letter.delivery, _MOST_READ).body
+        except NotUnpacked:
+            body = letter.delivery.body
         if not is_encrypted(body):
             return body, Encrypted.NO
         try:

@@ -6,7 +6,7 @@ known outcome, a request that somebody else has, an id with other data, a hand-b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.contract import internal
@@ -34,22 +34,22 @@ _CONFLICTS = {
 }
 
 
-def _as_it_is(body: bytes) -> bytes:
-    return body
+def _as_it_is(delivery: Delivery) -> Delivery:
+    return delivery
 
 
 @dataclass(frozen=True, slots=True)
 class Settling:
     """Makes the settlements of one worker.
 
-    `keep` makes of a body that cannot be read what may stand among the dead letters.
+    `keep` makes of a delivery that cannot be read what may stand among the dead letters.
     """
 
     digests: Digests
     mode: Mode
     retries: RetryPolicy
     event_format: EventFormat = EventFormat.PLAIN
-    keep: Callable[[bytes], bytes] = _as_it_is
+    keep: Callable[[Delivery], Delivery] = _as_it_is
 
     def of_record(
         self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut | Unstorable
@@ -133,9 +133,12 @@ class Settling:
 
     def turn_away(self, delivery: Delivery, reading: Unreadable, now: datetime) -> Settlement:
         """Keep an unreadable message for a person, and answer where an answer can go."""
-        kept = replace(delivery, body=self.keep(delivery.body))
         dead = internal.dead_letter(
-            kept, reading.reason, attempts=0, last_error=reading.reason, first_seen=now
+            self.keep(delivery),
+            reading.reason,
+            attempts=0,
+            last_error=reading.reason,
+            first_seen=now,
         )
         line = {"action": "dead_lettered", "reason": reading.reason}
         if reading.envelope.reply_to is None and reading.envelope.correlation_id is None:
@@ -182,4 +185,6 @@ def _call_facts(entry: Entry) -> dict[str, object]:
         facts["call_class"] = entry.report.call_class
         facts["call_seconds"] = round(entry.report.seconds, 3)
         facts["charged"] = entry.report.charged
+        if entry.report.not_sent_because is not None:
+            facts["not_sent_because"] = entry.report.not_sent_because
     return facts

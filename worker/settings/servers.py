@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlencode, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from worker.core.digests import Digests
+from worker.settings.addresses import check_amqp_url, check_database_url
 from worker.settings.environment import FromEnvironment
-from worker.settings.values import CertificateFile, has_scheme, parse_delay, refuse_unless
+from worker.settings.values import CertificateFile, is_url, parse_delay, refuse_unless
 
 # What RabbitMQ's URI query parameters call the files (rabbitmq.com, "URI Query Parameters").
 _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
@@ -31,7 +32,7 @@ class BrokerSettings(FromEnvironment):
     """client certificate for amqps://, where the broker asks for one"""
     amqp_key_file: Path | None = None
     """its private key, if AMQP_CERT_FILE does not hold it; without a password"""
-    amqp_url: Annotated[SecretStr, has_scheme("amqp", "amqps")]
+    amqp_url: Annotated[SecretStr, is_url(check_amqp_url)]
     """The broker: amqp://user:password@host:5672/vhost, or amqps://"""
     retry_delays: Annotated[tuple[int, ...], NoDecode] = (5, 30, 120, 600, 1800)
     """waits before each further attempt, one queue each"""
@@ -75,17 +76,10 @@ class BrokerSettings(FromEnvironment):
         return delays
 
 
-def _is_for_libpq(url: SecretStr) -> SecretStr:
-    """Look at the scheme alone: all else is for libpq to read (`store.address`)."""
-    if not url.get_secret_value().startswith("postgresql://"):
-        raise ValueError("must begin with postgresql://")
-    return url
-
-
 class DatabaseSettings(FromEnvironment):
     """What the commands for the database need."""
 
-    database_url: Annotated[SecretStr, AfterValidator(_is_for_libpq)]
+    database_url: Annotated[SecretStr, is_url(check_database_url)]
     """The database: postgresql://user:password@host:5432/name, or several host:port,host:port"""
     database_pooler: str = Field("off", pattern="^(off|transaction)$")
     """transaction: DATABASE_URL leads to PgBouncer; off: to the server itself"""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from math import inf
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from worker.core.request import Mode
 from worker.core.timing import CallTiming
+from worker.settings.addresses import check_provider_url, check_proxy_url
 from worker.settings.environment import is_secret
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
 from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
-from worker.settings.values import CertificateFile, Credential, Duration, Word, delay_name
+from worker.settings.values import CertificateFile, Credential, Duration, Word, delay_name, is_url
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
@@ -42,8 +44,10 @@ class Settings(
 
     provider_mode: Mode
     """live or sandbox; stamped on every row and event, never mixed"""
-    provider_url: str = Field(LIVE_URL, pattern=r"^https?://")
+    provider_url: Annotated[str, is_url(check_provider_url)] = LIVE_URL
     """personalAuth, or the sandbox's address"""
+    provider_proxy: Annotated[SecretStr | None, is_url(check_proxy_url)] = None
+    """HTTP proxy on the way to the provider (CONNECT): http://user:password@host:port"""
     provider_access_key: Credential
     """JD Cloud access key id"""
     provider_secret_key: Credential
@@ -92,8 +96,8 @@ class Settings(
     """declare at start, or only check"""
     shutdown_grace: float = Field(40.0, gt=0, le=3600)
     """seconds to finish paid calls after SIGTERM"""
-    http_host: str = "0.0.0.0"  # noqa: S104
-    """address of health and metrics"""
+    http_host: str = "::"
+    """address of health and metrics; `::` is every one, of IPv4 too"""
     http_port: int = Field(0, ge=0, le=65535)
     """health and metrics; 0 = off"""
     log_format: str = Field("auto", pattern="^(auto|json|console)$")
@@ -190,10 +194,7 @@ class Settings(
 
 
 def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    return (urlsplit(url).hostname or "").rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:

@@ -26,7 +26,8 @@ SELECT r.request_id, r.source, r.check_type, r.mode, r.state, r.lease_owner, r.l
        r.reused_from, r.requested_at, r.expires_at, r.completed_at, r.event_sent_at,
        r.settled_at, r.cleared_at, now() AS read_at, c.call_number AS number, c.worker,
        c.started_at, c.finished_at, c.class AS call_class, c.http_status, c.status,
-       c.provider_request_id, c.charged AS call_charged, c.sends, c.milliseconds
+       c.provider_request_id, c.charged AS call_charged, c.sends, c.milliseconds,
+       c.not_sent_because
   FROM verification.request AS r
   LEFT JOIN verification.provider_call AS c USING (request_id)
  WHERE request_id = :request_id

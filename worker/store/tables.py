@@ -182,6 +182,7 @@ provider_call = sa.Table(
     _text("charged", "yes, no or unknown.", nullable=False, server_default=sa.text("'unknown'")),
     _count("sends", "How often it was sent; all but the last one provably free."),
     sa.Column("milliseconds", sa.BigInteger, comment="How long it took."),
+    _text("not_sent_because", "Why no byte of it left: dns, refused, tls_untrusted, proxy, …"),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
     comment="One row per call to the provider; the intent is committed before the call leaves.",
     postgresql_with={"fillfactor": "80"},

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
+from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.gauges import Gauges, Levels
@@ -92,6 +93,11 @@ class Metrics:
             "Calls to the provider, by what became of them and whether they are charged.",
             ["call_class", "charged"],
         )
+        not_sent = counter(
+            "verification_calls_not_sent_total",
+            "Calls of which no byte left, by why there was no connection to the provider.",
+            ["because"],
+        )
         charges = counter(
             "verification_charges_total",
             "Calls that the provider charges, by whether earlier calls for the same request were "
@@ -136,6 +142,7 @@ class Metrics:
         self._dead_letters: Children = {each: dead_letters.labels(each) for each in dead}
         ended = [(one, other) for one in CallClass for other in Charged]
         self._calls = {each: calls.labels(each[0].value, each[1].value) for each in ended}
+        self._not_sent = {each: not_sent.labels(each.value) for each in Unconnected}
         self._charges = {each: charges.labels(each.value) for each in Charged}
         self._seconds = {each: call_seconds.labels(each.value).observe for each in CallClass}
 
@@ -167,6 +174,8 @@ class Metrics:
             key = report.call_class, report.charged, entry.granted.charged
             calls[key] = calls.get(key, 0) + 1
             self._seconds[report.call_class](report.seconds)
+            if report.not_sent_because is not None:
+                self._not_sent[report.not_sent_because].inc()
         self._reused.inc(reused)
         for (call_class, charged, earlier), count in calls.items():
             self._calls[call_class, charged].inc(count)

@@ -157,5 +157,5 @@ def test_a_url_of_no_use_is_one_line_for_each_program(
     else:
         done = in_process.run(tuple(command.split()), environment)
         code, line = done.returncode, done.stderr
-    said = "DATABASE_URL: has no parameter sslmod: is sslmode meant?\n"
+    said = "DATABASE_URL: has no parameter sslmod (sslmode?)\n"
     assert (code, line.removeprefix("verification-worker: ")) == (2, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -277,3 +278,12 @@ def test_the_mark_of_a_letter_does_not_depend_on_who_can_read_it() -> None:
 def test_a_raw_letter_is_none_of_the_two() -> None:
     for body in (BODY, b"{"):
         assert LetterReader(TODAY, message_keys()).read(letter(body)).encrypted is Encrypted.NO
+
+
+def test_a_packed_letter_is_unpacked_to_be_known_and_a_damaged_one_stays_as_it_is() -> None:
+    packed = gzip.compress(json.dumps(request()).encode())
+    one = letter(packed, content_encoding="gzip")
+    known = read(packed, content_encoding="gzip")
+    assert (known.request_id, known.size) == ("onb-1", len(packed))
+    assert LetterReader(TODAY).open(one)[0] == gzip.decompress(packed)
+    assert LetterReader(TODAY).open(letter(packed[:-9], content_encoding="gzip"))[0] == packed[:-9]

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import pytest
 
@@ -13,6 +14,7 @@ from worker.cli.mistakes import UserMistake
 from worker.cli.sandbox import sandbox as sandbox_command
 from worker.sandbox.application import MAX_BODY
 from worker.sandbox.magic import BY_NAME
+from worker.sandbox.settings import SandboxSettings
 
 MATCH = BY_NAME["match"].id_card
 
@@ -123,6 +125,15 @@ def test_a_port_in_use_is_a_mistake_of_one_line() -> None:
         line = rf"^cannot listen on 127.0.0.1:{port} \(address already in use\)$"
         with pytest.raises(UserMistake, match=line):
             sandbox_command(port=port)
+
+
+@pytest.mark.parametrize("asked", ["127.0.0.1", "::1"])
+def test_every_address_is_of_both_protocols(asked: str) -> None:
+    with RunningSandbox(SandboxSettings(host="::")) as sandbox:
+        client = HTTPConnection(asked, sandbox.port, timeout=FAR_TOO_LONG)
+        client.request("GET", "/healthz", headers={"Connection": "close"})
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"status":"ok"}')
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
