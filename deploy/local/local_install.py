@@ -6,9 +6,12 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
+from collections import deque
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import psutil
@@ -24,6 +27,9 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 
 # 10 to 20 s on a quick line; a slow one gets its time.
 _SECONDS = 900.0
+
+# Silence for longer looks as if it hung.
+_TOLD_EVERY = 5.0
 
 # What went wrong stands at the end of what an installer says; before it are progress and advice.
 _QUOTED_LINES = 10
@@ -123,25 +129,42 @@ def _apt(*arguments: str) -> None:
 
 
 def _run(command: Sequence[str], folder: Path | None, more: Mapping[str, str]) -> None:
-    """Run an installer without a terminal. Raises StackError with the last lines that it said."""
+    """Run an installer without a terminal, and say every few seconds where it is.
+
+    Raises StackError with the last lines that it said.
+    """
     words = " ".join(command)
+    said: deque[str] = deque(maxlen=_QUOTED_LINES)
+    began = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **more},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        lines = filter(str.strip, running.stdout or ())
+        reader = Thread(target=said.extend, args=(lines,))
+        reader.start()
+        while (code := _ended(running)) is None:
+            seconds = time.monotonic() - began
+            if seconds > _SECONDS:
+                running.kill()
+                raise StackError(f"{words} was not done after {_SECONDS:.0f} s")
+            print(f"  {seconds:.0f} s: {said[-1].strip()[:70] if said else words}", flush=True)
+        reader.join()
+    if code != 0:
+        raise StackError(f"{words} ended with code {code}:\n{''.join(said).strip()}")
+
+
+def _ended(process: subprocess.Popen[str]) -> int | None:
+    """Return a process's exit code; None where it is still at work after a few seconds."""
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        return process.wait(_TOLD_EVERY)
     except subprocess.TimeoutExpired:
-        raise StackError(f"{words} was not done after {_SECONDS:.0f} s") from None
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.strip().splitlines()[-_QUOTED_LINES:])
-        raise StackError(f"{words} ended with code {done.returncode}:\n{tail}")
+        return None
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from __future__ import annotations
 from threading import Event
 from typing import TYPE_CHECKING
 
-from worker.core.breaker import ParkReason
+from worker.core.breaker import Open, ParkReason, Probing
 from worker.core.connecting import words
+from worker.core.operations import WorkerState
 from worker.telemetry.gauges import Levels
 from worker.telemetry.health_server import HealthAnswer
 
@@ -110,6 +111,25 @@ class HealthState:
             return f"parked: {parked} ({pause.reason})"
         why = self._gate.not_sent_because if parked is ParkReason.PROVIDER_FAILING else None
         return f"parked: {parked}" + ("" if why is None else f" ({words(why, 'PROVIDER')})")
+
+    def state(self) -> WorkerState:
+        """Return what the worker says of itself in the registry."""
+        parked, breaker, not_ready = self.parked(), self._gate.state, self.not_ready()
+        state = "probing" if isinstance(breaker, Probing) else "parked"
+        if parked is None:
+            state = "not ready" if not_ready else "working"
+        waits = isinstance(breaker, Open) and self._gate.parked is breaker.reason
+        under_way, allowed = self._gate.calls
+        return WorkerState(
+            state,
+            "; ".join([*([parked.removeprefix("parked: ")] if parked else []), *not_ready]) or None,
+            self._gate.open_for if waits else None,
+            self._pipeline.held,
+            self._pipeline.claimed,
+            under_way,
+            allowed,
+            self._metrics.letters_returned,
+        )
 
     def levels(self) -> Levels:
         """Return what the worker is like now."""

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from random import random
@@ -23,7 +24,14 @@ from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.maintenance.chores import BacklogMonitor, lapsed_leases, old_requests, pause_reader
+from worker.maintenance.chores import (
+    BacklogMonitor,
+    lapsed_leases,
+    lock_watcher,
+    old_requests,
+    pause_reader,
+    registry,
+)
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
@@ -31,6 +39,7 @@ from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.ports import LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption
@@ -42,6 +51,7 @@ from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
+from worker.store.registry import PostgresRegistry
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
@@ -121,6 +131,8 @@ class Worker:
             max_in_doubt_calls=settings.max_in_doubt_calls,
             abandon_after=settings.abandon_after_days * DAY or None,
         )
+        build = version("verification-worker")
+        self._registry = PostgresRegistry(self._engine, self._name, mode, build)
         retention = PostgresRetention(self._engine, mode)
         self._relay = Relay(outbox, self._session, settings.event_format)
         monitor = BacklogMonitor(PostgresBacklog(self._engine, mode).read)
@@ -137,12 +149,14 @@ class Worker:
                 settings.amqp_url.get_secret_value(), self._session, self._metrics.returned
             ),
             monitor.chore,
+            registry(lambda: self._health_state.state(), self._registry.report, clock),
         )
         self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
         pause = pause_reader(
             PostgresPause(self._engine).read, clock, self._gate.set_pause, self._gate.pause_unknown
         )
-        self._pause_watcher = Housekeeper("pause-watcher", (pause,), clock, random, fail)
+        locks = lock_watcher(lambda: self._pipeline.database_answers, self._registry.blocker, clock)
+        self._pause_watcher = Housekeeper("pause-watcher", (pause, locks), clock, random, fail)
 
         # What is said of it all.
         self._health_state = health = HealthState(
@@ -154,8 +168,8 @@ class Worker:
             self._metrics,
         )
         python = ".".join(map(str, sys.version_info[:3]))
-        build = {"version": version("verification-worker"), "python": python, "mode": mode}
-        self._metrics.watch(health.levels, settings.daily_call_budget, build)
+        labels = {"version": build, "python": python, "mode": mode}
+        self._metrics.watch(health.levels, settings.daily_call_budget, labels)
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
 
@@ -259,6 +273,9 @@ class Worker:
         drained = self._session.drain(left)
         self._pipeline.flush_announced()
         self._relay.flush()
+        if self._pipeline.database_answers:
+            with suppress(LedgerUnavailable):  # then the row is a day old once, and goes
+                self._registry.forget()
         self._session.close()
         self._provider.close()
         if self._health_server is not None:

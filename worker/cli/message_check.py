@@ -65,8 +65,19 @@ class MessageCheck:
                 return [*self._conflicts(reading.request), *warnings]
             case Refused():
                 return [Finding(problem) for problem in reading.problems]
+            case _ if reading.problem.field == "requestId":
+                return [Finding(reading.problem), *self._but_for_its_id(body)]
             case _:
                 return [Finding(reading.problem)]
+
+    def _but_for_its_id(self, body: bytes) -> list[Finding]:
+        """Return what else is wrong with a request: without an id the worker looks no further."""
+        try:
+            request = {**orjson.loads(body), "requestId": "stand-in"}
+        except orjson.JSONDecodeError:  # an encrypted one
+            return []
+        reading = self._reader.read(Delivery(0, 0, orjson.dumps(request)), today())
+        return [Finding(each) for each in reading.problems] if isinstance(reading, Refused) else []
 
     def _conflicts(self, request: VerificationRequest) -> list[Finding]:
         (digest,) = self._digests.of_request(request)

@@ -27,14 +27,13 @@ from worker.cli.request_file import BadLine, RequestFile
 from worker.cli.results_file import ResultsFile
 from worker.cli.tables import counted, note
 from worker.contract.request_v1 import RequestReader
-from worker.core.outcome import FieldProblem, Outcome
+from worker.core.outcome import ANSWERS, FieldProblem
 from worker.settings import SubmitSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-_ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
 # So many bad lines are named; more show the same.
 _NAMED_LINES = 50
 
@@ -69,7 +68,10 @@ def submit_file(
                 publish_requests(settings.amqp_url.get_secret_value(), submission, timeout)
         finally:
             progress.stop()
-            submission.sum_up()
+            if summary := submission.summary():
+                note(summary)
+        if not summary:
+            note("no requests")
     return submission.all_answered
 
 
@@ -99,7 +101,7 @@ class Submission:
         if self._refused or (self.waits and self._waiting):
             return False
         ended = (self.results.outcomes[each] for each in self._seen if each not in self._waiting)
-        return all(outcome in _ANSWERS for outcome in ended)
+        return all(outcome in ANSWERS for outcome in ended)
 
     def requests(self) -> Iterator[bytes | None]:
         """Yield what is to be published; None for a line that is not."""
@@ -128,8 +130,8 @@ class Submission:
             self.results.write(event)
             self.progress.advance(self.bar)
 
-    def sum_up(self) -> None:
-        """Say in a line what became of the file."""
+    def summary(self) -> str:
+        """Return in a line what became of the file; "" where it had no request, or none yet."""
         counts = Counter(
             self.results.outcomes[each] for each in self._seen if each in self.results.outcomes
         )
@@ -142,7 +144,7 @@ class Submission:
             parts.append(f"{len(self._waiting):,} {what}")
         if self._refused:
             parts.append(f"{counted(self._refused, 'line')} not sent")
-        note(", ".join(parts) or "no requests")
+        return ", ".join(parts)
 
     def _refuse(self, line: int, problems: Iterable[FieldProblem]) -> None:
         self._refused += 1

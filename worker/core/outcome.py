@@ -25,6 +25,10 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
 
 
+ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
+"""The outcomes that are the provider's answer about a person."""
+
+
 class Charged(StrEnum):
     """Whether the provider bills a call, as far as anybody can know."""
 

@@ -14,7 +14,7 @@ from worker.telemetry.logs import LogEvent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.core.operations import Backlog, Pause
+    from worker.core.operations import Backlog, Blocker, Pause, WorkerState
     from worker.core.outcome import ErrorKind
     from worker.ports import Clock
 
@@ -122,6 +122,47 @@ def pause_reader(
 
     # A third of what is promised (`core.pause`), so that two looks fit in. One row by one session.
     return Chore("pause", 1.0, 1, run_once)
+
+
+def registry(
+    state: Callable[[], WorkerState], report: Callable[[WorkerState], None], clock: Clock
+) -> Chore:
+    """Say what this worker does: soon after each change, and every ten seconds."""
+    said: tuple[str, str | None] | None = None
+    said_at = 0.0
+
+    def run_once() -> int:
+        nonlocal said, said_at
+        now, is_now = clock.monotonic(), state()
+        if (is_now.state, is_now.reason) != said or now - said_at >= 10.0:
+            report(is_now)
+            said, said_at = (is_now.state, is_now.reason), now
+        return 0
+
+    return Chore("registry", 2.0, 1, run_once, first_after=0.1)
+
+
+def lock_watcher(
+    database_answers: Callable[[], bool], blocker: Callable[[], Blocker | None], clock: Clock
+) -> Chore:
+    """Say who holds up this worker's statements, once a minute while they wait for long.
+
+    It asks while they wait: who has given up waits for nobody. And on a thread of its own.
+    """
+    log = structlog.get_logger()
+    say_next_at = 0.0
+
+    def run_once() -> int:
+        nonlocal say_next_at
+        found = None
+        if clock.monotonic() >= say_next_at and not database_answers():
+            found = blocker()
+        if found is not None:
+            log.warning(LogEvent.DATABASE_BLOCKED, reason=str(found))
+            say_next_at = clock.monotonic() + 60.0
+        return 0
+
+    return Chore("locks", 1.0, 1, run_once)
 
 
 class BacklogMonitor:

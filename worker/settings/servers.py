@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlencode, urlsplit
@@ -107,14 +108,20 @@ class DigestSettings(FromEnvironment):
 
     @property
     def digests(self) -> Digests:
-        """The digests under all keys, the current one first; a key that is named twice is one."""
-        keys = [self.digest_key.get_secret_value(), *_lines(self.digest_key_fallbacks)]
-        return Digests(*(key.encode() for key in dict.fromkeys(keys)))
+        """The digests under all keys, the current one first; a key that is named twice is one.
+
+        0.1.0 took a newline at the end of the variable as part of the key: what was written under
+        that key stays known, and what comes now is under the key that a file would give.
+        """
+        key = self.digest_key.get_secret_value()
+        keys = [key.rstrip("\r\n"), key, *_lines(self.digest_key_fallbacks)]
+        return Digests(*(each.encode() for each in dict.fromkeys(keys)))
 
 
 def _lines(secret: SecretStr | None) -> list[str]:
+    r"""Return the keys of a list; `\n` at the end of one stands for a newline in the key itself."""
     lines = [] if secret is None else secret.get_secret_value().splitlines()
-    return [line for line in lines if line.strip()]
+    return [re.sub(r"\\n$", "\n", line) for line in lines if line.strip()]
 
 
 class LimitSettings(FromEnvironment):

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,14 @@ def _seconds(value: object) -> object:
 Duration = Annotated[int, BeforeValidator(_seconds)]
 """Seconds, written as `24h` or `7d`; `0` is never."""
 
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ValueError("must be 1 to 64 letters, digits and hyphens")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_word)]
 
 
 def is_url(check: Callable[[str], None]) -> AfterValidator:

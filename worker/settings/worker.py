@@ -1,11 +1,11 @@
-"""All settings of the worker, what of them a person's commands need, and how they are shown."""
+"""All settings of the worker, and what of them a person's commands need."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
 from math import inf
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -13,10 +13,10 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from worker.core.request import Mode
 from worker.core.timing import CallTiming
 from worker.settings.addresses import check_provider_url, check_proxy_url
-from worker.settings.environment import is_secret
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
+from worker.settings.misspelt import is_service_address
 from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
-from worker.settings.values import CertificateFile, Credential, Duration, Word, delay_name, is_url
+from worker.settings.values import CertificateFile, Credential, Duration, Word, is_url
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
@@ -56,7 +56,7 @@ class Settings(
     """token of temporary credentials"""
     provider_region: Word = "jdcloud-api"
     """region in the signature's scope"""
-    provider_algorithm: str = Field("JDCLOUD2", pattern=r"^JDCLOUD[23]$")
+    provider_algorithm: Literal["JDCLOUD2", "JDCLOUD3"] = "JDCLOUD2"
     """JDCLOUD2 or JDCLOUD3 signatures"""
     provider_ca_file: CertificateFile | None = None
     """CA bundle for the provider instead of certifi's"""
@@ -92,7 +92,7 @@ class Settings(
     """masked data, digests and contexts are cleared after this; 0 = never"""
     delete_after_days: int = Field(0, ge=0)
     """requests and their calls are deleted after this; 0 = never"""
-    topology: str = Field("apply", pattern="^(apply|check)$")
+    topology: Literal["apply", "check"] = "apply"
     """declare at start, or only check"""
     shutdown_grace: float = Field(40.0, gt=0, le=3600)
     """seconds to finish paid calls after SIGTERM"""
@@ -100,9 +100,9 @@ class Settings(
     """address of health and metrics; `::` is every one, of IPv4 too"""
     http_port: int = Field(0, ge=0, le=65535)
     """health and metrics; 0 = off"""
-    log_format: str = Field("auto", pattern="^(auto|json|console)$")
+    log_format: Literal["auto", "json", "console"] = "auto"
     """json, console, or by the terminal"""
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """least level"""
 
     @field_validator("provider_url")
@@ -139,6 +139,19 @@ class Settings(
         except re.error as error:
             raise ValueError(f"is no regular expression: {error.msg}") from None
         return value
+
+    @field_validator("prefetch")
+    @classmethod
+    def _feeds_all_callers(cls, messages: int, others: ValidationInfo) -> int:
+        if messages < others.data.get("concurrency", 0):
+            raise ValueError("must not be below CONCURRENCY, or callers never have a request")
+        return messages
+
+    @field_validator("http_port", mode="before")
+    @classmethod
+    def _not_of_a_service(cls, port: object) -> object:
+        """Take what Kubernetes sets for a service named `http` as not set."""
+        return 0 if is_service_address(port) else port
 
     @field_validator("abandon_after_days")
     @classmethod
@@ -202,27 +215,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def show(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return the name, value and meaning of each setting for people to read, secrets hidden."""
-    rows = []
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if value is None:
-            text = "not set"
-        elif is_secret(field):
-            text = "(hidden)"
-        elif name == "retry_delays":
-            text = ",".join(map(delay_name, value))
-        elif name == "reuse_results_for":
-            text = delay_name(value) if value else "0"
-        else:
-            text = str(value) or "not set"
-        is_default = name not in settings.model_fields_set and text != "not set"
-        text += " (default)" if is_default else ""
-        rows.append((name.upper(), text, field.description or ""))
-    return rows
 
 
 class ToolSettings(BrokerSettings, DatabaseSettings):

@@ -30,9 +30,9 @@ _NOT_LET_IN = "the server does not let this user in from here"
 _CONDEMNING = ("08", "25006", "26000", "42P05", "57P01", "57P02", "57P03")
 
 _CONTENTION = {
-    "40001": "another transaction was in the way",
-    "40P01": "a deadlock",
-    "55P03": "a lock was not to be had in time",
+    "40001": "another transaction changed the same rows",
+    "40P01": "a deadlock with another transaction",
+    "55P03": "a lock is held by another session",
 }
 
 _STATES = {
@@ -44,7 +44,7 @@ _STATES = {
     "53100": "the server's disk is full",
     "53200": "the server is out of memory",
     "53300": "the server takes no more connections",
-    "57014": "a statement was cancelled, or took too long",
+    "57014": "a statement took too long",
     "57P01": "the server is shutting down, or an administrator has ended the session",
     "57P02": "the server has crashed and restarts",
     "57P03": "the server is starting or shutting down",

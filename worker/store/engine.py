@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.ports import DatabaseUnfit, LedgerUnavailable
+from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
 from worker.store.address import connection_parameters
 from worker.store.database_errors import UNNAMED_POOLER, condemns, mapped
 from worker.store.pooled import limiting_cursor
@@ -28,6 +28,7 @@ DRIVER = "postgresql+psycopg://"
 # Claimer, recorder, housekeeper and pause watcher: a connection for each thread that uses the pool.
 POOL_SIZE = 4
 
+# Unless the URL says otherwise.
 _CONNECT = {
     "connect_timeout": "5",
     # A database that vanished without a word is noticed after 20 s, not after the kernel's 15 min.
@@ -61,8 +62,9 @@ SELECT pg_backend_pid(), name, reset_val,
 
 def connection_arguments(url: str, application_name: str) -> dict[str, Any]:
     """Return what the driver needs to connect; raise `SettingsInvalid` for a URL of no use."""
-    name = {"application_name": application_name[:63]}
-    return {**_CONNECT, **connection_parameters(url), **name}
+    # A name has characters that GBK, say, lacks: it could not be sent at all.
+    ours = {"application_name": application_name[:63], "client_encoding": "utf8"}
+    return {**_CONNECT, **connection_parameters(url), **ours}
 
 
 def open_engine(
@@ -71,6 +73,7 @@ def open_engine(
     *,
     by_keys: bool = False,
     pooled: bool = False,
+    patience: int | None = None,
     on_weak: Callable[[Mapping[str, str]], None] = lambda _settings: None,
 ) -> Engine:
     """Return an engine that connects at first use; `by_keys` is for a worker's own statements.
@@ -78,10 +81,16 @@ def open_engine(
     Every statement is its own transaction (autocommit): claim and record are one statement each,
     so a batch costs one round trip and no BEGIN. `pooled`: through a pooler that lends sessions for
     a transaction. `on_weak` learns at each new connection which of the server's settings promise
-    less than that a commit lasts. Raises `SettingsInvalid` for a URL of no use.
+    less than that a commit lasts. `patience` is how many seconds a statement may take, where that
+    is less than usual. Raises `SettingsInvalid` for a URL of no use; connecting raises
+    `DatabaseUnfit` where a pooler is not named or the database's encoding is not UTF8.
     """
     arguments = connection_arguments(url, application_name)
-    limits = {**_LIMITS, **_BY_KEYS} if by_keys else _LIMITS
+    limits = _LIMITS
+    if patience is not None:
+        limits = {"statement_timeout": f"{patience}s", "lock_timeout": f"{patience * 500}ms"}
+    if by_keys:
+        limits = {**limits, **_BY_KEYS}
     if pooled:
         arguments["prepare_threshold"] = None
         arguments["cursor_factory"] = limiting_cursor(limits)
@@ -101,6 +110,7 @@ def open_engine(
     )
 
     def look_at_session(new: psycopg.Connection[Any], _record: object) -> None:
+        refuse_other_encodings(new)
         rows = new.execute(_FIRST, (pooled,)).fetchall()  # for its transaction, or for good
         new.commit()
         if not pooled and rows[0][0] != new.info.backend_pid:
@@ -123,6 +133,7 @@ def open_for_migrations(url: str) -> Engine:
     engine = create_engine(DRIVER, hide_parameters=True, poolclass=NullPool, connect_args=arguments)
 
     def look_at_session(new: psycopg.Connection[Any], _record: object) -> None:
+        refuse_other_encodings(new)
         row = new.execute("SELECT current_setting('verification.direct', true)").fetchone()
         new.rollback()
         if row != ("yes",):
@@ -131,6 +142,15 @@ def open_for_migrations(url: str) -> Engine:
 
     event.listen(engine, "connect", look_at_session)
     return engine
+
+
+def refuse_other_encodings(new: psycopg.Connection[Any]) -> None:
+    """Raise `DatabaseUnfit` where the database cannot hold every name."""
+    if (encoding := new.info.parameter_status("server_encoding")) != "UTF8":
+        raise DatabaseUnfit(
+            f"DATABASE_URL: the database's encoding is {encoding}: name one that was made with "
+            "ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def compiled(sql: str) -> str:
@@ -168,6 +188,8 @@ def connection(engine: Engine) -> Iterator[Connection]:
         raise mapped(error.orig) from None
     except psycopg.Error as error:
         raise mapped(error) from None
+    except UnicodeEncodeError:
+        raise LedgerRefused("a text cannot be encoded") from None
     except PoolTimeout:
         raise LedgerUnavailable("no database connection was free for 10 s") from None
     except SQLAlchemyError as error:

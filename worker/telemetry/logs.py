@@ -53,6 +53,7 @@ class LogEvent(StrEnum):
     RETAINED = "retention.done"
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
+    DATABASE_BLOCKED = "database.blocked"
     DATABASE_NOT_DURABLE = "database.not_durable"
     CLOCK_SET_BACK = "database.clock_set_back"
     HEALTH_LISTENING = "health.listening"

@@ -84,6 +84,8 @@ class Metrics:
             "Messages put into verification.dead for a person to see, by the reason.",
             ["reason"],
         )
+        self.letters_returned = 0
+        """How many requests this worker has put back that the broker had given up."""
         self._returned = counter(
             "verification_requests_returned_total",
             "Requests that the broker had given up by its delivery limit, put back into the queue.",
@@ -185,6 +187,7 @@ class Metrics:
     def returned(self) -> None:
         """Count one request that the broker had given up and that is in the queue again."""
         self._returned.inc()
+        self.letters_returned += 1
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Count what is published, confirmed and acknowledged."""
