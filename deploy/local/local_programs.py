@@ -14,6 +14,7 @@ _PLACES = {
     "rabbitmq-server": "lib/rabbitmq/bin",
     "epmd": "lib/erlang/erts-*/bin",
     "nginx": "sbin",
+    "pgbouncer": "sbin",
 }
 _POSTGRESQL = "lib/postgresql/*/bin"
 
