@@ -59,6 +59,7 @@ def test_with_all_secrets_in_files_the_worker_answers_and_tells_none(
 ) -> None:
     values = [stack.environment[name] for name in FILED]
     stack.environment.update(into_files(stack, tmp_path))
+    stack.forks = False  # the kernel shows the arguments and the environment of a new program
     worker = stack.start_worker(LOG_LEVEL="debug")
     stack.publish(request("from-files"))
     until(lambda: stack.results().get("from-files"))
@@ -74,6 +75,7 @@ def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(stack: St
     password = secrets.token_urlsafe(16)
     stack.provider.reset()
     stack.publish(request("waits"))
+    stack.forks = False
     worker = stack.launch_worker(
         AMQP_URL=with_password(stack.amqp_url, password),
         DATABASE_URL=with_password(stack.database_url, password).replace(

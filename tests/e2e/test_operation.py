@@ -235,9 +235,10 @@ def test_a_topology_that_is_there_is_found_good(stack: Stack) -> None:
     assert RESULTS in checked.stdout
 
 
-def test_what_a_test_has_started_ends_with_its_runner_even_if_that_is_killed() -> None:
-    script = """from tests.e2e.harness import Process
-print(Process.start(["sandbox", "--port", "0"], {}).popen.pid, flush=True)"""
+@pytest.mark.parametrize("fork", [True, False])
+def test_what_a_test_has_started_ends_with_its_runner_even_if_that_is_killed(fork: bool) -> None:
+    script = f"""from tests.e2e.harness import Process
+print(Process.start(["sandbox", "--port", "0"], {{}}, fork={fork}).popen.pid, flush=True)"""
     paths = {"PYTHONPATH": f"{CHECKOUT / 'deploy' / 'local'}"}
     runner = subprocess.Popen(
         [sys.executable, "-c", f"{script}; input()"],
