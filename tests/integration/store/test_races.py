@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 RACERS = 8
-IDS = [f"onb-{number:04d}" for number in range(800)]
-BATCH = 100
+IDS = [f"onb-{number:04d}" for number in range(400)]
+BATCH = 50
 
 
 def race(database_url: str, *, lapsed: bool = False) -> list[list[Granted]]:
