@@ -23,7 +23,6 @@ from tests.e2e.harness import (
     ID_CARD,
     REQUESTS,
     RESULTS,
-    Process,
     Stack,
     request,
     until,
@@ -219,12 +218,6 @@ def test_errors_of_use_are_one_line_and_the_exit_code_2(stack: Stack) -> None:
     done = stack.command_process("topology", "check")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "Traceback" not in done.stderr
-
-
-def test_a_sandbox_stops_with_exit_code_0() -> None:
-    process = Process.start(["sandbox", "--port", "0"], {})
-    until(lambda: process.said("listening on"))
-    assert process.stop() == 0
 
 
 def test_a_topology_that_is_there_is_found_good(stack: Stack) -> None:
