@@ -9,7 +9,6 @@
     watched_pool   connections that know when a byte leaves
     answer         reads an answer off the socket, strictly
     deadline       ends what takes too long
-    compute_lock   one call computes while the others wait
 
 Neighbours use `client.PersonalAuthClient` and `config.ProviderConfig` alone. Any pool thread may
 enter; a call stays on the thread that makes it.

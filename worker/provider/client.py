@@ -32,7 +32,6 @@ from worker.provider.codes import (
     retry_after_seconds,
     without_answer,
 )
-from worker.provider.compute_lock import ComputeLock
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
@@ -99,9 +98,8 @@ class PersonalAuthClient:
             nonce=nonce,
             session_token=config.session_token,
         )
-        self._compute_lock = ComputeLock()
         self._reaper = Reaper()
-        self._transport = Transport(config, auth, self._reaper, self._compute_lock)
+        self._transport = Transport(config, auth, self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
             retry=self._helps_to_repeat,
@@ -120,16 +118,15 @@ class PersonalAuthClient:
         started = monotonic()
         deadline = started + self._config.call_deadline
         call = _Call(encode(request), request.person, started, deadline)
-        with self._compute_lock:
-            self._reaper.arm(call.armed)
-            try:
-                self._try_once(call)
-                # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
-                if self._is_free(call):
-                    self._retrying(self._repeat, call)
-            finally:
-                self._reaper.disarm()
-            return replace(call.report, sends=call.sends, seconds=self._compute_lock.waited)
+        self._reaper.arm(call.armed)
+        try:
+            self._try_once(call)
+            # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
+            if self._is_free(call):
+                self._retrying(self._repeat, call)
+        finally:
+            self._reaper.disarm()
+        return replace(call.report, sends=call.sends, seconds=monotonic() - started)
 
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""
@@ -170,8 +167,7 @@ class PersonalAuthClient:
             self._try_once(call)
 
     def _sleep(self, seconds: float) -> None:
-        with self._compute_lock.released:
-            self._stopping.wait(seconds)
+        self._stopping.wait(seconds)
 
     def _is_free(self, call: _Call) -> bool:
         """Return whether the last try was provably free and another one may help soon."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.provider.answer import Answer
-    from worker.provider.compute_lock import ComputeLock
     from worker.provider.config import ProviderConfig
     from worker.provider.deadline import Reaper
 
@@ -60,13 +59,12 @@ class Transport:
         config: ProviderConfig,
         auth: Callable[[PreparedRequest], object],
         reaper: Reaper,
-        compute_lock: ComputeLock,
     ) -> None:
         address = Request("POST", config.url).prepare()
         self._url = str(address.url)
         self._auth = auth
         self._reaper = reaper
-        self._adapter = _OneAddress(config, self._url, address.path_url, reaper, compute_lock)
+        self._adapter = _OneAddress(config, self._url, address.path_url, reaper)
         self._headers = {
             "Host": canonical_target(self._url).host,
             "User-Agent": "verification-worker",
@@ -144,7 +142,6 @@ class _OneAddress(HTTPAdapter):
         url: str,
         target: str,
         reaper: Reaper,
-        compute_lock: ComputeLock,
     ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         parts = parse_url(url)
@@ -154,7 +151,6 @@ class _OneAddress(HTTPAdapter):
             "maxsize": config.pool_size,
             "timeout": config.connect_timeout,
             "reaper": reaper,
-            "compute_lock": compute_lock,
             "keep_idle": config.keep_idle,
             "io_timeout": config.read_timeout,
         }

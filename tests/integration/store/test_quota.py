@@ -254,6 +254,15 @@ def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, second_engine: E
     assert quota_row(engine)[0] >= released_at + timedelta(seconds=SPACING)
 
 
+def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) -> None:
+    times = iter([100.0, 128.0])
+    config = replace(CONFIG, calls_per_minute=600)
+    ledger = PostgresLedger(engine, config, now=lambda: next(times))
+    claims = ledger.claim([ask("first"), ask("second")], "1")
+    waits = [each.wait for each in claims if isinstance(each, Granted)]
+    assert waits == pytest.approx([-28.0, -28.0 + SPACING])
+
+
 def _waiting_for_a_lock(engine: Engine) -> int:
     statement = """SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'"""

@@ -338,6 +338,13 @@ def test_calls_of_a_limited_minute_have_their_places_and_are_made_there_or_not_a
     assert desk.provider.asked == []
 
 
+def test_a_call_whose_place_had_passed_when_its_claim_was_answered_is_not_made() -> None:
+    desk = Desk(punctual_within=PUNCTUAL_WITHIN)
+    desk.ledger.instead["onb-1"] = lambda claim: replace(claim, wait=-28.0)  # type: ignore[arg-type]
+    assert targets(desk.work_one(deliver())) == RETRY_5S
+    assert desk.provider.asked == []
+
+
 def test_a_repeat_brings_a_dead_letter_too_until_the_event_is_known_to_be_out() -> None:
     """A crash between the commit and the publications has lost both."""
     desk = Desk(fault(CallClass.PROTOCOL_ERROR, Charged.UNKNOWN))
@@ -355,8 +362,8 @@ def test_a_refusal_is_no_dead_letter_and_its_repeat_is_none() -> None:
         assert [key for _, key in targets(desk.work_one(deliver()))] == ["default.failed"]
 
 
-def test_the_way_of_a_delivery_is_through_a_dozen_files_that_exist() -> None:
+def test_the_way_of_a_delivery_is_through_eleven_files_that_exist() -> None:
     files = re.findall(r"\d+\. (worker/\S+\.py)", worker.pipeline.__doc__ or "")
-    assert len(files) == 12
+    assert len(files) == 11
     checkout = Path(worker.pipeline.__path__[0]).parent.parent
     assert [each for each in files if not (checkout / each).is_file()] == []

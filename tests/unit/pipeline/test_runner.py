@@ -306,7 +306,7 @@ def test_a_thread_that_died_is_named_and_one_that_was_stopped_is_not() -> None:
 
 def test_every_stage_is_watched() -> None:
     names = {each.name for each in Stack().pipeline._threads}
-    assert names == {"claimer", "recorder", "breaker", "caller-pool", "caller-0", "caller-1"}
+    assert names == {"claimer", "recorder", "breaker", "caller-0", "caller-1"}
 
 
 def test_what_waits_for_a_call_stands_aside_and_is_asked_again_after_a_minute_at_most(

@@ -11,7 +11,6 @@ import pytest
 
 from tests.unit.provider.scripted import MATCH, answer, drip, raw, reset, silence
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
-from worker.provider.compute_lock import ComputeLock
 from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
 from worker.provider.transport import Transport
@@ -253,12 +252,10 @@ def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: Ser
     server = serve()
     config = ProviderConfig(server.url, "AK", "SK")
     reaper = Reaper()
-    compute_lock = ComputeLock()
-    transport = Transport(config, lambda request: request, reaper, compute_lock)
+    transport = Transport(config, lambda request: request, reaper)
     for _ in range(2):
         reaper.arm(ArmedCall(monotonic() + 10))
-        with compute_lock:
-            assert transport.post(b"{}").body == MATCH
+        assert transport.post(b"{}").body == MATCH
         reaper.run_once(float("inf"))  # the call is armed still, its connection in the pool
     reaper.disarm()
     reaper.stop()
