@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 
-from tests.e2e.harness import CHECKOUT, COMMAND, Stack, request, until
+from tests.e2e import in_process
+from tests.e2e.harness import Stack, request, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Process
@@ -107,15 +106,7 @@ def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(stack: St
 def test_when_a_secret_is_mistaken_then_one_line_names_it_and_the_command_ends(
     name: str, value: str
 ) -> None:
-    done = subprocess.run(
-        [*COMMAND, "run"],
-        env={**os.environ, **PLAUSIBLE, name: value},
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = in_process.run(("run",), {**PLAUSIBLE, name: value})
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"verification-worker: {name}: ")
