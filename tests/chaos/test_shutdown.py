@@ -47,7 +47,7 @@ def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_noth
 ) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE, **SHORT)
-    load.under_way(100)
+    load.under_way(50)
     own_broker.pause()
     begun = time.monotonic()
     assert worker.stop(30) == 1
@@ -62,7 +62,7 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
 ) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE, **SHORT)
-    load.under_way(100)
+    load.under_way(50)
     own_database.pause()
     begun = time.monotonic()
     assert worker.stop(60) == 1
