@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
 from tests.fakes.messages import PERSON, ask, deliver, request, spec
 from tests.fakes.verifier import FakeVerifier
@@ -39,16 +36,6 @@ if TYPE_CHECKING:
     from worker.store.ledger import PostgresLedger
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-
-
-def alembic(database_url: str, name: str, *arguments: str) -> str:
-    """Do what Alembic's command of this name does; return what it says."""
-    said = StringIO()
-    config = Config(str(CHECKOUT / "alembic.ini"), stdout=said)
-    with pytest.MonkeyPatch.context() as environment, redirect_stdout(said):
-        environment.setenv("DATABASE_URL", database_url)
-        getattr(command, name)(config, *arguments)
-    return said.getvalue()
 
 
 def test_the_migrations_say_what_the_tables_say_and_are_made_once(database_url: str) -> None:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.unit.provider.scripted import MATCH, Exchange, answer, raw
 from worker.core.outcome import CallClass, Charged, Outcome
@@ -21,7 +19,6 @@ from worker.provider.config import ProviderConfig
 if TYPE_CHECKING:
     from tests.unit.provider.scripted import ClientMaker, ServerMaker
     from worker.core.request import VerificationRequest
-    from worker.provider.client import PersonalAuthClient
 
 
 def test_a_match_is_reported_with_all_that_was_said(
@@ -250,21 +247,6 @@ def test_nothing_of_a_call_is_logged_and_no_secret_is_in_a_repr(
     everything = f"{report!r} {client!r} {vars(client)!r} {config!r} {caplog.text}"
     for secret in ("张三", "11010519491231002X", "SK-TEST", "token-value", "AK-TEST"):
         assert secret not in everything
-
-
-@given(st.binary(max_size=300))
-@settings(max_examples=40, deadline=None)
-def test_whatever_bytes_come_from_the_socket_nothing_is_raised_and_nothing_matches(
-    babbler: tuple[PersonalAuthClient, list[bytes]], asked: VerificationRequest, data: bytes
-) -> None:
-    client, answers = babbler
-    for head in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"):
-        answers[:] = [head + data]
-        report = client.verify(asked)
-        assert report.verdict is None
-        assert report.call_class in (
-            CallClass.IN_DOUBT, CallClass.PROTOCOL_ERROR, CallClass.UNAVAILABLE, CallClass.FOREIGN,
-        )  # fmt: skip
 
 
 def test_renewed_credentials_sign_what_is_sent_from_then_on(
