@@ -174,6 +174,27 @@ def test_a_file_that_breaks_off_says_where_and_keeps_what_came(
     assert_hides(done.stderr)
 
 
+def test_a_warning_is_shown_before_anything_is_paid_and_yes_goes_on(
+    working: Stack, tmp_path: Path
+) -> None:
+    cut = row("cut", ID_CARD, checkType="1", bankcard="6222021012345670000")
+    file = write_csv(tmp_path / "people.csv", [row("before", ID_CARD), cut])
+    before = working.provider.charges()["calls"]
+    done = working.command("submit", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    first, last = done.stderr.splitlines()
+    assert first.startswith(
+        "line 3: warning: bankcard check digit does not match; bankcard ends in"
+    )
+    assert last.endswith(
+        "nothing is published: 1 line with a warning; look at them, then give --yes"
+    )
+    assert working.provider.charges()["calls"] == before
+    done = working.command_process("submit", str(file), "--yes")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert working.provider.charges()["calls"] == before + 2
+
+
 def test_on_a_terminal_there_is_a_bar(working: Stack, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "people.csv", [row("bar", ID_CARD), row("wrong", WRONG)])
     ours, theirs = pty.openpty()

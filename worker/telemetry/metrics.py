@@ -46,6 +46,7 @@ _OUTCOMES = tuple(each for each in Outcome if each is not Outcome.CONFLICT)
 _UNREADABLE = (
     "not_json",
     "not_an_object",
+    "cloudevents_envelope",
     "no_usable_id",
     "too_large",
     "undecryptable",
