@@ -24,7 +24,6 @@ from worker.core.outcome import CallClass, ErrorKind
 from worker.deadletters.body_texts import MOST_READ, personal_texts, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import date, datetime
 
     from worker.contract.encryption import MessageKeys
