@@ -133,13 +133,6 @@ def test_an_unreadable_message_is_kept_as_a_dead_letter_and_answered(
     assert (working.count(), working.provider.charges()["calls"]) == (rows, 0)
 
 
-def test_an_unreadable_message_without_a_way_back_is_kept_alone(working: Stack) -> None:
-    working.publish(b"{")
-    until(lambda: working.depth(DEAD))
-    working.publish(request("after"))
-    event_of(working, "after")
-
-
 def test_a_packed_request_is_unpacked_again_after_a_retry(working: Stack) -> None:
     working.publish(
         gzip.compress(json.dumps(request("packed", FAILS_ONCE)).encode()), content_encoding="gzip"
