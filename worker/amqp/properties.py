@@ -8,7 +8,7 @@ from pika import BasicProperties
 
 from worker.contract.encryption import media_type
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
-from worker.contract.names import DEAD
+from worker.contract.names import DEAD, REQUESTS
 from worker.core.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _routing_key(method: Any, headers: Mapping[str, object] | None) -> str | Non
         match headers.get("x-death"):
             case [*_, {"routing-keys": [first, *_]}]:  # the oldest death comes last
                 return as_text(first)
-    return None if method.routing_key == DEAD else as_text(method.routing_key)
+    return None if method.routing_key in (DEAD, REQUESTS) else as_text(method.routing_key)
 
 
 def _returned(headers: Mapping[str, object]) -> int:
