@@ -27,6 +27,7 @@ from worker.cli import (
     status,
     submit,
     tail,
+    unrouted,
 )
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
@@ -68,6 +69,8 @@ app.command(name="submit", rich_help_panel=_ASK)(submit.submit)
 app.command(name="reconcile", rich_help_panel=_OPERATE)(reconcile.reconcile)
 app.command(name="explain", rich_help_panel=_OPERATE)(explain.explain)
 app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
+app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_OPERATE)
+app.add_typer(unrouted.events_app, name="events", rich_help_panel=_OPERATE)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=_OPERATE)
 app.command(name="retention", rich_help_panel=_RUN)(retention.retention)
 app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)

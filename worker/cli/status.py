@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+# Seconds for each part: a table that is locked shall not hide the others.
+_PATIENCE = 2
+
+
 def status(
     context: typer.Context,
     *,
@@ -42,7 +46,10 @@ def status(
     if not watch:
         refuse_ignored(context, ["every"], "is for --watch")
     settings = load(StatusSettings)
-    with open_database(settings, "status") as engine, suppress(KeyboardInterrupt):
+    with (
+        open_database(settings, "status", patience=_PATIENCE) as engine,
+        suppress(KeyboardInterrupt),
+    ):
         while True:
             parts, problems = _read(engine, settings)
             if watch:
@@ -92,6 +99,7 @@ def _read_database(
     from worker.ports import LedgerUnavailable
     from worker.store.overview import HEAD, PostgresOverview
     from worker.store.pause import PostgresPause
+    from worker.store.registry import find_blocker
 
     overview, order = PostgresOverview(engine), PostgresPause(engine)
 
@@ -116,6 +124,7 @@ def _read_database(
             "today": [asdict(each) for each in overview.today()],
         },
         "workers": lambda: [asdict(each) for each in overview.workers()],
+        "locks": lambda: (found := find_blocker(engine)) and asdict(found),
     }
     for name, read in reads.items():
         try:

@@ -8,6 +8,7 @@ header, for the broker refuses a message that names another user than the one wh
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from worker.contract import leaks
@@ -17,7 +18,7 @@ from worker.core.delivery import Publication
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from worker.core.delivery import Delivery
 
@@ -51,6 +52,25 @@ def dead_letter(
             "lastError": last_error,
         },
     )
+
+
+def first_seen(headers: Mapping[str, object]) -> datetime | None:
+    """Return when a dead letter's request was first seen, or when the broker itself put it here.
+
+    None where nothing readable says so.
+    """
+    told = headers.get("firstSeen")
+    if isinstance(told, str):
+        try:
+            seen = datetime.fromisoformat(told)
+            return seen.astimezone(UTC) if seen.tzinfo else None
+        except (ValueError, OverflowError):
+            return None
+    match headers.get("x-death"):
+        case [*_, {"time": datetime() as died}]:
+            # pika hands over AMQP's times, which are UTC, without a zone.
+            return died.replace(tzinfo=UTC)
+    return None
 
 
 def replay(delivery: Delivery) -> Publication:

@@ -52,13 +52,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Letter:
-    """One message of the dead-letter queue, whoever put it there: nothing of it is checked.
+    """One message of a queue for people, whoever put it there: nothing of it is checked.
 
     `headers` are all that AMQP carried: values are text, bytes, numbers, times, lists, tables.
     """
 
     delivery: Delivery
     headers: Mapping[str, object]
+    origin: tuple[str, int | None] = ("", None)
+    """Under which routing key it was published, and when, in seconds since the epoch."""
 
     def __repr__(self) -> str:
         return f"<Letter, {len(self.delivery.body)} bytes>"

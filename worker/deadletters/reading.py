@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import usable_traceparent
-from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
+from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
 from worker.contract.packing import NotUnpacked, unpacked
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
@@ -25,8 +24,7 @@ from worker.core.outcome import CallClass, ErrorKind
 from worker.deadletters.body_texts import MOST_READ, personal_texts, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import date
+    from datetime import date, datetime
 
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Delivery, Letter
@@ -130,7 +128,7 @@ class LetterReader:
             source=_safe(source, personal),
             reason=_listed(headers.get("reason", headers.get("x-first-death-reason")), REASONS),
             attempts=_count(headers.get("attempts")),
-            first_seen=_first_seen(headers),
+            first_seen=first_seen(headers),
             last_error=_listed(headers["lastError"], _ERRORS) if "lastError" in headers else None,
             size=len(delivery.body),
             encrypted=encrypted,
@@ -194,21 +192,6 @@ def _count(value: object) -> int | None:
 _OWN_HEADERS = frozenset(
     {"reason", "attempts", "firstSeen", "lastError", "traceparent", PUBLISHED_BY, PUBLISHED_AS}
 )
-
-
-def _first_seen(headers: Mapping[str, object]) -> datetime | None:
-    told = headers.get("firstSeen")
-    if isinstance(told, str):
-        try:
-            seen = datetime.fromisoformat(told)
-            return seen.astimezone(UTC) if seen.tzinfo else None
-        except (ValueError, OverflowError):
-            return None
-    match headers.get("x-death"):
-        case [*_, {"time": datetime() as died}]:
-            # pika hands over AMQP's times, which are UTC, without a zone.
-            return died.replace(tzinfo=UTC)
-    return None
 
 
 def _mark(letter: Letter) -> bytes:

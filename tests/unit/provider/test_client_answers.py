@@ -265,3 +265,17 @@ def test_whatever_bytes_come_from_the_socket_nothing_is_raised_and_nothing_match
         assert report.call_class in (
             CallClass.IN_DOUBT, CallClass.PROTOCOL_ERROR, CallClass.UNAVAILABLE, CallClass.FOREIGN,
         )  # fmt: skip
+
+
+def test_renewed_credentials_sign_what_is_sent_from_then_on(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+) -> None:
+    server = serve(answer(), answer())
+    client = connect(server.url)
+    client.verify(asked)
+    client.renew(ProviderConfig(server.url, "AK-NEW", "SK-NEW", "a token"))
+    client.verify(asked)
+    old, new = (exchange.headers for exchange in server.exchanges)
+    assert "Credential=AK-TEST/" in old["authorization"]
+    assert "Credential=AK-NEW/" in new["authorization"]
+    assert "x-jdcloud-security-token" in new.keys() - old.keys()
