@@ -20,6 +20,7 @@ from worker.cli import (
     outbox,
     pause,
     reconcile,
+    restore_check,
     retention,
     sandbox,
     status,
@@ -56,6 +57,7 @@ app.command(name="explain", rich_help_panel=_OPERATE)(explain.explain)
 app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=_OPERATE)
 app.command(name="retention", rich_help_panel=_RUN)(retention.retention)
+app.command(name="restore-check", rich_help_panel=_OPERATE)(restore_check.restore_check)
 app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)
 app.add_typer(contract.app, name="contract", rich_help_panel=_ASK)
 app.add_typer(message_keys.app, name="message-keys", rich_help_panel=_ASK)
