@@ -1,4 +1,4 @@
-"""The Debian packages that the local stack needs, and Node's that tests need, installed."""
+"""The Debian packages that the local stack needs, and what tests need beside them, installed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from local_programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 # Debian asks this program whether a package may start its service; 101 means no.
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -109,6 +112,25 @@ def node_modules(folder: Path) -> Path:
             _run(command, folder, {})
             stamp.write_text(wanted)
     return installed
+
+
+def virtualenv(name: str, requirements: Path) -> Path:
+    """Return the Python of a virtualenv with the packages that a lock file names, in `.local`.
+
+    They are installed once, by whoever comes first.
+    """
+    folder = CHECKOUT / ".local" / name
+    stamp, python = folder / ".lock-sha256", folder / "bin" / "python"
+    wanted = sha256(requirements.read_bytes() + str(folder).encode()).hexdigest()
+    with requirements.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            _run([sys.executable, "-m", "venv", "--clear", str(folder)], None, {})
+            pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+            options = ["--no-deps", "--no-compile", "--require-hashes", "--requirement"]
+            _run([*pip, *options, str(requirements)], None, {})
+            stamp.write_text(wanted)
+    return python
 
 
 def _lacking(needed: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,8 +1,7 @@
 """Why a call was not sent: a column of the calls, and of their view at its end.
 
 A nullable column without a default is added without a look at the rows, and workers of the last
-release leave it empty. The view is locked first, as its readers do: in the other order an upgrade
-and a reader would wait for each other.
+release leave it empty.
 
 Revision ID: 0009
 Revises: 0008
@@ -12,6 +11,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations.steps import alone, comment_on
 
 revision = "0009"
 down_revision = "0008"
@@ -31,15 +32,13 @@ SELECT attname, col_description(attrelid, attnum), obj_description(attrelid)
 
 
 def upgrade() -> None:
-    op.execute("LOCK TABLE verification_v1.calls IN ACCESS EXCLUSIVE MODE")
-    op.add_column(
-        "provider_call",
-        sa.Column("not_sent_because", sa.Text(), nullable=True, comment=_COMMENT),
-        schema="verification",
-    )
     query = _QUERY.format(", not_sent_because")
-    op.execute(f"CREATE OR REPLACE VIEW verification_v1.calls AS {query}")
-    op.execute(f"COMMENT ON COLUMN verification_v1.calls.not_sent_because IS '{_COMMENT}'")
+    alone(
+        "ALTER TABLE verification.provider_call ADD COLUMN IF NOT EXISTS not_sent_because text",
+        comment_on("COLUMN verification.provider_call.not_sent_because", _COMMENT),
+        f"CREATE OR REPLACE VIEW verification_v1.calls AS {query}",
+        comment_on("COLUMN verification_v1.calls.not_sent_because", _COMMENT),
+    )
 
 
 def downgrade() -> None:
@@ -50,11 +49,7 @@ def downgrade() -> None:
     for column, words, of_view in comments:
         if column == "not_sent_because":
             continue
-        for on, said in (
-            (f"COLUMN verification_v1.calls.{column}", words),
-            ("VIEW verification_v1.calls", of_view),
-        ):
-            quoted = said.replace("'", "''")
-            op.execute(f"COMMENT ON {on} IS '{quoted}'")
+        op.execute(comment_on(f"COLUMN verification_v1.calls.{column}", words))
+        op.execute(comment_on("VIEW verification_v1.calls", of_view))
     op.execute("GRANT SELECT ON verification_v1.calls TO verification_reader")
     op.drop_column("provider_call", "not_sent_because", schema="verification")

@@ -44,7 +44,7 @@ def test_when_the_database_restarts_and_is_killed_then_all_is_counted(
     load = Load(stack)
     worker = stack.start_worker(**PACE)
     for end in (own_database.stop, own_database.kill):
-        load.under_way(100)
+        load.under_way(50)
         missed = times_said(worker, "database.unavailable")
         end()
         is_missed(worker, missed + 1)
@@ -56,7 +56,7 @@ def test_when_the_database_restarts_and_is_killed_then_all_is_counted(
 def test_when_rows_being_worked_on_are_locked_then_their_records_wait(stack: Stack) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE)
-    load.under_way(100)
+    load.under_way(50)
     with administrator(stack) as witness, administrator(stack) as database, database.transaction():
         lock = "SELECT request_id FROM verification.request WHERE state = 'working' FOR UPDATE"
         until(lambda: database.execute(lock).fetchall())
@@ -70,7 +70,7 @@ def test_when_a_lock_is_held_for_longer_than_the_limit_then_the_batch_is_tried_a
 ) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE)
-    load.under_way(100)
+    load.under_way(50)
     with administrator(stack) as witness, administrator(stack) as database, database.transaction():
         database.execute("LOCK TABLE verification.request IN EXCLUSIVE MODE")
         first = until(lambda: waits_for_locks(witness))
@@ -92,7 +92,7 @@ FAILURES: dict[LiteralString, str] = {
 
 
 def test_when_the_database_fails_for_a_while_then_messages_wait(stack: Stack, port: int) -> None:
-    load = Load(stack, 300)
+    load = Load(stack)
     worker = stack.start_worker(**PACE, HTTP_PORT=str(port))
     for sqlstate, words in FAILURES.items():
         load.under_way(20)
@@ -165,7 +165,7 @@ def test_when_the_database_refuses_a_record_in_any_form_then_the_others_are_serv
 
 
 def test_when_connections_are_ended_again_and_again_then_all_is_counted(stack: Stack) -> None:
-    load = Load(stack, 900)
+    load = Load(stack, 450)
     worker = stack.start_worker(**PACE)
     with administrator(stack) as database:
         for _ in range(8):
@@ -207,7 +207,7 @@ def test_when_no_connection_is_free_then_messages_wait_for_one(stack: Stack, por
         load = Load(stack)
         url = stack.database_url.replace("//postgres@", f"//{name}@")
         worker = stack.start_worker(**PACE, DATABASE_URL=url, HTTP_PORT=str(port))
-        load.under_way(100)
+        load.under_way(50)
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
         until(lambda: terminate_all(database))
         until(lambda: misses_database(worker))

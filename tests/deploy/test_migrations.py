@@ -17,9 +17,9 @@ from psycopg import sql
 from local_database import Database
 from local_process import tied
 from migrations import steps
+from tests.conftest import alembic
 from tests.deploy.manifests import CHECKOUT, rendered
 from tests.e2e.harness import until
-from tests.integration.store.test_schema import alembic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
 import pika
 import pytest
@@ -128,8 +129,11 @@ def test_a_replay_announces_what_is_finished_and_calls_nobody(stack: Stack) -> N
     assert (stack.depth(DEAD), stack.depth(REQUESTS)) == (0, 2)
     worker = stack.start_worker()
     until(lambda: stack.depth(DEAD) == 1)
-    ((method, properties, body),) = until(lambda: stack.take())
-    assert (method.routing_key, properties.correlation_id) == ("to.me", "c-1")
+    until(lambda: stack.depth("collector") == 2)
+    events = {method.routing_key: (found, body) for method, found, body in stack.take()}
+    assert events.keys() == {"to.me", "default.rejected"}
+    properties, body = events["to.me"]
+    assert properties.correlation_id == "c-1"
     assert json.loads(body)["outcome"] == "failed"
     assert stack.provider.charges()["calls"] == calls
     assert worker.stop() == 0
@@ -148,6 +152,29 @@ def test_a_replayed_message_is_the_publishers_own(stack: Stack) -> None:
     assert properties.headers == {"traceparent": trace}
     assert (properties.message_id, properties.correlation_id) == ("m-1", "c-1")
     assert (properties.reply_to, properties.delivery_mode) == ("to.me", 2)
+
+
+def test_a_letter_says_who_published_it_and_how_after_a_replay_too(stack: Stack) -> None:
+    user = urlsplit(stack.amqp_url).username or "guest"
+    properties = pika.BasicProperties(
+        message_id="m-1", app_id="crm", user_id=user, content_encoding="zstd", delivery_mode=2
+    )
+    stack.channel.basic_publish(REQUESTS, "team.web", b"\x28\xb5\x2f\xfd", properties)
+    reject_by_broker(stack)
+    facts = {"app_id": "crm", "user_id": user, "routing_key": "team.web"}
+
+    def shown_and_replayed() -> None:
+        until(lambda: stack.depth(DEAD) == 1)
+        (letter,) = json.loads(stack.command("dead-letters", "show", "m-1", "--json").stdout)
+        assert letter.items() >= facts.items()
+        assert stack.command("dead-letters", "replay", "--yes").returncode == 0
+
+    shown_and_replayed()  # the broker's own letter
+    worker = stack.start_worker()
+    shown_and_replayed()  # the worker's, of a message that had been replayed
+    until(lambda: stack.depth("collector") == 2)
+    assert {properties.correlation_id for _, properties, _ in stack.take()} == {"m-1"}
+    assert worker.stop() == 0
 
 
 def test_a_replay_beside_running_workers_ends_though_letters_come_back(stack: Stack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import ssl
 import urllib.request
 from contextlib import contextmanager
@@ -116,6 +117,21 @@ def test_why_the_broker_is_not_connected_is_said_by_the_probe(stack: Stack) -> N
     status, words = worker.ready()
     assert status == 503
     assert words.startswith("the broker is not connected: the broker has no such vhost")
+
+
+@pytest.mark.parametrize(
+    ("host", "blamed"), [(LOOPBACK, "HTTP_PORT: cannot be opened"), ("192.0.2.1", "HTTP_HOST: ")]
+)
+def test_where_nothing_can_be_listened_on_the_right_setting_is_to_blame(
+    stack: Stack, host: str, blamed: str
+) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        stack.environment |= {"HTTP_HOST": host, "HTTP_PORT": str(port)}
+        done = stack.command_process("run")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"verification-worker: {blamed}")
 
 
 def test_everything_is_reached_by_addresses_of_ipv6(stack: Stack) -> None:

@@ -38,6 +38,10 @@ _SILENT = (
     "the port of AMQP_URL took the connection and did not answer in AMQP: it is another server's,"
     " or the broker hangs"
 )
+_LOST = {
+    exceptions.StreamLostError: "the connection was lost: the network, or the broker was stopped",
+    exceptions.AMQPHeartbeatTimeout: "the broker answered no heartbeat",
+}
 _MORE = {
     Unconnected.TLS_ABSENT: "; amqps:// needs the broker's TLS port, usually 5671",
     Unconnected.TLS_CLIENT: ": AMQP_CERT_FILE must name one",
@@ -107,7 +111,9 @@ def mapped(error: BaseException) -> AmqpError:
     if code:
         return BrokerUnavailable(f"the broker closed the connection with code {code}")
     why = why_unconnected(cause)
-    return BrokerUnavailable(type(cause).__name__ if why is Unconnected.OTHER else advice(why))
+    if why is not Unconnected.OTHER:
+        return BrokerUnavailable(advice(why))
+    return BrokerUnavailable(_LOST.get(type(cause), type(cause).__name__))
 
 
 def advice(why: Unconnected) -> str:
@@ -146,11 +152,14 @@ def _refusal(cause: BaseException, said: str) -> AmqpError:
         return BrokerUnavailable("the connection was lost during the login")
     if "not found" in said:
         return AccessRefused("the broker has no such vhost: AMQP_URL names it after the host's /")
-    if "limit" in said:
+    if "is reached" in said:
         return AccessRefused("the broker's limit of connections for user or vhost is reached")
     if isinstance(cause, exceptions.ProbableAccessDeniedError) or "vhost" in said:
         return AccessRefused("the broker refuses this user the vhost that AMQP_URL names")
-    return AccessRefused(f"the broker refuses user or password; in AMQP_URL {ESCAPES}")
+    return AccessRefused(
+        "the broker refuses user or password (its default user may log in from its own machine"
+        f" alone); in AMQP_URL {ESCAPES}"
+    )
 
 
 def _is_refused(cause: BaseException, code: int) -> bool:

@@ -148,6 +148,8 @@ class HealthState:
             blocked=session.blocked,
             database_up=self._pipeline.database_answers and not self._monitor.failed,
             backlog=self._monitor.backlog,
+            server=self._monitor.server,
+            clock_offset=self._monitor.clock_offset,
         )
 
 

@@ -32,6 +32,7 @@ from worker.maintenance.chores import (
     pause_reader,
     registry,
 )
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
@@ -42,7 +43,7 @@ from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.ports import LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
-from worker.settings import MessageEncryption
+from worker.settings import MessageEncryption, Settings, load
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
@@ -52,6 +53,7 @@ from worker.store.outbox import PostgresOutbox
 from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
 from worker.store.registry import PostgresRegistry
+from worker.telemetry.certificates import certificate_files
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
@@ -62,7 +64,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.ports import DeliverySink
-    from worker.settings import Settings
 
 DAY = 86_400.0
 
@@ -92,7 +93,8 @@ class Worker:
         )
         self._weak_settings: Mapping[str, str] = {}
         self._stopping = Event()
-        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._stopping)
+        provider = _provider_config(settings)
+        self._provider = PersonalAuthClient(provider, stopping=self._stopping)
         apply = settings.topology == "apply"
         self._session = Session(
             settings.amqp_url.get_secret_value(),
@@ -135,7 +137,13 @@ class Worker:
         self._registry = PostgresRegistry(self._engine, self._name, mode, build)
         retention = PostgresRetention(self._engine, mode)
         self._relay = Relay(outbox, self._session, settings.event_format)
-        monitor = BacklogMonitor(PostgresBacklog(self._engine, mode).read)
+        backlog = PostgresBacklog(
+            self._engine,
+            mode,
+            clear_after_days=settings.clear_after_days,
+            delete_after_days=settings.delete_after_days,
+        )
+        monitor = BacklogMonitor(backlog.read, backlog.server, clock)
         chores = (
             self._relay.chore,
             lapsed_leases(leases.settle_lapsed),
@@ -146,9 +154,12 @@ class Worker:
                 delete_after_days=settings.delete_after_days,
             ),
             given_up_requests(
-                settings.amqp_url.get_secret_value(), self._session, self._metrics.returned
+                settings.amqp_url.get_secret_value(), self._session, clock, self._metrics
             ),
             monitor.chore,
+            renewed_credentials(
+                provider, lambda: _provider_config(load(Settings)), self._provider.renew
+            ),
             registry(lambda: self._health_state.state(), self._registry.report, clock),
         )
         self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
@@ -170,6 +181,7 @@ class Worker:
         python = ".".join(map(str, sys.version_info[:3]))
         labels = {"version": build, "python": python, "mode": mode}
         self._metrics.watch(health.levels, settings.daily_call_budget, labels)
+        self._metrics.watch_certificates(certificate_files(settings))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
 

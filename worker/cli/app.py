@@ -31,7 +31,7 @@ from worker.cli import (
 )
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
-from worker.cli.tables import complain
+from worker.cli.tables import AsJson, complain, print_json
 from worker.cli.usage import refuse_ignored, words_of
 from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load
 
@@ -185,17 +185,19 @@ def topology_apply() -> None:
 
 
 @topology_app.command(name="check")
-def topology_check() -> None:
+def topology_check(*, as_json: AsJson = False) -> None:
     """Say each difference between the broker and what the worker needs; exit 1 if there is one."""
     from worker.amqp import declare
 
     with broker_mistakes():
         differences = declare.check(*_broker_and_topology())
-    for difference in differences:
-        typer.echo(difference)
+    if as_json:
+        print_json(list(differences))
+    else:
+        for difference in differences or ("the topology is in place",):
+            typer.echo(difference)
     if differences:
         sys.exit(1)
-    typer.echo("the topology is in place")
 
 
 def _broker_and_topology() -> tuple[str, Topology]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _OF_A_PERSON = ("check_type", "name", "id_card", "bankcard", "mobile", "image")
-_OF_MANY = ("results", "encoding")
+_OF_MANY = ("results", "encoding", "yes")
 
 
 def submit(
@@ -55,6 +55,9 @@ def submit(
         typer.Option(help="Of many: .csv or .jsonl for the results; default: lines on output."),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of a .csv, such as gb18030.")] = "utf-8-sig",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Of many: publish lines with a warning, too.")
+    ] = False,
     encrypt_to: Annotated[
         Path | None,
         typer.Option(help="The workers' public JWK, or a JWK Set: its first key encrypts."),
@@ -69,9 +72,11 @@ def submit(
 
     Many: a .jsonl has one request a line, a .csv a heading with any of requestId, checkType,
     name, idCard, bankcard, mobile, source, expiresAt; an empty cell is a field that is not sent.
-    Each line needs its requestId. Lines that fail the checks are named and not sent, the others
-    go on. For each result --results gets a line of requestId, outcome, charged, error; the same
-    command again goes on where it ended. Exit code 1: a line did not end in an answer.
+    Each line needs its requestId. The whole file is looked through first: lines that fail the
+    checks are named and not sent, and where a line has a warning (a card number that is odd, or
+    cut short by a spreadsheet) nothing is published until a person or --yes says so. For each
+    result --results gets a line of requestId, outcome, charged, error; the same command again goes
+    on where it ended. Exit code 1: a line did not end in an answer.
     """
     is_many = file is not None and Path(file).suffix.lower() in (".csv", ".jsonl")
     _refuse_ignored(context, file, timeout, is_many=is_many)
@@ -80,7 +85,13 @@ def submit(
         from worker.cli.submit_file import submit_file
 
         answered = submit_file(
-            Path(file), results, encoding=encoding, source=source, timeout=timeout, seal=seal
+            Path(file),
+            results,
+            encoding=encoding,
+            source=source,
+            timeout=timeout,
+            seal=seal,
+            yes=yes,
         )
         sys.exit(0 if answered else 1)
     from worker.amqp.request_client import publish_request
@@ -95,9 +106,10 @@ def submit(
         "imgBase64": _encoded(image),
     }
     request = _from_flags(check_type, user) if file is None else _from_file(file)
-    if request_id is not None and "requestId" in request:
+    if request_id is not None and request.get("requestId") is not None:
         raise UserMistake("--request-id: the file has a requestId")
-    request.setdefault("requestId", request_id or f"submit-{secrets.token_hex(8)}")
+    if request.get("requestId") is None:
+        request["requestId"] = request_id or f"submit-{secrets.token_hex(8)}"
     if source is not None:
         request["source"] = source
     try:
@@ -173,10 +185,12 @@ def _from_flags(check_type: int | None, user: dict[str, str | None]) -> dict[str
 
 
 def _from_file(file: str) -> dict[str, Any]:
+    from worker.contract.request_model import BYTE_ORDER_MARK
+
     try:
         with file_mistakes(file):
             text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        request = orjson.loads(text)
+        request = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError:
         raise UserMistake(f"{file}: is not JSON") from None
     if not isinstance(request, dict):

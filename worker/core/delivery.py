@@ -36,10 +36,17 @@ class Delivery:
     redelivered: bool = False
     published_at: float | None = None
     """When its publisher sent it, or else when it was delivered, in seconds since the epoch."""
+    is_dated: bool = False
+    """Whether its publisher said when it sent it."""
     returned: int = 0
     """How often the broker had given it up by its delivery limit when it was last put back."""
     content_encoding: str | None = None
     """How its publisher says that the body is packed."""
+    app_id: str | None = None
+    user_id: str | None = None
+    """The broker's user who published it, where it said so: the broker has checked that."""
+    routing_key: str | None = None
+    """Under which it was published."""
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"
@@ -71,6 +78,7 @@ class Publication:
     message_id: str | None = None
     correlation_id: str | None = None
     reply_to: str | None = None
+    app_id: str | None = None
     type: str | None = None
     timestamp: int | None = None
     """Seconds since the epoch."""

@@ -83,8 +83,22 @@ class Backlog:
     """Requests whose lease has lapsed and that nobody has taken over."""
     calls_today: int = 0
     """Against the budget of the day (Asia/Shanghai); counted only where calls are limited."""
+    retention_overdue: float = 0.0
+    """Seconds by which the oldest finished request is past CLEAR_ or DELETE_AFTER_DAYS."""
     schema_behind: bool = False
     """Whether the schema is older than this worker needs; then nothing else was looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """The database's server at a moment."""
+
+    at: datetime
+    """By its own clock."""
+    connections: int
+    """To all its databases, whoever's."""
+    connections_limit: int
+    """Those that are kept for superusers left out."""
 
 
 # No call begins later than so many seconds after a pause is committed. Workers look once a second,

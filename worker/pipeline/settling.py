@@ -72,7 +72,7 @@ class Settling:
             return Settlement(delivery, (retry,), line)
         if recorded.stored is None:
             raise ValueError("a recorded outcome has a row")
-        event = result_event(recorded.stored, claim.envelope, self.event_format)
+        event = self._event(recorded.stored, claim)
         if decision.result.reused_from is not None:
             facts["reused_from"] = decision.result.reused_from
         line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
@@ -85,7 +85,7 @@ class Settling:
         self, delivery: Delivery, claim: ClaimRequest, stored: StoredResult, action: str
     ) -> Settlement:
         """Announce a known outcome again; its dead letter too where a crash may have lost it."""
-        event = result_event(stored, claim.envelope, self.event_format)
+        event = self._event(stored, claim)
         line = _line(claim, action, outcome=stored.result.outcome)
         failure = stored.result.failure
         if stored.announced or failure is None or failure.kind not in GIVEN_UP:
@@ -98,6 +98,10 @@ class Settling:
             first_seen=stored.requested_at,
         )
         return Settlement(delivery, (event, dead), line)
+
+    def _event(self, stored: StoredResult, claim: ClaimRequest) -> Publication:
+        """Return the stored result, addressed to who asks now: perhaps not the first who did."""
+        return result_event(stored, claim.envelope, self.event_format, asked_by=claim.source)
 
     def held(self, delivery: Delivery, claim: ClaimRequest, wait: float = 0.0) -> Settlement:
         """Let a request come again that somebody works on now, or that is due in `wait` seconds."""
@@ -132,7 +136,7 @@ class Settling:
         return Settlement(delivery, (event,), line)
 
     def turn_away(self, delivery: Delivery, reading: Unreadable, now: datetime) -> Settlement:
-        """Keep an unreadable message for a person, and answer where an answer can go."""
+        """Keep an unreadable message for a person, and answer with what can be told of it."""
         dead = internal.dead_letter(
             self.keep(delivery),
             reading.reason,
@@ -140,20 +144,18 @@ class Settling:
             last_error=reading.reason,
             first_seen=now,
         )
-        line = {"action": "dead_lettered", "reason": reading.reason}
-        if reading.envelope.reply_to is None and reading.envelope.correlation_id is None:
-            return Settlement(delivery, (dead,), line)
         event = answer_event(
             Outcome.REJECTED,
             Failure(ErrorKind.UNREADABLE, "the message cannot be read", (reading.problem,)),
             reading.envelope,
             request_id=None,
-            source="default",
+            source=reading.source,
             fingerprint=self.digests.of_body(reading.body)[0].fingerprint,
             mode=self.mode,
             now=now,
             event_format=self.event_format,
         )
+        line = {"action": "dead_lettered", "reason": reading.reason}
         return Settlement(delivery, (dead, event), line)
 
 

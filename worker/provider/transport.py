@@ -101,6 +101,10 @@ class Transport:
         headers = answer.headers
         return Received(status, headers.get("retry-after"), body, headers.get("server"))
 
+    def sign_by(self, auth: Callable[[PreparedRequest], object]) -> None:
+        """Sign by this from the next send on."""
+        self._auth = auth
+
     def close(self) -> None:
         """Close what is not in use."""
         self._adapter.close()

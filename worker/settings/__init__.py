@@ -13,6 +13,7 @@ from worker.settings.values import delay_name
 from worker.settings.worker import (
     EraseSettings,
     OutboxSettings,
+    RetentionSettings,
     Settings,
     StatusSettings,
     SubmitSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "MessageEncryption",
     "MessageSettings",
     "OutboxSettings",
+    "RetentionSettings",
     "Settings",
     "SettingsInvalid",
     "ShownSetting",

@@ -21,7 +21,14 @@ _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
 _LEAST = 32
 
 
-class BrokerSettings(FromEnvironment):
+class DeadLetterSettings(FromEnvironment):
+    """How long a person may still replay what was given up."""
+
+    dead_letter_days: int = Field(14, ge=1, le=365)
+    """how long dead letters are kept"""
+
+
+class BrokerSettings(DeadLetterSettings):
     """What the commands for the broker need.
 
     The files of TLS come first: `amqp_url` takes them along, as RabbitMQ's own clients have it.
@@ -37,8 +44,6 @@ class BrokerSettings(FromEnvironment):
     """The broker: amqp://user:password@host:5672/vhost, or amqps://"""
     retry_delays: Annotated[tuple[int, ...], NoDecode] = (5, 30, 120, 600, 1800)
     """waits before each further attempt, one queue each"""
-    dead_letter_days: int = Field(14, ge=1, le=365)
-    """how long dead letters are kept"""
 
     @field_validator("amqp_key_file")
     @classmethod
@@ -131,3 +136,24 @@ class LimitSettings(FromEnvironment):
     """calls of all workers in any minute; 0 = no limit"""
     daily_call_budget: int = Field(0, ge=0)
     """calls of all workers in a day of Asia/Shanghai; 0 = no limit"""
+
+
+class AgeSettings(DeadLetterSettings):
+    """When finished requests are cleared, and when they are deleted."""
+
+    clear_after_days: int = Field(0, ge=0)
+    """masked data, digests and contexts are cleared after this; 0 = never"""
+    delete_after_days: int = Field(0, ge=0)
+    """requests and their calls are deleted after this; 0 = never"""
+
+    @field_validator("delete_after_days")
+    @classmethod
+    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
+        problems = []
+        if 0 < days < others.data.get("clear_after_days", 0):
+            problems.append("must not be below CLEAR_AFTER_DAYS")
+        if 0 < days <= others.data.get("dead_letter_days", 0):
+            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return days

@@ -15,7 +15,13 @@ from worker.core.timing import CallTiming
 from worker.settings.addresses import check_provider_url, check_proxy_url
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
 from worker.settings.misspelt import is_service_address
-from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
+from worker.settings.servers import (
+    AgeSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    DigestSettings,
+    LimitSettings,
+)
 from worker.settings.values import CertificateFile, Credential, Duration, Word, is_url
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
@@ -28,6 +34,7 @@ _RECORD_SECONDS = 1.0
 
 
 class Settings(
+    AgeSettings,
     EventSettings,
     MessageSettings,
     CheckSettings,
@@ -88,10 +95,6 @@ class Settings(
     """a request whose calls fail for free (throttled) fails at this age: 24h, 7d; 0 = never"""
     abandon_after_days: int = Field(30, ge=0)
     """an open request fails at this age; 0 = never"""
-    clear_after_days: int = Field(0, ge=0)
-    """masked data, digests and contexts are cleared after this; 0 = never"""
-    delete_after_days: int = Field(0, ge=0)
-    """requests and their calls are deleted after this; 0 = never"""
     topology: Literal["apply", "check"] = "apply"
     """declare at start, or only check"""
     shutdown_grace: float = Field(40.0, gt=0, le=3600)
@@ -160,18 +163,6 @@ class Settings(
             raise ValueError("must be above DEAD_LETTER_DAYS: until then a person may replay")
         return days
 
-    @field_validator("delete_after_days")
-    @classmethod
-    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
-        problems = []
-        if 0 < days < others.data.get("clear_after_days", 0):
-            problems.append("must not be below CLEAR_AFTER_DAYS")
-        if 0 < days <= others.data.get("dead_letter_days", 0):
-            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return days
-
     @field_validator("shutdown_grace")
     @classmethod
     def _time_for_a_call(cls, seconds: float, others: ValidationInfo) -> float:
@@ -226,6 +217,13 @@ class OutboxSettings(ToolSettings, EventSettings):
 
     provider_mode: Mode
     """live or sandbox: whose events"""
+
+
+class RetentionSettings(AgeSettings, DatabaseSettings):
+    """What `retention` needs: a database, and no provider."""
+
+    provider_mode: Mode
+    """live or sandbox: whose requests"""
 
 
 class StatusSettings(ToolSettings, LimitSettings):

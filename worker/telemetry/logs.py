@@ -55,6 +55,8 @@ class LogEvent(StrEnum):
     DATABASE_BACK = "database.back"
     DATABASE_BLOCKED = "database.blocked"
     DATABASE_NOT_DURABLE = "database.not_durable"
+    CREDENTIALS_RENEWED = "credentials.renewed"
+    CREDENTIALS_UNREADABLE = "credentials.unreadable"
     CLOCK_SET_BACK = "database.clock_set_back"
     HEALTH_LISTENING = "health.listening"
     TRACING_ON = "tracing.on"

@@ -11,17 +11,19 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
 from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.retry import GIVEN_UP
+from worker.telemetry.certificates import CertificateGauge
 from worker.telemetry.gauges import Gauges, Levels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from worker.core.claims import Entry
     from worker.core.delivery import Settlement
@@ -44,6 +46,7 @@ _OUTCOMES = tuple(each for each in Outcome if each is not Outcome.CONFLICT)
 _UNREADABLE = (
     "not_json",
     "not_an_object",
+    "cloudevents_envelope",
     "no_usable_id",
     "too_large",
     "undecryptable",
@@ -89,6 +92,12 @@ class Metrics:
         self._returned = counter(
             "verification_requests_returned_total",
             "Requests that the broker had given up by its delivery limit, put back into the queue.",
+        )
+        self._oldest_dead_letter = Gauge(
+            "verification_dead_letters_age_seconds",
+            "Age of the oldest dead letter, from its first claim; 0 where there is none, and where "
+            "this worker may not read them.",
+            registry=registry,
         )
         calls = counter(
             "verification_calls_total",
@@ -152,6 +161,10 @@ class Metrics:
         """Show how things stand whenever somebody asks; `budget` is of a day, 0 for none."""
         self.registry.register(Gauges(levels, budget, about))
 
+    def watch_certificates(self, files: Mapping[str, Path]) -> None:
+        """Show when the certificates in these files end, by the setting that names each."""
+        self.registry.register(CertificateGauge(files))
+
     def exposition(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the text that a scraper with this Accept header takes."""
         encode, content_type = choose_encoder(accept)
@@ -188,6 +201,10 @@ class Metrics:
         """Count one request that the broker had given up and that is in the queue again."""
         self._returned.inc()
         self.letters_returned += 1
+
+    def oldest_dead_letter(self, seconds: float) -> None:
+        """Show the age of the oldest dead letter; 0 where there is none."""
+        self._oldest_dead_letter.set(seconds)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Count what is published, confirmed and acknowledged."""

@@ -57,6 +57,7 @@ def test_a_deleted_queue_is_declared_again_and_consumed(
     bare.channel.queue_delete(REQUESTS)
     line = log.wait_for_line(CONSUMING_STOPPED)
     assert "cancelled" in line["problem"]
+    assert "queue deleted, or (from 4.3 on) a message held" in line["problem"]
     log.wait_for_line(CONSUMING, epoch=2)
     bare.publish(ids(1))
     assert sink.wait_for_deliveries(1)[0].epoch == 2

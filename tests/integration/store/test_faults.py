@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from local_stack import Servers
+    from tests.integration.store.upkeep import Rows
 
 CANARY = "canary-in-the-data"
 
@@ -120,8 +121,17 @@ def _close_all_connections(url: str) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("limit", "call_number", "calls"),
+    [(0, None, [(1, "in_doubt")]), (1, 2, [(1, "in_doubt"), (2, None)])],
+)
 def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down(
-    ledger: PostgresLedger, engine: Engine
+    ledger: PostgresLedger,
+    sql: Rows,
+    engine: Engine,
+    limit: int,
+    call_number: int | None,
+    calls: list[tuple[int, str | None]],
 ) -> None:
     """The claim's first statement is committed, the connection breaks before the second.
 
@@ -129,38 +139,14 @@ def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down
     second payment that no limit bounds and no ledger shows.
     """
     ledger.claim([ask()], "1")
-    _let_the_lease_lapse(engine)
-    two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=0))
+    sql("UPDATE verification.request SET lease_until = now() - interval '1s'")
+    two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=limit))
     with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
         two.claim([ask()], "7")
     (claim,) = two.claim([ask()], "7")
     assert isinstance(claim, Granted)
-    assert (claim.in_doubt_calls, claim.call_number) == (1, None)  # the limit of doubt is 0
-
-
-def test_a_take_over_that_is_cut_in_half_and_repeated_makes_a_call_of_its_own(
-    ledger: PostgresLedger, engine: Engine
-) -> None:
-    ledger.claim([ask()], "1")
-    _let_the_lease_lapse(engine)
-    two = PostgresLedger(engine, replace(CONFIG, worker="two"))
-    with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
-        two.claim([ask()], "7")
-    (claim,) = two.claim([ask()], "7")
-    assert isinstance(claim, Granted)
-    assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (2, 2, 1)
-    with engine.connect() as database:
-        numbers = database.execute(
-            text("SELECT call_number, class FROM verification.provider_call ORDER BY 1")
-        ).all()
-    assert [tuple(row) for row in numbers] == [(1, "in_doubt"), (2, None)]
-
-
-def _let_the_lease_lapse(engine: Engine) -> None:
-    with engine.connect() as database:
-        database.execute(
-            text("UPDATE verification.request SET lease_until = now() - interval '1s'")
-        )
+    assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (call_number, len(calls), 1)
+    assert [each[:2] for each in sql.calls()] == calls
 
 
 def test_a_pool_that_is_used_up_is_unavailable(

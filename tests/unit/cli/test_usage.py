@@ -5,10 +5,16 @@ from __future__ import annotations
 import io
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 
 from worker.cli import main
+from worker.cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def ended(
@@ -123,3 +129,29 @@ def test_a_paragraph_of_the_help_fills_its_lines(
     told = out[out.index("Queues are asked") : out.index("Options")].split("\n\n")[0]
     *lines, _last = (line.strip() for line in told.splitlines() if line.strip())
     assert all(len(line) > 60 for line in lines[:-1]), told
+
+
+# Commands that do something, or print JSON or what a program takes as it is anyway.
+WITHOUT_JSON = frozenset(
+    "run|sandbox|pause|resume|submit|topology apply|digest|contract|contract asyncapi|"
+    "message-keys generate|message-keys public".split("|")
+)
+
+
+def commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command with its words; a group is one where it can be called by itself."""
+    if before and (not hasattr(group, "commands") or group.invoke_without_command):
+        yield " ".join(before), group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, *before, name)
+
+
+def test_every_command_says_what_it_is_for_and_what_reads_has_json() -> None:
+    found = dict(commands(typer.main.get_command(app)))
+    assert [words for words, command in found.items() if not command.help] == []
+    with_json = {
+        words
+        for words, command in found.items()
+        if any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert found.keys() - with_json == WITHOUT_JSON

@@ -193,7 +193,8 @@ def test_the_same_message_has_one_mark_and_another_after_it_failed_again() -> No
 def test_the_reasons_of_unreadable_messages_are_those_of_the_contract() -> None:
     reader = RequestReader(CheckPolicy(), 100)
     found = set()
-    for body in (b"{", b"[]", b"{}", b"x" * 101, b"eyJ9.a.a.a.a"):
+    wrapped = b'{"specversion": "1.0"}'
+    for body in (b"{", b"[]", b"{}", wrapped, b"x" * 101, b"eyJ9.a.a.a.a"):
         reading = reader.read(Delivery(0, 1, body), TODAY)
         assert isinstance(reading, Unreadable)
         found.add(reading.reason)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.fakes.clock import START, FakeClock
-from worker.core.operations import NOTICE_SECONDS, Backlog, Blocker, Pause, WorkerState
+from worker.core.operations import (
+    NOTICE_SECONDS,
+    Backlog,
+    Blocker,
+    DatabaseServer,
+    Pause,
+    WorkerState,
+)
 from worker.core.outcome import ErrorKind
 from worker.maintenance.chores import (
     BacklogMonitor,
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 PAUSE = Pause("a test", "ops@desk", START)
 AWAY = LedgerUnavailable("away")
+SERVER = DatabaseServer(START, connections=12, connections_limit=97)
 
 
 class Scripted:
@@ -140,7 +150,7 @@ def test_each_order_is_passed_on_as_of_when_it_was_asked_for_and_why_there_is_no
 
 def test_the_last_backlog_is_forgotten_when_the_database_is_away() -> None:
     script = (Backlog(unsent_events=3), AWAY, Backlog(unsent_events=5))
-    monitor = BacklogMonitor(Scripted(*script))
+    monitor = BacklogMonitor(Scripted(*script), lambda: SERVER, FakeClock())
     seen = [(monitor.backlog, monitor.failed)]
     for said in script:
         if said is AWAY:
@@ -187,3 +197,22 @@ def test_who_holds_the_database_up_is_said_once_a_minute_while_it_does(
     words = "held up by pid 4711, application psql, since 2026-03-01T12:00:00Z"
     assert [line["reason"] for line in log] == [words, words]
     assert asked == [0.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "offset"),
+    [
+        (0.0, 0.0),
+        (1.0, 0.0),  # the answer took a second: it may be of its end
+        (-7.0, 7.0),  # the database's clock is behind ours
+        (8.0, -7.0),
+    ],
+)
+def test_the_clocks_differ_by_what_the_way_of_the_answer_does_not_explain(
+    seconds: float, offset: float
+) -> None:
+    told = replace(SERVER, at=START + timedelta(seconds=seconds))
+    server = Scripted(told)
+    monitor = BacklogMonitor(Backlog, server, server.clock)
+    monitor.chore.run_once()
+    assert (monitor.server, monitor.clock_offset) == (told, offset)

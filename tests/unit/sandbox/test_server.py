@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
 import pytest
@@ -41,23 +40,6 @@ def test_other_routes_are_errors_in_the_providers_form(
     assert caller.counts().calls == 0
 
 
-def test_an_answer_to_head_has_no_body(caller: Caller) -> None:
-    response = caller.exchange(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert response.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
-    assert response.endswith(b"\r\n\r\n")
-
-
-def test_a_connection_is_kept_for_further_calls_in_order(caller: Caller) -> None:
-    names = ("match", "slow", "mismatch", "html", "dripping", "huge")
-    calls = b"".join(caller.raw_call(BY_NAME[name].id_card) for name in names)
-    last = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    response = caller.exchange(calls + last)
-    assert response.count(b"HTTP/1.1 200 OK") == 7
-    marks = ["认证通过".encode(), "认证不通过".encode(), b"<html>", b"xxx", b'{"status":"ok"}']
-    places = [response.index(mark) for mark in marks]
-    assert places == sorted(places)
-
-
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", "一 name of a person\r\n\r\n".encode()]
 )
@@ -74,15 +56,6 @@ def test_a_body_that_is_too_long_is_refused(caller: Caller) -> None:
     assert caller.counts().calls == 0
 
 
-def test_a_large_body_is_asked_for_when_the_client_waits(caller: Caller) -> None:
-    head, _, body = caller.raw_call(MATCH).partition(b"\r\n\r\n")
-    with caller.connect() as client:
-        client.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
-        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        client.sendall(body)
-        assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
-
-
 def test_a_client_that_leaves_in_the_middle_harms_nobody(
     caller: Caller, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,14 +69,6 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(
     caller.sandbox.wait_for_calls(4)
     assert caller.call(MATCH).status == 200
     assert capfd.readouterr() == ("", "")
-
-
-def test_many_clients_are_served_at_once(caller: Caller) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: caller.call(MATCH).status, range(64)))
-    assert answers == [200] * 64
-    counts = caller.counts()
-    assert (counts.calls, counts.charges, counts.max_charges_per_subject) == (64, 64, 64)
 
 
 def test_stopping_drops_open_connections_and_closes_the_port() -> None:

@@ -205,11 +205,11 @@ def test_settings_that_do_not_fit_together_are_all_named_beside_those_that_are_w
     whole.set(DELETE_AFTER_DAYS="28", LOG_LEVEL="loud")
     found = problems()
     assert [each.partition(":")[0] for each in found] == [
+        "DELETE_AFTER_DAYS",
+        "DELETE_AFTER_DAYS",
         "PROVIDER_URL",
         "CONCURRENCY",
         "ABANDON_AFTER_DAYS",
-        "DELETE_AFTER_DAYS",
-        "DELETE_AFTER_DAYS",
         "SHUTDOWN_GRACE",
         "LOG_LEVEL",
     ]

@@ -60,7 +60,7 @@ class Parts:
             not_sent_because=None,
         )
         self.housekeeper = part(name="housekeeper", running=True)
-        self.monitor = part(backlog=None, failed=True)
+        self.monitor = part(backlog=None, server=None, clock_offset=0.0, failed=True)
         self.health = HealthState(
             self.session, self.pipeline, self.gate, [self.housekeeper], self.monitor, METRICS
         )
