@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -125,6 +126,17 @@ def own_database_url(new_database: NewDatabase) -> Iterator[str]:
     """
     with new_database() as url:
         yield url
+
+
+@pytest.fixture
+def chinese_database(servers: Servers) -> Iterator[str]:
+    """Give an empty database whose encoding is not UTF8."""
+    name = f"chinese_{uuid.uuid4().hex}"
+    with psycopg.connect(servers.database.url, autocommit=True) as server:
+        encoding = "TEMPLATE template0 ENCODING 'EUC_CN' LC_COLLATE 'C' LC_CTYPE 'C'"
+        server.execute(f"CREATE DATABASE {name} {encoding}".encode())
+    yield urlsplit(servers.database.url)._replace(path=f"/{name}").geturl()
+    servers.database.drop_database(name)
 
 
 @pytest.fixture(scope="session")

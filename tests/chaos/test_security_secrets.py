@@ -81,7 +81,7 @@ def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(stack: St
             "//postgres:", "//nobody:"
         ),
     )
-    until(lambda: worker.said("the broker refuses the user, the password or the vhost"))
+    until(lambda: worker.said("the broker refuses user or password"))
     assert_untold(worker, password)
     worker.stop()
     worker = stack.start_worker(PROVIDER_SECRET_KEY=password)

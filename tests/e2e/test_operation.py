@@ -201,6 +201,10 @@ def test_submit_prints_the_result_of_one_request(working: Stack) -> None:
     assert json.loads(done.stdout)["outcome"] == "match"
     flags = ["--check-type", "2", "--name", "张三", "--id-card", "119999194912310013"]
     assert json.loads(working.command("submit", *flags).stdout)["outcome"] == "mismatch"
+    rejected = working.command("submit", *flags[:-1], "119999194912310014")
+    assert (rejected.returncode, json.loads(rejected.stdout)["outcome"]) == (1, "rejected")
+    twice = working.command("submit", "-", "--request-id", "x", text=json.dumps(request("by-hand")))
+    assert (twice.returncode, twice.stderr.count("--request-id: the file has")) == (2, 1)
     in_vain = working.command("submit", "--timeout", "1")
     assert (in_vain.returncode, in_vain.stderr.count("\n")) == (2, 1)
 

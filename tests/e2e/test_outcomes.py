@@ -6,6 +6,7 @@ of a message in tests/chaos/test_security_injection.py and tests/unit/contract.
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 
-MISMATCH = "119999194912310013"
+MISMATCH, FAILS_ONCE = "119999194912310013", "119999194912310363"
 
 
 def event_of(stack: Stack, request_id: str | None) -> dict[str, Any]:
@@ -119,6 +120,14 @@ def test_an_unreadable_message_is_kept_as_a_dead_letter_and_answered(
     assert properties.headers["attempts"] == 0
     assert event["outcome"] == "rejected"
     assert (working.count(), working.provider.charges()["calls"]) == (rows, 0)
+
+
+def test_a_packed_request_is_unpacked_again_after_a_retry(working: Stack) -> None:
+    working.publish(
+        gzip.compress(json.dumps(request("packed", FAILS_ONCE)).encode()), content_encoding="gzip"
+    )
+    row = until(lambda: working.results().get("packed"))
+    assert (row["outcome"], row["calls"]) == ("match", 2)
 
 
 def test_a_foreign_client_publishes_and_reads_its_event(working: Stack) -> None:

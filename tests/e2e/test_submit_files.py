@@ -151,12 +151,12 @@ def test_a_broker_that_lacks_its_exchange_is_one_line(stack: Stack, tmp_path: Pa
     file = write_csv(tmp_path / "people.csv", [row("good", ID_CARD)])
     stack.channel.exchange_delete(RESULTS)
     done = stack.command("submit", str(file))
-    assert done.returncode == 2
-    assert "run `verification-worker topology apply` first" in done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "run `verification-worker topology apply` first" in done.stderr
     stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
     done = stack.command("submit", str(file))
-    assert done.returncode == 2
-    assert "AMQP_URL: the broker does not answer" in done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "AMQP_URL: the broker does not answer" in done.stderr
     done = stack.command("submit", str(tmp_path / "none.csv"))
     assert (done.returncode, done.stderr.count("cannot be read")) == (2, 1)
 
@@ -172,6 +172,27 @@ def test_a_file_that_breaks_off_says_where_and_keeps_what_came(
     assert f"{file}: line 3: is not CSV" in done.stderr
     assert "Traceback" not in done.stderr
     assert_hides(done.stderr)
+
+
+def test_a_warning_is_shown_before_anything_is_paid_and_yes_goes_on(
+    working: Stack, tmp_path: Path
+) -> None:
+    cut = row("cut", ID_CARD, checkType="1", bankcard="6222021012345670000")
+    file = write_csv(tmp_path / "people.csv", [row("before", ID_CARD), cut])
+    before = working.provider.charges()["calls"]
+    done = working.command("submit", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    first, last = done.stderr.splitlines()
+    assert first.startswith(
+        "line 3: warning: bankcard check digit does not match; bankcard ends in"
+    )
+    assert last.endswith(
+        "nothing is published: 1 line with a warning; look at them, then give --yes"
+    )
+    assert working.provider.charges()["calls"] == before
+    done = working.command("submit", str(file), "--yes")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert working.provider.charges()["calls"] == before + 2
 
 
 def test_on_a_terminal_there_is_a_bar(working: Stack, tmp_path: Path) -> None:

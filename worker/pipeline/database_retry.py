@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from threading import current_thread
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,10 @@ T = TypeVar("T")
 RETRY_PAUSE = 1.0
 # A statement takes milliseconds; one that waits longer waits for something broken.
 STUCK_AFTER = 5.0
+
+
+# Seconds between two lines that say that it is still away: a try may take ten.
+SAY_EVERY = 60.0
 
 
 class DatabaseRetry:
@@ -48,7 +53,7 @@ class DatabaseRetry:
 
     def keep_trying(self, work: Callable[[], T], give_up: Event) -> T | None:
         """Do the work until it is done; None when told to give up."""
-        failures, thread = 0, current_thread().name
+        failures, say_at, thread = 0, -inf, current_thread().name
         while True:
             self._asked_at[thread] = self._clock.monotonic()
             try:
@@ -58,7 +63,8 @@ class DatabaseRetry:
                 now = self._clock.monotonic()
                 if now - self._unavailable.setdefault(thread, now) >= self._away_after:
                     self._set_away(True)
-                if failures == 1 or failures % 30 == 0:
+                if now >= say_at:
+                    say_at = now + SAY_EVERY
                     self._log.warning(
                         LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
                     )

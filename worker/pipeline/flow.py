@@ -254,8 +254,12 @@ class Flow:
                 return self.settling.contradict(asked.delivery, asked.claim, kind, now)
             case Unstorable():
                 problem = FieldProblem("body", "cannot be stored")
-                body = asked.delivery.body
-                unreadable = Unreadable("unstorable", problem, asked.claim.envelope, body)
+                claim_of = asked.claim
+                envelope = claim_of.envelope
+                if envelope.correlation_id is None:
+                    envelope = replace(envelope, correlation_id=claim_of.request_id)
+                body, source = asked.delivery.body, claim_of.source
+                unreadable = Unreadable("unstorable", problem, envelope, body, source)
                 return self.settling.turn_away(asked.delivery, unreadable, now)
             case _ as never:
                 assert_never(never)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.core.claims import Postponed
+    from worker.core.connecting import Unconnected
     from worker.core.outcome import CallReport
     from worker.ports import Clock
 
@@ -76,6 +77,7 @@ class Gate:
         """When people's order was last read; always fresh until `expect_pause_reports`."""
         self._ledger_is_away = False
         self._closing = False
+        self._not_sent_because: Unconnected | None = None
         self._changed = Condition()
         self.pause_problem = "nobody knows whether the fleet is paused"
         """Why people's order could not be read."""
@@ -121,6 +123,7 @@ class Gate:
                 self._changed.notify_all()
             if report is None:
                 return False
+            self._not_sent_because = report.not_sent_because
             now = self._clock.monotonic()
             before = self._now_in()
             self._allow(self._allowance.after(report, now))
@@ -209,6 +212,12 @@ class Gate:
                 return None
             case Open(reason=reason) | Probing(reason=reason):
                 return reason
+
+    @property
+    def not_sent_because(self) -> Unconnected | None:
+        """Why the last call could not be sent; None: it was."""
+        with self._changed:
+            return self._not_sent_because
 
     @property
     def state(self) -> BreakerState:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,14 @@ def _seconds(value: object) -> object:
 Duration = Annotated[int, BeforeValidator(_seconds)]
 """Seconds, written as `24h` or `7d`; `0` is never."""
 
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ValueError("must be 1 to 64 letters, digits and hyphens")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_word)]
 
 
 def has_scheme(*schemes: str) -> AfterValidator:
@@ -56,6 +63,17 @@ def has_scheme(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def is_url(check: Callable[[str], None]) -> AfterValidator:
+    """Return a check of a URL, secret or not, by one of `addresses`."""
+
+    def checked(url: SecretStr | str | None) -> SecretStr | str | None:
+        if url is not None:
+            check(url if isinstance(url, str) else url.get_secret_value())
+        return url
+
+    return AfterValidator(checked)
 
 
 def _fits_a_header(secret: SecretStr) -> SecretStr:

@@ -63,13 +63,16 @@ SELECT request_id, call_number, worker, finished_at, class, charged, millisecond
 # The call that its worker reports: it is there, open or doubted, or it was lost with its row.
 BOOK = text("""
 INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
-  finished_at, class, http_status, status, provider_request_id, charged, sends, milliseconds)
+  finished_at, class, http_status, status, provider_request_id, charged, sends, milliseconds,
+  not_sent_because)
 VALUES (:request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), now(), :call_class,
-  :call_http_status, :call_status, :call_request_id, :call_charged, :call_sends, :call_milliseconds)
+  :call_http_status, :call_status, :call_request_id, :call_charged, :call_sends, :call_milliseconds,
+  :call_not_sent_because)
 ON CONFLICT (request_id, call_number) DO UPDATE
    SET finished_at = now(), class = excluded.class, http_status = excluded.http_status,
        status = excluded.status, provider_request_id = excluded.provider_request_id,
-       charged = excluded.charged, sends = excluded.sends, milliseconds = excluded.milliseconds
+       charged = excluded.charged, sends = excluded.sends, milliseconds = excluded.milliseconds,
+       not_sent_because = excluded.not_sent_because
 """)
 
 COUNT = text("""

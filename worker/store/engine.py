@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.ports import LedgerContended, LedgerRefused, LedgerUnavailable
+from worker.ports import DatabaseUnfit, LedgerContended, LedgerRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 # Claimer, recorder, housekeeper and pause watcher: a connection for each thread that uses the pool.
 POOL_SIZE = 4
 
-_CONNECT = {
+# Of every connection of ours, whatever the URL, the environment, the role or the database says.
+CONNECT = {
+    # A name has characters that GBK, say, lacks: it could not be sent at all.
+    "client_encoding": "utf8",
     "connect_timeout": 5,
     # A database that vanished without a word is noticed after 20 s, not after the kernel's 15 min.
     "keepalives_idle": 10,
@@ -62,14 +65,20 @@ def open_engine(
     application_name: str,
     *,
     by_keys: bool = False,
+    patience: int | None = None,
     on_weak: Callable[[Mapping[str, str]], None] = lambda _settings: None,
 ) -> Engine:
     """Return an engine that connects at first use; `by_keys` is for a worker's own statements.
 
     Every statement is its own transaction (autocommit): claim and record are one statement each,
     so a batch costs one round trip and no BEGIN. `on_weak` learns at each new connection which of
-    the server's settings promise less than that a commit lasts.
+    the server's settings promise less than that a commit lasts. `patience` is how many seconds a
+    statement may take, where that is less than usual. Connecting raises `DatabaseUnfit` where the
+    database's encoding is not UTF8.
     """
+    limits = _LIMITS
+    if patience is not None:
+        limits = f"-c statement_timeout={patience}s -c lock_timeout={patience * 500}ms"
     engine = create_engine(
         database_url(url),
         isolation_level="AUTOCOMMIT",
@@ -80,19 +89,29 @@ def open_engine(
         pool_reset_on_return=None,
         hide_parameters=True,
         connect_args={
-            **_CONNECT,
+            **CONNECT,
             "application_name": application_name[:63],
-            "options": f"{_LIMITS} {_BY_KEYS}" if by_keys else _LIMITS,
+            "options": f"{limits} {_BY_KEYS}" if by_keys else limits,
         },
     )
 
-    def pin_durability(new: psycopg.Connection[Any], _record: object) -> None:
+    def prepare(new: psycopg.Connection[Any], _record: object) -> None:
+        refuse_other_encodings(new)
         if weak := {name: value for name, value, _ in new.execute(_DURABLE)}:
             on_weak(weak)
         new.commit()
 
-    event.listen(engine, "connect", pin_durability)
+    event.listen(engine, "connect", prepare)
     return engine
+
+
+def refuse_other_encodings(new: psycopg.Connection[Any]) -> None:
+    """Raise `DatabaseUnfit` where the database cannot hold every name."""
+    if (encoding := new.info.parameter_status("server_encoding")) != "UTF8":
+        raise DatabaseUnfit(
+            f"DATABASE_URL: the database's encoding is {encoding}: name one that was made with "
+            "ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def compiled(sql: str) -> str:
@@ -128,6 +147,8 @@ def connection(engine: Engine) -> Iterator[Connection]:
         raise _mapped(error.orig) from None
     except psycopg.Error as error:
         raise _mapped(error) from None
+    except UnicodeEncodeError:
+        raise LedgerRefused("a text cannot be encoded") from None
     except PoolTimeout:
         raise LedgerUnavailable("no database connection was free for 10 s") from None
     except SQLAlchemyError as error:
@@ -152,6 +173,13 @@ _REASONS = {
 }
 
 
+_CONTENDED = {
+    "40001": "another transaction changed the same rows",
+    "40P01": "a deadlock with another transaction",
+    "55P03": "a lock is held by another session",
+}
+
+
 def _why(error: BaseException | None) -> str:
     words = str(error)
     found = (reason for known, reason in _REASONS.items() if known in words)
@@ -166,8 +194,10 @@ def _mapped(error: BaseException | None) -> LedgerUnavailable | LedgerRefused:
     state = getattr(error, "sqlstate", None)
     if state is None:
         return LedgerUnavailable(f"no connection ({_why(error)})")
-    if state in ("40001", "40P01", "55P03"):
-        return LedgerContended(f"SQLSTATE {state}")
+    if state in _CONTENDED:
+        return LedgerContended(_CONTENDED[state])
+    if state == "57014":
+        return LedgerUnavailable("a statement took too long")
     if state[:2] in ("22", "23"):
         return LedgerRefused(f"SQLSTATE {state}")
     if state in ("42P01", "3F000", "42703"):

@@ -151,6 +151,7 @@ def booked_call(report: CallReport) -> dict[str, object]:
         "call_charged": report.charged,
         "call_sends": report.sends,
         "call_milliseconds": round(report.seconds * 1000),
+        "call_not_sent_because": report.not_sent_because,
     }
 
 

@@ -165,7 +165,7 @@ WITH entries AS (
     auth_detail text, provider_request_id text, error_kind text, error_message text,
     error_fields json, reused_from text, call_number int, call_class text,
     call_http_status smallint, call_status text, call_request_id text, call_charged text,
-    call_sends int, call_milliseconds bigint)
+    call_sends int, call_milliseconds bigint, call_not_sent_because text)
 ), locked AS (
   SELECT request_id FROM verification.request
    WHERE request_id = ANY(ARRAY(SELECT request_id FROM entries) || CAST(:announced AS text[]))
@@ -189,12 +189,14 @@ WITH entries AS (
   RETURNING r.request_id, r.source, r.mode, r.check_type, r.calls, r.context,
     r.requested_at, r.completed_at, e.owner, e.call_number, e.call_class, e.call_http_status,
     e.call_status, e.call_request_id, e.call_charged, e.call_sends, e.call_milliseconds,
+    e.call_not_sent_because,
     e.call_sends = 0 AND r.calls < e.call_number AS unmade
 ), finished AS (
   UPDATE verification.provider_call AS c
      SET finished_at = now(), class = call_class, http_status = call_http_status,
          status = call_status, provider_request_id = call_request_id, charged = call_charged,
-         sends = call_sends, milliseconds = call_milliseconds
+         sends = call_sends, milliseconds = call_milliseconds,
+         not_sent_because = call_not_sent_because
     FROM recorded AS e
    WHERE c.request_id = e.request_id AND c.call_number = e.call_number AND c.worker = e.owner
      AND NOT unmade

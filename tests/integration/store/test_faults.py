@@ -73,6 +73,11 @@ def test_an_answer_that_cannot_be_stored_is_refused(ledger: PostgresLedger, word
     assert CANARY not in str(refusal.value)
 
 
+def test_a_text_that_cannot_be_encoded_is_refused(ledger: PostgresLedger) -> None:
+    with pytest.raises(LedgerRefused, match="encoded"):
+        ledger.record([], [f"{CANARY}\ud800"])
+
+
 def test_a_refused_connection_is_unavailable() -> None:
     (port,) = free_ports(1)
     engine = open_engine(f"postgresql://nobody:{CANARY}@127.0.0.1:{port}/none", "store tests")

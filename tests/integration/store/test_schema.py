@@ -27,6 +27,7 @@ from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD, PostgresBacklog
+from worker.store.tables import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -40,6 +41,21 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 def test_the_migrations_say_what_the_tables_say_and_are_made_once(database_url: str) -> None:
     assert "No new upgrade operations detected" in alembic(database_url, "check")
     assert "Running upgrade" not in alembic(database_url, "upgrade", "head")
+
+
+def test_the_migrations_store_rows_as_the_tables_say(engine: Engine) -> None:
+    """Alembic compares no storage parameters."""
+    with engine.connect() as database:
+        rows = database.execute(
+            text("""SELECT relname, coalesce(reloptions, '{}') AS options FROM pg_class
+                WHERE relnamespace = 'verification'::regnamespace AND relkind = 'r'""")
+        ).all()
+    stored = {row.relname: dict(each.split("=") for each in row.options) for row in rows}
+    said = {
+        table.name: dict(table.dialect_options["postgresql"]["with"] or {})
+        for table in metadata.tables.values()
+    }
+    assert {name: stored[name] for name in said} == said
 
 
 def test_the_revision_that_the_worker_expects_is_the_newest_one() -> None:

@@ -4,14 +4,15 @@ import signal
 import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 
 import pytest
 
+from tests.unit.cli.test_usage import ended
 from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller, RunningSandbox
-from worker.cli.mistakes import UserMistake
-from worker.cli.sandbox import sandbox as sandbox_command
 from worker.sandbox.application import MAX_BODY
 from worker.sandbox.magic import BY_NAME
+from worker.sandbox.settings import SandboxSettings
 
 MATCH = BY_NAME["match"].id_card
 
@@ -82,12 +83,22 @@ def test_stopping_drops_open_connections_and_closes_the_port() -> None:
         caller.call(MATCH)
 
 
-def test_a_port_in_use_is_a_mistake_of_one_line() -> None:
+def test_a_port_in_use_is_a_mistake_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
-        line = rf"^cannot listen on 127.0.0.1:{port} \(address already in use\)$"
-        with pytest.raises(UserMistake, match=line):
-            sandbox_command(port=port)
+        _, _, err = ended(monkeypatch, capsys, f"sandbox --port {port}")
+    assert err.endswith(f": cannot listen on 127.0.0.1:{port} (address already in use)\n")
+
+
+@pytest.mark.parametrize("asked", ["127.0.0.1", "::1"])
+def test_every_address_is_of_both_protocols(asked: str) -> None:
+    with RunningSandbox(SandboxSettings(host="::")) as sandbox:
+        client = HTTPConnection(asked, sandbox.port, timeout=FAR_TOO_LONG)
+        client.request("GET", "/healthz", headers={"Connection": "close"})
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"status":"ok"}')
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -112,10 +123,8 @@ def test_the_command_says_what_to_install_and_shows_its_table_without_it(
 ) -> None:
     monkeypatch.delitem(sys.modules, "worker.sandbox.server")
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(UserMistake, match=r"^the sandbox .*'verification-worker\[sandbox\]'$"):
-        sandbox_command()
-    sandbox_command(table=True)
-    assert MATCH in capsys.readouterr().out
+    assert ended(monkeypatch, capsys, "sandbox")[2].endswith("'verification-worker[sandbox]'\n")
+    assert MATCH in ended(monkeypatch, capsys, "sandbox --table")[1]
 
 
 def test_no_other_command_loads_the_sandbox() -> None:
