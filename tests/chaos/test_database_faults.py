@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import pytest
 
 from tests.chaos.database import (
-    NO_DATABASE,
     administrator,
     is_back,
     is_missed,
+    misses_database,
     refusing,
     terminate_all,
     waits_for_locks,
@@ -100,7 +100,7 @@ def test_when_the_database_fails_for_a_while_then_messages_wait(stack: Stack, po
         with refusing(stack, f"'{sqlstate}'", on="INSERT OR UPDATE"):
             is_missed(worker, missed + 2)
             rows = stack.count()
-            assert worker.ready() == NO_DATABASE
+            assert misses_database(worker)
             assert worker.said(f"SQLSTATE {sqlstate}")
         is_back(worker)
         assert stack.count() >= rows
@@ -183,7 +183,7 @@ def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(
     load = Load(stack, 100)
     worker = stack.launch_worker(**PACE, HTTP_PORT=str(port))
     assert "alembic upgrade head" in until(lambda: worker.said("database.unavailable"))
-    until(lambda: worker.ready() == NO_DATABASE)
+    until(lambda: misses_database(worker))
     assert stack.provider.charges()["calls"] == 0
     migrate(stack.database_url)
     is_back(worker)
@@ -210,7 +210,7 @@ def test_when_no_connection_is_free_then_messages_wait_for_one(stack: Stack, por
         load.under_way(50)
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
         until(lambda: terminate_all(database))
-        until(lambda: worker.ready() == NO_DATABASE)
+        until(lambda: misses_database(worker))
         database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 3")
         is_back(worker)
         load.all_is_counted(worker)
@@ -234,7 +234,7 @@ def test_when_workers_die_while_the_database_is_away_then_no_delivery_is_counted
     for _ in range(3):
         worker = stack.launch_worker(**through, HTTP_PORT=free_port())
         until(lambda worker=worker: times_said(worker, "amqp.connected") == 2)  # type: ignore[misc]
-        until(lambda worker=worker: worker.ready() == NO_DATABASE)  # type: ignore[misc]
+        until(lambda worker=worker: misses_database(worker))  # type: ignore[misc]
         assert worker.said('"reason":"database"')
         assert consumers().method.message_count == len(ids)
         worker.kill()

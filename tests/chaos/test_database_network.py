@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.database import NO_DATABASE, READY, is_back, stands_still
+from tests.chaos.database import READY, is_back, misses_database, stands_still
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
 from tests.chaos.proxy import TO_CLIENT
@@ -34,12 +34,12 @@ def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is
     proxy.refuse()
     proxy.reset()
     end = time.monotonic() + FAILOVER_SECONDS
-    until(lambda: worker.ready() == NO_DATABASE)
+    until(lambda: misses_database(worker))
     # What was claimed is called and waits to be recorded; nothing else is begun.
     stands_still(stack)
     rows, calls = stack.count(), stack.provider.charges()["calls"]
     while time.monotonic() < end:
-        assert worker.ready() == NO_DATABASE
+        assert misses_database(worker)
         assert (stack.count(), stack.provider.charges()["calls"]) == (rows, calls)
         time.sleep(0.5)  # nothing to wait for: nothing may happen
     proxy.accept()
@@ -59,7 +59,7 @@ def test_when_the_network_stalls_then_readiness_says_so_and_what_was_on_its_way_
     load.under_way(50)
     proxy.stall()
     stands_still(stack)
-    until(lambda: worker.ready() == NO_DATABASE, 10)
+    until(lambda: misses_database(worker), 10)
     proxy.resume()
     until(lambda: worker.ready() == READY)
     load.all_is_counted(worker)

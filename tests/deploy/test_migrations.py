@@ -261,7 +261,7 @@ def test_the_login_may_stand_in_a_file_whatever_the_locale(
         ({}, "DATABASE_URL: is required"),
         ({"DATABASE_URL": "mysql://u:p@db/name"}, "DATABASE_URL: must begin with postgresql://"),
         ({"DATABASE_URL_FILE": "/no/such/file"}, "DATABASE_URL_FILE: cannot be read"),
-        ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/name"}, "the database does not answer"),
+        ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/name"}, "DATABASE_URL: the database"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(environment: dict[str, str], words: str) -> None:

@@ -41,6 +41,7 @@ def told(*arguments: str, **settings: str) -> str:
 
 
 AMQP = f"amqp://user:{SECRET}@localhost:5672/v"
+POSTGRESQL = f"postgresql://user:{SECRET}@localhost/v"
 
 WRONG = {
     "AMQP_URL": [
@@ -78,6 +79,31 @@ WRONG = {
         (f"{AMQP}?{SECRET}", "has no parameter what stands after its ?"),
         (f"{AMQP}?ssl_options=None", "must not have ssl_options"),
         (f"{AMQP}?cacertfile=/ca.pem", "must begin with amqps:// where files for TLS are named"),
+    ],
+    "DATABASE_URL": [
+        (f"mysql://user:{SECRET}@localhost/v", "must begin with postgresql://"),
+        (f"postgresql+psycopg://user:{SECRET}@localhost/v", "must begin with postgresql://"),
+        (f"{POSTGRESQL}\n", "begins or ends with a blank or a newline"),
+        (f"postgresql://user:{SECRET} 1@localhost/v", "must hold no blank"),
+        (f"postgresql://user:{SECRET}/1@localhost/v", "holds a / before its @"),
+        (f"postgresql://user:{SECRET}?1@localhost/v", "holds a ? before its @"),
+        (f"postgresql://user:{SECRET}#1@localhost/v", "holds a # before its @"),
+        (f"postgresql://user:{SECRET}@1@localhost/v", "holds more than one @: in user and"),
+        (f"postgresql://user:{SECRET}%00@localhost/v", "cannot be read as postgresql://"),
+        (f"postgresql://user:{SECRET}@localhost:54x2/v", "its port must be a number"),
+        (f"postgresql://user:{SECRET}@localhost:99999/v", "its port must be a number"),
+        (f"postgresql://user:{SECRET}@::1:5432/v", "its port must be a number"),
+        (f"postgresql://user:{SECRET}@[::1/v", "cannot be read as postgresql://"),
+        (f"postgresql://user:{SECRET}@$(HOST)/v", "names a host that cannot be one"),
+        (f"postgresql://user:{SECRET}@db..internal/v", "names a host that cannot be one"),
+        (f"postgresql://user:{SECRET}@a,b,c/v?port=1,2", "must name one port for each host"),
+        (f"{POSTGRESQL}?sslmod=require", "has no parameter sslmod (sslmode?)"),
+        (f"{POSTGRESQL}?pool_size=5", "has no parameter pool_size"),
+        (f"{POSTGRESQL}?{SECRET}=1", "has no parameter what stands after its ?"),
+        (f"{POSTGRESQL}?sslmode", "cannot be read as postgresql://"),
+        (f"{POSTGRESQL}?sslmode={SECRET}", "its parameter sslmode has a value that is none"),
+        (f"{POSTGRESQL}?target_session_attrs=rw", "its parameter target_session_attrs has a"),
+        (f"{POSTGRESQL}?connect_timeout=5s", "its parameter connect_timeout has a value"),
     ],
     "PROVIDER_URL": [
         ("localhost:8080/v1/personal", "must begin with https:// or http://"),

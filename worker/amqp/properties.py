@@ -42,6 +42,7 @@ def read_delivery(
     `now` is in seconds since the epoch, None where nobody asks how long the message waited.
     """
     headers = properties.headers
+    published_at = None if now is None else _published_at(properties.timestamp, now)
     return Delivery(
         epoch,
         method.delivery_tag,
@@ -51,7 +52,8 @@ def read_delivery(
         as_text(properties.reply_to),
         _traceparent(headers) if headers else None,
         method.redelivered,
-        None if now is None else _published_at(properties.timestamp, now),
+        now if published_at is None else published_at,
+        published_at is not None,
         _returned(headers) if headers else 0,
         as_text(properties.content_encoding),
         app_id=as_text(properties.app_id),
@@ -60,9 +62,9 @@ def read_delivery(
     )
 
 
-def _published_at(timestamp: object, now: float) -> float:
+def _published_at(timestamp: object, now: float) -> float | None:
     is_credible = type(timestamp) is int and 0 <= now - timestamp < _OLDEST
-    return float(timestamp) if is_credible else now  # type: ignore[arg-type]
+    return float(timestamp) if is_credible else None  # type: ignore[arg-type]
 
 
 def _traceparent(headers: Mapping[str, object]) -> str | None:

@@ -89,13 +89,15 @@ class HealthState:
         """Return in words what keeps the worker from being ready; a parked one is ready."""
         session, backlog = self._session, self._monitor.backlog
         consuming = session.consuming or self._gate.parked is not None
+        problem = self._pipeline.database_problem
+        why = f": {problem}" if problem else ""
         behind = backlog is not None and backlog.schema_behind
         why = "" if session.problem is None else f": {session.problem}"
         checks = {
             f"the broker is not connected{why}": session.connected,
             f"no consumer is registered{why if session.connected else ''}": consuming,
             "the broker takes no publications": not session.blocked,
-            "the database does not answer": self._pipeline.database_answers,
+            f"the database does not answer{why}": problem is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
         }
         return [words for words, holds in checks.items() if not holds]

@@ -88,6 +88,7 @@ class Worker:
             settings.database_url.get_secret_value(),
             self._name,
             by_keys=True,
+            pooled=settings.is_pooled,
             on_weak=self._warn_of_weak_settings,
         )
         self._weak_settings: Mapping[str, str] = {}

@@ -17,6 +17,7 @@ def check_config(*, as_json: AsJson = False) -> None:
     from worker.amqp.broker_errors import InvalidUrl
     from worker.amqp.parameters import parameters
     from worker.contract.encryption import MessageKeys
+    from worker.store.address import connection_parameters
 
     problems: list[str] = []
     settings = None
@@ -24,12 +25,16 @@ def check_config(*, as_json: AsJson = False) -> None:
         settings = load(Settings)
     except SettingsInvalid as invalid:
         problems += invalid.problems
-    # What is wrong with a key, or with a parameter of the broker's URL, only the library knows.
+    # What is wrong with a key, or with a parameter of a URL, only their libraries know.
     if settings is not None:
         try:
             parameters(settings.amqp_url.get_secret_value(), "check-config")
         except InvalidUrl as invalid:
             problems.append(f"AMQP_URL: {invalid}")
+        try:
+            connection_parameters(settings.database_url.get_secret_value())
+        except SettingsInvalid as invalid:
+            problems += invalid.problems
     try:
         MessageKeys.of(load(MessageSettings))
     except SettingsInvalid as invalid:

@@ -26,7 +26,8 @@ def open_database(
     from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
     from worker.store.engine import open_engine
 
-    engine = open_engine(settings.database_url.get_secret_value(), command, patience=patience)
+    url = settings.database_url.get_secret_value()
+    engine = open_engine(url, command, pooled=settings.is_pooled, patience=patience)
     try:
         yield engine
     except DatabaseUnfit as error:

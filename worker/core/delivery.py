@@ -36,6 +36,8 @@ class Delivery:
     redelivered: bool = False
     published_at: float | None = None
     """When its publisher sent it, or else when it was delivered, in seconds since the epoch."""
+    is_dated: bool = False
+    """Whether its publisher said when it sent it."""
     returned: int = 0
     """How often the broker had given it up by its delivery limit when it was last put back."""
     content_encoding: str | None = None

@@ -42,6 +42,8 @@ class DatabaseRetry:
         self._set_away = set_away
         self._log = structlog.get_logger()
         self._unavailable: dict[str, float] = {}
+        self.problem = ""
+        """Why it cannot be used now, as far as somebody knows."""
         self._asked_at: dict[str, float] = {}
 
     @property
@@ -60,18 +62,20 @@ class DatabaseRetry:
                 result = work()
             except LedgerUnavailable as error:
                 failures += 1
+                self.problem = str(error)
                 now = self._clock.monotonic()
                 if now - self._unavailable.setdefault(thread, now) >= self._away_after:
                     self._set_away(True)
                 if now >= say_at:
                     say_at = now + SAY_EVERY
                     self._log.warning(
-                        LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
+                        LogEvent.DATABASE_UNAVAILABLE, reason=self.problem, tries=failures
                     )
                 if give_up.wait(RETRY_PAUSE):
                     return None
             else:
                 if failures:
+                    self.problem = ""
                     self._unavailable.pop(thread, None)
                     if not self._unavailable:
                         self._set_away(False)

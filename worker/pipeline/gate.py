@@ -42,6 +42,7 @@ _MOST_PASSED_OVER = 10
 _PAUSED_FOR = 0.0
 # A database that restarts is back in 1 to 5 s, and until then what we hold can wait for it.
 AWAY_AFTER = 5.0
+_UNKNOWN = "nobody knows whether the fleet is paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Gate:
         self._closing = False
         self._not_sent_because: Unconnected | None = None
         self._changed = Condition()
-        self.pause_problem = "nobody knows whether the fleet is paused"
+        self.pause_problem = _UNKNOWN
         """Why people's order could not be read."""
 
     # Callers.
@@ -176,6 +177,7 @@ class Gate:
         with self._changed:
             was_known = self.pause_is_known
             before, self._pause, self._pause_read_at = self._pause, pause, asked_at
+            self.pause_problem = _UNKNOWN
             if not was_known or (before is None) is not (pause is None):
                 self._changed.notify_all()
 

@@ -136,7 +136,14 @@ class Pipeline:
 
         People's orders are read every second, so even who has nothing to claim or record knows.
         """
-        return self._database.database_answers and self._gate.pause_is_known
+        return self.database_problem is None
+
+    @property
+    def database_problem(self) -> str | None:
+        """Why the database cannot be used now; empty where nobody knows, None where it can."""
+        if not self._database.database_answers:
+            return self._database.problem
+        return None if self._gate.pause_is_known else self._gate.pause_problem
 
     @property
     def claimed(self) -> int:

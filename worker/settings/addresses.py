@@ -1,4 +1,4 @@
-"""URLs of the broker, of the provider and of its proxy: what is wrong with one, in words.
+"""URLs of the servers, of the provider and of its proxy: what is wrong with one, in words.
 
 A problem says what to write instead and never quotes the URL, for it may hold a password.
 """
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 ESCAPES = "write %23 for #, %25 for %, %2F for /, %3A for :, %3F for ? and %40 for @"
-_ADVICE = f"in user and password {ESCAPES}"
-_PORT = "its port must be a number from 1 to 65535"
+ADVICE = f"in user and password {ESCAPES}"
+PORT = "its port must be a number from 1 to 65535"
 _BRACKETS = "an IPv6 address stands in brackets, as in [::1]"
 # Underscores are no part of DNS, and stand in names of containers.
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PARAMETER = re.compile(r"[A-Za-z_-]{1,40}")
 
 
-def split_url(text: str, *schemes: str) -> SplitResult:
-    """Return the parts of a URL with one of these schemes; raise `ValueError` in words."""
+def _authority(text: str, *schemes: str) -> str:
+    """Return what stands before the path of a URL with one of these schemes."""
     if text != text.strip():
         raise ValueError("begins or ends with a blank or a newline: take it away")
     starts = [f"{scheme}://" for scheme in schemes]
@@ -35,25 +35,32 @@ def split_url(text: str, *schemes: str) -> SplitResult:
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     if "@" in rest and "@" not in authority:
         sign = rest[len(authority)]
-        raise ValueError(f"holds a {sign} before its @: {_ADVICE}")
+        raise ValueError(f"holds a {sign} before its @: {ADVICE}")
     if "#" in rest:
         raise ValueError("holds a #: write %23 for it")
+    return authority
+
+
+def split_url(text: str, *schemes: str) -> SplitResult:
+    """Return the parts of a URL with one of these schemes; raise `ValueError` in words."""
+    authority = _authority(text, *schemes)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         place = authority.rpartition("@")[2]
         is_ipv6 = "[" in place or "]" in place or place.count(":") > 1
-        problem = _BRACKETS if is_ipv6 else f"{_PORT}, and {_ADVICE}"
+        problem = _BRACKETS if is_ipv6 else f"{PORT}, and {ADVICE}"
         raise ValueError(problem) from None
     if port == 0:
-        raise ValueError(_PORT)
-    if (host_problem := _host_problem(parts.hostname or "")) is not None:
-        raise ValueError(host_problem)
+        raise ValueError(PORT)
+    if (unlike_any := host_problem(parts.hostname or "")) is not None:
+        raise ValueError(unlike_any)
     return parts
 
 
-def _host_problem(host: str) -> str | None:
+def host_problem(host: str) -> str | None:
+    """Return in words why nothing can have this name or address; None: it may exist."""
     if not host:
         return "names no host"
     if ":" in host:
@@ -77,6 +84,11 @@ def check_amqp_url(text: str) -> None:
         raise ValueError("names a user without a password: amqp://user:password@host:5672/vhost")
     if parts.path.removeprefix("/").removesuffix("/").count("/"):
         raise ValueError("names a vhost with a /: write %2F for it")
+
+
+def check_database_url(text: str) -> None:
+    """Raise `ValueError` unless this is PostgreSQL's; all else is libpq's to judge."""
+    _authority(text, "postgresql")
 
 
 def check_provider_url(text: str) -> None:

@@ -11,15 +11,9 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from worker.core.digests import Digests
-from worker.settings.addresses import check_amqp_url
+from worker.settings.addresses import check_amqp_url, check_database_url
 from worker.settings.environment import FromEnvironment
-from worker.settings.values import (
-    CertificateFile,
-    has_scheme,
-    is_url,
-    parse_delay,
-    refuse_unless,
-)
+from worker.settings.values import CertificateFile, is_url, parse_delay, refuse_unless
 
 # What RabbitMQ's URI query parameters call the files (rabbitmq.com, "URI Query Parameters").
 _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
@@ -91,8 +85,15 @@ class BrokerSettings(DeadLetterSettings):
 class DatabaseSettings(FromEnvironment):
     """What the commands for the database need."""
 
-    database_url: Annotated[SecretStr, has_scheme("postgresql")]
-    """The database: postgresql://user:password@host:5432/name"""
+    database_url: Annotated[SecretStr, is_url(check_database_url)]
+    """The database: postgresql://user:password@host:5432/name, or several host:port,host:port"""
+    database_pooler: str = Field("off", pattern="^(off|transaction)$")
+    """transaction: DATABASE_URL leads to PgBouncer; off: to the server itself"""
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a session is ours for one transaction only."""
+        return self.database_pooler == "transaction"
 
 
 class DigestSettings(FromEnvironment):

@@ -6,7 +6,6 @@ import re
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -45,24 +44,6 @@ def _word(text: str) -> str:
 
 
 Word = Annotated[str, AfterValidator(_word)]
-
-
-def has_scheme(*schemes: str) -> AfterValidator:
-    """Return a check that a secret is a readable URL with one of these schemes."""
-
-    def check(url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        try:
-            _ = urlsplit(url.get_secret_value()).port
-        except ValueError:  # its text quotes the URL, and with it the password
-            raise ValueError(
-                f"cannot be read as {schemes[0]}://user:password@host:port/name: in user and"
-                " password, write %40 for @, %2F for / and %3A for :"
-            ) from None
-        return url
-
-    return AfterValidator(check)
 
 
 def is_url(check: Callable[[str], None]) -> AfterValidator:

@@ -74,6 +74,7 @@ def _asked(asked: ClaimRequest) -> dict[str, object]:
         "correlation_id": envelope.correlation_id,
         "traceparent": envelope.traceparent,
         "expires_at": asked.expires_at,
+        "published_at": asked.published_at,
     }
 
 

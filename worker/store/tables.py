@@ -130,6 +130,10 @@ request = sa.Table(
         server_default=sa.text("0"),
         comment="Transaction that saved the outcome, or cleared it later: see the view changes.",
     ),
+    _time(
+        "published_at",
+        "When it was published: AMQP's timestamp; null where the publisher set none.",
+    ),
     sa.CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
@@ -158,6 +162,8 @@ sa.Index("request_cleared_idx", *_mode_and_age, postgresql_where=sa.text("cleare
 # Few entries: all rows of one transaction share theirs. Triggers of 0006 write the column.
 _finished = sa.text("completed_at IS NOT NULL")
 sa.Index("request_changed_in_idx", request.c.changed_in, postgresql_where=_finished)
+# Few pages, for rows stand in the order of their ends but for a while.
+sa.Index("request_completed_at_idx", request.c.completed_at, postgresql_using="brin")
 sa.Index("request_open_idx", request.c.requested_at, postgresql_where=sa.text(OPEN))
 
 # No foreign key to `request`: whatever deletes a row deletes its calls in the same statement, and a
@@ -190,6 +196,12 @@ provider_call = sa.Table(
     _count("sends", "How often it was sent; all but the last one provably free."),
     sa.Column("milliseconds", sa.BigInteger, comment="How long it took."),
     _text("not_sent_because", "Why no byte of it left: dns, refused, tls_untrusted, proxy, …"),
+    _text("source", "Publishing system of its request; null: from before this was kept."),
+    sa.Column("check_type", sa.SmallInteger, comment="Check type of its request; null likewise."),
+    _time(
+        "published_at",
+        "When it was published: AMQP's timestamp; null where the publisher set none.",
+    ),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
     comment="One row per call to the provider; the intent is committed before the call leaves.",
     postgresql_with={"fillfactor": "80", **_SOON_VACUUMED},

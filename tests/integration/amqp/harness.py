@@ -17,6 +17,7 @@ import pika
 import pika.data
 import structlog
 
+from local_programs import program
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
 from worker.core.delivery import Delivery, Publication, Settlement
@@ -234,7 +235,7 @@ def undecodable_headers() -> Iterator[None]:
 def evaluate(broker: Broker, expression: str) -> str:
     """Have the node evaluate an Erlang expression: what no API offers (0.4 s)."""
     done = subprocess.run(
-        ["/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", f"{expression}."],
+        [program("rabbitmqctl"), "eval", f"{expression}."],
         env=broker._environment(),
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -102,27 +103,22 @@ def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_databas
 
 
 def test_a_connection_that_the_server_closed_is_unavailable_once(
-    ledger: PostgresLedger, engine: Engine, servers: Servers
+    ledger: PostgresLedger, database_url: str
 ) -> None:
     ledger.claim([ask("before")], "1")
-    _close_all_connections(engine)
+    _close_all_connections(database_url)
     with pytest.raises(LedgerUnavailable):
         ledger.claim([ask("after")], "2")
     (claim,) = ledger.claim([ask("after")], "2")
     assert isinstance(claim, Granted)
 
 
-def _close_all_connections(engine: Engine) -> None:
-    name = engine.url.database
-    administrator = open_engine(
-        engine.url.set(database="postgres").render_as_string(hide_password=False), "administrator"
-    )
-    with administrator.connect() as database:
-        database.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
-            {"name": name},
+def _close_all_connections(url: str) -> None:
+    with psycopg.connect(url) as administrator:
+        administrator.execute(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
         )
-    administrator.dispose()
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ _MODE = {"mode": "sandbox", "limit": 100}
 _OLD = {**_MODE, "older_than": 30 * 86_400.0}
 _HELD = {"held_for": 60.0}
 _LAPSED = {"lapsed_for": 600.0, "expired_for": 300.0, "abandon_after": 30 * 86_400.0}
-_LATEST = {"at_most": overview.LATEST_AT_MOST}
+_LATEST: dict[str, object] = {"at_most": overview.LATEST_AT_MOST}
 _DAY = RequestFilter(since=datetime.now(UTC) - timedelta(days=1), outcome=Outcome.FAILED)
 BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "take": (outbox.TAKE_UNSENT, {**_MODE, **_HELD, "unsent_for": 60.0}),

@@ -273,8 +273,8 @@ def test_limits_leave_no_setting_behind_on_the_connection(engine: Engine) -> Non
 @pytest.mark.usefixtures("own_database_url")
 def test_the_day_of_the_budget_is_that_of_shanghai_and_the_database(engine: Engine) -> None:
     """Whatever zone the connection has."""
-    name = engine.url.database
     with engine.connect() as database:
+        name = database.execute(text("SELECT current_database()")).scalar_one()
         database.execute(text(f'ALTER DATABASE "{name}" SET timezone = "Pacific/Kiritimati"'))
     engine.dispose()
     before = datetime.now(UTC).astimezone(SHANGHAI).date()

@@ -20,7 +20,11 @@ from worker.telemetry.health_server import CannotListen, HealthServer, listener
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-AWAY = ["the broker is not connected", "no consumer is registered", "the database does not answer"]
+AWAY = [
+    "the broker is not connected",
+    "no consumer is registered",
+    "the database does not answer: refused",
+]
 
 
 def part(**facts: Any) -> Any:
@@ -45,7 +49,9 @@ class Parts:
             unconfirmed=7,
             problem=None,
         )
-        self.pipeline = part(dead=[], database_answers=False, claimed=2, held=9)
+        self.pipeline = part(
+            dead=[], database_answers=False, database_problem="refused", claimed=2, held=9
+        )
         self.gate = part(
             parked=None,
             pause=None,
@@ -124,7 +130,7 @@ def test_before_the_start_and_while_it_stops_threads_may_be_gone(parts: Parts) -
 def test_a_parked_worker_whose_servers_answer_is_ready(
     parts: Parts, behind: bool, blocked: bool, words: list[str]
 ) -> None:
-    parts.session.connected = parts.pipeline.database_answers = True
+    parts.session.connected, parts.pipeline.database_problem = True, None
     parts.session.blocked = blocked
     parts.gate.parked = ParkReason.QUOTA
     parts.monitor.backlog = Backlog(schema_behind=behind)
