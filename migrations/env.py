@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from alembic import context
-from sqlalchemy import Connection, NullPool, create_engine, event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from migrations.steps import LOCK_TIMEOUT, StepRefused, patiently
 from worker.ports import DatabaseUnfit
 from worker.settings import DatabaseSettings, SettingsInvalid, load
-from worker.store.engine import CONNECT, database_url, refuse_other_encodings
+from worker.store.database_errors import mapped
+from worker.store.engine import open_for_migrations
 from worker.store.tables import SCHEMA, metadata
 
 if TYPE_CHECKING:
@@ -100,13 +101,9 @@ def run_migrations(connection: Connection) -> None:
 
 def owners_engine() -> Engine:
     """Return the way to the database; no pool, for the lock ends with the session."""
-    url = load(DatabaseSettings).database_url.get_secret_value()
-    engine = create_engine(
-        database_url(url), hide_parameters=True, poolclass=NullPool, connect_args=CONNECT
-    )
+    engine = open_for_migrations(load(DatabaseSettings).database_url.get_secret_value())
 
     def prepare(new: psycopg.Connection[Any], _record: object) -> None:
-        refuse_other_encodings(new)
         # Alembic tells a table without a schema from one in the path's first: ours must not be it.
         new.execute("SET search_path TO pg_catalog")
         new.commit()
@@ -139,9 +136,11 @@ def _first(error: BaseException) -> BaseException:
 def _told(error: BaseException) -> str:
     if not isinstance(error, DBAPIError):
         return f"the migration failed ({type(error).__name__})"
-    words = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
     if (state := getattr(error.orig, "sqlstate", None)) is None:
-        return f"the database does not answer: {words}"
+        fault = mapped(error.orig)
+        is_unfit = isinstance(fault, DatabaseUnfit)
+        return str(fault) if is_unfit else f"DATABASE_URL: the database does not answer ({fault})"
+    words = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
     return f"{_ADVICE.get(state, 'the migration failed')} ({words}, SQLSTATE {state})"
 
 

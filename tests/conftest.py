@@ -7,17 +7,19 @@ that is emptied before it.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import HealthCheck, settings
 
 from local_stack import Servers
@@ -242,14 +244,13 @@ SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE
 
 def migrate(url: str) -> None:
     """Apply all migrations."""
-    done = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        cwd=_CHECKOUT,
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.fail(f"alembic upgrade head:\n{done.stdout}", pytrace=False)
+    alembic(url, "upgrade", "head")
+
+
+def alembic(url: str, name: str, *arguments: str) -> str:
+    """Do what Alembic's command of this name does, inside this process; return what it says."""
+    said = StringIO()
+    config = Config(str(_CHECKOUT / "alembic.ini"), stdout=said)
+    with patch.dict(os.environ, DATABASE_URL=url), redirect_stdout(said):
+        getattr(command, name)(config, *arguments)
+    return said.getvalue()

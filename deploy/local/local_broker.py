@@ -16,7 +16,7 @@ from local_errors import StackError, StartFailed
 from local_management import Management, Vhosts
 from local_ports import LOOPBACK, free_ports, is_taken, speaks_amqp
 from local_process import PrivateServer, Process, Workspace
-from local_programs import program
+from local_programs import program, search_path
 
 # 10 s in looks of 0.05 s: twenty times what it takes.
 _ON_DISK_LOOKS = 200
@@ -244,7 +244,7 @@ class Broker(PrivateServer, Vhosts):
         """Return the node's whole environment: a RABBITMQ_* variable of the shell stays out."""
         directory, ports = self.directory, self._ports
         return {
-            "PATH": os.environ.get("PATH", os.defpath),
+            "PATH": search_path(),
             "LANG": "C.UTF-8",
             "HOME": str(directory),  # .erlang.cookie
             "ERL_EPMD_ADDRESS": LOOPBACK,

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
 
 from local_errors import MissingProgram
 
+# Names folders as PATH does: their programs are taken before the machine's own, so that tests and
+# demonstration run on another RabbitMQ or PostgreSQL. RabbitMQ's Erlang is looked for there, too.
+FOLDERS = "LOCAL_PROGRAMS"
+
 # Where Debian has what PATH lacks, or has better: its `rabbitmq-server` in /usr/sbin is a wrapper
 # that insists on changing the user, its `psql` one that chooses a version.
 _PLACES = {
     "rabbitmq-server": "lib/rabbitmq/bin",
+    "rabbitmqctl": "lib/rabbitmq/bin",
     "epmd": "lib/erlang/erts-*/bin",
     "nginx": "sbin",
+    "pgbouncer": "sbin",
 }
 _POSTGRESQL = "lib/postgresql/*/bin"
 
@@ -25,10 +32,17 @@ def program(name: str) -> str:
         # All of PostgreSQL's programs come from one version: the newest that has the server.
         folders = [folder for folder in folders if (folder / "postgres").exists()]
     own = str(folders[-1] / name) if folders else ""
-    found = shutil.which(own) or shutil.which(name)
+    chosen = shutil.which(name, path=os.environ.get(FOLDERS, ""))
+    found = chosen or shutil.which(own) or shutil.which(name)
     if found is None:
         raise MissingProgram(f"{name} is not installed: ./deploy/local/setup installs it, as root")
     return found
+
+
+def search_path() -> str:
+    """Return the PATH of a server: what LOCAL_PROGRAMS names, then our own."""
+    given = (os.environ.get(FOLDERS), os.environ.get("PATH", os.defpath))
+    return os.pathsep.join(filter(None, given))
 
 
 def _version(folder: Path) -> list[int]:

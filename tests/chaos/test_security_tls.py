@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import Api
 from tests.conftest import migrate
 from tests.e2e.harness import REQUESTS, Stack, request, until
-from tests.integration.amqp.harness import cut, worker_connections
+from tests.integration.amqp.harness import cut, evaluate, worker_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,13 +44,7 @@ class TlsBroker:
 
     def read_certificate_again(self) -> None:
         """Have the node forget the certificate that it has read (0.4 s)."""
-        subprocess.run(
-            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", "ssl:clear_pem_cache()."],
-            env=self.broker._environment(),
-            capture_output=True,
-            timeout=30,
-            check=True,
-        )
+        evaluate(self.broker, "ssl:clear_pem_cache()")
 
     def worker_logins(self) -> int:
         """Count the logins of workers so far: the name of a connection comes with the login."""
@@ -166,7 +159,8 @@ def test_when_plain_amqp_meets_the_tls_port_then_the_worker_keeps_trying(
     logins = tls.worker_logins()
     plain = {"AMQP_URL": tls.url(behind_tls, scheme="amqp"), "AMQP_CA_FILE": ""}
     worker = behind_tls.launch_worker(**plain)
-    assert problems(worker)
+    (problem,) = problems(worker)
+    assert "TLS" in problem
     assert worker.stop() == 0
     assert tls.worker_logins() == logins
 
@@ -198,7 +192,11 @@ def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_los
         certificates.server.become(expired)
         tls.read_certificate_again()
         cut(tls.broker.management_url, connections)
-        until(lambda: worker.said("the certificate has expired: renew it on the broker"))
+        until(
+            lambda: worker.said(
+                "the certificate of AMQP_URL's host has expired: it must be renewed"
+            )
+        )
         behind_tls.publish(request("waits-for-the-renewal"))
     finally:
         certificates.server.become(renewed)

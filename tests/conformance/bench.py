@@ -53,7 +53,7 @@ class Bench:
     ) -> PostgresLedger:
         """Return the ledger of one worker; the options are of `LedgerConfig`."""
         config = LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls, **options)
-        return PostgresLedger(self._engine, config)
+        return PostgresLedger(self._engine, config, now=lambda: 0.0)
 
     def set_lease(self, request_id: str, seconds: float) -> None:
         """Let a lease end so many seconds from now; below 0 it has lapsed."""

@@ -17,9 +17,9 @@ from psycopg import sql
 from local_database import Database
 from local_process import tied
 from migrations import steps
+from tests.conftest import alembic
 from tests.deploy.manifests import CHECKOUT, rendered
 from tests.e2e.harness import until
-from tests.integration.store.test_schema import alembic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,7 +262,7 @@ def test_the_login_may_stand_in_a_file_whatever_the_locale(
         ({}, "DATABASE_URL: is required"),
         ({"DATABASE_URL": "mysql://u:p@db/name"}, "DATABASE_URL: must begin with postgresql://"),
         ({"DATABASE_URL_FILE": "/no/such/file"}, "DATABASE_URL_FILE: cannot be read"),
-        ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/name"}, "the database does not answer"),
+        ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/name"}, "DATABASE_URL: the database"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(environment: dict[str, str], words: str) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import alembic
 from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
-from tests.integration.store.test_schema import alembic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

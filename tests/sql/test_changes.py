@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.conftest import alembic
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import CONFIG, engine_of
-from tests.integration.store.test_schema import alembic
 from tests.integration.store.upkeep import Rows, finish
 from tests.sql.published import blocks, literal
 from worker.core.request import Mode

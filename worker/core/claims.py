@@ -38,6 +38,8 @@ class ClaimRequest:
     envelope: Envelope
     expires_at: datetime | None
     context: str | None
+    published_at: datetime | None = None
+    """When its publisher sent it; None where it did not say."""
     warnings: tuple[str, ...] = ()
     """Paths of fields that are odd and not refused; for the log alone."""
 
@@ -69,7 +71,10 @@ class Granted:
     """The worst of the calls before this one."""
     requested_at: datetime
     wait: float = 0.0
-    """Seconds after the claim at which its call may start: its place in the shared quota."""
+    """Seconds after the claim at which its call may start: its place in the shared quota.
+
+    Below 0 where the place had passed already when the claim was answered.
+    """
     owner: str = ""
     """Worker process and batch: what its call stands under in the ledger."""
     read_at: datetime | None = field(default=None, compare=False)

@@ -4,7 +4,6 @@
     settling        how a delivery leaves: the publications that settle it
     runner          the threads: claimer, callers, recorder, breaker thread
     batcher         where work gathers between two threads, and credits for claims
-    caller_pool     as many threads as calls may be under way, as few awake as are of use
     gate            whether a call may begin now: breaker, allowance, pause
     database_retry  work that needs the database, again and again while it is away
     traced          the flow and the sink with spans on them
@@ -18,11 +17,10 @@ The way of one delivery, from the broker to its settlement:
      3. worker/pipeline/flow.py         admit
      4. worker/contract/request_v1.py   the message is read and checked
      5. worker/store/ledger.py          the request is claimed, the intent to call committed
-     6. worker/pipeline/caller_pool.py  a caller takes the task
-     7. worker/pipeline/gate.py         the call may begin, and its end is heard
-     8. worker/provider/client.py       the call
-     9. worker/core/retry.py            what follows from it, recorded by 3 and 5
-    10. worker/pipeline/settling.py     what leaves
-    11. worker/contract/result_v1.py    the event
-    12. worker/amqp/settler.py          published, confirmed, acknowledged
+     6. worker/pipeline/gate.py         a caller may begin the call, and its end is heard
+     7. worker/provider/client.py       the call
+     8. worker/core/retry.py            what follows from it, recorded by 3 and 5
+     9. worker/pipeline/settling.py     what leaves
+    10. worker/contract/result_v1.py    the event
+    11. worker/amqp/settler.py          published, confirmed, acknowledged
 """

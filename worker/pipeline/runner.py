@@ -1,4 +1,4 @@
-"""The threads of the pipeline: claimer, callers (`caller_pool`), recorder and breaker thread.
+"""The threads of the pipeline: claimer, callers, recorder and breaker thread.
 
 The broker's thread puts deliveries into the inbox and learns what was settled; it never waits
 here. Prefetch bounds what is inside, credits bound what is claimed, the gate bounds what is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, assert_never
 
@@ -16,9 +17,9 @@ import structlog
 
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
+from worker.core.connecting import words
 from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
-from worker.pipeline.caller_pool import CallerPool
 from worker.pipeline.database_retry import DatabaseRetry
 from worker.pipeline.gate import AWAY_AFTER, DatabaseAway, Gate, GateView
 from worker.ports import LedgerUnavailable
@@ -106,8 +107,13 @@ class Pipeline:
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
         self._recorder = Thread(target=self._guarded, args=(self._record_all,), name="recorder")
         self._breaker = Thread(target=self._guarded, args=(self._park_and_resume,), name="breaker")
-        self._callers: CallerPool[Task] = CallerPool(size.callers, self._call, self._guarded)
-        self._threads = [self._claimer, *self._callers.threads, self._recorder, self._breaker]
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        """For the callers; None: there will be no more."""
+        self._callers = [
+            Thread(target=self._guarded, args=(self._call_all,), name=f"caller-{number}")
+            for number in range(size.callers)
+        ]
+        self._threads = [self._claimer, *self._callers, self._recorder, self._breaker]
         for thread in self._threads:
             # A thread that cannot be joined within the grace must not keep the process alive:
             # then the leases speak.
@@ -130,7 +136,14 @@ class Pipeline:
 
         People's orders are read every second, so even who has nothing to claim or record knows.
         """
-        return self._database.database_answers and self._gate.pause_is_known
+        return self.database_problem is None
+
+    @property
+    def database_problem(self) -> str | None:
+        """Why the database cannot be used now; empty where nobody knows, None where it can."""
+        if not self._database.database_answers:
+            return self._database.problem
+        return None if self._gate.pause_is_known else self._gate.pause_problem
 
     @property
     def claimed(self) -> int:
@@ -199,8 +212,8 @@ class Pipeline:
                 return
             self._claimed += len(admission.tasks) + len(admission.finished)
             self._credits.give_back(credits_taken - len(admission.tasks))
-            if admission.tasks:
-                self._callers.put_all(admission.tasks)
+            for task in admission.tasks:
+                self._tasks.put(task)
             if admission.finished:
                 self._finished.put_all(admission.finished)
             # Nothing is written of these: who comes again gets the same answer.
@@ -277,14 +290,16 @@ class Pipeline:
             facts = {"reason": first.shortage, "seconds": round(first.seconds, 1)}
             self._log.info(LogEvent.POSTPONED, messages=len(self._aside), **facts)
 
-    def _call(self, task: Task) -> float:
-        """Call for a task when the gate lets it through; return the seconds that were waited."""
-        started = self._clock.monotonic()
+    def _call_all(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            self._call(task)
+
+    def _call(self, task: Task) -> None:
+        """Call for a task when the gate lets it through."""
         # What the broker has queued again is called when it comes again, or there would be two.
         may_call = not self._has_returned(task.asked.delivery) and self._gate.enter(
             task.not_before, called_before=task.granted.calls > 1
         )
-        waited = self._clock.monotonic() - started
         report, outage = None, False
         if may_call:
             report = self._flow.call(task)
@@ -292,7 +307,6 @@ class Pipeline:
         finished = self._flow.decide(task, report, outage=outage)
         self._credits.give_back(1)
         self._finished.put(finished)
-        return waited + (report.seconds if report else 0.0)
 
     def _record_all(self) -> None:
         while not self._finished.closed_and_empty:
@@ -332,8 +346,13 @@ class Pipeline:
                 self._log.warning(LogEvent.PARKED, reason=ParkReason.DATABASE)
             case Open():
                 self._broker.pause()
-                seconds = round(state.until - self._clock.monotonic(), 1)
-                self._log.warning(LogEvent.PARKED, reason=state.reason, probe_in=seconds)
+                facts: dict[str, object] = {
+                    "probe_in": round(state.until - self._clock.monotonic(), 1)
+                }
+                unconnected = self._gate.not_sent_because
+                if state.reason is ParkReason.PROVIDER_FAILING and unconnected is not None:
+                    facts["because"] = words(unconnected, "PROVIDER")
+                self._log.warning(LogEvent.PARKED, reason=state.reason, **facts)
             case Probing():
                 self._broker.resume(PROBE_PREFETCH)
                 self._log.info(LogEvent.PROBING, reason=state.reason)
@@ -366,8 +385,9 @@ class Pipeline:
         self._credits.close()
         self._inbox.close()
         done = self._join([self._claimer], deadline)
-        self._callers.close()
-        done = self._join(self._callers.threads, deadline) and done
+        for _ in self._callers:
+            self._tasks.put(None)
+        done = self._join(self._callers, deadline) and done
         self._finished.close()
         done = self._join([self._recorder], deadline) and done
         self._giving_up.set()

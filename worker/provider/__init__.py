@@ -7,9 +7,9 @@
     codes          what an answer means: class, verdict, charge
     transport      one exchange: bytes out, bytes in, faults named once
     watched_pool   connections that know when a byte leaves
+    dialing        the way there, through a proxy if one is named
     answer         reads an answer off the socket, strictly
     deadline       ends what takes too long
-    compute_lock   one call computes while the others wait
 
 Neighbours use `client.PersonalAuthClient` and `config.ProviderConfig` alone. Any pool thread may
 enter; a call stays on the thread that makes it.

@@ -9,16 +9,13 @@ comes after an answer is noticed while it can be, so that its connection is not 
 from __future__ import annotations
 
 import http.client
-import io
 import re
-import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
-
-    from worker.provider.compute_lock import ComputeLock
 
 # http.client's own limits: generous, for an answer is paid for, whatever stands in its head.
 _MAX_LINE = 64 * 1024
@@ -43,40 +40,14 @@ class UnreadableChunk(http.client.HTTPException):
     """The answer's body is not chunked as its head says."""
 
 
-class _Streamed:
-    """What http.client asks a socket for: its stream."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._stream = stream
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return self._stream
-
-
-class _Receiving(socket.SocketIO):
-    """What comes off a socket; whoever waits for it releases the compute lock."""
-
-    def __init__(self, sock: socket.socket, compute_lock: ComputeLock) -> None:
-        super().__init__(sock, "r")
-        sock._io_refs += 1  # type: ignore[attr-defined]  # as `makefile` does: closed when we are
-        self._compute_lock = compute_lock
-
-    def readinto(self, buffer: Any) -> int | None:
-        with self._compute_lock.released:
-            return super().readinto(buffer)
-
-
 class Answer(http.client.HTTPResponse):
     """An answer; once it is read, `surplus` tells whether the connection holds more than it.
 
     `release` gives the connection back; it is used again if the answer was read to its end.
     """
 
-    def __init__(self, sock: socket.socket, compute_lock: ComputeLock) -> None:
-        stream = _Streamed(io.BufferedReader(_Receiving(sock, compute_lock)))
-        super().__init__(stream, method="POST")  # type: ignore[arg-type]
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, method="POST")
         self._sock = sock
         self.surplus = False
         self.release: Callable[[], None] = self.close

@@ -32,10 +32,10 @@ from worker.provider.codes import (
     retry_after_seconds,
     without_answer,
 )
-from worker.provider.compute_lock import ComputeLock
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
+from worker.telemetry.causes import why_unconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,17 +91,9 @@ class PersonalAuthClient:
         self._clock = clock
         self._stopping = stopping if stopping is not None else threading.Event()
         self._no_record = re.compile(config.no_record_pattern)
-        auth = JdCloudAuth(
-            config.access_key,
-            config.secret_key,
-            Scope(config.algorithm, config.region),
-            clock=clock,
-            nonce=nonce,
-            session_token=config.session_token,
-        )
-        self._compute_lock = ComputeLock()
+        self._nonce = nonce
         self._reaper = Reaper()
-        self._transport = Transport(config, auth, self._reaper, self._compute_lock)
+        self._transport = Transport(config, self._auth(config), self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
             retry=self._helps_to_repeat,
@@ -120,16 +112,29 @@ class PersonalAuthClient:
         started = monotonic()
         deadline = started + self._config.call_deadline
         call = _Call(encode(request), request.person, started, deadline)
-        with self._compute_lock:
-            self._reaper.arm(call.armed)
-            try:
-                self._try_once(call)
-                # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
-                if self._is_free(call):
-                    self._retrying(self._repeat, call)
-            finally:
-                self._reaper.disarm()
-            return replace(call.report, sends=call.sends, seconds=self._compute_lock.waited)
+        self._reaper.arm(call.armed)
+        try:
+            self._try_once(call)
+            # tenacity costs a fifth of a whole call, so it comes in only where it is needed.
+            if self._is_free(call):
+                self._retrying(self._repeat, call)
+        finally:
+            self._reaper.disarm()
+        return replace(call.report, sends=call.sends, seconds=monotonic() - started)
+
+    def renew(self, config: ProviderConfig) -> None:
+        """Sign what is sent from now on with these credentials; nothing else of it counts."""
+        self._transport.sign_by(self._auth(config))
+
+    def _auth(self, config: ProviderConfig) -> JdCloudAuth:
+        return JdCloudAuth(
+            config.access_key,
+            config.secret_key,
+            Scope(config.algorithm, config.region),
+            clock=self._clock,
+            nonce=self._nonce,
+            session_token=config.session_token,
+        )
 
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""
@@ -149,7 +154,8 @@ class PersonalAuthClient:
         try:
             received = self._transport.post(call.body)
         except Unanswered as fault:
-            call.report = without_answer(call.armed.sent, fault.http_status)
+            why = None if call.armed.sent else why_unconnected(fault)
+            call.report = without_answer(fault.http_status, why)
             return
         if self._config.live and received.server == SANDBOX_SERVER:
             call.report = from_sandbox(received.status)
@@ -170,8 +176,7 @@ class PersonalAuthClient:
             self._try_once(call)
 
     def _sleep(self, seconds: float) -> None:
-        with self._compute_lock.released:
-            self._stopping.wait(seconds)
+        self._stopping.wait(seconds)
 
     def _is_free(self, call: _Call) -> bool:
         """Return whether the last try was provably free and another one may help soon."""

@@ -18,6 +18,7 @@ from urllib3.exceptions import DecodeError, HTTPError
 from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 
+from worker.provider.dialing import Proxy
 from worker.provider.signing import canonical_target
 from worker.provider.watched_pool import WatchedPool, WatchedTlsPool
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.provider.answer import Answer
-    from worker.provider.compute_lock import ComputeLock
     from worker.provider.config import ProviderConfig
     from worker.provider.deadline import Reaper
 
@@ -60,13 +60,12 @@ class Transport:
         config: ProviderConfig,
         auth: Callable[[PreparedRequest], object],
         reaper: Reaper,
-        compute_lock: ComputeLock,
     ) -> None:
         address = Request("POST", config.url).prepare()
         self._url = str(address.url)
         self._auth = auth
         self._reaper = reaper
-        self._adapter = _OneAddress(config, self._url, address.path_url, reaper, compute_lock)
+        self._adapter = _OneAddress(config, self._url, address.path_url, reaper)
         self._headers = {
             "Host": canonical_target(self._url).host,
             "User-Agent": "verification-worker",
@@ -102,6 +101,10 @@ class Transport:
         headers = answer.headers
         return Received(status, headers.get("retry-after"), body, headers.get("server"))
 
+    def sign_by(self, auth: Callable[[PreparedRequest], object]) -> None:
+        """Sign by this from the next send on."""
+        self._auth = auth
+
     def close(self) -> None:
         """Close what is not in use."""
         self._adapter.close()
@@ -134,8 +137,8 @@ def _read_some(answer: Answer, limit: int) -> bytes:
 class _OneAddress(HTTPAdapter):
     """requests' adapter with its one pool chosen beforehand: nothing is looked up for each call.
 
-    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no proxy and no
-    environment is heeded, and certificates are checked against one bundle that is read here.
+    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no environment and
+    so no proxy of it is heeded, and certificates are checked against one bundle that is read here.
     """
 
     def __init__(
@@ -144,7 +147,6 @@ class _OneAddress(HTTPAdapter):
         url: str,
         target: str,
         reaper: Reaper,
-        compute_lock: ComputeLock,
     ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         parts = parse_url(url)
@@ -154,9 +156,9 @@ class _OneAddress(HTTPAdapter):
             "maxsize": config.pool_size,
             "timeout": config.connect_timeout,
             "reaper": reaper,
-            "compute_lock": compute_lock,
             "keep_idle": config.keep_idle,
             "io_timeout": config.read_timeout,
+            "through": None if config.proxy is None else Proxy.of(config.proxy),
         }
         self._target = target
         self._pool = (

@@ -16,13 +16,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from worker.provider.answer import Answer
+from worker.provider.dialing import dial
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-    from worker.provider.compute_lock import ComputeLock
     from worker.provider.deadline import Reaper
+    from worker.provider.dialing import Proxy
 
 # A socket with nothing on its way takes this much at once, so nobody waits for it; and a portrait
 # of 200 kB is not worth copying only to leave in the same piece as its head.
@@ -36,13 +37,13 @@ class WatchedConnection(HTTPConnection):
         self,
         *args: Any,
         reaper: Reaper,
-        compute_lock: ComputeLock,
         io_timeout: float,
+        through: Proxy | None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        self._through = through
         self._reaper = reaper
-        self._compute_lock = compute_lock
         self._connect_timeout: float = self.timeout  # type: ignore[assignment]
         self._io_timeout = io_timeout
         self.idle_since = 0.0
@@ -55,11 +56,12 @@ class WatchedConnection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
-        left = self._reaper.current().remaining()
-        self.timeout = min(self._connect_timeout, left)
-        with self._compute_lock.released:
-            super().connect()
+        super().connect()
         self._socket().settimeout(self._io_timeout)
+
+    def _new_conn(self) -> socket.socket:
+        remaining = self._reaper.current().remaining
+        return dial(self._dns_host, self.port, self._through, self._connect_timeout, remaining)
 
     def request(  # type: ignore[override]
         self,
@@ -80,13 +82,12 @@ class WatchedConnection(HTTPConnection):
         if len(body) <= _ONE_PIECE:
             sock.sendall(head + body)
         else:
-            with self._compute_lock.released:
-                sock.sendall(head)
-                sock.sendall(body)
+            sock.sendall(head)
+            sock.sendall(body)
 
     def getresponse(self) -> Answer:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = self._last = Answer(self._socket(), self._compute_lock)
+        answer = self._last = Answer(self._socket())
         try:
             answer.begin()
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -48,8 +49,11 @@ _CONTENDED_TRIES = 3
 class PostgresLedger(Ledger):
     """The `Ledger` in PostgreSQL, for one worker."""
 
-    def __init__(self, engine: Engine, config: LedgerConfig) -> None:
+    def __init__(
+        self, engine: Engine, config: LedgerConfig, now: Callable[[], float] = monotonic
+    ) -> None:
         self._engine = engine
+        self._now = now
         # The same pool; each checkout begins a transaction, for claims of several statements.
         self._transactions = engine.execution_options(isolation_level="READ COMMITTED")
         self._config = config
@@ -91,22 +95,26 @@ class PostgresLedger(Ledger):
         mode = self._config.mode
         with connection(self._transactions) as database, database.begin():
             state = lock_quota(database, quota, mode)
+            locked_at = self._now()
             known = self._known(database, batch)
             claiming = Claiming(database, self._config, owner)
             # What has expired needs no call, and no token.
             left = [_unless_expired(each, state.now) for each in known.left(batch)]
             claims = claiming.claim_at_most(state.free, left)
             calls = _calls(left, claims)
-            for granted, wait in zip(calls, state.waits(len(calls)), strict=True):
-                claims[granted.request_id] = replace(granted, wait=wait)
             if state.clock_set_back:
                 self._log.warning(LogEvent.CLOCK_SET_BACK, of="call_quota")
+            waits = state.waits(len(calls))
             if calls or state.clock_set_back:
                 state = state.spend(len(calls), repeated=len(claiming.repeated))
                 save_quota(database, state, mode)
             claims |= {
                 each.request_id: state.postponed() for each in left if each.request_id not in claims
             }
+        # A commit's answer may come late, and the places are not later for it.
+        passed = self._now() - locked_at
+        for granted, wait in zip(calls, waits, strict=True):
+            claims[granted.request_id] = replace(granted, wait=wait - passed)
         return known.added(batch, claims)
 
     def _known(self, database: Connection, batch: Sequence[ClaimRequest]) -> SameData:

@@ -14,8 +14,10 @@ from unittest.mock import patch
 from urllib.parse import quote, urlsplit
 
 import pika
+import pika.data
 import structlog
 
+from local_programs import program
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
 from worker.core.delivery import Delivery, Publication, Settlement
@@ -210,11 +212,19 @@ class Bare:
         self.channel.queue_declare(queue, durable=True, arguments=dict(one.arguments))
 
 
+UNDECODABLE = object()
+"""A header's value: a time that RabbitMQ passes on and Python's datetime does not know."""
+
+
 @contextmanager
 def undecodable_headers() -> Iterator[None]:
-    """Write headers as a time that RabbitMQ passes on and Python's datetime does not know."""
+    """Let pika write headers with the value `UNDECODABLE`."""
+    usual = pika.data.encode_value
 
-    def encode(pieces: list[bytes], _value: object) -> int:
+    def encode(pieces: list[bytes], value: object) -> int:
+        if value is not UNDECODABLE:
+            written: int = usual(pieces, value)
+            return written
         pieces.append(struct.pack(">cQ", b"T", 2**60))
         return 9
 
@@ -225,7 +235,7 @@ def undecodable_headers() -> Iterator[None]:
 def evaluate(broker: Broker, expression: str) -> str:
     """Have the node evaluate an Erlang expression: what no API offers (0.4 s)."""
     done = subprocess.run(
-        ["/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", f"{expression}."],
+        [program("rabbitmqctl"), "eval", f"{expression}."],
         env=broker._environment(),
         capture_output=True,
         text=True,

@@ -174,6 +174,7 @@ def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(
         stack.give("onb-0")
         stack.wait_for_faults(10_000 - 2)  # at the second try the first is known
         assert not stack.database_answers()
+        assert stack.pipeline.database_problem == str(AWAY)
         assert stack.broker.settled == []
         with stack.desk.ledger.changed:
             stack.desk.ledger.faults.clear()
@@ -306,7 +307,7 @@ def test_a_thread_that_died_is_named_and_one_that_was_stopped_is_not() -> None:
 
 def test_every_stage_is_watched() -> None:
     names = {each.name for each in Stack().pipeline._threads}
-    assert names == {"claimer", "recorder", "breaker", "caller-pool", "caller-0", "caller-1"}
+    assert names == {"claimer", "recorder", "breaker", "caller-0", "caller-1"}
 
 
 def test_what_waits_for_a_call_stands_aside_and_is_asked_again_after_a_minute_at_most(

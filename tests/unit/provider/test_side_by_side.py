@@ -1,4 +1,4 @@
-"""Whoever waits leaves the compute_lock: a call that hangs anywhere holds up no other one."""
+"""A call that hangs anywhere holds up no other one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 
 from tests.unit.provider.scripted import MATCH, answer, drip, silence
 from worker.core.outcome import CallClass, Outcome
-from worker.provider import compute_lock as module
-from worker.provider.compute_lock import ComputeLock
 
 if TYPE_CHECKING:
     from tests.unit.provider.scripted import Act, Certificate, ClientMaker, ServerMaker
@@ -84,36 +82,3 @@ def test_when_a_call_waits_for_its_repeat_then_other_calls_go_on(
         assert not waiting.done()
         enough.set()
         assert waiting.result().sends == 2
-
-
-def test_one_thread_at_a_time_has_the_lock() -> None:
-    compute_lock, order = ComputeLock(), []
-
-    def compute() -> None:
-        with compute_lock:
-            order.append("second")
-
-    with compute_lock:
-        second = threading.Thread(target=compute)
-        second.start()
-        order.append("first")
-        with compute_lock.released:
-            second.join()
-        order.append("first again")
-    assert order == ["first", "second", "first again"]
-
-
-def test_the_wait_to_have_the_lock_again_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 5.0, 100.0, 103.0])
-    monkeypatch.setattr(module, "monotonic", lambda: next(times))
-    compute_lock = ComputeLock()
-    with compute_lock:
-        assert compute_lock.waited == 0.0
-        with compute_lock.released:
-            pass
-        assert compute_lock.waited == 5.0  # read before the lock is taken again
-        with compute_lock.released:
-            pass
-        assert compute_lock.waited == 8.0
-    with compute_lock:
-        assert compute_lock.waited == 0.0

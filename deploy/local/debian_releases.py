@@ -1,0 +1,169 @@
+"""Programs of other Debian releases, unpacked into a folder and made to run from there.
+
+Nothing of it is installed: apt gets lists of its own, verified with Debian's keyring, dpkg only
+unpacks. A package of another release needs that release's C library, so that each program becomes
+a script that calls its own loader with its own libraries. It needs no root and no chroot.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from matrix_rows import NotToBeHad, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# From the oldest: what is released is taken before what is still made.
+_RELEASES = ("bookworm", "trixie", "forky", "sid")
+
+_CONFIGURATION = """\
+Dir::State "{here}/state";
+Dir::State::status "{here}/status";
+Dir::Cache "{here}/cache";
+Dir::Etc::SourceList "{here}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::Etc::Trusted "/dev/null";
+Dir::Etc::TrustedParts "/usr/share/keyrings";
+Acquire::Languages "none";
+APT::Install-Recommends "false";
+APT::Sandbox::User "";
+"""
+
+_SCRIPT = """\
+#!/bin/sh
+exec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"
+"""
+
+# Where an ELF file names its loader: among its first headers.
+_HEAD = 4096
+
+
+class Releases:
+    """Debian's releases, with apt's lists of them in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
+        self._is_ready = False
+
+    def unpack(self, package: str, version: str, root: Path) -> Path:
+        """Unpack a package of this version, with all that it needs, into `root`; return that.
+
+        Once is enough. Raises NotToBeHad.
+        """
+        done = root / ".unpacked"
+        if done.exists():
+            return root
+        self._prepare()
+        release = self._release(package, version)
+        archives = root.with_name(f"{root.name}.archives")
+        for folder in (root, archives):
+            shutil.rmtree(folder, ignore_errors=True)
+        (archives / "partial").mkdir(parents=True)
+        wanted = [f"--target-release={release}", package]
+        options = [
+            "--quiet",
+            "--yes",
+            "--download-only",
+            f"--option=Dir::Cache::Archives={archives}",
+        ]
+        run(["apt-get", "install", *options, *wanted], self._environment)
+        for archive in sorted(archives.glob("*.deb")):
+            run(["dpkg-deb", "--extract", str(archive), str(root)])
+        shutil.rmtree(archives)
+        relocate(root)
+        done.touch()
+        return root
+
+    def _prepare(self) -> None:
+        """Fetch the lists, from where this machine has its own release from."""
+        if self._is_ready:
+            return
+        if shutil.which("apt-get") is None:
+            raise NotToBeHad("this machine has no apt-get to get Debian's packages with")
+        line = "$(ORIGIN) $(RELEASE) $(REPO_URI)"
+        listed = run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"])
+        sources = [words.split() for words in listed.splitlines()]
+        known = (*_RELEASES, "stable", "testing", "unstable")
+        addresses = [each[2] for each in sources if each[0] == "Debian" and each[1] in known]
+        if not addresses:
+            raise NotToBeHad("apt knows no Debian release here: run apt-get update first")
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (self._folder / folder).mkdir(parents=True, exist_ok=True)
+        files = {
+            "apt.conf": _CONFIGURATION.format(here=self._folder),
+            "status": "",  # nothing is installed, so that all that a package needs is fetched
+            "sources.list": "".join(f"deb {addresses[0]} {each} main\n" for each in _RELEASES),
+        }
+        for name, content in files.items():
+            (self._folder / name).write_text(content)
+        run(["apt-get", "--quiet", "update"], self._environment)
+        self._is_ready = True
+
+    def _release(self, package: str, version: str) -> str:
+        """Return the first release that has the package in this version."""
+        listed = run(["apt-cache", "madison", package], self._environment)
+        found = release_of(listed, version)
+        if found is None:
+            raise NotToBeHad(f"no Debian release has {package} {version}")
+        return found
+
+
+def release_of(listed: str, version: str) -> str | None:
+    """Return the first release whose version fits, from what `apt-cache madison` prints."""
+    offers = {}
+    for line in listed.splitlines():
+        _, full, source = (each.strip() for each in line.split("|"))
+        offers[source.split()[1].partition("/")[0]] = full.rpartition(":")[2].partition("-")[0]
+    fitting = (name for name in _RELEASES if name in offers and fits(offers[name], version))
+    return next(fitting, None)
+
+
+def relocate(root: Path) -> None:
+    """Have the programs below `root` run from there, on their own libraries."""
+    loader = next(file for file in root.rglob("ld-linux-*") if not file.is_symlink())
+    places = (*root.glob("lib/*-linux-gnu*"), *root.glob("usr/lib/*-linux-gnu*"))
+    libraries = ":".join(map(str, places))
+    for file, content in list(_executables(root)):
+        if content.startswith(b"\x7fELF") and b"/ld-linux-" in content[:_HEAD]:
+            moved = file.rename(file.with_name(f"{file.name}.elf"))
+            script = _SCRIPT.format(loader=loader, libraries=libraries, program=moved)
+            file.write_text(script)
+        else:  # Erlang's scripts say where they are
+            file.write_bytes(content.replace(b"ROOTDIR=/usr/", f"ROOTDIR={root}/usr/".encode()))
+        file.chmod(0o755)
+
+
+def _executables(root: Path) -> Iterator[tuple[Path, bytes]]:
+    for file in root.rglob("*"):
+        if file.is_symlink() or not file.is_file() or ".so" in file.name:
+            continue
+        if file.stat().st_mode & 0o100:
+            yield file, file.read_bytes()
+
+
+def run(command: list[str], environment: dict[str, str] | None = None) -> str:
+    """Run a program to its end and return what it prints. Raises NotToBeHad with its last words."""
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise NotToBeHad(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        words = " ".join(" ".join(line.split()) for line in said)
+        raise NotToBeHad(f"{' '.join(command[:3])} ended with code {done.returncode}: {words}")
+    return done.stdout

