@@ -63,6 +63,8 @@ BEGIN
 END $$ $stamp$, number * 1000000000000);
 END $begin$"""
 _BEGIN_EPOCH = "FUNCTION verification.begin_change_epoch(bigint, text)"
+_END = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_ENDS = f"changed_in < {_END} + (SELECT epoch * 1000000000000 FROM {_EPOCH})"
 
 
 def upgrade() -> None:
@@ -73,7 +75,7 @@ def upgrade() -> None:
         f"REVOKE ALL ON {_BEGIN_EPOCH} FROM PUBLIC",
         comment_on(_BEGIN_EPOCH, "Lets the numbers of changes go on in another epoch."),
         f"SELECT verification.begin_change_epoch(epoch, server) FROM {_EPOCH}",
-        f"CREATE OR REPLACE VIEW verification_v1.changes AS {changes()}",
+        _changes(_ENDS),
         *(comment_on(what, words) for what, words in _COMMENTS.items()),
     )
 
@@ -82,7 +84,7 @@ def downgrade() -> None:
     """Go back to bare transaction ids: what has a higher number is not seen until it is reached."""
     older = _module("0006")
     alone(
-        f"CREATE OR REPLACE VIEW verification_v1.changes AS {_before()}",
+        _changes(f"changed_in < {_END}"),
         older._STAMP,
         f"DROP FUNCTION IF EXISTS {_BEGIN_EPOCH.removeprefix('FUNCTION ')}",
         f"DROP TABLE IF EXISTS {_EPOCH}",
@@ -94,14 +96,11 @@ def downgrade() -> None:
     )
 
 
-def changes() -> str:
-    """Return the view's query, which ends by the epoch's transactions."""
-    return f"{_before()} + (SELECT epoch * 1000000000000 FROM {_EPOCH})"
-
-
-def _before() -> str:
-    """Return the query of 0007; its end is the last that it says."""
-    return str(_module("0006")._CHANGES.replace("\n  FROM", ", reused_from\n  FROM", 1))
+def _changes(ends: str) -> str:
+    """Return the statement that gives the view of 0007 another end."""
+    columns, _, _ = _module("0006")._CHANGES.rpartition("AND changed_in <")
+    columns = columns.replace("\n  FROM", ", reused_from\n  FROM", 1)
+    return f"CREATE OR REPLACE VIEW verification_v1.changes AS {columns} AND {ends}"
 
 
 def _module(revision: str) -> Any:

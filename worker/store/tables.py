@@ -244,6 +244,31 @@ fleet_control = sa.Table(
     comment="What people order all workers at once; without a row they work.",
 )
 
+worker = sa.Table(
+    "worker",
+    metadata,
+    _text("name", "Host, pid and a random part.", primary_key=True),
+    _text("mode", "live or sandbox.", nullable=False),
+    _text("version", "Its release.", nullable=False),
+    _time("started_at", "When it began.", nullable=False, server_default=sa.func.now()),
+    _time(
+        "seen_at",
+        "When it said so; a running worker does every few seconds.",
+        nullable=False,
+        server_default=sa.func.now(),
+    ),
+    _text("state", "working, parked, probing or not ready.", nullable=False),
+    _text("reason", "Why, where it does not simply work."),
+    _time("probe_at", "When a parked worker tries the provider again."),
+    _count("held", "Messages delivered to it and not acknowledged."),
+    _count("claimed", "Requests with a lease of its own that are not recorded."),
+    _count("calls_under_way", "Its calls that have no end yet."),
+    _count("calls_allowed", "How many may be under way at once."),
+    _count("returned", "Messages given up by the broker that it has put back."),
+    comment="One row per running worker, which it refreshes; for the command status.",
+    postgresql_with={"fillfactor": "50"},
+)
+
 change_epoch = sa.Table(
     "change_epoch",
     metadata,
@@ -268,29 +293,4 @@ change_epoch = sa.Table(
     sa.CheckConstraint("single", name="single"),
     sa.CheckConstraint("epoch BETWEEN 0 AND 9000", name="epoch"),
     comment="One row: which epoch the numbers of changes are of.",
-)
-
-worker = sa.Table(
-    "worker",
-    metadata,
-    _text("name", "Host, pid and a random part.", primary_key=True),
-    _text("mode", "live or sandbox.", nullable=False),
-    _text("version", "Its release.", nullable=False),
-    _time("started_at", "When it began.", nullable=False, server_default=sa.func.now()),
-    _time(
-        "seen_at",
-        "When it said so; a running worker does every few seconds.",
-        nullable=False,
-        server_default=sa.func.now(),
-    ),
-    _text("state", "working, parked, probing or not ready.", nullable=False),
-    _text("reason", "Why, where it does not simply work."),
-    _time("probe_at", "When a parked worker tries the provider again."),
-    _count("held", "Messages delivered to it and not acknowledged."),
-    _count("claimed", "Requests with a lease of its own that are not recorded."),
-    _count("calls_under_way", "Its calls that have no end yet."),
-    _count("calls_allowed", "How many may be under way at once."),
-    _count("returned", "Messages given up by the broker that it has put back."),
-    comment="One row per running worker, which it refreshes; for the command status.",
-    postgresql_with={"fillfactor": "50"},
 )
