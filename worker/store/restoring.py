@@ -25,6 +25,7 @@ RIGHTS = {
         "verification.call_quota": "SELECT, INSERT, UPDATE",
         "verification.fleet_control": "SELECT, INSERT, UPDATE",
         "verification.alembic_version": "SELECT",
+        "verification.worker": "SELECT, INSERT, UPDATE, DELETE",
     },
     "verification_reader": {
         "SCHEMA verification_v1": "USAGE",
