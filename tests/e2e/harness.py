@@ -288,8 +288,11 @@ class Stack:
         """Take everything that waits in a queue: (method, properties, body)."""
         taken: list[tuple[Any, Any, bytes]] = []
         if (many := self.depth(queue)) > 20:  # a way there and back for each would be dear
-            while len(taken) < many:
-                taken.append(next(self.channel.consume(queue)))
+            for found in self.channel.consume(queue, inactivity_timeout=10):
+                assert found[0] is not None, f"{len(taken)} of {many} messages came"
+                taken.append(found)
+                if len(taken) == many:
+                    break
             self.channel.basic_ack(taken[-1][0].delivery_tag, multiple=True)
             self.channel.cancel()
         while (found := self.channel.basic_get(queue, auto_ack=True))[0] is not None:
