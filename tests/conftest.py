@@ -7,16 +7,19 @@ that is emptied before it.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import HealthCheck, settings
 
 from local_stack import Servers
@@ -125,6 +128,17 @@ def own_database_url(new_database: NewDatabase) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def chinese_database(servers: Servers) -> Iterator[str]:
+    """Give an empty database whose encoding is not UTF8."""
+    name = f"chinese_{uuid.uuid4().hex}"
+    with psycopg.connect(servers.database.url, autocommit=True) as server:
+        encoding = "TEMPLATE template0 ENCODING 'EUC_CN' LC_COLLATE 'C' LC_CTYPE 'C'"
+        server.execute(f"CREATE DATABASE {name} {encoding}".encode())
+    yield urlsplit(servers.database.url)._replace(path=f"/{name}").geturl()
+    servers.database.drop_database(name)
+
+
 @pytest.fixture(scope="session")
 def shared_database(new_database: NewDatabase) -> Iterator[SharedDatabase]:
     """Make the database that the tests of this process use one after another."""
@@ -230,14 +244,13 @@ SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE
 
 def migrate(url: str) -> None:
     """Apply all migrations."""
-    done = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        cwd=_CHECKOUT,
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.fail(f"alembic upgrade head:\n{done.stdout}", pytrace=False)
+    alembic(url, "upgrade", "head")
+
+
+def alembic(url: str, name: str, *arguments: str) -> str:
+    """Do what Alembic's command of this name does, inside this process; return what it says."""
+    said = StringIO()
+    config = Config(str(_CHECKOUT / "alembic.ini"), stdout=said)
+    with patch.dict(os.environ, DATABASE_URL=url), redirect_stdout(said):
+        getattr(command, name)(config, *arguments)
+    return said.getvalue()

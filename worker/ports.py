@@ -3,7 +3,8 @@
 Fault
 ├── LedgerUnavailable   the database cannot be used now: try the same batch again
 │   └── LedgerContended only another transaction was in the way: at once
-└── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
+├── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
+└── DatabaseUnfit       this database can never be used: the words say what a person must do
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ class LedgerContended(LedgerUnavailable):
 
 class LedgerRefused(Fault):
     """The database refuses the data of this batch: repeating it is useless, halving it is not."""
+
+
+class DatabaseUnfit(Fault):
+    """This database will never do, however often it is asked; the words say what to do."""
 
 
 class Ledger(Protocol):

@@ -66,7 +66,6 @@ class Client:
     def __init__(self, connection: pika.BlockingConnection, run: str) -> None:
         self._connection = connection
         self._run = run
-        self._started = time.monotonic()
         self._channel = connection.channel()
         self._channel.confirm_delivery()
         queue = self._channel.queue_declare("", exclusive=True).method.queue
@@ -102,7 +101,6 @@ class Client:
         event = json.loads(body)
         self.events.append(
             {
-                "after": f"{time.monotonic() - self._started:.2f} s",
                 "message": properties.correlation_id,
                 "outcome": event["outcome"],
                 "routing key": method.routing_key,

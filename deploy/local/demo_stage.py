@@ -30,6 +30,8 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import JustifyMethod
+
     from demo_messages import Row
 
 _BIN = Path(sys.executable).parent
@@ -39,8 +41,9 @@ _QUICK_RETRIES = "1s,5s"
 
 _LISTENING = re.compile(r"listening on (http://(\S+?)/\S*)")
 
-# Fits a terminal beside an editor; the widest table needs 99.
-_COLUMNS = 100
+# Fits any terminal. In a narrower one what is looked for first still stays whole.
+_COLUMNS = 80
+_WHOLE = {"outcome", "charged", "calls"}
 
 _STYLES = (
     dict.fromkeys(("match", "answered"), "green")
@@ -54,7 +57,7 @@ class NotAsExpected(StackError):
 
 
 class Report:
-    """Prints for a person: colours on a terminal, plain text elsewhere, at most 100 columns."""
+    """Prints for a person: colours on a terminal, plain text elsewhere, at most 80 columns."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -81,11 +84,12 @@ class Report:
 
     def table(self, rows: Sequence[Row]) -> None:
         """Print rows that all have the keys of the first one."""
-        # Without the box's edge and with one space each side of a gap: the events' widest is 97.
+        # Without the box's edge and with one space each side of a gap: the widest has 79 with it.
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for name, value in (rows[0] if rows else {"(no rows)": None}).items():
-            right = isinstance(value, int) or name in ("after", "http")
-            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+            right = isinstance(value, int) or name == "http"
+            side: JustifyMethod = "right" if right else "left"
+            table.add_column(name, justify=side, overflow="fold", no_wrap=name in _WHOLE)
         for row in rows:
             texts = ("" if value is None else str(value) for value in row.values())
             table.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in texts))
@@ -129,7 +133,7 @@ class Stage:
         sandbox.wait_until(lambda: _LISTENING.search(sandbox.log()) is not None)
         url, self._sandbox_address = _LISTENING.findall(sandbox.log())[0]
         self.environment["PROVIDER_URL"] = url
-        self._report.step("sandbox", f"{url}, the stand-in for JD Cloud")
+        self._report.step("sandbox", f"{url}, a stand-in for JD")
         (port,) = free_ports(1)
         self.environment |= {"HTTP_HOST": LOOPBACK, "HTTP_PORT": str(port)}
         worker = self._worker = self._service("worker", "run")

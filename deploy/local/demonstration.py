@@ -46,8 +46,7 @@ _LOOK_SECONDS = 0.2
 _URLS = {"AMQP_URL": ("amqp://", "amqps://"), "DATABASE_URL": ("postgresql://",)}
 
 _RESULTS = """\
-SELECT request_id, outcome, masked_name AS name, masked_id_card AS id_card,
-       charged, calls, error_kind
+SELECT request_id, outcome, masked_name AS name, charged, calls, error_kind
   FROM verification_v1.results
  WHERE source = '{run}'
  ORDER BY requested_at, request_id"""
@@ -171,16 +170,23 @@ def _exchange(stage: Stage, report: Report, run: str) -> Iterator[str]:
     report.title(f"Results by SQL, read {reader}")
     report.lines("", *f"{_RESULTS.format(run=run)};".splitlines(), style="cyan")
     report.table(results)
-    report.title("Events on the exchange verification.results")
-    report.table(
-        [{name: each[name] for name in each if name != "event_id"} for each in client.events]
-    )
+    report.title(f"Events on verification.results, without {run} in ids and routing keys")
+    report.table([_without_prefix(run, each) for each in client.events])
     report.title("Calls to the provider, as verification_v1.calls has them")
     report.table(calls)
     billed = stage.billed()
     yield from problems(sent, client.events, results, billed)
     yield from _compare(report, calls, billed)
     yield from _look_at_the_dead_letter(stage, report, f"{run}-unreadable")
+
+
+def _without_prefix(run: str, event: Row) -> Row:
+    """Return an event for a table of 80 columns: what all have in common stands in its title."""
+    return {
+        name: value.removeprefix(run) if isinstance(value, str) else value
+        for name, value in event.items()
+        if name != "event_id"
+    }
 
 
 def _read_saved(url: str, run: str) -> tuple[str, list[Row], list[Row]]:
@@ -202,8 +208,8 @@ def _compare(report: Report, calls: Sequence[Row], billed: Row) -> Iterator[str]
     agree = len(calls) == billed["calls"] and 0 <= billed["charges"] - certain <= perhaps
     report.lines(
         f"the sandbox's bill:   {billed['calls']} calls, {billed['charges']} charged",
-        f"the worker's ledger:  {len(calls)} calls, {certain} charged and {perhaps} perhaps "
-        f"(no answer says): {'they agree' if agree else 'THEY DISAGREE'}",
+        f"the worker's ledger:  {len(calls)} calls, {certain} charged, {perhaps} perhaps "
+        f"(no answer): {'they agree' if agree else 'THEY DISAGREE'}",
     )
     if not agree:
         yield "the sandbox and the ledger count differently"
@@ -212,7 +218,7 @@ def _compare(report: Report, calls: Sequence[Row], billed: Row) -> Iterator[str]
 def _look_at_the_dead_letter(stage: Stage, report: Report, message_id: str) -> Iterator[str]:
     """Show it by the product's own command; a broker that is not ours is left without it."""
     chosen = ("--request-id", message_id)
-    words, shown = stage.command("verification-worker", "dead-letters", "list", *chosen)
+    words, shown = stage.command("verification-worker", "dead-letters", "show", message_id)
     report.title("The dead letter in verification.dead")
     report.lines("", words, "", *shown.splitlines())
     if "not_json" not in shown:
@@ -236,7 +242,7 @@ def _stay(stage: Stage, report: Report, run: str) -> None:
     user = {"name": "张三", "idCard": BY_NAME["match"].id_card}
     spec = {"checkType": 2, "personalUser": user}
     sample.touch(mode=0o600)
-    sample.write_text(json.dumps({"personalSpec": spec}, ensure_ascii=False))
+    sample.write_text(json.dumps({"personalSpec": spec}, ensure_ascii=False), encoding="utf-8")
     report.title("Everything stays up until Ctrl-C. In another terminal:")
     exports = (f"export {key}={shlex.quote(value)}" for key, value in stage.own_variables().items())
     report.lines("", f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH", *exports, "")

@@ -11,6 +11,7 @@ import os
 import pwd
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -23,8 +24,7 @@ from local_process import START_SECONDS, PrivateServer, Process, Workspace, tied
 from local_programs import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
 # A port found free may be taken a moment later. Once is an accident; four times is something else.
 _STARTS = 4
@@ -185,6 +185,15 @@ class Database(PrivateServer, Databases):
         command = [program("initdb"), "--pgdata", str(self._data)]
         command += ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
         command += ["--no-sync"]  # an empty cluster is no loss; what is committed later is synced
+        self._run_tool(command)
+        for name, content in self._files.items():
+            file = self._data / name
+            file.touch(mode=0o600)
+            file.write_bytes(content)
+            self._hand_over(file)
+
+    def _run_tool(self, command: Sequence[str]) -> None:
+        """Run one of PostgreSQL's programs as the server's user. Raises StartFailed."""
         done = subprocess.run(
             tied(command),
             cwd=self.directory,
@@ -199,12 +208,8 @@ class Database(PrivateServer, Databases):
             extra_groups=None if self._user is None else [],
         )
         if done.returncode != 0:
-            raise StartFailed("initdb", f"ended with code {done.returncode}", done.stderr.strip())
-        for name, content in self._files.items():
-            file = self._data / name
-            file.touch(mode=0o600)
-            file.write_bytes(content)
-            self._hand_over(file)
+            name = Path(command[0]).name
+            raise StartFailed(name, f"ended with code {done.returncode}", done.stderr.strip())
 
     def _hand_over(self, path: Path) -> None:
         if self._user is not None:

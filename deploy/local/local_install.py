@@ -1,4 +1,4 @@
-"""The Debian packages that the local stack needs, and Node's that tests need, installed."""
+"""The Debian packages that the local stack needs, and what tests need beside them, installed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import time
+from collections import deque
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import psutil
@@ -19,21 +23,28 @@ from local_programs import program
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 # Debian asks this program whether a package may start its service; 101 means no.
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 # 10 to 20 s on a quick line; a slow one gets its time.
 _SECONDS = 900.0
 
+# Silence for longer looks as if it hung.
+_TOLD_EVERY = 5.0
+
 # What went wrong stands at the end of what an installer says; before it are progress and advice.
 _QUOTED_LINES = 10
 
 # What tests and the demonstration use where we may install it, by package: a client that is not
-# ours, what scrapes a worker, and Node for the contract. Some packages of nodejs bring npm,
-# Debian's does not.
+# ours, what scrapes a worker, a proxy on the way to the provider, a pooler before the database, and
+# Node for the contract. Some packages of nodejs bring npm, Debian's does not.
 _FOR_TESTS = {
     "amqp-tools": ["amqp-publish"],
     "prometheus": ["prometheus", "promtool"],
+    "tinyproxy-bin": ["tinyproxy"],
+    "pgbouncer": ["pgbouncer"],
     "nodejs": ["node"],
 }
 
@@ -103,6 +114,25 @@ def node_modules(folder: Path) -> Path:
     return installed
 
 
+def virtualenv(name: str, requirements: Path) -> Path:
+    """Return the Python of a virtualenv with the packages that a lock file names, in `.local`.
+
+    They are installed once, by whoever comes first.
+    """
+    folder = CHECKOUT / ".local" / name
+    stamp, python = folder / ".lock-sha256", folder / "bin" / "python"
+    wanted = sha256(requirements.read_bytes() + str(folder).encode()).hexdigest()
+    with requirements.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            _run([sys.executable, "-m", "venv", "--clear", str(folder)], None, {})
+            pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+            options = ["--no-deps", "--no-compile", "--require-hashes", "--requirement"]
+            _run([*pip, *options, str(requirements)], None, {})
+            stamp.write_text(wanted)
+    return python
+
+
 def _lacking(needed: Mapping[str, Sequence[str]]) -> list[str]:
     return [package for package, names in needed.items() if not all(map(_is_there, names))]
 
@@ -121,25 +151,42 @@ def _apt(*arguments: str) -> None:
 
 
 def _run(command: Sequence[str], folder: Path | None, more: Mapping[str, str]) -> None:
-    """Run an installer without a terminal. Raises StackError with the last lines that it said."""
+    """Run an installer without a terminal, and say every few seconds where it is.
+
+    Raises StackError with the last lines that it said.
+    """
     words = " ".join(command)
+    said: deque[str] = deque(maxlen=_QUOTED_LINES)
+    began = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **more},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        lines = filter(str.strip, running.stdout or ())
+        reader = Thread(target=said.extend, args=(lines,))
+        reader.start()
+        while (code := _ended(running)) is None:
+            seconds = time.monotonic() - began
+            if seconds > _SECONDS:
+                running.kill()
+                raise StackError(f"{words} was not done after {_SECONDS:.0f} s")
+            print(f"  {seconds:.0f} s: {said[-1].strip()[:70] if said else words}", flush=True)
+        reader.join()
+    if code != 0:
+        raise StackError(f"{words} ended with code {code}:\n{''.join(said).strip()}")
+
+
+def _ended(process: subprocess.Popen[str]) -> int | None:
+    """Return a process's exit code; None where it is still at work after a few seconds."""
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        return process.wait(_TOLD_EVERY)
     except subprocess.TimeoutExpired:
-        raise StackError(f"{words} was not done after {_SECONDS:.0f} s") from None
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.strip().splitlines()[-_QUOTED_LINES:])
-        raise StackError(f"{words} ended with code {done.returncode}:\n{tail}")
+        return None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _PLACES = {
     "rabbitmqctl": "lib/rabbitmq/bin",
     "epmd": "lib/erlang/erts-*/bin",
     "nginx": "sbin",
+    "pgbouncer": "sbin",
 }
 _POSTGRESQL = "lib/postgresql/*/bin"
 

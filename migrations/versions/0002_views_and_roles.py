@@ -6,7 +6,10 @@ Revises: 0001
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
+
+from migrations.steps import StepRefused
 
 revision = "0002"
 down_revision = "0001"
@@ -126,12 +129,17 @@ _VIEWS = {
     ),
 }
 
-# Roles belong to the cluster, not to the database: another database may have made them already.
+_ROLES = ("verification_reader", "verification_worker")
+
+# Another database's migration may make the same role at the same moment.
 _CREATE_ROLE = """
 DO $$ BEGIN
   CREATE ROLE {role} NOLOGIN;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$"""
+
+_MAY_CREATE_ROLES = """
+SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"""
 
 _GRANTS = """
 GRANT USAGE ON SCHEMA verification_v1 TO verification_reader;
@@ -160,10 +168,28 @@ def upgrade() -> None:
         op.execute(f"COMMENT ON VIEW {view} IS {_quoted(comment)}")
         for column, words in columns.items():
             op.execute(f"COMMENT ON COLUMN {view}.{column} IS {_quoted(words)}")
-    for role in ("verification_reader", "verification_worker"):
-        op.execute(_CREATE_ROLE.format(role=role))
+    _make_roles()
     for statement in _GRANTS.split(";"):
         op.execute(statement)
+
+
+def _make_roles() -> None:
+    """Make the roles that are not there.
+
+    They belong to the cluster, so another database's migration or an administrator may have made
+    them. Looked at first: CREATE ROLE asks for the right to do so before it looks for a duplicate.
+    """
+    database = op.get_bind()
+    there = set(database.scalars(sa.text("SELECT rolname FROM pg_roles")))
+    missing = [f"CREATE ROLE {role} NOLOGIN;" for role in _ROLES if role not in there]
+    if missing and not database.scalar(sa.text(_MAY_CREATE_ROLES)):
+        raise StepRefused(
+            "the login of DATABASE_URL may not create roles: let an administrator run "
+            f"`{' '.join(missing)}` first, then run this again"
+        )
+    for role in _ROLES:
+        if role not in there:
+            op.execute(_CREATE_ROLE.format(role=role))
 
 
 def downgrade() -> None:

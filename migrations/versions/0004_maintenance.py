@@ -11,14 +11,21 @@ Revises: 0003
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from migrations.steps import add_column, build_index
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+_TIMES = {
+    "event_retry_at": "Until when an unsent event is left to the relay that took it; it may have "
+    "crashed.",
+    "settled_at": "When the broker had confirmed all that the message caused.",
+    "cleared_at": "When masked data, digest and context were cleared; the rest stays.",
+}
 _INDEXES = {
     "request_kept_idx": "event_sent_at IS NOT NULL AND cleared_at IS NULL",
     "request_cleared_idx": "cleared_at IS NOT NULL",
@@ -26,46 +33,10 @@ _INDEXES = {
 
 
 def upgrade() -> None:
-    op.add_column(
-        "request",
-        sa.Column(
-            "event_retry_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="Until when an unsent event is left to the relay that took it; it may have "
-            "crashed.",
-        ),
-        schema="verification",
-    )
-    op.add_column(
-        "request",
-        sa.Column(
-            "settled_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the broker had confirmed all that the message caused.",
-        ),
-        schema="verification",
-    )
-    op.add_column(
-        "request",
-        sa.Column(
-            "cleared_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When masked data, digest and context were cleared; the rest stays.",
-        ),
-        schema="verification",
-    )
+    for name, words in _TIMES.items():
+        add_column("request", name, "timestamptz", words)
     for name, condition in _INDEXES.items():
-        op.create_index(
-            name,
-            "request",
-            ["mode", "completed_at"],
-            unique=False,
-            schema="verification",
-            postgresql_where=sa.text(condition),
-        )
+        build_index(name, f"verification.request (mode, completed_at) WHERE {condition}")
 
 
 def downgrade() -> None:

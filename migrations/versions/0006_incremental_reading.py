@@ -23,8 +23,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from alembic import context, op
+
+from migrations.steps import add_column, alone, build_index, comment_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +88,7 @@ SELECT span.first + number AS day, mode, class, charged, calls
           GROUP BY 1, 2, 3) AS of_day"""
 
 _STAMP = """
-CREATE FUNCTION verification.stamp_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION verification.stamp_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.changed_in := pg_catalog.pg_current_xact_id()::text::bigint;
   RETURN NEW;
@@ -96,7 +97,7 @@ END $$"""
 # The update that marks the event as sent names neither column: no trigger is fired for it.
 _EVENTS = {"inserted": "INSERT", "updated": "UPDATE OF completed_at, cleared_at"}
 _TRIGGER = """
-CREATE TRIGGER stamp_change_{name} BEFORE {event} ON verification.request
+CREATE OR REPLACE TRIGGER stamp_change_{name} BEFORE {event} ON verification.request
    FOR EACH ROW WHEN (NEW.completed_at IS NOT NULL)
    EXECUTE FUNCTION verification.stamp_change()"""
 
@@ -107,55 +108,44 @@ def _first_views() -> Mapping[str, Any]:
     return views
 
 
-def _comment(on: str, words: str) -> None:
-    quoted = words.replace("'", "''")
-    op.execute(f"COMMENT ON {on} IS '{quoted}'")
-
-
 def upgrade() -> None:
-    op.add_column(
+    add_column(
         "request",
-        sa.Column(
-            "changed_in",
-            sa.BigInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Transaction that saved the outcome, or cleared it later: see the view "
-            "changes.",
-        ),
-        schema="verification",
+        "changed_in",
+        "bigint NOT NULL DEFAULT 0",
+        "Transaction that saved the outcome, or cleared it later: see the view changes.",
     )
-    op.create_index(
-        "request_changed_in_idx",
-        "request",
-        ["changed_in"],
-        unique=False,
-        schema="verification",
-        postgresql_where=sa.text("completed_at IS NOT NULL"),
+    build_index(
+        "request_changed_in_idx", "verification.request (changed_in) WHERE completed_at IS NOT NULL"
     )
-    op.execute(_STAMP)
-    op.execute("REVOKE ALL ON FUNCTION verification.stamp_change() FROM PUBLIC")
-    _comment("FUNCTION verification.stamp_change()", "Numbers a change of a finished request.")
-    for name, event in _EVENTS.items():
-        op.execute(_TRIGGER.format(name=name, event=event))
+    stamp = "FUNCTION verification.stamp_change()"
+    alone(
+        _STAMP,
+        f"REVOKE ALL ON {stamp} FROM PUBLIC",
+        comment_on(stamp, "Numbers a change of a finished request."),
+        *(_TRIGGER.format(name=name, event=event) for name, event in _EVENTS.items()),
+    )
+    # The views after the triggers: every row that the view has not shown yet is stamped.
     _replace_views()
-    op.execute("GRANT SELECT ON verification_v1.changes TO verification_reader")
+    alone("GRANT SELECT ON verification_v1.changes TO verification_reader")
 
 
 def _replace_views() -> None:
     # Replaced in place: grants and what people have built on them stay.
-    op.execute(f"CREATE OR REPLACE VIEW verification_v1.results AS {_RESULTS}")
-    op.execute(f"CREATE OR REPLACE VIEW verification_v1.daily_calls AS {_DAILY_CALLS}")
-    for view in ("open_requests", "calls"):
-        op.execute(f"ALTER VIEW verification_v1.{view} RESET (security_barrier)")
-    op.execute(f"CREATE VIEW verification_v1.changes AS {_CHANGES}")
-    _comment("VIEW verification_v1.changes", _CHANGES_COMMENT)
+    changes = "verification_v1.changes"
     _, _, words = _first_views()["results"]
     columns = {"change": _CHANGE, **words, "cleared_at": _CLEARED_AT}
     columns.pop("event_sent_at")
-    for column, said in columns.items():
-        _comment(f"COLUMN verification_v1.changes.{column}", said)
-    _comment("COLUMN verification_v1.results.cleared_at", _CLEARED_AT)
+    alone(
+        f"CREATE OR REPLACE VIEW verification_v1.results AS {_RESULTS}",
+        f"CREATE OR REPLACE VIEW verification_v1.daily_calls AS {_DAILY_CALLS}",
+        "ALTER VIEW verification_v1.open_requests RESET (security_barrier)",
+        "ALTER VIEW verification_v1.calls RESET (security_barrier)",
+        f"CREATE OR REPLACE VIEW {changes} AS {_CHANGES}",
+        comment_on(f"VIEW {changes}", _CHANGES_COMMENT),
+        *(comment_on(f"COLUMN {changes}.{column}", said) for column, said in columns.items()),
+        comment_on("COLUMN verification_v1.results.cleared_at", _CLEARED_AT),
+    )
 
 
 def downgrade() -> None:
@@ -165,9 +155,9 @@ def downgrade() -> None:
     op.execute("DROP VIEW verification_v1.results")
     comment, query, columns = _first_views()["results"]
     op.execute(f"CREATE VIEW verification_v1.results WITH (security_barrier) AS {query}")
-    _comment("VIEW verification_v1.results", comment)
+    op.execute(comment_on("VIEW verification_v1.results", comment))
     for column, words in columns.items():
-        _comment(f"COLUMN verification_v1.results.{column}", words)
+        op.execute(comment_on(f"COLUMN verification_v1.results.{column}", words))
     op.execute("GRANT SELECT ON verification_v1.results TO verification_reader")
     _, query, _ = _first_views()["daily_calls"]
     op.execute(

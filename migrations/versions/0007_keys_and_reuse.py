@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from alembic import context, op
 
+from migrations.steps import add_column, alone, comment_on
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,28 +30,17 @@ _REUSED_FROM = "The request whose paid answer was given again here, without a ca
 
 
 def upgrade() -> None:
-    for name, words in {
-        "digest_key": "Id of the DIGEST_KEY of both digests; null: from before keys had ids.",
-        "reused_from": _REUSED_FROM,
-    }.items():
-        op.add_column(
-            "request",
-            sa.Column(name, sa.Text(), nullable=True, comment=words),
-            schema="verification",
-        )
-    op.alter_column(
-        "request",
-        "fingerprint",
-        existing_type=sa.LargeBinary(),
-        existing_nullable=False,
-        comment=f"{_FINGERPRINT} Empty where the person was erased.",
-        existing_comment=_FINGERPRINT,
-        schema="verification",
-    )
+    key = "Id of the DIGEST_KEY of both digests; null: from before keys had ids."
+    add_column("request", "digest_key", "text", key)
+    add_column("request", "reused_from", "text", _REUSED_FROM)
+    words = f"{_FINGERPRINT} Empty where the person was erased."
+    alone(comment_on("COLUMN verification.request.fingerprint", words))
     for view in ("results", "changes"):
         query = _of_0006(f"_{view.upper()}").replace("\n  FROM", ", reused_from\n  FROM", 1)
-        op.execute(f"CREATE OR REPLACE VIEW verification_v1.{view} AS {query}")
-        op.execute(f"COMMENT ON COLUMN verification_v1.{view}.reused_from IS '{_REUSED_FROM}'")
+        alone(
+            f"CREATE OR REPLACE VIEW verification_v1.{view} AS {query}",
+            comment_on(f"COLUMN verification_v1.{view}.reused_from", _REUSED_FROM),
+        )
 
 
 def downgrade() -> None:
@@ -74,8 +65,7 @@ def _shorten(view: str) -> None:
     op.execute(f"DROP VIEW verification_v1.{view}")
     op.execute(f"CREATE VIEW verification_v1.{view} AS {_of_0006(f'_{view.upper()}')}")
     for on, said in words.items():
-        quoted = said.replace("'", "''")
-        op.execute(f"COMMENT ON {on} IS '{quoted}'")
+        op.execute(comment_on(on, said))
     op.execute(f"GRANT SELECT ON verification_v1.{view} TO verification_reader")
 
 

@@ -10,8 +10,9 @@ Revises: 0007
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+
+from migrations.steps import add_column, alone
 
 revision = "0008"
 down_revision = "0007"
@@ -25,17 +26,9 @@ _CLASS = (
 
 
 def upgrade() -> None:
-    op.add_column(
-        "request",
-        sa.Column(
-            "due_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the next attempt of a waiting request is due; null: at once.",
-        ),
-        schema="verification",
-    )
-    op.execute(_CLASS.format("foreign, "))
+    words = "When the next attempt of a waiting request is due; null: at once."
+    add_column("request", "due_at", "timestamptz", words)
+    alone(_CLASS.format("foreign, "))
 
 
 def downgrade() -> None:

@@ -55,23 +55,23 @@ SELECT 'old-' || md5(n::text), sha256(n::text::bytea), 'bench', 2, 'sandbox', 'd
     sha256((n %% 5000000)::text::bytea), '张*', '1****************X', 'match', 'yes', true, false,
     'ok', '', '{"chargeFlag":"1"}', t, t, t, t
   FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
-       LATERAL (SELECT now() - make_interval(secs => n %% 31536000) AS t) AS moment
+       LATERAL (SELECT now() - make_interval(secs => n * %(spacing)s %% 31536000) AS t) AS moment
 """
 _FILL_CALLS = """
 INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
     finished_at, class, charged, http_status, sends, milliseconds)
 SELECT 'old-' || md5(n::text), 1, 'sandbox', 'bench', t, t, 'answered', 'yes', 200, 1, 300
   FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
-       LATERAL (SELECT now() - make_interval(secs => n %% 31536000) AS t) AS moment
+       LATERAL (SELECT now() - make_interval(secs => n * %(spacing)s %% 31536000) AS t) AS moment
 """
 _STEP = 500_000
 
 
-def fill(url: str, first: int, last: int) -> None:
-    """Add rows with these numbers, and let the planner know."""
+def fill(url: str, first: int, last: int, spacing: int = 1) -> None:
+    """Add rows with these numbers, so many seconds apart, and let the planner know."""
     with psycopg.connect(url, autocommit=True) as database:
         for start in range(first, last, _STEP):
-            step = {"first": start, "last": min(start + _STEP, last) - 1}
+            step = {"first": start, "last": min(start + _STEP, last) - 1, "spacing": spacing}
             database.execute(_FILL, step)
             database.execute(_FILL_CALLS, step)
         database.execute("VACUUM ANALYZE verification.request, verification.provider_call")

@@ -15,7 +15,7 @@ from tests.e2e.harness import OBSERVER, Process, Stack, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READY, NO_DATABASE = (200, "ok"), (503, "the database does not answer")
+READY = (200, "ok")
 """What /readyz says."""
 
 _WORKERS = (
@@ -67,6 +67,12 @@ def waits_for_locks(database: psycopg.Connection[Any]) -> set[Any]:
     """Return since when each statement waits that waits for somebody's lock."""
     query = "SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
     return {start for (start,) in database.execute(query + _WORKERS)}
+
+
+def misses_database(worker: Process) -> str | None:
+    """Return what /readyz says where it is that the database does not answer."""
+    status, words = worker.ready()
+    return words if status == 503 and words.startswith("the database does not answer") else None
 
 
 def is_missed(worker: Process, times: int) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +12,7 @@ from tests.chaos.invariants import (
     queues_are_empty,
     settle,
 )
-from tests.e2e.harness import CHECKOUT, ID_CARD, REQUESTS, request, until
+from tests.e2e.harness import ID_CARD, REQUESTS, Process, request, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Stack
@@ -136,15 +133,10 @@ def consumers(stack: Stack) -> int:
 
 def crash(stack: Stack, step: str, nth: int = 1, **settings: str) -> StateAfterKill:
     """Run a worker that kills itself at this step; a step that it never reaches fails the test."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.crashing_worker", step, str(nth)],
-        env={**os.environ, **stack.environment, **DOOMED, **settings},
-        cwd=CHECKOUT,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == -9, ended.stderr.decode()
+    environment = {**stack.environment, **DOOMED, **settings}
+    worker = Process.start([step, str(nth)], environment, module="tests.chaos.crashing_worker")
+    stack.workers.append(worker)
+    assert worker.ended() == -9, worker.lines
     return StateAfterKill.of(stack)
 
 

@@ -50,7 +50,7 @@ class _Cut:
 
 
 class Proxy:
-    """Forwards TCP from a free port of 127.0.0.1 to a server, and breaks it on demand.
+    """Forwards TCP from a free port of this machine to a server, and breaks it on demand.
 
         client ──────> proxy.port ══ TO_SERVER ══> server      stall(), resume()  nothing moves
                <──────            ══ TO_CLIENT ══              delay(seconds)     all moves later
@@ -62,7 +62,8 @@ class Proxy:
     itself there, so `only=b"publish"` means the publishing connections of a worker.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, listens_on: str = LOOPBACK) -> None:
+        self._listens_on = listens_on
         self.connections = 0
         """Accepted so far."""
         self.resets = 0
@@ -96,7 +97,8 @@ class Proxy:
         """Return this URL with the proxy in place of its server."""
         parts = urlsplit(url)
         user, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{user}{at}{LOOPBACK}:{self.port}"))
+        host = f"[{self._listens_on}]" if ":" in self._listens_on else self._listens_on
+        return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{self.port}"))
 
     def destination(self) -> tuple[str, int]:
         """Return where the next connection goes."""
@@ -145,7 +147,9 @@ class Proxy:
 
         async def accept() -> None:
             if self._listening is None:
-                listener = socket.create_server((LOOPBACK, self.port), backlog=128)
+                family = socket.AF_INET6 if ":" in self._listens_on else socket.AF_INET
+                place = (self._listens_on, self.port)
+                listener = socket.create_server(place, family=family, backlog=128)
                 self._listening = asyncio.create_task(self._listen(listener))
 
         self._order(accept())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tests.chaos.database import NO_DATABASE, READY, is_back, stands_still
+from tests.chaos.database import READY, is_back, misses_database, stands_still
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
 from tests.chaos.proxy import TO_CLIENT
@@ -30,16 +30,16 @@ def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is
     proxy = proxy_to(stack.database_url)
     away = proxy.through(stack.database_url)
     worker = stack.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
-    load.under_way(100)
+    load.under_way(50)
     proxy.refuse()
     proxy.reset()
     end = time.monotonic() + FAILOVER_SECONDS
-    until(lambda: worker.ready() == NO_DATABASE)
+    until(lambda: misses_database(worker))
     # What was claimed is called and waits to be recorded; nothing else is begun.
     stands_still(stack)
     rows, calls = stack.count(), stack.provider.charges()["calls"]
     while time.monotonic() < end:
-        assert worker.ready() == NO_DATABASE
+        assert misses_database(worker)
         assert (stack.count(), stack.provider.charges()["calls"]) == (rows, calls)
         time.sleep(0.5)  # nothing to wait for: nothing may happen
     proxy.accept()
@@ -49,30 +49,17 @@ def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is
     assert times_said(worker, "database.unavailable") < 10
 
 
-def test_when_the_network_stalls_then_what_was_on_its_way_arrives_later(
-    stack: Stack, proxy_to: ProxyMaker
-) -> None:
-    load = Load(stack)
-    proxy = proxy_to(stack.database_url)
-    worker = stack.start_worker(**PACE, DATABASE_URL=proxy.through(stack.database_url))
-    load.under_way(100)
-    proxy.stall()
-    stands_still(stack)
-    proxy.resume()
-    load.all_is_counted(worker)
-    assert not worker.said("database.unavailable")
-
-
-def test_when_the_network_stalls_then_readiness_says_that_the_database_does_not_answer(
+def test_when_the_network_stalls_then_readiness_says_so_and_what_was_on_its_way_arrives_later(
     stack: Stack, proxy_to: ProxyMaker, port: int
 ) -> None:
     load = Load(stack)
     proxy = proxy_to(stack.database_url)
     away = proxy.through(stack.database_url)
     worker = stack.start_worker(**PACE, DATABASE_URL=away, HTTP_PORT=str(port))
-    load.under_way(100)
+    load.under_way(50)
     proxy.stall()
-    until(lambda: worker.ready() == NO_DATABASE, 10)
+    stands_still(stack)
+    until(lambda: misses_database(worker), 10)
     proxy.resume()
     until(lambda: worker.ready() == READY)
     load.all_is_counted(worker)
@@ -81,11 +68,11 @@ def test_when_the_network_stalls_then_readiness_says_that_the_database_does_not_
 def test_when_a_stalled_network_breaks_then_batches_without_an_answer_are_repeated(
     stack: Stack, proxy_to: ProxyMaker
 ) -> None:
-    load = Load(stack, 900)
+    load = Load(stack, 450)
     proxy = proxy_to(stack.database_url)
     worker = stack.start_worker(**PACE, DATABASE_URL=proxy.through(stack.database_url))
     for _ in range(3):
-        load.under_way(150)
+        load.under_way(75)
         proxy.stall()
         stands_still(stack)
         proxy.reset()
@@ -98,11 +85,11 @@ def test_when_a_commit_goes_through_and_its_answer_does_not_then_no_call_is_made
     stack: Stack, proxy_to: ProxyMaker
 ) -> None:
     """The worst moment: the ledger has it, and the worker does not know."""
-    load = Load(stack, 900)
+    load = Load(stack, 450)
     proxy = proxy_to(stack.database_url)
     worker = stack.start_worker(**PACE, DATABASE_URL=proxy.through(stack.database_url))
     for step in range(1, 6):
-        load.under_way(100)
+        load.under_way(50)
         proxy.cut_after(1, TO_CLIENT)
         until(lambda step=step: proxy.cuts == step)  # type: ignore[misc]
         is_back(worker)
@@ -118,7 +105,7 @@ def test_when_told_to_stop_while_the_network_stalls_then_it_leaves_and_another_o
     worker = stack.start_worker(
         **short, DATABASE_URL=proxy.through(stack.database_url), SHUTDOWN_GRACE="2.5"
     )
-    load.under_way(100)
+    load.under_way(50)
     proxy.stall()
     stands_still(stack)
     assert worker.stop(20) == 1

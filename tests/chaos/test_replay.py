@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import CHECKOUT, DEAD, REQUESTS, Process, request, until
+from tests.e2e.harness import DEAD, REQUESTS, Process, request, until
 from tests.e2e.letters import put
 
 if TYPE_CHECKING:
@@ -67,16 +64,10 @@ def finish(stack: Stack, names: set[str]) -> None:
 
 def crash(stack: Stack, step: str, nth: int) -> None:
     """Kill a replay there; return when the broker has taken back what it held."""
-    program = ["-m", "tests.chaos.crashing_worker", f"replay_{step}", str(nth), *REPLAY]
-    ended = subprocess.run(
-        [sys.executable, *program],
-        env={**os.environ, **stack.environment},
-        cwd=CHECKOUT,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == -9, ended.stderr.decode()
+    words = [f"replay_{step}", str(nth), *REPLAY]
+    replay = Process.start(words, stack.environment, module="tests.chaos.crashing_worker")
+    stack.workers.append(replay)
+    assert replay.ended(120.0) == -9, replay.lines
     await_release(stack)
 
 

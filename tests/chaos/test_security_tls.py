@@ -159,7 +159,8 @@ def test_when_plain_amqp_meets_the_tls_port_then_the_worker_keeps_trying(
     logins = tls.worker_logins()
     plain = {"AMQP_URL": tls.url(behind_tls, scheme="amqp"), "AMQP_CA_FILE": ""}
     worker = behind_tls.launch_worker(**plain)
-    assert problems(worker)
+    (problem,) = problems(worker)
+    assert "TLS" in problem
     assert worker.stop() == 0
     assert tls.worker_logins() == logins
 
@@ -191,7 +192,11 @@ def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_los
         certificates.server.become(expired)
         tls.read_certificate_again()
         cut(tls.broker.management_url, connections)
-        until(lambda: worker.said("the certificate has expired: renew it on the broker"))
+        until(
+            lambda: worker.said(
+                "the certificate of AMQP_URL's host has expired: it must be renewed"
+            )
+        )
         behind_tls.publish(request("waits-for-the-renewal"))
     finally:
         certificates.server.become(renewed)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from tests.chaos.crashing_worker import SECRET
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load
-from tests.e2e.harness import CHECKOUT, request, until
+from tests.e2e.harness import Process, request, until
 
 if TYPE_CHECKING:
     from local_broker import Broker
@@ -50,7 +47,7 @@ def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_noth
 ) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE, **SHORT)
-    load.under_way(100)
+    load.under_way(50)
     own_broker.pause()
     begun = time.monotonic()
     assert worker.stop(30) == 1
@@ -65,7 +62,7 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
 ) -> None:
     load = Load(stack)
     worker = stack.start_worker(**PACE, **SHORT)
-    load.under_way(100)
+    load.under_way(50)
     own_database.pause()
     begun = time.monotonic()
     assert worker.stop(60) == 1
@@ -81,23 +78,19 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     assert second.stop() == 0
 
 
-def leave(stack: Stack, how: str) -> tuple[list[bytes], float]:
+def leave(stack: Stack, how: str) -> tuple[list[str], float]:
     """Stop a worker whose way out fails; return what it said and the seconds that it took."""
     stack.collect_events()
     stack.publish(request("before"))
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.crashing_worker", how, "1"],
-        env={**os.environ, **stack.environment, **SHORT},
-        cwd=CHECKOUT,
-        stderr=subprocess.PIPE,
-    )
+    environment = {**stack.environment, **SHORT}
+    worker = Process.start([how, "1"], environment, module="tests.chaos.crashing_worker")
+    stack.workers.append(worker)
     until(lambda: stack.depth("collector") == 1)
     begun = time.monotonic()
-    worker.terminate()
-    _, said = worker.communicate(timeout=60)
-    assert worker.returncode == 1
+    assert worker.stop() == 1
+    seconds = time.monotonic() - begun
     assert stack.count() == 1
-    return said.splitlines(), time.monotonic() - begun
+    return worker.lines, seconds
 
 
 def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
@@ -118,4 +111,4 @@ def test_when_the_way_out_fails_then_the_worker_leaves_at_once_and_quotes_nothin
     failed, last = map(json.loads, said[-2:])
     assert (failed["event"], failed["error"]) == ("worker.failed", "RuntimeError")
     assert (last["event"], last["clean"]) == ("worker.stopped", False)
-    assert SECRET.encode() not in b"".join(said)
+    assert SECRET not in "".join(said)

@@ -389,16 +389,6 @@ def test_a_fenced_out_record_learns_the_outcome_that_counts(bench: Bench) -> Non
     assert complete(one, stale) == FencedOut(AlreadyDone(counts.stored))
 
 
-def test_the_call_of_a_fenced_out_owner_is_written_down_all_the_same(bench: Bench) -> None:
-    """It was made, and perhaps charged: the invoice will have it."""
-    one, two = bench.ledger(), bench.ledger("two")
-    stale = granted(one)
-    bench.set_lease("onb-1", -1)
-    granted(two)
-    complete(one, stale)
-    assert bench.calls()[0] == CallSeen(1, "answered", "yes")
-
-
 def test_a_lapsed_lease_that_nobody_took_is_still_recorded(bench: Bench) -> None:
     ledger = bench.ledger()
     claim = granted(ledger)

@@ -130,5 +130,5 @@ def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AMQP_URL", "DATABASE_URL", "PROVIDER_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EVENT_FORMAT", "avro")
-    with pytest.raises(SettingsInvalid, match=r"EVENT_FORMAT: .*'plain' or 'cloudevents'"):
+    with pytest.raises(SettingsInvalid, match=r"EVENT_FORMAT: must be plain or cloudevents"):
         load(OutboxSettings)

@@ -102,6 +102,20 @@ def test_a_message_id_stands_for_a_missing_request_id() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("more", [{}, {"extra": 1}])
+def test_a_missing_id_hides_no_other_problem(more: dict[str, Any]) -> None:
+    request = {**person(name="张", idCard=WRONG), "expiresAt": "tomorrow", "requestId": "", **more}
+    done = contract("validate", "-", text=json.dumps(request))
+    fields = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    found = (
+        ["extra"]
+        if more
+        else ["personalSpec.personalUser.name", "personalSpec.personalUser.idCard", "expiresAt"]
+    )
+    assert fields == ["requestId", *found]
+    assert done.returncode == 1
+
+
 def test_what_only_warns_refuses_nothing_unless_it_is_set_to() -> None:
     card = {"name": "张三", "idCard": ID_CARD, "bankcard": "6222021234567890123"}
     request = {"requestId": "r", "personalSpec": {"checkType": 1, "personalUser": card}}
@@ -116,11 +130,12 @@ def test_what_only_warns_refuses_nothing_unless_it_is_set_to() -> None:
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"outcome": "perhaps"}, "outcome"), ({"charged": None}, "charged"), ({"more": 1}, "more")],
+    [({"outcome": "perhaps"}, "outcome"), ({"charged": None}, "charged"), ({"calls": -1}, "calls")],
 )
 def test_a_result_event_is_checked_as_one(change: dict[str, Any], field: str) -> None:
     event = example_result("match")
-    assert contract("validate", "-", text=json.dumps(event)).returncode == 0
+    grown = {**event, "a_later_version": "adds this"}
+    assert contract("validate", "-", text=json.dumps(grown)).returncode == 0
     done = contract("validate", "-", text=json.dumps({**event, **change}))
     assert done.returncode == 1
     assert done.stdout.startswith(f"{field}: ")

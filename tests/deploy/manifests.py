@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 OVERLAYS = CHECKOUT / "deploy" / "kubernetes" / "overlays"
 ENVIRONMENTS = ("production", "sandbox")
+EXAMPLES = sorted((OVERLAYS.parent / "examples").glob("*.yaml"))
+"""Of what others run for us: applied by whoever likes them, by no overlay."""
 SETTINGS = "verification-settings"
 
 Document = dict[str, Any]
 """One manifest: apiVersion, kind, metadata, and what belongs to its kind."""
+
+
+def examples() -> list[Document]:
+    """Return all manifests of the examples."""
+    return [each for path in EXAMPLES for each in yaml.safe_load_all(path.read_text())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,8 @@ class Pod:
 
     @property
     def runs_on(self) -> bool:
-        """Whether it runs until somebody stops it, and therefore needs probes."""
-        return self.owner.startswith("Deployment/")
+        """Whether it serves until somebody stops it, and therefore needs probes."""
+        return self.owner.startswith("Deployment/") and self.component != "toolbox"
 
     @property
     def component(self) -> str:
@@ -94,9 +101,14 @@ class Manifests:
 @cache
 def rendered(environment: str) -> Manifests:
     """Render an overlay as `kubectl apply -k` does; nothing is asked of any cluster."""
+    return rendered_folder(OVERLAYS / environment)
+
+
+def rendered_folder(folder: Path) -> Manifests:
+    """Render any folder with a kustomization in it."""
     kubectl = Path(sys.executable).with_name("kubectl")
     done = subprocess.run(
-        [kubectl, "kustomize", OVERLAYS / environment], capture_output=True, text=True, check=False
+        [kubectl, "kustomize", folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     # Kustomize says here, too, what it is about to stop to understand.

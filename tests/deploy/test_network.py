@@ -66,6 +66,7 @@ DATABASE = ("postgresql", 5432)
         ("worker", {DNS, DATABASE, *BROKER}),
         ("migration", {DNS, DATABASE}),
         ("retention", {DNS, DATABASE}),
+        ("toolbox", {DNS, DATABASE, *BROKER}),
         ("topology", {DNS, *BROKER}),
     ],
 )
@@ -84,14 +85,31 @@ def test_every_pod_is_under_a_policy_in_both_directions(manifests: Manifests) ->
 def test_only_monitoring_reaches_the_worker_and_nobody_the_jobs(manifests: Manifests) -> None:
     assert namespaces(manifests, "worker", "Ingress") == {("monitoring", "http")}
     assert len(ways(manifests, "worker", "Ingress")) == 1
-    for component in ("migration", "topology", "retention"):
+    for component in ("migration", "topology", "retention", "toolbox"):
         assert ways(manifests, component, "Ingress") == []
 
 
 def blocks(manifests: Manifests, component: str) -> list[tuple[Any, Any]]:
-    """Return the blocks of addresses, with their ports, that a component reaches."""
+    """Return the blocks of addresses, with their ports, that a component reaches, but for DNS."""
     open_ways = ways(manifests, component, "Egress")
-    return [(peer["ipBlock"], port) for peer, port in open_ways if "ipBlock" in peer]
+    found = [(peer["ipBlock"], port) for peer, port in open_ways if "ipBlock" in peer]
+    return [(block, port) for block, port in found if port != DNS[1]]
+
+
+def test_names_are_asked_for_of_the_clusters_resolver_and_of_link_local_ones(
+    manifests: Manifests,
+) -> None:
+    """NodeLocal DNSCache and the clouds' resolvers; nothing but DNS under such addresses."""
+    for pod in manifests.pods():
+        found = ways(manifests, pod.component, "Egress")
+        local = [(peer["ipBlock"]["cidr"], port) for peer, port in found if "ipBlock" in peer]
+        for address in ("169.254.20.10", "169.254.169.253", "fe80::1"):
+            ports = {
+                port
+                for cidr, port in local
+                if ip_address(address) in ip_network(cidr) and ip_network(cidr).is_link_local
+            }
+            assert ports == {53}, pod.owner
 
 
 def test_workers_reach_the_provider_and_no_inner_address(production: Manifests) -> None:

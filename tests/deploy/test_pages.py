@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES = sorted(
-    [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("deploy/*.md"), *CHECKOUT.glob("worker/*/*.md")]
+    [
+        *CHECKOUT.glob("*.md"),
+        *CHECKOUT.glob("deploy/*.md"),
+        *CHECKOUT.glob("deploy/*/*.md"),
+        *CHECKOUT.glob("worker/*/*.md"),
+    ]
 )
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

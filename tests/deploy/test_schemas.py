@@ -11,6 +11,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
+from tests.deploy.manifests import examples
+
 if TYPE_CHECKING:
     from tests.deploy.manifests import Document, Manifests
 
@@ -19,8 +21,8 @@ VERSIONS = ("1.31", "1.37")
 
 OWN = Path(__file__).with_name("schemas")
 """Of kinds that Kubernetes itself does not have: the fields that we use, as their definitions have
-them (KEDA 2.20, External Secrets v1, Prometheus operator v1). A field that is not in there is an
-error: look it up, then add it."""
+them (KEDA 2.20, External Secrets v1, Prometheus operator v1, CloudNativePG v1, RabbitMQ's operators
+v1beta1). A field that is not in there is an error: look it up, then add it."""
 
 
 def own_schema(document: Document) -> dict[str, Any] | None:
@@ -46,6 +48,12 @@ def test_each_manifest_is_valid(manifests: Manifests, version: str) -> None:
         check(document, version)
 
 
+@pytest.mark.parametrize("document", examples(), ids=lambda each: each["metadata"]["name"])
+def test_each_example_is_valid(document: Document) -> None:
+    assert document["kind"] == "NetworkPolicy" or own_schema(document) is not None
+    check(document, VERSIONS[-1])
+
+
 def test_a_field_that_a_kind_does_not_have_is_noticed(manifests: Manifests) -> None:
     for document in manifests.documents:
         if "spec" not in document:
@@ -57,7 +65,7 @@ def test_a_field_that_a_kind_does_not_have_is_noticed(manifests: Manifests) -> N
 
 
 def test_our_schemas_are_schemas_and_each_is_used(production: Manifests) -> None:
-    kinds = {document["kind"].lower() for document in production.documents}
+    kinds = {document["kind"].lower() for document in (*production.documents, *examples())}
     for path in OWN.glob("*.json"):
         jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text()))
         assert path.stem in kinds

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import struct
+from urllib.parse import urlsplit
 
 import pika
 import pytest
-from pika import data as pika_data
 
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
 from tests.e2e.letters import UNREADABLE, bodies, listed, put, reject_by_broker
+from tests.integration.amqp.harness import UNDECODABLE, undecodable_headers
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 
 ALWAYS_FAILS = "119999194912310224"
@@ -129,8 +129,11 @@ def test_a_replay_announces_what_is_finished_and_calls_nobody(stack: Stack) -> N
     assert (stack.depth(DEAD), stack.depth(REQUESTS)) == (0, 2)
     worker = stack.start_worker()
     until(lambda: stack.depth(DEAD) == 1)
-    ((method, properties, body),) = until(lambda: stack.take())
-    assert (method.routing_key, properties.correlation_id) == ("to.me", "c-1")
+    until(lambda: stack.depth("collector") == 2)
+    events = {method.routing_key: (found, body) for method, found, body in stack.take()}
+    assert events.keys() == {"to.me", "default.rejected"}
+    properties, body = events["to.me"]
+    assert properties.correlation_id == "c-1"
     assert json.loads(body)["outcome"] == "failed"
     assert stack.provider.charges()["calls"] == calls
     assert worker.stop() == 0
@@ -149,6 +152,29 @@ def test_a_replayed_message_is_the_publishers_own(stack: Stack) -> None:
     assert properties.headers == {"traceparent": trace}
     assert (properties.message_id, properties.correlation_id) == ("m-1", "c-1")
     assert (properties.reply_to, properties.delivery_mode) == ("to.me", 2)
+
+
+def test_a_letter_says_who_published_it_and_how_after_a_replay_too(stack: Stack) -> None:
+    user = urlsplit(stack.amqp_url).username or "guest"
+    properties = pika.BasicProperties(
+        message_id="m-1", app_id="crm", user_id=user, content_encoding="zstd", delivery_mode=2
+    )
+    stack.channel.basic_publish(REQUESTS, "team.web", b"\x28\xb5\x2f\xfd", properties)
+    reject_by_broker(stack)
+    facts = {"app_id": "crm", "user_id": user, "routing_key": "team.web"}
+
+    def shown_and_replayed() -> None:
+        until(lambda: stack.depth(DEAD) == 1)
+        (letter,) = json.loads(stack.command("dead-letters", "show", "m-1", "--json").stdout)
+        assert letter.items() >= facts.items()
+        assert stack.command("dead-letters", "replay", "--yes").returncode == 0
+
+    shown_and_replayed()  # the broker's own letter
+    worker = stack.start_worker()
+    shown_and_replayed()  # the worker's, of a message that had been replayed
+    until(lambda: stack.depth("collector") == 2)
+    assert {properties.correlation_id for _, properties, _ in stack.take()} == {"m-1"}
+    assert worker.stop() == 0
 
 
 def test_a_replay_beside_running_workers_ends_though_letters_come_back(stack: Stack) -> None:
@@ -186,22 +212,23 @@ def test_two_tools_do_not_share_the_letters_between_them(stack: Stack) -> None:
     assert "another tool holds the dead letters" in done.stderr
 
 
-def test_a_header_that_cannot_be_decoded_stops_no_look(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def encode(pieces: list[bytes], value: object) -> int:
-        if value != "undecodable":
-            return int(original(pieces, value))
-        pieces.append(struct.pack(">cQ", b"T", 1 << 62))  # a time beyond the year 9999
-        return 9
-
-    original = pika_data.encode_value
-    monkeypatch.setattr(pika_data, "encode_value", encode)
-    put(stack, request("odd"), {"when": "undecodable"}, message_id="m-1")
+def test_a_header_that_cannot_be_decoded_costs_nothing_else(stack: Stack) -> None:
+    with undecodable_headers():
+        odd = {"when": UNDECODABLE, "reason": "in_doubt"}
+        put(stack, request("odd"), odd, message_id="m-1", reply_to="to.me", correlation_id="c-1")
     put(stack, request("plain"))
     assert [row["request_id"] for row in listed(stack)] == ["odd", "plain"]
+    done = stack.command("dead-letters", "show", "odd", "--json")
+    (shown,) = json.loads(done.stdout)
+    # The header and the broker's own count of deliveries.
+    assert (shown["reason"], shown["other_headers"]) == ("in_doubt", 2)
+    assert (shown["message_id"], shown["reply_to"]) == ("m-1", "to.me")
     assert stack.command("dead-letters", "replay", "--yes").returncode == 0
-    assert stack.depth(REQUESTS) == 2
+    replayed = [properties for _, properties, _ in stack.take(REQUESTS)]
+    assert {(each.reply_to, each.correlation_id) for each in replayed} == {
+        ("to.me", "c-1"),
+        (None, None),
+    }
 
 
 def test_without_its_queue_the_advice_is_to_provision(stack: Stack) -> None:

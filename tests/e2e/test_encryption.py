@@ -173,7 +173,7 @@ def test_one_request_and_a_file_of_many_are_encrypted_and_answered(
     Path(public).write_text(stack.command("message-keys", "public").stdout)
     for suffix in ("json", "jsonl"):
         file = write(tmp_path / f"request.{suffix}", request("unread", name=NAME))
-        done = stack.command_process("submit", file, "--encrypt-to", public, "--timeout", "0")
+        done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "0")
         assert done.returncode == 0, done.stderr
         ((_, properties, body),) = stack.take(REQUESTS)
         assert properties.content_type == "application/jose"
@@ -182,12 +182,12 @@ def test_one_request_and_a_file_of_many_are_encrypted_and_answered(
         assert json.loads(message_keys().open(body))["requestId"] == "unread"
     worker = stack.start_worker(MESSAGE_ENCRYPTION="required")
     file = write(tmp_path / "one.json", request("onb", name=NAME))
-    done = stack.command_process("submit", file, "--encrypt-to", public)
+    done = stack.command("submit", file, "--encrypt-to", public)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["outcome"] == "match"
     many = [request(f"onb-{number}", name=NAME) for number in range(20)]
     file = write(tmp_path / "many.jsonl", *many, request("wrong", "110105194912310021"))
-    done = stack.command_process("submit", file, "--encrypt-to", public, "--timeout", "120")
+    done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "120")
     assert "20 match, 1 lines not sent" in done.stderr.replace("1 line not", "1 lines not")
     assert {row["outcome"] for row in stack.results().values()} == {"match"}
     assert worker.stop() == 0
@@ -208,7 +208,7 @@ def test_without_a_public_key_nothing_is_published(
     keys = tmp_path / "keys.json"
     if content is not None:
         keys.write_text(content)
-    done = stack.command_process("submit", file, "--encrypt-to", str(keys))
+    done = stack.command("submit", file, "--encrypt-to", str(keys))
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("verification-worker: --encrypt-to: ")

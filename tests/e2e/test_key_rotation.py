@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from tests.e2e.harness import ID_CARD, request, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.harness import Stack
 
 NEW = "the next key of the tests, of 32 characters too"
@@ -70,3 +72,23 @@ def test_workers_of_both_keys_side_by_side_contradict_nothing(stack: Stack) -> N
     assert {each["requestId"] for each in events} == {f"onb-{name}" for name in PEOPLE}
     assert stack.provider.charges()["charges"] == len(PEOPLE)
     assert stack.depth("verification.dead") == 0
+
+
+def test_the_providers_credentials_are_replaced_while_a_worker_runs(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """A platform replaces the file: the worker resumes by itself, and nothing has failed."""
+    file, fresh = tmp_path / "secret-key", tmp_path / "fresh"
+    file.write_text("not-the-key")
+    fresh.write_text(stack.environment["PROVIDER_SECRET_KEY"])
+    worker = stack.start_worker(
+        PROVIDER_SECRET_KEY="", PROVIDER_SECRET_KEY_FILE=str(file), PROBE_SECONDS="1"
+    )
+    stack.publish(request("waits"))
+    until(lambda: worker.said('"reason":"credentials"'))
+    fresh.replace(file)
+    until(lambda: worker.said("credentials.renewed"), 120)
+    until(lambda: stack.depth("collector") == 1, 180)  # a parked worker probes every two minutes
+    (event,) = stack.events()
+    assert (event["outcome"], stack.provider.charges()["charges"]) == ("match", 1)
+    assert worker.stop() == 0

@@ -117,5 +117,5 @@ def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
         )
         return int(done.stdout)
 
-    small, large = peak(5_000), peak(100_000)
-    assert large < small + 15_000, f"{small} kB and {large} kB"
+    small, large = peak(5_000), peak(50_000)
+    assert large < small + 7_000, f"{small} kB and {large} kB"

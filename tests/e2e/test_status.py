@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import psycopg
 import pytest
 
 from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
@@ -36,11 +37,18 @@ def test_it_shows_a_fleet_at_work_and_no_personal_data(stack: Stack) -> None:
     assert said["budget"]["today"][0]["calls"] == said["budget"]["today"][0]["promised"] == 21
     (seen,) = said["workers"]
     assert seen["name"] in worker.lines[0]
+    assert (seen["state"], seen["reason"], seen["returned"]) == ("working", None, 0)
+    assert said["locks"] is None
     assert said["unsent_events"] == {"events": 0, "oldest": None}
     assert said["problems"] == {}
 
     stack.command("pause", "--reason", "a look")
     shown = stack.command("status").stdout
+
+    def worker_is_parked() -> bool:
+        return "parked: paused (a look)" in " ".join(stack.command("status").stdout.split())
+
+    until(worker_is_parked)
     for words in ("PAUSED for", ": a look", "20 match, 1 failed", "21 of 100 spent (21 %)"):
         assert words in shown
     for output in (shown, done.stdout):
@@ -61,6 +69,31 @@ def test_what_is_left_open_and_unsent_is_told_with_its_age(stack: Stack) -> None
     assert "0 working, 0 waiting, 1 with a lapsed lease; the oldest from" in shown
     assert "(10m" in shown  # and seconds, if there are any
     assert "under_way" in shown
+
+
+def test_a_worker_that_probes_says_why_and_one_that_stops_takes_its_row_away(stack: Stack) -> None:
+    stack.publish(request("no-key"))
+    worker = stack.start_worker(PROVIDER_SECRET_KEY="another")
+    until(lambda: stack.as_owner("SELECT FROM verification.worker WHERE state = 'parked'"))
+    shown = " ".join(stack.command("status").stdout.split())
+    assert "parked: credentials, probes in" in shown
+    assert worker.stop() == 0
+    assert stack.as_owner("SELECT FROM verification.worker") == 0
+
+
+def test_a_locked_table_hides_no_other_part_and_who_locks_it_is_named(stack: Stack) -> None:
+    worker = stack.start_worker()
+    with psycopg.connect(stack.database_url, application_name="an-analyst") as locker:
+        pid = locker.info.backend_pid
+        locker.execute("LOCK verification.request")
+        stack.publish(request("waits"))
+        line = json.loads(until(lambda: worker.said("database.blocked")))
+        said = json.loads(stack.command("status", "--json").stdout)
+    assert f"held up by pid {pid}, application an-analyst, since" in line["reason"]
+    assert (said["locks"]["pid"], said["locks"]["application"]) == (pid, "an-analyst")
+    assert said["problems"]["open_requests"].startswith("a lock is held by another session")
+    assert {"fleet", "schema", "budget", "calls_last_hour"} <= said.keys()
+    until(lambda: stack.count() == 1)
 
 
 @pytest.mark.usefixtures("own_database_url")

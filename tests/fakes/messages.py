@@ -38,7 +38,7 @@ FIELDS_OF_TYPE = {
 _tags = count(1)
 
 
-def spec(check_type: int = 2, **person: str) -> dict[str, Any]:
+def spec(check_type: int = 2, **person: str | None) -> dict[str, Any]:
     """Return a `personalSpec` with what its check type needs; `person` adds and replaces."""
     user = {name: PERSON[name] for name in FIELDS_OF_TYPE[check_type]}
     return {"checkType": check_type, "personalUser": {**user, **person}}

@@ -12,6 +12,7 @@ from pika import BasicProperties
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, PERSON, PORTRAIT, request, spec
 from tests.fuzz.trees import documents, dump, mutated, texts, tree
 from worker.amqp.properties import read_delivery
+from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
 from worker.contract.request_model import RequestV1
 
 if TYPE_CHECKING:
@@ -78,9 +79,12 @@ short_strings = st.none() | st.builds(
                   texts, st.sampled_from(NUMBERS)),
     ),
 )  # fmt: skip
-headers = st.none() | st.dictionaries(
-    st.sampled_from(["traceparent", "x-death", "reason"]),
-    st.sampled_from([TRACEPARENT, "x" * 9_999, None, 2**63, {"a": [1]}]) | short_strings,
+headers: st.SearchStrategy[dict[str, Any] | None] = st.none() | st.dictionaries(
+    st.sampled_from(["traceparent", "x-death", "reason", PUBLISHED_BY, PUBLISHED_AS]),
+    st.sampled_from(
+        [TRACEPARENT, "x" * 9_999, None, 2**63, {"a": [1]}, [{"routing-keys": []}], [1]]
+    )
+    | short_strings,
 )
 
 
@@ -91,9 +95,15 @@ def deliveries(draw: st.DrawFn) -> Delivery:
         message_id=draw(short_strings),
         correlation_id=draw(short_strings),
         reply_to=draw(short_strings),
+        app_id=draw(short_strings),
+        user_id=draw(short_strings),
         headers=draw(headers),
     )
-    method = SimpleNamespace(delivery_tag=draw(st.integers(1, 2**63)), redelivered=False)
+    method = SimpleNamespace(
+        delivery_tag=draw(st.integers(1, 2**63)),
+        redelivered=False,
+        routing_key=draw(short_strings) or "",
+    )
     return read_delivery(1, method, properties, draw(bodies), now=1_800_000_000.0)
 
 

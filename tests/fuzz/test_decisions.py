@@ -25,7 +25,10 @@ from worker.core.outcome import (
 )
 from worker.core.retry import RetryPolicy, decide
 
-FREE = (CallClass.NOT_SENT, CallClass.THROTTLED, CallClass.CREDENTIALS, CallClass.QUOTA)
+FREE = (
+    CallClass.NOT_SENT, CallClass.THROTTLED, CallClass.CREDENTIALS, CallClass.QUOTA,
+    CallClass.FOREIGN,
+)  # fmt: skip
 TRANSIENT = (CallClass.SOURCE_FAILED, CallClass.UNAVAILABLE)
 FRESH = Granted(
     "r-1", grant=1, call_number=1, attempts=0, calls=1, in_doubt_calls=0, charged=Charged.NO,

@@ -243,8 +243,10 @@ from local_process import tied
 from local_stack import Servers
 # As in a terminal: who is started in the background by a shell is born deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with Servers({}) as servers, subprocess.Popen(tied(["sleep", "600"])) as command:
-    print(servers.broker.directory, servers.database.directory, flush=True)
+given = dict(each.split("=") for each in sys.argv[1:])
+with Servers(given) as servers, subprocess.Popen(tied(["sleep", "600"])) as command:
+    ours = [each for each in (servers.broker, servers.database) if each.private]
+    print(*(each.directory for each in ours), flush=True)
     try:
         sys.stdin.read()
     finally:
@@ -253,15 +255,20 @@ with Servers({}) as servers, subprocess.Popen(tied(["sleep", "600"])) as command
 
 
 @pytest.mark.parametrize(
-    ("number", "with_guards"),
-    [(signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGINT, False)],
+    ("number", "with_guards", "given"),
+    [
+        (signal.SIGKILL, False, []),
+        # With the database alone: the broker is started and ended in the same way.
+        (signal.SIGKILL, True, ["AMQP_URL=amqp://other"]),
+        (signal.SIGINT, False, ["AMQP_URL=amqp://other"]),
+    ],
 )
 def test_nothing_is_left_when_the_parent_is_ended(
-    number: signal.Signals, with_guards: bool
+    number: signal.Signals, with_guards: bool, given: list[str]
 ) -> None:
     """Processes end even if their guards are killed with the parent; directories then stay."""
     with subprocess.Popen(
-        [sys.executable, "-c", _PARENT],
+        [sys.executable, "-c", _PARENT, *given],
         env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -273,8 +280,8 @@ def test_nothing_is_left_when_the_parent_is_ended(
         children = psutil.Process(parent.pid).children(recursive=True)
         started = {child.pid for child in children} | _processes_of(directories)
         guards = [child for child in children if "verification-guard" in child.cmdline()]
-        assert len(guards) == 2
-        assert len(started) >= 6, "the broker, epmd, the database, a command and the guards"
+        assert len(guards) == len(directories)
+        assert len(started) >= 6, "the servers with their children, a command and the guards"
 
         for guard in guards if with_guards else ():
             guard.kill()

@@ -18,17 +18,23 @@ from local_programs import program
 from tests.e2e.harness import CHECKOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 
 
 class Prometheus:
-    """Runs while it is entered. `targets` are the addresses of each job, as host:port."""
+    """Runs while it is entered. `targets` are the addresses of each job, as host:port.
 
-    def __init__(self, targets: Mapping[str, list[str]]) -> None:
+    `more` are jobs beside those of the file, as Prometheus has them.
+    """
+
+    def __init__(
+        self, targets: Mapping[str, list[str]], more: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self._targets = targets
+        self._more = more
 
     def __enter__(self) -> Self:
         self._workspace = Workspace("prometheus")
@@ -79,7 +85,8 @@ class Prometheus:
         configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         for job in configuration["scrape_configs"]:
             job.pop("dns_sd_configs", None)
-            job["static_configs"] = [{"targets": self._targets[job["job_name"]]}]
+            job["static_configs"] = [{"targets": self._targets.get(job["job_name"], [])}]
+        configuration["scrape_configs"] += self._more
         return configuration
 
     def _is_ready(self) -> bool:

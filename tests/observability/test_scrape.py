@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from local_broker import Broker
-from local_ports import LOOPBACK
+from local_ports import LOOPBACK, free_ports
+from tests.deploy.manifests import rendered
 from tests.e2e.harness import Stack, free_port, request, until
 from tests.observability.prometheus_server import Prometheus
 from tests.observability.queries import all_queries, rules
@@ -41,7 +44,12 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
 ) -> None:
     """A little load meanwhile; the worker is well, so that no alert fires."""
     published = 0
-    with observed(stack, servers, DAILY_CALL_BUDGET="100000") as prometheus:
+    settings = {
+        "DAILY_CALL_BUDGET": "100000",
+        "CLEAR_AFTER_DAYS": "1",
+        "PROVIDER_CA_FILE": DEFAULT_CA_BUNDLE_PATH,  # any certificates
+    }
+    with observed(stack, servers, **settings) as prometheus:
 
         def unanswered() -> list[tuple[str, str]]:
             nonlocal published
@@ -95,3 +103,53 @@ def test_no_metric_and_no_label_holds_anything_of_a_person_and_no_message_adds_a
     names = [{line.rpartition(" ")[0] for line in text.splitlines()} for text in (before, after)]
     assert names[0] == names[1]
     assert len(names[0]) < 600
+
+
+def as_the_operator_has_it(monitor: dict[str, Any], vhost: str, target: str) -> dict[str, Any]:
+    """Return the job that the Prometheus operator makes of a ServiceMonitor's first endpoint.
+
+    Its first relabelling keeps the job's name, as its documentation has it.
+    """
+    endpoint, name = monitor["spec"]["endpoints"][0], monitor["metadata"]
+    keep = {"source_labels": ["job"], "target_label": "__tmp_prometheus_job_name"}
+    words = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    more = [
+        {words.get(key, key): value for key, value in each.items()}
+        for each in endpoint["relabelings"]
+    ]
+    return {
+        "job_name": f"serviceMonitor/{name['namespace']}/{name['name']}/0",
+        "metrics_path": endpoint["path"],
+        "params": {**endpoint["params"], "vhost": [vhost]},
+        "static_configs": [{"targets": [target], "labels": {"namespace": "rabbitmq"}}],
+        "relabel_configs": [keep, *more],
+    }
+
+
+def test_two_deployments_on_one_broker_are_told_apart(stack: Stack, servers: Servers) -> None:
+    """One has a worker and measured queues; the other one's worker is gone."""
+    assert isinstance(servers.broker, Broker), "the metrics of its own broker: unset AMQP_URL"
+    port, (nobody,) = free_port(), free_ports(1)
+    stack.start_worker(HTTP_PORT=port)
+    monitor = rendered("production").one("ServiceMonitor", "verification-queues")
+    queues = as_the_operator_has_it(monitor, stack.vhost, servers.broker.metrics_address)
+    workers = {
+        "job_name": "workers",
+        "static_configs": [
+            {"targets": [f"{LOOPBACK}:{where}"], "labels": {"namespace": which}}
+            for which, where in (("verification", port), ("another", nobody))
+        ],
+        "relabel_configs": [{"target_label": "job", "replacement": "verification-worker"}],
+    }
+    firing = {rule["alert"]: rule["expr"] for rule in rules()}
+    with Prometheus({}, (queues, workers)) as prometheus:
+        asked = 'rabbitmq_detailed_queue_messages_ready{queue="verification.requests"}'
+        (found,) = until(lambda: prometheus.query(asked), 60)
+        assert (found["metric"]["namespace"], found["metric"]["vhost"]) == (
+            "verification",
+            stack.vhost,
+        )
+        until(lambda: len(prometheus.query("up")) == 3, 60)
+        ill = until(lambda: prometheus.query(firing["VerificationNoWorker"]), 60)
+        assert [each["metric"] for each in ill] == [{"namespace": "another"}]
+        assert prometheus.query(firing["VerificationQueuesUnseen"]) == []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.e2e.harness import DEAD
+from tests.e2e.harness import DEAD, SandboxProcess
 from tests.privacy.commands import submit_encrypted, use_commands_about_people, use_dead_letters
 from tests.privacy.echoing_provider import ANSWERS, PARKING, echoing_provider
 from tests.privacy.failing_worker import DEBUGGING, STEPS
@@ -59,7 +59,7 @@ def _await_results(site: Site, *people: Canary) -> None:
 
 def _answered(system: System) -> None:
     """Take each check type and act of the sandbox; a repeat, a conflict, a deadline, poison."""
-    site = Site(system, "answered")
+    site = Site(system, "answered", system.sandbox())
     worker = site.start(EVENT_FORMAT="cloudevents", CONCURRENCY="2", **_PATIENT)
     people = system.people.invent_many("answered", len(ACTS))
     acts = [act for each in ACTS for act in ((each, "match") if each in _PARKING else (each,))]
@@ -106,7 +106,7 @@ def _settled(worker: Job) -> int:
 def _echoed(system: System) -> None:
     """Ask a provider that says the person's data everywhere, in every class of answers."""
     with echoing_provider() as url:
-        site = Site(system, "echoed", url)
+        site = Site(system, "echoed", SandboxProcess(None, url))  # type: ignore[arg-type]
         worker = site.start(MAX_IN_DOUBT_CALLS="3", CONCURRENCY="2", **_PATIENT)
         people = system.people.invent_many("echoed", len(PARKING) + len(ANSWERS))
         _publish(site, people)
@@ -192,7 +192,7 @@ def _commanded(system: System) -> None:
 
 def _restarted(system: System) -> None:
     """Kill the database and the broker while messages are under way."""
-    site = Site(system, "restarted")
+    site = Site(system, "restarted", system.sandbox())
     site.provider.play(latency=0.2)
     worker = site.start(CONCURRENCY="2", BATCH_LIMIT="1")
     people = system.people.invent_many("restarted", 20)

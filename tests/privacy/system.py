@@ -24,6 +24,8 @@ from tests.conftest import migrate
 from tests.e2e.harness import CHECKOUT, COMMAND, SandboxProcess, Stack, until
 from tests.privacy.canaries import People
 from tests.privacy.observation import BrokerPages, Firehose, Watch, http_server
+from worker.amqp import declare
+from worker.amqp.topology import topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +112,8 @@ class System:
         self.watch = Watch(self.database_url)
         exits.callback(self.watch.stop)
         exits.callback(self._end_jobs)
+        self.polite = self.sandbox()
+        """Acts as ID numbers say, for all sites that want nothing else."""
         self.broker.wait_ready()
         self.broker_pages = BrokerPages(self.broker.management_url)
 
@@ -173,11 +177,11 @@ def running_system() -> Iterator[System]:
 class Site(Stack):
     """A stack of the system: a vhost of its own with its firehose; all share the database."""
 
-    def __init__(self, system: System, name: str, provider: str = "") -> None:
-        """Make the vhost; without a provider's address it gets a sandbox of its own."""
+    def __init__(self, system: System, name: str, provider: SandboxProcess | None = None) -> None:
+        """Make the vhost; without a provider it shares the sandbox of all."""
         self.system, self.name = system, name
-        sandbox = SandboxProcess(None, provider) if provider else system.sandbox()  # type: ignore[arg-type]
-        super().__init__(system.broker.create_vhost(name), system.database_url, sandbox)
+        vhost = system.broker.create_vhost(name)
+        super().__init__(vhost, system.database_url, provider or system.polite)
         self.environment |= {
             **_SHORT_TIMES,
             "LOG_LEVEL": "debug",
@@ -186,7 +190,7 @@ class Site(Stack):
         }
         system.sites.append(self)
         system.broker_pages.trace(name)
-        assert self.run("topology", "apply").popen.returncode == 0
+        declare.apply(vhost, topology((1,), 14))
         self.firehose = Firehose(self.amqp_url)
 
     def launch(self, *program: str, **settings: str) -> Job:
@@ -200,11 +204,4 @@ class Site(Stack):
         """Start a worker and wait until it consumes."""
         job = self.launch(**settings)
         eventually(lambda: job.said("amqp.consuming"))
-        return job
-
-    def run(self, *arguments: str, given: str = "", **settings: str) -> Job:
-        """Run a command to its end."""
-        environment = {**self.environment, **settings}
-        job = self.system.run("command", [*COMMAND, *arguments], environment, given)
-        job.popen.wait(PATIENCE)
         return job

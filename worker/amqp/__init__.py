@@ -22,4 +22,5 @@ The rest is this room's own.
     properties          pika's properties to and from ours
     parameters          how pika connects, TLS included
     pika_connection     what we change in pika
+    content_header      headers that pika cannot decode
 """

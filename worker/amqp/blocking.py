@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pika import exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.parameters import parameters
@@ -41,7 +42,7 @@ def opened(
     try:
         connection = BlockingPikaConnection(chosen)
     # The ValueError: it was reset in the instant in which it was established.
-    except (exceptions.AMQPError, OSError, ValueError) as error:
+    except (exceptions.AMQPError, AMQPConnectorException, OSError, ValueError) as error:
         raise mapped(error) from error
     try:
         yield connection
@@ -93,3 +94,7 @@ class BlockingPublisher:
                 mandatory=True,
             )
         on_confirmed()
+
+    def pass_on(self, exchange: str, routing_key: str, body: bytes, properties: Any) -> None:
+        """Publish a message with the properties that it had, and wait for its confirm."""
+        self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)

@@ -16,8 +16,36 @@ import re
 from typing import Any
 
 from pika import exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+
+from worker.core.connecting import Unconnected, words
+from worker.settings.addresses import ESCAPES
+from worker.telemetry.causes import why_unconnected
 
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
+
+NO_AMQP = {
+    b"HTTP/": "an HTTP server answers there: AMQP_URL must name the broker's AMQP port, often 5672",
+    b"\x15\x03": "TLS is spoken there: AMQP_URL must begin with amqps://, or name the plain port",
+}
+"""What else may answer at a port, by its first bytes."""
+
+_CLOSED_AT_ONCE = (
+    "the connection was closed before any AMQP: AMQP_URL names another port (a TLS port needs"
+    " amqps://), or what stands behind it is down"
+)
+_SILENT = (
+    "the port of AMQP_URL took the connection and did not answer in AMQP: it is another server's,"
+    " or the broker hangs"
+)
+_LOST = {
+    exceptions.StreamLostError: "the connection was lost: the network, or the broker was stopped",
+    exceptions.AMQPHeartbeatTimeout: "the broker answered no heartbeat",
+}
+_MORE = {
+    Unconnected.TLS_ABSENT: "; amqps:// needs the broker's TLS port, usually 5671",
+    Unconnected.TLS_CLIENT: ": AMQP_CERT_FILE must name one",
+}
 
 # 406 means other things as well: an acknowledgement that took too long, an unknown tag.
 _DIFFERS = re.compile(r"(?:inequivalent|invalid) arg .* for (?:queue|exchange) '([^']+)'")
@@ -72,15 +100,25 @@ def mapped(error: BaseException) -> AmqpError:
     text = str(getattr(cause, "reply_text", ""))
     if isinstance(cause, exceptions.ChannelClosedByBroker):
         return _mapped_channel(code, text)
-    if _is_refused(cause, code):
-        return AccessRefused("the broker refuses the user, the password or the vhost")
     if isinstance(cause, exceptions.IncompatibleProtocolError):
-        return BrokerUnavailable("no AMQP is spoken there: a TLS port needs amqps://")
+        return BrokerUnavailable(_CLOSED_AT_ONCE)
+    if isinstance(cause, AMQPConnectorStackTimeout):
+        return BrokerUnavailable(_SILENT)
+    if _is_refused(cause, code):
+        return _refusal(cause, f"{text}{cause}")
     if isinstance(cause, exceptions.ConnectionBlockedTimeout):
         return BrokerUnavailable("it takes no publications: a memory or disk alarm")
     if code:
         return BrokerUnavailable(f"the broker closed the connection with code {code}")
-    return BrokerUnavailable(type(cause).__name__)
+    why = why_unconnected(cause)
+    if why is not Unconnected.OTHER:
+        return BrokerUnavailable(advice(why))
+    return BrokerUnavailable(_LOST.get(type(cause), type(cause).__name__))
+
+
+def advice(why: Unconnected) -> str:
+    """Return in words why there is no connection, with what is the broker's alone."""
+    return words(why, "AMQP") + _MORE.get(why, "")
 
 
 def described(error: AmqpError, *, declares: bool) -> dict[str, str]:
@@ -103,6 +141,25 @@ def _mapped_channel(code: int, text: str) -> AmqpError:
             return TopologyDiffers(found[1], text)
         case _:
             return BrokerUnavailable(f"the broker closed the channel: {text}")
+
+
+def _refusal(cause: BaseException, said: str) -> AmqpError:
+    """Say which of user, password and vhost is refused; what is said names the user, too.
+
+    pika guesses by where the login was: a connection that was lost there is no refusal.
+    """
+    if "StreamLostError" in said:
+        return BrokerUnavailable("the connection was lost during the login")
+    if "not found" in said:
+        return AccessRefused("the broker has no such vhost: AMQP_URL names it after the host's /")
+    if "is reached" in said:
+        return AccessRefused("the broker's limit of connections for user or vhost is reached")
+    if isinstance(cause, exceptions.ProbableAccessDeniedError) or "vhost" in said:
+        return AccessRefused("the broker refuses this user the vhost that AMQP_URL names")
+    return AccessRefused(
+        "the broker refuses user or password (its default user may log in from its own machine"
+        f" alone); in AMQP_URL {ESCAPES}"
+    )
 
 
 def _is_refused(cause: BaseException, code: int) -> bool:

@@ -45,6 +45,8 @@ class Consumer:
         """Whether we want deliveries: a pause says no."""
         self.returned_epoch = 0
         """What was delivered up to this epoch and not acknowledged is queued again."""
+        self.problem: str | None = None
+        """Why it does not consume, since it last did."""
         self._queue = queue
         self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
@@ -152,6 +154,7 @@ class Consumer:
             return
         self.connection.answered()
         self.consuming = True
+        self.problem = None
         self._backoff.reset()
         _log.info(CONSUMING, queue=self._queue, epoch=self._book.epoch)
 
@@ -173,7 +176,8 @@ class Consumer:
         self._forget_channel()
         if channel.is_open:
             channel.close()
-        self._begin_again(BrokerUnavailable("the broker cancelled the consumer: queue deleted?"))
+        why = "queue deleted, or (from 4.3 on) a message held for longer than consumer_timeout?"
+        self._begin_again(BrokerUnavailable(f"the broker cancelled the consumer: {why}"))
 
     def _closed(self, channel: Any, reason: BaseException) -> None:
         if channel is not self._channel:
@@ -196,6 +200,7 @@ class Consumer:
 
     def _begin_again(self, error: AmqpError) -> None:
         wait = self._backoff.later(self._open_channel)
+        self.problem = str(error)
         _log.warning(
             CONSUMING_STOPPED,
             queue=self._queue,

@@ -1,4 +1,6 @@
-"""The dead-letter queue as a person's tools see it: held for a while, put back as it was.
+"""The dead letters, or the unrouted events, as a person's tools see them: held for a while.
+
+At the end what is left stands there as it was.
 
 A quorum queue cannot be looked at without taking: what a consumer took and did not acknowledge
 counts as a return. So looking must be gentle:
@@ -58,25 +60,30 @@ _ACCESS_REFUSED = 403
 
 
 class InUse(AmqpError):
-    """Another tool holds the dead letters now."""
+    """Another tool holds the queue now."""
 
 
 class HeldDeadLetters:
     """The dead letters while they are held: each is acknowledged, or put back at the end."""
 
     def __init__(
-        self, connection: BlockingPikaConnection, publishing: BlockingPikaConnection
+        self,
+        connection: BlockingPikaConnection,
+        publishing: BlockingPikaConnection,
+        queue: str = DEAD,
     ) -> None:
         self._connections = (connection, publishing)
+        self._queue = queue
+        self._properties: dict[int, Any] = {}
         self._publisher = BlockingPublisher(publishing)
         self._arrived: deque[Letter] = deque()
         self._held = 0
         self._channel: Any = connection.channel()
         self._channel.basic_qos(prefetch_count=MOST_HELD)
-        self._channel.basic_consume(DEAD, self._take)
-        if _consumers(connection) > 1:
+        self._channel.basic_consume(queue, self._take)
+        if _consumers(connection, queue) > 1:
             self.let_go()
-            raise InUse("another tool holds the dead letters")
+            raise InUse(f"another tool holds {queue}")
 
     @property
     def all_seen(self) -> bool:
@@ -96,9 +103,15 @@ class HeldDeadLetters:
         """Publish this; when it returns, the broker has it safe."""
         self._publisher.publish((publication,), lambda: None)
 
+    def pass_on(self, letter: Letter, exchange: str) -> None:
+        """Publish a letter again as it came, under the key that its publisher named."""
+        properties = self._properties[letter.delivery.tag]
+        self._publisher.pass_on(exchange, letter.origin[0], letter.delivery.body, properties)
+
     def acknowledge(self, letter: Letter) -> None:
         """Take a letter out of the queue; it comes back if we die before the broker has read it."""
         self._channel.basic_ack(letter.delivery.tag)
+        self._properties.pop(letter.delivery.tag, None)
         self._held -= 1
 
     def wait(self, seconds: float) -> None:
@@ -117,7 +130,9 @@ class HeldDeadLetters:
     def _take(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._held += 1
         delivery = read_delivery(0, method, properties, body)
-        self._arrived.append(Letter(delivery, properties.headers or {}))
+        origin = (method.routing_key, properties.timestamp)
+        self._properties[method.delivery_tag] = properties
+        self._arrived.append(Letter(delivery, properties.headers or {}, origin))
 
     def _await_more(self) -> bool:
         """Wait for the next letters; False when none is left, or no more can be held."""
@@ -125,7 +140,7 @@ class HeldDeadLetters:
         connection.process_data_events(QUIET_SECONDS)
         if self._arrived or not self.all_seen:
             return bool(self._arrived)
-        method, properties, body = self._channel.basic_get(DEAD)
+        method, properties, body = self._channel.basic_get(self._queue)
         if method is not None:
             self._take(self._channel, method, properties, body)
             return True
@@ -136,24 +151,27 @@ class HeldDeadLetters:
 class DeadLetterQueue:
     """A tool's way to the dead letters."""
 
-    def __init__(self, taking: BlockingPikaConnection, publishing: BlockingPikaConnection) -> None:
+    def __init__(
+        self, taking: BlockingPikaConnection, publishing: BlockingPikaConnection, queue: str
+    ) -> None:
+        self._queue = queue
         # To wait for a confirm is to read, and what is read on the first one is letters.
         self._connections = (taking, publishing)
 
     @classmethod
     @contextmanager
-    def opened(cls, url: str) -> Iterator[Self]:
+    def opened(cls, url: str, queue: str = DEAD) -> Iterator[Self]:
         """Open it for a command; see `blocking.opened` for the errors."""
         with (
             opened(url, "dead-letters") as taking,
             opened(url, "dead-letters replay") as publishing,
         ):
-            yield cls(taking, publishing)
+            yield cls(taking, publishing, queue)
 
     def depth(self) -> int:
         """Return how many letters stand there. Raises AccessRefused where this user may not ask."""
         channel: Any = self._connections[0].channel()
-        count = int(channel.queue_declare(DEAD, passive=True).method.message_count)
+        count = int(channel.queue_declare(self._queue, passive=True).method.message_count)
         channel.close()
         return count
 
@@ -178,7 +196,7 @@ class DeadLetterQueue:
         until = time.monotonic() + LETTING_GO_SECONDS
         while True:
             try:
-                return HeldDeadLetters(*self._connections)
+                return HeldDeadLetters(*self._connections, self._queue)
             except InUse:
                 if time.monotonic() > until:
                     raise
@@ -186,14 +204,14 @@ class DeadLetterQueue:
             time.sleep(QUIET_SECONDS * (1.0 + random()))  # noqa: S311  # no secret
 
 
-def _consumers(connection: Any) -> int:
-    """Count who consumes the dead letters; 1 where this user may not ask.
+def _consumers(connection: Any, queue: str) -> int:
+    """Count who consumes a queue; 1 where this user may not ask.
 
     From 4.3 on to ask needs the permission to configure: who has none must know to be alone.
     """
     channel = connection.channel()  # a refusal costs the channel
     try:
-        count = int(channel.queue_declare(DEAD, passive=True).method.consumer_count)
+        count = int(channel.queue_declare(queue, passive=True).method.consumer_count)
     except exceptions.ChannelClosedByBroker as refusal:
         if refusal.reply_code != _ACCESS_REFUSED:
             raise

@@ -10,7 +10,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pika
 
-from worker.amqp.broker_errors import InvalidUrl, TlsFailed
+from worker.amqp.broker_errors import InvalidUrl, TlsFailed, advice
+from worker.settings.addresses import check_amqp_url, shown_parameter
+from worker.telemetry.causes import why_unconnected
 
 # A stopped broker is noticed after heartbeat + 5 s: 20 s, against 17 s measured with 5.
 HEARTBEAT_SECONDS = 15
@@ -24,13 +26,6 @@ HANDSHAKE_SECONDS = 10.0
 # Heartbeats do not notice a peer that takes nothing while the kernel goes on buffering.
 UNSENT_SECONDS = 20
 
-# Codes of X509_verify_cert_error (OpenSSL's x509_vfy.h).
-_EXPIRED = 10
-_UNTRUSTED = (18, 19, 20, 21)
-_OTHER_HOST = (62, 64)
-
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE")
-
 
 def parameters(url: str, role: str) -> Any:
     """Return pika's parameters; `role` is what the management interface shows. Raises InvalidUrl.
@@ -40,12 +35,15 @@ def parameters(url: str, role: str) -> Any:
     `certfile`, `keyfile`.
     """
     try:
+        check_amqp_url(url)
         url, files = _without_files(url)
-        parsed = pika.URLParameters(url)
-        given = parse_qs(urlsplit(url).query)
-    except (ValueError, TypeError, SyntaxError):
-        # Their texts quote the URL, and with it the password.
-        raise InvalidUrl("cannot be read as amqp://user:password@host:5672/vhost") from None
+    except ValueError as error:
+        raise InvalidUrl(str(error)) from None
+    parts = urlsplit(url)
+    given = parse_qs(parts.query, keep_blank_values=True)
+    parsed = pika.URLParameters(parts._replace(query="").geturl())
+    for name, values in given.items():
+        _set(parsed, name, values)
     parsed.ssl_options = _tls(parsed, files)
     defaults = {
         "heartbeat": HEARTBEAT_SECONDS,
@@ -62,6 +60,21 @@ def parameters(url: str, role: str) -> Any:
         "connection_name": f"verification-worker {role} {socket.gethostname()}",
     }
     return parsed
+
+
+def _set(parsed: Any, name: str, values: list[str]) -> None:
+    """Set what a parameter of the URL says, by pika's own reading of it."""
+    shown = shown_parameter(name)
+    setter = getattr(parsed, f"_set_url_{name}", None)
+    if setter is None:
+        advice = ": certificates are always verified" if name == "verify" else ""
+        raise InvalidUrl(f"has no parameter {shown}{advice}")
+    try:
+        (value,) = values
+        setter(value)
+    # Their texts quote the value; pika reads some as Python, and then anything may be wrong.
+    except (ValueError, TypeError, SyntaxError, AttributeError, RecursionError, MemoryError):
+        raise InvalidUrl(f"its parameter {shown} has a value that is none") from None
 
 
 def _without_files(url: str) -> tuple[str, TlsFiles]:
@@ -94,7 +107,8 @@ def _tcp_options() -> dict[str, int]:
 
 def place(parsed: Any) -> str:
     """Return where that is, for logs: host, port and vhost, never a user or a password."""
-    return f"{parsed.host}:{parsed.port}/{parsed.virtual_host.removeprefix('/')}"
+    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    return f"{host}:{parsed.port}/{parsed.virtual_host.removeprefix('/')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +164,4 @@ class _Socket(ssl.SSLSocket):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            raise TlsFailed(_advice(error)) from error
-
-
-def _advice(error: Any) -> str:
-    if not isinstance(error, ssl.SSLCertVerificationError):
-        if error.reason in _NO_TLS:
-            return "no TLS is spoken there: amqps:// needs the broker's TLS port, usually 5671"
-        return f"the TLS handshake failed ({error.reason or type(error).__name__})"
-    if error.verify_code in _OTHER_HOST:
-        return "the certificate is for another host: AMQP_URL must name one that it is for"
-    if error.verify_code == _EXPIRED:
-        return "the certificate has expired: renew it on the broker"
-    if error.verify_code in _UNTRUSTED:
-        return "the certificate's CA is not trusted: AMQP_CA_FILE must name that CA's file"
-    return f"the certificate is refused: {error.verify_message}"
+            raise TlsFailed(advice(why_unconnected(error))) from error

@@ -5,14 +5,16 @@ Tried with pika 1.4.4; `pyproject.toml` allows 1.4 only, and the integration tes
 
 from __future__ import annotations
 
-import struct
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pika import BasicProperties, BlockingConnection, SelectConnection, exceptions, frame, spec
+from pika import BlockingConnection, SelectConnection, exceptions
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 from structlog import get_logger
+
+from worker.amqp.broker_errors import NO_AMQP, BrokerUnavailable
+from worker.amqp.content_header import UNDECODABLE, readable_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,20 +26,6 @@ UNBLOCKED = "amqp.unblocked"
 
 # pika receives 4 KiB at a time: 1 MB bodies came at 300/s, with 64 KiB at 690/s.
 _RECEIVE_BYTES = 65_536
-
-# Anyone may publish a header that pika's decoder raises on (a time beyond the year 9999, a table
-# nested 1,000 deep), and an exception there ends the connection: one message would stop every
-# worker that takes it. These are all the kinds that its decoder can raise.
-_UNDECODABLE = (
-    ArithmeticError,
-    LookupError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    exceptions.AMQPError,
-)
 
 _log = get_logger(__name__)
 
@@ -91,6 +79,11 @@ class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no typ
         pika would take it for a loss of the connection, and connecting again for ever would hide
         it. What is wrong with the frames themselves is left to it.
         """
+        if self.connection_state == self.CONNECTION_PROTOCOL:
+            for first_bytes, words in NO_AMQP.items():
+                if data.startswith(first_bytes):
+                    self._terminate_stream(BrokerUnavailable(words))
+                    return
         try:
             super()._proto_data_received(data)
         except exceptions.ProtocolSyntaxError:
@@ -102,12 +95,12 @@ class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no typ
     def _read_frame(self) -> tuple[int, Any]:
         try:
             result: tuple[int, Any] = super()._read_frame()
-        except _UNDECODABLE:
-            bare = _bare_header(self._frame_buffer)
-            if bare is None:
+        except UNDECODABLE:
+            header = readable_header(self._frame_buffer)
+            if header is None:
                 raise
             _log.warning(UNREADABLE_PROPERTIES)
-            return bare
+            return header
         return result
 
     def cut(self) -> None:
@@ -117,16 +110,6 @@ class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no typ
 
 def _throw(error: Exception) -> None:
     raise error
-
-
-def _bare_header(buffer: bytes) -> tuple[int, Any] | None:
-    """Return a content header without its properties: they count as absent."""
-    kind, channel, size = struct.unpack_from(">BHL", buffer)
-    if kind != spec.FRAME_HEADER:
-        return None
-    _, _, body_size = struct.unpack_from(">HHQ", buffer, spec.FRAME_HEADER_SIZE)
-    end = spec.FRAME_HEADER_SIZE + size + spec.FRAME_END_SIZE
-    return end, frame.Header(channel, body_size, BasicProperties())
 
 
 class BlockingPikaConnection(BlockingConnection):  # type: ignore[misc]  # pika has no types

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pika import BasicProperties
 
 from worker.contract.encryption import media_type
+from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
+from worker.contract.names import DEAD, REQUESTS
 from worker.core.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ PERSISTENT = 2
 # A short string of AMQP has 255 bytes, and a replacement mark has 3 in UTF-8: what came as 255
 # bytes of rubbish must still fit when it is published again, as part of a dead letter.
 _MOST_REPLACED = 85
+
+_LONGEST_SHORT_STRING = 255
 
 # A traceparent has 55 characters. Whatever is much longer is none, and the header frame of what
 # we publish must not outgrow the broker's frame_max: the connection would be closed, for ever.
@@ -38,6 +42,7 @@ def read_delivery(
     `now` is in seconds since the epoch, None where nobody asks how long the message waited.
     """
     headers = properties.headers
+    published_at = None if now is None else _published_at(properties.timestamp, now)
     return Delivery(
         epoch,
         method.delivery_tag,
@@ -47,19 +52,40 @@ def read_delivery(
         as_text(properties.reply_to),
         _traceparent(headers) if headers else None,
         method.redelivered,
-        None if now is None else _published_at(properties.timestamp, now),
+        now if published_at is None else published_at,
+        published_at is not None,
         _returned(headers) if headers else 0,
+        as_text(properties.content_encoding),
+        app_id=as_text(properties.app_id),
+        user_id=as_text(properties.user_id) or _text_in(headers, PUBLISHED_BY),
+        routing_key=_routing_key(method, headers),
     )
 
 
-def _published_at(timestamp: object, now: float) -> float:
+def _published_at(timestamp: object, now: float) -> float | None:
     is_credible = type(timestamp) is int and 0 <= now - timestamp < _OLDEST
-    return float(timestamp) if is_credible else now  # type: ignore[arg-type]
+    return float(timestamp) if is_credible else None  # type: ignore[arg-type]
 
 
 def _traceparent(headers: Mapping[str, object]) -> str | None:
     value = headers.get("traceparent")
     return value if type(value) is str and len(value) <= _LONGEST_TRACEPARENT else None
+
+
+def _text_in(headers: Mapping[str, object] | None, name: str) -> str | None:
+    value = headers.get(name) if headers else None
+    return value if type(value) is str and len(value) <= _LONGEST_SHORT_STRING else None
+
+
+def _routing_key(method: Any, headers: Mapping[str, object] | None) -> str | None:
+    """Return what the publisher named; who published to a queue by its name named none."""
+    if headers and (key := _text_in(headers, PUBLISHED_AS)):
+        return key
+    key = method.routing_key
+    match headers and headers.get("x-death"):
+        case [*_, {"routing-keys": [first, *_]}]:  # the oldest death comes last
+            key = first
+    return None if key in (DEAD, REQUESTS) else as_text(key)
 
 
 def _returned(headers: Mapping[str, object]) -> int:
@@ -84,10 +110,12 @@ def written_properties(publication: Publication) -> Any:
     """Return pika's properties of a publication."""
     return BasicProperties(
         content_type=media_type(publication.body),
+        content_encoding=publication.content_encoding,
         headers=publication.headers or None,
         delivery_mode=PERSISTENT,
         correlation_id=publication.correlation_id,
         reply_to=publication.reply_to,
+        app_id=publication.app_id,
         message_id=publication.message_id,
         timestamp=publication.timestamp,
         type=publication.type,

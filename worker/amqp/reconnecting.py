@@ -85,6 +85,8 @@ class ReconnectingConnection:
     def __init__(self, url: str, role: str, ioloop: Any, owner: Owner) -> None:
         self.role = role
         self.connected = False
+        self.problem: str | None = None
+        """Why the last try failed, or the connection was lost; None while it is there."""
         self._parameters = parameters(url, role)
         self._place = place(self._parameters)
         self._ioloop = ioloop
@@ -141,6 +143,7 @@ class ReconnectingConnection:
 
     def _opened(self, pika: Any) -> None:
         self.connected = True
+        self.problem = None
         self._backoff.reset()
         _log.info(CONNECTED, role=self.role, broker=self._place)
         self._owner.connected(pika)
@@ -155,11 +158,12 @@ class ReconnectingConnection:
             return
         wait = self._backoff.later(self.open)
         error = mapped(reason)
+        self.problem = str(error)
         _log.warning(
             CONNECTION_LOST,
             role=self.role,
             broker=self._place,
             kind=type(error).__name__,
-            problem=str(error),
+            problem=self.problem,
             retry_in=round(wait, 2),
         )

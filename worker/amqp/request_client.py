@@ -31,6 +31,8 @@ WINDOW = 256
 CONFIRM_SECONDS = 60.0
 # Between looks at the clock.
 _TICK = 0.2
+# How long a queue of results is kept for who is gone.
+_LEFT_BEHIND_MS = 86_400_000
 # Rows that are taken before the broker is listened to; those that need no request cost no confirm.
 _TURN = 256
 
@@ -112,14 +114,19 @@ class _Exchange:
         self._exhausted = False
         self._refused = False
         self._heard_at = time.monotonic()
+        self._queue: str | None = None
         self._channel: Any = connection.channel()
         self._channel.add_on_return_callback(_returned)
         self._publish = connection.in_background(self._channel, self._answered)
         if results_key is not None:
-            # Ours alone and gone with us; bound before the first request leaves.
-            queue = self._channel.queue_declare("", exclusive=True, auto_delete=True).method.queue
-            self._channel.queue_bind(queue, RESULTS, results_key)
-            self._channel.basic_consume(queue, self._received, auto_ack=True)
+            # Bound before the first request leaves. Where we are interrupted, it takes the results
+            # that are still to come, or each would be an unrouted event for an operator to see.
+            expires = {"x-expires": _LEFT_BEHIND_MS}
+            self._queue = self._channel.queue_declare(
+                "", durable=True, arguments=expires
+            ).method.queue
+            self._channel.queue_bind(self._queue, RESULTS, results_key)
+            self._channel.basic_consume(self._queue, self._received, auto_ack=True)
 
     def run(self, patience: float) -> None:
         while not self._is_complete():
@@ -136,6 +143,8 @@ class _Exchange:
                 if self._confirms or not self._exhausted:
                     raise BrokerUnavailable("no confirm came in time")
                 return
+        if self._queue is not None:
+            self._channel.queue_delete(self._queue)
 
     @property
     def _is_full(self) -> bool:

@@ -100,6 +100,12 @@ class Session:
         return self._consumer.consuming
 
     @property
+    def problem(self) -> str | None:
+        """Why a connection is not there, or else the consumer is not; None where nobody knows."""
+        consumer, publisher = self._consumer, self._publisher
+        return consumer.connection.problem or publisher.connection.problem or consumer.problem
+
+    @property
     def blocked(self) -> bool:
         """Whether the broker takes no publications now: a memory or disk alarm."""
         return self._publisher.blocked

@@ -10,6 +10,9 @@ from __future__ import annotations
 from threading import Event
 from typing import TYPE_CHECKING
 
+from worker.core.breaker import Open, ParkReason, Probing
+from worker.core.connecting import words
+from worker.core.operations import WorkerState
 from worker.telemetry.gauges import Levels
 from worker.telemetry.health_server import HealthAnswer
 
@@ -86,12 +89,14 @@ class HealthState:
         """Return in words what keeps the worker from being ready; a parked one is ready."""
         session, backlog = self._session, self._monitor.backlog
         consuming = session.consuming or self._gate.parked is not None
+        database = self._pipeline.database_problem
         behind = backlog is not None and backlog.schema_behind
+        broker = _because(session.problem)
         checks = {
-            "the broker is not connected": session.connected,
-            "no consumer is registered": consuming,
+            f"the broker is not connected{broker}": session.connected,
+            f"no consumer is registered{broker if session.connected else ''}": consuming,
             "the broker takes no publications": not session.blocked,
-            "the database does not answer": self._pipeline.database_answers,
+            f"the database does not answer{_because(database)}": database is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
         }
         return [words for words, holds in checks.items() if not holds]
@@ -101,7 +106,29 @@ class HealthState:
         parked, pause = self._gate.parked, self._gate.pause
         if parked is None:
             return None
-        return f"parked: {parked}" if pause is None else f"parked: {parked} ({pause.reason})"
+        if pause is not None:
+            return f"parked: {parked} ({pause.reason})"
+        why = self._gate.not_sent_because if parked is ParkReason.PROVIDER_FAILING else None
+        return f"parked: {parked}" + ("" if why is None else f" ({words(why, 'PROVIDER')})")
+
+    def state(self) -> WorkerState:
+        """Return what the worker says of itself in the registry."""
+        parked, breaker, not_ready = self.parked(), self._gate.state, self.not_ready()
+        state = "probing" if isinstance(breaker, Probing) else "parked"
+        if parked is None:
+            state = "not ready" if not_ready else "working"
+        waits = isinstance(breaker, Open) and self._gate.parked is breaker.reason
+        under_way, allowed = self._gate.calls
+        return WorkerState(
+            state,
+            "; ".join([*([parked.removeprefix("parked: ")] if parked else []), *not_ready]) or None,
+            self._gate.open_for if waits else None,
+            self._pipeline.held,
+            self._pipeline.claimed,
+            under_way,
+            allowed,
+            self._metrics.letters_returned,
+        )
 
     def levels(self) -> Levels:
         """Return what the worker is like now."""
@@ -121,7 +148,13 @@ class HealthState:
             blocked=session.blocked,
             database_up=self._pipeline.database_answers and not self._monitor.failed,
             backlog=self._monitor.backlog,
+            server=self._monitor.server,
+            clock_offset=self._monitor.clock_offset,
         )
+
+
+def _because(problem: str | None) -> str:
+    return f": {problem}" if problem else ""
 
 
 def _words(wrong: list[str], right: str | None = None) -> HealthAnswer:

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from random import random
@@ -23,7 +24,15 @@ from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.maintenance.chores import BacklogMonitor, lapsed_leases, old_requests, pause_reader
+from worker.maintenance.chores import (
+    BacklogMonitor,
+    lapsed_leases,
+    lock_watcher,
+    old_requests,
+    pause_reader,
+    registry,
+)
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
@@ -31,17 +40,20 @@ from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.ports import LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
-from worker.settings import MessageEncryption
+from worker.settings import MessageEncryption, Settings, load
+from worker.store.backlog import PostgresBacklog
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
+from worker.store.registry import PostgresRegistry
+from worker.telemetry.certificates import certificate_files
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
@@ -52,7 +64,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.ports import DeliverySink
-    from worker.settings import Settings
 
 DAY = 86_400.0
 
@@ -77,11 +88,13 @@ class Worker:
             settings.database_url.get_secret_value(),
             self._name,
             by_keys=True,
+            pooled=settings.is_pooled,
             on_weak=self._warn_of_weak_settings,
         )
         self._weak_settings: Mapping[str, str] = {}
         self._stopping = Event()
-        self._provider = PersonalAuthClient(_provider_config(settings), stopping=self._stopping)
+        provider = _provider_config(settings)
+        self._provider = PersonalAuthClient(provider, stopping=self._stopping)
         apply = settings.topology == "apply"
         self._session = Session(
             settings.amqp_url.get_secret_value(),
@@ -120,9 +133,17 @@ class Worker:
             max_in_doubt_calls=settings.max_in_doubt_calls,
             abandon_after=settings.abandon_after_days * DAY or None,
         )
+        build = version("verification-worker")
+        self._registry = PostgresRegistry(self._engine, self._name, mode, build)
         retention = PostgresRetention(self._engine, mode)
         self._relay = Relay(outbox, self._session, settings.event_format)
-        monitor = BacklogMonitor(PostgresBacklog(self._engine, mode).read)
+        backlog = PostgresBacklog(
+            self._engine,
+            mode,
+            clear_after_days=settings.clear_after_days,
+            delete_after_days=settings.delete_after_days,
+        )
+        monitor = BacklogMonitor(backlog.read, backlog.server, clock)
         chores = (
             self._relay.chore,
             lapsed_leases(leases.settle_lapsed),
@@ -133,15 +154,20 @@ class Worker:
                 delete_after_days=settings.delete_after_days,
             ),
             given_up_requests(
-                settings.amqp_url.get_secret_value(), self._session, self._metrics.returned
+                settings.amqp_url.get_secret_value(), self._session, clock, self._metrics
             ),
             monitor.chore,
+            renewed_credentials(
+                provider, lambda: _provider_config(load(Settings)), self._provider.renew
+            ),
+            registry(lambda: self._health_state.state(), self._registry.report, clock),
         )
         self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
         pause = pause_reader(
             PostgresPause(self._engine).read, clock, self._gate.set_pause, self._gate.pause_unknown
         )
-        self._pause_watcher = Housekeeper("pause-watcher", (pause,), clock, random, fail)
+        locks = lock_watcher(lambda: self._pipeline.database_answers, self._registry.blocker, clock)
+        self._pause_watcher = Housekeeper("pause-watcher", (pause, locks), clock, random, fail)
 
         # What is said of it all.
         self._health_state = health = HealthState(
@@ -153,8 +179,9 @@ class Worker:
             self._metrics,
         )
         python = ".".join(map(str, sys.version_info[:3]))
-        build = {"version": version("verification-worker"), "python": python, "mode": mode}
-        self._metrics.watch(health.levels, settings.daily_call_budget, build)
+        labels = {"version": build, "python": python, "mode": mode}
+        self._metrics.watch(health.levels, settings.daily_call_budget, labels)
+        self._metrics.watch_certificates(certificate_files(settings))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
 
@@ -200,7 +227,10 @@ class Worker:
         return Flow(*parts) if self._spans is None else TracedFlow(self._spans, *parts)
 
     def run(self) -> int:
-        """Work until SIGTERM, SIGINT or a failure; return the exit code."""
+        """Work until SIGTERM, SIGINT or a failure; return the exit code.
+
+        Raises `DatabaseUnfit` where the database, asked for a pause, turns out to be.
+        """
         self._stop_orders.listen()
         self._log.info(LogEvent.STARTING, **self._identity())
         if self._health_server is not None:
@@ -255,6 +285,9 @@ class Worker:
         drained = self._session.drain(left)
         self._pipeline.flush_announced()
         self._relay.flush()
+        if self._pipeline.database_answers:
+            with suppress(LedgerUnavailable):  # then the row is a day old once, and goes
+                self._registry.forget()
         self._session.close()
         self._provider.close()
         if self._health_server is not None:
@@ -267,7 +300,7 @@ class Worker:
 
 def _provider_config(settings: Settings) -> ProviderConfig:
     """Return the provider's part of the settings."""
-    token = settings.provider_session_token
+    token, proxy = settings.provider_session_token, settings.provider_proxy
     return ProviderConfig(
         live=settings.provider_mode is Mode.LIVE,
         url=settings.provider_url,
@@ -280,6 +313,7 @@ def _provider_config(settings: Settings) -> ProviderConfig:
         read_timeout=settings.read_timeout,
         call_deadline=settings.call_deadline,
         ca_file=None if settings.provider_ca_file is None else str(settings.provider_ca_file),
+        proxy=None if proxy is None else proxy.get_secret_value(),
         pool_size=settings.concurrency,
         no_record_pattern=settings.no_record_pattern,
         # A repeat within the call would be a call that the shared limit knows nothing of.

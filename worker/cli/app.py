@@ -6,11 +6,13 @@ A command imports its room when it runs: all of them together take half a second
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli import (
+    check_config,
     contract,
     deadletters,
     erase,
@@ -19,19 +21,30 @@ from worker.cli import (
     outbox,
     pause,
     reconcile,
+    requests,
+    restore_check,
     retention,
     sandbox,
     status,
     submit,
+    tail,
+    unrouted,
 )
 from worker.cli.inputs import id_card, id_card_lines
 from worker.cli.mistakes import UserMistake, broker_mistakes
-from worker.cli.tables import complain, print_table
-from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load, show
+from worker.cli.tables import AsJson, complain, print_json
+from worker.cli.usage import refuse_ignored, words_of
+from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load
 
 if TYPE_CHECKING:
     from worker.amqp.topology import Topology
 
+_EXIT_CODES = (
+    "Exit codes of all commands: **0** all is well; **1** it was done, and not all is well: a "
+    "request without an answer (rejected, failed, expired, conflict, or none in time), a "
+    "difference, nothing of that name; **2** it could not be done: a mistake in the command or a "
+    "setting, or a server that does not answer. Standard error says what to do."
+)
 # The groups of `--help`.
 _RUN, _OPERATE, _ASK = "Set up and run", "Look and steer", "Requests and results"
 
@@ -43,18 +56,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Verifies identities through JD Cloud personalAuth: once per request, results in "
     "PostgreSQL, events on RabbitMQ.",
+    epilog=_EXIT_CODES,
 )
 topology_app = typer.Typer(no_args_is_help=True, help="The broker's exchanges and queues.")
 app.add_typer(topology_app, name="topology", rich_help_panel=_RUN)
+app.command(name="check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.command(name="status", rich_help_panel=_OPERATE)(status.status)
+app.command(name="tail", rich_help_panel=_OPERATE)(tail.tail)
+app.add_typer(requests.app, name="requests", rich_help_panel=_OPERATE)
 app.command(name="pause", rich_help_panel=_OPERATE)(pause.pause)
 app.command(name="resume", rich_help_panel=_OPERATE)(pause.resume)
 app.command(name="submit", rich_help_panel=_ASK)(submit.submit)
 app.command(name="reconcile", rich_help_panel=_OPERATE)(reconcile.reconcile)
 app.command(name="explain", rich_help_panel=_OPERATE)(explain.explain)
 app.add_typer(deadletters.app, name="dead-letters", rich_help_panel=_OPERATE)
+app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_OPERATE)
+app.add_typer(unrouted.events_app, name="events", rich_help_panel=_OPERATE)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=_OPERATE)
 app.command(name="retention", rich_help_panel=_RUN)(retention.retention)
+app.command(name="restore-check", rich_help_panel=_OPERATE)(restore_check.restore_check)
 app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)
 app.add_typer(contract.app, name="contract", rich_help_panel=_ASK)
 app.add_typer(message_keys.app, name="message-keys", rich_help_panel=_ASK)
@@ -84,11 +104,14 @@ def options(
 
 def main() -> None:
     """Run one command; turn a user's mistake into one line and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A character that the terminal's encoding lacks becomes a question mark, and no error.
+        sys.stdout.reconfigure(errors="replace")
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as mistake:
-        if words := mistake.format_message():  # none where it has just printed the help
-            complain(f"{words.removesuffix('.')}: see --help")
+        if words := words_of(mistake):
+            complain(words)
         sys.exit(2)
     except typer.Abort:
         complain("nothing was done")
@@ -106,6 +129,8 @@ def main() -> None:
 def run() -> None:
     """Consume requests until SIGTERM or SIGINT."""
     from worker.bootstrap import Worker
+    from worker.ports import DatabaseUnfit
+    from worker.telemetry.health_server import CannotListen
     from worker.telemetry.logs import configure
 
     settings = load(Settings)
@@ -113,23 +138,18 @@ def run() -> None:
     try:
         with broker_mistakes():
             worker = Worker(settings)
-    except OSError as error:
-        raise UserMistake(f"HTTP_PORT: cannot be opened ({error.strerror})") from None
-    sys.exit(worker.run())
-
-
-@app.command(name="check-config", rich_help_panel=_RUN)
-def check_config() -> None:
-    """Check the settings and print them, secrets hidden."""
-    from worker.contract.encryption import MessageKeys
-
-    settings = load(Settings)
-    MessageKeys.of(settings)  # what is wrong with a key only its library knows
-    print_table(("setting", "value", "meaning"), show(settings), as_json=False, words_last=True)
+    except CannotListen as error:
+        raise UserMistake(str(error)) from None
+    try:
+        code = worker.run()
+    except DatabaseUnfit as error:
+        raise UserMistake(str(error)) from None
+    sys.exit(code)
 
 
 @app.command(rich_help_panel=_ASK)
 def digest(
+    context: typer.Context,
     *,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not check the number first.")
@@ -142,6 +162,8 @@ def digest(
 
     While DIGEST_KEY is rotated: a line for each key, the current one first.
     """
+    if keys:
+        refuse_ignored(context, ["unchecked"], "no number is read with --keys")
     digests = load(DigestSettings).digests
     if keys:
         for place, key_id in enumerate(digests.key_ids):
@@ -165,17 +187,19 @@ def topology_apply() -> None:
 
 
 @topology_app.command(name="check")
-def topology_check() -> None:
+def topology_check(*, as_json: AsJson = False) -> None:
     """Say each difference between the broker and what the worker needs; exit 1 if there is one."""
     from worker.amqp import declare
 
     with broker_mistakes():
         differences = declare.check(*_broker_and_topology())
-    for difference in differences:
-        typer.echo(difference)
+    if as_json:
+        print_json(list(differences))
+    else:
+        for difference in differences or ("the topology is in place",):
+            typer.echo(difference)
     if differences:
         sys.exit(1)
-    typer.echo("the topology is in place")
 
 
 def _broker_and_topology() -> tuple[str, Topology]:

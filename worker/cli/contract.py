@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.mistakes import UserMistake, file_mistakes
-from worker.cli.tables import note, print_json
+from worker.cli.tables import AsJson, note, print_json
 
 if TYPE_CHECKING:
     from worker.cli.message_check import Finding
@@ -49,22 +49,27 @@ def validate(
     message_id: Annotated[
         str | None, typer.Option(help="The AMQP message_id: counts where requestId is missing.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check messages as the worker would and print each problem by its field, never a value.
 
-    Nothing is published and no server is asked; the checks' settings (ID_CARD_CHECK, LUHN_CHECK,
-    PORTRAIT_FIELDS, MAX_MESSAGE_BYTES, MESSAGE_KEYS, MESSAGE_ENCRYPTION) are read from the
-    environment. In a .jsonl a requestId
-    that an earlier line has with another person is a problem, too. Exit code 1: something is
-    refused.
+    Nothing is published and no server is asked; the checks' settings (NAME_CHECK, ID_CARD_CHECK,
+    LUHN_CHECK, PORTRAIT_FIELDS, MAX_MESSAGE_BYTES, MESSAGE_KEYS, MESSAGE_ENCRYPTION) are read from
+    the environment. In a .jsonl a requestId that an earlier line has with another person is a
+    problem, too. Exit code 1: something is refused.
     """
     from worker.cli.message_check import MessageCheck
 
     check = MessageCheck(message_id)
     found = [check.findings(body) for body in _bodies(file, lines=lines)]
-    for place, findings in [pair for pair in enumerate(found, 1) if pair[1]][:_SHOWN_MESSAGES]:
-        for finding in findings:
-            typer.echo(_shown(finding, place if len(found) > 1 else None))
+    if as_json:
+        print_json(
+            [row for place, findings in enumerate(found, 1) for row in _rows(place, findings)]
+        )
+    else:
+        for place, findings in [pair for pair in enumerate(found, 1) if pair[1]][:_SHOWN_MESSAGES]:
+            for finding in findings:
+                typer.echo(_shown(finding, place if len(found) > 1 else None))
     refused = sum(any(finding.refuses for finding in findings) for findings in found)
     note(f"{len(found)} checked, {refused} refused")
     if refused:
@@ -80,6 +85,18 @@ def _bodies(file: str, *, lines: bool) -> list[bytes]:
     if not bodies:
         raise UserMistake(f"{file}: has no line")
     return bodies
+
+
+def _rows(place: int, findings: list[Finding]) -> list[dict[str, object]]:
+    return [
+        {
+            "message": place,
+            "field": finding.problem.field,
+            "problem": finding.problem.problem,
+            "refused": finding.refuses,
+        }
+        for finding in findings
+    ]
 
 
 def _shown(finding: Finding, place: int | None) -> str:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from worker.deadletters.reading import Known
 
 _FIELDS = (
-    "request_id source check_type mode state outcome error_kind reused_from charged attempts "
-    "in_doubt_calls lease_owner lease_until requested_at expires_at completed_at event_sent_at "
-    "settled_at cleared_at"
+    "request_id source check_type mode state outcome error_kind error_fields reused_from charged "
+    "attempts in_doubt_calls lease_owner lease_until requested_at expires_at completed_at "
+    "event_sent_at settled_at cleared_at"
 ).split()
 
 

@@ -47,7 +47,11 @@ def id_card_lines() -> list[str]:
     """
     if sys.stdin.isatty():
         return [typer.prompt("ID number", hide_input=True, err=True)]
-    return [line for line in sys.stdin.read().splitlines() if line.strip()]
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")  # whatever the terminal's encoding is
+    except UnicodeDecodeError:
+        raise UserMistake("standard input is not UTF-8") from None
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def id_card(line: str, *, unchecked: bool, where: str = "") -> str:

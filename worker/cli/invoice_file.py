@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from worker.cli.mistakes import UserMistake, file_mistakes
+from worker.cli.csv_file import CsvFile
+from worker.cli.mistakes import UserMistake
 from worker.core.checks import passes_check_digit
 from worker.core.timing import SHANGHAI
 
@@ -24,6 +24,8 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _FREE = frozenset({"0", "no", "n", "false", "free", "否", "不计费", "未计费"})
 # A column's name has no long number in it: that would be data where the heading should be.
 _NAME = re.compile(r"(?!.*[0-9]{6}).{1,40}")
+# Excel's days and hours have no leading zeros: 2026/11/8 9:05. A fraction of a second is none.
+_UNPADDED = re.compile(r"(?<![0-9.])[0-9](?![0-9])")
 # So many bad lines are named; they show what is wrong.
 _NAMED_LINES = 20
 
@@ -68,28 +70,19 @@ class InvoiceFile:
 
     def lines(self, tally: Tally) -> Iterator[InvoiceLine]:
         """Yield the billed calls; raises UserMistake for a file that is no such CSV."""
-        with (
-            file_mistakes(self.path, self.encoding),
-            self.path.open(encoding=self.encoding, newline="") as stream,
-        ):
-            yield from self._read(csv.reader(stream, strict=True), tally)
-
-    def _read(self, rows: Any, tally: Tally) -> Iterator[InvoiceLine]:
         from worker.store.invoice import InvoiceLine
 
-        heading = [name.strip() for name in _next(rows, 1) or []]
+        rows = CsvFile(self.path, self.encoding).rows()
+        _, heading = next(rows, (1, []))
         id_at, time_at, charged_at = self._places(heading)
-        while (row := _next(rows, rows.line_num + 1)) is not None:
-            number = rows.line_num
-            if not any(row):
-                continue
+        for number, row in rows:
             if len(row) != len(heading):
                 tally.complain(number, f"has {len(row)} columns, not {len(heading)}")
                 continue
-            if charged_at is not None and row[charged_at].strip().casefold() in _FREE:
+            if charged_at is not None and row[charged_at].casefold() in _FREE:
                 tally.free += 1
                 continue
-            identifier = row[id_at].strip()
+            identifier = row[id_at]
             if not _ID.fullmatch(identifier) or _is_id_card(identifier):
                 tally.complain(number, f"{self.columns.request_id}: holds no request id")
                 continue
@@ -134,8 +127,9 @@ class InvoiceFile:
 
 def parse_time(words: str) -> datetime | None:
     """Return a time or date as invoices and people write it, in Asia/Shanghai unless it says."""
+    words = _UNPADDED.sub(lambda number: number[0].zfill(2), words.strip().replace("/", "-"))
     try:
-        moment = datetime.fromisoformat(words.strip().replace("/", "-"))
+        moment = datetime.fromisoformat(words)
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
@@ -145,10 +139,3 @@ def _is_id_card(identifier: str) -> bool:
     """Return whether a wrong column was named: people's numbers must not get into statements."""
     is_like_one = len(identifier) == 18 and identifier[:17].isdecimal()
     return is_like_one and passes_check_digit(identifier)
-
-
-def _next(rows: Any, line: int) -> list[str] | None:
-    try:
-        return next(rows, None)
-    except csv.Error as error:
-        raise UserMistake(f"line {line}: is not CSV ({error})") from None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from worker.cli.inputs import today
 from worker.contract.encryption import MessageKeys
-from worker.contract.request_model import problems_of
+from worker.contract.request_model import BYTE_ORDER_MARK, problems_of
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.contract.result_v1 import ResultV1
 from worker.core.delivery import Delivery
@@ -54,7 +54,7 @@ class MessageCheck:
         """Return what is wrong with a request, or with a result event."""
         if _is_event(body):
             try:
-                ResultV1.model_validate_json(body)
+                ResultV1.model_validate_json(body.removeprefix(BYTE_ORDER_MARK))
             except ValidationError as error:
                 return [Finding(problem) for problem in problems_of(error)]
             return []
@@ -65,8 +65,19 @@ class MessageCheck:
                 return [*self._conflicts(reading.request), *warnings]
             case Refused():
                 return [Finding(problem) for problem in reading.problems]
+            case _ if reading.problem.field == "requestId":
+                return [Finding(reading.problem), *self._but_for_its_id(body)]
             case _:
                 return [Finding(reading.problem)]
+
+    def _but_for_its_id(self, body: bytes) -> list[Finding]:
+        """Return what else is wrong with a request: without an id the worker looks no further."""
+        try:
+            request = {**orjson.loads(body), "requestId": "stand-in"}
+        except orjson.JSONDecodeError:  # an encrypted one
+            return []
+        reading = self._reader.read(Delivery(0, 0, orjson.dumps(request)), today())
+        return [Finding(each) for each in reading.problems] if isinstance(reading, Refused) else []
 
     def _conflicts(self, request: VerificationRequest) -> list[Finding]:
         (digest,) = self._digests.of_request(request)
@@ -78,7 +89,7 @@ class MessageCheck:
 def _is_event(body: bytes) -> bool:
     """Return whether this means to be a result event: no request has an `eventId`."""
     try:
-        tree = orjson.loads(body)
+        tree = orjson.loads(body.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError:
         return False
     return isinstance(tree, dict) and "eventId" in tree

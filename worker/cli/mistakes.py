@@ -19,14 +19,21 @@ class UserMistake(Exception):
 
 
 @contextmanager
-def open_database(settings: DatabaseSettings, command: str) -> Iterator[Engine]:
+def open_database(
+    settings: DatabaseSettings, command: str, *, patience: int | None = None
+) -> Iterator[Engine]:
     """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
-    from worker.ports import LedgerUnavailable
+    from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
     from worker.store.engine import open_engine
 
-    engine = open_engine(settings.database_url.get_secret_value(), command)
+    url = settings.database_url.get_secret_value()
+    engine = open_engine(url, command, pooled=settings.is_pooled, patience=patience)
     try:
         yield engine
+    except DatabaseUnfit as error:
+        raise UserMistake(str(error)) from None
+    except LedgerRefused as error:
+        raise UserMistake(f"the database cannot take what was given ({error})") from None
     except LedgerUnavailable as error:
         raise UserMistake(f"DATABASE_URL: the database does not answer ({error})") from None
     finally:

@@ -14,6 +14,7 @@ import typer
 
 from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import counted, duration, note
+from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.operations import NOTICE_SECONDS
@@ -32,6 +33,7 @@ _LOOK_EVERY = 0.5
 
 
 def pause(
+    context: typer.Context,
     reason: Annotated[
         str, typer.Option(help="Why, for those who look: at most 200 characters, nobody's data.")
     ] = "no reason given",
@@ -39,7 +41,9 @@ def pause(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when no call is under way any more.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds that --wait waits at most.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that --wait waits at most.")
+    ] = 120.0,
 ) -> None:
     """Let no worker begin a call until `resume`; what is under way is finished.
 
@@ -47,6 +51,8 @@ def pause(
     start later too. They stop consuming, hand back what they hold, and count no attempt. With
     --wait, exit code 1 says that calls are still under way; the pause stands all the same.
     """
+    if not wait:
+        refuse_ignored(context, ["timeout"], "is for --wait")
     words = _checked(reason)
     with _opened() as order:
         hold = order.pause(words, _whoever())

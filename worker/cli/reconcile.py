@@ -19,6 +19,7 @@ import typer
 from worker.cli.invoice_file import Columns, InvoiceFile, Tally, parse_time
 from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import note, print_facts, print_table
+from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.request import Mode
@@ -35,6 +36,7 @@ _COLUMNS = ("finding", "line", "provider_request_id", "request_id", "call", "at"
 
 
 def reconcile(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The invoice, a CSV file with a heading.")],
     *,
     begin: Annotated[
@@ -72,6 +74,8 @@ def reconcile(
     """
     from worker.store.invoice import DISPUTES, Reconciliation
 
+    if as_json:
+        refuse_ignored(context, ["limit"], "all rows are printed with --json")
     first, last = _moment("--from", begin), _moment("--to", end)
     columns = Columns(column_request_id, column_time, column_charged)
     invoice, tally = InvoiceFile(file, encoding, columns, first, last), Tally()

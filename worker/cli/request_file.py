@@ -1,28 +1,36 @@
 """A file of many requests, CSV or JSON lines: each line is checked as the worker will check it.
 
-Streamed: what stays of a line is its id. A problem names the line and the field, never the value.
+Streamed. A problem names the line and the field, never the value.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from worker.cli.csv_file import CsvFile
 from worker.cli.inputs import today
 from worker.cli.mistakes import UserMistake, file_mistakes
+from worker.contract.request_model import BYTE_ORDER_MARK
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 COLUMNS = "requestId checkType name idCard bankcard mobile source expiresAt".split()
 _OF_THE_PERSON = frozenset({"name", "idCard", "bankcard", "mobile"})
+_NUMBERS = frozenset({"checkType", "idCard", "bankcard", "mobile"})
+# A spreadsheet or a data frame has made a number of it.
+_POINT_ZERO = re.compile(r"\.0+$")
+# A spreadsheet keeps 15 digits of a number; of 16 the last may be 0 by itself.
+_DAMAGED = re.compile(r"[0-9]{15}0{2,}")
+_LOST = "ends in zeros, as spreadsheets leave numbers of more than 15 digits: is it whole?"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,6 +40,8 @@ class GoodLine:
     line: int
     request_id: str
     body: bytes
+    warnings: tuple[FieldProblem, ...] = ()
+    """What is odd and refuses nothing: the worker will pay for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +65,6 @@ class RequestFile:
     source: str | None
     reader: RequestReader
 
-    def count(self) -> int:
-        """Return about how many requests there are: the file's lines, without a CSV's heading."""
-        with self._open() as stream:
-            pieces = iter(lambda: stream.read(1 << 20), b"")
-            ends, last = 0, b"\n"
-            for piece in pieces:
-                ends, last = ends + piece.count(b"\n"), piece[-1:]
-        return max(0, ends + (last != b"\n") - self._is_csv)
-
     def lines(self) -> Iterator[GoodLine | BadLine]:
         """Yield every request in turn; raises UserMistake where the file is none of requests."""
         day = today()
@@ -71,15 +72,17 @@ class RequestFile:
             if isinstance(request, BadLine):
                 yield request
                 continue
-            if self.source is not None:
-                request.setdefault("source", self.source)
+            if self.source is not None and request.get("source") is None:
+                request["source"] = self.source
             body = orjson.dumps(request)
             reading = self.reader.read(Delivery(0, 0, body), day)
             match reading:
                 case Accepted():
-                    yield GoodLine(line, reading.request.request_id, body)
+                    told = _explained(map(_in_a_file, reading.warnings), request)
+                    yield GoodLine(line, reading.request.request_id, body, told)
                 case Refused():
-                    yield BadLine(line, tuple(map(_in_a_file, reading.problems)))
+                    told = _explained(map(_in_a_file, reading.problems), request)
+                    yield BadLine(line, told)
                 case Unreadable():
                     yield BadLine(line, (_in_a_file(reading.problem),))
 
@@ -97,7 +100,7 @@ class RequestFile:
                 if not text.strip():
                     continue
                 try:
-                    request = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
+                    request = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
                 except orjson.JSONDecodeError:
                     yield line, _bad(line, "is not JSON in UTF-8")
                     continue
@@ -105,43 +108,63 @@ class RequestFile:
                 yield line, request if is_one else _bad(line, "must be a JSON object")
 
     def _csv(self) -> Iterator[tuple[int, Any]]:
-        with (
-            file_mistakes(self.path, self.encoding),
-            self.path.open(encoding=self.encoding, newline="") as stream,
-        ):
-            rows = csv.reader(stream, strict=True)
-            try:
-                heading = [name.strip() for name in next(rows, [])]
-                self._check(heading)
-                for row in rows:
-                    if any(row):
-                        yield rows.line_num, _request(rows.line_num, heading, row)
-            except csv.Error as error:
-                where = f"{self.path}: line {rows.line_num}"
-                raise UserMistake(f"{where}: is not CSV ({error})") from None
+        heading: list[str] = []
+        for line, cells in CsvFile(self.path, self.encoding).rows():
+            if heading:
+                yield line, _request(line, heading, cells)
+            else:
+                heading = self._columns(cells)
+        if not heading:
+            self._columns([])
 
-    def _check(self, heading: list[str]) -> None:
-        """Refuse unknown columns by their place: where there is no heading they are somebody."""
-        places = [str(place) for place, name in enumerate(heading, 1) if name not in COLUMNS]
-        if places or "requestId" not in heading or len(set(heading)) < len(heading):
+    def _columns(self, heading: list[str]) -> list[str]:
+        """Return the heading in our spelling.
+
+        Unknown columns are refused by their place: where there is no heading they are somebody.
+        """
+        known = [_COLUMNS.get(_folded(name)) for name in heading]
+        places = [str(place) for place, name in enumerate(known, 1) if name is None]
+        if places or "requestId" not in known or len(set(known)) < len(known):
             which = f"; these columns are none: {', '.join(places)}" if places else ""
             raise UserMistake(
                 f"{self.path}: its first line must name columns, each once and requestId among "
                 f"them, of {', '.join(COLUMNS)}{which}"
             )
+        return [name for name in known if name is not None]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+_COLUMNS = {_folded(name): name for name in COLUMNS}
 
 
 def _request(line: int, heading: list[str], row: list[str]) -> dict[str, Any] | BadLine:
     """Return a row as a request; an empty cell is a field that is not there."""
     if len(row) != len(heading):
         return _bad(line, f"has {len(row)} columns, not {len(heading)}")
-    cells = {name: text for name, text in zip(heading, map(str.strip, row), strict=True) if text}
+    cells = {name: text for name, text in zip(heading, row, strict=True) if text}
+    for name in _NUMBERS & cells.keys():
+        cells[name] = _POINT_ZERO.sub("", cells[name])
     user = {name: cells.pop(name) for name in tuple(cells) if name in _OF_THE_PERSON}
     spec: dict[str, Any] = {"personalUser": user}
     if (check_type := cells.pop("checkType", None)) is not None:
         is_number = check_type.isascii() and check_type.isdigit()
         spec["checkType"] = int(check_type) if is_number else check_type
     return {**cells, "personalSpec": spec}
+
+
+def _explained(
+    problems: Iterable[FieldProblem], request: dict[str, Any]
+) -> tuple[FieldProblem, ...]:
+    """Return the problems, and of odd numbers that end in zeros that a spreadsheet may be why."""
+    told = tuple(problems)
+    spec = request.get("personalSpec")
+    user = spec.get("personalUser") if isinstance(spec, dict) else None
+    given = user if isinstance(user, dict) else {}
+    odd = (each.field for each in told if _DAMAGED.fullmatch(str(given.get(each.field, ""))))
+    return told + tuple(FieldProblem(field, _LOST) for field in odd)
 
 
 def _bad(line: int, problem: str) -> BadLine:

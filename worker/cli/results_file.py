@@ -6,6 +6,7 @@ import csv
 import fcntl
 import io
 import sys
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 COLUMNS = ("requestId", "outcome", "charged", "error")
 _HEADING = b"requestId,outcome,charged,error\n"
+_BEGINNING = b'{"requestId":'
 
 
 class ResultsFile:
     """A `.csv` or `.jsonl` that grows by a line for each result; None: standard output, as lines.
+
+    A spreadsheet may have saved it meanwhile, with a byte-order mark and its own ends of lines.
 
     Each line is one write, so that a kill leaves at most one torn line at the end, which is cut
     off before the next run goes on. Use it as a context manager.
@@ -77,14 +81,18 @@ class ResultsFile:
         if self._path is None:
             return
         whole = 0
+        begin = _HEADING if self._is_csv else _BEGINNING
         with self._path.open("rb") as before:
             for number, line in enumerate(before, 1):
                 if not line.endswith(b"\n"):
+                    # Only our own may be cut off.
+                    if number == 1 and not begin.startswith(line[: len(begin)]):
+                        raise self._mistake(number)
                     break
                 whole += len(line)
                 if not self._is_csv or number > 1:
                     self._remember(number, line)
-                elif line != _HEADING:
+                elif line.removeprefix(BOM_UTF8).rstrip() != _HEADING.rstrip():
                     raise self._mistake(number)
         self._stream.truncate(whole)
         if self._is_csv and not whole:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, note, print_facts
-from worker.settings import Settings, load
+from worker.settings import RetentionSettings, load
 
 if TYPE_CHECKING:
     from worker.store.erasure import PostgresRetention
@@ -17,14 +17,14 @@ def retention(*, as_json: AsJson = False) -> None:
     """Clear and delete finished requests by CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS, then end.
 
     What running workers do every ten minutes, for where none runs all day. It takes the worker's
-    own settings, and ends with 0 when nothing is left to do.
+    own settings as far as it needs them, and ends with 0 when nothing is left to do.
     """
     from worker.maintenance.chores import old_requests
     from worker.store.erasure import PostgresRetention
     from worker.telemetry.logs import configure
 
-    settings = load(Settings)
-    configure(settings.log_format, "warning")
+    settings = load(RetentionSettings)
+    configure("auto", "warning")
     if not settings.clear_after_days and not settings.delete_after_days:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
     with open_database(settings, "retention") as engine:

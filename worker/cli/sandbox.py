@@ -14,12 +14,14 @@ import typer
 
 from worker.cli.mistakes import UserMistake
 from worker.cli.tables import print_table
+from worker.cli.usage import refuse_ignored
 
 
 def sandbox(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    latency: Annotated[float, typer.Option(help="Seconds that every call takes.")] = 0.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds that every call takes.")] = 0.0,
     *,
     table: Annotated[bool, typer.Option("--table", help="Print the magic ID numbers.")] = False,
 ) -> None:
@@ -32,6 +34,7 @@ def sandbox(
     ask about; {} ends it. GET /charges counts.
     """
     if table:
+        refuse_ignored(context, ["host", "port", "latency"], "nothing is served with --table")
         from worker.sandbox.magic import magic_table
 
         columns = ("ID number", "behaviour", "what happens")
@@ -46,6 +49,7 @@ def sandbox(
         raise UserMistake(f"the sandbox needs aiohttp: {install}") from None
     from worker.sandbox.settings import SandboxSettings
 
+    host = host.removeprefix("[").removesuffix("]")
     settings = SandboxSettings(host=host, port=port, latency=latency)
     if access_key := os.environ.get("PROVIDER_ACCESS_KEY"):
         settings = replace(settings, access_key=access_key)
@@ -56,4 +60,5 @@ def sandbox(
     except OSError as error:
         # asyncio says the address first, once more, and from Python 3.14 on the error's number.
         reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
-        raise UserMistake(f"cannot listen on {host}:{port} ({reason})") from None
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise UserMistake(f"cannot listen on {where} ({reason})") from None

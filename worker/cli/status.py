@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,8 @@ import typer
 
 from worker.cli.mistakes import open_database
 from worker.cli.status_view import show
-from worker.cli.tables import print_json
+from worker.cli.tables import begin_again, print_json
+from worker.cli.usage import refuse_ignored
 from worker.settings import StatusSettings, load
 from worker.telemetry.clock import SystemClock
 
@@ -20,24 +23,53 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
-def status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+# Seconds for each part: a table that is locked shall not hide the others.
+_PATIENCE = 2
+
+
+def status(
+    context: typer.Context,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, to Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")
+    ] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """Show queues, open requests, unsent events, calls, budget, workers and the pause.
 
     Queues are asked by AMQP alone, so unacknowledged messages are not known; what workers hold
     stands under the open requests. Exit code 1: a part could not be read; the others are shown.
     """
+    if not watch:
+        refuse_ignored(context, ["every"], "is for --watch")
     settings = load(StatusSettings)
+    with (
+        open_database(settings, "status", patience=_PATIENCE) as engine,
+        suppress(KeyboardInterrupt),
+    ):
+        while True:
+            parts, problems = _read(engine, settings)
+            if watch:
+                begin_again()
+            if as_json:
+                print_json({**parts, "problems": problems})
+            else:
+                show(parts, problems, SystemClock().now())
+            if not watch:
+                sys.exit(1 if problems else 0)
+            time.sleep(every)
+
+
+def _read(engine: Engine, settings: StatusSettings) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return all parts that can be read, and why the others cannot."""
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    with open_database(settings, "status") as engine:
-        _read_queues(settings, parts, problems)
-        _read_database(engine, settings, parts, problems)
-    if as_json:
-        print_json({**parts, "problems": problems})
-    else:
-        show(parts, problems, SystemClock().now())
-    if problems:
-        sys.exit(1)
+    _read_queues(settings, parts, problems)
+    _read_database(engine, settings, parts, problems)
+    return parts, problems
 
 
 def _read_queues(settings: StatusSettings, parts: dict[str, Any], problems: dict[str, str]) -> None:
@@ -67,6 +99,7 @@ def _read_database(
     from worker.ports import LedgerUnavailable
     from worker.store.overview import HEAD, PostgresOverview
     from worker.store.pause import PostgresPause
+    from worker.store.registry import find_blocker
 
     overview, order = PostgresOverview(engine), PostgresPause(engine)
 
@@ -91,6 +124,7 @@ def _read_database(
             "today": [asdict(each) for each in overview.today()],
         },
         "workers": lambda: [asdict(each) for each in overview.workers()],
+        "locks": lambda: (found := find_blocker(engine)) and asdict(found),
     }
     for name, read in reads.items():
         try:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from worker.cli.tables import counted, duration, render
 from worker.contract.names import DEAD, REQUESTS, UNROUTED, rfc3339
+from worker.core.operations import Blocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,10 +122,34 @@ def _workers(part: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType
     if not part:
         return Text("none at work in the last 5 minutes")
     rows = [
-        (Text(each["name"]), Text(_count(each["calls"])), Text(_ago(each["seen_at"], now)))
+        (
+            Text(each["name"]),
+            _doing(each, now),
+            Text(_count(each["calls"])),
+            Text(_ago(each["seen_at"], now)),
+        )
         for each in part
     ]
-    return _table(("at work", "calls in 5 min", "last seen"), rows)
+    table = _table(("worker", "does", "calls in 5 min", "last seen"), rows)
+    returned = sum(each["returned"] or 0 for each in part)
+    if not returned:
+        return table
+    words = f"{counted(returned, 'message')} given up by the broker, put back by these workers"
+    return Group(table, Text(words, _NOTABLE))
+
+
+def _doing(worker: Mapping[str, Any], now: datetime) -> Text:
+    state = worker["state"]
+    if state is None:
+        return Text("?", _FAINT)
+    words = f"{state}: {worker['reason']}" if worker["reason"] else state
+    if (probe_at := worker["probe_at"]) is not None:
+        words += f", probes in {duration(max(probe_at - now, timedelta()))}"
+    return Text(words, _GOOD if state == "working" else _BAD)
+
+
+def _blocker(part: Mapping[str, Any] | None, _now: datetime) -> RenderableType:
+    return Text(str(Blocker(**part)) if part else "none", _BAD if part else "")
 
 
 def _oldest(oldest: datetime | None, now: datetime) -> str:
@@ -161,4 +186,5 @@ _PARTS: dict[str, Callable[[Any, datetime], RenderableType]] = {
     "calls_last_hour": _calls,
     "budget": _budget,
     "workers": _workers,
+    "locks": _blocker,
 }

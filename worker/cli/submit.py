@@ -13,13 +13,20 @@ import typer
 
 from worker.cli.mistakes import UserMistake, broker_mistakes, file_mistakes
 from worker.cli.tables import complain, print_json
+from worker.cli.usage import refuse_ignored
+from worker.core.outcome import ANSWERS
 from worker.settings import BrokerSettings, load
 
 if TYPE_CHECKING:
     from worker.contract.encryption import PublicKey
 
 
+_OF_A_PERSON = ("check_type", "name", "id_card", "bankcard", "mobile", "image")
+_OF_MANY = ("results", "encoding", "yes")
+
+
 def submit(
+    context: typer.Context,
     file: Annotated[
         str | None,
         typer.Argument(
@@ -38,8 +45,9 @@ def submit(
     timeout: Annotated[
         float,
         typer.Option(
+            min=0,
             help="Seconds to wait, for a file of many from each result to the next; 0 does not "
-            "wait."
+            "wait.",
         ),
     ] = 60.0,
     results: Annotated[
@@ -47,6 +55,9 @@ def submit(
         typer.Option(help="Of many: .csv or .jsonl for the results; default: lines on output."),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of a .csv, such as gb18030.")] = "utf-8-sig",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Of many: publish lines with a warning, too.")
+    ] = False,
     encrypt_to: Annotated[
         Path | None,
         typer.Option(help="The workers' public JWK, or a JWK Set: its first key encrypts."),
@@ -56,25 +67,33 @@ def submit(
 
     Other users of this machine can see a command's arguments: give real people's data in a file.
 
-    One request: its result event is printed as JSON. Exit code 0: the result came; 1: it did not
-    come in time; 2: a mistake in the command.
+    One request: its result event is printed as JSON. Exit code 1: its outcome is not match,
+    mismatch or no_record, or it did not come in time.
 
     Many: a .jsonl has one request a line, a .csv a heading with any of requestId, checkType,
     name, idCard, bankcard, mobile, source, expiresAt; an empty cell is a field that is not sent.
-    Each line needs its requestId. Lines that fail the checks are named and not sent, the others
-    go on. For each result --results gets a line of requestId, outcome, charged, error; the same
-    command again goes on where it ended. Exit code 1: a line did not end in an answer.
+    Each line needs its requestId. The whole file is looked through first: lines that fail the
+    checks are named and not sent, and where a line has a warning (a card number that is odd, or
+    cut short by a spreadsheet) nothing is published until a person or --yes says so. For each
+    result --results gets a line of requestId, outcome, charged, error; the same command again goes
+    on where it ended. Exit code 1: a line did not end in an answer.
     """
+    is_many = file is not None and Path(file).suffix.lower() in (".csv", ".jsonl")
+    _refuse_ignored(context, file, timeout, is_many=is_many)
     seal = _as_it_is if encrypt_to is None else _recipient(encrypt_to).seal
-    if file is not None and Path(file).suffix.lower() in (".csv", ".jsonl"):
+    if file is not None and is_many:
         from worker.cli.submit_file import submit_file
 
         answered = submit_file(
-            Path(file), results, encoding=encoding, source=source, timeout=timeout, seal=seal
+            Path(file),
+            results,
+            encoding=encoding,
+            source=source,
+            timeout=timeout,
+            seal=seal,
+            yes=yes,
         )
         sys.exit(0 if answered else 1)
-    if results is not None:
-        raise UserMistake("--results: is for a .csv or .jsonl of many requests")
     from worker.amqp.request_client import publish_request
     from worker.telemetry.logs import configure
 
@@ -87,28 +106,52 @@ def submit(
         "imgBase64": _encoded(image),
     }
     request = _from_flags(check_type, user) if file is None else _from_file(file)
-    request.setdefault("requestId", request_id or f"submit-{secrets.token_hex(8)}")
+    if request_id is not None and request.get("requestId") is not None:
+        raise UserMistake("--request-id: the file has a requestId")
+    if request.get("requestId") is None:
+        request["requestId"] = request_id or f"submit-{secrets.token_hex(8)}"
     if source is not None:
         request["source"] = source
+    try:
+        body = orjson.dumps(request)
+    except orjson.JSONEncodeError:
+        raise UserMistake("an option is not text in this terminal's encoding") from None
     configure("auto", "warning")
     with broker_mistakes():
         event = publish_request(
             settings.amqp_url.get_secret_value(),
-            seal(orjson.dumps(request)),
+            seal(body),
             timeout,
             message_id=str(request["requestId"])[:200],
         )
-    if timeout <= 0:
+    if timeout == 0:
         typer.echo(f"published {request['requestId']}")
         return
-    if event is not None:
-        print_json(orjson.loads(event))
+    if event is None:
+        complain(
+            f"no result came within {timeout:g} s; the request is queued, and its result will "
+            "stand in verification_v1.results"
+        )
+        sys.exit(1)
+    result = orjson.loads(event)
+    print_json(result)
+    sys.exit(0 if result["outcome"] in ANSWERS else 1)
+
+
+def _refuse_ignored(
+    context: typer.Context, file: str | None, timeout: float, *, is_many: bool
+) -> None:
+    """Refuse each option that would do nothing in this mode of three."""
+    if file is not None:
+        refuse_ignored(context, _OF_A_PERSON, "the file says it")
+    if not is_many:
+        refuse_ignored(context, _OF_MANY, "is for a .csv or .jsonl of many requests")
         return
-    complain(
-        f"no result came within {timeout:g} s; the request is queued, and its result will stand in "
-        "verification_v1.results"
-    )
-    sys.exit(1)
+    refuse_ignored(context, ["request_id"], "each line of the file has its own")
+    if file is not None and not file.lower().endswith(".csv"):
+        refuse_ignored(context, ["encoding"], "is for a .csv: JSON is UTF-8")
+    if timeout == 0:
+        refuse_ignored(context, ["results"], "no result is waited for with --timeout 0")
 
 
 def _as_it_is(body: bytes) -> bytes:
@@ -142,10 +185,12 @@ def _from_flags(check_type: int | None, user: dict[str, str | None]) -> dict[str
 
 
 def _from_file(file: str) -> dict[str, Any]:
+    from worker.contract.request_model import BYTE_ORDER_MARK
+
     try:
         with file_mistakes(file):
             text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        request = orjson.loads(text)
+        request = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError:
         raise UserMistake(f"{file}: is not JSON") from None
     if not isinstance(request, dict):

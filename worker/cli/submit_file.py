@@ -1,5 +1,8 @@
 """`verification-worker submit FILE.csv` or `FILE.jsonl`: many requests, and a line for each result.
 
+The whole file is looked through before its first request is published: bad lines are named and left
+out, and where the worker would pay for something odd a person is asked.
+
 What an earlier run has written to the results file is not submitted again. What it had published
 without a result is, which costs nothing: a known requestId is answered with what is stored.
 """
@@ -12,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,19 +26,18 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from worker.cli.mistakes import broker_mistakes
+from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.request_file import BadLine, RequestFile
 from worker.cli.results_file import ResultsFile
 from worker.cli.tables import counted, note
 from worker.contract.request_v1 import RequestReader
-from worker.core.outcome import FieldProblem, Outcome
+from worker.core.outcome import ANSWERS, FieldProblem
 from worker.settings import SubmitSettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
-_ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
 # So many bad lines are named; more show the same.
 _NAMED_LINES = 50
 
@@ -47,11 +50,12 @@ def submit_file(
     source: str | None,
     timeout: float,
     seal: Callable[[bytes], bytes],
+    yes: bool = False,
 ) -> bool:
     """Submit all requests of a file; return whether each ended in an answer.
 
     `timeout` is how many seconds may pass without any result; 0: it only publishes. `seal` makes
-    of a request's body what is published.
+    of a request's body what is published. With `yes` nobody is asked about warnings.
     """
     from worker.amqp.request_client import publish_requests
     from worker.telemetry.logs import configure
@@ -61,16 +65,76 @@ def submit_file(
     file = RequestFile(path, encoding, source, reader)
     waits = timeout > 0
     configure("auto", "warning")
-    with ResultsFile(results) as kept, _progress() as progress:
-        bar = progress.add_task("results" if waits else "published", total=file.count())
-        submission = Submission(file, kept, progress, bar, waits, seal)
+    with ResultsFile(results) as kept:
+        survey = Survey()
+        survey.look_through(file, kept)
+        _ask(survey, yes=yes)
+        progress = _progress()
+        progress.start()
+        bar = progress.add_task("results" if waits else "published", total=survey.lines)
+        submission = Submission(file, kept, progress, bar, waits, seal, survey.bad)
         try:
             with broker_mistakes():
                 publish_requests(settings.amqp_url.get_secret_value(), submission, timeout)
         finally:
             progress.stop()
-            submission.sum_up()
+            if summary := submission.summary():
+                note(summary)
+        if not summary:
+            note("no requests")
     return submission.all_answered
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a file of requests holds, told before anything of it is published."""
+
+    lines: int = 0
+    bad: set[int] = field(default_factory=set)
+    """Lines that are not sent."""
+    warned: int = 0
+    """Lines with a warning that are to be sent, and have no result yet."""
+
+    def look_through(self, file: RequestFile, kept: ResultsFile) -> None:
+        """Read it all, and name what is wrong or odd."""
+        seen: set[str] = set()
+        for line in file.lines():
+            self.lines += 1
+            if isinstance(line, BadLine):
+                self._name(line.line, line.problems)
+            elif line.request_id in seen:
+                self._name(line.line, [FieldProblem("requestId", "stands in an earlier line")])
+            else:
+                seen.add(line.request_id)
+                if line.warnings and line.request_id not in kept.outcomes:
+                    self._warn(line.line, line.warnings)
+        for named, what in ((len(self.bad), "bad lines"), (self.warned, "lines with warnings")):
+            if named > _NAMED_LINES:
+                note(f"{named - _NAMED_LINES:,} more {what} are not named")
+
+    def _name(self, line: int, problems: Iterable[FieldProblem]) -> None:
+        self.bad.add(line)
+        if len(self.bad) <= _NAMED_LINES:
+            note(f"line {line}: {_words(problems)}")
+
+    def _warn(self, line: int, warnings: Iterable[FieldProblem]) -> None:
+        self.warned += 1
+        if self.warned <= _NAMED_LINES:
+            note(f"line {line}: warning: {_words(warnings)}")
+
+
+def _words(problems: Iterable[FieldProblem]) -> str:
+    return "; ".join(f"{each.field} {each.problem}" for each in problems)
+
+
+def _ask(survey: Survey, *, yes: bool) -> None:
+    """Let a person decide about warnings; where none is there, nothing is published."""
+    if yes or not survey.warned:
+        return
+    lines = f"{counted(survey.warned, 'line')} with a warning"
+    if not sys.stdin.isatty():
+        raise UserMistake(f"nothing is published: {lines}; look at them, then give --yes")
+    typer.confirm(f"{lines}: publish all the same?", abort=True, err=True)
 
 
 @dataclass(slots=True)
@@ -83,6 +147,8 @@ class Submission:
     bar: TaskID
     waits: bool
     seal: Callable[[bytes], bytes]
+    bad: Container[int] = frozenset()
+    """Lines that are not sent; they were named before."""
     _seen: set[str] = field(default_factory=set)
     _waiting: set[str] = field(default_factory=set)
     _kept: int = 0
@@ -99,15 +165,14 @@ class Submission:
         if self._refused or (self.waits and self._waiting):
             return False
         ended = (self.results.outcomes[each] for each in self._seen if each not in self._waiting)
-        return all(outcome in _ANSWERS for outcome in ended)
+        return all(outcome in ANSWERS for outcome in ended)
 
     def requests(self) -> Iterator[bytes | None]:
         """Yield what is to be published; None for a line that is not."""
         for line in self.file.lines():
-            if isinstance(line, BadLine):
-                self._refuse(line.line, line.problems)
-            elif line.request_id in self._seen:
-                self._refuse(line.line, [FieldProblem("requestId", "stands in an earlier line")])
+            if isinstance(line, BadLine) or line.line in self.bad:
+                self._refused += 1
+                self.progress.advance(self.bar)
             else:
                 self._seen.add(line.request_id)
                 if line.request_id not in self.results.outcomes:
@@ -128,8 +193,8 @@ class Submission:
             self.results.write(event)
             self.progress.advance(self.bar)
 
-    def sum_up(self) -> None:
-        """Say in a line what became of the file."""
+    def summary(self) -> str:
+        """Return in a line what became of the file; "" where it had no request, or none yet."""
         counts = Counter(
             self.results.outcomes[each] for each in self._seen if each in self.results.outcomes
         )
@@ -142,16 +207,7 @@ class Submission:
             parts.append(f"{len(self._waiting):,} {what}")
         if self._refused:
             parts.append(f"{counted(self._refused, 'line')} not sent")
-        note(", ".join(parts) or "no requests")
-
-    def _refuse(self, line: int, problems: Iterable[FieldProblem]) -> None:
-        self._refused += 1
-        self.progress.advance(self.bar)
-        if self._refused <= _NAMED_LINES:
-            why = "; ".join(f"{each.field} {each.problem}" for each in problems)
-            self.progress.console.print(f"line {line}: {why}", markup=False, highlight=False)
-        elif self._refused == _NAMED_LINES + 1:
-            self.progress.console.print("more lines like these are not named")
+        return ", ".join(parts)
 
 
 def _progress() -> Progress:

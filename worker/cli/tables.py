@@ -87,6 +87,15 @@ def render(what: RenderableType) -> None:
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def begin_again() -> None:
+    """Clear the terminal for the next look; elsewhere an empty line stands between two."""
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        console.clear()
+    else:
+        typer.echo()
+
+
 def print_json(document: object) -> None:
     """Print one JSON document, indented, in UTF-8; times become ISO 8601 in UTC."""
     text = orjson.dumps(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from worker.cli.tables import duration
 from worker.contract.names import RETRY_PREFIX, rfc3339
 from worker.core.claims import Granted
+from worker.core.connecting import Unconnected, words
 from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
 from worker.core.retry import RetryPolicy, decide
 from worker.settings import delay_name
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)
+_NOT_SENT = {each.value: words(each, "PROVIDER") for each in Unconnected}
 # What the outbox calls unsent (`store.outbox`): before that the main line is at it.
 ON_ITS_WAY = timedelta(seconds=60)
 
@@ -72,6 +74,9 @@ def _wait(since: datetime, call: CallRecord, delays: tuple[int, ...]) -> Moment:
 
 def _call_facts(call: CallRecord) -> str:
     facts = [str(call.call_class)]
+    if call.not_sent_because is not None:
+        code = call.not_sent_because
+        facts.append(f"{code} ({_NOT_SENT[code]})" if code in _NOT_SENT else code)
     if call.http_status is not None:
         facts.append(f"HTTP {call.http_status}")
     if call.status is not None:
@@ -92,7 +97,11 @@ def _end(history: History) -> Iterator[Moment]:
         if history.reused_from is not None:
             reason = f", reused the answer of {history.reused_from}"
         elif history.error_kind is not None:
-            reason = f" ({history.error_kind}): {history.error_message}"
+            fields = [f"{each.field} {each.problem}" for each in history.error_fields]
+            words = ": ".join(
+                [str(history.error_message), *(["; ".join(fields)] if fields else [])]
+            )
+            reason = f" ({history.error_kind}): {words}"
         yield Moment(history.completed_at, "outcome saved", f"{history.outcome}{reason}")
     if history.event_sent_at is not None:
         yield Moment(history.event_sent_at, "event sent", "confirmed by the broker")

@@ -16,8 +16,15 @@ from worker.core.outcome import Outcome
 
 _BINDING = "0.3.0"
 _COMPONENTS = "#/components/schemas/"
-_VERSION = "1.0.0"
-"""Of the contract; it grows by fields of events alone, anything else is `.v2`."""
+_VERSION = "1.1.0"
+"""Of the contract: it grows by what events say and by what requests may leave out, anything else
+is `.v2`."""
+
+# AsyncAPI has no place for AMQP's own properties: they stand among the headers, and say so.
+_CORRELATION = {
+    "description": "The AMQP property correlation_id.",
+    "location": "$message.header#/correlation_id",
+}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -32,6 +39,7 @@ def asyncapi() -> dict[str, Any]:
             "sends as described here; who integrates publishes requests and receives results.",
         },
         "defaultContentType": "application/json",
+        "servers": _servers(),
         "channels": {
             "requests": _channel(
                 "Requests to verify a person. Any routing key will do; persistent.",
@@ -45,6 +53,10 @@ def asyncapi() -> dict[str, Any]:
                 ("result",),
                 "the request's reply_to, or else <source>.<outcome>",
             ),
+            "replies": {
+                **_channel("Results under the sender's own reply_to.", RESULTS, ("result",), None),
+                "address": None,
+            },
         },
         "operations": {
             "receiveRequest": {
@@ -57,8 +69,13 @@ def asyncapi() -> dict[str, Any]:
                 ],
                 "bindings": {"amqp": {"ack": True, "bindingVersion": _BINDING}},
                 "reply": {
-                    "channel": {"$ref": "#/channels/results"},
-                    "messages": [{"$ref": "#/channels/results/messages/result"}],
+                    "address": {
+                        "description": "The AMQP property reply_to: a routing key on "
+                        f"{RESULTS}, not a queue. Without it the result goes to `results`.",
+                        "location": "$message.header#/reply_to",
+                    },
+                    "channel": {"$ref": "#/channels/replies"},
+                    "messages": [{"$ref": "#/channels/replies/messages/result"}],
                 },
             },
             "sendResult": {
@@ -83,14 +100,37 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
+def _servers() -> dict[str, Any]:
+    """Return where the broker is: the operators know, and `deploy/local/run` prints its own."""
+    about = {"protocolVersion": "0-9-1", "security": [{"type": "userPassword"}]}
+    host = {"default": "rabbitmq.example.org", "description": "Ask the operators."}
+    vhost = {"default": "verification", "description": "The worker's own."}
+    return {
+        "production": {
+            "host": "{host}:5671",
+            "pathname": "/{vhost}",
+            "protocol": "amqps",
+            "description": "RabbitMQ, by TLS alone.",
+            "variables": {"host": host, "vhost": vhost},
+            **about,
+        },
+        "local": {
+            "host": "localhost:5672",
+            "protocol": "amqp",
+            "description": "A broker of your own, as ./deploy/local/run --stay starts one.",
+            **about,
+        },
+    }
+
+
 def _channel(
-    description: str, exchange: str, messages: tuple[str, ...], key: str
+    description: str, exchange: str, messages: tuple[str, ...], key: str | None
 ) -> dict[str, Any]:
     exchange_of = {"name": exchange, "type": "topic", "durable": True, "autoDelete": False}
     return {
         "address": "{routingKey}",
         "description": description,
-        "parameters": {"routingKey": {"description": key}},
+        **({"parameters": {"routingKey": {"description": key}}} if key else {}),
         "messages": {each: {"$ref": f"#/components/messages/{each}"} for each in messages},
         "bindings": {
             "amqp": {"is": "routingKey", "exchange": exchange_of, "bindingVersion": _BINDING}
@@ -102,11 +142,11 @@ def _request_message() -> dict[str, Any]:
     return {
         "name": "verification.request.v1",
         "title": "A verification request",
-        "summary": "Properties heeded: message_id (the requestId where the body has none), "
-        "correlation_id and reply_to (for the event), expiration (the broker's), timestamp.",
+        "summary": "Persistent. AMQP's expiration must be left out, expiresAt stands for it; "
+        "timestamp is when it was published.",
         "contentType": encryption.JSON,
         "headers": _request_headers(),
-        "correlationId": {"location": "$message.payload#/requestId"},
+        "correlationId": _CORRELATION,
         "payload": {"$ref": f"{_COMPONENTS}RequestV1"},
         "examples": [
             {"name": name, "payload": golden.example_request(name)}
@@ -126,12 +166,19 @@ def _encrypted_message() -> dict[str, Any]:
         f"alg: {', '.join(algorithms)}; enc: {', '.join(encryption.ENCRYPTIONS)}; kid: the key's.",
         "contentType": encryption.JOSE,
         "headers": _request_headers(),
+        "correlationId": _CORRELATION,
         "payload": {"type": "string", "pattern": r"^e[wy][\w-]*(\.[\w-]*){4}$"},
     }
 
 
 def _request_headers() -> dict[str, Any]:
-    return _headers({"traceparent": "W3C trace context, passed on to the event"}, ())
+    said = {
+        "traceparent": "W3C trace context, passed on to the event",
+        "message_id": "AMQP property: the requestId where the body has none",
+        "correlation_id": "AMQP property: comes back with the event",
+        "reply_to": "AMQP property: the routing key of the event, instead of <source>.<outcome>",
+    }
+    return _headers(said, ())
 
 
 def _result_message() -> dict[str, Any]:
@@ -144,6 +191,8 @@ def _result_message() -> dict[str, Any]:
             "outcome": "as in the body",
             "source": "as in the body",
             "traceparent": "the request's",
+            "message_id": "AMQP property: the eventId",
+            "correlation_id": "AMQP property: the request's, or else its requestId",
             **attributes,
         },
         ("outcome", "source"),
@@ -152,11 +201,10 @@ def _result_message() -> dict[str, Any]:
     return {
         "name": EVENT_TYPE,
         "title": "A result event",
-        "summary": "Properties: type, message_id (the eventId), correlation_id (the request's, or "
-        "else its requestId), timestamp (completedAt), persistent.",
+        "summary": f"Persistent; its type is {EVENT_TYPE}, its timestamp completedAt.",
         "contentType": "application/json",
         "headers": headers,
-        "correlationId": {"location": "$message.payload#/requestId"},
+        "correlationId": _CORRELATION,
         "payload": {"$ref": f"{_COMPONENTS}ResultV1"},
         "bindings": {"amqp": {"messageType": EVENT_TYPE, "bindingVersion": _BINDING}},
         "examples": [_result_example(name) for name in golden.NAMES],
@@ -165,7 +213,12 @@ def _result_message() -> dict[str, Any]:
 
 def _result_example(name: str) -> dict[str, Any]:
     event = golden.example_result(name)
-    headers = {"outcome": event["outcome"], "source": event["source"]}
+    headers = {
+        "outcome": event["outcome"],
+        "source": event["source"],
+        "message_id": event["eventId"],
+        **({"correlation_id": event["requestId"]} if event["requestId"] else {}),
+    }
     return {"name": name, "headers": headers, "payload": event}
 
 

@@ -27,14 +27,19 @@ def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
         problem = "must have 1 to 255 printable ASCII characters without spaces"
         problems.append(FieldProblem("properties.reply_to", problem))
         reply_to = None
-    # 255 bytes is what AMQP carries; the characters must not break a log line or a header.
-    if correlation_id is not None and not (
-        correlation_id.isprintable() and len(correlation_id.encode()) <= 255
-    ):
+    if correlation_id is not None and not correlates(correlation_id):
         problem = "must be printable and at most 255 bytes"
         problems.append(FieldProblem("properties.correlation_id", problem))
         correlation_id = None
     return Envelope(reply_to, correlation_id, usable_traceparent(delivery)), problems
+
+
+def correlates(text: str) -> bool:
+    """Return whether a text may be an event's correlation id.
+
+    255 bytes is what AMQP carries; the characters must not break a log line or a header.
+    """
+    return text.isprintable() and len(text.encode()) <= 255
 
 
 def usable_traceparent(delivery: Delivery) -> str | None:

@@ -2,22 +2,30 @@
 
 All carry the original body and properties. Own headers do not begin with `x-`: brokers from 4.0
 on ignore a client's `x-death`, and foreign `x-` headers mean nothing to us. The publisher's
-`expiration` is dropped: in a delay queue it would cut the wait short.
+`expiration` is dropped: in a delay queue it would cut the wait short. Its `user_id` becomes a
+header, for the broker refuses a message that names another user than the one who publishes it.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from worker.contract import leaks
 from worker.contract.envelope import usable_traceparent
 from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX, rfc3339
 from worker.core.delivery import Publication
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from worker.core.delivery import Delivery
+
+
+PUBLISHED_BY = "publisherUserId"
+PUBLISHED_AS = "publisherRoutingKey"
+"""Who published a message, and under which key, in the headers of what we publish of it again."""
 
 
 def retry(delivery: Delivery, delay: int) -> Publication:
@@ -46,6 +54,25 @@ def dead_letter(
     )
 
 
+def first_seen(headers: Mapping[str, object]) -> datetime | None:
+    """Return when a dead letter's request was first seen, or when the broker itself put it here.
+
+    None where nothing readable says so.
+    """
+    told = headers.get("firstSeen")
+    if isinstance(told, str):
+        try:
+            seen = datetime.fromisoformat(told)
+            return seen.astimezone(UTC) if seen.tzinfo else None
+        except (ValueError, OverflowError):
+            return None
+    match headers.get("x-death"):
+        case [*_, {"time": datetime() as died}]:
+            # pika hands over AMQP's times, which are UTC, without a zone.
+            return died.replace(tzinfo=UTC)
+    return None
+
+
 def replay(delivery: Delivery) -> Publication:
     """Return the message of a dead letter for the requests queue, as its publisher sent it.
 
@@ -62,6 +89,8 @@ def returned(delivery: Delivery) -> Publication:
 def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Publication:
     if (traceparent := usable_traceparent(delivery)) is not None:
         headers["traceparent"] = traceparent
+    sender = ((PUBLISHED_BY, delivery.user_id), (PUBLISHED_AS, delivery.routing_key))
+    headers |= {name: said for name, said in sender if said and not leaks.may_be_id_number(said)}
     return Publication(
         exchange="",
         routing_key=queue,
@@ -69,7 +98,9 @@ def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Pub
         message_id=delivery.message_id,
         correlation_id=delivery.correlation_id,
         reply_to=delivery.reply_to,
+        app_id=delivery.app_id,
         # The way through the retry queues counts as waiting too.
         timestamp=None if delivery.published_at is None else int(delivery.published_at),
         headers=headers,
+        content_encoding=delivery.content_encoding,
     )

@@ -7,19 +7,22 @@ import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from worker.contract.envelope import correlates
 from worker.contract.request_model import DEFAULT_SOURCE
+from worker.core import spelling
 from worker.core.checks import passes_check_digit
 from worker.core.outcome import FieldProblem
 from worker.core.request import PersonField
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from worker.core.claims import Envelope
+    from worker.core.delivery import Delivery
 
 LEAK = "must not contain the person's data"
 
-_SEPARATORS = re.compile(r"[\s-]|^\+86|^0086")
+_COUNTRY_CODE = re.compile(r"^(?:\+|00)86")
 # Looked for at every place, for an ID number may follow other digits.
 _ID_NUMBER = re.compile(r"(?=([1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]))")
 
@@ -36,19 +39,19 @@ def numbers_of(*users: Mapping[Any, object]) -> list[str]:
         for field, value in user.items()
         if field not in (PersonField.NAME, PersonField.PORTRAIT) and isinstance(value, str | int)
     ]
-    compact = [_SEPARATORS.sub("", text) for text in texts]
+    compact = [_COUNTRY_CODE.sub("", spelling.number(text)) for text in texts]
     return [text for text in {*texts, *compact} if len(text) >= 6]
 
 
-def holds(text: str, numbers: list[str]) -> bool:
+def holds(text: str, numbers: Sequence[str]) -> bool:
     """Return whether a text has one of the numbers in it: in groups and in wide digits, too."""
     folded = unicodedata.normalize("NFKC", text).upper()
-    compact = _SEPARATORS.sub("", folded)
+    compact = spelling.compact(text)
     return any(number in folded or number in compact for number in numbers)
 
 
 def without_leaks(
-    source: str, envelope: Envelope, numbers: list[str], problems: list[FieldProblem]
+    source: str, envelope: Envelope, numbers: Sequence[str], problems: list[FieldProblem]
 ) -> tuple[str, Envelope]:
     """Return the source and envelope without what repeats a person's number."""
     if holds(source, numbers):
@@ -61,6 +64,14 @@ def without_leaks(
         problems.append(FieldProblem("properties.correlation_id", LEAK))
         envelope = replace(envelope, correlation_id=None)
     return source, envelope
+
+
+def correlated(envelope: Envelope, delivery: Delivery, numbers: Sequence[str]) -> Envelope:
+    """Return an envelope that is correlated by the message_id where it is by nothing else."""
+    named = delivery.message_id
+    if envelope.correlation_id or not named or not correlates(named) or holds(named, numbers):
+        return envelope
+    return replace(envelope, correlation_id=named)
 
 
 def may_be_id_number(text: str) -> bool:

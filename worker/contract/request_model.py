@@ -40,11 +40,13 @@ class PersonalUserV1(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field("", description="Chinese name, 2 to 50 characters")
-    idCard: str = Field("", description="resident ID number, 18 characters")  # noqa: N815
-    bankcard: str = Field("", description="bank card number, 12 to 19 digits")
-    mobile: str = Field("", description="mainland mobile number")
-    imgBase64: str = Field("", description="JPEG or PNG in base64, 5 to 150 kB decoded")  # noqa: N815
+    name: str | None = Field(None, description="Chinese name, 2 to 50 characters")
+    idCard: str | None = Field(None, description="resident ID number, 18 characters")  # noqa: N815
+    bankcard: str | None = Field(None, description="bank card number, 12 to 19 digits")
+    mobile: str | None = Field(None, description="mainland mobile number")
+    imgBase64: str | None = Field(  # noqa: N815
+        None, description="JPEG or PNG in base64, 5 to 150 kB decoded"
+    )
 
 
 class PersonalSpecV1(BaseModel):
@@ -57,20 +59,22 @@ class PersonalSpecV1(BaseModel):
 
 
 class RequestV1(BaseModel):
-    """A verification request."""
+    """A verification request; null is as good as absent, in every field."""
 
     model_config = _STRICT
 
-    requestId: str = Field(  # noqa: N815
-        "",
+    requestId: str | None = Field(  # noqa: N815
+        None,
         max_length=REQUEST_ID_LIMIT,
         description="idempotency key, printable characters in Unicode normal form C, no blank at "
         "its beginning or end; without it the AMQP message_id counts, by the same rules",
         json_schema_extra={"pattern": "^([^ ](.*[^ ])?)?$"},
     )
     personalSpec: PersonalSpecV1  # noqa: N815
-    source: str = Field(
-        DEFAULT_SOURCE, pattern=f"^{SOURCE.pattern}$", description="the publishing system"
+    source: str | None = Field(
+        None,
+        pattern=f"^{SOURCE.pattern}$",
+        description=f"the publishing system; without it `{DEFAULT_SOURCE}`",
     )
     expiresAt: str | None = Field(  # noqa: N815
         None, description="RFC 3339 time with a zone; past it no call is made"
@@ -81,18 +85,28 @@ class RequestV1(BaseModel):
 
 
 # pydantic's words where they are unclear to somebody who publishes JSON.
-_WORDS = {"missing": "is required", "extra_forbidden": "is not a known field"}
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    # Only the source has one.
+    "string_pattern_mismatch": "must have 1 to 64 of the letters a-z, digits and hyphens",
+}
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Editors and .NET put it before UTF-8; a JSON parser may ignore it (RFC 8259, section 8.1)."""
 
 
 def problems_of(error: ValidationError) -> Iterator[FieldProblem]:
     """Yield what is wrong with a message, by field; no value and no input is in it."""
     # Ten problems show what is wrong; a hostile message could name thousands of unknown fields.
-    for detail in error.errors(include_url=False, include_input=False, include_context=False)[:10]:
+    for detail in error.errors(include_url=False, include_context=False)[:10]:
         message = detail["msg"]
         words = message[0].lower() + message[1:].replace("Input ", "", 1)
+        words = words.removeprefix("input ").replace("should", "must", 1)
         yield FieldProblem(
             ".".join(_field_name(part) for part in detail["loc"]) or "body",
-            _WORDS.get(detail["type"], words.removeprefix("input ").replace("should", "must", 1)),
+            _WORDS.get(detail["type"])
+            or ("is required" if detail["input"] is None and detail["loc"] else words),
         )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
 from pydantic import ValidationError
@@ -12,66 +11,33 @@ from pydantic import ValidationError
 from worker.contract import leaks
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
+from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
+from worker.contract.person import read_person, warnings_of
+from worker.contract.readings import Accepted, Reading, Refused, Unreadable
+from worker.contract.request_id import request_id_problem, request_id_spelling
 from worker.contract.request_model import (
+    BYTE_ORDER_MARK,
     DEFAULT_SOURCE,
-    REQUEST_ID_LIMIT,
     SOURCE,
     RequestV1,
     dump_context,
     parse_time,
     problems_of,
 )
-from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
 from worker.core.outcome import FieldProblem
-from worker.core.request import CheckType, Person, PersonField, VerificationRequest, field_matrix
+from worker.core.request import CheckType, Person, VerificationRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from worker.contract.encryption import MessageKeys
-    from worker.contract.request_model import PersonalSpecV1
+    from worker.core.checks import CheckPolicy
     from worker.core.claims import Envelope
     from worker.core.delivery import Delivery
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A request that passed every check; `warnings` are problems that do not refuse it."""
-
-    request: VerificationRequest
-    envelope: Envelope
-    warnings: tuple[FieldProblem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A readable request that fails our checks: it gets a row and a `rejected` event."""
-
-    request_id: str
-    source: str
-    check_type: int | None
-    problems: tuple[FieldProblem, ...]
-    envelope: Envelope
-    body: bytes = field(repr=False)
-    """What was read: the same text encrypted twice gives two messages and one request."""
-    request: VerificationRequest | None = None
-    """What it asks, where only its encryption or its id's spelling is wrong: it may be known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """No request can be told from this message: dead letter, and an event where one can go."""
-
-    reason: str
-    """A code from a closed list."""
-    problem: FieldProblem
-    envelope: Envelope
-    body: bytes = field(repr=False)
-    """What was to be read, opened if it could be."""
-
-
-Reading = Accepted | Refused | Unreadable
+__all__ = ["Accepted", "Reading", "Refused", "RequestReader", "Unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +61,21 @@ class RequestReader:
         if len(delivery.body) > self.max_bytes:
             limit = f"is larger than {self.max_bytes} bytes"
             return _unreadable("too_large", limit, envelope, delivery)
+        try:
+            delivery = unpacked(delivery, self.max_bytes)
+        except NotUnpacked as error:
+            return _unreadable(error.reason, error.problem, envelope, delivery)
+        reading = self._read_plain(delivery, envelope, problems, today)
+        # An encoding that is not known here is no reason to refuse what can be read all the same.
+        if delivery.content_encoding is None or not _is_no_json(reading):
+            return reading
+        problem = FieldProblem("properties.content_encoding", unknown_encoding(delivery))
+        return replace(reading, problem=problem)
+
+    def _read_plain(
+        self, delivery: Delivery, envelope: Envelope, problems: list[FieldProblem], today: date
+    ) -> Reading:
+        """Read what is JSON, or JSON in a JWE."""
         if not is_encrypted(delivery.body):
             reading = self._read(delivery, envelope, problems, today)
             return _refuse_raw(reading, delivery.body) if self.required else reading
@@ -108,68 +89,50 @@ class RequestReader:
         self, delivery: Delivery, envelope: Envelope, problems: list[FieldProblem], today: date
     ) -> Reading:
         """Read what is JSON, or ought to be; `problems` are those of the properties."""
+        if delivery.body.startswith(BYTE_ORDER_MARK):
+            delivery = replace(delivery, body=delivery.body[len(BYTE_ORDER_MARK) :])
         try:
             parsed = RequestV1.model_validate_json(delivery.body)
         except ValidationError as error:
             return self._refuse(delivery, error, envelope, problems)
-        fields, found = self._person(parsed.personalSpec, today)
+        fields, found = read_person(parsed.personalSpec, self.policy, today)
         problems += found
         expires_at = parse_time(parsed.expiresAt, problems)
         context = dump_context(parsed.context, problems)
         numbers = leaks.numbers_of(parsed.personalSpec.personalUser.model_dump(), fields)
-        source, envelope = leaks.without_leaks(parsed.source, envelope, numbers, problems)
+        named = parsed.source or DEFAULT_SOURCE
+        source, envelope = leaks.without_leaks(named, envelope, numbers, problems)
         request_id = parsed.requestId or delivery.message_id or ""
-        if problem := _request_id_problem(request_id, numbers):
-            return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
+        if problem := request_id_problem(request_id, numbers):
+            return _unreadable("no_usable_id", problem, envelope, delivery, source, numbers)
         if context is not None and leaks.holds(context, numbers):
             problems.append(FieldProblem("context", leaks.LEAK))
         about = (request_id, source, CheckType(parsed.personalSpec.checkType))
-        spelling = _request_id_spelling(request_id)
+        spelling = request_id_spelling(request_id)
         if problems:
             return Refused(*about, (*problems, *spelling), envelope, delivery.body)
         person = Person(fields)
         request = VerificationRequest(request_id, about[2], person, source, expires_at, context)
         if spelling:
             return Refused(*about, spelling, envelope, delivery.body, request)
-        return Accepted(request, envelope, self._warnings(person))
+        return Accepted(request, envelope, warnings_of(person, self.policy))
 
-    def keep(self, body: bytes) -> bytes:
-        """Return a body as it may lie about: a raw one sealed where messages must be encrypted.
+    def keep(self, delivery: Delivery) -> Delivery:
+        """Return it as it may lie about: a raw body sealed where messages must be encrypted.
 
         Sealing makes it a third longer, and a broker refuses what is too long, for ever: of one
         that would pass the limit the beginning is kept. Raw, it would never be worked on anyway.
         """
-        if self.keys is None or not self.required or is_encrypted(body):
-            return body
-        return self.keys.seal(body[: max(0, self.max_bytes - _SEAL) * 3 // 4])
-
-    def _person(
-        self, spec: PersonalSpecV1, today: date
-    ) -> tuple[Mapping[PersonField, str], list[FieldProblem]]:
-        """Return the fields that the check type needs, normalised, and what is wrong with any."""
-        needed = field_matrix(self.policy.portrait_fields)[CheckType(spec.checkType)]
-        sent = spec.personalUser.model_fields_set
-        fields: dict[PersonField, str] = {}
-        problems = []
-        for each in PersonField:
-            if each in needed and each not in sent:
-                problems.append(_of_person(each, f"is required for checkType {spec.checkType}"))
-            elif each in needed:
-                try:
-                    text = getattr(spec.personalUser, each)
-                    fields[each] = check_field(each, text, self.policy, today)
-                except FieldRefused as refusal:
-                    problems.append(_of_person(each, str(refusal)))
-            elif each in sent:
-                words = f"must not be sent for checkType {spec.checkType}"
-                problems.append(_of_person(each, words))
-        return fields, problems
-
-    def _warnings(self, person: Person) -> tuple[FieldProblem, ...]:
-        card = person.fields.get(PersonField.BANKCARD)
-        if card is None or self.policy.luhn is not LuhnCheck.WARN or passes_luhn(card):
-            return ()
-        return (_of_person(PersonField.BANKCARD, "check digit does not match"),)
+        if self.keys is None or not self.required:
+            return delivery
+        try:
+            plain = unpacked(delivery, self.max_bytes)
+        except NotUnpacked:
+            plain = delivery
+        if is_encrypted(plain.body):
+            return delivery
+        sealed = self.keys.seal(plain.body[: max(0, self.max_bytes - _SEAL) * 3 // 4])
+        return replace(plain, body=sealed, content_encoding=None)
 
     def _refuse(
         self,
@@ -185,25 +148,33 @@ class RequestReader:
             return _unreadable("not_json", "is not JSON in UTF-8", envelope, delivery)
         if not isinstance(tree, dict):
             return _unreadable("not_an_object", "must be a JSON object", envelope, delivery)
+        # A CloudEvent around a request: what is in it says who asks.
+        is_wrapped = "specversion" in tree
+        tree = _child(tree, "data") if is_wrapped else tree
         numbers = leaks.numbers_of(_child(_child(tree, "personalSpec"), "personalUser"))
-        source = tree.get("source", DEFAULT_SOURCE)
-        if not isinstance(source, str) or not SOURCE.fullmatch(source):
-            source = DEFAULT_SOURCE
         problems += problems_of(error)
-        source, envelope = leaks.without_leaks(source, envelope, numbers, problems)
+        source, envelope = leaks.without_leaks(_source(tree), envelope, numbers, problems)
+        if leaks.may_be_id_number(source) and not any(map(leaks.may_be_id_number, numbers)):
+            source = DEFAULT_SOURCE
+        safe = (envelope, delivery, source, numbers)
+        if is_wrapped:
+            return _unreadable("cloudevents_envelope", _UNWRAP, *safe)
         request_id: Any = tree.get("requestId") or delivery.message_id
-        if problem := _request_id_problem(request_id, numbers):
-            return _unreadable("no_usable_id", problem, envelope, delivery, "requestId")
+        if problem := request_id_problem(request_id, numbers):
+            return _unreadable("no_usable_id", problem, *safe)
         if not any(map(leaks.may_be_id_number, numbers)):
             # Whose number stands in the wrong place cannot be told: nobody's may.
             if leaks.may_be_id_number(request_id):
-                return _unreadable("no_usable_id", leaks.LEAK, envelope, delivery, "requestId")
+                return _unreadable("no_usable_id", leaks.LEAK, *safe)
             envelope = leaks.of_nobody(envelope)
-            source = DEFAULT_SOURCE if leaks.may_be_id_number(source) else source
-        refusals = (*problems, *_request_id_spelling(request_id))
+        refusals = (*problems, *request_id_spelling(request_id))
         return Refused(request_id, source, _check_type(tree), refusals, envelope, delivery.body)
 
 
+_UNWRAP = (
+    "is a CloudEvent in structured mode: publish its data alone as the body, its attributes as"
+    " headers if you like (binary mode)"
+)
 _RAW = "must be encrypted, as a compact JWE to a key of the workers"
 
 # Bytes of a sealed body beside its content: header, encrypted key and tag of an RSA key of 4,096
@@ -224,39 +195,32 @@ def _refuse_raw(reading: Reading, body: bytes) -> Reading:
             return reading
 
 
-def _of_person(field: PersonField, problem: str) -> FieldProblem:
-    return FieldProblem(f"personalSpec.personalUser.{field}", problem)
+def _is_no_json(reading: Reading) -> TypeGuard[Unreadable]:
+    return isinstance(reading, Unreadable) and reading.reason == "not_json"
 
 
 def _unreadable(
-    reason: str, problem: str, envelope: Envelope, delivery: Delivery, path: str = "body"
+    reason: str,
+    problem: str,
+    envelope: Envelope,
+    delivery: Delivery,
+    source: str = DEFAULT_SOURCE,
+    numbers: Sequence[str] = (),
 ) -> Unreadable:
-    return Unreadable(reason, FieldProblem(path, problem), leaks.of_nobody(envelope), delivery.body)
-
-
-def _request_id_problem(value: object, numbers: list[str]) -> str | None:
-    """Return what is wrong with an id; an id without a problem is a `str`."""
-    if value is None or value == "":
-        return "is required, here or as the AMQP message_id"
-    if not isinstance(value, str):
-        return "must be a string"
-    if len(value) > REQUEST_ID_LIMIT or not value.isprintable():
-        return f"must have 1 to {REQUEST_ID_LIMIT} printable characters"
-    return leaks.LEAK if leaks.holds(value, numbers) else None
-
-
-def _request_id_spelling(request_id: str) -> tuple[FieldProblem, ...]:
-    """Return why an id looks like another one that the ledger would pay for as well."""
-    blank = "has a blank at its beginning or end"
-    found = [blank] if request_id != request_id.strip() else []
-    if not unicodedata.is_normalized("NFC", request_id):
-        found.append("is not in Unicode normal form C")
-    return tuple(FieldProblem("requestId", problem) for problem in found)
+    """Return what cannot be read, to be answered under what is safe of its properties."""
+    about = FieldProblem("requestId" if reason == "no_usable_id" else "body", problem)
+    envelope = leaks.of_nobody(leaks.correlated(envelope, delivery, numbers))
+    return Unreadable(reason, about, envelope, delivery.body, source)
 
 
 def _child(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = tree.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _source(tree: Mapping[str, Any]) -> str:
+    value = tree.get("source")
+    return value if isinstance(value, str) and SOURCE.fullmatch(value) else DEFAULT_SOURCE
 
 
 def _check_type(tree: Mapping[str, Any]) -> int | None:

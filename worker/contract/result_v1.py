@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from worker.core.outcome import AuthInfo, Failure
     from worker.core.request import Mode
 
-_FROZEN = ConfigDict(extra="forbid", frozen=True)
+# Results grow: who reads them ignores fields that it does not know.
+_OPEN = ConfigDict(extra="allow", frozen=True)
 
 
 class AuthInfoV1(BaseModel):
     """The provider's answer, scrubbed of personal data."""
 
-    model_config = _FROZEN
+    model_config = _OPEN
 
     success: bool | None
     hasException: bool | None  # noqa: N815
@@ -42,7 +43,7 @@ class AuthInfoV1(BaseModel):
 class FieldProblemV1(BaseModel):
     """A refused field, never its value."""
 
-    model_config = _FROZEN
+    model_config = _OPEN
 
     field: str
     problem: str
@@ -51,9 +52,12 @@ class FieldProblemV1(BaseModel):
 class ErrorV1(BaseModel):
     """Why there is no answer."""
 
-    model_config = _FROZEN
+    model_config = _OPEN
 
-    kind: ErrorKind
+    kind: str = Field(
+        description=f"one of {', '.join(ErrorKind)}; later versions may add to these",
+        examples=[kind.value for kind in ErrorKind],
+    )
     message: str
     fields: list[FieldProblemV1]
 
@@ -61,13 +65,13 @@ class ErrorV1(BaseModel):
 class ResultV1(BaseModel):
     """A result event. This model is the schema; events are written straight from the row."""
 
-    model_config = _FROZEN
+    model_config = _OPEN
 
     eventId: str = Field(description="the same for every repeat of this event")  # noqa: N815
     requestId: str | None = Field(description="null where no id could be read")  # noqa: N815
     source: str
     outcome: Outcome
-    checkType: Literal[0, 1, 2, 3, 4] | None  # noqa: N815
+    checkType: int | None = Field(ge=0, le=4)  # noqa: N815
     authInfo: AuthInfoV1 | None  # noqa: N815
     providerRequestId: str | None  # noqa: N815
     charged: Charged
@@ -84,9 +88,16 @@ class ResultV1(BaseModel):
 
 
 def result_event(
-    stored: StoredResult, envelope: Envelope, event_format: EventFormat = EventFormat.PLAIN
+    stored: StoredResult,
+    envelope: Envelope,
+    event_format: EventFormat = EventFormat.PLAIN,
+    asked_by: str | None = None,
 ) -> Publication:
-    """Return the event of a request's stored result, addressed to this sender."""
+    """Return the event of a request's stored result, addressed to this sender.
+
+    `asked_by` is the sender's source. Another one than the first gets the event under a key of its
+    own; it does not count as the first one's, which may still wait for it.
+    """
     result = stored.result
     event_id = result_event_id(stored.request_id)
     body: dict[str, object] = {
@@ -114,7 +125,8 @@ def result_event(
         envelope,
         stored.request_id,
         (stored.mode, stored.completed_at, event_format),
-        event_of=stored.request_id,
+        routing_key(asked_by or stored.source, result.outcome, envelope),
+        event_of=stored.request_id if asked_by in (None, stored.source) else None,
     )
 
 
@@ -148,8 +160,8 @@ def answer_event(
         "completedAt": rfc3339(now),
         "context": None,
     }
-    made = (mode, now, event_format)
-    return _publication(event_id, body, (source, outcome), envelope, request_id, made)
+    made, key = (mode, now, event_format), routing_key(source, outcome, envelope)
+    return _publication(event_id, body, (source, outcome), envelope, request_id, made, key)
 
 
 def _publication(
@@ -159,6 +171,7 @@ def _publication(
     envelope: Envelope,
     request_id: str | None,
     made: tuple[Mode, datetime, EventFormat],
+    key: str,
     event_of: str | None = None,
 ) -> Publication:
     source, outcome = about
@@ -176,7 +189,7 @@ def _publication(
         )
     return Publication(
         exchange=RESULTS,
-        routing_key=routing_key(source, outcome, envelope),
+        routing_key=key,
         body=orjson.dumps(body),
         message_id=event_id,
         correlation_id=_correlation_id(envelope, request_id),

@@ -1,4 +1,8 @@
-"""JSON Schemas (2020-12) of the contract, made from the models and the field matrix."""
+"""JSON Schemas (2020-12) of the contract, made from the models and the field matrix.
+
+Written for programs that make clients of them: no default that such a client would send, a type of
+its own for objects alone, and the rules between fields where generators do not look.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +17,53 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def request_schema() -> dict[str, Any]:
     """Return the schema of a request, with the fields that each check type takes."""
-    schema = {"$schema": _DIALECT, **RequestV1.model_json_schema()}
-    schema["$defs"]["PersonalSpecV1"]["allOf"] = [
-        {
-            "if": {"properties": {"checkType": {"const": int(check_type)}}},
-            "then": {
-                "properties": {
-                    "personalUser": {
-                        "required": [field.value for field in fields],
-                        "properties": {
-                            field.value: False for field in PersonField if field not in fields
-                        },
-                    }
-                }
-            },
-        }
-        for check_type, fields in FIELDS_BY_TYPE.items()
-    ]
+    schema = {"$schema": _DIALECT, **_plain(RequestV1.model_json_schema())}
+    schema["$defs"]["PersonalSpecV1"] |= _fields_by_type()
     return schema
 
 
 def result_schema() -> dict[str, Any]:
     """Return the schema of a result event."""
-    return {"$schema": _DIALECT, **ResultV1.model_json_schema()}
+    return {"$schema": _DIALECT, **_plain(ResultV1.model_json_schema())}
 
 
 def schemas() -> dict[str, Any]:
     """Return both, by the names of their versions."""
     return {"verification.request.v1": request_schema(), "verification.result.v1": result_schema()}
+
+
+def _fields_by_type() -> dict[str, Any]:
+    """Return one chain of if, then and else: a list of alternatives would be types to a generator.
+
+    null is absent: a field that is needed is a string, and one that is not is null.
+    """
+    chain: dict[str, Any] = {}
+    for check_type, fields in reversed(list(FIELDS_BY_TYPE.items())):
+        user = {
+            field.value: {"type": "string" if field in fields else "null"} for field in PersonField
+        }
+        needed = {"properties": user, "required": [field.value for field in fields]}
+        rule = {
+            "if": {"properties": {"checkType": {"const": int(check_type)}}},
+            "then": {"properties": {"personalUser": needed}},
+        }
+        chain = {**rule, "else": chain} if chain else rule
+    return chain
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return pydantic's schema without what makes bad clients.
+
+    A title of a property becomes a type of its own, a default is sent, and a text or null is
+    clearer as one type of two names than as two alternatives.
+    """
+    for name, each in schema.get("properties", {}).items():
+        kept = {key: value for key, value in each.items() if key not in ("title", "default")}
+        match kept.pop("anyOf", None):
+            case [{"type": str(kind), **rules}, {"type": "null"}]:
+                kept = {"type": [kind, "null"], **rules, **kept}
+            case list(alternatives):
+                kept = {"anyOf": alternatives, **kept}
+        schema["properties"][name] = kept
+    schema["$defs"] = {name: _plain(each) for name, each in schema.get("$defs", {}).items()}
+    return {key: value for key, value in schema.items() if key != "$defs" or value}

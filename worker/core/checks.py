@@ -6,14 +6,13 @@ A check takes the text as published and returns it as the provider is to get it,
 
 from __future__ import annotations
 
-import binascii
 import re
-import unicodedata
 from base64 import b64decode
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from worker.core import spelling
 from worker.core.request import PersonField, PortraitFields
 
 
@@ -26,6 +25,15 @@ class IdCardCheck(StrEnum):
 
     STRICT = "strict"
     FORMAT = "format"
+    OFF = "off"
+
+
+class NameCheck(StrEnum):
+    """Which names pass: holders of a foreign permanent residence have Latin ones."""
+
+    HAN = "han"
+    LATIN = "latin"
+    """Names in Latin letters as well as Chinese ones."""
     OFF = "off"
 
 
@@ -46,6 +54,7 @@ class CheckPolicy:
     portrait_fields: PortraitFields = PortraitFields.ID_CARD
     portrait_min_bytes: int = 5_000
     portrait_max_bytes: int = 150_000
+    name: NameCheck = NameCheck.HAN
 
 
 # The first two digits of an ID number: the province, and residents of Hong Kong, Macao and
@@ -60,11 +69,16 @@ _LOOSE_ID_CARD = re.compile(r"[0-9A-Z]{1,32}")
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK_DIGITS = "10X98765432"
 _BANKCARD = re.compile(r"[0-9]{12,19}")
-_MOBILE = re.compile(r"1[3-9][0-9]{9}")
+_MOBILE = re.compile(r"(?:\+86)?(?:0086|86)?(1[3-9][0-9]{9})")
+# 1.10105E+17: what is left of a number once a spreadsheet has shown it.
+_ROUNDED = re.compile(r"[0-9][.,][0-9]+E\+?[0-9]+")
 # Han characters of every Unicode block that GB 18030 lists, and the dot of names from the west.
-_NAME = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f·]{2,50}")
-_NAME_DOTS = str.maketrans("•・‧", "···")
-_DATA_PREFIX = re.compile(r"data:image/[a-z]+;base64,")
+_NAME = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f·]+")
+_LATIN_NAME = re.compile("[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ][A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ .,'-]+")
+_RADICAL = re.compile("[\u2e80-\u2fdf]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_DATA_PREFIX = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_STANDARD_BASE64 = str.maketrans("-_", "+/")
 _IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -72,7 +86,7 @@ def check_field(field: PersonField, text: str, policy: CheckPolicy, today: date)
     """Return the field normalised; raise `FieldRefused`. `today` is the date in Asia/Shanghai."""
     match field:
         case PersonField.NAME:
-            return check_name(text)
+            return check_name(text, policy.name)
         case PersonField.ID_CARD:
             return check_id_card(text, policy.id_card, today)
         case PersonField.BANKCARD:
@@ -83,21 +97,43 @@ def check_field(field: PersonField, text: str, policy: CheckPolicy, today: date)
             return check_portrait(text, policy)
 
 
-def check_name(text: str) -> str:
-    """Return the name in NFC with its dots folded to U+00B7."""
-    name = unicodedata.normalize("NFC", text.strip()).translate(_NAME_DOTS)
-    if not 2 <= len(name) <= 50:
-        raise FieldRefused("must have 2 to 50 characters")
-    if not _NAME.fullmatch(name):
-        raise FieldRefused("must consist of Chinese characters and ·")
-    if not name.strip("·"):
-        raise FieldRefused("must have a Chinese character")
-    return name
+def check_name(text: str, how: NameCheck = NameCheck.HAN) -> str:
+    """Return the name in one spelling: NFKC, nothing invisible, its dots U+00B7."""
+    name = spelling.name(text)
+    least = 1 if how is NameCheck.OFF else 2
+    if not least <= len(name) <= 50:
+        raise FieldRefused(f"must have {least} to 50 characters")
+    if _NAME.fullmatch(chinese := spelling.chinese_name(name)):
+        if not chinese.strip("·"):
+            raise FieldRefused("must have a Chinese character")
+        return chinese
+    if _CONTROL.search(name):
+        raise FieldRefused("contains an invisible character")
+    latin = spelling.latin_name(name)
+    if how is NameCheck.OFF or (how is NameCheck.LATIN and _LATIN_NAME.fullmatch(latin)):
+        return latin
+    raise FieldRefused(f"{_NAMES[how]}{_why_no_name(name)}")
+
+
+_NAMES = {
+    NameCheck.HAN: "must consist of Chinese characters and ·",
+    NameCheck.LATIN: "must consist of Chinese characters and ·, or of Latin letters",
+}
+
+
+def _why_no_name(name: str) -> str:
+    if _LATIN_NAME.fullmatch(spelling.latin_name(name)):
+        return "; Latin names pass where the workers have NAME_CHECK=latin"
+    if _RADICAL.search(name):
+        return "; it contains a radical that only looks like a character"
+    if _NAME.fullmatch(spelling.chinese_name("".join(name.split()))):
+        return "; it contains a space"
+    return ""
 
 
 def check_id_card(text: str, how: IdCardCheck, today: date) -> str:
-    """Return the ID number trimmed, its X in upper case."""
-    number = text.strip().upper()
+    """Return the ID number as 17 digits and a check digit, its X in upper case."""
+    number = spelling.number(text)
     if how is IdCardCheck.OFF:
         if not _LOOSE_ID_CARD.fullmatch(number):
             raise FieldRefused("must have 1 to 32 letters and digits")
@@ -105,21 +141,34 @@ def check_id_card(text: str, how: IdCardCheck, today: date) -> str:
     if len(number) == 15 and number.isdecimal():
         raise FieldRefused("has 15 digits: numbers of the first generation are not accepted")
     if not _ID_CARD.fullmatch(number):
-        raise FieldRefused("must have 17 digits and a check digit")
+        raise _no_number(number, "must have 17 digits and a check digit")
     if how is IdCardCheck.STRICT:
         _check_id_card_meaning(number, today)
     return number
 
 
+def _no_number(number: str, problem: str) -> FieldRefused:
+    """Return a refusal that says what is odd about a number, where that can be told."""
+    if _ROUNDED.fullmatch(number):
+        problem += "; it is rounded, as spreadsheets show long numbers: format the column as text"
+    elif _CONTROL.search(number):
+        problem += "; it contains an invisible character"
+    elif not number.isascii():
+        problem += "; it contains a character that is no plain digit"
+    return FieldRefused(problem)
+
+
 def _check_id_card_meaning(number: str, today: date) -> None:
     if not passes_check_digit(number):
         raise FieldRefused("check digit does not match")
-    # Since 2023-12 foreign permanent residents have numbers with a leading 9 and no province.
-    if number[0] != "9":
-        if number[:2] not in PROVINCES:
-            raise FieldRefused("begins with no known province")
-        if number[:2] in _RESIDENT_PERMITS and number[2:6] != "0000":
-            raise FieldRefused("begins with no known region")
+    # Since 2023-12 foreign permanent residents have numbers with a leading 9 before the province.
+    if number[0] == "9":
+        if number[1:3] not in PROVINCES:
+            raise FieldRefused("holds no known province after the 9")
+    elif number[:2] not in PROVINCES:
+        raise FieldRefused("begins with no known province")
+    elif number[:2] in _RESIDENT_PERMITS and number[2:6] != "0000":
+        raise FieldRefused("begins with no known region")
     try:
         born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
     except ValueError:
@@ -141,9 +190,9 @@ def passes_check_digit(number: str) -> bool:
 
 def check_bankcard(text: str, luhn: LuhnCheck) -> str:
     """Return the card number as digits alone."""
-    number = text.replace(" ", "").replace("-", "")
+    number = spelling.number(text)
     if not _BANKCARD.fullmatch(number):
-        raise FieldRefused("must have 12 to 19 digits")
+        raise _no_number(number, "must have 12 to 19 digits")
     if luhn is LuhnCheck.REJECT and not passes_luhn(number):
         raise FieldRefused("check digit does not match")
     return number
@@ -157,25 +206,42 @@ def passes_luhn(number: str) -> bool:
 
 def check_mobile(text: str) -> str:
     """Return the mainland mobile number as 11 digits."""
-    number = text.replace(" ", "").removeprefix("+86").removeprefix("0086")
-    if not _MOBILE.fullmatch(number):
-        raise FieldRefused("must be a mainland mobile number of 11 digits")
-    return number
+    number = spelling.number(text)
+    if (found := _MOBILE.fullmatch(number)) is None:
+        raise _no_number(number, "must be a mainland mobile number of 11 digits")
+    return found[1]
 
 
 def check_portrait(text: str, policy: CheckPolicy) -> str:
     """Return the image as plain base64; it must be a JPEG or PNG of an accepted size."""
-    encoded = _DATA_PREFIX.sub("", text, count=1) if text.startswith("data:") else text
+    prefix = _DATA_PREFIX.match(text)
+    encoded = text[prefix.end() :] if prefix else text
     # Four characters carry three bytes: refuse the oversized before decoding it.
-    if len(encoded) > policy.portrait_max_bytes * 4 // 3 + 4:
-        raise FieldRefused(f"must be an image of at most {policy.portrait_max_bytes} bytes")
-    try:
-        image = b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        raise FieldRefused("must be base64") from None
+    longest = policy.portrait_max_bytes * 4 // 3 + 4
+    image = _decoded(encoded) if len(encoded) <= longest else None
+    if image is None:
+        encoded = _plain_base64(encoded)
+        if len(encoded) > longest:
+            raise FieldRefused(f"must be an image of at most {policy.portrait_max_bytes} bytes")
+        image = _decoded(encoded)
+    if image is None:
+        raise FieldRefused("must be base64")
     if not policy.portrait_min_bytes <= len(image) <= policy.portrait_max_bytes:
         sizes = f"{policy.portrait_min_bytes} to {policy.portrait_max_bytes}"
         raise FieldRefused(f"must be an image of {sizes} bytes")
     if not image.startswith(_IMAGE_MAGIC):
         raise FieldRefused("must be a JPEG or PNG image")
     return encoded
+
+
+def _decoded(encoded: str) -> bytes | None:
+    try:
+        return b64decode(encoded, validate=True)
+    except ValueError:
+        return None
+
+
+def _plain_base64(text: str) -> str:
+    """Return base64 in its standard alphabet, padded, without line ends and other blanks."""
+    packed = "".join(text.split()).translate(_STANDARD_BASE64).rstrip("=")
+    return packed + "=" * (-len(packed) % 4)

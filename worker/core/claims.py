@@ -38,6 +38,8 @@ class ClaimRequest:
     envelope: Envelope
     expires_at: datetime | None
     context: str | None
+    published_at: datetime | None = None
+    """When its publisher sent it; None where it did not say."""
     warnings: tuple[str, ...] = ()
     """Paths of fields that are odd and not refused; for the log alone."""
 

@@ -36,8 +36,17 @@ class Delivery:
     redelivered: bool = False
     published_at: float | None = None
     """When its publisher sent it, or else when it was delivered, in seconds since the epoch."""
+    is_dated: bool = False
+    """Whether its publisher said when it sent it."""
     returned: int = 0
     """How often the broker had given it up by its delivery limit when it was last put back."""
+    content_encoding: str | None = None
+    """How its publisher says that the body is packed."""
+    app_id: str | None = None
+    user_id: str | None = None
+    """The broker's user who published it, where it said so: the broker has checked that."""
+    routing_key: str | None = None
+    """Under which it was published."""
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"
@@ -45,13 +54,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Letter:
-    """One message of the dead-letter queue, whoever put it there: nothing of it is checked.
+    """One message of a queue for people, whoever put it there: nothing of it is checked.
 
     `headers` are all that AMQP carried: values are text, bytes, numbers, times, lists, tables.
     """
 
     delivery: Delivery
     headers: Mapping[str, object]
+    origin: tuple[str, int | None] = ("", None)
+    """Under which routing key it was published, and when, in seconds since the epoch."""
 
     def __repr__(self) -> str:
         return f"<Letter, {len(self.delivery.body)} bytes>"
@@ -67,12 +78,15 @@ class Publication:
     message_id: str | None = None
     correlation_id: str | None = None
     reply_to: str | None = None
+    app_id: str | None = None
     type: str | None = None
     timestamp: int | None = None
     """Seconds since the epoch."""
     headers: Mapping[str, str | int] = field(default_factory=dict)
     event_of: str | None = None
     """The request whose stored result this announces; its row is marked when it is confirmed."""
+    content_encoding: str | None = None
+    """How the body is packed."""
 
     def __repr__(self) -> str:
         return f"<Publication to {self.exchange!r}, {len(self.body)} bytes>"

@@ -82,6 +82,8 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     for field, value in () if person is None else person.fields.items():
         if field is PersonField.PORTRAIT:
             continue
+        if field is PersonField.NAME and (words := _latin_words(value)):
+            text = _any_of(words).sub(lambda word: mask_field(PersonField.NAME, word[0]), text)
         for spelling in _spellings(field, value):
             if spelling in text:
                 text = text.replace(spelling, mask_field(field, value))
@@ -114,8 +116,22 @@ def _spellings(field: PersonField, value: str) -> tuple[str, ...]:
     return (*spaced, value[1:]) if len(value) > 2 else spaced
 
 
+def _latin_words(name: str) -> list[str]:
+    """Return the words of a name in Latin letters, all of them as one first; none of another.
+
+    A vendor writes them in other cases, in another order, or each by itself.
+    """
+    words = _LATIN_WORD.findall(name)
+    return ["".join(words), *(word for word in words if len(word) > 1)] if words else []
+
+
+def _any_of(words: list[str]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
+
+
 # Other spellings.
 
+_LATIN_WORD = re.compile("[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ]+")
 _ESCAPED_PERCENT = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
 # A character of Chinese takes three of these.
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2}){3,}")
@@ -154,7 +170,7 @@ def without_codes(text: str, person: Person) -> str:
 def holds(word: str, person: Person) -> bool:
     """Return whether a word, such as an id, holds a person's value, a part or a code of it."""
     folded, texts = word.upper(), _texts(person)
-    if any(text in folded for text in texts):
+    if any(text.upper() in folded for text in texts):
         return True
     for run in _DIGITS.findall(word):
         windows = [run[at : at + _WINDOW] for at in range(len(run) - _WINDOW + 1)]
@@ -173,7 +189,9 @@ def _narrow(wide: re.Match[str]) -> str:
 
 
 def _texts(person: Person) -> list[str]:
-    return [value for field, value in person.fields.items() if field is not PersonField.PORTRAIT]
+    given = person.fields
+    texts = [value for field, value in given.items() if field is not PersonField.PORTRAIT]
+    return texts + _latin_words(given.get(PersonField.NAME, ""))[:1]
 
 
 def _is_code(run: str, texts: list[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
+    from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
     from worker.core.request import Mode
 
 
@@ -28,6 +28,8 @@ class CallRecord:
     provider_request_id: str | None
     sends: int
     milliseconds: int | None
+    not_sent_because: str | None = None
+    """Why no byte of it left; a later release's worker may write a code that is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class History:
     outcome: Outcome | None
     error_kind: ErrorKind | None
     error_message: str | None
+    error_fields: tuple[FieldProblem, ...]
+    """What our own checks refused."""
     reused_from: str | None
     requested_at: datetime
     expires_at: datetime | None
@@ -79,8 +83,22 @@ class Backlog:
     """Requests whose lease has lapsed and that nobody has taken over."""
     calls_today: int = 0
     """Against the budget of the day (Asia/Shanghai); counted only where calls are limited."""
+    retention_overdue: float = 0.0
+    """Seconds by which the oldest finished request is past CLEAR_ or DELETE_AFTER_DAYS."""
     schema_behind: bool = False
     """Whether the schema is older than this worker needs; then nothing else was looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """The database's server at a moment."""
+
+    at: datetime
+    """By its own clock."""
+    connections: int
+    """To all its databases, whoever's."""
+    connections_limit: int
+    """Those that are kept for superusers left out."""
 
 
 # No call begins later than so many seconds after a pause is committed. Workers look once a second,
@@ -96,3 +114,35 @@ class Pause:
     """The words of who ordered it; checked, no personal data."""
     by: str
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What one worker does now, as it says itself."""
+
+    state: str
+    """working, parked, probing or not ready."""
+    reason: str | None
+    """Why, where it does not simply work."""
+    probe_in: float | None
+    """Seconds until a parked worker tries the provider again; None: nobody knows."""
+    held: int
+    claimed: int
+    calls_under_way: int
+    calls_allowed: int
+    returned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A database session that others wait for: it holds a lock."""
+
+    pid: int
+    application: str | None
+    """The application_name that it gave itself."""
+    since: datetime | None
+    """When its transaction began; None where it is another user's."""
+
+    def __str__(self) -> str:
+        since = f", since {self.since:%Y-%m-%dT%H:%M:%SZ}" if self.since else ""
+        return f"held up by pid {self.pid}, application {self.application or 'unnamed'}{since}"

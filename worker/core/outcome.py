@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from worker.core.connecting import Unconnected
     from worker.core.request import Mode
 
 
@@ -22,6 +23,10 @@ class Outcome(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     CONFLICT = "conflict"
+
+
+ANSWERS = frozenset({Outcome.MATCH, Outcome.MISMATCH, Outcome.NO_RECORD})
+"""The outcomes that are the provider's answer about a person."""
 
 
 class Charged(StrEnum):
@@ -128,6 +133,8 @@ class CallReport:
     sends: int = 1
     """How often the request was sent: more than 1 where the earlier ones were provably free."""
     seconds: float = 0.0
+    not_sent_because: Unconnected | None = None
+    """Why no byte of the last send left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from worker.contract.encryption import is_encrypted
+from worker.contract.request_model import BYTE_ORDER_MARK
 from worker.core.checks import CheckPolicy, FieldRefused, check_field
 from worker.core.masking import mask
 from worker.core.request import CheckType, Person, PersonField
@@ -35,7 +36,7 @@ def masked_body(body: bytes, known: Known, today: date) -> object:
     if is_encrypted(body):
         return f"<encrypted, {len(body)} bytes>"
     try:
-        tree = orjson.loads(body)
+        tree = orjson.loads(body.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError:
         return f"<not JSON, {len(body)} bytes>"
     user = {each.value: partial(_personal, each, today) for each in PersonField}

@@ -10,22 +10,21 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import usable_traceparent
+from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
+from worker.contract.packing import NotUnpacked, unpacked
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.masking import scrub
 from worker.core.outcome import CallClass, ErrorKind
+from worker.deadletters.body_texts import MOST_READ, personal_texts, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import date
+    from datetime import date, datetime
 
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Delivery, Letter
@@ -37,8 +36,8 @@ UNDECRYPTABLE = "undecryptable"
 """Why an encrypted message was not opened: replayed, it is read where its key is known now."""
 
 UNREADABLE_REASONS = frozenset(
-    {"not_json", "not_an_object", "no_usable_id", "too_large", UNDECRYPTABLE}
-)
+    {"not_json", "not_an_object", "cloudevents_envelope", "no_usable_id", "too_large"}
+) | {UNDECRYPTABLE}
 """Why no request could be told from a message: replayed, it is dead-lettered again."""
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen"})
@@ -50,12 +49,6 @@ REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKin
 _ERRORS = REASONS | {each.value for each in CallClass}
 
 UNKNOWN = "unknown"
-# Where the default of MAX_MESSAGE_BYTES is: what the worker did not read is not read here.
-_MOST_READ = 1_048_576
-
-# Fields beside the person's own; of the rest every text may be a value of the person.
-_NOT_PERSONAL = frozenset({"requestId", "source", "expiresAt", "context"})
-
 _PLAIN = re.compile(r"[\x20-\x7e]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -78,6 +71,9 @@ class Known:
     message_id: str | None
     correlation_id: str | None
     reply_to: str | None
+    app_id: str | None
+    user_id: str | None
+    routing_key: str | None
     traceparent: str | None
     source: str | None
     reason: str
@@ -110,7 +106,7 @@ class LetterReader:
         self._today = today
         self._keys = keys
         # How strict the checks are decides whether a request is refused, not what its id is.
-        self._reader = RequestReader(CheckPolicy(), _MOST_READ)
+        self._reader = RequestReader(CheckPolicy(), MOST_READ)
 
     def read(self, letter: Letter) -> Known:
         """Return what may be known of a letter."""
@@ -118,18 +114,21 @@ class LetterReader:
         body, encrypted = self.open(letter)
         tree = tree_of(body)
         personal = personal_texts(tree)
-        request_id, source = self._names(replace(delivery, body=body))
+        request_id, source = self._names(replace(delivery, body=body, content_encoding=None))
         named = (request_id, tree.get("requestId"), delivery.message_id)
         return Known(
             request_id=_safe(request_id, personal),
             message_id=_foreign(delivery.message_id, personal),
             correlation_id=_foreign(delivery.correlation_id, personal),
             reply_to=_foreign(delivery.reply_to, personal),
+            app_id=_foreign(delivery.app_id, personal),
+            user_id=_foreign(delivery.user_id, personal),
+            routing_key=_foreign(delivery.routing_key, personal),
             traceparent=_safe(usable_traceparent(delivery), personal),
             source=_safe(source, personal),
             reason=_listed(headers.get("reason", headers.get("x-first-death-reason")), REASONS),
             attempts=_count(headers.get("attempts")),
-            first_seen=_first_seen(headers),
+            first_seen=first_seen(headers),
             last_error=_listed(headers["lastError"], _ERRORS) if "lastError" in headers else None,
             size=len(delivery.body),
             encrypted=encrypted,
@@ -141,8 +140,11 @@ class LetterReader:
         )
 
     def open(self, letter: Letter) -> tuple[bytes, Encrypted]:
-        """Return the body, opened where it can be."""
-        body = letter.delivery.body
+        """Return the body, unpacked and opened where it can be."""
+        try:
+            body = unpacked(letter.delivery, MOST_READ).body
+        except NotUnpacked:
+            body = letter.delivery.body
         if not is_encrypted(body):
             return body, Encrypted.NO
         try:
@@ -159,38 +161,6 @@ class LetterReader:
                 return request_id, source
             case _:
                 return None, None
-
-
-def personal_texts(tree: Mapping[str, Any]) -> frozenset[str]:
-    """Return every value of a request that may be its person's, in upper case.
-
-    Wherever it stands and however it is called: what was sent wrongly is in no known place.
-    """
-    found: set[str] = set()
-    rest: list[object] = [value for name, value in tree.items() if name not in _NOT_PERSONAL]
-    while rest:  # no recursion: a hostile body is nested as deep as its parser allows
-        value = rest.pop()
-        if isinstance(value, dict):
-            rest += [each for name, each in value.items() if name != "checkType"]
-        elif isinstance(value, list):
-            rest += value
-        elif isinstance(value, str | int | float) and not isinstance(value, bool):
-            folded = str(value).strip().upper()
-            spellings = (folded, re.sub(r"[\s-]", "", folded))
-            # One character alone would be found in every other id.
-            found.update(each for each in spellings if len(each) >= 2)
-    return frozenset(found)
-
-
-def tree_of(body: bytes) -> Mapping[str, Any]:
-    """Return a body as JSON values; empty where it is none, or larger than is read."""
-    if len(body) > _MOST_READ:
-        return {}
-    try:
-        tree = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return tree if isinstance(tree, dict) else {"body": tree}
 
 
 def _safe(text: str | None, personal: frozenset[str]) -> str | None:
@@ -219,22 +189,9 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 1_000_000 else None
 
 
-_OWN_HEADERS = frozenset({"reason", "attempts", "firstSeen", "lastError", "traceparent"})
-
-
-def _first_seen(headers: Mapping[str, object]) -> datetime | None:
-    told = headers.get("firstSeen")
-    if isinstance(told, str):
-        try:
-            seen = datetime.fromisoformat(told)
-            return seen.astimezone(UTC) if seen.tzinfo else None
-        except (ValueError, OverflowError):
-            return None
-    match headers.get("x-death"):
-        case [*_, {"time": datetime() as died}]:
-            # pika hands over AMQP's times, which are UTC, without a zone.
-            return died.replace(tzinfo=UTC)
-    return None
+_OWN_HEADERS = frozenset(
+    {"reason", "attempts", "firstSeen", "lastError", "traceparent", PUBLISHED_BY, PUBLISHED_AS}
+)
 
 
 def _mark(letter: Letter) -> bytes:

@@ -5,14 +5,14 @@ Whoever looks puts them all back.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker.core import spelling
+from worker.deadletters.body_texts import personal_texts, tree_of
 from worker.deadletters.body_view import masked_body
-from worker.deadletters.reading import Encrypted, personal_texts, tree_of
+from worker.deadletters.reading import Encrypted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from worker.deadletters.reading import Known, LetterReader
     from worker.ports import LetterQueue
-
-_SEPARATORS = re.compile(r"[\s\-\u2010-\u2015]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +126,4 @@ def bodies(
 def holds(body: bytes, id_cards: Collection[str]) -> bool:
     """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
     texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
-    return any(number in text for text in map(_squeezed, texts) for number in id_cards)
-
-
-def _squeezed(text: str) -> str:
-    """Return a text without separators, its digits plain and its X in upper case."""
-    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text)).upper()
+    return any(number in text for text in map(spelling.compact, texts) for number in id_cards)

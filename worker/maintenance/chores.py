@@ -13,8 +13,9 @@ from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
-    from worker.core.operations import Backlog, Pause
+    from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
     from worker.core.outcome import ErrorKind
     from worker.ports import Clock
 
@@ -124,13 +125,62 @@ def pause_reader(
     return Chore("pause", 1.0, 1, run_once)
 
 
+def registry(
+    state: Callable[[], WorkerState], report: Callable[[WorkerState], None], clock: Clock
+) -> Chore:
+    """Say what this worker does: soon after each change, and every ten seconds."""
+    said: tuple[str, str | None] | None = None
+    said_at = 0.0
+
+    def run_once() -> int:
+        nonlocal said, said_at
+        now, is_now = clock.monotonic(), state()
+        if (is_now.state, is_now.reason) != said or now - said_at >= 10.0:
+            report(is_now)
+            said, said_at = (is_now.state, is_now.reason), now
+        return 0
+
+    return Chore("registry", 2.0, 1, run_once, first_after=0.1)
+
+
+def lock_watcher(
+    database_answers: Callable[[], bool], blocker: Callable[[], Blocker | None], clock: Clock
+) -> Chore:
+    """Say who holds up this worker's statements, once a minute while they wait for long.
+
+    It asks while they wait: who has given up waits for nobody. And on a thread of its own.
+    """
+    log = structlog.get_logger()
+    say_next_at = 0.0
+
+    def run_once() -> int:
+        nonlocal say_next_at
+        found = None
+        if clock.monotonic() >= say_next_at and not database_answers():
+            found = blocker()
+        if found is not None:
+            log.warning(LogEvent.DATABASE_BLOCKED, reason=str(found))
+            say_next_at = clock.monotonic() + 60.0
+        return 0
+
+    return Chore("locks", 1.0, 1, run_once)
+
+
 class BacklogMonitor:
     """Keeps the last backlog for probes and scrapes, which must not wait for a database."""
 
-    def __init__(self, read: Callable[[], Backlog]) -> None:
+    def __init__(
+        self, read: Callable[[], Backlog], server: Callable[[], DatabaseServer], clock: Clock
+    ) -> None:
         self._read = read
+        self._read_server = server
+        self._clock = clock
         self.backlog: Backlog | None = None
         """What was read last; None before the first time and while the database is away."""
+        self.server: DatabaseServer | None = None
+        """The same of its server."""
+        self.clock_offset = 0.0
+        """Seconds that this machine's clock was ahead of the database's, at least."""
         self.failed = False
         """Whether the last attempt was in vain."""
         # As often as Prometheus usually asks; just after its start a worker is looked at most.
@@ -139,8 +189,22 @@ class BacklogMonitor:
     def _run_once(self) -> int:
         try:
             self.backlog = self._read()
+            before = self._clock.now()
+            self.server = self._read_server()
+            after = self._clock.now()
         except LedgerUnavailable:
-            self.backlog, self.failed = None, True
+            self.backlog, self.server, self.failed = None, None, True
             raise
+        self.clock_offset = _beyond(self.server.at, before, after)
         self.failed = False
         return 0
+
+
+def _beyond(told: datetime, before: datetime, after: datetime) -> float:
+    """Return how far our clock is ahead (or, below 0, behind) of a time told between two looks.
+
+    An answer that was long on its way says less: between the two looks every time is right.
+    """
+    if told < before:
+        return (before - told).total_seconds()
+    return min(0.0, (after - told).total_seconds())

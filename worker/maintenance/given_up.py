@@ -7,7 +7,7 @@ given up even then is ended as failed by whoever gets it next (`Flow`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -19,18 +19,28 @@ from worker.maintenance.chores import Chore
 from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from worker.core.delivery import Letter
-    from worker.ports import Publisher
+    from worker.ports import Clock, Publisher
 
 # They are dead letters for days: some minutes are soon. A look opens two connections.
 _INTERVAL = 300.0
 _LIMIT = 100
 
 
-def given_up_requests(url: str, broker: Publisher, count_returned: Callable[[], None]) -> Chore:
-    """Put back what the broker has given up; `count_returned` is called for each.
+class DeadLetterMetrics(Protocol):
+    """What is counted of the dead letters."""
+
+    def returned(self) -> None:
+        """Count a request that is in the queue again."""
+
+    def oldest_dead_letter(self, seconds: float) -> None:
+        """Show the age of the oldest dead letter; 0 where there is none."""
+
+
+def given_up_requests(
+    url: str, broker: Publisher, clock: Clock, metrics: DeadLetterMetrics
+) -> Chore:
+    """Put back what the broker has given up, and see how old the oldest dead letter is.
 
     A worker whose user may not read the dead letters says so once. People's tools wait for a look
     that is under way, and a look does not wait for them.
@@ -46,14 +56,18 @@ def given_up_requests(url: str, broker: Publisher, count_returned: Callable[[], 
         try:
             with DeadLetterQueue.opened(url) as queue:
                 if not queue.depth():
+                    metrics.oldest_dead_letter(0.0)
                     return 0
+                oldest = now = clock.now()
                 with queue.hold() as held:
                     for letter in held.letters():  # to the end, or their order is lost
+                        oldest = min(oldest, internal.first_seen(letter.headers) or now)
                         if returned < _LIMIT and _was_given_up(letter):
                             held.publish(internal.returned(letter.delivery))
                             held.acknowledge(letter)
-                            count_returned()
+                            metrics.returned()
                             returned += 1
+                metrics.oldest_dead_letter((now - oldest).total_seconds())
         except AccessRefused as refusal:
             is_refused = True
             log.warning(LogEvent.DEAD_LETTERS_REFUSED, problem=str(refusal))

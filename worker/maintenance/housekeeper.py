@@ -42,7 +42,8 @@ class Housekeeper:
         self._chance = chance
         self._on_failure = on_failure
         self._log = structlog.get_logger()
-        self._failures = 0
+        self._failures: dict[str, int] = {}
+        """By chore: only what has failed can tell that the database is back."""
         self._stopping = Event()
         # A statement that hangs must not keep the process alive.
         self._thread = Thread(target=self._guarded, name=name, daemon=True)
@@ -103,12 +104,11 @@ class Housekeeper:
             done = chore.run_once()
         except LedgerUnavailable as error:
             # The pipeline says it too, again and again; here once is enough.
-            self._failures += 1
-            if self._failures == 1:
+            if not self._failures:
                 facts = {"reason": str(error), "tries": 1, "chore": chore.name}
                 self._log.warning(LogEvent.DATABASE_UNAVAILABLE, **facts)
+            self._failures[chore.name] = self._failures.get(chore.name, 0) + 1
             return False
-        if self._failures:
-            self._log.info(LogEvent.DATABASE_BACK, tries=self._failures)
-            self._failures = 0
+        if (tries := self._failures.pop(chore.name, 0)) and not self._failures:
+            self._log.info(LogEvent.DATABASE_BACK, tries=tries)
         return done >= chore.limit

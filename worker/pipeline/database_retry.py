@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from threading import current_thread
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +26,10 @@ RETRY_PAUSE = 1.0
 STUCK_AFTER = 5.0
 
 
+# Seconds between two lines that say that it is still away: a try may take ten.
+SAY_EVERY = 60.0
+
+
 class DatabaseRetry:
     """Knows which threads wait for the database, and since when.
 
@@ -37,6 +42,8 @@ class DatabaseRetry:
         self._set_away = set_away
         self._log = structlog.get_logger()
         self._unavailable: dict[str, float] = {}
+        self.problem = ""
+        """Why it cannot be used now, as far as somebody knows."""
         self._asked_at: dict[str, float] = {}
 
     @property
@@ -48,24 +55,27 @@ class DatabaseRetry:
 
     def keep_trying(self, work: Callable[[], T], give_up: Event) -> T | None:
         """Do the work until it is done; None when told to give up."""
-        failures, thread = 0, current_thread().name
+        failures, say_at, thread = 0, -inf, current_thread().name
         while True:
             self._asked_at[thread] = self._clock.monotonic()
             try:
                 result = work()
             except LedgerUnavailable as error:
                 failures += 1
+                self.problem = str(error)
                 now = self._clock.monotonic()
                 if now - self._unavailable.setdefault(thread, now) >= self._away_after:
                     self._set_away(True)
-                if failures == 1 or failures % 30 == 0:
+                if now >= say_at:
+                    say_at = now + SAY_EVERY
                     self._log.warning(
-                        LogEvent.DATABASE_UNAVAILABLE, reason=str(error), tries=failures
+                        LogEvent.DATABASE_UNAVAILABLE, reason=self.problem, tries=failures
                     )
                 if give_up.wait(RETRY_PAUSE):
                     return None
             else:
                 if failures:
+                    self.problem = ""
                     self._unavailable.pop(thread, None)
                     if not self._unavailable:
                         self._set_away(False)

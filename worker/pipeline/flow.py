@@ -13,6 +13,7 @@ Nothing is kept between calls: a batch that met an unavailable database may be g
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, assert_never
 
@@ -53,7 +54,6 @@ from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from worker.core.delivery import Delivery, Settlement
     from worker.core.digests import Digest, Digests
@@ -189,6 +189,7 @@ class Flow:
                 envelope=reading.envelope,
                 expires_at=None,
                 context=None,
+                published_at=_published_at(delivery),
             )
             return Asked(delivery, reading, claim)
         request = reading.request
@@ -202,6 +203,7 @@ class Flow:
             envelope=reading.envelope,
             expires_at=request.expires_at,
             context=request.context,
+            published_at=_published_at(delivery),
             warnings=tuple(f"{each.field} {each.problem}" for each in reading.warnings),
         )
         return Asked(delivery, reading, claim)
@@ -254,8 +256,12 @@ class Flow:
                 return self.settling.contradict(asked.delivery, asked.claim, kind, now)
             case Unstorable():
                 problem = FieldProblem("body", "cannot be stored")
-                body = asked.delivery.body
-                unreadable = Unreadable("unstorable", problem, asked.claim.envelope, body)
+                claim_of = asked.claim
+                envelope = claim_of.envelope
+                if envelope.correlation_id is None:
+                    envelope = replace(envelope, correlation_id=claim_of.request_id)
+                body, source = asked.delivery.body, claim_of.source
+                unreadable = Unreadable("unstorable", problem, envelope, body, source)
                 return self.settling.turn_away(asked.delivery, unreadable, now)
             case _ as never:
                 assert_never(never)
@@ -338,6 +344,12 @@ class Flow:
 
 
 _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
+
+
+def _published_at(delivery: Delivery) -> datetime | None:
+    if not delivery.is_dated or delivery.published_at is None:
+        return None
+    return datetime.fromtimestamp(delivery.published_at, UTC)
 
 
 def _accepted(reading: Reading) -> Accepted:

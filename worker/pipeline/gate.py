@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.core.claims import Postponed
+    from worker.core.connecting import Unconnected
     from worker.core.outcome import CallReport
     from worker.ports import Clock
 
@@ -41,6 +42,7 @@ _MOST_PASSED_OVER = 10
 _PAUSED_FOR = 0.0
 # A database that restarts is back in 1 to 5 s, and until then what we hold can wait for it.
 AWAY_AFTER = 5.0
+_UNKNOWN = "nobody knows whether the fleet is paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ class Gate:
         """When people's order was last read; always fresh until `expect_pause_reports`."""
         self._ledger_is_away = False
         self._closing = False
+        self._not_sent_because: Unconnected | None = None
         self._changed = Condition()
-        self.pause_problem = "nobody knows whether the fleet is paused"
+        self.pause_problem = _UNKNOWN
         """Why people's order could not be read."""
 
     # Callers.
@@ -121,6 +124,7 @@ class Gate:
                 self._changed.notify_all()
             if report is None:
                 return False
+            self._not_sent_because = report.not_sent_because
             now = self._clock.monotonic()
             before = self._now_in()
             self._allow(self._allowance.after(report, now))
@@ -173,6 +177,7 @@ class Gate:
         with self._changed:
             was_known = self.pause_is_known
             before, self._pause, self._pause_read_at = self._pause, pause, asked_at
+            self.pause_problem = _UNKNOWN
             if not was_known or (before is None) is not (pause is None):
                 self._changed.notify_all()
 
@@ -209,6 +214,12 @@ class Gate:
                 return None
             case Open(reason=reason) | Probing(reason=reason):
                 return reason
+
+    @property
+    def not_sent_because(self) -> Unconnected | None:
+        """Why the last call could not be sent; None: it was."""
+        with self._changed:
+            return self._not_sent_because
 
     @property
     def state(self) -> BreakerState:

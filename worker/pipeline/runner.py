@@ -17,6 +17,7 @@ import structlog
 
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
+from worker.core.connecting import words
 from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.database_retry import DatabaseRetry
@@ -135,7 +136,14 @@ class Pipeline:
 
         People's orders are read every second, so even who has nothing to claim or record knows.
         """
-        return self._database.database_answers and self._gate.pause_is_known
+        return self.database_problem is None
+
+    @property
+    def database_problem(self) -> str | None:
+        """Why the database cannot be used now; empty where nobody knows, None where it can."""
+        if not self._database.database_answers:
+            return self._database.problem
+        return None if self._gate.pause_is_known else self._gate.pause_problem
 
     @property
     def claimed(self) -> int:
@@ -338,8 +346,13 @@ class Pipeline:
                 self._log.warning(LogEvent.PARKED, reason=ParkReason.DATABASE)
             case Open():
                 self._broker.pause()
-                seconds = round(state.until - self._clock.monotonic(), 1)
-                self._log.warning(LogEvent.PARKED, reason=state.reason, probe_in=seconds)
+                facts: dict[str, object] = {
+                    "probe_in": round(state.until - self._clock.monotonic(), 1)
+                }
+                unconnected = self._gate.not_sent_because
+                if state.reason is ParkReason.PROVIDER_FAILING and unconnected is not None:
+                    facts["because"] = words(unconnected, "PROVIDER")
+                self._log.warning(LogEvent.PARKED, reason=state.reason, **facts)
             case Probing():
                 self._broker.resume(PROBE_PREFETCH)
                 self._log.info(LogEvent.PROBING, reason=state.reason)

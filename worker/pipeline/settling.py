@@ -6,7 +6,7 @@ known outcome, a request that somebody else has, an id with other data, a hand-b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.contract import internal
@@ -34,22 +34,22 @@ _CONFLICTS = {
 }
 
 
-def _as_it_is(body: bytes) -> bytes:
-    return body
+def _as_it_is(delivery: Delivery) -> Delivery:
+    return delivery
 
 
 @dataclass(frozen=True, slots=True)
 class Settling:
     """Makes the settlements of one worker.
 
-    `keep` makes of a body that cannot be read what may stand among the dead letters.
+    `keep` makes of a delivery that cannot be read what may stand among the dead letters.
     """
 
     digests: Digests
     mode: Mode
     retries: RetryPolicy
     event_format: EventFormat = EventFormat.PLAIN
-    keep: Callable[[bytes], bytes] = _as_it_is
+    keep: Callable[[Delivery], Delivery] = _as_it_is
 
     def of_record(
         self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut | Unstorable
@@ -72,7 +72,7 @@ class Settling:
             return Settlement(delivery, (retry,), line)
         if recorded.stored is None:
             raise ValueError("a recorded outcome has a row")
-        event = result_event(recorded.stored, claim.envelope, self.event_format)
+        event = self._event(recorded.stored, claim)
         if decision.result.reused_from is not None:
             facts["reused_from"] = decision.result.reused_from
         line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
@@ -85,7 +85,7 @@ class Settling:
         self, delivery: Delivery, claim: ClaimRequest, stored: StoredResult, action: str
     ) -> Settlement:
         """Announce a known outcome again; its dead letter too where a crash may have lost it."""
-        event = result_event(stored, claim.envelope, self.event_format)
+        event = self._event(stored, claim)
         line = _line(claim, action, outcome=stored.result.outcome)
         failure = stored.result.failure
         if stored.announced or failure is None or failure.kind not in GIVEN_UP:
@@ -98,6 +98,10 @@ class Settling:
             first_seen=stored.requested_at,
         )
         return Settlement(delivery, (event, dead), line)
+
+    def _event(self, stored: StoredResult, claim: ClaimRequest) -> Publication:
+        """Return the stored result, addressed to who asks now: perhaps not the first who did."""
+        return result_event(stored, claim.envelope, self.event_format, asked_by=claim.source)
 
     def held(self, delivery: Delivery, claim: ClaimRequest, wait: float = 0.0) -> Settlement:
         """Let a request come again that somebody works on now, or that is due in `wait` seconds."""
@@ -132,25 +136,26 @@ class Settling:
         return Settlement(delivery, (event,), line)
 
     def turn_away(self, delivery: Delivery, reading: Unreadable, now: datetime) -> Settlement:
-        """Keep an unreadable message for a person, and answer where an answer can go."""
-        kept = replace(delivery, body=self.keep(delivery.body))
+        """Keep an unreadable message for a person, and answer with what can be told of it."""
         dead = internal.dead_letter(
-            kept, reading.reason, attempts=0, last_error=reading.reason, first_seen=now
+            self.keep(delivery),
+            reading.reason,
+            attempts=0,
+            last_error=reading.reason,
+            first_seen=now,
         )
-        line = {"action": "dead_lettered", "reason": reading.reason}
-        if reading.envelope.reply_to is None and reading.envelope.correlation_id is None:
-            return Settlement(delivery, (dead,), line)
         event = answer_event(
             Outcome.REJECTED,
             Failure(ErrorKind.UNREADABLE, "the message cannot be read", (reading.problem,)),
             reading.envelope,
             request_id=None,
-            source="default",
+            source=reading.source,
             fingerprint=self.digests.of_body(reading.body)[0].fingerprint,
             mode=self.mode,
             now=now,
             event_format=self.event_format,
         )
+        line = {"action": "dead_lettered", "reason": reading.reason}
         return Settlement(delivery, (dead, event), line)
 
 
@@ -182,4 +187,6 @@ def _call_facts(entry: Entry) -> dict[str, object]:
         facts["call_class"] = entry.report.call_class
         facts["call_seconds"] = round(entry.report.seconds, 3)
         facts["charged"] = entry.report.charged
+        if entry.report.not_sent_because is not None:
+            facts["not_sent_because"] = entry.report.not_sent_because
     return facts

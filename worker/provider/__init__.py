@@ -7,6 +7,7 @@
     codes          what an answer means: class, verdict, charge
     transport      one exchange: bytes out, bytes in, faults named once
     watched_pool   connections that know when a byte leaves
+    dialing        the way there, through a proxy if one is named
     answer         reads an answer off the socket, strictly
     deadline       ends what takes too long
 

@@ -35,6 +35,7 @@ from worker.provider.codes import (
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
+from worker.telemetry.causes import why_unconnected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,16 +91,9 @@ class PersonalAuthClient:
         self._clock = clock
         self._stopping = stopping if stopping is not None else threading.Event()
         self._no_record = re.compile(config.no_record_pattern)
-        auth = JdCloudAuth(
-            config.access_key,
-            config.secret_key,
-            Scope(config.algorithm, config.region),
-            clock=clock,
-            nonce=nonce,
-            session_token=config.session_token,
-        )
+        self._nonce = nonce
         self._reaper = Reaper()
-        self._transport = Transport(config, auth, self._reaper)
+        self._transport = Transport(config, self._auth(config), self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
             retry=self._helps_to_repeat,
@@ -128,6 +122,20 @@ class PersonalAuthClient:
             self._reaper.disarm()
         return replace(call.report, sends=call.sends, seconds=monotonic() - started)
 
+    def renew(self, config: ProviderConfig) -> None:
+        """Sign what is sent from now on with these credentials; nothing else of it counts."""
+        self._transport.sign_by(self._auth(config))
+
+    def _auth(self, config: ProviderConfig) -> JdCloudAuth:
+        return JdCloudAuth(
+            config.access_key,
+            config.secret_key,
+            Scope(config.algorithm, config.region),
+            clock=self._clock,
+            nonce=self._nonce,
+            session_token=config.session_token,
+        )
+
     def close(self) -> None:
         """Stop: no further call is made, and what is still under way is ended, in doubt."""
         self._stopping.set()
@@ -146,7 +154,8 @@ class PersonalAuthClient:
         try:
             received = self._transport.post(call.body)
         except Unanswered as fault:
-            call.report = without_answer(call.armed.sent, fault.http_status)
+            why = None if call.armed.sent else why_unconnected(fault)
+            call.report = without_answer(fault.http_status, why)
             return
         if self._config.live and received.server == SANDBOX_SERVER:
             call.report = from_sandbox(received.status)

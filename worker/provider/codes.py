@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import re
     from datetime import datetime
 
+    from worker.core.connecting import Unconnected
 
 NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
 # What the sandbox calls itself in the Server header of everything that it answers.
@@ -140,10 +141,15 @@ def from_sandbox(http_status: int) -> CallReport:
     )
 
 
-def without_answer(sent: bool, http_status: int | None) -> CallReport:
-    """Return the report of a send that no whole answer came to."""
-    call_class = CallClass.IN_DOUBT if sent else CallClass.NOT_SENT
-    return CallReport(call_class, _CHARGED[call_class], http_status=http_status)
+def without_answer(http_status: int | None, not_sent_because: Unconnected | None) -> CallReport:
+    """Return the report of a send that no whole answer came to; None: bytes of it left."""
+    call_class = CallClass.IN_DOUBT if not_sent_because is None else CallClass.NOT_SENT
+    return CallReport(
+        call_class,
+        _CHARGED[call_class],
+        http_status=http_status,
+        not_sent_because=not_sent_because,
+    )
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

@@ -31,6 +31,8 @@ class ProviderConfig:
     """The longest call, all its tries together."""
     ca_file: str | None = None
     """A CA bundle instead of certifi's."""
+    proxy: str | None = field(default=None, repr=False)
+    """`http://user:password@host:port` of an HTTP proxy on the way, with or without a user."""
     pool_size: int = 32
     """Threads that call at once: each finds a connection of its own."""
     no_record_pattern: str = "查无|无记录|库中无"

@@ -18,6 +18,7 @@ from urllib3.exceptions import DecodeError, HTTPError
 from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 
+from worker.provider.dialing import Proxy
 from worker.provider.signing import canonical_target
 from worker.provider.watched_pool import WatchedPool, WatchedTlsPool
 
@@ -100,6 +101,10 @@ class Transport:
         headers = answer.headers
         return Received(status, headers.get("retry-after"), body, headers.get("server"))
 
+    def sign_by(self, auth: Callable[[PreparedRequest], object]) -> None:
+        """Sign by this from the next send on."""
+        self._auth = auth
+
     def close(self) -> None:
         """Close what is not in use."""
         self._adapter.close()
@@ -132,8 +137,8 @@ def _read_some(answer: Answer, limit: int) -> bytes:
 class _OneAddress(HTTPAdapter):
     """requests' adapter with its one pool chosen beforehand: nothing is looked up for each call.
 
-    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no proxy and no
-    environment is heeded, and certificates are checked against one bundle that is read here.
+    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no environment and
+    so no proxy of it is heeded, and certificates are checked against one bundle that is read here.
     """
 
     def __init__(
@@ -153,6 +158,7 @@ class _OneAddress(HTTPAdapter):
             "reaper": reaper,
             "keep_idle": config.keep_idle,
             "io_timeout": config.read_timeout,
+            "through": None if config.proxy is None else Proxy.of(config.proxy),
         }
         self._target = target
         self._pool = (

@@ -16,12 +16,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from worker.provider.answer import Answer
+from worker.provider.dialing import dial
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
     from worker.provider.deadline import Reaper
+    from worker.provider.dialing import Proxy
 
 # A socket with nothing on its way takes this much at once, so nobody waits for it; and a portrait
 # of 200 kB is not worth copying only to leave in the same piece as its head.
@@ -36,9 +38,11 @@ class WatchedConnection(HTTPConnection):
         *args: Any,
         reaper: Reaper,
         io_timeout: float,
+        through: Proxy | None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        self._through = through
         self._reaper = reaper
         self._connect_timeout: float = self.timeout  # type: ignore[assignment]
         self._io_timeout = io_timeout
@@ -52,10 +56,12 @@ class WatchedConnection(HTTPConnection):
 
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
-        left = self._reaper.current().remaining()
-        self.timeout = min(self._connect_timeout, left)
         super().connect()
         self._socket().settimeout(self._io_timeout)
+
+    def _new_conn(self) -> socket.socket:
+        remaining = self._reaper.current().remaining
+        return dial(self._dns_host, self.port, self._through, self._connect_timeout, remaining)
 
     def request(  # type: ignore[override]
         self,

@@ -95,8 +95,9 @@ class Admission:
         """Return the person that a call asks about, or raise `Refused`; `now` is epoch seconds."""
         headers = call.headers
         authorization = _authorization(headers.get("authorization"))
-        date = _required(headers, _DATE, authorization)
-        nonce = _required(headers, _NONCE, authorization)
+        # JD's own SDK adds both after it has signed: they must be there, signed or not. The date is
+        # part of what is signed anyway.
+        date, nonce = _required(headers, _DATE), _required(headers, _NONCE)
         self._check_credentials(headers, authorization)
         self._check_clock(date, authorization, now)
         self._check_signature(call, date, authorization)
@@ -120,7 +121,9 @@ class Admission:
             raise _unknown_key()
         if self._token is None and _TOKEN not in headers:
             return
-        token = _required(headers, _TOKEN, authorization)
+        token = _required(headers, _TOKEN)
+        if _TOKEN not in authorization.signed_headers:
+            raise _lacks(_TOKEN)
         if self._token is None or not _same(token, self._token):
             raise _unknown_key()
 
@@ -165,6 +168,8 @@ def read_person(body: bytes) -> Person:
     check_type, user = spec["checkType"], spec["personalUser"]
     if not isinstance(check_type, int) or isinstance(check_type, bool) or check_type not in _FIELDS:
         raise _invalid("checkType must be an integer from 0 to 4")
+    if isinstance(user, dict):  # JD's own SDK sends null for what is not set
+        user = {name: value for name, value in user.items() if value is not None}
     if not isinstance(user, dict) or user.keys() not in _FIELDS[check_type]:
         raise _invalid(f"personalUser must have exactly the fields of check {check_type}")
     if not all(isinstance(value, str) and value for value in user.values()):
@@ -187,14 +192,10 @@ def _authorization(value: str | None) -> Authorization:
     return authorization
 
 
-def _required(headers: Mapping[str, str], name: str, authorization: Authorization) -> str:
-    """Return a header that must be there, and signed.
-
-    Date and nonce always: without them a signature could be replayed. Host and content-type only
-    where SignedHeaders names them: the vector of JD's documentation signs neither.
-    """
+def _required(headers: Mapping[str, str], name: str) -> str:
+    """Return a header that must be there. What is signed, SignedHeaders says."""
     value = headers.get(name, "").strip()
-    if not value or name not in authorization.signed_headers:
+    if not value:
         raise _lacks(name)
     return value
 

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import signal
+import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -41,7 +43,9 @@ async def serve_until_signalled(settings: SandboxSettings) -> None:
 
 
 @asynccontextmanager
-async def listening(settings: SandboxSettings, stand_in: StandIn) -> AsyncGenerator[int]:
+async def listening(
+    settings: SandboxSettings, stand_in: StandIn, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[int]:
     """Open the port, and give its number; at the end drop every connection."""
     loop = asyncio.get_running_loop()
     server = web.Server(
@@ -55,11 +59,22 @@ async def listening(settings: SandboxSettings, stand_in: StandIn) -> AsyncGenera
     runner = web.ServerRunner(server, shutdown_timeout=_DROP_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG).start()
+        await _site(runner, settings, tls).start()
         port: int = runner.addresses[0][1]
         yield port
     finally:
         await runner.cleanup()
+
+
+def _site(
+    runner: web.ServerRunner, settings: SandboxSettings, tls: ssl.SSLContext | None
+) -> web.BaseSite:
+    """Return what listens; `::` takes IPv4 as well, which asyncio by itself rules out."""
+    host, port = settings.host, settings.port
+    if host == "::" and socket.has_dualstack_ipv6():
+        every = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return web.SockSite(runner, every, ssl_context=tls, backlog=_BACKLOG)
+    return web.TCPSite(runner, host, port, ssl_context=tls, backlog=_BACKLOG)
 
 
 def _logger() -> logging.Logger:

@@ -7,7 +7,7 @@ from enum import StrEnum
 import orjson
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
+from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck, NameCheck
 from worker.core.delivery import EventFormat
 from worker.core.request import PortraitFields
 from worker.settings.environment import FromEnvironment
@@ -22,6 +22,8 @@ class CheckSettings(FromEnvironment):
     """strict, format or off"""
     luhn_check: LuhnCheck = LuhnCheck.WARN
     """off, warn or reject"""
+    name_check: NameCheck = NameCheck.HAN
+    """han, latin (names in Latin letters as well) or off"""
     portrait_fields: PortraitFields = PortraitFields.ID_CARD
     """what goes with a portrait: id_card or bank_card"""
     portrait_min_bytes: int = Field(5_000, ge=1)
@@ -40,7 +42,8 @@ class CheckSettings(FromEnvironment):
     def check_policy(self) -> CheckPolicy:
         """The strictness of the checks before paying."""
         sizes = (self.portrait_min_bytes, self.portrait_max_bytes)
-        return CheckPolicy(self.id_card_check, self.luhn_check, self.portrait_fields, *sizes)
+        checks = (self.id_card_check, self.luhn_check, self.portrait_fields)
+        return CheckPolicy(*checks, *sizes, self.name_check)
 
 
 class MessageEncryption(StrEnum):

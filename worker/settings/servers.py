@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from worker.core.digests import Digests
+from worker.settings.addresses import check_amqp_url, check_database_url
 from worker.settings.environment import FromEnvironment
-from worker.settings.values import CertificateFile, has_scheme, parse_delay, refuse_unless
+from worker.settings.values import CertificateFile, is_url, parse_delay, refuse_unless
 
 # What RabbitMQ's URI query parameters call the files (rabbitmq.com, "URI Query Parameters").
 _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
@@ -19,7 +21,14 @@ _URL_FILES = {"ca": "cacertfile", "cert": "certfile", "key": "keyfile"}
 _LEAST = 32
 
 
-class BrokerSettings(FromEnvironment):
+class DeadLetterSettings(FromEnvironment):
+    """How long a person may still replay what was given up."""
+
+    dead_letter_days: int = Field(14, ge=1, le=365)
+    """how long dead letters are kept"""
+
+
+class BrokerSettings(DeadLetterSettings):
     """What the commands for the broker need.
 
     The files of TLS come first: `amqp_url` takes them along, as RabbitMQ's own clients have it.
@@ -31,12 +40,10 @@ class BrokerSettings(FromEnvironment):
     """client certificate for amqps://, where the broker asks for one"""
     amqp_key_file: Path | None = None
     """its private key, if AMQP_CERT_FILE does not hold it; without a password"""
-    amqp_url: Annotated[SecretStr, has_scheme("amqp", "amqps")]
+    amqp_url: Annotated[SecretStr, is_url(check_amqp_url)]
     """The broker: amqp://user:password@host:5672/vhost, or amqps://"""
     retry_delays: Annotated[tuple[int, ...], NoDecode] = (5, 30, 120, 600, 1800)
     """waits before each further attempt, one queue each"""
-    dead_letter_days: int = Field(14, ge=1, le=365)
-    """how long dead letters are kept"""
 
     @field_validator("amqp_key_file")
     @classmethod
@@ -78,8 +85,15 @@ class BrokerSettings(FromEnvironment):
 class DatabaseSettings(FromEnvironment):
     """What the commands for the database need."""
 
-    database_url: Annotated[SecretStr, has_scheme("postgresql")]
-    """The database: postgresql://user:password@host:5432/name"""
+    database_url: Annotated[SecretStr, is_url(check_database_url)]
+    """The database: postgresql://user:password@host:5432/name, or several host:port,host:port"""
+    database_pooler: Literal["off", "transaction"] = "off"
+    """transaction: DATABASE_URL leads to PgBouncer; off: to the server itself"""
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a session is ours for one transaction only."""
+        return self.database_pooler == "transaction"
 
 
 class DigestSettings(FromEnvironment):
@@ -99,14 +113,20 @@ class DigestSettings(FromEnvironment):
 
     @property
     def digests(self) -> Digests:
-        """The digests under all keys, the current one first; a key that is named twice is one."""
-        keys = [self.digest_key.get_secret_value(), *_lines(self.digest_key_fallbacks)]
-        return Digests(*(key.encode() for key in dict.fromkeys(keys)))
+        """The digests under all keys, the current one first; a key that is named twice is one.
+
+        0.1.0 took a newline at the end of the variable as part of the key: what was written under
+        that key stays known, and what comes now is under the key that a file would give.
+        """
+        key = self.digest_key.get_secret_value()
+        keys = [key.rstrip("\r\n"), key, *_lines(self.digest_key_fallbacks)]
+        return Digests(*(each.encode() for each in dict.fromkeys(keys)))
 
 
 def _lines(secret: SecretStr | None) -> list[str]:
+    r"""Return the keys of a list; `\n` at the end of one stands for a newline in the key itself."""
     lines = [] if secret is None else secret.get_secret_value().splitlines()
-    return [line for line in lines if line.strip()]
+    return [re.sub(r"\\n$", "\n", line) for line in lines if line.strip()]
 
 
 class LimitSettings(FromEnvironment):
@@ -116,3 +136,24 @@ class LimitSettings(FromEnvironment):
     """calls of all workers in any minute; 0 = no limit"""
     daily_call_budget: int = Field(0, ge=0)
     """calls of all workers in a day of Asia/Shanghai; 0 = no limit"""
+
+
+class AgeSettings(DeadLetterSettings):
+    """When finished requests are cleared, and when they are deleted."""
+
+    clear_after_days: int = Field(0, ge=0)
+    """masked data, digests and contexts are cleared after this; 0 = never"""
+    delete_after_days: int = Field(0, ge=0)
+    """requests and their calls are deleted after this; 0 = never"""
+
+    @field_validator("delete_after_days")
+    @classmethod
+    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
+        problems = []
+        if 0 < days < others.data.get("clear_after_days", 0):
+            problems.append("must not be below CLEAR_AFTER_DAYS")
+        if 0 < days <= others.data.get("dead_letter_days", 0):
+            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return days

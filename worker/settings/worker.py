@@ -1,20 +1,28 @@
-"""All settings of the worker, what of them a person's commands need, and how they are shown."""
+"""All settings of the worker, and what of them a person's commands need."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_address
 from math import inf
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from worker.core.request import Mode
 from worker.core.timing import CallTiming
-from worker.settings.environment import is_secret
+from worker.settings.addresses import check_provider_url, check_proxy_url
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
-from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings, LimitSettings
-from worker.settings.values import CertificateFile, Credential, Duration, Word, delay_name
+from worker.settings.misspelt import is_service_address
+from worker.settings.servers import (
+    AgeSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    DigestSettings,
+    LimitSettings,
+)
+from worker.settings.values import CertificateFile, Credential, Duration, Word, is_url
 
 LIVE_URL = "https://cloudauth.jdcloud-api.com/v1/personal"
 _LIVE_DOMAIN = "jdcloud-api.com"
@@ -26,6 +34,7 @@ _RECORD_SECONDS = 1.0
 
 
 class Settings(
+    AgeSettings,
     EventSettings,
     MessageSettings,
     CheckSettings,
@@ -42,8 +51,10 @@ class Settings(
 
     provider_mode: Mode
     """live or sandbox; stamped on every row and event, never mixed"""
-    provider_url: str = Field(LIVE_URL, pattern=r"^https?://")
+    provider_url: Annotated[str, is_url(check_provider_url)] = LIVE_URL
     """personalAuth, or the sandbox's address"""
+    provider_proxy: Annotated[SecretStr | None, is_url(check_proxy_url)] = None
+    """HTTP proxy on the way to the provider (CONNECT): http://user:password@host:port"""
     provider_access_key: Credential
     """JD Cloud access key id"""
     provider_secret_key: Credential
@@ -52,7 +63,7 @@ class Settings(
     """token of temporary credentials"""
     provider_region: Word = "jdcloud-api"
     """region in the signature's scope"""
-    provider_algorithm: str = Field("JDCLOUD2", pattern=r"^JDCLOUD[23]$")
+    provider_algorithm: Literal["JDCLOUD2", "JDCLOUD3"] = "JDCLOUD2"
     """JDCLOUD2 or JDCLOUD3 signatures"""
     provider_ca_file: CertificateFile | None = None
     """CA bundle for the provider instead of certifi's"""
@@ -84,21 +95,17 @@ class Settings(
     """a request whose calls fail for free (throttled) fails at this age: 24h, 7d; 0 = never"""
     abandon_after_days: int = Field(30, ge=0)
     """an open request fails at this age; 0 = never"""
-    clear_after_days: int = Field(0, ge=0)
-    """masked data, digests and contexts are cleared after this; 0 = never"""
-    delete_after_days: int = Field(0, ge=0)
-    """requests and their calls are deleted after this; 0 = never"""
-    topology: str = Field("apply", pattern="^(apply|check)$")
+    topology: Literal["apply", "check"] = "apply"
     """declare at start, or only check"""
     shutdown_grace: float = Field(40.0, gt=0, le=3600)
     """seconds to finish paid calls after SIGTERM"""
-    http_host: str = "0.0.0.0"  # noqa: S104
-    """address of health and metrics"""
+    http_host: str = "::"
+    """address of health and metrics; `::` is every one, of IPv4 too"""
     http_port: int = Field(0, ge=0, le=65535)
     """health and metrics; 0 = off"""
-    log_format: str = Field("auto", pattern="^(auto|json|console)$")
+    log_format: Literal["auto", "json", "console"] = "auto"
     """json, console, or by the terminal"""
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """least level"""
 
     @field_validator("provider_url")
@@ -136,23 +143,24 @@ class Settings(
             raise ValueError(f"is no regular expression: {error.msg}") from None
         return value
 
+    @field_validator("prefetch")
+    @classmethod
+    def _feeds_all_callers(cls, messages: int, others: ValidationInfo) -> int:
+        if messages < others.data.get("concurrency", 0):
+            raise ValueError("must not be below CONCURRENCY, or callers never have a request")
+        return messages
+
+    @field_validator("http_port", mode="before")
+    @classmethod
+    def _not_of_a_service(cls, port: object) -> object:
+        """Take what Kubernetes sets for a service named `http` as not set."""
+        return 0 if is_service_address(port) else port
+
     @field_validator("abandon_after_days")
     @classmethod
     def _outlives_its_dead_letter(cls, days: int, others: ValidationInfo) -> int:
         if 0 < days <= others.data.get("dead_letter_days", 0):
             raise ValueError("must be above DEAD_LETTER_DAYS: until then a person may replay")
-        return days
-
-    @field_validator("delete_after_days")
-    @classmethod
-    def _deleted_last(cls, days: int, others: ValidationInfo) -> int:
-        problems = []
-        if 0 < days < others.data.get("clear_after_days", 0):
-            problems.append("must not be below CLEAR_AFTER_DAYS")
-        if 0 < days <= others.data.get("dead_letter_days", 0):
-            problems.append("must be above DEAD_LETTER_DAYS, or a replay would be paid again")
-        if problems:
-            raise ValueError("\n".join(problems))
         return days
 
     @field_validator("shutdown_grace")
@@ -190,10 +198,7 @@ class Settings(
 
 
 def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    return (urlsplit(url).hostname or "").rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:
@@ -201,27 +206,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def show(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return the name, value and meaning of each setting for people to read, secrets hidden."""
-    rows = []
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if value is None:
-            text = "not set"
-        elif is_secret(field):
-            text = "(hidden)"
-        elif name == "retry_delays":
-            text = ",".join(map(delay_name, value))
-        elif name == "reuse_results_for":
-            text = delay_name(value) if value else "0"
-        else:
-            text = str(value) or "not set"
-        is_default = name not in settings.model_fields_set and text != "not set"
-        text += " (default)" if is_default else ""
-        rows.append((name.upper(), text, field.description or ""))
-    return rows
 
 
 class ToolSettings(BrokerSettings, DatabaseSettings):
@@ -233,6 +217,13 @@ class OutboxSettings(ToolSettings, EventSettings):
 
     provider_mode: Mode
     """live or sandbox: whose events"""
+
+
+class RetentionSettings(AgeSettings, DatabaseSettings):
+    """What `retention` needs: a database, and no provider."""
+
+    provider_mode: Mode
+    """live or sandbox: whose requests"""
 
 
 class StatusSettings(ToolSettings, LimitSettings):

@@ -34,23 +34,25 @@ WITH asked AS (
     request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
     masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz)
+    traceparent text, expires_at timestamptz, published_at timestamptz)
 ), restored AS (
   INSERT INTO verification.request (
     request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
     grants, calls, attempts, in_doubt_calls, charged, requested_at, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at)
+    correlation_id, traceparent, expires_at, published_at)
   SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner, now(),
     :grant_number, :calls, :attempts, :doubts, :charged, :requested_at, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at
+    correlation_id, traceparent, expires_at, published_at
     FROM asked
   ON CONFLICT (request_id) DO NOTHING
-  RETURNING request_id
+  RETURNING request_id, source, check_type, published_at
 )
-INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at)
-SELECT request_id, :call_number, :mode, :owner, coalesce(:started_at, now())
+INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at, source,
+  check_type, published_at)
+SELECT request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), source, check_type,
+  published_at
   FROM restored WHERE CAST(:call_number AS int) IS NOT NULL
 ON CONFLICT (request_id, call_number) DO NOTHING
 """)
@@ -63,13 +65,16 @@ SELECT request_id, call_number, worker, finished_at, class, charged, millisecond
 # The call that its worker reports: it is there, open or doubted, or it was lost with its row.
 BOOK = text("""
 INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
-  finished_at, class, http_status, status, provider_request_id, charged, sends, milliseconds)
+  finished_at, class, http_status, status, provider_request_id, charged, sends, milliseconds,
+  not_sent_because)
 VALUES (:request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), now(), :call_class,
-  :call_http_status, :call_status, :call_request_id, :call_charged, :call_sends, :call_milliseconds)
+  :call_http_status, :call_status, :call_request_id, :call_charged, :call_sends, :call_milliseconds,
+  :call_not_sent_because)
 ON CONFLICT (request_id, call_number) DO UPDATE
    SET finished_at = now(), class = excluded.class, http_status = excluded.http_status,
        status = excluded.status, provider_request_id = excluded.provider_request_id,
-       charged = excluded.charged, sends = excluded.sends, milliseconds = excluded.milliseconds
+       charged = excluded.charged, sends = excluded.sends, milliseconds = excluded.milliseconds,
+       not_sent_because = excluded.not_sent_because
 """)
 
 COUNT = text("""

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one small pool, and its errors mapped once."""
+"""The way to PostgreSQL: one small pool, and what each of its sessions is set to."""
 
 from __future__ import annotations
 
@@ -7,54 +7,64 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.ports import LedgerContended, LedgerRefused, LedgerUnavailable
+from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
+from worker.store.address import connection_parameters
+from worker.store.database_errors import UNNAMED_POOLER, condemns, mapped
+from worker.store.pooled import limiting_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, TextClause
-    from sqlalchemy.engine import URL
+
+DRIVER = "postgresql+psycopg://"
+"""What SQLAlchemy is told; where the database is, the driver is told (`connection_arguments`)."""
 
 # Claimer, recorder, housekeeper and pause watcher: a connection for each thread that uses the pool.
 POOL_SIZE = 4
 
+# Unless the URL says otherwise.
 _CONNECT = {
-    "connect_timeout": 5,
+    "connect_timeout": "5",
     # A database that vanished without a word is noticed after 20 s, not after the kernel's 15 min.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 20_000,
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "20000",
 }
 
 # No statement of ours takes a second; one that waits longer waits for something broken.
-_LIMITS = "-c statement_timeout=30s -c lock_timeout=10s"
+_LIMITS = {"statement_timeout": "30s", "lock_timeout": "10s"}
 
 # A worker's statements find their rows by keys, and a session keeps the plans that it has made.
 # Made while the tables were small they would read all of them each time, until the next ANALYZE: in
 # the first minute of a new house that was three times the server's work. So this is ruled out.
-_BY_KEYS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+_BY_KEYS = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off")
 
-# A commit must outlive a kill of the server, whatever is set for the database or the role: a weaker
-# `synchronous_commit` is raised for the session, a stronger one kept. Returns what was weak, and
-# what a session cannot mend.
-_DURABLE = """
-SELECT name, setting,
-       CASE name WHEN 'synchronous_commit' THEN set_config(name, 'on', false) END
-  FROM pg_settings
- WHERE name = 'synchronous_commit' AND setting NOT IN ('on', 'remote_apply')
+# What a new session asks first: who answers, for a pooler greets with a number of its own, and what
+# promises too little. A commit must outlive a kill of the server, whatever is set for the database
+# or the role: a weaker `synchronous_commit` is raised, a stronger one kept. The rest no session can
+# mend.
+_FIRST = """
+SELECT pg_backend_pid(), name, reset_val,
+       CASE name WHEN 'synchronous_commit' THEN set_config(name, 'on', %s) END
+  FROM (VALUES (1)) AS always
+  LEFT JOIN pg_settings
+    ON name = 'synchronous_commit' AND reset_val NOT IN ('on', 'remote_apply')
     OR name IN ('fsync', 'full_page_writes') AND setting = 'off'
 """
 
 
-def database_url(url: str) -> URL:
-    """Return the URL with our driver in it, whatever driver it names."""
-    return make_url(url).set(drivername="postgresql+psycopg")
+def connection_arguments(url: str, application_name: str) -> dict[str, Any]:
+    """Return what the driver needs to connect; raise `SettingsInvalid` for a URL of no use."""
+    # A name has characters that GBK, say, lacks: it could not be sent at all.
+    ours = {"application_name": application_name[:63], "client_encoding": "utf8"}
+    return {**_CONNECT, **connection_parameters(url), **ours}
 
 
 def open_engine(
@@ -62,16 +72,33 @@ def open_engine(
     application_name: str,
     *,
     by_keys: bool = False,
+    pooled: bool = False,
+    patience: int | None = None,
     on_weak: Callable[[Mapping[str, str]], None] = lambda _settings: None,
 ) -> Engine:
     """Return an engine that connects at first use; `by_keys` is for a worker's own statements.
 
     Every statement is its own transaction (autocommit): claim and record are one statement each,
-    so a batch costs one round trip and no BEGIN. `on_weak` learns at each new connection which of
-    the server's settings promise less than that a commit lasts.
+    so a batch costs one round trip and no BEGIN. `pooled`: through a pooler that lends sessions for
+    a transaction. `on_weak` learns at each new connection which of the server's settings promise
+    less than that a commit lasts. `patience` is how many seconds a statement may take, where that
+    is less than usual. Raises `SettingsInvalid` for a URL of no use; connecting raises
+    `DatabaseUnfit` where a pooler is not named or the database's encoding is not UTF8.
     """
+    arguments = connection_arguments(url, application_name)
+    limits = _LIMITS
+    if patience is not None:
+        limits = {"statement_timeout": f"{patience}s", "lock_timeout": f"{patience * 500}ms"}
+    if by_keys:
+        limits = {**limits, **_BY_KEYS}
+    if pooled:
+        arguments["prepare_threshold"] = None
+        arguments["cursor_factory"] = limiting_cursor(limits)
+    else:
+        ours = [f"-c {name}={value}" for name, value in limits.items()]
+        arguments["options"] = " ".join([arguments.get("options", ""), *ours])
     engine = create_engine(
-        database_url(url),
+        DRIVER,
         isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
         max_overflow=0,
@@ -79,20 +106,51 @@ def open_engine(
         pool_use_lifo=True,  # the server's memory of our statements is that of a connection
         pool_reset_on_return=None,
         hide_parameters=True,
-        connect_args={
-            **_CONNECT,
-            "application_name": application_name[:63],
-            "options": f"{_LIMITS} {_BY_KEYS}" if by_keys else _LIMITS,
-        },
+        connect_args=arguments,
     )
 
-    def pin_durability(new: psycopg.Connection[Any], _record: object) -> None:
-        if weak := {name: value for name, value, _ in new.execute(_DURABLE)}:
-            on_weak(weak)
+    def look_at_session(new: psycopg.Connection[Any], _record: object) -> None:
+        refuse_other_encodings(new)
+        rows = new.execute(_FIRST, (pooled,)).fetchall()  # for its transaction, or for good
         new.commit()
+        if not pooled and rows[0][0] != new.info.backend_pid:
+            new.close()
+            raise DatabaseUnfit(UNNAMED_POOLER)
+        if weak := {name: value for _, name, value, _ in rows if name is not None}:
+            on_weak(weak)
 
-    event.listen(engine, "connect", pin_durability)
+    event.listen(engine, "connect", look_at_session)
     return engine
+
+
+def open_for_migrations(url: str) -> Engine:
+    """Return an engine without a pool, whose session is one of the server itself.
+
+    A lock that a pooler's session keeps after the migration would stop the next one for ever.
+    """
+    arguments = connection_arguments(url, "alembic")
+    arguments["options"] = " ".join([arguments.get("options", ""), "-c verification.direct=yes"])
+    engine = create_engine(DRIVER, hide_parameters=True, poolclass=NullPool, connect_args=arguments)
+
+    def look_at_session(new: psycopg.Connection[Any], _record: object) -> None:
+        refuse_other_encodings(new)
+        row = new.execute("SELECT current_setting('verification.direct', true)").fetchone()
+        new.rollback()
+        if row != ("yes",):
+            new.close()
+            raise DatabaseUnfit(UNNAMED_POOLER)
+
+    event.listen(engine, "connect", look_at_session)
+    return engine
+
+
+def refuse_other_encodings(new: psycopg.Connection[Any]) -> None:
+    """Raise `DatabaseUnfit` where the database cannot hold every name."""
+    if (encoding := new.info.parameter_status("server_encoding")) != "UTF8":
+        raise DatabaseUnfit(
+            f"DATABASE_URL: the database's encoding is {encoding}: name one that was made with "
+            "ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def compiled(sql: str) -> str:
@@ -114,20 +172,24 @@ def run(database: Connection, statement: str, parameters: Mapping[str, object]) 
 
 @contextmanager
 def connection(engine: Engine) -> Iterator[Connection]:
-    """Lend a connection; raise `LedgerUnavailable` or `LedgerRefused` for what goes wrong."""
+    """Lend a connection; raise one of `worker.ports` for what goes wrong with it."""
     try:
         with engine.connect() as lent:
             try:
                 yield lent
-            except psycopg.OperationalError:
-                # Of what was run past SQLAlchemy it does not know that the connection is lost.
-                if lent.connection.driver_connection.closed:  # type: ignore[union-attr]
+            except (DBAPIError, psycopg.Error) as error:
+                # Of what was run past SQLAlchemy it does not know that the session is lost.
+                if not lent.invalidated and condemns(error, lent.connection.driver_connection):
                     lent.invalidate()
+                    # The others were made before it, and look at the same server.
+                    engine.dispose()
                 raise
     except DBAPIError as error:
-        raise _mapped(error.orig) from None
+        raise mapped(error.orig) from None
     except psycopg.Error as error:
-        raise _mapped(error) from None
+        raise mapped(error) from None
+    except UnicodeEncodeError:
+        raise LedgerRefused("a text cannot be encoded") from None
     except PoolTimeout:
         raise LedgerUnavailable("no database connection was free for 10 s") from None
     except SQLAlchemyError as error:
@@ -139,37 +201,3 @@ def execute(engine: Engine, statement: TextClause, **values: object) -> Sequence
     with connection(engine) as database:
         result = database.execute(statement, values)
         return result.all() if result.returns_rows else []
-
-
-# libpq's own fixed words; its whole text may quote a host or a user, so only ours go on.
-_REASONS = {
-    "certificate verify failed": "the certificate's CA is not the one in sslrootcert",
-    "does not match host name": "the certificate names another host",
-    "does not support SSL": "the server speaks no TLS",
-    "password authentication failed": "user or password is wrong",
-    "Connection refused": "connection refused",
-    "timeout expired": "no answer in time",
-}
-
-
-def _why(error: BaseException | None) -> str:
-    words = str(error)
-    found = (reason for known, reason in _REASONS.items() if known in words)
-    return next(found, type(error).__name__)
-
-
-def _mapped(error: BaseException | None) -> LedgerUnavailable | LedgerRefused:
-    """Tell data that can never be stored (classes 22 and 23) from a database in trouble.
-
-    The driver's message may quote values, so only its SQLSTATE and type go on.
-    """
-    state = getattr(error, "sqlstate", None)
-    if state is None:
-        return LedgerUnavailable(f"no connection ({_why(error)})")
-    if state in ("40001", "40P01", "55P03"):
-        return LedgerContended(f"SQLSTATE {state}")
-    if state[:2] in ("22", "23"):
-        return LedgerRefused(f"SQLSTATE {state}")
-    if state in ("42P01", "3F000", "42703"):
-        return LedgerUnavailable("the schema is not there: run `alembic upgrade head`")
-    return LedgerUnavailable(f"SQLSTATE {state}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from worker.core.operations import CallRecord, History
-from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
+from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
 from worker.core.request import Mode
 from worker.store.engine import execute
 from worker.store.rows import UNSENT, from_columns
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 HISTORY = text("""
 SELECT r.request_id, r.source, r.check_type, r.mode, r.state, r.lease_owner, r.lease_until,
        r.attempts, r.in_doubt_calls, r.charged, r.outcome, r.error_kind, r.error_message,
+       r.error_fields,
        r.reused_from, r.requested_at, r.expires_at, r.completed_at, r.event_sent_at,
        r.settled_at, r.cleared_at, now() AS read_at, c.call_number AS number, c.worker,
        c.started_at, c.finished_at, c.class AS call_class, c.http_status, c.status,
-       c.provider_request_id, c.charged AS call_charged, c.sends, c.milliseconds
+       c.provider_request_id, c.charged AS call_charged, c.sends, c.milliseconds,
+       c.not_sent_because
   FROM verification.request AS r
   LEFT JOIN verification.provider_call AS c USING (request_id)
  WHERE request_id = :request_id
@@ -110,6 +112,7 @@ def _history(row: Row[Any], calls: list[CallRecord]) -> History:
         charged=Charged(row.charged),
         outcome=None if row.outcome is None else Outcome(row.outcome),
         error_kind=None if row.error_kind is None else ErrorKind(row.error_kind),
+        error_fields=tuple(FieldProblem(**each) for each in row.error_fields or ()),
         calls=tuple(calls),
     )
 

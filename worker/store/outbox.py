@@ -58,6 +58,13 @@ UPDATE verification.request
  WHERE request_id = ANY(ARRAY(SELECT request_id FROM held))
 """)
 
+# The relay looks at what is a minute old: whoever asks for it again need not wait so long.
+ANNOUNCE_AGAIN = text("""
+UPDATE verification.request SET event_sent_at = NULL, event_retry_at = NULL
+ WHERE request_id = :request_id AND completed_at IS NOT NULL
+RETURNING request_id
+""")
+
 MARK_SENT = text("""
 WITH sent AS (
   SELECT request_id FROM verification.request
@@ -90,3 +97,8 @@ class PostgresOutbox(Outbox):
     def mark_sent(self, request_ids: Sequence[str]) -> None:
         """Mark events as sent (see `ports.Outbox`)."""
         execute(self._engine, MARK_SENT, ids=list(request_ids))
+
+
+def announce_again(engine: Engine, request_id: str) -> bool:
+    """Mark a result as unsent, so that a relay announces it; return whether there is one."""
+    return bool(execute(engine, ANNOUNCE_AGAIN, request_id=request_id))

@@ -1,4 +1,4 @@
-"""How all requests stand, in numbers: for the workers' metrics and for the command `status`."""
+"""How all requests stand, in numbers, for the command `status`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from worker.core.operations import Backlog
-from worker.store.engine import connection, execute
+from worker.store.engine import execute
 from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
 
 if TYPE_CHECKING:
@@ -16,39 +15,19 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.core.request import Mode
 
 # Who has called, or holds a lease, in so many minutes counts as at work.
 AT_WORK_MINUTES = 5
 
 # The newest of migrations/versions; a test compares them. A worker works with this schema and with
 # newer ones, for a migration runs before the workers are replaced.
-HEAD = "0008"
+HEAD = "0013"
 
-# 10,000 entries of an index are read in some 3 ms. Who has more unsent events or lapsed requests
-# knows enough.
-COUNTED_AT_MOST = 10_000
+# So many calls are looked at in a second or less.
+LATEST_AT_MOST = 50_000
 
 REVISION = text("SELECT max(version_num) FROM verification.alembic_version")
 EXISTS = text("SELECT to_regclass('verification.alembic_version') IS NOT NULL")
-
-# Each part reads an index that holds only what is unfinished, and stops at a bound: every worker
-# asks this every few seconds. The oldest come first: they are the ones that have lapsed, and that
-# say how long an event waits.
-BACKLOG = text(f"""
-SELECT unsent, oldest_unsent, lapsed, calls_today
-  FROM (SELECT count(*) AS unsent,
-               coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS oldest_unsent
-          FROM (SELECT completed_at FROM verification.request
-                 WHERE {UNSENT} AND mode = :mode
-                 ORDER BY completed_at LIMIT :at_most) AS each) AS outbox,
-       (SELECT count(*) FILTER (WHERE {LAPSED}) AS lapsed
-          FROM (SELECT state, lease_until FROM verification.request
-                 WHERE {OPEN} AND mode = :mode
-                 ORDER BY requested_at LIMIT :at_most) AS each) AS open,
-       (SELECT coalesce(max(calls_today), 0) AS calls_today FROM verification.call_quota
-         WHERE mode = :mode AND day = (now() AT TIME ZONE 'Asia/Shanghai')::date) AS quota
-""")  # noqa: S608  # made of our own constants alone
 
 # What `status` asks: each part one statement, by an index on what is recent.
 
@@ -83,12 +62,15 @@ SELECT outcome, count(*) AS requests FROM (
 ) AS finished GROUP BY 1 ORDER BY 2 DESC, 1
 """)  # noqa: S608  # made of our own constants alone
 
+# The last hour's, or as many of them as are counted within a second or so.
 CALLS = text("""
 SELECT coalesce(class, 'under_way') AS call_class, count(*) AS calls,
        count(*) FILTER (WHERE charged = 'yes') AS charged,
        count(*) FILTER (WHERE class = 'in_doubt') AS in_doubt,
        count(*) FILTER (WHERE charged = 'unknown' AND finished_at IS NOT NULL) AS charge_unknown
-  FROM verification.provider_call WHERE started_at > now() - interval '1 hour'
+  FROM (SELECT class, charged, finished_at FROM verification.provider_call
+         WHERE started_at > now() - interval '1 hour'
+         ORDER BY started_at DESC LIMIT :at_most) AS latest
  GROUP BY 1 ORDER BY 2 DESC, 1
 """)
 
@@ -106,15 +88,28 @@ SELECT mode, count(*) AS calls FROM verification.provider_call
  GROUP BY 1 ORDER BY 1
 """)
 
+# Workers of the release before this one have no row of their own.
 WORKERS = text(f"""
-SELECT name, sum(calls)::int AS calls, max(seen_at) AS seen_at FROM (
+SELECT name, sum(calls)::int AS calls, max(seen_at) AS seen_at, max(state) AS state,
+       max(reason) AS reason, max(probe_at) AS probe_at, max(held) AS held,
+       max(calls_under_way) AS calls_under_way, max(returned) AS returned,
+       max(version) AS version
+  FROM (
   SELECT split_part(worker, '/', 1) AS name, count(*) AS calls,
-         max(coalesce(finished_at, started_at)) AS seen_at
-    FROM verification.provider_call
-   WHERE started_at > now() - make_interval(mins => :minutes) GROUP BY 1
+         max(coalesce(finished_at, started_at)) AS seen_at, NULL AS state, NULL AS reason,
+         NULL::timestamptz AS probe_at, NULL::int AS held, NULL::int AS calls_under_way,
+         NULL::int AS returned, NULL AS version
+    FROM (SELECT worker, started_at, finished_at FROM verification.provider_call
+           WHERE started_at > now() - make_interval(mins => :minutes)
+           ORDER BY started_at DESC LIMIT :at_most) AS latest
+   GROUP BY 1
   UNION ALL
-  SELECT split_part(lease_owner, '/', 1), 0, NULL FROM verification.request
+  SELECT split_part(lease_owner, '/', 1), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM verification.request
    WHERE {OPEN} AND lease_until >= now() GROUP BY 1
+  UNION ALL
+  SELECT name, 0, seen_at, state, reason, probe_at, held, calls_under_way, returned, version
+    FROM verification.worker WHERE seen_at > now() - make_interval(mins => :minutes)
 ) AS seen GROUP BY 1 ORDER BY 1
 """)  # noqa: S608  # made of our own constants alone
 
@@ -165,29 +160,22 @@ class DayOfMode:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """A worker with calls in the last minutes or with a lease now."""
+    """A worker in the registry, with calls in the last minutes or with a lease now.
+
+    What it says of itself is None where it has said nothing (see `core.operations.WorkerState`).
+    """
 
     name: str
     calls: int
     seen_at: datetime | None
-    """Its last call's end or beginning."""
-
-
-class PostgresBacklog:
-    """The `BacklogReader` in PostgreSQL, for one mode."""
-
-    def __init__(self, engine: Engine, mode: Mode) -> None:
-        self._engine = engine
-        self._mode = mode
-
-    def read(self) -> Backlog:
-        """Count what is unfinished (see `ports.BacklogReader`)."""
-        with connection(self._engine) as database:
-            revision = database.scalar(REVISION) if database.scalar(EXISTS) else None
-            if revision is None or revision < HEAD:
-                return Backlog(schema_behind=True)
-            asked = {"mode": self._mode.value, "at_most": COUNTED_AT_MOST}
-            return Backlog(*database.execute(BACKLOG, asked).one())
+    """When it said so last, or its last call's end or beginning."""
+    state: str | None = None
+    reason: str | None = None
+    probe_at: datetime | None = None
+    held: int | None = None
+    calls_under_way: int | None = None
+    returned: int | None = None
+    version: str | None = None
 
 
 class PostgresOverview:
@@ -214,8 +202,8 @@ class PostgresOverview:
         return {row.outcome: row.requests for row in execute(self._engine, OUTCOMES)}
 
     def calls(self) -> list[Calls]:
-        """Count the last hour's calls by class, the most frequent first."""
-        return [Calls(*row) for row in execute(self._engine, CALLS)]
+        """Count the last hour's calls by class, of very many the latest."""
+        return [Calls(*row) for row in execute(self._engine, CALLS, at_most=LATEST_AT_MOST)]
 
     def today(self) -> list[DayOfMode]:
         """Count today's calls by mode."""
@@ -226,4 +214,5 @@ class PostgresOverview:
 
     def workers(self) -> list[WorkerSeen]:
         """Return who is at work."""
-        return [WorkerSeen(*row) for row in execute(self._engine, WORKERS, minutes=AT_WORK_MINUTES)]
+        asked = {"minutes": AT_WORK_MINUTES, "at_most": LATEST_AT_MOST}
+        return [WorkerSeen(*row) for row in execute(self._engine, WORKERS, **asked)]

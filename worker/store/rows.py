@@ -74,6 +74,7 @@ def _asked(asked: ClaimRequest) -> dict[str, object]:
         "correlation_id": envelope.correlation_id,
         "traceparent": envelope.traceparent,
         "expires_at": asked.expires_at,
+        "published_at": asked.published_at,
     }
 
 
@@ -151,6 +152,7 @@ def booked_call(report: CallReport) -> dict[str, object]:
         "call_charged": report.charged,
         "call_sends": report.sends,
         "call_milliseconds": round(report.seconds * 1000),
+        "call_not_sent_because": report.not_sent_because,
     }
 
 

@@ -26,26 +26,30 @@ WITH asked AS (
     wants_call boolean,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
     masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz)
+    traceparent text, expires_at timestamptz, published_at timestamptz)
    ORDER BY request_id
 ), claimed AS (
   INSERT INTO verification.request (
     request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
     grants, calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
-    masked_portrait, context, reply_to, correlation_id, traceparent, expires_at)
+    masked_portrait, context, reply_to, correlation_id, traceparent, expires_at, published_at)
   SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner,
     now() + make_interval(secs => :lease), 1, calls, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at
+    correlation_id, traceparent, expires_at, published_at
     FROM asked
   ON CONFLICT (request_id) DO NOTHING
   RETURNING request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,
-    calls > 0 AS may_call, now() AS read_at
+    source, check_type, published_at, calls > 0 AS may_call, now() AS read_at
 ), intents AS (
-  INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
-  SELECT request_id, calls, :mode, :owner FROM claimed WHERE may_call
+  INSERT INTO verification.provider_call (request_id, call_number, mode, worker, source, check_type,
+    published_at)
+  SELECT request_id, calls, :mode, :owner, source, check_type, published_at
+    FROM claimed WHERE may_call
 )
-SELECT * FROM claimed
+SELECT request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,
+  may_call, read_at
+  FROM claimed
 """)
 
 # What is known and may be had: it waits and is due or needs no call, or its lease has lapsed. Where
@@ -92,12 +96,14 @@ WITH asked AS (
     FROM counted
    WHERE r.request_id = counted.request_id
   RETURNING r.request_id, lease_owner, grants, attempts, calls, in_doubt_calls, r.charged,
-    requested_at, now() AS read_at,
+    requested_at, source, check_type, published_at, now() AS read_at,
     wanted AND in_doubt_calls <= :max_in_doubt
            AND (:max_in_doubt > 0 OR r.charged = 'no') AS may_call
 ), intents AS (
-  INSERT INTO verification.provider_call (request_id, call_number, mode, worker)
-  SELECT request_id, calls, :mode, :owner FROM updated WHERE may_call
+  INSERT INTO verification.provider_call (request_id, call_number, mode, worker, source, check_type,
+    published_at)
+  SELECT request_id, calls, :mode, :owner, source, check_type, published_at
+    FROM updated WHERE may_call
 )
 SELECT * FROM updated
 """)
@@ -165,7 +171,7 @@ WITH entries AS (
     auth_detail text, provider_request_id text, error_kind text, error_message text,
     error_fields json, reused_from text, call_number int, call_class text,
     call_http_status smallint, call_status text, call_request_id text, call_charged text,
-    call_sends int, call_milliseconds bigint)
+    call_sends int, call_milliseconds bigint, call_not_sent_because text)
 ), locked AS (
   SELECT request_id FROM verification.request
    WHERE request_id = ANY(ARRAY(SELECT request_id FROM entries) || CAST(:announced AS text[]))
@@ -189,12 +195,14 @@ WITH entries AS (
   RETURNING r.request_id, r.source, r.mode, r.check_type, r.calls, r.context,
     r.requested_at, r.completed_at, e.owner, e.call_number, e.call_class, e.call_http_status,
     e.call_status, e.call_request_id, e.call_charged, e.call_sends, e.call_milliseconds,
+    e.call_not_sent_because,
     e.call_sends = 0 AND r.calls < e.call_number AS unmade
 ), finished AS (
   UPDATE verification.provider_call AS c
      SET finished_at = now(), class = call_class, http_status = call_http_status,
          status = call_status, provider_request_id = call_request_id, charged = call_charged,
-         sends = call_sends, milliseconds = call_milliseconds
+         sends = call_sends, milliseconds = call_milliseconds,
+         not_sent_because = call_not_sent_because
     FROM recorded AS e
    WHERE c.request_id = e.request_id AND c.call_number = e.call_number AND c.worker = e.owner
      AND NOT unmade

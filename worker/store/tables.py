@@ -29,6 +29,13 @@ metadata = sa.MetaData(
 )
 
 
+# Migration 0011 says why.
+_SOON_VACUUMED = {
+    "autovacuum_vacuum_scale_factor": "0.05",
+    "autovacuum_analyze_scale_factor": "0.05",
+}
+
+
 def _text(name: str, comment: str, **options: Any) -> sa.Column[str]:
     return sa.Column(name, sa.Text, comment=comment, **options)
 
@@ -121,7 +128,12 @@ request = sa.Table(
         sa.BigInteger,
         nullable=False,
         server_default=sa.text("0"),
-        comment="Transaction that saved the outcome, or cleared it later: see the view changes.",
+        comment="Epoch and transaction that saved the outcome, or cleared it later: see the view "
+        "changes.",
+    ),
+    _time(
+        "published_at",
+        "When it was published: AMQP's timestamp; null where the publisher set none.",
     ),
     sa.CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
@@ -137,7 +149,7 @@ request = sa.Table(
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
     # Each row is updated two or three times soon after it is inserted.
-    postgresql_with={"fillfactor": "70"},
+    postgresql_with={"fillfactor": "70", **_SOON_VACUUMED},
 )
 
 sa.Index("request_subject_digest_idx", request.c.subject_digest, request.c.requested_at)
@@ -148,9 +160,11 @@ sa.Index("request_unsent_idx", request.c.completed_at, postgresql_where=sa.text(
 _mode_and_age = (request.c.mode, request.c.completed_at)
 sa.Index("request_kept_idx", *_mode_and_age, postgresql_where=sa.text(KEPT))
 sa.Index("request_cleared_idx", *_mode_and_age, postgresql_where=sa.text("cleared_at IS NOT NULL"))
-# Few entries: all rows of one transaction share theirs. Triggers of 0006 write the column.
+# Few entries: all rows of one transaction share theirs. Triggers of 0006 and 0010 write the column.
 _finished = sa.text("completed_at IS NOT NULL")
 sa.Index("request_changed_in_idx", request.c.changed_in, postgresql_where=_finished)
+# Few pages, for rows stand in the order of their ends but for a while.
+sa.Index("request_completed_at_idx", request.c.completed_at, postgresql_using="brin")
 sa.Index("request_open_idx", request.c.requested_at, postgresql_where=sa.text(OPEN))
 
 # No foreign key to `request`: whatever deletes a row deletes its calls in the same statement, and a
@@ -182,9 +196,16 @@ provider_call = sa.Table(
     _text("charged", "yes, no or unknown.", nullable=False, server_default=sa.text("'unknown'")),
     _count("sends", "How often it was sent; all but the last one provably free."),
     sa.Column("milliseconds", sa.BigInteger, comment="How long it took."),
+    _text("not_sent_because", "Why no byte of it left: dns, refused, tls_untrusted, proxy, …"),
+    _text("source", "Publishing system of its request; null: from before this was kept."),
+    sa.Column("check_type", sa.SmallInteger, comment="Check type of its request; null likewise."),
+    _time(
+        "published_at",
+        "When it was published: AMQP's timestamp; null where the publisher set none.",
+    ),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
     comment="One row per call to the provider; the intent is committed before the call leaves.",
-    postgresql_with={"fillfactor": "80"},
+    postgresql_with={"fillfactor": "80", **_SOON_VACUUMED},
 )
 
 sa.Index("provider_call_started_at_idx", provider_call.c.started_at)
@@ -221,4 +242,55 @@ fleet_control = sa.Table(
         name="paused",
     ),
     comment="What people order all workers at once; without a row they work.",
+)
+
+worker = sa.Table(
+    "worker",
+    metadata,
+    _text("name", "Host, pid and a random part.", primary_key=True),
+    _text("mode", "live or sandbox.", nullable=False),
+    _text("version", "Its release.", nullable=False),
+    _time("started_at", "When it began.", nullable=False, server_default=sa.func.now()),
+    _time(
+        "seen_at",
+        "When it said so; a running worker does every few seconds.",
+        nullable=False,
+        server_default=sa.func.now(),
+    ),
+    _text("state", "working, parked, probing or not ready.", nullable=False),
+    _text("reason", "Why, where it does not simply work."),
+    _time("probe_at", "When a parked worker tries the provider again."),
+    _count("held", "Messages delivered to it and not acknowledged."),
+    _count("claimed", "Requests with a lease of its own that are not recorded."),
+    _count("calls_under_way", "Its calls that have no end yet."),
+    _count("calls_allowed", "How many may be under way at once."),
+    _count("returned", "Messages given up by the broker that it has put back."),
+    comment="One row per running worker, which it refreshes; for the command status.",
+    postgresql_with={"fillfactor": "50"},
+)
+
+change_epoch = sa.Table(
+    "change_epoch",
+    metadata,
+    _flag(
+        "single",
+        "Always true: there is one row.",
+        primary_key=True,
+        server_default=sa.text("true"),
+    ),
+    sa.Column(
+        "epoch",
+        sa.BigInteger,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="How often the rows have moved to another server or timeline.",
+    ),
+    _text(
+        "server",
+        "Where this epoch began: the server's system identifier, timeline.",
+        nullable=False,
+    ),
+    sa.CheckConstraint("single", name="single"),
+    sa.CheckConstraint("epoch BETWEEN 0 AND 9000", name="epoch"),
+    comment="One row: which epoch the numbers of changes are of.",
 )

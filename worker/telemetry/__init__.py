@@ -1,1 +1,1 @@
-"""What the worker says of itself: logs, health, metrics. Any thread may enter."""
+"""What the worker says of itself: logs, health, metrics, causes. Any thread may enter."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from worker.core.operations import Backlog
+    from worker.core.operations import Backlog, DatabaseServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Levels:
     blocked: bool
     database_up: bool
     backlog: Backlog | None
+    server: DatabaseServer | None
+    clock_offset: float
 
 
 _OF_THE_WORKER: dict[str, tuple[str, Callable[[Levels], float]]] = {
@@ -92,6 +94,10 @@ _OF_THE_BACKLOG: dict[str, tuple[str, Callable[[Backlog], float]]] = {
         "Requests of all workers whose lease has lapsed and that nobody has taken over.",
         lambda backlog: backlog.lapsed_requests,
     ),
+    "verification_retention_overdue_seconds": (
+        "Seconds that the oldest finished request is past CLEAR_ or DELETE_AFTER_DAYS; 0: none is.",
+        lambda backlog: backlog.retention_overdue,
+    ),
 }
 
 _BREAKER_STATES = ("closed", "open", "probing")
@@ -131,6 +137,8 @@ class Gauges:
             ParkReason,
             levels.parked,
         )
+        if levels.server is not None:
+            yield from _of_the_server(levels.server, levels.clock_offset)
         if levels.backlog is not None:
             yield from self._of_the_backlog(levels.backlog)
 
@@ -152,6 +160,24 @@ class Gauges:
             meaning = "Calls that all workers may still make on this day of Asia/Shanghai."
             left = max(0, self._budget - backlog.calls_today)
             yield GaugeMetricFamily("verification_budget_left_calls", meaning, left)
+
+
+def _of_the_server(server: DatabaseServer, clock_offset: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "verification_database_connections",
+        "Connections to the database's server, of everybody.",
+        server.connections,
+    )
+    yield GaugeMetricFamily(
+        "verification_database_connections_limit",
+        "Connections that the database's server takes, those for superusers left out.",
+        server.connections_limit,
+    )
+    yield GaugeMetricFamily(
+        "verification_clock_offset_seconds",
+        "Seconds that this worker's clock is ahead of the database's, at least; below 0: behind.",
+        clock_offset,
+    )
 
 
 def _one_of(

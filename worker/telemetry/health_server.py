@@ -5,6 +5,8 @@ All of it is for the inside of a cluster: there is no password.
 
 from __future__ import annotations
 
+import errno
+import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,8 +23,15 @@ class HealthAnswer(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
+class CannotListen(Exception):
+    """The address cannot be listened on; the text names the setting to look at."""
+
+
 class HealthServer:
-    """Answers what `answer` makes of a path and an Accept header; it must not wait."""
+    """Answers what `answer` makes of a path and an Accept header; it must not wait.
+
+    Raises `CannotListen`.
+    """
 
     def __init__(self, host: str, port: int, answer: Callable[[str, str], HealthAnswer]) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -37,7 +46,9 @@ class HealthServer:
             def log_message(self, *_: object) -> None:
                 """Keep probes out of the log: one each few seconds says nothing."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server = ThreadingHTTPServer((host, port), Handler, bind_and_activate=False)
+        self._server.socket.close()  # of IPv4, whatever the host is
+        self._server.socket = listener(host, port)
         # The pause between its polls bounds how long `close` waits.
         serve, pause = self._server.serve_forever, 0.1
         self._thread = Thread(target=serve, args=(pause,), name="health", daemon=True)
@@ -45,7 +56,7 @@ class HealthServer:
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        return int(self._server.server_address[1])
+        return int(self._server.socket.getsockname()[1])
 
     def start(self) -> None:
         """Start to answer."""
@@ -56,3 +67,30 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+_EVERY, _EVERY_IPV4 = "::", "0.0.0.0"  # noqa: S104
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address or a name; `::` takes IPv4 as well."""
+    host = host.removeprefix("[").removesuffix("]")
+    if host == _EVERY and not socket.has_dualstack_ipv6():
+        host = _EVERY_IPV4
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # A name such as localhost means IPv4 where it has both.
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        return socket.create_server(address, family=family, dualstack_ipv6=host == _EVERY)
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(_refusal(error)) from None
+
+
+def _refusal(error: Exception) -> str:
+    match error:
+        case OSError(errno=errno.EADDRINUSE):
+            return "HTTP_PORT: cannot be opened: somebody listens there already"
+        case OSError(errno=errno.EACCES):
+            return "HTTP_PORT: cannot be opened: this user may not take so low a number"
+        case _:
+            return "HTTP_HOST: is no address and no name of this machine"

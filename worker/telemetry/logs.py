@@ -20,6 +20,7 @@ import structlog
 
 from worker.core.checks import passes_check_digit
 from worker.core.masking import mask_id_card
+from worker.ports import Fault
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -52,7 +53,10 @@ class LogEvent(StrEnum):
     RETAINED = "retention.done"
     DATABASE_UNAVAILABLE = "database.unavailable"
     DATABASE_BACK = "database.back"
+    DATABASE_BLOCKED = "database.blocked"
     DATABASE_NOT_DURABLE = "database.not_durable"
+    CREDENTIALS_RENEWED = "credentials.renewed"
+    CREDENTIALS_UNREADABLE = "credentials.unreadable"
     CLOCK_SET_BACK = "database.clock_set_back"
     HEALTH_LISTENING = "health.listening"
     TRACING_ON = "tracing.on"
@@ -133,10 +137,11 @@ def _mask(found: re.Match[str]) -> str:
 def describe(error: BaseException) -> dict[str, object]:
     """Return what may be logged of an unexpected error: its type and where, not its words.
 
-    The words of a foreign exception may quote the data that it choked on.
+    The words of a foreign exception may quote the data that it choked on; those of ours do not.
     """
     where = _places(traceback.extract_tb(error.__traceback__))
-    return {"error": type(error).__name__, "where": where[-8:]}
+    words = {"reason": str(error)} if isinstance(error, Fault) else {}
+    return {"error": type(error).__name__, **words, "where": where[-8:]}
 
 
 def threads() -> dict[str, list[str]]:

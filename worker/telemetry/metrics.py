@@ -11,16 +11,19 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
+from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.retry import GIVEN_UP
+from worker.telemetry.certificates import CertificateGauge
 from worker.telemetry.gauges import Gauges, Levels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from worker.core.claims import Entry
     from worker.core.delivery import Settlement
@@ -43,6 +46,7 @@ _OUTCOMES = tuple(each for each in Outcome if each is not Outcome.CONFLICT)
 _UNREADABLE = (
     "not_json",
     "not_an_object",
+    "cloudevents_envelope",
     "no_usable_id",
     "too_large",
     "undecryptable",
@@ -83,14 +87,27 @@ class Metrics:
             "Messages put into verification.dead for a person to see, by the reason.",
             ["reason"],
         )
+        self.letters_returned = 0
+        """How many requests this worker has put back that the broker had given up."""
         self._returned = counter(
             "verification_requests_returned_total",
             "Requests that the broker had given up by its delivery limit, put back into the queue.",
+        )
+        self._oldest_dead_letter = Gauge(
+            "verification_dead_letters_age_seconds",
+            "Age of the oldest dead letter, from its first claim; 0 where there is none, and where "
+            "this worker may not read them.",
+            registry=registry,
         )
         calls = counter(
             "verification_calls_total",
             "Calls to the provider, by what became of them and whether they are charged.",
             ["call_class", "charged"],
+        )
+        not_sent = counter(
+            "verification_calls_not_sent_total",
+            "Calls of which no byte left, by why there was no connection to the provider.",
+            ["because"],
         )
         charges = counter(
             "verification_charges_total",
@@ -136,12 +153,17 @@ class Metrics:
         self._dead_letters: Children = {each: dead_letters.labels(each) for each in dead}
         ended = [(one, other) for one in CallClass for other in Charged]
         self._calls = {each: calls.labels(each[0].value, each[1].value) for each in ended}
+        self._not_sent = {each: not_sent.labels(each.value) for each in Unconnected}
         self._charges = {each: charges.labels(each.value) for each in Charged}
         self._seconds = {each: call_seconds.labels(each.value).observe for each in CallClass}
 
     def watch(self, levels: Callable[[], Levels], budget: int, about: dict[str, str]) -> None:
         """Show how things stand whenever somebody asks; `budget` is of a day, 0 for none."""
         self.registry.register(Gauges(levels, budget, about))
+
+    def watch_certificates(self, files: Mapping[str, Path]) -> None:
+        """Show when the certificates in these files end, by the setting that names each."""
+        self.registry.register(CertificateGauge(files))
 
     def exposition(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the text that a scraper with this Accept header takes."""
@@ -167,6 +189,8 @@ class Metrics:
             key = report.call_class, report.charged, entry.granted.charged
             calls[key] = calls.get(key, 0) + 1
             self._seconds[report.call_class](report.seconds)
+            if report.not_sent_because is not None:
+                self._not_sent[report.not_sent_because].inc()
         self._reused.inc(reused)
         for (call_class, charged, earlier), count in calls.items():
             self._calls[call_class, charged].inc(count)
@@ -176,6 +200,11 @@ class Metrics:
     def returned(self) -> None:
         """Count one request that the broker had given up and that is in the queue again."""
         self._returned.inc()
+        self.letters_returned += 1
+
+    def oldest_dead_letter(self, seconds: float) -> None:
+        """Show the age of the oldest dead letter; 0 where there is none."""
+        self._oldest_dead_letter.set(seconds)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Count what is published, confirmed and acknowledged."""

@@ -14,6 +14,7 @@ from unittest.mock import patch
 from urllib.parse import quote, urlsplit
 
 import pika
+import pika.data
 import structlog
 
 from local_programs import program
@@ -211,11 +212,19 @@ class Bare:
         self.channel.queue_declare(queue, durable=True, arguments=dict(one.arguments))
 
 
+UNDECODABLE = object()
+"""A header's value: a time that RabbitMQ passes on and Python's datetime does not know."""
+
+
 @contextmanager
 def undecodable_headers() -> Iterator[None]:
-    """Write headers as a time that RabbitMQ passes on and Python's datetime does not know."""
+    """Let pika write headers with the value `UNDECODABLE`."""
+    usual = pika.data.encode_value
 
-    def encode(pieces: list[bytes], _value: object) -> int:
+    def encode(pieces: list[bytes], value: object) -> int:
+        if value is not UNDECODABLE:
+            written: int = usual(pieces, value)
+            return written
         pieces.append(struct.pack(">cQ", b"T", 2**60))
         return 9
 

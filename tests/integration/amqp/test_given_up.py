@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tests.fakes.clock import START, FakeClock
 from tests.integration.amqp.harness import TOPOLOGY, ids
 from worker.amqp import declare
 from worker.amqp.broker_errors import AccessRefused
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.amqp.topology import DELIVERY_LIMIT
-from worker.contract.names import DEAD, REQUESTS
+from worker.contract.names import DEAD, REQUESTS, rfc3339
 from worker.maintenance.given_up import given_up_requests
 from worker.telemetry.logs import LogEvent
 
@@ -28,11 +30,16 @@ class Counted:
 
     def __init__(self, url: str) -> None:
         self.count = 0
-        self.chore: Chore = given_up_requests(url, BROKER, self.add)
+        self.oldest = 0.0
+        self.chore: Chore = given_up_requests(url, BROKER, FakeClock(), self)
 
-    def add(self) -> None:
+    def returned(self) -> None:
         """Count one."""
         self.count += 1
+
+    def oldest_dead_letter(self, seconds: float) -> None:
+        """Keep an age."""
+        self.oldest = seconds
 
 
 def give_up(bare: Bare, depth: int) -> None:
@@ -95,3 +102,19 @@ def test_who_may_not_read_the_dead_letters_says_so_once(
     assert [chore.run_once(), chore.run_once()] == [0, 0]
     assert [line["event"] for line in log.lines] == [LogEvent.DEAD_LETTERS_REFUSED]
     assert asked == ["amqp://"]
+
+
+def test_the_age_of_the_oldest_dead_letter_is_shown_until_it_is_gone(
+    bare: Bare, amqp_url: str
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    for days, name in ((3, "old"), (1, "new")):
+        seen = {"reason": "in_doubt", "firstSeen": rfc3339(START - timedelta(days=days))}
+        bare.publish([name], routing_key=DEAD, headers=seen)
+    bare.publish(["without a time"], routing_key=DEAD, headers={"reason": "not_json"})
+    counted = Counted(amqp_url)
+    counted.chore.run_once()
+    assert counted.oldest == 3 * 86_400
+    assert len(headers(bare, DEAD)) == 3
+    counted.chore.run_once()
+    assert counted.oldest == 0

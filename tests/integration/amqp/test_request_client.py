@@ -10,6 +10,7 @@ import pytest
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
+    UNDECODABLE,
     Pipeline,
     answered,
     memory_alarm,
@@ -119,7 +120,7 @@ def test_a_result_whose_headers_pika_cannot_decode_arrives(
     event = in_background(publish_request, amqp_url, REQUEST, PATIENCE, "m-1")
     _, request, _ = next(bare.channel.consume(REQUESTS, auto_ack=True))
     with undecodable_headers():
-        bare.publish(["e-1"], b"{}", RESULTS, request.reply_to, headers={"when": 1})
+        bare.publish(["e-1"], b"{}", RESULTS, request.reply_to, headers={"when": UNDECODABLE})
     assert event.result(PATIENCE) == b"{}"
     log.wait_for_line(UNREADABLE_PROPERTIES)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
+    UNDECODABLE,
     Collector,
     Pipeline,
     acknowledged,
@@ -23,6 +24,8 @@ from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
 from worker.amqp.topology import retry_queue
 from worker.contract.names import REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication, Settlement
+
+TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 
 if TYPE_CHECKING:
     from tests.integration.amqp.conftest import MakeSession
@@ -135,17 +138,23 @@ def test_a_resumed_session_may_take_one_at_a_time_and_then_all_again(
     assert session.consuming is False
 
 
-def test_headers_that_pika_cannot_decode_cost_the_properties_and_nothing_else(
+def test_a_header_that_pika_cannot_decode_is_dropped_alone(
     make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
 ) -> None:
     declare.apply(amqp_url, TOPOLOGY)
+    headers = {"when": UNDECODABLE, "traceparent": TRACEPARENT}
     with undecodable_headers():
-        bare.publish(["poison"], b"poisoned", headers={"when": 1})
+        bare.publish(["poison"], b"poisoned", headers=headers, reply_to="r", correlation_id="c")
     bare.publish(["good"])
     session, sink = make_session(), Collector()
     session.start(sink)
     poison, good = sink.wait_for_deliveries(2)
-    assert (poison.body, poison.message_id) == (b"poisoned", None)
+    assert (poison.body, poison.message_id, poison.traceparent) == (
+        b"poisoned",
+        "poison",
+        TRACEPARENT,
+    )
+    assert (poison.reply_to, poison.correlation_id) == ("r", "c")
     assert good.message_id == "good"
     log.wait_for_line(UNREADABLE_PROPERTIES)
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -17,7 +18,7 @@ from tests.integration.store.cutting import broken_before
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
 from worker.ports import LedgerRefused, LedgerUnavailable
-from worker.store.engine import POOL_SIZE, connection, open_engine
+from worker.store.engine import POOL_SIZE, connection, execute, open_engine
 from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from local_stack import Servers
+    from tests.integration.store.upkeep import Rows
 
 CANARY = "canary-in-the-data"
 
@@ -72,6 +74,11 @@ def test_an_answer_that_cannot_be_stored_is_refused(ledger: PostgresLedger, word
     assert CANARY not in str(refusal.value)
 
 
+def test_a_text_that_cannot_be_encoded_is_refused(ledger: PostgresLedger) -> None:
+    with pytest.raises(LedgerRefused, match="encoded"):
+        ledger.record([], [f"{CANARY}\ud800"])
+
+
 def test_a_refused_connection_is_unavailable() -> None:
     (port,) = free_ports(1)
     engine = open_engine(f"postgresql://nobody:{CANARY}@127.0.0.1:{port}/none", "store tests")
@@ -96,31 +103,59 @@ def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_databas
 
 
 def test_a_connection_that_the_server_closed_is_unavailable_once(
-    ledger: PostgresLedger, engine: Engine, servers: Servers
+    ledger: PostgresLedger, database_url: str
 ) -> None:
     ledger.claim([ask("before")], "1")
-    _close_all_connections(engine)
+    _close_all_connections(database_url)
     with pytest.raises(LedgerUnavailable):
         ledger.claim([ask("after")], "2")
     (claim,) = ledger.claim([ask("after")], "2")
     assert isinstance(claim, Granted)
 
 
-def _close_all_connections(engine: Engine) -> None:
-    name = engine.url.database
-    administrator = open_engine(
-        engine.url.set(database="postgres").render_as_string(hide_password=False), "administrator"
-    )
-    with administrator.connect() as database:
-        database.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
-            {"name": name},
+def _close_all_connections(url: str) -> None:
+    with psycopg.connect(url) as administrator:
+        administrator.execute(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
         )
-    administrator.dispose()
 
 
+@pytest.mark.parametrize(
+    ("spoil", "sqlstate"),
+    [
+        ("SET default_transaction_read_only = on", "25006"),  # what a demoted server does to all
+        ("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$", "26000"),  # unseen by the driver
+    ],
+)
+def test_a_session_that_is_of_no_use_any_more_is_given_up_and_the_others_with_it(
+    engine: Engine, spoil: str, sqlstate: str
+) -> None:
+    change = text("UPDATE verification.fleet_control SET reason = reason")
+    with engine.connect() as one, engine.connect() as other:
+        for session in (one, other):
+            for _ in range(6):  # psycopg prepares at the fifth time
+                session.execute(change)
+            session.exec_driver_sql(spoil)
+    with pytest.raises(LedgerUnavailable, match=sqlstate):
+        execute(engine, change)
+    execute(engine, change)
+    with engine.connect() as one, engine.connect() as other:
+        for session in (one, other):
+            session.execute(change)
+
+
+@pytest.mark.parametrize(
+    ("limit", "call_number", "calls"),
+    [(0, None, [(1, "in_doubt")]), (1, 2, [(1, "in_doubt"), (2, None)])],
+)
 def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down(
-    ledger: PostgresLedger, engine: Engine
+    ledger: PostgresLedger,
+    sql: Rows,
+    engine: Engine,
+    limit: int,
+    call_number: int | None,
+    calls: list[tuple[int, str | None]],
 ) -> None:
     """The claim's first statement is committed, the connection breaks before the second.
 
@@ -128,38 +163,14 @@ def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down
     second payment that no limit bounds and no ledger shows.
     """
     ledger.claim([ask()], "1")
-    _let_the_lease_lapse(engine)
-    two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=0))
+    sql("UPDATE verification.request SET lease_until = now() - interval '1s'")
+    two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=limit))
     with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
         two.claim([ask()], "7")
     (claim,) = two.claim([ask()], "7")
     assert isinstance(claim, Granted)
-    assert (claim.in_doubt_calls, claim.call_number) == (1, None)  # the limit of doubt is 0
-
-
-def test_a_take_over_that_is_cut_in_half_and_repeated_makes_a_call_of_its_own(
-    ledger: PostgresLedger, engine: Engine
-) -> None:
-    ledger.claim([ask()], "1")
-    _let_the_lease_lapse(engine)
-    two = PostgresLedger(engine, replace(CONFIG, worker="two"))
-    with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
-        two.claim([ask()], "7")
-    (claim,) = two.claim([ask()], "7")
-    assert isinstance(claim, Granted)
-    assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (2, 2, 1)
-    with engine.connect() as database:
-        numbers = database.execute(
-            text("SELECT call_number, class FROM verification.provider_call ORDER BY 1")
-        ).all()
-    assert [tuple(row) for row in numbers] == [(1, "in_doubt"), (2, None)]
-
-
-def _let_the_lease_lapse(engine: Engine) -> None:
-    with engine.connect() as database:
-        database.execute(
-            text("UPDATE verification.request SET lease_until = now() - interval '1s'")
-        )
+    assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (call_number, len(calls), 1)
+    assert [each[:2] for each in sql.calls()] == calls
 
 
 def test_a_pool_that_is_used_up_is_unavailable(

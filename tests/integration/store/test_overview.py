@@ -11,9 +11,10 @@ from tests.integration.store.upkeep import Rows, finish, leave_waiting
 from worker.core.operations import Backlog
 from worker.core.request import Mode
 from worker.ports import LedgerUnavailable
-from worker.store import overview
+from worker.store import backlog as store_backlog
+from worker.store.backlog import PostgresBacklog
 from worker.store.engine import open_engine
-from worker.store.overview import Calls, PostgresBacklog, PostgresOverview
+from worker.store.overview import Calls, PostgresOverview
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -83,12 +84,44 @@ def test_calls_of_today_are_counted_by_shanghais_calendar(
 def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
     reader: PostgresBacklog, ledger: PostgresLedger, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview, "COUNTED_AT_MOST", 2)
+    monkeypatch.setattr(store_backlog, "COUNTED_AT_MOST", 2)
     finish(ledger, *(ask(f"done-{number}") for number in range(4)))
     sql.age(10, "request_id = 'done-3'")
     backlog = reader.read()
     assert backlog.unsent_events == 2
     assert backlog.oldest_unsent >= 600
+
+
+@pytest.mark.parametrize(
+    ("clear_after", "delete_after", "overdue"),
+    [(0, 0, 0), (1, 0, 4), (1, 3, 5), (5, 6, 2), (9, 9, 0)],
+)
+def test_what_retention_has_left_lying_is_measured_by_the_oldest(
+    engine: Engine,
+    ledger: PostgresLedger,
+    sql: Rows,
+    clear_after: int,
+    delete_after: int,
+    overdue: int,
+) -> None:
+    """A whole row five days old, a cleared one of eight; an unsent one is not retention's yet."""
+    finish(ledger, ask("whole"), ask("cleared"), ask("unsent"))
+    ledger.record([], ["whole", "cleared"])
+    sql("UPDATE verification.request SET cleared_at = now() WHERE request_id = 'cleared'")
+    for name, days in (("whole", 5), ("cleared", 8), ("unsent", 30)):
+        sql.age(days * 24 * 60, f"request_id = '{name}'")
+    reader = PostgresBacklog(
+        engine, Mode.SANDBOX, clear_after_days=clear_after, delete_after_days=delete_after
+    )
+    assert int(reader.read().retention_overdue / 86_400) == overdue
+
+
+def test_the_server_tells_its_time_and_its_connections_to_the_least_of_users(
+    as_worker: Engine,
+) -> None:
+    server = PostgresBacklog(as_worker, Mode.SANDBOX).server()
+    assert 1 <= server.connections <= server.connections_limit
+    assert server.at.tzinfo is not None
 
 
 @pytest.mark.parametrize(("revision", "behind"), [("0001", True), ("9999", False)])

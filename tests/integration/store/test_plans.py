@@ -6,16 +6,21 @@ cheap then, and still done a million rows later.
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
 from tests.plans import nodes
+from worker.core.outcome import Outcome
 from worker.core.request import Mode
-from worker.store import booking, erasure, leases, outbox, overview, quota, statements
+from worker.store import backlog, booking, erasure, leases, outbox, overview, quota, statements
 from worker.store.engine import compiled, connection, open_engine
+from worker.store.request_list import RequestFilter, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +125,8 @@ _MODE = {"mode": "sandbox", "limit": 100}
 _OLD = {**_MODE, "older_than": 30 * 86_400.0}
 _HELD = {"held_for": 60.0}
 _LAPSED = {"lapsed_for": 600.0, "expired_for": 300.0, "abandon_after": 30 * 86_400.0}
+_LATEST: dict[str, object] = {"at_most": overview.LATEST_AT_MOST}
+_DAY = RequestFilter(since=datetime.now(UTC) - timedelta(days=1), outcome=Outcome.FAILED)
 BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "take": (outbox.TAKE_UNSENT, {**_MODE, **_HELD, "unsent_for": 60.0}),
     "hold": (outbox.HOLD, {**_HELD, "ids": ["onb-1"]}),
@@ -127,12 +134,22 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "settle": (leases.SETTLE, {**_MODE, **_LAPSED, "max_in_doubt": 1, "messages": "{}"}),
     "clear": (erasure.CLEAR, _OLD),
     "delete": (erasure.DELETE, _OLD),
-    "backlog": (overview.BACKLOG, {"mode": "sandbox", "at_most": overview.COUNTED_AT_MOST}),
+    "backlog": (
+        backlog.BACKLOG,
+        {
+            "mode": "sandbox",
+            "at_most": backlog.COUNTED_AT_MOST,
+            "clear_after": 86_400.0,
+            "delete_after": math.inf,
+        },
+    ),
     "open": (overview.OPEN_REQUESTS, {}),
     "unsent": (overview.UNSENT_EVENTS, {}),
     "outcomes": (overview.OUTCOMES, {}),
-    "calls": (overview.CALLS, {}),
-    "workers": (overview.WORKERS, {"minutes": 5}),
+    "calls": (overview.CALLS, _LATEST),
+    "workers": (overview.WORKERS, {**_LATEST, "minutes": 5}),
+    "requests": selection(_DAY),
+    "requests of a source": selection(replace(_DAY, since=None, source="source-7")),
 }
 
 
@@ -141,14 +158,14 @@ def test_no_chore_and_no_part_of_the_status_reads_a_large_table_whole(
     year: Engine, name: str
 ) -> None:
     statement, values = BY_AGE[name]
-    plan = explained(year, statement.text, values)
+    plan = explained(year, statement.text, {"limit": 100, **values})
     assert not re.search("Seq Scan on (request|provider_call)", plan), plan
     assert "Index" in plan
 
 
 def test_a_look_at_the_backlog_counts_what_a_year_has_left_unfinished(year: Engine) -> None:
-    backlog = overview.PostgresBacklog(year, Mode.SANDBOX).read()
-    assert (backlog.unsent_events, backlog.lapsed_requests) == (100, 100)
+    unfinished = backlog.PostgresBacklog(year, Mode.SANDBOX).read()
+    assert (unfinished.unsent_events, unfinished.lapsed_requests) == (100, 100)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import combinations
 from threading import Barrier
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, text
@@ -19,6 +19,7 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
 from tests.integration.store.cutting import broken_before
+from tests.integration.store.upkeep import Rows
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed, Shortage
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.ports import LedgerRefused, LedgerUnavailable
@@ -50,21 +51,15 @@ def limited(engine: Engine, worker: str = "one", **limits: int | None) -> Postgr
     return PostgresLedger(engine, replace(CONFIG, worker=worker, **limits))  # type: ignore[arg-type]
 
 
-def quota_row(engine: Engine) -> tuple[datetime, object, int]:
-    """Return the sandbox's row."""
-    with engine.connect() as database:
-        row = database.execute(
-            text("SELECT next_call_at, day, calls_today FROM verification.call_quota")
-        ).one()
-    return row[0], row[1], row[2]
+def quota_row(engine: Engine) -> Any:
+    """Return the sandbox's row: next_call_at, day, calls_today."""
+    (row,) = Rows(engine)("SELECT next_call_at, day, calls_today FROM verification.call_quota")
+    return tuple(row.values())
 
 
 def counted(engine: Engine, table: str) -> int:
     """Return how many rows a table has."""
-    with engine.connect() as database:
-        return int(
-            database.execute(text(f"SELECT count(*) FROM verification.{table}")).scalar_one()  # noqa: S608
-        )
+    return len(Rows(engine)(f"SELECT 1 FROM verification.{table}"))  # noqa: S608
 
 
 def called(claims: list[Claim]) -> int:
@@ -209,10 +204,7 @@ def test_a_claim_that_the_database_refuses_spends_nothing(engine: Engine) -> Non
 def test_a_claim_that_is_cut_in_half_leaves_nothing_behind(engine: Engine) -> None:
     """The tokens, the claim and the take-over are one transaction."""
     limited(engine, daily_call_budget=5).claim([ask()], "1")
-    with engine.connect() as database:
-        database.execute(
-            text("UPDATE verification.request SET lease_until = now() - '1s'::interval")
-        )
+    Rows(engine).lapse()
     two = limited(engine, "two", daily_call_budget=5)
     for statement in (1, 2, 3, 4):
         with broken_before(engine, statement), pytest.raises(LedgerUnavailable):
@@ -241,13 +233,12 @@ def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, second_engine: E
     """A time from before the wait would give out places that have passed."""
     ledger = limited(engine, calls_per_minute=600)
     ledger.claim([ask("first")], "1")
-    with engine.connect() as database:
-        database.execute(text("UPDATE verification.call_quota SET next_call_at = '2026-01-01'"))
+    Rows(engine)("UPDATE verification.call_quota SET next_call_at = '2026-01-01'")
     transactions = second_engine.execution_options(isolation_level="READ COMMITTED")
     with ThreadPoolExecutor(1) as other, transactions.begin() as holder:
         holder.execute(text("SELECT FROM verification.call_quota FOR UPDATE"))
         claim = other.submit(ledger.claim, [ask("second")], "2")
-        until(lambda: _waiting_for_a_lock(engine))
+        until(Rows(engine).waiting_for_locks)
         released_at = holder.execute(text("SELECT clock_timestamp()")).scalar_one()
         holder.commit()
         assert called(claim.result()) == 1
@@ -261,13 +252,6 @@ def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) 
     claims = ledger.claim([ask("first"), ask("second")], "1")
     waits = [each.wait for each in claims if isinstance(each, Granted)]
     assert waits == pytest.approx([-28.0, -28.0 + SPACING])
-
-
-def _waiting_for_a_lock(engine: Engine) -> int:
-    statement = """SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    with engine.connect() as database:
-        return int(database.execute(text(statement)).scalar_one())
 
 
 # The rows.
@@ -289,8 +273,8 @@ def test_limits_leave_no_setting_behind_on_the_connection(engine: Engine) -> Non
 @pytest.mark.usefixtures("own_database_url")
 def test_the_day_of_the_budget_is_that_of_shanghai_and_the_database(engine: Engine) -> None:
     """Whatever zone the connection has."""
-    name = engine.url.database
     with engine.connect() as database:
+        name = database.execute(text("SELECT current_database()")).scalar_one()
         database.execute(text(f'ALTER DATABASE "{name}" SET timezone = "Pacific/Kiritimati"'))
     engine.dispose()
     before = datetime.now(UTC).astimezone(SHANGHAI).date()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from threading import Barrier
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.cutting import doing_after
+from tests.integration.store.upkeep import Rows, race
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Mode
@@ -26,79 +28,64 @@ if TYPE_CHECKING:
     import pytest
     from sqlalchemy import Engine
 
-RACERS = 8
-IDS = [f"onb-{number:04d}" for number in range(800)]
-BATCH = 100
+IDS = [f"onb-{number:04d}" for number in range(400)]
+BATCH = 50
 
 
-def race(database_url: str, *, lapsed: bool = False) -> list[list[Granted]]:
-    """Let eight workers claim all ids, each in an order of its own; return what each was granted.
+def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
+    """Let eight workers claim all ids, each in an order of its own; return what all were granted.
 
     Raises what any of them raises: a deadlock is a `LedgerUnavailable`.
     """
-    start = Barrier(RACERS)
+    racers = count()
 
-    def claim_all(racer: int) -> list[Granted]:
+    def work(own: Engine) -> list[Granted]:
+        racer = next(racers)
         order = random.Random(racer).sample(IDS, len(IDS))
-        engine = open_engine(database_url, f"racer-{racer}")
-        config = LedgerConfig(f"racer-{racer}-{lapsed}", Mode.SANDBOX, 600.0, 1)
-        ledger = PostgresLedger(engine, config)
+        ledger = ledger_of(own, f"racer-{racer}-{lapsed}")
         granted = []
-        try:
-            start.wait(30)
-            for first in range(0, len(order), BATCH):
-                batch = [ask(request_id) for request_id in order[first : first + BATCH]]
-                claims = ledger.claim(batch, str(first))
-                assert all(isinstance(claim, Granted | HeldElsewhere) for claim in claims)
-                granted += [claim for claim in claims if isinstance(claim, Granted)]
-        finally:
-            engine.dispose()
+        for first in range(0, len(order), BATCH):
+            claims = ledger.claim([ask(each) for each in order[first : first + BATCH]], str(first))
+            assert all(isinstance(claim, Granted | HeldElsewhere) for claim in claims)
+            granted += [claim for claim in claims if isinstance(claim, Granted)]
         return granted
 
-    with ThreadPoolExecutor(RACERS) as racers:
-        return list(racers.map(claim_all, range(RACERS)))
+    return [claim for claims in race(database_url, work) for claim in claims]
+
+
+def ledger_of(engine: Engine, worker: str = "any") -> PostgresLedger:
+    """Make a worker's ledger, whose leases outlast the race."""
+    return PostgresLedger(engine, LedgerConfig(worker, Mode.SANDBOX, 600.0, 1))
 
 
 def test_eight_workers_race_for_new_requests_and_each_is_granted_once(database_url: str) -> None:
-    granted = Counter(claim.request_id for claims in race(database_url) for claim in claims)
-    assert granted == Counter(IDS)
+    assert Counter(claim.request_id for claim in claim_all(database_url)) == Counter(IDS)
 
 
 def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
-    database_url: str, engine: Engine
+    database_url: str, sql: Rows
 ) -> None:
-    race(database_url)
-    with engine.connect() as database:
-        database.execute(
-            text("UPDATE verification.request SET lease_until = now() - interval '1s'")
-        )
-    claims = [claim for claims in race(database_url, lapsed=True) for claim in claims]
-    with engine.connect() as database:
-        calls = database.execute(
-            text("SELECT class, count(*) FROM verification.provider_call GROUP BY 1")
-        ).all()
+    claim_all(database_url)
+    sql.lapse()
+    claims = claim_all(database_url, lapsed=True)
+    calls = sql("SELECT class, count(*) AS n FROM verification.provider_call GROUP BY 1")
     assert Counter(claim.request_id for claim in claims) == Counter(IDS)
     assert {(claim.grant, claim.call_number, claim.in_doubt_calls) for claim in claims} == {
         (2, 2, 1)
     }
-    assert {row[0]: row[1] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
+    assert {row["class"]: row["n"] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
 
 
 def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
-    database_url: str, engine: Engine
+    database_url: str, engine: Engine, sql: Rows
 ) -> None:
-    stale = {claim.request_id: claim for claims in race(database_url) for claim in claims}
-    with engine.connect() as database:
-        database.execute(
-            text("UPDATE verification.request SET lease_until = now() - interval '1s'")
-        )
-    current = {
-        claim.request_id: claim for claims in race(database_url, lapsed=True) for claim in claims
-    }
+    stale = {claim.request_id: claim for claim in claim_all(database_url)}
+    sql.lapse()
+    current = {claim.request_id: claim for claim in claim_all(database_url, lapsed=True)}
     start = Barrier(2)
 
     def record_all(grants: dict[str, Granted], seed: int) -> int:
-        ledger = PostgresLedger(engine, LedgerConfig("any", Mode.SANDBOX, 600.0, 1))
+        ledger = ledger_of(engine)
         order = random.Random(seed).sample(IDS, len(IDS))
         result = Complete(Result(Outcome.MATCH, Charged.YES))
         start.wait(30)
@@ -120,33 +107,30 @@ PLANS = ("SET enable_seqscan = off", "SET enable_indexscan = off; SET enable_bit
 
 
 def test_workers_that_record_and_announce_in_opposite_orders_never_deadlock(
-    database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    database_url: str, engine: Engine, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which order an update has is the planner's choice, and no two workers need agree on it."""
     monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
     entries = _record_against_the_grain(engine)
     announced = [each.asked.request_id for each in entries]
     engines = [_open_with_plan(database_url, plan) for plan in PLANS]
-    config = LedgerConfig("any", Mode.SANDBOX, 600.0, 1)
 
     def repeat(opened: Engine) -> None:
-        PostgresLedger(opened, config).record(entries, announced)
+        ledger_of(opened).record(entries, announced)
 
     try:
         with ThreadPoolExecutor(2) as recorders:
             for _ in range(10):
                 list(recorders.map(repeat, engines))
-                _forget_the_marks(engine)
+                # So that each round has rows to change.
+                sql("UPDATE verification.request SET event_sent_at = NULL")
     finally:
         for opened in engines:
             opened.dispose()
     # A session reports what it met when it ends.
-    until(lambda: _sessions(engine, "recorder") == 0)
-    with engine.connect() as database:
-        deadlocks = database.execute(
-            text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        ).scalar_one()
-    assert deadlocks == 0
+    until(lambda: not sql("SELECT 1 FROM pg_stat_activity WHERE application_name = 'recorder'"))
+    (met,) = sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    assert met["deadlocks"] == 0
 
 
 def _open_with_plan(database_url: str, plan: str) -> Engine:
@@ -157,7 +141,7 @@ def _open_with_plan(database_url: str, plan: str) -> Engine:
 
 def _record_against_the_grain(engine: Engine) -> list[Entry]:
     """Claim from the last id to the first, and record from the first to the last."""
-    ledger = PostgresLedger(engine, LedgerConfig("any", Mode.SANDBOX, 600.0, 1))
+    ledger = ledger_of(engine)
     grants: dict[str, Granted] = {}
     for number in reversed(range(200)):
         (claim,) = ledger.claim([ask(IDS[number])], str(number))
@@ -170,20 +154,8 @@ def _record_against_the_grain(engine: Engine) -> list[Entry]:
     return entries
 
 
-def _forget_the_marks(engine: Engine) -> None:
-    """Let all events be unannounced again, so that each round has rows to change."""
-    with engine.connect() as database:
-        database.execute(text("UPDATE verification.request SET event_sent_at = NULL"))
-
-
-def _sessions(engine: Engine, name: str) -> int:
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
-    with engine.connect() as database:
-        return int(database.execute(text(statement), {"name": name}).scalar_one())
-
-
 def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_waited(
-    engine: Engine, ledger: PostgresLedger
+    engine: Engine, ledger: PostgresLedger, sql: Rows
 ) -> None:
     """Retention deletes both in one transaction; the new claim's first call is number 1 again."""
     (granted,) = ledger.claim([ask()], "1")
@@ -194,7 +166,7 @@ def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_w
         retention.execute(text("DELETE FROM verification.provider_call"))
         retention.execute(text("DELETE FROM verification.request"))
         claims = other.submit(ledger.claim, [ask()], "2")
-        until(lambda: _waiting(engine) == 1)
+        until(sql.waiting_for_locks)
         retention.commit()
         (claim,) = claims.result()
     assert isinstance(claim, Granted)
@@ -211,20 +183,13 @@ def test_a_request_that_is_deleted_within_its_claim_is_claimed_as_a_new_one(
     retention = open_engine(database_url, "retention")
 
     def delete() -> None:
-        statement = """WITH calls AS (DELETE FROM verification.provider_call)
-            DELETE FROM verification.request"""
-        with retention.connect() as database:
-            database.execute(text(statement))
+        Rows(retention)(
+            """WITH calls AS (DELETE FROM verification.provider_call)
+               DELETE FROM verification.request"""
+        )
 
     with doing_after(engine, 1, delete):
         (claim,) = ledger.claim([ask()], "2")
     retention.dispose()
     assert isinstance(claim, Granted)
     assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
-
-
-def _waiting(engine: Engine) -> int:
-    statement = """SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    with engine.connect() as database:
-        return int(database.execute(text(statement)).scalar_one())

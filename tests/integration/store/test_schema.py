@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
 from tests.fakes.messages import PERSON, ask, deliver, request, spec
 from tests.fakes.verifier import FakeVerifier
@@ -26,10 +23,12 @@ from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, ErrorK
 from worker.core.request import Mode, Person, PersonField
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
+from worker.store.backlog import PostgresBacklog
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.outbox import PostgresOutbox
-from worker.store.overview import HEAD, PostgresBacklog
+from worker.store.overview import HEAD
+from worker.store.tables import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -40,19 +39,24 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
-def alembic(database_url: str, name: str, *arguments: str) -> str:
-    """Do what Alembic's command of this name does; return what it says."""
-    said = StringIO()
-    config = Config(str(CHECKOUT / "alembic.ini"), stdout=said)
-    with pytest.MonkeyPatch.context() as environment, redirect_stdout(said):
-        environment.setenv("DATABASE_URL", database_url)
-        getattr(command, name)(config, *arguments)
-    return said.getvalue()
-
-
 def test_the_migrations_say_what_the_tables_say_and_are_made_once(database_url: str) -> None:
     assert "No new upgrade operations detected" in alembic(database_url, "check")
     assert "Running upgrade" not in alembic(database_url, "upgrade", "head")
+
+
+def test_the_migrations_store_rows_as_the_tables_say(engine: Engine) -> None:
+    """Alembic compares no storage parameters."""
+    with engine.connect() as database:
+        rows = database.execute(
+            text("""SELECT relname, coalesce(reloptions, '{}') AS options FROM pg_class
+                WHERE relnamespace = 'verification'::regnamespace AND relkind = 'r'""")
+        ).all()
+    stored = {row.relname: dict(each.split("=") for each in row.options) for row in rows}
+    said = {
+        table.name: dict(table.dialect_options["postgresql"]["with"] or {})
+        for table in metadata.tables.values()
+    }
+    assert {name: stored[name] for name in said} == said
 
 
 def test_the_revision_that_the_worker_expects_is_the_newest_one() -> None:

@@ -28,8 +28,11 @@ from worker.store.engine import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from worker.store.ledger import PostgresLedger
+
+    T = TypeVar("T")
 
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 DAY = 86_400.0
@@ -62,6 +65,17 @@ class Rows:
         )
         return [tuple(each.values()) for each in found]
 
+    def lapse(self) -> None:
+        """Let every lease have lapsed."""
+        self("UPDATE verification.request SET lease_until = now() - interval '1s'")
+
+    def waiting_for_locks(self) -> int:
+        """Return how many sessions wait for a lock."""
+        return len(
+            self("""SELECT 1 FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'""")
+        )
+
     def age(self, minutes: float, where: str = "true") -> None:
         """Let what happened to these requests have happened so many minutes earlier."""
         columns = {
@@ -91,11 +105,11 @@ def finish(
     ledger.record(entries, [])
 
 
-def race(database_url: str, work: Callable[[Engine], int]) -> list[int]:
+def race(database_url: str, work: Callable[[Engine], T]) -> list[T]:
     """Do the same eight times at once, each with a pool of its own; return what each says."""
     start = Barrier(RACERS)
 
-    def one(number: int) -> int:
+    def one(number: int) -> T:
         own = open_engine(database_url, f"racer-{number}")
         try:
             start.wait(30)

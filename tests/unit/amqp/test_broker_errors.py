@@ -10,6 +10,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectionWorkflowFailed,
     AMQPConnectorAMQPHandshakeError,
     AMQPConnectorSocketConnectError,
+    AMQPConnectorStackTimeout,
 )
 
 from worker.amqp.broker_errors import (
@@ -77,6 +78,44 @@ def test_a_difference_names_the_queue_and_the_brokers_reason_and_what_to_do() ->
     assert error.name == "verification.retry.5s"
     assert "x-message-ttl" in error.what
     assert "Delete it when it is empty" in str(error)
+
+
+def denied(text: str) -> Any:
+    """Return what pika makes of a connection that the broker closed after the login."""
+    closed = exceptions.ConnectionClosedByBroker(530, f"NOT_ALLOWED - {text}")
+    return handshake_failed(exceptions.ProbableAccessDeniedError(repr(closed)))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (denied("vhost limits not found"), "no such vhost"),
+        (
+            denied("access to vhost 'limits' refused for user 'alice'"),
+            "refuses this user the vhost",
+        ),
+        (
+            denied("access to vhost 'v' refused for user 'alice': connection limit (1) is reached"),
+            "limit of connections",
+        ),
+        (
+            handshake_failed(
+                exceptions.ProbableAuthenticationError("ConnectionClosedByBroker: (403) 'alice'")
+            ),
+            "refuses user or password",
+        ),
+        (
+            handshake_failed(exceptions.ProbableAuthenticationError("StreamLostError: ('eof',)")),
+            "lost during the login",
+        ),
+        (AMQPConnectorStackTimeout("10 s"), "did not answer in AMQP"),
+        (exceptions.StreamLostError("eof"), "the connection was lost"),
+    ],
+)
+def test_what_is_refused_or_lost_is_said(error: BaseException, words: str) -> None:
+    told = str(mapped(error))
+    assert words in told
+    assert "alice" not in told
 
 
 def test_a_refused_connection_quotes_no_user_name() -> None:

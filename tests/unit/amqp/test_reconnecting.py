@@ -103,7 +103,7 @@ def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_on
     pika = SimpleNamespace(is_open=True, channel=lambda on_open_callback: channel)
     returned: list[int] = []
     consumer = Consumer(
-        "amqp://",
+        "amqp://localhost",
         loop,
         queue="q",
         prefetch=1,

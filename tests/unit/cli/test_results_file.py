@@ -75,14 +75,26 @@ def test_cut_off_at_any_byte_it_goes_on_with_whole_lines(tmp_path: Path, name: s
         ("people.jsonl", '{"requestId": "a"}\n'),
         ("people.jsonl", "[]\n"),
         ("people.csv", "requestId,outcome,charged,error\na,match\n"),
+        ("people.csv", ""),
+        ("people.jsonl", ""),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
-    path.write_text(f"{content}and no end")
+    path.write_text(f"{content}requestId,name")
     with pytest.raises(UserMistake, match="is no result"), ResultsFile(path):
         pass
-    assert path.read_text() == f"{content}and no end"
+    assert path.read_text() == f"{content}requestId,name"
+
+
+def test_a_file_that_a_spreadsheet_has_saved_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    saved = b"\xef\xbb\xbfrequestId,outcome,charged,error\r\na-1,match,yes,\r\n"
+    path.write_bytes(saved)
+    with ResultsFile(path) as results:
+        assert results.outcomes == {"a-1": "match"}
+        results.write(event("a-2"))
+    assert path.read_bytes() == saved + b"a-2,match,yes,\n"
 
 
 def test_two_at_once_do_not_write_to_one_file(tmp_path: Path) -> None:

@@ -8,10 +8,19 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from rich.text import Text
 
 from worker.cli.inputs import moment
 from worker.cli.mistakes import UserMistake
-from worker.cli.tables import counted, duration, print_facts, print_table, shown
+from worker.cli.tables import (
+    begin_again,
+    counted,
+    duration,
+    print_facts,
+    print_table,
+    render,
+    shown,
+)
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -67,6 +76,20 @@ def test_words_in_the_last_column_go_on_below(
     on_a_terminal(monkeypatch, 20)
     print_table(("at", "words"), [("12:00:00Z", "one two three")], as_json=False, words_last=True)
     assert plain(capsys) == ["at         words", "12:00:00Z  one two", "           three"]
+
+
+@pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
+def test_a_terminal_without_colours_gets_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    on_a_terminal(monkeypatch, 80)
+    monkeypatch.setenv(variable, value)
+    begin_again()
+    render(Text("PAUSED", "bold red"))
+    printed = capsys.readouterr().out
+    assert "PAUSED" in printed
+    assert "\x1b[1;31m" not in printed
+    assert ("\x1b" in printed) == (variable == "NO_COLOR")
 
 
 @pytest.mark.parametrize(

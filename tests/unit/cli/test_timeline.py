@@ -9,7 +9,7 @@ import pytest
 
 from worker.cli.timeline import timeline, verdict
 from worker.core.operations import CallRecord, History
-from worker.core.outcome import CallClass, Charged, ErrorKind, Outcome
+from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
 from worker.core.request import Mode
 
 DELAYS = (5, 30, 120)
@@ -37,7 +37,7 @@ def call(
 
 WAITING = History(
     "onb-1", "web", 2, Mode.SANDBOX, "waiting", None, None, 0, 0, Charged.NO, None, None, None,
-    None, T0, None, None, None, None, None, at(10), (),
+    (), None, T0, None, None, None, None, None, at(10), (),
 )  # fmt: skip
 WORKING = replace(WAITING, state="working", lease_owner="w/1", lease_until=at(60))
 DONE = replace(
@@ -164,3 +164,16 @@ def test_a_reused_answer_names_the_request_that_paid_it() -> None:
     saved = next(each for each in timeline(history, DELAYS) if each.event == "outcome saved")
     assert saved.details == "match, reused the answer of onb-0"
     assert verdict(history, DELAYS) == "finished: match, not charged; event sent"
+
+
+def test_a_rejected_request_names_its_fields() -> None:
+    problems = (FieldProblem("idCard", "is too short"), FieldProblem("name", "is required"))
+    rejected = replace(
+        DONE,
+        outcome=Outcome.REJECTED,
+        error_kind=ErrorKind.INVALID_REQUEST,
+        error_message="the request fails the checks",
+        error_fields=problems,
+    )
+    (saved,) = [each for each in timeline(rejected, (5,)) if each.event == "outcome saved"]
+    assert saved.details.endswith("the checks: idCard is too short; name is required")

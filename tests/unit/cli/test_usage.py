@@ -5,10 +5,16 @@ from __future__ import annotations
 import io
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 
 from worker.cli import main
+from worker.cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def ended(
@@ -25,21 +31,68 @@ def ended(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("bogus", "No such command 'bogus'"),
-        ("dead-letters bogus", "No such command 'bogus'"),
-        ("explain", "Missing argument 'request_id'"),
-        ("status --bogus", "No such option: --bogus"),
-        ("pause --timeout", "Option '--timeout' requires an argument"),
-        ("outbox list --limit 0", "Invalid value for '--limit'"),
+        ("bogus", "there is no command bogus"),
+        ("statuss", "there is no command statuss, perhaps status"),
+        ("dead-letters bogus", "there is no command bogus"),
+        ("explain", "request_id is missing"),
+        ("status --bogus", "there is no option --bogus"),
+        ("status --jsn", "there is no option --jsn, perhaps --json"),
+        ("pause --timeout", "--timeout needs a value"),
+        ("pause --timeout 0", "--timeout: must be at least 1"),
+        ("submit --timeout -1", "--timeout: must be at least 0"),
+        ("outbox list --limit 0", "--limit: must be at least 1"),
+        ("outbox list --limit many", "--limit: must be a whole number"),
+        ("sandbox --port 99999", "--port: must be at most 65535"),
+        ("message-keys generate --type DSA", "--type: must be one of EC, OKP, RSA"),
+        ("reconcile i.csv --mode dry", "--mode: must be one of live, sandbox"),
+        ("digest 11010519491231002X", "there are more arguments than it takes"),
     ],
 )
 def test_a_mistake_in_a_command_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, complaint: str
 ) -> None:
     code, out, err = ended(monkeypatch, capsys, words)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith(f"verification-worker: {complaint}")
-    assert err.endswith(": see --help\n")
+    assert (code, out) == (2, "")
+    assert err == f"verification-worker: {complaint}: see --help\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("submit one.json --name x", "--name: the file says it"),
+        ("submit people.csv --check-type 2", "--check-type: the file says it"),
+        ("submit people.csv --request-id x", "--request-id: each line of the file has its own"),
+        ("submit people.jsonl --encoding utf-8", "--encoding: is for a .csv: JSON is UTF-8"),
+        (
+            "submit people.csv --results r.csv --timeout 0",
+            "--results: no result is waited for with --timeout 0",
+        ),
+        (
+            "submit one.json --results r.csv",
+            "--results: is for a .csv or .jsonl of many requests",
+        ),
+        (
+            "submit --check-type 2 --encoding utf-8",
+            "--encoding: is for a .csv or .jsonl of many requests",
+        ),
+        ("pause --timeout 5", "--timeout: is for --wait"),
+        ("status --every 5", "--every: is for --watch"),
+        ("digest --keys --unchecked", "--unchecked: no number is read with --keys"),
+        ("sandbox --table --port 0", "--port: nothing is served with --table"),
+        ("reconcile i.csv --json --limit 5", "--limit: all rows are printed with --json"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, complaint: str
+) -> None:
+    assert ended(monkeypatch, capsys, words) == (2, "", f"verification-worker: {complaint}\n")
+
+
+def test_the_help_has_the_one_rule_of_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = ended(monkeypatch, capsys, "--help")
+    assert "Exit codes of all commands" in out
 
 
 @pytest.mark.parametrize(("words", "code"), [("", 2), ("outbox", 2), ("-h", 0), ("outbox -h", 0)])
@@ -63,7 +116,7 @@ def test_a_digest_is_that_of_one_person(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, lines: int
 ) -> None:
     monkeypatch.setenv("DIGEST_KEY", "a key of the tests, of 32 characters or more")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     complaint = f"needs one ID number on standard input; there are {lines}"
     assert ended(monkeypatch, capsys, "digest") == (2, "", f"verification-worker: {complaint}\n")
 
@@ -76,3 +129,29 @@ def test_a_paragraph_of_the_help_fills_its_lines(
     told = out[out.index("Queues are asked") : out.index("Options")].split("\n\n")[0]
     *lines, _last = (line.strip() for line in told.splitlines() if line.strip())
     assert all(len(line) > 60 for line in lines[:-1]), told
+
+
+# Commands that do something, or print JSON or what a program takes as it is anyway.
+WITHOUT_JSON = frozenset(
+    "run|sandbox|pause|resume|submit|topology apply|digest|contract|contract asyncapi|"
+    "message-keys generate|message-keys public".split("|")
+)
+
+
+def commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command with its words; a group is one where it can be called by itself."""
+    if before and (not hasattr(group, "commands") or group.invoke_without_command):
+        yield " ".join(before), group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, *before, name)
+
+
+def test_every_command_says_what_it_is_for_and_what_reads_has_json() -> None:
+    found = dict(commands(typer.main.get_command(app)))
+    assert [words for words, command in found.items() if not command.help] == []
+    with_json = {
+        words
+        for words, command in found.items()
+        if any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert found.keys() - with_json == WITHOUT_JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -290,17 +291,21 @@ def test_a_raw_request_with_other_faults_hears_of_all() -> None:
 def test_what_is_kept_of_a_raw_body_is_sealed_only_where_it_must_be() -> None:
     keys = message_keys()
     strict, lax = (RequestReader(CheckPolicy(), LIMIT, keys, each) for each in (True, False))
-    sealed = strict.keep(BODY)
-    assert keys.open(sealed) == BODY
-    assert strict.keep(sealed) == sealed
-    assert lax.keep(BODY) == BODY
+    raw, packed = deliver(BODY), deliver(gzip.compress(BODY), content_encoding="gzip")
+    for delivery in (raw, packed):
+        sealed = strict.keep(delivery)
+        assert keys.open(sealed.body) == BODY
+        assert sealed.content_encoding is None
+        assert strict.keep(sealed) == sealed
+        assert lax.keep(delivery) == delivery
 
 
 @pytest.mark.parametrize("kind", ALGORITHMS)
 def test_what_is_sealed_never_passes_the_limit_of_messages(kind: str) -> None:
     keys = MessageKeys(message_key(kind))
     for limit in (1_024, 2_000, LIMIT):
-        kept = RequestReader(CheckPolicy(), limit, keys, required=True).keep(b"x" * 2 * LIMIT)
+        reader = RequestReader(CheckPolicy(), limit, keys, required=True)
+        kept = reader.keep(deliver(b"x" * 2 * LIMIT)).body
         assert len(kept) <= limit
         assert set(keys.open(kept)) <= {ord("x")}
 

@@ -58,7 +58,6 @@ def test_a_good_id_number_passes(number: str, normal: str) -> None:
         ("110105491231002", "first generation"),
         ("110105194912310021", "check digit"),
         ("1101051949123100", "17 digits"),
-        ("１1010519491231002X", "17 digits"),
         (with_check_digit("16010519491231002"), "province"),
         (with_check_digit("81010519491231002"), "region"),
         (with_check_digit("11010519490231002"), "real date"),
@@ -117,7 +116,7 @@ def test_a_bank_card_loses_its_spaces_and_obeys_luhn_where_that_is_asked_for() -
     assert check_bankcard("6222-0202 0011 2230", LuhnCheck.REJECT) == "6222020200112230"
     assert check_bankcard("6222020200112231", LuhnCheck.WARN) == "6222020200112231"
     assert not passes_luhn("6222020200112231")
-    for bad in ("6222020200112231", "62220202", "6" * 20, "６222020200112230"):
+    for bad in ("6222020200112231", "62220202", "6" * 20):
         with pytest.raises(FieldRefused):
             check_bankcard(bad, LuhnCheck.REJECT)
 

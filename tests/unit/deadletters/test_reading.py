@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -192,7 +193,8 @@ def test_the_same_message_has_one_mark_and_another_after_it_failed_again() -> No
 def test_the_reasons_of_unreadable_messages_are_those_of_the_contract() -> None:
     reader = RequestReader(CheckPolicy(), 100)
     found = set()
-    for body in (b"{", b"[]", b"{}", b"x" * 101, b"eyJ9.a.a.a.a"):
+    wrapped = b'{"specversion": "1.0"}'
+    for body in (b"{", b"[]", b"{}", wrapped, b"x" * 101, b"eyJ9.a.a.a.a"):
         reading = reader.read(Delivery(0, 1, body), TODAY)
         assert isinstance(reading, Unreadable)
         found.add(reading.reason)
@@ -277,3 +279,12 @@ def test_the_mark_of_a_letter_does_not_depend_on_who_can_read_it() -> None:
 def test_a_raw_letter_is_none_of_the_two() -> None:
     for body in (BODY, b"{"):
         assert LetterReader(TODAY, message_keys()).read(letter(body)).encrypted is Encrypted.NO
+
+
+def test_a_packed_letter_is_unpacked_to_be_known_and_a_damaged_one_stays_as_it_is() -> None:
+    packed = gzip.compress(json.dumps(request()).encode())
+    one = letter(packed, content_encoding="gzip")
+    known = read(packed, content_encoding="gzip")
+    assert (known.request_id, known.size) == ("onb-1", len(packed))
+    assert LetterReader(TODAY).open(one)[0] == gzip.decompress(packed)
+    assert LetterReader(TODAY).open(letter(packed[:-9], content_encoding="gzip"))[0] == packed[:-9]

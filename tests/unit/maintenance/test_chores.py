@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.fakes.clock import START, FakeClock
-from worker.core.operations import NOTICE_SECONDS, Backlog, Pause
+from worker.core.operations import (
+    NOTICE_SECONDS,
+    Backlog,
+    Blocker,
+    DatabaseServer,
+    Pause,
+    WorkerState,
+)
 from worker.core.outcome import ErrorKind
 from worker.maintenance.chores import (
     BacklogMonitor,
     lapsed_leases,
+    lock_watcher,
     old_requests,
     pause_reader,
+    registry,
 )
 from worker.maintenance.housekeeper import JITTER
 from worker.ports import LedgerUnavailable
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 PAUSE = Pause("a test", "ops@desk", START)
 AWAY = LedgerUnavailable("away")
+SERVER = DatabaseServer(START, connections=12, connections_limit=97)
 
 
 class Scripted:
@@ -138,7 +150,7 @@ def test_each_order_is_passed_on_as_of_when_it_was_asked_for_and_why_there_is_no
 
 def test_the_last_backlog_is_forgotten_when_the_database_is_away() -> None:
     script = (Backlog(unsent_events=3), AWAY, Backlog(unsent_events=5))
-    monitor = BacklogMonitor(Scripted(*script))
+    monitor = BacklogMonitor(Scripted(*script), lambda: SERVER, FakeClock())
     seen = [(monitor.backlog, monitor.failed)]
     for said in script:
         if said is AWAY:
@@ -148,3 +160,59 @@ def test_the_last_backlog_is_forgotten_when_the_database_is_away() -> None:
             assert monitor.chore.run_once() < monitor.chore.limit
         seen.append((monitor.backlog, monitor.failed))
     assert seen == [(None, False), (script[0], False), (None, True), (script[2], False)]
+
+
+def test_a_worker_says_what_it_does_at_each_change_and_every_ten_seconds() -> None:
+    clock = FakeClock()
+    said: list[WorkerState] = []
+    is_now = ["working", "working", "parked", "parked", "parked"]
+    states = iter([WorkerState(each, None, None, 0, 0, 0, 8, 0) for each in is_now])
+    chore = registry(lambda: next(states), said.append, clock)
+    for _ in is_now[:-1]:
+        chore.run_once()
+        clock.advance(2.0)
+    assert [each.state for each in said] == ["working", "parked"]
+    clock.advance(6.0)
+    chore.run_once()
+    assert [each.state for each in said] == ["working", "parked", "parked"]
+
+
+def test_who_holds_the_database_up_is_said_once_a_minute_while_it_does(
+    log: list[MutableMapping[str, Any]],
+) -> None:
+    clock, answers = FakeClock(), True
+    asked: list[float] = []
+
+    def blocker() -> Blocker:
+        asked.append(clock.monotonic())
+        return Blocker(4711, "psql", START)
+
+    chore = lock_watcher(lambda: answers, blocker, clock)
+    chore.run_once()
+    assert asked == []
+    answers = False
+    for _ in range(61):
+        chore.run_once()
+        clock.advance(1.0)
+    words = "held up by pid 4711, application psql, since 2026-03-01T12:00:00Z"
+    assert [line["reason"] for line in log] == [words, words]
+    assert asked == [0.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "offset"),
+    [
+        (0.0, 0.0),
+        (1.0, 0.0),  # the answer took a second: it may be of its end
+        (-7.0, 7.0),  # the database's clock is behind ours
+        (8.0, -7.0),
+    ],
+)
+def test_the_clocks_differ_by_what_the_way_of_the_answer_does_not_explain(
+    seconds: float, offset: float
+) -> None:
+    told = replace(SERVER, at=START + timedelta(seconds=seconds))
+    server = Scripted(told)
+    monitor = BacklogMonitor(Backlog, server, server.clock)
+    monitor.chore.run_once()
+    assert (monitor.server, monitor.clock_offset) == (told, offset)

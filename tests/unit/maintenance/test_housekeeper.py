@@ -145,6 +145,15 @@ def test_a_database_that_is_away_is_reported_once_and_every_chore_goes_on(
     assert (log[0]["chore"], log[-1]["tries"]) == ("a", 3)
 
 
+def test_a_chore_that_asks_no_database_does_not_say_that_it_is_back(
+    log: list[MutableMapping[str, Any]],
+) -> None:
+    diary = Diary(until=6)
+    diary.keep(diary.chore("a", *[LedgerUnavailable("away") for _ in range(10)]), diary.chore("b"))
+    assert diary.runs.count("b") == 3
+    assert [line["event"] for line in log] == [LogEvent.DATABASE_UNAVAILABLE]
+
+
 def test_chores_can_be_run_before_the_start_and_a_database_that_is_away_is_no_error() -> None:
     diary = Diary(until=2)
     chores = (diary.chore("a", LedgerUnavailable("away")), diary.chore("b"))

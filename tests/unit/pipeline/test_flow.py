@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import worker.pipeline
-from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
+from tests.fakes.messages import ID_CARD, MOBILE, NAME, deliver, request, spec
 from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import LEASE, PUNCTUAL_WITHIN, Desk, after, body, targets
 from worker.contract.names import DEAD, RESULTS
@@ -263,28 +263,79 @@ def test_what_another_worker_holds_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("properties", "key"),
-    [({}, None), ({"reply_to": "web.a"}, "web.a"), ({"correlation_id": "c"}, "default.rejected")],
+    ("properties", "key", "correlated"),
+    [
+        ({}, "default.rejected", None),
+        ({"reply_to": "web.a"}, "web.a", None),
+        ({"correlation_id": "c", "message_id": "m"}, "default.rejected", "c"),
+        ({"reply_to": "web.a", "message_id": "m"}, "web.a", "m"),
+        ({"message_id": f"m-{ID_CARD}"}, "default.rejected", None),
+        ({"message_id": "a\tb"}, "default.rejected", None),
+    ],
 )
-def test_an_unreadable_message_is_kept_and_answered_where_an_answer_can_go(
-    properties: dict[str, str], key: str | None
+def test_an_unreadable_message_is_kept_and_answered_with_what_can_be_told(
+    properties: dict[str, str], key: str, correlated: str | None
 ) -> None:
     desk = Desk()
     settlement = desk.work_one(deliver(b"\xff not json", **properties))
-    dead, *events = settlement.publications
+    dead, event = settlement.publications
     assert (dead.routing_key, dead.body) == (DEAD, b"\xff not json")
     assert (dead.headers["reason"], dead.headers["lastError"]) == ("not_json", "not_json")
     assert dead.headers["attempts"] == 0
     assert str(dead.headers["firstSeen"]).startswith("2026-03-01T12:00:00")
     assert dict(settlement.line) == {"action": "dead_lettered", "reason": "not_json"}
     assert desk.rows == {}
-    assert [event.routing_key for event in events] == ([] if key is None else [key])
-    for event in events:
-        said = body(event)
-        assert (said["requestId"], said["outcome"]) == (None, "rejected")
-        assert said["error"]["kind"] == "unreadable"
-        assert said["error"]["fields"] == [{"field": "body", "problem": "is not JSON in UTF-8"}]
-        assert event.event_of is None
+    assert (event.routing_key, event.correlation_id) == (key, correlated)
+    said = body(event)
+    assert (said["requestId"], said["outcome"]) == (None, "rejected")
+    assert said["error"]["kind"] == "unreadable"
+    assert said["error"]["fields"] == [{"field": "body", "problem": "is not JSON in UTF-8"}]
+    assert event.event_of is None
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [("web", "web.rejected"), ("A.b", "default.rejected"), (7, "default.rejected")],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_source_of_what_has_no_id_says_where_its_answer_goes(
+    source: object, key: str, wrapped: bool
+) -> None:
+    asked = request(None, source=source)
+    if wrapped:
+        asked = {"specversion": "1.0", "id": "1", "source": "/web", "type": "t", "data": asked}
+    _, event = Desk().work_one(deliver(asked, correlation_id="c-1")).publications
+    assert (event.routing_key, event.correlation_id) == (key, "c-1")
+    (field,) = body(event)["error"]["fields"]
+    assert field["problem"].startswith("is a CloudEvent" if wrapped else "is required")
+
+
+def test_a_number_of_the_person_is_no_correlation() -> None:
+    asked = request("x" * 200, personalSpec=spec(4))
+    for named in (ID_CARD, MOBILE, "138 0013-8000"):
+        _, event = Desk().work_one(deliver(asked, message_id=f"m {named}")).publications
+        assert event.correlation_id is None
+
+
+def test_a_repeat_by_another_source_is_answered_under_its_own_key() -> None:
+    desk = Desk()
+    (first,) = desk.work_one(deliver(request(source="web"))).publications
+    (other,) = desk.work_one(deliver(request(source="branch"))).publications
+    assert (first.routing_key, other.routing_key) == ("web.match", "branch.match")
+    assert body(other) == body(first)
+    # The first one's own event may still be on its way, and is marked by its own confirm.
+    assert (first.event_of, other.event_of) == ("onb-1", None)
+
+
+def test_a_source_that_takes_over_after_a_crash_does_not_answer_for_the_first() -> None:
+    crashed = Desk()
+    crashed.admit(deliver(request(source="web")))
+    crashed.clock.advance(LEASE + 1)
+    desk = Desk(beside=crashed, worker="two")
+    (other,) = desk.work_one(deliver(request(source="branch"))).publications
+    (first,) = desk.work_one(deliver(request(source="web"))).publications
+    assert (other.routing_key, first.routing_key) == ("branch.match", "web.match")
+    assert (other.event_of, first.event_of) == (None, "onb-1")
 
 
 def test_an_empty_or_unreadable_batch_asks_the_ledger_nothing() -> None:

@@ -108,7 +108,7 @@ def test_a_raw_request_is_rejected_where_messages_must_be_encrypted() -> None:
 def test_a_raw_unreadable_body_is_sealed_before_it_is_kept() -> None:
     desk = sealed_desk(required=True)
     raw = json.dumps({"personalSpec": request()["personalSpec"]}, ensure_ascii=False).encode()
-    (dead,) = desk.work_one(deliver(raw)).publications
+    dead, _ = desk.work_one(deliver(raw)).publications
     assert dead.headers["reason"] == "no_usable_id"
     assert NAME.encode() not in dead.body
     assert ID_CARD.encode() not in dead.body
@@ -125,7 +125,7 @@ def test_a_sealed_letter_that_is_replayed_is_sealed_once_and_has_the_same_event(
 
 def test_without_keys_a_raw_unreadable_body_is_kept_as_it_is() -> None:
     for desk in (sealed_desk(), Desk()):
-        (dead,) = desk.work_one(deliver(b"{")).publications
+        dead, _ = desk.work_one(deliver(b"{")).publications
         assert dead.body == b"{"
 
 

@@ -174,6 +174,7 @@ def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(
         stack.give("onb-0")
         stack.wait_for_faults(10_000 - 2)  # at the second try the first is known
         assert not stack.database_answers()
+        assert stack.pipeline.database_problem == str(AWAY)
         assert stack.broker.settled == []
         with stack.desk.ledger.changed:
             stack.desk.ledger.faults.clear()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.provider.scripted import Exchange, ScriptedServer
+from tests.unit.provider.scripted import ScriptedServer
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import ProviderConfig
@@ -65,21 +65,6 @@ def portrait() -> VerificationRequest:
     }
     kind = CheckType.PORTRAIT_THREE_FACTOR
     return VerificationRequest("r-2", kind, Person(fields), "test", None, None)
-
-
-@pytest.fixture(scope="module")
-def babbler() -> Iterator[tuple[PersonalAuthClient, list[bytes]]]:
-    """Return a client whose provider answers with the bytes in the list, for a whole module."""
-    answers = [b""]
-
-    def babble(exchange: Exchange) -> bool:
-        exchange.sock.sendall(answers[0])
-        return False
-
-    server = ScriptedServer(babble)
-    with PersonalAuthClient(ProviderConfig(server.url, "AK", "SK", free_tries=1)) as client:
-        yield client, answers
-    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.unit.provider.scripted import MATCH, Exchange, answer, raw
 from worker.core.outcome import CallClass, Charged, Outcome
@@ -21,7 +19,6 @@ from worker.provider.config import ProviderConfig
 if TYPE_CHECKING:
     from tests.unit.provider.scripted import ClientMaker, ServerMaker
     from worker.core.request import VerificationRequest
-    from worker.provider.client import PersonalAuthClient
 
 
 def test_a_match_is_reported_with_all_that_was_said(
@@ -252,16 +249,15 @@ def test_nothing_of_a_call_is_logged_and_no_secret_is_in_a_repr(
         assert secret not in everything
 
 
-@given(st.binary(max_size=300))
-@settings(max_examples=40, deadline=None)
-def test_whatever_bytes_come_from_the_socket_nothing_is_raised_and_nothing_matches(
-    babbler: tuple[PersonalAuthClient, list[bytes]], asked: VerificationRequest, data: bytes
+def test_renewed_credentials_sign_what_is_sent_from_then_on(
+    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
 ) -> None:
-    client, answers = babbler
-    for head in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"):
-        answers[:] = [head + data]
-        report = client.verify(asked)
-        assert report.verdict is None
-        assert report.call_class in (
-            CallClass.IN_DOUBT, CallClass.PROTOCOL_ERROR, CallClass.UNAVAILABLE, CallClass.FOREIGN,
-        )  # fmt: skip
+    server = serve(answer(), answer())
+    client = connect(server.url)
+    client.verify(asked)
+    client.renew(ProviderConfig(server.url, "AK-NEW", "SK-NEW", "a token"))
+    client.verify(asked)
+    old, new = (exchange.headers for exchange in server.exchanges)
+    assert "Credential=AK-TEST/" in old["authorization"]
+    assert "Credential=AK-NEW/" in new["authorization"]
+    assert "x-jdcloud-security-token" in new.keys() - old.keys()

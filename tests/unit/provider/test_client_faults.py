@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.provider.scripted import MATCH, answer, drip, raw, reset, silence
+from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(MATCH)
 
 
-def assert_not_sent(report: CallReport) -> None:
+def assert_not_sent(report: CallReport, because: Unconnected) -> None:
     assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)
+    assert report.not_sent_because is because
 
 
 def assert_in_doubt(report: CallReport) -> None:
@@ -34,7 +36,7 @@ def assert_in_doubt(report: CallReport) -> None:
 def test_a_refused_connection_is_not_sent(connect: ClientMaker, asked: VerificationRequest) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert_not_sent(connect(f"http://127.0.0.1:{port}/").verify(asked))
+    assert_not_sent(connect(f"http://127.0.0.1:{port}/").verify(asked), Unconnected.REFUSED)
 
 
 def test_an_unknown_name_is_not_sent(
@@ -44,7 +46,7 @@ def test_an_unknown_name_is_not_sent(
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert_not_sent(connect("http://nowhere.invalid/").verify(asked))
+    assert_not_sent(connect("http://nowhere.invalid/").verify(asked), Unconnected.DNS)
 
 
 def test_a_connection_that_does_not_come_about_is_not_sent(
@@ -55,7 +57,7 @@ def test_a_connection_that_does_not_come_about_is_not_sent(
         address = listener.getsockname()
         with socket.create_connection(address):
             client = connect(f"http://127.0.0.1:{address[1]}/", connect_timeout=0.1)
-            assert_not_sent(client.verify(asked))
+            assert_not_sent(client.verify(asked), Unconnected.TIMEOUT)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_not_sent(
@@ -63,7 +65,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_sent(
 ) -> None:
     _, tls = certificate("IP:127.0.0.1")
     server = serve(tls=tls)
-    assert_not_sent(connect(server.url).verify(asked))
+    assert_not_sent(connect(server.url).verify(asked), Unconnected.TLS_UNTRUSTED)
     assert server.exchanges == []
 
 
@@ -72,7 +74,8 @@ def test_a_certificate_for_another_host_is_not_sent(
 ) -> None:
     ca_file, tls = certificate("DNS:elsewhere.test")
     server = serve(tls=tls)
-    assert_not_sent(connect(server.url, ca_file=ca_file).verify(asked))
+    report = connect(server.url, ca_file=ca_file).verify(asked)
+    assert_not_sent(report, Unconnected.TLS_HOST)
     assert server.exchanges == []
 
 
@@ -81,7 +84,8 @@ def test_a_handshake_that_hangs_is_not_sent(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-        assert_not_sent(connect(url, connect_timeout=0.1).verify(asked))
+        report = connect(url, connect_timeout=0.1).verify(asked)
+        assert_not_sent(report, Unconnected.TIMEOUT)
 
 
 def test_a_trusted_certificate_is_accepted_and_its_connection_kept(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from worker.core.outcome import CallClass, Charged, Outcome
 from worker.core.request import Person, PersonField
@@ -161,37 +158,3 @@ def test_retry_after_is_read_as_seconds_or_a_date_and_bounded(
     value: str | None, seconds: float | None
 ) -> None:
     assert retry_after_seconds(value, NOW) == seconds
-
-
-@given(st.text())
-def test_any_retry_after_is_read_or_ignored(value: str) -> None:
-    seconds = retry_after_seconds(value, NOW)
-    assert seconds is None or 0 <= seconds <= 3600
-
-
-_KEYS = st.sampled_from(
-    ["result", "authInfo", "success", "hasException", "code", "message", "detail", "chargeFlag",
-     "requestId", "error", "status"]
-)  # fmt: skip
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
-    max_leaves=12,
-)
-
-
-@given(
-    st.integers(100, 999),
-    st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode()),
-)
-def test_whatever_bytes_come_nothing_is_raised_and_only_a_success_matches(
-    status: int, body: bytes
-) -> None:
-    report = classify(status, decode(body, PERSON), None, NO_RECORD)
-    assert (report.verdict is not None) == (report.call_class is CallClass.ANSWERED)
-    if report.verdict is Outcome.MATCH:
-        result = orjson.loads(body)["result"]
-        nested = result.get("authInfo")
-        holder = nested if isinstance(nested, dict) else result
-        assert holder["success"] is True
-        assert holder.get("hasException") in (None, False)

@@ -8,6 +8,7 @@ import base64
 import http.client
 import json
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -73,7 +74,9 @@ class RunningSandbox:
         settings: SandboxSettings | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.settings = settings or SandboxSettings()
         self.port = 0
         self._clock = clock
@@ -112,7 +115,7 @@ class RunningSandbox:
     async def _serve(self, started: Future[int]) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         try:
-            async with listening(self.settings, self._stand_in) as port:
+            async with listening(self.settings, self._stand_in, self._tls) as port:
                 started.set_result(port)
                 await self._stopping.wait()
         except OSError as error:

@@ -35,8 +35,17 @@ def test_a_secret_is_its_files_text_without_what_editors_add(
     (tmp_path / "secret").write_bytes(content)
     whole.set(PROVIDER_SECRET_KEY_FILE=tmp_path / "secret")
     assert load(Settings).provider_secret_key.get_secret_value() == "hunter2"
-    whole.set(provider_secret_key="of-the-environment")  # in either case it comes first
-    assert load(Settings).provider_secret_key.get_secret_value() == "of-the-environment"
+
+
+def test_a_secret_comes_by_one_way_alone(whole: Environment, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    whole.unset("PROVIDER_SECRET_KEY")
+    whole.set(PROVIDER_SECRET_KEY_FILE=tmp_path / "secret", DIGEST_KEY_FILE="/nowhere/key")
+    whole.set(provider_secret_key="of-the-environment", CONCURRENCY=0)
+    found = problems()
+    for name in ("PROVIDER_SECRET_KEY", "DIGEST_KEY"):
+        assert f"{name}: is set, and {name}_FILE too: remove one of them" in found
+    assert len(found) == 3  # what is in the file that is not read is no problem beside it
 
 
 @pytest.mark.parametrize(

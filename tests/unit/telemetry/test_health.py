@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from http.client import HTTPConnection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,18 @@ import pytest
 from tests.fakes.clock import START
 from worker.bootstrap.health_state import STUCK_SECONDS, HealthState
 from worker.core.breaker import Open, ParkReason
+from worker.core.connecting import Unconnected
 from worker.core.operations import Backlog, Pause
-from worker.telemetry.health_server import HealthServer
+from worker.telemetry.health_server import CannotListen, HealthServer, listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-AWAY = ["the broker is not connected", "no consumer is registered", "the database does not answer"]
+AWAY = [
+    "the broker is not connected",
+    "no consumer is registered",
+    "the database does not answer: refused",
+]
 
 
 def part(**facts: Any) -> Any:
@@ -41,13 +47,20 @@ class Parts:
             consuming=False,
             blocked=False,
             unconfirmed=7,
+            problem=None,
         )
-        self.pipeline = part(dead=[], database_answers=False, claimed=2, held=9)
+        self.pipeline = part(
+            dead=[], database_answers=False, database_problem="refused", claimed=2, held=9
+        )
         self.gate = part(
-            parked=None, pause=None, state=Open(ParkReason.QUOTA, 1.0, 1), calls=(1, 4)
+            parked=None,
+            pause=None,
+            state=Open(ParkReason.QUOTA, 1.0, 1),
+            calls=(1, 4),
+            not_sent_because=None,
         )
         self.housekeeper = part(name="housekeeper", running=True)
-        self.monitor = part(backlog=None, failed=True)
+        self.monitor = part(backlog=None, server=None, clock_offset=0.0, failed=True)
         self.health = HealthState(
             self.session, self.pipeline, self.gate, [self.housekeeper], self.monitor, METRICS
         )
@@ -64,6 +77,15 @@ def parts() -> Parts:
 def test_a_worker_without_broker_and_database_is_alive_and_not_ready(parts: Parts) -> None:
     assert parts.health.dead() == []
     assert parts.health.not_ready() == AWAY
+
+
+def test_why_the_broker_is_not_there_is_said(parts: Parts) -> None:
+    parts.session.problem = "DNS does not resolve it"
+    broker, consumer, _ = parts.health.not_ready()
+    assert broker == "the broker is not connected: DNS does not resolve it"
+    assert consumer == "no consumer is registered"
+    parts.session.connected, parts.session.problem = True, "NOT_FOUND"
+    assert parts.health.not_ready()[0] == "no consumer is registered: NOT_FOUND"
 
 
 def test_a_dead_thread_is_named(parts: Parts) -> None:
@@ -108,7 +130,7 @@ def test_before_the_start_and_while_it_stops_threads_may_be_gone(parts: Parts) -
 def test_a_parked_worker_whose_servers_answer_is_ready(
     parts: Parts, behind: bool, blocked: bool, words: list[str]
 ) -> None:
-    parts.session.connected = parts.pipeline.database_answers = True
+    parts.session.connected, parts.pipeline.database_problem = True, None
     parts.session.blocked = blocked
     parts.gate.parked = ParkReason.QUOTA
     parts.monitor.backlog = Backlog(schema_behind=behind)
@@ -119,6 +141,11 @@ def test_why_a_worker_is_parked_is_said_in_words(parts: Parts) -> None:
     assert parts.health.parked() is None
     parts.gate.parked = ParkReason.QUOTA
     assert parts.health.parked() == "parked: quota"
+    parts.gate.not_sent_because = Unconnected.PROXY_LOGIN
+    assert parts.health.parked() == "parked: quota"
+    parts.gate.parked = ParkReason.PROVIDER_FAILING
+    login = "the proxy of PROVIDER_PROXY refuses its user and password"
+    assert parts.health.parked() == f"parked: provider_failing ({login})"
     parts.gate.parked, parts.gate.pause = ParkReason.PAUSED, Pause("repairs", "ops@desk", START)
     assert parts.health.parked() == "parked: paused (repairs)"
 
@@ -206,3 +233,45 @@ def test_a_scraper_gets_the_metrics_in_the_form_that_it_takes(probe: Probe) -> N
     with urlopen(scrape, timeout=10) as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; of=a-form")
         assert answer.read() == b"up 1\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("::", "127.0.0.1"),
+        ("::", "::1"),
+        ("[::1]", "::1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+    ],
+)
+def test_it_listens_on_either_protocol(host: str, asked: str) -> None:
+    with listener(host, 0) as listening:
+        port = listening.getsockname()[1]
+        socket.create_connection((asked, port), timeout=10).close()
+
+
+def test_without_ipv6_every_address_is_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with listener("::", 0) as listening:
+        assert listening.family is socket.AF_INET
+
+
+@pytest.mark.parametrize(
+    ("host", "blamed"),
+    [
+        ("127.0.0.1", "HTTP_PORT: cannot be opened: somebody listens there already"),
+        ("192.0.2.1", "HTTP_HOST"),  # of nobody's machine
+        ("no-such-name.invalid", "HTTP_HOST"),
+        ("a" * 64, "HTTP_HOST"),
+        ("", "HTTP_HOST"),
+    ],
+)
+def test_what_cannot_be_listened_on_blames_the_setting_that_is_wrong(
+    host: str, blamed: str
+) -> None:
+    with listener("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotListen) as refused:
+            listener(host, port if host == "127.0.0.1" else 0)
+    assert str(refused.value).startswith(blamed)

@@ -16,7 +16,7 @@ from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import ParkReason
 from worker.core.delivery import Settlement
-from worker.core.operations import Backlog
+from worker.core.operations import Backlog, DatabaseServer
 from worker.core.outcome import CallClass, Charged
 from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.gauges import Levels
@@ -39,7 +39,15 @@ LEVELS = Levels(
     consuming=True,
     blocked=False,
     database_up=True,
-    backlog=Backlog(unsent_events=4, oldest_unsent=7.5, lapsed_requests=1, calls_today=60),
+    backlog=Backlog(
+        unsent_events=4,
+        oldest_unsent=7.5,
+        lapsed_requests=1,
+        calls_today=60,
+        retention_overdue=9.0,
+    ),
+    server=DatabaseServer(START, connections=12, connections_limit=97),
+    clock_offset=-0.5,
 )
 
 
@@ -223,6 +231,10 @@ def test_gauges_say_how_things_stand() -> None:
         "outbox_events": 4,
         "outbox_age_seconds": 7.5,
         "requests_lapsed": 1,
+        "retention_overdue_seconds": 9,
+        "database_connections": 12,
+        "database_connections_limit": 97,
+        "clock_offset_seconds": -0.5,
         "breaker_state/closed": 1,
     }
 
@@ -245,9 +257,10 @@ def test_a_budget_is_shown_where_there_is_one() -> None:
 
 
 def test_what_the_database_does_not_say_has_no_sample() -> None:
-    gauges = watched(replace(LEVELS, backlog=None, database_up=False), budget=100)
+    gauges = watched(replace(LEVELS, backlog=None, server=None, database_up=False), budget=100)
     assert gauges["verification_database_up"] == 0
-    words = ("outbox", "lapsed", "_calls_today", "n_budget", "schema")
+    words = ("outbox", "lapsed", "_calls_today", "n_budget", "schema", "overdue", "_conn", "clock")
+    gauges.pop("verification_broker_connected")
     assert not [name for name in gauges if any(word in name for word in words)]
 
 
@@ -260,6 +273,7 @@ def test_a_schema_that_is_behind_is_all_that_is_said_of_the_books() -> None:
 def test_every_metric_has_a_help_text_and_a_name_as_the_field_wants_it() -> None:
     metrics = Metrics()
     metrics.watch(lambda: LEVELS, 100, {"version": "1"})
+    metrics.watch_certificates({})
     families = list(metrics.registry.collect())
     assert len(families) >= 30
     for family in families:

@@ -1,0 +1,131 @@
+"""The database fails over to a standby while workers use it: all is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from local_database import Database
+from tests.chaos.database import is_back, misses_database
+from tests.chaos.invariants import queues_are_empty
+from tests.chaos.load import PACE, PATIENCE, Load
+from tests.chaos.proxy import Proxy
+from tests.chaos.replication import (
+    Standby,
+    cut_off,
+    follow,
+    is_followed,
+    make_synchronous,
+    promote,
+)
+from tests.conftest import migrate
+from tests.e2e.conftest import apply_topology
+from tests.e2e.harness import SandboxProcess, Stack, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def primary(own_servers: None) -> Iterator[Database]:
+    with Database() as database:
+        migrate(database.url)
+        yield database
+
+
+@pytest.fixture
+def standby(primary: Database) -> Iterator[Standby]:
+    with Standby(primary) as database:
+        yield database
+
+
+@pytest.fixture
+def pair(
+    primary: Database, standby: Standby, amqp_url: str, provider: SandboxProcess
+) -> Iterator[Stack]:
+    """Give a stack that knows both servers, by libpq's form of a failover URL."""
+    hosts = ",".join(urlsplit(each.url).netloc.partition("@")[2] for each in (primary, standby))
+    url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+    stack = Stack(amqp_url, url, provider)
+    try:
+        apply_topology(stack)
+        stack.collect_events()
+        yield stack
+    finally:
+        stack.close()
+
+
+def test_when_a_synchronous_standby_is_promoted_under_load_then_all_is_counted(
+    pair: Stack, primary: Database, standby: Standby
+) -> None:
+    make_synchronous(primary)
+    load = Load(pair)
+    worker = pair.start_worker(**PACE)
+    load.under_way(100)
+    primary.kill()
+    promote(standby)
+    is_back(worker)
+    load.all_is_counted(worker)
+
+
+class Address(Proxy):
+    """An address that moves to another server; sessions with the former one live on."""
+
+    def __init__(self, server: Database) -> None:
+        self.server = server
+        """Where each new connection goes."""
+        super().__init__(*self.destination())
+
+    def destination(self) -> tuple[str, int]:
+        """Return where the next connection goes."""
+        parts = urlsplit(self.server.url)
+        return str(parts.hostname), int(parts.port or 0)
+
+
+def test_when_sessions_outlive_their_primary_then_they_are_given_up_for_the_new_one(
+    pair: Stack, primary: Database, standby: Standby, port: int
+) -> None:
+    """The address led to the old primary as a standby for a while: it takes reads for ever."""
+    is_followed(primary)
+    load = Load(pair)
+    with Address(primary) as address:
+        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": str(port)}
+        worker = pair.start_worker(**PACE, **through)
+        load.under_way(100)
+        primary.stop()
+        promote(standby)
+        follow(primary, standby)
+        until(lambda: "SQLSTATE 25006" in str(misses_database(worker)))
+        address.server = standby
+        is_back(worker)
+        load.all_is_counted(worker)
+
+
+def test_when_the_last_commits_are_lost_then_nothing_is_paid_twice_and_all_is_announced(
+    pair: Stack, primary: Database, standby: Standby
+) -> None:
+    """What was finished has its event and no row; what was held is written anew."""
+    load = Load(pair, 100, "kept")
+    worker = pair.start_worker(**PACE)
+    until(lambda: pair.count() == 100 and not pair.unsent())
+    is_followed(primary)
+    cut_off(standby)
+    load.name = "lost"
+    load.under_way(100)
+    primary.kill()
+    promote(standby)
+    is_back(worker)
+    size = len(load.ids)
+    until(lambda: pair.depth("collector") >= size and queues_are_empty(pair), PATIENCE)
+    until(lambda: pair.count("open_requests") == 0, PATIENCE)
+    assert worker.stop() == 0
+    charges, rows, events = pair.provider.charges(), pair.results(), pair.events()
+    assert charges["charges"] == charges["calls"] == size
+    outcomes = {(each["requestId"], each["eventId"], each["outcome"]) for each in events}
+    assert sorted(name for name, _, _ in outcomes) == sorted(load.ids)
+    assert {outcome for _, _, outcome in outcomes} == {"match"}
+    lost = set(load.ids) - rows.keys()
+    assert all(name.startswith("lost-") for name in lost)
+    assert 100 <= len(lost) < size - 100

@@ -1,0 +1,100 @@
+"""PgBouncer in transaction mode stands between workers and database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from tests.chaos.load import PACE, Load
+from tests.chaos.pooler import Pooler
+from tests.e2e.harness import CHECKOUT
+from worker.store.engine import connection, execute, open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local_stack import Servers
+    from tests.e2e.harness import Stack
+
+NAMED = {"DATABASE_POOLER": "transaction"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=["extra_float_digits", "options"],
+    ids=["refuses-options", "drops-options"],
+)
+def pooler(servers: Servers, request: pytest.FixtureRequest) -> Iterator[Pooler]:
+    """Run PgBouncer as it is by default, and as it is often made to take other clients."""
+    with Pooler(servers.database.url, ignored=request.param) as running:
+        yield running
+
+
+def test_when_two_workers_share_its_sessions_then_each_request_is_paid_once(
+    stack: Stack, pooler: Pooler
+) -> None:
+    load = Load(stack, 3000)
+    through = {"DATABASE_URL": pooler.through(stack.database_url), **NAMED}
+    workers = [stack.start_worker(**PACE, **through) for _ in range(2)]
+    load.all_is_counted(*workers)
+    for worker in workers:
+        assert not worker.said("database.unavailable")
+
+
+def test_when_it_is_not_named_then_whoever_needs_the_database_says_so_and_stops(
+    stack: Stack, pooler: Pooler
+) -> None:
+    stack.environment["DATABASE_URL"] = pooler.through(stack.database_url)
+    worker = stack.launch_worker()
+    assert worker.popen.wait(60) == 2
+    refusals = [worker.said("DATABASE_POOLER") or "", stack.command("status").stderr]
+    for refusal in refusals:
+        assert "DATABASE_URL: a connection pooler (PgBouncer) stands between" in refusal
+        assert "DATABASE_POOLER=transaction" in refusal
+    assert not worker.said("Traceback")
+    stack.environment.update(NAMED)
+    assert stack.command("status").returncode == 0
+
+
+def test_migrations_go_past_it(stack: Stack, pooler: Pooler) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=CHECKOUT,
+        env={**os.environ, "DATABASE_URL": pooler.through(stack.database_url), **NAMED},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "migrations the server itself" in line
+
+
+LOOK = text("""
+SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
+       current_setting('synchronous_commit'), current_setting('enable_seqscan'),
+       (SELECT count(*) FROM pg_prepared_statements)
+""")
+
+
+def test_each_transaction_has_its_limits_and_leaves_nothing_behind(
+    database_url: str, pooler: Pooler
+) -> None:
+    through = pooler.through(database_url)
+    engine = open_engine(through, "pooled", by_keys=True, pooled=True)
+    tools = open_engine(through, "tools", pooled=True)
+    try:
+        for _ in range(6):  # psycopg prepares at the fifth time
+            assert execute(engine, LOOK) == [("30s", "10s", "on", "off", 0)]
+        transactions = engine.execution_options(isolation_level="READ COMMITTED")
+        with connection(transactions) as database, database.begin():
+            assert database.execute(LOOK).all() == [("30s", "10s", "on", "off", 0)]
+        assert execute(tools, LOOK) == [("30s", "10s", "on", "on", 0)]
+    finally:
+        engine.dispose()
+        tools.dispose()

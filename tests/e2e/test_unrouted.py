@@ -1,0 +1,103 @@
+"""Events that nobody was bound for: listed, published again, dropped; and one sent once more."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.harness import ID_CARD, Process, Stack, request, until
+
+if TYPE_CHECKING:
+    import subprocess
+
+UNROUTED = "verification.unrouted"
+
+
+def document(done: subprocess.CompletedProcess[str], code: int = 0) -> Any:
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def bind_nobody(stack: Stack) -> None:
+    stack.channel.queue_unbind("collector", "verification.results", "#")
+
+
+def test_unrouted_events_are_listed_replayed_and_dropped(stack: Stack) -> None:
+    bind_nobody(stack)
+    worker = stack.start_worker()
+    for number in range(4):
+        source = "left" if number < 2 else "right"
+        stack.publish(request(f"onb-{number}", source=source), reply_to=f"nobody.{source}")
+    until(lambda: stack.depth(UNROUTED) == 4)
+    assert worker.stop() == 0
+
+    rows = document(stack.command("unrouted", "list", "--json"))
+    assert [row["request_id"] for row in rows] == [f"onb-{number}" for number in range(4)]
+    assert {row["routing_key"] for row in rows} == {"nobody.left", "nobody.right"}
+    assert all(row["outcome"] == "match" and row["age"] >= 0 for row in rows)
+    shown = stack.command("unrouted", "list", "--source", "left")
+    assert "2 shown of 2 events that match" in shown.stderr
+    assert ID_CARD not in shown.stdout
+
+    refused = stack.command("unrouted", "replay")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "give --yes to replay" in refused.stderr
+    back = stack.command("unrouted", "replay", "--source", "left", "--yes", "--json")
+    assert document(back, 1) == {"replayed": 2, "still_unrouted": 2}
+
+    bound = stack.channel.queue_declare("bound").method.queue
+    stack.channel.queue_bind(bound, "verification.results", "nobody.left")
+    seen = document(stack.command("unrouted", "replay", "--source", "left", "--yes", "--json"))
+    assert seen == {"replayed": 2, "still_unrouted": 0}
+    until(lambda: stack.depth(bound) == 2)
+    for method, properties, body in stack.take(bound):
+        event = json.loads(body)
+        assert method.routing_key == "nobody.left"
+        assert properties.message_id == event["eventId"]
+        assert properties.type == "verification.result.v1"
+        assert properties.headers["outcome"] == "match"
+        assert properties.delivery_mode == 2
+
+    dropped = stack.command("unrouted", "drop", "--routing-key", "nobody.right", "--yes", "--json")
+    assert document(dropped) == {"dropped": 2}
+    assert stack.depth(UNROUTED) == 0
+
+
+def test_what_strangers_put_there_can_be_seen_and_dropped(stack: Stack) -> None:
+    bind_nobody(stack)
+    for body in (b"no event", b'["' + ID_CARD.encode() + b'"]', b'{"requestId": 7}'):
+        stack.channel.basic_publish("verification.results", ID_CARD, body)
+    until(lambda: stack.depth(UNROUTED) == 3)
+    shown = stack.command("unrouted", "list", "--json")
+    assert [row["request_id"] for row in document(shown)] == [None] * 3
+    assert ID_CARD not in shown.stdout
+    assert document(stack.command("unrouted", "drop", "--yes", "--json")) == {"dropped": 3}
+
+
+def test_an_event_is_sent_once_more_with_the_same_id(stack: Stack) -> None:
+    stack.start_worker()
+    stack.publish(request("onb-1"), reply_to="to.me")
+    until(lambda: stack.is_sent("onb-1"))
+    (first,) = stack.events()
+    assert document(stack.command("events", "resend", "onb-1", "--json")) == {"unsent": "onb-1"}
+    stack.pass_minutes(2)
+    assert document(stack.command("outbox", "flush", "--json"))["left"] == 0
+    until(lambda: stack.depth("collector") == 1)
+    assert [each["eventId"] for each in stack.events()] == [first["eventId"]]
+    unknown = stack.command("events", "resend", "onb-2")
+    assert unknown.returncode == 1
+    assert "no finished request has this id" in unknown.stderr
+
+
+def test_an_interrupted_submit_leaves_no_event_for_an_operator(stack: Stack) -> None:
+    bind_nobody(stack)
+    arguments = ["submit", "--check-type", "2", "--name", "张三", "--id-card", ID_CARD]
+    submitting = Process.start(arguments, stack.environment)
+    until(lambda: stack.depth("verification.requests") == 1)
+    submitting.popen.send_signal(signal.SIGINT)
+    assert submitting.popen.wait(60) != 0
+    stack.start_worker()
+    until(lambda: stack.count() == 1)
+    until(lambda: not stack.unsent())
+    assert stack.depth(UNROUTED) == 0

@@ -1,0 +1,161 @@
+"""Why the database cannot be used: each cause in words of its own, for workers and commands."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from alembic.config import CommandLine
+from sqlalchemy import text
+
+from local_database import Database
+from tests.chaos.certificates import Certificates
+from tests.e2e import in_process
+from tests.e2e.harness import CHECKOUT
+from worker.ports import LedgerUnavailable
+from worker.store.engine import execute, open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local_stack import Servers
+
+SECRET = "canary-secret"
+
+# The first line that fits counts.
+_WHO_MAY = b"""
+host    all needs_a_password 127.0.0.1/32 scram-sha-256
+host    all never            127.0.0.1/32 reject
+hostssl all needs_tls        127.0.0.1/32 trust
+host    all postgres,no_login,nobody_known,nothing_left,no_right 127.0.0.1/32 trust
+"""
+
+
+@pytest.fixture(scope="module")
+def strict(
+    own_servers: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, Certificates]]:
+    """Run a server with TLS that has a reason to refuse each of its users."""
+    certificates = Certificates.make(tmp_path_factory.mktemp("certificates"))
+    files = {
+        "pg_hba.conf": _WHO_MAY,
+        "server.crt": certificates.server.certificate.read_bytes(),
+        "server.key": certificates.server.key.read_bytes(),
+    }
+    with Database({"ssl": "on"}, files, durable=False) as server:
+        with psycopg.connect(server.url, autocommit=True) as session:
+            session.execute(f"CREATE ROLE needs_a_password LOGIN PASSWORD '{SECRET}'")
+            for statement in (
+                "CREATE ROLE needs_tls LOGIN",
+                "CREATE ROLE never LOGIN",
+                "CREATE ROLE no_login",
+                "CREATE ROLE nothing_left LOGIN CONNECTION LIMIT 0",
+                "CREATE ROLE no_right LOGIN",
+                "CREATE DATABASE read_only",
+                "ALTER DATABASE read_only SET default_transaction_read_only = on",
+                "CREATE DATABASE closed",
+                "REVOKE CONNECT ON DATABASE closed FROM PUBLIC",
+            ):
+                session.execute(statement)
+        yield server, certificates
+
+
+# What follows `postgresql://`, and what is said of it; names in capitals are of this machine.
+CAUSES = {
+    "missing database": ("postgres@SERVER/none", "there is no such database"),
+    "unknown user": ("nobody_known@SERVER/postgres", "there is no such user"),
+    "wrong password": (f"needs_a_password:{SECRET}-@SERVER/postgres", "user or password is wrong"),
+    "no password": ("needs_a_password@SERVER/postgres", "DATABASE_URL has none"),
+    "refused by the server": ("never@SERVER/postgres", "does not let this user in"),
+    "TLS is missing": ("needs_tls@SERVER/postgres?sslmode=disable", "or not without TLS"),
+    "TLS is not spoken": ("postgres@PLAIN/postgres?sslmode=require", "the server speaks no TLS"),
+    "no file": (
+        "postgres@SERVER/postgres?sslmode=verify-full&sslrootcert=/no/file",
+        "sslrootcert names is not there",
+    ),
+    "another CA": (
+        "postgres@SERVER/postgres?sslmode=verify-full&sslrootcert=STRANGER",
+        "the certificate's CA is not the one in sslrootcert",
+    ),
+    "may not log in": ("no_login@SERVER/postgres", "may not log in"),
+    "may not connect": ("no_right@SERVER/closed", "may not connect to the database"),
+    "too many connections": ("nothing_left@SERVER/postgres", "takes no more connections"),
+    "read-only": (
+        "postgres@SERVER/read_only?target_session_attrs=read-write",
+        "the server is read-only",
+    ),
+    "nobody listens": ("postgres@127.0.0.1:1/postgres", "connection refused"),
+    "unknown host": ("postgres@no-such-host.invalid/postgres", "(DNS)"),
+    "no socket": ("%2Fno%2Fsocket/postgres", "no server listens on that socket"),
+    "the broker's port": ("postgres@BROKER/postgres", "no PostgreSQL"),
+}
+
+
+@pytest.fixture
+def url(
+    strict: tuple[Database, Certificates], servers: Servers, request: pytest.FixtureRequest
+) -> str:
+    """Give the URL of a cause."""
+    server, certificates = strict
+    places = {
+        "SERVER": urlsplit(server.url).netloc.rpartition("@")[2],
+        "PLAIN": urlsplit(servers.database.url).netloc.rpartition("@")[2],
+        "BROKER": f"127.0.0.1:{urlsplit(servers.broker.url).port}",
+        "STRANGER": str(certificates.stranger.certificate),
+    }
+    url = f"postgresql://{request.param}"
+    for name, place in places.items():
+        url = url.replace(name, place)
+    return url
+
+
+@pytest.mark.parametrize(("url", "words"), CAUSES.values(), ids=list(CAUSES), indirect=["url"])
+def test_each_cause_has_its_own_words(
+    url: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = open_engine(url, "causes")
+    with pytest.raises(LedgerUnavailable) as fault:
+        execute(engine, text("SELECT 1"))
+    assert words in str(fault.value)
+    told = in_process.run(("resume",), {"DATABASE_URL": url})
+    assert (told.returncode, told.stderr.count("\n")) == (2, 1)
+    assert words in told.stderr
+    code, line = upgrade(url, capsys)
+    assert code == 2
+    assert words in line
+    assert line.count("\n") == 1
+    assert SECRET not in f"{fault.value}{told.stderr}{line}"
+
+
+def upgrade(url: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """Run `alembic upgrade head` in this process; return its exit code and its standard error."""
+    capsys.readouterr()
+    with patch.dict(os.environ, {"DATABASE_URL": url}), pytest.raises(SystemExit) as end:
+        CommandLine("alembic").main(["-c", str(CHECKOUT / "alembic.ini"), "upgrade", "head"])
+    return end.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check-config", "resume", "alembic"])
+def test_a_url_of_no_use_is_one_line_for_each_program(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {
+        "DATABASE_URL": f"postgresql://u:{SECRET}@h/db?sslmod=require",
+        "AMQP_URL": "amqp://unused",
+        "PROVIDER_MODE": "sandbox",
+        "PROVIDER_URL": "http://127.0.0.1:1",
+        "PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY",
+        "PROVIDER_SECRET_KEY": "secret",
+        "DIGEST_KEY": "a key of the tests, of 32 characters or more",
+    }
+    if command == "alembic":
+        code, line = upgrade(environment["DATABASE_URL"], capsys)
+    else:
+        done = in_process.run(tuple(command.split()), environment)
+        code, line = done.returncode, done.stderr
+    said = "DATABASE_URL: has no parameter sslmod (sslmode?)\n"
+    assert (code, line.removeprefix("verification-worker: ")) == (2, said)

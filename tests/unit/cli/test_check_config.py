@@ -1,0 +1,61 @@
+"""`check-config` says all that is wrong at once, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.cli.test_usage import ended
+from tests.unit.settings.conftest import SANDBOX_URL, SECRETS, Environment
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """Give an environment with all that is required."""
+    env = Environment(monkeypatch)
+    env.set(**SECRETS, PROVIDER_MODE="sandbox", PROVIDER_URL=SANDBOX_URL)
+    return env
+
+
+def checked(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, dict[str, Any], str]:
+    code, out, err = ended(patch, capsys, "check-config --json")
+    return code, json.loads(out), err
+
+
+def test_settings_are_a_document_without_secrets(
+    whole: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole.set(CONCURRENCY="8")
+    code, document, err = checked(monkeypatch, capsys)
+    assert (code, document["problems"], err) == (0, [], "")
+    settings = {each["name"]: each for each in document["settings"]}
+    assert settings["CONCURRENCY"] == {
+        "name": "CONCURRENCY",
+        "value": "8",
+        "is_default": False,
+        "meaning": "calls in flight",
+    }
+    assert (settings["PREFETCH"]["value"], settings["PREFETCH"]["is_default"]) == ("256", True)
+    assert settings["PROVIDER_CA_FILE"]["value"] is None
+    assert {settings[name]["value"] for name in SECRETS} == {"(hidden)"}
+    assert "secret-" not in json.dumps(document)
+
+
+def test_problems_are_a_list_with_the_exit_code_of_the_words(
+    whole: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole.set(CONCURRENCY="0", PREFECTH="8", MESSAGE_KEYS='{"keys": [{"kty": "oct"}]}')
+    code, document, err = checked(monkeypatch, capsys)
+    assert (code, document["settings"], err) == (2, [], "")
+    told_code, out, told = ended(monkeypatch, capsys, "check-config")
+    assert (told_code, out) == (2, "")
+    assert told.splitlines() == [f"verification-worker: {each}" for each in document["problems"]]
+    named = [each.partition(":")[0] for each in document["problems"]]
+    assert named == ["PREFECTH", "CONCURRENCY", "MESSAGE_KEYS"]

@@ -1,0 +1,68 @@
+"""`verification-worker tail`: result events as they come."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from worker.cli.mistakes import broker_mistakes
+from worker.cli.tables import note, shown
+from worker.core.outcome import Outcome  # noqa: TC001  # typer reads the annotations
+from worker.settings import BrokerSettings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def tail(
+    outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this publishing system.")] = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print whole events, one a line.")
+    ] = False,
+) -> None:
+    """Print result events as they are published, until Ctrl-C.
+
+    They come from a queue of its own, which is gone with the command; nobody else misses an event.
+    But one that nobody else is bound for comes here alone meanwhile, and not into
+    verification.unrouted.
+    """
+    from worker.amqp.event_tail import events
+    from worker.telemetry.logs import configure
+
+    settings = load(BrokerSettings)
+    configure("auto", "warning")
+    url = settings.amqp_url.get_secret_value()
+    with broker_mistakes(), suppress(KeyboardInterrupt):
+        for body in events(url, lambda: note("listening; Ctrl-C ends it")):
+            event = _event(body)
+            if event is None:
+                continue
+            if outcome in (None, event["outcome"]) and source in (None, event["source"]):
+                typer.echo(body if as_json else _line(event))
+
+
+def _event(body: bytes) -> Mapping[str, Any] | None:
+    """Return a result event; None for what somebody else publishes there."""
+    try:
+        tree = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return tree if isinstance(tree, dict) and "eventId" in tree else None
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    error = event["error"]
+    cells = (
+        f"{event['completedAt'][:19]}Z",
+        f"{event['outcome']:<9}",
+        f"charged {event['charged']:<7}",
+        shown(event["source"]),
+        shown(event["requestId"]),
+        "" if error is None else error["kind"],
+    )
+    return "  ".join(cells).rstrip()
