@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from alembic import context
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from migrations.steps import LOCK_TIMEOUT, StepRefused
+from migrations.steps import LOCK_TIMEOUT, StepRefused, patiently
 from worker.ports import DatabaseUnfit
 from worker.settings import DatabaseSettings, SettingsInvalid, load
 from worker.store.database_errors import mapped
@@ -78,6 +79,12 @@ def migrate(connection: Connection) -> None:
     if connection.scalar(text(f"SELECT to_regnamespace('{SCHEMA}') IS NULL")):
         connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     connection.commit()
+    patiently(connection, partial(run_migrations, connection))
+
+
+def run_migrations(connection: Connection) -> None:
+    """Run those that are missing; one that meets a lock is undone, and is the first of a repeat."""
+    connection.rollback()  # what asked who was in the way
     context.configure(
         connection=connection,
         target_metadata=metadata,

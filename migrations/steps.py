@@ -49,20 +49,17 @@ class StepRefused(Exception):
 
 
 def alone(*statements: str) -> None:
-    """Run each statement as a transaction of its own, again and again while others hold its lock.
-
-    Raises `StepRefused` that names who held it all the time.
-    """
+    """Run each statement as a transaction of its own, as patiently as need be."""
     with op.get_context().autocommit_block():
         for statement in statements:
-            _patiently(partial(op.execute, statement))
+            patiently(op.get_bind(), partial(op.execute, statement))
 
 
-def add_column(name: str, kind: str, comment: str) -> None:
-    """Add a column to `verification.request`; without a default that is computed for each row."""
+def add_column(table: str, name: str, kind: str, comment: str) -> None:
+    """Add a column to a table of schema `verification`; without a default that rows compute."""
     alone(
-        f"ALTER TABLE verification.request ADD COLUMN IF NOT EXISTS {name} {kind}",
-        comment_on(f"COLUMN verification.request.{name}", comment),
+        f"ALTER TABLE verification.{table} ADD COLUMN IF NOT EXISTS {name} {kind}",
+        comment_on(f"COLUMN verification.{table}.{name}", comment),
     )
 
 
@@ -82,7 +79,7 @@ def build_index(name: str, on: str) -> None:
     sys.stdout.write(f"Building index {index}\n")
     with op.get_context().autocommit_block():
         op.execute("SET lock_timeout = 0")
-        _patiently(build)
+        patiently(op.get_bind(), build)
         op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
@@ -92,14 +89,18 @@ def comment_on(what: str, words: str) -> str:
     return f"COMMENT ON {what} IS '{quoted}'"
 
 
-def _patiently(step: Callable[[], None]) -> None:
+def patiently(connection: sa.Connection, step: Callable[[], None]) -> None:
+    """Do what may meet a lock that others hold, again and again; it must undo itself.
+
+    Raises `StepRefused` that names who held it all the time.
+    """
     for tries in range(1, _TRIES + 1):
         try:
             step()
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in _CONTENDED:
                 raise
-            holder = _holder()
+            holder = _holder(connection)
             if tries == 1:
                 sys.stdout.write(f"Waiting for a lock that {holder} holds\n")
                 sys.stdout.flush()
@@ -109,9 +110,9 @@ def _patiently(step: Callable[[], None]) -> None:
     raise StepRefused(f"a lock was never free: {holder} holds it; end that and run this again")
 
 
-def _holder() -> str:
+def _holder(connection: sa.Connection) -> str:
     """Return who is in the way, in words; of other users' sessions not all can be seen."""
-    found = op.get_bind().execute(_HOLDER).first()
+    found = connection.execute(_HOLDER).first()
     if found is None:
         return "somebody else"
     since = "" if found.xact_start is None else f" since {found.xact_start:%H:%M:%S %Z}"

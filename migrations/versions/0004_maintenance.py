@@ -34,7 +34,7 @@ _INDEXES = {
 
 def upgrade() -> None:
     for name, words in _TIMES.items():
-        add_column(name, "timestamptz", words)
+        add_column("request", name, "timestamptz", words)
     for name, condition in _INDEXES.items():
         build_index(name, f"verification.request (mode, completed_at) WHERE {condition}")
 

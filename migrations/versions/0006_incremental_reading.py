@@ -110,6 +110,7 @@ def _first_views() -> Mapping[str, Any]:
 
 def upgrade() -> None:
     add_column(
+        "request",
         "changed_in",
         "bigint NOT NULL DEFAULT 0",
         "Transaction that saved the outcome, or cleared it later: see the view changes.",

@@ -31,8 +31,8 @@ _REUSED_FROM = "The request whose paid answer was given again here, without a ca
 
 def upgrade() -> None:
     key = "Id of the DIGEST_KEY of both digests; null: from before keys had ids."
-    add_column("digest_key", "text", key)
-    add_column("reused_from", "text", _REUSED_FROM)
+    add_column("request", "digest_key", "text", key)
+    add_column("request", "reused_from", "text", _REUSED_FROM)
     words = f"{_FINGERPRINT} Empty where the person was erased."
     alone(comment_on("COLUMN verification.request.fingerprint", words))
     for view in ("results", "changes"):

@@ -27,7 +27,7 @@ _CLASS = (
 
 def upgrade() -> None:
     words = "When the next attempt of a waiting request is due; null: at once."
-    add_column("due_at", "timestamptz", words)
+    add_column("request", "due_at", "timestamptz", words)
     alone(_CLASS.format("foreign, "))
 
 

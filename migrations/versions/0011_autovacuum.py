@@ -9,7 +9,7 @@ reads the pages that they left empty. Sooner than at a twentieth would be of no 
 Storage parameters take a lock that no reader or writer waits for. Fill factors stay as they are.
 
 Revision ID: 0011
-Revises: 0009
+Revises: 0010
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

@@ -11,6 +11,7 @@ Revises: 0012
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -59,7 +60,7 @@ def _before() -> Mapping[str, str]:
     of_0006, reused = of("0006"), ", reused_from\n  FROM"
     return {
         "results": of_0006._RESULTS.replace("\n  FROM", reused, 1),
-        "changes": of_0006._CHANGES.replace("\n  FROM", reused, 1),
+        "changes": of("0010")._changes(of("0010")._ENDS).partition(" AS ")[2],
         "open_requests": of("0002")._VIEWS["open_requests"][1],
         "calls": of("0009")._QUERY.format(", not_sent_because"),
         "daily_calls": of_0006._DAILY_CALLS,
@@ -72,18 +73,15 @@ def _after(view: str, query: str) -> str:
         query = query.replace("charged, calls\n", f"charged, calls, {names}\n", 1)
         query = query.replace("count(*) AS calls", f"count(*) AS calls, {names}", 1)
         return query.replace("GROUP BY 1, 2, 3)", "GROUP BY 1, 2, 3, 5, 6)", 1)
-    head, _, tail = query.rpartition("FROM verification.")
+    head, tail = re.split(r"\s+FROM verification\.", query, maxsplit=1)
     columns = ", ".join(expression for expression, _ in _NEW[view].values())
-    return f"{head.rstrip()}, {columns}\n  FROM verification.{tail}"
+    return f"{head}, {columns}\n  FROM verification.{tail}"
 
 
 def upgrade() -> None:
-    add_column("published_at", "timestamptz", _PUBLISHED)
+    add_column("request", "published_at", "timestamptz", _PUBLISHED)
     for name, (kind, words) in _OF_CALLS.items():
-        alone(
-            f"ALTER TABLE verification.provider_call ADD COLUMN IF NOT EXISTS {name} {kind}",
-            comment_on(f"COLUMN verification.provider_call.{name}", words),
-        )
+        add_column("provider_call", name, kind, words)
     for view, query in _before().items():
         alone(
             f"CREATE OR REPLACE VIEW verification_v1.{view} AS {_after(view, query)}",

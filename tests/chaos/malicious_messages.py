@@ -86,7 +86,7 @@ def _properties() -> Iterator[MaliciousMessage]:
         yield MaliciousMessage(f"id-{number}", "no_usable_id", body, {"message_id": value}, value)
     for value in (SQL, LOOK_UP):
         yield MaliciousMessage(f"id-{value}", "match", _body(""), {"message_id": value}, value)
-    others = {"content_encoding": "gzip", "content_type": "text/html", "type": RED, "app_id": SQL}
+    others = {"content_encoding": "exi", "content_type": "text/html", "type": RED, "app_id": SQL}
     yield MaliciousMessage("others", "match", _body("others"), {**others, "priority": 255})
 
 
@@ -169,7 +169,6 @@ def _bytes() -> Iterator[MaliciousMessage]:
         b"",
         b"\0" * 10,
         NOT_UTF_8,
-        b"\xef\xbb\xbf" + good,
         good.decode().encode("utf-16"),
         good.replace(b"bytes", b"by\xfftes"),
         good.replace(b"bytes", b"by\0tes"),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from local_database import Database
-from tests.chaos.database import is_back
+from tests.chaos.database import is_back, misses_database
 from tests.chaos.invariants import queues_are_empty
 from tests.chaos.load import PACE, PATIENCE, Load
 from tests.chaos.proxy import Proxy
@@ -85,18 +85,19 @@ class Address(Proxy):
 
 
 def test_when_sessions_outlive_their_primary_then_they_are_given_up_for_the_new_one(
-    pair: Stack, primary: Database, standby: Standby
+    pair: Stack, primary: Database, standby: Standby, port: int
 ) -> None:
     """The address led to the old primary as a standby for a while: it takes reads for ever."""
     is_followed(primary)
     load = Load(pair)
     with Address(primary) as address:
-        worker = pair.start_worker(**PACE, DATABASE_URL=address.through(primary.url))
+        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": str(port)}
+        worker = pair.start_worker(**PACE, **through)
         load.under_way(100)
         primary.stop()
         promote(standby)
         follow(primary, standby)
-        until(lambda: worker.said("SQLSTATE 25006"))
+        until(lambda: "SQLSTATE 25006" in str(misses_database(worker)))
         address.server = standby
         is_back(worker)
         load.all_is_counted(worker)

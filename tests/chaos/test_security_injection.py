@@ -34,7 +34,7 @@ MESSAGES = malicious_messages()
 SETTLEMENTS = len(MESSAGES) + 1
 """One of them is called twice and so settled twice."""
 EVENT_HEADERS = {"outcome", "source", "traceparent"}
-DEAD_HEADERS = {"reason", "attempts", "firstSeen", "lastError"}
+DEAD_HEADERS = {"reason", "attempts", "firstSeen", "lastError", "publisherRoutingKey"}
 # A time, and the styles that structlog sets; a line without is a forged one.
 CONSOLE_LINE = re.compile(r"(\x1b\[\d+m)*[0-2]\d:[0-5]\d:[0-6]\d\.\d{3}Z(\x1b\[\d+m)* \[")
 

@@ -182,7 +182,8 @@ def test_an_analyst_who_left_a_transaction_open_stops_the_migration_and_no_reade
         psycopg.connect(first_revision, application_name="analyst") as analyst,
         psycopg.connect(first_revision, autocommit=True) as reader,
     ):
-        analyst.execute("SELECT count(*) FROM verification_v1.open_requests")
+        analyst.execute("TABLE verification_v1.open_requests")
+        analyst.execute("TABLE verification_v1.calls")
         with upgrading(DATABASE_URL=first_revision) as upgrade:
             upgrade.heard(f"pid {analyst.info.backend_pid} (user postgres, analyst)")
             reader.execute("SET lock_timeout = '30s'")

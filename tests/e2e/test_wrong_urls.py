@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -161,15 +161,12 @@ def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]
                     client, _ = listener.accept()
                 except OSError:
                     return
-                with client:
-                    try:
-                        client.settimeout(10)
-                        if tls is not None:
-                            client = tls.wrap_socket(client, server_side=True)
-                        client.recv(8)
-                        client.sendall(answer)
-                    except OSError:
-                        pass
+                client.settimeout(10)
+                with client, suppress(OSError), ExitStack() as stack:
+                    if tls is not None:
+                        client = stack.enter_context(tls.wrap_socket(client, server_side=True))
+                    client.recv(8)
+                    client.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -96,7 +96,7 @@ _BODIES: tuple[Callable[[Canary, bytes], bytes], ...] = (
     lambda c, body: body.decode().encode("utf-16"),
     lambda c, body: body.decode().encode("gb18030"),
     lambda c, body: body + body,
-    lambda c, body: b"\xef\xbb\xbf" + body,
+    lambda c, body: b"\xef\xbb\xbf" * 2 + body,
     lambda c, body: body.replace(b'"idCard"', b'"id\xffCard"'),
     lambda c, body: b"[" + body + b"]",
     lambda c, body: _dump(body.decode()),

@@ -40,17 +40,17 @@ UPDATE verification.request SET state = 'done', outcome = 'match', completed_at 
 class Copy:
     """A reader with a cursor, asking as the guide says."""
 
-    def __init__(self, reader: psycopg.Connection, pages: int = 1000) -> None:
+    def __init__(self, reader: psycopg.Connection, pages: int = 1000, since: int = -1) -> None:
         self._reader = reader
         (query,) = blocks("Reading what is new")
         self._query = query.replace("4711", "%s").replace("1000", str(pages))
-        self._cursor = -1
+        self.cursor = since
 
     def read(self) -> list[str]:
         """Return the requests of the next page and move the cursor behind it."""
-        found = self._reader.execute(literal(self._query.strip(" ;\n")), [self._cursor]).fetchall()
+        found = self._reader.execute(literal(self._query.strip(" ;\n")), [self.cursor]).fetchall()
         if found:
-            self._cursor = found[-1][0]
+            self.cursor = found[-1][0]
         return [row[1] for row in found]
 
 

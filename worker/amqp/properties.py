@@ -8,7 +8,7 @@ from pika import BasicProperties
 
 from worker.contract.encryption import media_type
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
-from worker.contract.names import DEAD
+from worker.contract.names import DEAD, REQUESTS
 from worker.core.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def _text_in(headers: Mapping[str, object] | None, name: str) -> str | None:
 
 
 def _routing_key(method: Any, headers: Mapping[str, object] | None) -> str | None:
-    """Return what the publisher named: our queues and the broker's have other keys of their own."""
-    if headers:
-        if key := _text_in(headers, PUBLISHED_AS):
-            return key
-        match headers.get("x-death"):
-            case [*_, {"routing-keys": [first, *_]}]:  # the oldest death comes last
-                return as_text(first)
-    return None if method.routing_key == DEAD else as_text(method.routing_key)
+    """Return what the publisher named; who published to a queue by its name named none."""
+    if headers and (key := _text_in(headers, PUBLISHED_AS)):
+        return key
+    key = method.routing_key
+    match headers and headers.get("x-death"):
+        case [*_, {"routing-keys": [first, *_]}]:  # the oldest death comes last
+            key = first
+    return None if key in (DEAD, REQUESTS) else as_text(key)
 
 
 def _returned(headers: Mapping[str, object]) -> int:

@@ -89,15 +89,14 @@ class HealthState:
         """Return in words what keeps the worker from being ready; a parked one is ready."""
         session, backlog = self._session, self._monitor.backlog
         consuming = session.consuming or self._gate.parked is not None
-        problem = self._pipeline.database_problem
-        why = f": {problem}" if problem else ""
+        database = self._pipeline.database_problem
         behind = backlog is not None and backlog.schema_behind
-        why = "" if session.problem is None else f": {session.problem}"
+        broker = _because(session.problem)
         checks = {
-            f"the broker is not connected{why}": session.connected,
-            f"no consumer is registered{why if session.connected else ''}": consuming,
+            f"the broker is not connected{broker}": session.connected,
+            f"no consumer is registered{broker if session.connected else ''}": consuming,
             "the broker takes no publications": not session.blocked,
-            f"the database does not answer{why}": problem is None,
+            f"the database does not answer{_because(database)}": database is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
         }
         return [words for words, holds in checks.items() if not holds]
@@ -152,6 +151,10 @@ class HealthState:
             server=self._monitor.server,
             clock_offset=self._monitor.clock_offset,
         )
+
+
+def _because(problem: str | None) -> str:
+    return f": {problem}" if problem else ""
 
 
 def _words(wrong: list[str], right: str | None = None) -> HealthAnswer:

@@ -44,13 +44,13 @@ from worker.ports import LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption, Settings, load
+from worker.store.backlog import PostgresBacklog
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-from worker.store.overview import PostgresBacklog
 from worker.store.pause import PostgresPause
 from worker.store.registry import PostgresRegistry
 from worker.telemetry.certificates import certificate_files

@@ -22,6 +22,7 @@ from worker.cli import (
     pause,
     reconcile,
     requests,
+    restore_check,
     retention,
     sandbox,
     status,
@@ -73,6 +74,7 @@ app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_OPERATE)
 app.add_typer(unrouted.events_app, name="events", rich_help_panel=_OPERATE)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=_OPERATE)
 app.command(name="retention", rich_help_panel=_RUN)(retention.retention)
+app.command(name="restore-check", rich_help_panel=_OPERATE)(restore_check.restore_check)
 app.command(name="erase", rich_help_panel=_OPERATE)(erase.erase)
 app.add_typer(contract.app, name="contract", rich_help_panel=_ASK)
 app.add_typer(message_keys.app, name="message-keys", rich_help_panel=_ASK)

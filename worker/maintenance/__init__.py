@@ -7,5 +7,6 @@ own. A housekeeper runs them on one thread; only the relay's confirms come on th
                  backlog, registry, locks
     relay        the chore that sends unsent events
     given_up     the chore that puts back what the broker's delivery limit took
+    credentials  the chore that reads the provider's credentials again
     housekeeper  the thread that runs chores
 """

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _OF_A_SERVICE = re.compile(r".+_SERVICE_(HOST|PORT(_.+)?)|.+_PORT_\d+_(TCP|UDP|SCTP)(_.+)?")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
-# Names that programs of others commonly have, one letter from ours.
-_OF_OTHERS = {"AMQP_URI", "DATABASE_URI", "HTTPS_HOST", "HTTPS_PORT"}
+# Names that programs of others commonly have, a letter or two from ours.
+_OF_OTHERS = {"AMQP_URI", "DATABASE_POOL", "DATABASE_URI", "HTTPS_HOST", "HTTPS_PORT"}
 
 # Of two names that begin alike, without underscores: PROVIDER_CALLS_PER_MIN is 0.93 of
 # PROVIDER_CALLS_PER_MINUTE, DATABASE_USER 0.87 of DATABASE_URL.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -87,7 +87,7 @@ class DatabaseSettings(FromEnvironment):
 
     database_url: Annotated[SecretStr, is_url(check_database_url)]
     """The database: postgresql://user:password@host:5432/name, or several host:port,host:port"""
-    database_pooler: str = Field("off", pattern="^(off|transaction)$")
+    database_pooler: Literal["off", "transaction"] = "off"
     """transaction: DATABASE_URL leads to PgBouncer; off: to the server itself"""
 
     @property

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in our words instead of the library's."""
+"""What is wrong with a setting or an option, in our words instead of the library's."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ _CHOICE = "must be {expected}"
 # By pydantic's names of errors (docs.pydantic.dev, "Validation Errors").
 _WORDS = {
     "enum": _CHOICE,
-    "finite_number": "must be a number",
     "float_parsing": "must be a number",
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
-    "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",
     "less_than_equal": "must be at most {le}",
     "literal_error": _CHOICE,
     "missing": "is required",
-    "string_pattern_mismatch": "must match {pattern}",
-    "string_too_short": "must have at least {min_length} characters",
     "too_short": "must have at least {min_length} characters",
 }
 
 
 def words_for(detail: ErrorDetails) -> list[str]:
-    """Return what is wrong with one setting, never its value; a check of ours may find several."""
+    """Return what is wrong with one value, and not the value; a check of ours may find several."""
     if detail["type"] == "value_error":
         return str(detail["msg"]).removeprefix("Value error, ").splitlines()
     facts: Mapping[str, object] = detail.get("ctx", {})

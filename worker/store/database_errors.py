@@ -96,7 +96,7 @@ def mapped(error: BaseException | None) -> Fault:
     if state is None:
         return _no_connection(error)
     if state in _CONTENTION:
-        return LedgerContended(f"{_CONTENTION[state]} (SQLSTATE {state})")
+        return LedgerContended(_CONTENTION[state])
     if state[:2] in ("22", "23"):
         return LedgerRefused(f"SQLSTATE {state}")
     words = _STATES.get(state)

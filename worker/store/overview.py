@@ -1,15 +1,13 @@
-"""How all requests stand, in numbers: for the workers' metrics and for the command `status`."""
+"""How all requests stand, in numbers, for the command `status`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from worker.core.operations import Backlog, DatabaseServer
-from worker.store.engine import connection, execute
+from worker.store.engine import execute
 from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.core.request import Mode
 
 # Who has called, or holds a lease, in so many minutes counts as at work.
 AT_WORK_MINUTES = 5
@@ -26,48 +23,11 @@ AT_WORK_MINUTES = 5
 # newer ones, for a migration runs before the workers are replaced.
 HEAD = "0013"
 
-# 10,000 entries of an index are read in some 3 ms. Who has more unsent events or lapsed requests
-# knows enough.
-COUNTED_AT_MOST = 10_000
 # So many calls are looked at in a second or less.
 LATEST_AT_MOST = 50_000
 
-_DAY = 86_400.0
-
 REVISION = text("SELECT max(version_num) FROM verification.alembic_version")
 EXISTS = text("SELECT to_regclass('verification.alembic_version') IS NOT NULL")
-
-# Each part reads an index that holds only what is unfinished, and stops at a bound: every worker
-# asks this every few seconds. The oldest come first: they are the ones that have lapsed, and that
-# say how long an event waits.
-BACKLOG = text(f"""
-SELECT unsent, oldest_unsent, lapsed, calls_today,
-       greatest(0, whole - least(:clear_after, :delete_after), cleared - :delete_after) AS overdue
-  FROM (SELECT count(*) AS unsent,
-               coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS oldest_unsent
-          FROM (SELECT completed_at FROM verification.request
-                 WHERE {UNSENT} AND mode = :mode
-                 ORDER BY completed_at LIMIT :at_most) AS each) AS outbox,
-       (SELECT count(*) FILTER (WHERE {LAPSED}) AS lapsed
-          FROM (SELECT state, lease_until FROM verification.request
-                 WHERE {OPEN} AND mode = :mode
-                 ORDER BY requested_at LIMIT :at_most) AS each) AS open,
-       (SELECT coalesce(max(calls_today), 0) AS calls_today FROM verification.call_quota
-         WHERE mode = :mode AND day = (now() AT TIME ZONE 'Asia/Shanghai')::date) AS quota,
-       (SELECT coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS whole
-          FROM verification.request WHERE mode = :mode AND {KEPT}) AS kept,
-       (SELECT coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS cleared
-          FROM verification.request WHERE mode = :mode AND cleared_at IS NOT NULL) AS erased
-""")  # noqa: S608  # made of our own constants alone
-
-# Every user may count connections; who they are is another matter. `reserved_connections` is there
-# from PostgreSQL 16 on.
-SERVER = text("""
-SELECT clock_timestamp(), (SELECT sum(numbackends)::int FROM pg_stat_database),
-       current_setting('max_connections')::int
-       - current_setting('superuser_reserved_connections')::int
-       - coalesce(current_setting('reserved_connections', true)::int, 0)
-""")
 
 # What `status` asks: each part one statement, by an index on what is recent.
 
@@ -216,33 +176,6 @@ class WorkerSeen:
     calls_under_way: int | None = None
     returned: int | None = None
     version: str | None = None
-
-
-class PostgresBacklog:
-    """The backlog in PostgreSQL, for one mode, and its server; 0 days are never."""
-
-    def __init__(
-        self, engine: Engine, mode: Mode, *, clear_after_days: int = 0, delete_after_days: int = 0
-    ) -> None:
-        self._engine = engine
-        self._asked = {
-            "mode": mode.value,
-            "clear_after": clear_after_days * _DAY or inf,
-            "delete_after": delete_after_days * _DAY or inf,
-        }
-
-    def read(self) -> Backlog:
-        """Count what is unfinished."""
-        with connection(self._engine) as database:
-            revision = database.scalar(REVISION) if database.scalar(EXISTS) else None
-            if revision is None or revision < HEAD:
-                return Backlog(schema_behind=True)
-            asked = {**self._asked, "at_most": COUNTED_AT_MOST}
-            return Backlog(*database.execute(BACKLOG, asked).one())
-
-    def server(self) -> DatabaseServer:
-        """Return the server's clock and its connections."""
-        return DatabaseServer(*execute(self._engine, SERVER)[0])
 
 
 class PostgresOverview:

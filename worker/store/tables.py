@@ -128,7 +128,8 @@ request = sa.Table(
         sa.BigInteger,
         nullable=False,
         server_default=sa.text("0"),
-        comment="Transaction that saved the outcome, or cleared it later: see the view changes.",
+        comment="Epoch and transaction that saved the outcome, or cleared it later: see the view "
+        "changes.",
     ),
     _time(
         "published_at",
@@ -159,7 +160,7 @@ sa.Index("request_unsent_idx", request.c.completed_at, postgresql_where=sa.text(
 _mode_and_age = (request.c.mode, request.c.completed_at)
 sa.Index("request_kept_idx", *_mode_and_age, postgresql_where=sa.text(KEPT))
 sa.Index("request_cleared_idx", *_mode_and_age, postgresql_where=sa.text("cleared_at IS NOT NULL"))
-# Few entries: all rows of one transaction share theirs. Triggers of 0006 write the column.
+# Few entries: all rows of one transaction share theirs. Triggers of 0006 and 0010 write the column.
 _finished = sa.text("completed_at IS NOT NULL")
 sa.Index("request_changed_in_idx", request.c.changed_in, postgresql_where=_finished)
 # Few pages, for rows stand in the order of their ends but for a while.
@@ -266,4 +267,30 @@ worker = sa.Table(
     _count("returned", "Messages given up by the broker that it has put back."),
     comment="One row per running worker, which it refreshes; for the command status.",
     postgresql_with={"fillfactor": "50"},
+)
+
+change_epoch = sa.Table(
+    "change_epoch",
+    metadata,
+    _flag(
+        "single",
+        "Always true: there is one row.",
+        primary_key=True,
+        server_default=sa.text("true"),
+    ),
+    sa.Column(
+        "epoch",
+        sa.BigInteger,
+        nullable=False,
+        server_default=sa.text("0"),
+        comment="How often the rows have moved to another server or timeline.",
+    ),
+    _text(
+        "server",
+        "Where this epoch began: the server's system identifier, timeline.",
+        nullable=False,
+    ),
+    sa.CheckConstraint("single", name="single"),
+    sa.CheckConstraint("epoch BETWEEN 0 AND 9000", name="epoch"),
+    comment="One row: which epoch the numbers of changes are of.",
 )

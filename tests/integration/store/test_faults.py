@@ -18,7 +18,7 @@ from tests.integration.store.cutting import broken_before
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
 from worker.ports import LedgerRefused, LedgerUnavailable
-from worker.store.engine import POOL_SIZE, connection, open_engine
+from worker.store.engine import POOL_SIZE, connection, execute, open_engine
 from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
@@ -119,6 +119,30 @@ def _close_all_connections(url: str) -> None:
             """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()"""
         )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sqlstate"),
+    [
+        ("SET default_transaction_read_only = on", "25006"),  # what a demoted server does to all
+        ("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$", "26000"),  # unseen by the driver
+    ],
+)
+def test_a_session_that_is_of_no_use_any_more_is_given_up_and_the_others_with_it(
+    engine: Engine, spoil: str, sqlstate: str
+) -> None:
+    change = text("UPDATE verification.fleet_control SET reason = reason")
+    with engine.connect() as one, engine.connect() as other:
+        for session in (one, other):
+            for _ in range(6):  # psycopg prepares at the fifth time
+                session.execute(change)
+            session.exec_driver_sql(spoil)
+    with pytest.raises(LedgerUnavailable, match=sqlstate):
+        execute(engine, change)
+    execute(engine, change)
+    with engine.connect() as one, engine.connect() as other:
+        for session in (one, other):
+            session.execute(change)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from tests.integration.store.upkeep import Rows, finish, leave_waiting
 from worker.core.operations import Backlog
 from worker.core.request import Mode
 from worker.ports import LedgerUnavailable
-from worker.store import overview
+from worker.store import backlog as store_backlog
+from worker.store.backlog import PostgresBacklog
 from worker.store.engine import open_engine
-from worker.store.overview import Calls, PostgresBacklog, PostgresOverview
+from worker.store.overview import Calls, PostgresOverview
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -83,7 +84,7 @@ def test_calls_of_today_are_counted_by_shanghais_calendar(
 def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
     reader: PostgresBacklog, ledger: PostgresLedger, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview, "COUNTED_AT_MOST", 2)
+    monkeypatch.setattr(store_backlog, "COUNTED_AT_MOST", 2)
     finish(ledger, *(ask(f"done-{number}") for number in range(4)))
     sql.age(10, "request_id = 'done-3'")
     backlog = reader.read()

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from tests.plans import nodes
 from worker.core.outcome import Outcome
 from worker.core.request import Mode
-from worker.store import booking, erasure, leases, outbox, overview, quota, statements
+from worker.store import backlog, booking, erasure, leases, outbox, overview, quota, statements
 from worker.store.engine import compiled, connection, open_engine
 from worker.store.request_list import RequestFilter, selection
 
@@ -135,10 +135,10 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "clear": (erasure.CLEAR, _OLD),
     "delete": (erasure.DELETE, _OLD),
     "backlog": (
-        overview.BACKLOG,
+        backlog.BACKLOG,
         {
             "mode": "sandbox",
-            "at_most": overview.COUNTED_AT_MOST,
+            "at_most": backlog.COUNTED_AT_MOST,
             "clear_after": 86_400.0,
             "delete_after": math.inf,
         },
@@ -164,8 +164,8 @@ def test_no_chore_and_no_part_of_the_status_reads_a_large_table_whole(
 
 
 def test_a_look_at_the_backlog_counts_what_a_year_has_left_unfinished(year: Engine) -> None:
-    backlog = overview.PostgresBacklog(year, Mode.SANDBOX).read()
-    assert (backlog.unsent_events, backlog.lapsed_requests) == (100, 100)
+    unfinished = backlog.PostgresBacklog(year, Mode.SANDBOX).read()
+    assert (unfinished.unsent_events, unfinished.lapsed_requests) == (100, 100)
 
 
 @pytest.mark.parametrize(

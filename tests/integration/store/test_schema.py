@@ -23,10 +23,11 @@ from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, ErrorK
 from worker.core.request import Mode, Person, PersonField
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
+from worker.store.backlog import PostgresBacklog
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.outbox import PostgresOutbox
-from worker.store.overview import HEAD, PostgresBacklog
+from worker.store.overview import HEAD
 from worker.store.tables import metadata
 
 if TYPE_CHECKING:
