@@ -8,6 +8,7 @@ a script that calls its own loader with its own libraries. It needs no root and 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -134,8 +135,9 @@ def relocate(root: Path) -> None:
     for file, content in list(_executables(root)):
         if content.startswith(b"\x7fELF") and b"/ld-linux-" in content[:_HEAD]:
             moved = file.rename(file.with_name(f"{file.name}.elf"))
-            script = _SCRIPT.format(loader=loader, libraries=libraries, program=moved)
-            file.write_text(script)
+            words = {"loader": loader, "libraries": libraries, "program": moved}
+            quoted = {name: shlex.quote(str(word)) for name, word in words.items()}
+            file.write_text(_SCRIPT.format(**quoted))
         else:  # Erlang's scripts say where they are
             file.write_bytes(content.replace(b"ROOTDIR=/usr/", f"ROOTDIR={root}/usr/".encode()))
         file.chmod(0o755)

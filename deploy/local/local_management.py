@@ -90,7 +90,8 @@ class Management:
             with self._opener.open(request, timeout=timeout) as answer:
                 return cast("bytes", answer.read())
         except urllib.error.HTTPError as error:
-            error.add_note(f"{method} {path}: {error.read(2_000).decode(errors='replace')}")
+            with error:  # its caller may drop it
+                error.add_note(f"{method} {path}: {error.read(2_000).decode(errors='replace')}")
             raise
 
 

@@ -134,7 +134,12 @@ def _cells(line: Line) -> Iterator[str]:
     yield "not to be had here" if line.lacking else line.found
     for suite in SUITES:
         outcome = line.outcomes.get(suite)
-        yield ("–" if line.lacking else "not run") if outcome is None else str(outcome)
+        if outcome is None:
+            yield "–" if line.lacking else "not run"
+        elif SUITES[suite]:
+            yield str(outcome)
+        else:  # the demonstration counts nothing
+            yield "**failed**" if outcome.failed else "passed"
 
 
 def _notes(line: Line) -> Iterator[str]:

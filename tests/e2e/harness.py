@@ -123,7 +123,8 @@ class Process:
             with urllib.request.urlopen(address, timeout=10) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as refused:
-            return refused.code, refused.read().decode().strip()
+            with refused:
+                return refused.code, refused.read().decode().strip()
 
     def ready(self) -> tuple[int, str]:
         """Return what the probe /readyz says."""

@@ -58,7 +58,7 @@ def sandbox(
     try:
         asyncio.run(serve_until_signalled(settings))
     except OSError as error:
-        # asyncio says the address first, once more.
-        reason = str(error.strerror).rpartition(": ")[2]
+        # asyncio says the address first, once more, and from Python 3.14 on the error's number.
+        reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise UserMistake(f"cannot listen on {where} ({reason})") from None

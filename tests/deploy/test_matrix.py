@@ -1,0 +1,118 @@
+"""What can break in `deploy/local/matrix` without a server: its rows, its table, its folders."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import local_programs
+from debian_releases import release_of, relocate
+from local_errors import StackError
+from matrix_rows import BASE, Line, Outcome, Row, plan, table
+from matrix_run import read_report
+
+_DEBIAN_12 = {"rabbitmq": "3.10.8", "postgresql": "15.18", "python": "3.11.7", "packages": "locked"}
+_PAGE = Path(__file__).parents[2] / "deploy/VERSIONS.md"
+
+_REPORT = """\
+<testsuites><testsuite>
+ <testcase classname="tests.e2e.test_pause" name="test_a"/>
+ <testcase classname="tests.e2e.test_pause" name="test_b"><failure message="no"/></testcase>
+ <testcase classname="tests.e2e.test_pause" name="test_c"><error message="no"/></testcase>
+ <testcase classname="tests.sql.test_roles" name="test_d"><skipped message="no root"/></testcase>
+</testsuite></testsuites>
+"""
+
+
+def test_the_base_stands_for_each_version_that_it_has() -> None:
+    rows = plan(_DEBIAN_12)
+    assert rows[0] == Row(BASE, "")
+    assert len(rows) == 11
+    assert not {"rabbitmq=3.10", "postgresql=15", "python=3.11"} & set(map(str, rows))
+    assert "python=3.1" not in map(str, plan(_DEBIAN_12 | {"python": "3.1.4"}))
+
+
+@pytest.mark.parametrize(
+    ("only", "rows"),
+    [
+        (["rabbitmq=4.0"], ["rabbitmq=4.0"]),
+        (["rabbitmq=3.10"], ["base"]),
+        (["base", "python=3.11"], ["base"]),
+        (["rabbitmq"], ["base", "rabbitmq=4.0", "rabbitmq=4.3"]),
+    ],
+)
+def test_only_chooses_rows(only: list[str], rows: list[str]) -> None:
+    assert [str(row) for row in plan(_DEBIAN_12, only)] == rows
+
+
+def test_a_row_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(StackError, match=r"no row rabbitmq=9; there are base, .*rabbitmq=4\.3"):
+        plan(_DEBIAN_12, ["rabbitmq=9"])
+
+
+def test_the_table_hides_nothing_that_failed_was_skipped_not_run_or_not_to_be_had(
+    tmp_path: Path,
+) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(_REPORT)
+    tried = Line(Row("rabbitmq", "4.0"), "4.0.5", outcomes={"demonstration": Outcome(1)})
+    tried.outcomes["e2e"] = read_report(report)
+    found = "**2 failed**, 1 passed, 1 skipped"
+    lines = [tried, Line(Row("python", "3.12"), lacking="no release has it")]
+    assert table(lines).splitlines()[2:] == [
+        f"| RabbitMQ 4.0 | 4.0.5 | passed | not run | not run | not run | {found} |",
+        "| Python 3.12 | not to be had here | – | – | – | – | – |",
+        "",
+        "- RabbitMQ 4.0, e2e, failed: test_pause::test_b",
+        "- RabbitMQ 4.0, e2e, failed: test_pause::test_c",
+        "- RabbitMQ 4.0, e2e, skipped 1: no root",
+        "- Python 3.12: no release has it",
+    ]
+
+
+def test_the_page_has_each_row_of_the_matrix() -> None:
+    rows = [line for line in table(map(Line, plan(_DEBIAN_12))).splitlines() if "not run" in line]
+    titles = [row.split("|")[1].strip() for row in rows]
+    page = _PAGE.read_text()
+    assert [title for title in titles if f"| {title} |" not in page] == []
+
+
+def test_a_version_is_taken_from_the_oldest_release_that_has_it() -> None:
+    listed = (
+        "rabbitmq-server | 1:4.3.6-1 | http://debian/ sid/main amd64 Packages\n"
+        "rabbitmq-server | 4.3.6-1 | http://debian/ forky/main amd64 Packages\n"
+        "rabbitmq-server | 4.0.5-6+deb13u2 | http://debian/ trixie/main amd64 Packages\n"
+    )
+    assert release_of(listed, "4.3") == "forky"
+    assert release_of(listed, "4.0") == "trixie"
+    assert release_of(listed, "4") == "trixie"
+    assert release_of(listed, "3.10") is None
+    assert release_of("", "3.10") is None
+
+
+def test_an_unpacked_program_runs_on_its_own_loader(tmp_path: Path) -> None:
+    machine = Path("/bin/echo")
+    loader = next(Path("/").glob("lib*/ld-linux-*")).resolve()
+    for source, target in ((machine, "usr/bin/echo"), (loader, f"usr/lib/{loader.name}")):
+        (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / target).write_bytes(source.read_bytes())
+        (tmp_path / target).chmod(0o755)
+    relocate(tmp_path)
+    echo = tmp_path / "usr/bin/echo"
+    assert str(tmp_path / f"usr/lib/{loader.name}") in echo.read_text()
+    assert subprocess.check_output([echo, "a b"], text=True) == "a b\n"
+
+
+def test_a_named_folder_comes_before_the_machines_own_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("psql", "rabbitmq-server"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv(local_programs.FOLDERS, f"/nowhere:{tmp_path}")
+    assert local_programs.program("psql") == str(tmp_path / "psql")
+    assert local_programs.program("rabbitmq-server") == str(tmp_path / "rabbitmq-server")
+    assert local_programs.program("sh") == shutil.which("sh")
+    assert local_programs.search_path().startswith(f"/nowhere:{tmp_path}:")
