@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.privacy.system import System
 
 
+@pytest.mark.usefixtures("own_servers")
 @pytest.mark.timeout(1800)  # a minute and a half; on a busy machine ten times that
 def test_nothing_of_anybody_stays_where_it_need_not_be() -> None:
     """One test, for all of it needs the same minute of work."""
