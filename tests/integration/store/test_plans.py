@@ -48,12 +48,13 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
 }
 
 
-@pytest.fixture
-def by_keys(database_url: str) -> Iterator[Engine]:
-    """Open the test's database as a worker does."""
-    opened = open_engine(database_url, "plans", by_keys=True)
-    yield opened
-    opened.dispose()
+@pytest.fixture(scope="module")
+def by_keys(new_database: NewDatabase) -> Iterator[Engine]:
+    """Open a database as a worker does; it never held a row, so nobody has counted any in it."""
+    with new_database() as url:
+        opened = open_engine(url, "plans", by_keys=True)
+        yield opened
+        opened.dispose()
 
 
 @pytest.mark.parametrize("name", BY_REQUEST_ID)
@@ -81,6 +82,7 @@ def _plan(engine: Engine, sql: str) -> dict[str, Any]:
         database.exec_driver_sql(f"PREPARE planned AS {sql}")
         explain = f"EXPLAIN (FORMAT JSON) EXECUTE planned ({nothing})"
         (explained,) = database.exec_driver_sql(explain).scalar_one()
+        database.exec_driver_sql("DEALLOCATE planned")
         plan: dict[str, Any] = explained["Plan"]
         return plan
 
