@@ -112,6 +112,11 @@ def test_a_letter_is_shown_with_its_body_masked(stack: Stack) -> None:
     put(stack, {"requestId": "portrait", "personalSpec": spec})
     shown = stack.command("dead-letters", "show", "portrait").stdout
     assert (len(shown) < 2_000, "AAAA" in shown) == (True, False)
+    put(stack, UNREADABLE, {"reason": "not_json"})
+    done = stack.command("dead-letters", "show", "--reason", "not_json", "--json")
+    (nameless,) = json.loads(done.stdout)
+    assert (nameless["request_id"], nameless["reason"]) == (None, "not_json")
+    assert stack.command("dead-letters", "show").returncode == 2
 
 
 def test_a_replay_announces_what_is_finished_and_calls_nobody(stack: Stack) -> None:

@@ -46,9 +46,9 @@ class DeadLetterService:
         """Look at all of them; those that are meant are chosen, up to the limit."""
         return select(self.queue, self.reader, filters, limit)
 
-    def bodies(self, name: str) -> list[tuple[Known, object]]:
-        """Return those with this id and their masked bodies."""
-        return bodies(self.queue, self.reader, name, today())
+    def bodies(self, filters: Filters, limit: int) -> list[tuple[Known, object]]:
+        """Return the oldest of those that are meant, and their masked bodies."""
+        return bodies(self.queue, self.reader, filters, limit, today())
 
     def about(self, id_cards: Collection[str]) -> Selection:
         """Look for the letters of these persons."""

@@ -64,15 +64,26 @@ def list_letters(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="REQUEST_ID|MESSAGE_ID")],
+    name: Annotated[str | None, typer.Argument(metavar="[REQUEST_ID|MESSAGE_ID]")] = None,
+    reason: Reason = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="The oldest so many.")] = 10,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show the headers and the masked body of the dead letters with this id; 1 if there is none."""
+    """Show the headers and masked bodies of the dead letters that are meant; 1 if there is none.
+
+    Those without an id are found by their reason, source and time.
+    """
+    filters = _filters(reason, source, since, until, name)
+    if filters == _filters(None, None, None, None, None):
+        raise UserMistake("show needs an id, or --reason, --source, --since or --until")
     with _service() as service:
-        shown = service.bodies(name)
+        shown = service.bodies(filters, limit)
     if not shown:
-        _complain("no dead letter has this id: see `verification-worker dead-letters list`")
+        _complain("no such dead letter: see `verification-worker dead-letters list`")
         sys.exit(1)
     print_letters(shown, SystemClock().now(), as_json=as_json)
 

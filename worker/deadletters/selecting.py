@@ -111,14 +111,14 @@ def select_about(queue: LetterQueue, reader: LetterReader, id_cards: Collection[
 
 
 def bodies(
-    queue: LetterQueue, reader: LetterReader, name: str, today: date
+    queue: LetterQueue, reader: LetterReader, filters: Filters, limit: int, today: date
 ) -> list[tuple[Known, object]]:
-    """Return the letters with this id and their masked bodies; raises what the queue does."""
-    found = []
+    """Return the oldest of these letters and their masked bodies; raises what the queue does."""
+    found: list[tuple[Known, object]] = []
     with queue.hold() as held:
         for letter in held.letters():
             known = reader.read(letter)
-            if name in known.names:
+            if filters.match(known) and len(found) < limit:
                 found.append((known, masked_body(reader.open(letter)[0], known, today)))
     return found
 
