@@ -74,7 +74,6 @@ class HeldDeadLetters:
     ) -> None:
         self._connections = (connection, publishing)
         self._queue = queue
-        self._properties: dict[int, Any] = {}
         self._publisher = BlockingPublisher(publishing)
         self._arrived: deque[Letter] = deque()
         self._held = 0
@@ -105,13 +104,12 @@ class HeldDeadLetters:
 
     def pass_on(self, letter: Letter, exchange: str) -> None:
         """Publish a letter again as it came, under the key that its publisher named."""
-        properties = self._properties[letter.delivery.tag]
-        self._publisher.pass_on(exchange, letter.origin[0], letter.delivery.body, properties)
+        body, properties = letter.delivery.body, letter.properties
+        self._publisher.pass_on(exchange, letter.origin[0], body, properties)
 
     def acknowledge(self, letter: Letter) -> None:
         """Take a letter out of the queue; it comes back if we die before the broker has read it."""
         self._channel.basic_ack(letter.delivery.tag)
-        self._properties.pop(letter.delivery.tag, None)
         self._held -= 1
 
     def wait(self, seconds: float) -> None:
@@ -131,8 +129,7 @@ class HeldDeadLetters:
         self._held += 1
         delivery = read_delivery(0, method, properties, body)
         origin = (method.routing_key, properties.timestamp)
-        self._properties[method.delivery_tag] = properties
-        self._arrived.append(Letter(delivery, properties.headers or {}, origin))
+        self._arrived.append(Letter(delivery, properties.headers or {}, origin, properties))
 
     def _await_more(self) -> bool:
         """Wait for the next letters; False when none is left, or no more can be held."""

@@ -98,10 +98,8 @@ def _end(history: History) -> Iterator[Moment]:
             reason = f", reused the answer of {history.reused_from}"
         elif history.error_kind is not None:
             fields = [f"{each.field} {each.problem}" for each in history.error_fields]
-            words = ": ".join(
-                [str(history.error_message), *(["; ".join(fields)] if fields else [])]
-            )
-            reason = f" ({history.error_kind}): {words}"
+            named = f": {'; '.join(fields)}" if fields else ""
+            reason = f" ({history.error_kind}): {history.error_message}{named}"
         yield Moment(history.completed_at, "outcome saved", f"{history.outcome}{reason}")
     if history.event_sent_at is not None:
         yield Moment(history.event_sent_at, "event sent", "confirmed by the broker")

@@ -63,6 +63,8 @@ class Letter:
     headers: Mapping[str, object]
     origin: tuple[str, int | None] = ("", None)
     """Under which routing key it was published, and when, in seconds since the epoch."""
+    properties: object = None
+    """All of AMQP's properties, for who publishes it again as it came."""
 
     def __repr__(self) -> str:
         return f"<Letter, {len(self.delivery.body)} bytes>"
