@@ -38,13 +38,14 @@ _TOLD_EVERY = 5.0
 _QUOTED_LINES = 10
 
 # What tests and the demonstration use where we may install it, by package: a client that is not
-# ours, what scrapes a worker, a proxy on the way to the provider, a pooler before the database, and
-# Node for the contract. Some packages of nodejs bring npm, Debian's does not.
+# ours, what scrapes a worker, a proxy on the way to the provider, a pooler before the database,
+# what builds the image, Node for the contract. Some of nodejs' packages bring npm, Debian's do not.
 _FOR_TESTS = {
     "amqp-tools": ["amqp-publish"],
     "prometheus": ["prometheus", "promtool"],
     "tinyproxy-bin": ["tinyproxy"],
     "pgbouncer": ["pgbouncer"],
+    "buildah": ["buildah"],
     "nodejs": ["node"],
 }
 
