@@ -42,7 +42,7 @@ def stack(amqp_url: str, empty_database: str, provider: SandboxProcess) -> Itera
 def finish(image: Image, settings: dict[str, str], *command: str, entrypoint: bool = True) -> None:
     """Run a command of the image to its end."""
     process = Process(Container(image, settings, *command, entrypoint=entrypoint))
-    assert process.ended() == 0, process.lines
+    assert process.ended(600) == 0, process.lines
 
 
 def is_confined(process: psutil.Process) -> bool:
@@ -74,17 +74,17 @@ def test_it_prepares_works_and_ends_in_order_under_load_and_nothing_is_lost(
 
     container = Container(image, traced)
     stack.workers.append(worker := Process(container))
-    until(lambda: worker.said("amqp.consuming"))
+    until(lambda: worker.said("amqp.consuming"), 600)
     spent = container.first().cpu_times()
     record_property("the image: CPU seconds until it consumes", f"{spent.user + spent.system:.1f}")
     assert is_confined(container.first())
     assert worker.said("tracing.on")
-    until(lambda: stack.depth("collector") > MANY // 8)
+    until(lambda: stack.depth("collector") > MANY // 8, 600)
     assert worker.stop(grace) == 0
     assert json.loads(worker.lines[-1])["event"] == "worker.stopped"
 
     stack.workers.append(worker := Process(Container(image, stack.environment)))
-    until(lambda: stack.count() == MANY and not stack.unsent())
+    until(lambda: stack.count() == MANY and not stack.unsent(), 600)
     assert worker.stop(grace) == 0
     assert sorted(event["requestId"] for event in stack.events()) == sorted(stack.results())
     assert stack.depth(REQUESTS) == stack.depth(DEAD) == 0
