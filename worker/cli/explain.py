@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.mistakes import UserMistake, open_database
+from worker.cli.mistakes import UserMistake, open_database, open_dead_letters
 from worker.cli.tables import AsJson, complain, note, print_json, print_table, render
 from worker.cli.timeline import timeline, verdict
 from worker.contract.names import rfc3339
@@ -69,12 +69,11 @@ def _history(settings: ToolSettings, request_id: str) -> History | None:
 
 def _letters(settings: ToolSettings, request_id: str) -> list[Known] | None:
     """Return its dead letters; None where they cannot be asked for: the tables still speak."""
-    from worker.cli.dead_letter_service import dead_letter_service
-    from worker.deadletters.selecting import Filters
+    from worker.deadletters.selecting import Filters, select
 
     try:
-        with dead_letter_service(settings) as service:
-            return service.select(Filters(name=request_id), None).chosen
+        with open_dead_letters(settings) as (queue, reader):
+            return select(queue, reader.read, Filters(name=request_id).match).chosen
     except UserMistake as mistake:
         note(f"the dead letters were not looked at: {mistake}")
         return None
