@@ -36,6 +36,7 @@ events_app = typer.Typer(no_args_is_help=True, help="Result events of one reques
 
 _COLUMNS = ("request_id", "source", "outcome", "routing_key", "published", "age")
 
+RequestId = Annotated[str | None, typer.Option(help="Only of this request.")]
 Source = Annotated[str | None, typer.Option(help="Only of this publishing system.")]
 Outcome = Annotated[str | None, typer.Option(help="Only with this outcome.")]
 Key = Annotated[str | None, typer.Option("--routing-key", help="Only with this routing key.")]
@@ -83,19 +84,22 @@ class UnroutedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """Which events are meant; None is any."""
 
-    source: str | None
-    outcome: str | None
-    routing_key: str | None
-    since: datetime | None
-    until: datetime | None
+    request_id: str | None
+    source: str | None = None
+    outcome: str | None = None
+    routing_key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     def match(self, event: UnroutedEvent) -> bool:
+        """Tell whether this one is meant."""
         at = event.published
         return (
-            self.source in (None, event.source)
+            self.request_id in (None, event.request_id)
+            and self.source in (None, event.source)
             and self.outcome in (None, event.outcome)
             and self.routing_key in (None, event.routing_key)
             and (self.since is None or (at is not None and at >= self.since))
@@ -103,16 +107,14 @@ class _Wanted:
         )
 
 
-def _wanted(
-    source: str | None, outcome: str | None, key: str | None, since: str | None, until: str | None
-) -> _Wanted:
+def _times(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
     now = SystemClock().now()
-    times = moment("--since", since, now), moment("--until", until, now)
-    return _Wanted(source, outcome, key, *times)
+    return moment("--since", since, now), moment("--until", until, now)
 
 
 @app.command(name="list")
 def list_events(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -123,13 +125,14 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """List the events that no queue was bound for; they stay where they are."""
-    found = _look(_wanted(source, outcome, routing_key, since, until))
+    found = look(Wanted(request_id, source, outcome, routing_key, *_times(since, until)))
     _print(found[:limit], as_json=as_json)
     note(f"{min(limit, len(found))} shown of {counted(len(found), 'event')} that match")
 
 
 @app.command()
 def replay(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -145,7 +148,7 @@ def replay(
     Each leaves the queue when the broker has its copy safe: a crash in between leaves it twice, and
     its eventId is the same. What still nobody is bound for comes back; exit code 1 says so.
     """
-    wanted = _wanted(source, outcome, routing_key, since, until)
+    wanted = Wanted(request_id, source, outcome, routing_key, *_times(since, until))
     if not _agreed("replay", wanted, dry_run=dry_run, yes=yes, as_json=as_json):
         return
 
@@ -154,7 +157,7 @@ def replay(
         held.acknowledge(letter)
 
     done = _each(wanted, again)
-    back = len(_look(wanted))
+    back = len(look(wanted))
     print_facts({"replayed": done, "still_unrouted": back}, as_json=as_json)
     if back:
         note(f"nobody is bound to {RESULTS} for their routing keys: see `unrouted list`")
@@ -163,6 +166,7 @@ def replay(
 
 @app.command()
 def drop(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -174,7 +178,7 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete these events for good; their results stay in the database."""
-    wanted = _wanted(source, outcome, routing_key, since, until)
+    wanted = Wanted(request_id, source, outcome, routing_key, *_times(since, until))
     if _agreed("drop", wanted, dry_run=dry_run, yes=yes, as_json=as_json):
         done = _each(wanted, lambda held, letter: held.acknowledge(letter))
         print_facts({"dropped": done}, as_json=as_json)
@@ -206,11 +210,11 @@ def _print(found: list[UnroutedEvent], *, as_json: bool) -> None:
     print_table(_COLUMNS, [each.row(now) for each in found], as_json=as_json)  # type: ignore[misc]
 
 
-def _agreed(verb: str, wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+def _agreed(verb: str, wanted: Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Show what is meant and ask, unless that was answered on the command line."""
     if yes and not dry_run:
         return True
-    found, asking = _look(wanted), sys.stdin.isatty()
+    found, asking = look(wanted), sys.stdin.isatty()
     if dry_run or (asking and not as_json):
         _print(found, as_json=as_json)
     if dry_run or not found:
@@ -220,15 +224,16 @@ def _agreed(verb: str, wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bo
     return typer.confirm(f"{verb} {counted(len(found), 'event')}?", err=True)
 
 
-def _look(wanted: _Wanted) -> list[UnroutedEvent]:
+def look(wanted: Wanted) -> list[UnroutedEvent]:
+    """Return the events that are meant; they stay where they are. Raises UserMistake."""
     with _queue() as queue, queue.hold() as held:
         events = [UnroutedEvent.of(letter) for letter in held.letters()]
     return [each for each in events if wanted.match(each)]
 
 
-def _each(wanted: _Wanted, act: Callable[[HeldDeadLetters, Letter], None]) -> int:
+def _each(wanted: Wanted, act: Callable[[HeldDeadLetters, Letter], None]) -> int:
     """Do it with each that is meant and stands there now; those that come back are not new ones."""
-    left = Counter(_look(wanted))
+    left = Counter(look(wanted))
     done = 0
     with _queue() as queue, queue.hold() as held:
         for letter in held.letters():
