@@ -12,7 +12,7 @@ import typer
 
 from worker.cli.inputs import moment
 from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
-from worker.cli.mistakes import UserMistake, open_database
+from worker.cli.mistakes import UserMistake, complain, open_database
 from worker.cli.tables import AsJson, counted, note, print_table
 from worker.settings import ToolSettings, load
 from worker.telemetry.clock import SystemClock
@@ -83,7 +83,7 @@ def show(
     with _service() as service:
         shown = service.bodies(filters, limit)
     if not shown:
-        _complain("no such dead letter: see `verification-worker dead-letters list`")
+        complain("no such dead letter: see `verification-worker dead-letters list`")
         sys.exit(1)
     print_letters(shown, SystemClock().now(), as_json=as_json)
 
@@ -219,7 +219,3 @@ def _seen(found: Selection) -> str:
     if found.all_seen:
         return f"{found.seen} in the queue"
     return f"the queue holds more than the {found.seen} oldest, which were looked at"
-
-
-def _complain(words: str) -> None:
-    note(f"verification-worker: {words}")

@@ -16,8 +16,8 @@ import orjson
 import typer
 
 from worker.cli.inputs import moment
-from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
-from worker.cli.tables import AsJson, complain, counted, note, print_facts, print_table
+from worker.cli.mistakes import UserMistake, broker_mistakes, complain, open_database
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.contract.names import RESULTS, UNROUTED
 from worker.core.masking import scrub
 from worker.settings import BrokerSettings, DatabaseSettings, load
