@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.mistakes import UserMistake, open_database, open_dead_letters, open_letters
-from worker.cli.tables import AsJson, complain, note, print_json, print_table, render
+from worker.cli.mistakes import (
+    UserMistake,
+    complain,
+    open_database,
+    open_dead_letters,
+    open_letters,
+)
+from worker.cli.tables import AsJson, note, print_json, print_table, render
 from worker.cli.timeline import timeline, verdict
 from worker.contract.names import UNROUTED, rfc3339
 from worker.settings import ToolSettings, load

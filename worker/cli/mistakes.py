@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from worker.settings import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +21,23 @@ if TYPE_CHECKING:
 
 class UserMistake(Exception):
     """Printed as one line; exit code 2."""
+
+
+def complain(words: str) -> None:
+    """Say what went wrong, in the program's name, on standard error."""
+    sys.stderr.write(f"verification-worker: {words}\n")
+
+
+@contextmanager
+def one_line_each() -> Iterator[None]:
+    """End a command for which a setting or something else of the user's is wrong: exit code 2."""
+    try:
+        yield
+    except (SettingsInvalid, UserMistake) as mistake:
+        several = mistake.problems if isinstance(mistake, SettingsInvalid) else [str(mistake)]
+        for problem in several:
+            complain(problem)
+        sys.exit(2)
 
 
 @contextmanager

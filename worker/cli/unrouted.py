@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.inputs import DryRun, Yes, agreed, moment
-from worker.cli.mistakes import open_database, open_letters
-from worker.cli.tables import AsJson, complain, counted, note, print_facts, print_table
+from worker.cli.mistakes import complain, open_database, open_letters
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.contract.names import RESULTS, UNROUTED
 from worker.settings import BrokerSettings, DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
