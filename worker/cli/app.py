@@ -31,9 +31,8 @@ from worker.cli import (
     unrouted,
 )
 from worker.cli.inputs import id_card, id_card_lines
-from worker.cli.mistakes import UserMistake, broker_mistakes
+from worker.cli.mistakes import UserMistake, broker_mistakes, refuse_ignored, words_of
 from worker.cli.tables import AsJson, complain, print_json
-from worker.cli.usage import refuse_ignored, words_of
 from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load
 
 if TYPE_CHECKING:
