@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.admin.letter_facts import LETTER_COLUMNS, letter_facts, letter_row
 from worker.cli.inputs import moment
-from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
 from worker.cli.mistakes import UserMistake, open_database
-from worker.cli.tables import AsJson, counted, note, print_table
+from worker.cli.tables import AsJson, counted, note, print_facts, print_json, print_table
 from worker.settings import ToolSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from worker.cli.dead_letter_service import DeadLetterService
     from worker.deadletters.reading import Known
@@ -85,7 +86,7 @@ def show(
     if not shown:
         _complain("no such dead letter: see `verification-worker dead-letters list`")
         sys.exit(1)
-    print_letters(shown, SystemClock().now(), as_json=as_json)
+    _print_letters(shown, SystemClock().now(), as_json=as_json)
 
 
 @app.command()
@@ -142,6 +143,21 @@ def drop(
             service.drop(found, as_json=as_json)
 
 
+def _print_letters(
+    letters: Sequence[tuple[Known, object]], now: datetime, *, as_json: bool
+) -> None:
+    """Print letters with their masked bodies, as JSON an array of objects."""
+    if as_json:
+        print_json([{**letter_facts(known, now), "body": body} for known, body in letters])
+        return
+    for place, (known, body) in enumerate(letters):
+        if place:
+            typer.echo()
+        print_facts(letter_facts(known, now), as_json=False)
+        typer.echo()
+        print_json(body)
+
+
 def _service() -> AbstractContextManager[DeadLetterService]:
     """Open a service; not over a question: nobody answers the broker's heartbeats meanwhile."""
     from worker.cli.dead_letter_service import dead_letter_service
@@ -169,34 +185,13 @@ def _filters(
 
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
     """Say what a replay will do, before it does: the ledger knows what is finished."""
-    from worker.deadletters.reading import Encrypted
+    from worker.deadletters.prospects import prospects
     from worker.store.inquiry import PostgresInquiry
 
-    ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
     with open_database(settings, "dead-letters") as engine:
-        finished = PostgresInquiry(engine).finished(ids)
-    done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
-    closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)
-    unreadable = sum(map(_is_unreadable, chosen))
+        counts = prospects(chosen, PostgresInquiry(engine).finished)
     yield f"{counted(len(chosen), 'dead letter')} chosen"
-    if done:
-        yield f"{done:,} of them finished: the event is repeated, no call is made"
-    if unreadable:
-        yield f"{unreadable:,} of them unreadable: dead-lettered again"
-    if closed:
-        yield f"{closed:,} of them not to be opened here (MESSAGE_KEYS): may be called, and charged"
-    if rest := len(chosen) - done - unreadable - closed:
-        yield f"{rest:,} of them not finished: may be called, and charged"
-
-
-def _is_unreadable(known: Known) -> bool:
-    """Return whether a replay would come back, as far as can be seen here."""
-    from worker.deadletters.reading import UNDECRYPTABLE, UNREADABLE_REASONS, Encrypted
-
-    if known.encrypted is Encrypted.CLOSED or known.reason not in UNREADABLE_REASONS:
-        return False
-    # What was not opened then and is now has its key back, unless there is no request in it.
-    return known.reason != UNDECRYPTABLE or known.real_request_id is None
+    yield from (f"{count:,} of them {words}" for words, count in counts.items() if count)
 
 
 def _agreed(verb: str, found: Selection, *, dry_run: bool, yes: bool, as_json: bool) -> bool:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from worker.admin.timeline import timeline, verdict
 from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import AsJson, complain, note, print_json, print_table, render
-from worker.cli.timeline import timeline, verdict
 from worker.contract.names import rfc3339
 from worker.settings import ToolSettings, load
 
 if TYPE_CHECKING:
-    from worker.cli.timeline import Moment
+    from worker.admin.timeline import Moment
     from worker.core.operations import History
     from worker.deadletters.reading import Known
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import typer
 
+from worker.admin.cells import read_moment
 from worker.cli.mistakes import UserMistake
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.timing import shanghai_date
 from worker.telemetry.clock import SystemClock
 
-_AGO = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+if TYPE_CHECKING:
+    from datetime import date, datetime
 
 
 def today() -> date:
@@ -30,14 +30,9 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
     try:
-        if ago := _AGO.fullmatch(text):
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        told = datetime.fromisoformat(text)
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UserMistake(
-            f"{option}: must be a time such as 2026-11-27T08:00:00Z, or 2h or 3d for so long ago"
-        ) from None
+        return read_moment(text, now)
+    except ValueError as error:
+        raise UserMistake(f"{option}: {error}") from None
 
 
 def id_card_lines() -> list[str]:

@@ -8,26 +8,24 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
 from worker.cli.inputs import moment
 from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
 from worker.cli.tables import AsJson, complain, counted, note, print_facts, print_table
 from worker.contract.names import RESULTS, UNROUTED
-from worker.core.masking import scrub
+from worker.deadletters import unrouted_events
+from worker.deadletters.unrouted_events import EventFilter
 from worker.settings import BrokerSettings, DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from worker.amqp.dead_letter_queue import DeadLetterQueue, HeldDeadLetters
-    from worker.core.delivery import Letter
+    from worker.amqp.dead_letter_queue import DeadLetterQueue
+    from worker.deadletters.unrouted_events import UnroutedEvent
 
 app = typer.Typer(
     no_args_is_help=True, help="Events that nobody was bound for: list, replay, drop."
@@ -47,68 +45,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-@dataclass(frozen=True, slots=True)
-class UnroutedEvent:
-    """What may be shown of an event; None where it does not say it."""
-
-    request_id: str | None
-    source: str | None
-    outcome: str | None
-    routing_key: str
-    published: datetime | None
-    event_id: str | None
-
-    @classmethod
-    def of(cls, letter: Letter) -> UnroutedEvent:
-        """Read a message of the queue, whoever put it there."""
-        try:
-            body = orjson.loads(letter.delivery.body)
-        except orjson.JSONDecodeError:
-            body = {}
-        told: dict[str, Any] = body if isinstance(body, dict) else {}
-
-        def text(name: str) -> str | None:
-            return scrub(told[name], None) if isinstance(told.get(name), str) else None
-
-        routing_key, seconds = letter.origin
-        published = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-        key, event_id = scrub(routing_key, None), letter.delivery.message_id
-        return cls(text("requestId"), text("source"), text("outcome"), key, published, event_id)
-
-    def row(self, now: datetime) -> tuple[object, ...]:
-        """Return the cells under `_COLUMNS`."""
-        age = None if self.published is None else now - self.published
-        columns = (self.request_id, self.source, self.outcome, self.routing_key)
-        return (*columns, self.published, age)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Which events are meant; None is any."""
-
-    source: str | None
-    outcome: str | None
-    routing_key: str | None
-    since: datetime | None
-    until: datetime | None
-
-    def match(self, event: UnroutedEvent) -> bool:
-        at = event.published
-        return (
-            self.source in (None, event.source)
-            and self.outcome in (None, event.outcome)
-            and self.routing_key in (None, event.routing_key)
-            and (self.since is None or (at is not None and at >= self.since))
-            and (self.until is None or (at is not None and at < self.until))
-        )
-
-
 def _wanted(
     source: str | None, outcome: str | None, key: str | None, since: str | None, until: str | None
-) -> _Wanted:
+) -> EventFilter:
     now = SystemClock().now()
     times = moment("--since", since, now), moment("--until", until, now)
-    return _Wanted(source, outcome, key, *times)
+    return EventFilter(source, outcome, key, *times)
 
 
 @app.command(name="list")
@@ -149,12 +91,9 @@ def replay(
     if not _agreed("replay", wanted, dry_run=dry_run, yes=yes, as_json=as_json):
         return
 
-    def again(held: HeldDeadLetters, letter: Letter) -> None:
-        held.pass_on(letter, RESULTS)
-        held.acknowledge(letter)
-
-    done = _each(wanted, again)
-    back = len(_look(wanted))
+    with _queue() as queue:
+        done = unrouted_events.replay(queue, Counter(unrouted_events.events(queue, wanted)))
+        back = len(unrouted_events.events(queue, wanted))
     print_facts({"replayed": done, "still_unrouted": back}, as_json=as_json)
     if back:
         note(f"nobody is bound to {RESULTS} for their routing keys: see `unrouted list`")
@@ -176,7 +115,8 @@ def drop(
     """Delete these events for good; their results stay in the database."""
     wanted = _wanted(source, outcome, routing_key, since, until)
     if _agreed("drop", wanted, dry_run=dry_run, yes=yes, as_json=as_json):
-        done = _each(wanted, lambda held, letter: held.acknowledge(letter))
+        with _queue() as queue:
+            done = unrouted_events.drop(queue, Counter(unrouted_events.events(queue, wanted)))
         print_facts({"dropped": done}, as_json=as_json)
 
 
@@ -203,10 +143,21 @@ def resend(
 
 def _print(found: list[UnroutedEvent], *, as_json: bool) -> None:
     now = SystemClock().now()
-    print_table(_COLUMNS, [each.row(now) for each in found], as_json=as_json)  # type: ignore[misc]
+    rows = [
+        (
+            each.request_id,
+            each.source,
+            each.outcome,
+            each.routing_key,
+            each.published,
+            None if each.published is None else now - each.published,
+        )
+        for each in found
+    ]
+    print_table(_COLUMNS, rows, as_json=as_json)
 
 
-def _agreed(verb: str, wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+def _agreed(verb: str, wanted: EventFilter, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Show what is meant and ask, unless that was answered on the command line."""
     if yes and not dry_run:
         return True
@@ -220,24 +171,9 @@ def _agreed(verb: str, wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bo
     return typer.confirm(f"{verb} {counted(len(found), 'event')}?", err=True)
 
 
-def _look(wanted: _Wanted) -> list[UnroutedEvent]:
-    with _queue() as queue, queue.hold() as held:
-        events = [UnroutedEvent.of(letter) for letter in held.letters()]
-    return [each for each in events if wanted.match(each)]
-
-
-def _each(wanted: _Wanted, act: Callable[[HeldDeadLetters, Letter], None]) -> int:
-    """Do it with each that is meant and stands there now; those that come back are not new ones."""
-    left = Counter(_look(wanted))
-    done = 0
-    with _queue() as queue, queue.hold() as held:
-        for letter in held.letters():
-            event = UnroutedEvent.of(letter)
-            if left[event] > 0:
-                left[event] -= 1
-                act(held, letter)
-                done += 1
-    return done
+def _look(wanted: EventFilter) -> list[UnroutedEvent]:
+    with _queue() as queue:
+        return unrouted_events.events(queue, wanted)
 
 
 @contextmanager
