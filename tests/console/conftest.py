@@ -37,8 +37,9 @@ class Console:
     url: str
     session: requests.Session = field(default_factory=requests.Session)
 
-    def get(self, path: str, status: int = 200, **headers: str) -> str:
+    def get(self, path: str, status: int = 200, lang: str = "en") -> str:
         """Return a page."""
+        headers = {"Accept-Language": lang}
         answer = self.session.get(self.url + path, headers=headers, timeout=120)
         assert answer.status_code == status, answer.text
         return answer.text

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from tests.console.conftest import UNROUTED, Console, console
-from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, until
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDatabase
+from tests.e2e.harness import DEAD, ID_CARD, Stack, until
 
 PAGES = ("/", "/requests", "/request?id=onb-mismatch", "/dead-letters", "/unrouted", "/pause")
 
@@ -55,7 +51,8 @@ def test_a_request_is_found_by_its_id_and_its_story_told(showing: Console) -> No
     assert "call 1 in doubt" in said
     assert "call 2 started" in said
     assert "finished: match, charged once, charge unknown once" in said
-    assert "第 2 次调用开始" in showing.get("/request?id=onb-reset_once", **{"Accept-Language": "zh-CN"})
+    chinese = showing.get("/request?id=onb-reset_once", lang="zh-CN")
+    assert "第 2 次调用开始" in chinese
 
 
 @pytest.mark.parametrize("spelling", [ID_CARD, " 110105-19491231-002x "])
@@ -119,7 +116,9 @@ def test_who_acts_is_who_the_proxy_names(acting: Console, shown: Stack) -> None:
     said = shown.command("status").stdout
     assert "by mei.lin: deploying" in said
     assert "Not paused." in acting.post("/resume", acting.get("/pause"))
-    told = [(line["user"], line["action"], line["what"]) for line in acting.logged("console.action")]
+    told = [
+        (line["user"], line["action"], line["what"]) for line in acting.logged("console.action")
+    ]
     assert told == [("mei.lin", "pause", "deploying"), ("mei.lin", "resume", "")]
     until(lambda: "working" in words(acting.get("/")))
 

@@ -1,9 +1,9 @@
-"""What people give to a command: ID numbers on standard input, times, and what day it is."""
+"""What people give to a command: their word, ID numbers on standard input, times, the day."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,11 @@ from worker.core.timing import shanghai_date
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date, datetime
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def today() -> date:
@@ -33,6 +37,20 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
         return read_moment(text, now)
     except ValueError as error:
         raise UserMistake(f"{option}: {error}") from None
+
+
+def agreed(
+    verb: str, what: str, show: Callable[[], None], *, dry_run: bool, yes: bool, as_json: bool
+) -> bool:
+    """Show what is meant and ask, unless that was answered on the command line."""
+    asking = not yes and sys.stdin.isatty()
+    if dry_run or (asking and not as_json):
+        show()
+    if dry_run or yes:
+        return not dry_run
+    if not asking:
+        raise UserMistake(f"nobody is there to ask: give --yes to {verb}, or --dry-run to look")
+    return typer.confirm(f"{verb} {what}?", err=True)
 
 
 def id_card_lines() -> list[str]:

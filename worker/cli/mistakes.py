@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from worker.settings import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -11,11 +14,30 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.settings import DatabaseSettings
+    from worker.amqp.dead_letter_queue import DeadLetterQueue
+    from worker.deadletters.reading import LetterReader
+    from worker.settings import BrokerSettings, DatabaseSettings
 
 
 class UserMistake(Exception):
     """Printed as one line; exit code 2."""
+
+
+def complain(words: str) -> None:
+    """Say what went wrong, in the program's name, on standard error."""
+    sys.stderr.write(f"verification-worker: {words}\n")
+
+
+@contextmanager
+def one_line_each() -> Iterator[None]:
+    """End a command for which a setting or something else of the user's is wrong: exit code 2."""
+    try:
+        yield
+    except (SettingsInvalid, UserMistake) as mistake:
+        several = mistake.problems if isinstance(mistake, SettingsInvalid) else [str(mistake)]
+        for problem in several:
+            complain(problem)
+        sys.exit(2)
 
 
 @contextmanager
@@ -54,6 +76,40 @@ def broker_mistakes() -> Iterator[None]:
         raise UserMistake(f"the broker lacks a queue or exchange ({error}): {advice}") from None
     except AmqpError as error:
         raise UserMistake(f"AMQP_URL: {error}") from None
+
+
+@contextmanager
+def open_letters(settings: BrokerSettings, queue: str, noun: str) -> Iterator[DeadLetterQueue]:
+    """Lend a queue of letters, which are called `noun`; what ends it is a mistake, likewise."""
+    from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
+    from worker.telemetry.logs import configure
+
+    configure("auto", "warning")
+    with broker_mistakes():
+        try:
+            with DeadLetterQueue.opened(settings.amqp_url.get_secret_value(), queue) as opened:
+                yield opened
+        except InUse:
+            words = f"another tool holds the {noun}: try again when it is done"
+            raise UserMistake(words) from None
+
+
+@contextmanager
+def open_dead_letters(settings: BrokerSettings) -> Iterator[tuple[DeadLetterQueue, LetterReader]]:
+    """Lend the dead letters and who reads them: with MESSAGE_KEYS those that are encrypted, too.
+
+    Not over a question: nobody answers the broker's heartbeats meanwhile.
+    """
+    from worker.contract.encryption import MessageKeys
+    from worker.contract.names import DEAD
+    from worker.core.timing import shanghai_date
+    from worker.deadletters.reading import LetterReader
+    from worker.settings import MessageSettings, load
+    from worker.telemetry.clock import SystemClock
+
+    keys = MessageKeys.of(load(MessageSettings))
+    with open_letters(settings, DEAD, "dead letters") as queue:
+        yield queue, LetterReader(shanghai_date(SystemClock().now()), keys)
 
 
 @contextmanager

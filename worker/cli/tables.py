@@ -107,11 +107,6 @@ def note(words: str) -> None:
     typer.echo(words, err=True)
 
 
-def complain(words: str) -> None:
-    """Say what went wrong, in the program's name, on standard error."""
-    note(f"verification-worker: {words}")
-
-
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 dead letter`, `2,000 dead letters`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,31 +1,27 @@
-"""`verification-worker unrouted`: result events that no queue was bound for, and `events resend`.
-
-Events carry no personal data but what a publisher has put into `context`, which is never shown.
-"""
+"""`verification-worker unrouted`: events that no queue was bound for; and `events resend`."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.inputs import moment
-from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
-from worker.cli.tables import AsJson, complain, counted, note, print_facts, print_table
+from worker.cli.inputs import DryRun, Yes, agreed, moment
+from worker.cli.mistakes import complain, open_database, open_letters
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.contract.names import RESULTS, UNROUTED
-from worker.deadletters import unrouted_events
-from worker.deadletters.unrouted_events import EventFilter
 from worker.settings import BrokerSettings, DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from datetime import datetime
 
-    from worker.amqp.dead_letter_queue import DeadLetterQueue
-    from worker.deadletters.unrouted_events import UnroutedEvent
+    from worker.admin.cells import Cell
+    from worker.deadletters.acting import Acting
+    from worker.deadletters.selecting import EventFilters, Selection
+    from worker.deadletters.unrouted import UnroutedEvent
 
 app = typer.Typer(
     no_args_is_help=True, help="Events that nobody was bound for: list, replay, drop."
@@ -34,6 +30,7 @@ events_app = typer.Typer(no_args_is_help=True, help="Result events of one reques
 
 _COLUMNS = ("request_id", "source", "outcome", "routing_key", "published", "age")
 
+RequestId = Annotated[str | None, typer.Option(help="Only of this request.")]
 Source = Annotated[str | None, typer.Option(help="Only of this publishing system.")]
 Outcome = Annotated[str | None, typer.Option(help="Only with this outcome.")]
 Key = Annotated[str | None, typer.Option("--routing-key", help="Only with this routing key.")]
@@ -41,20 +38,11 @@ Since = Annotated[
     str | None, typer.Option(help="Only published since: 2026-11-27T08:00:00Z, or 2h, 3d ago.")
 ]
 Until = Annotated[str | None, typer.Option(help="Only published before.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-
-
-def _wanted(
-    source: str | None, outcome: str | None, key: str | None, since: str | None, until: str | None
-) -> EventFilter:
-    now = SystemClock().now()
-    times = moment("--since", since, now), moment("--until", until, now)
-    return EventFilter(source, outcome, key, *times)
 
 
 @app.command(name="list")
 def list_events(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -65,13 +53,14 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """List the events that no queue was bound for; they stay where they are."""
-    found = _look(_wanted(source, outcome, routing_key, since, until))
-    _print(found[:limit], as_json=as_json)
-    note(f"{min(limit, len(found))} shown of {counted(len(found), 'event')} that match")
+    found = _select(_filters(request_id, source, outcome, routing_key, since, until), limit)
+    _print(found.chosen, as_json=as_json)
+    note(f"{len(found.chosen)} shown of {counted(found.matching, 'event')} that match")
 
 
 @app.command()
 def replay(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -87,13 +76,12 @@ def replay(
     Each leaves the queue when the broker has its copy safe: a crash in between leaves it twice, and
     its eventId is the same. What still nobody is bound for comes back; exit code 1 says so.
     """
-    wanted = _wanted(source, outcome, routing_key, since, until)
-    if not _agreed("replay", wanted, dry_run=dry_run, yes=yes, as_json=as_json):
+    filters = _filters(request_id, source, outcome, routing_key, since, until)
+    chosen = _select(filters).chosen
+    if not _agreed("replay", chosen, dry_run=dry_run, yes=yes, as_json=as_json):
         return
-
-    with _queue() as queue:
-        done = unrouted_events.replay(queue, Counter(unrouted_events.events(queue, wanted)))
-        back = len(unrouted_events.events(queue, wanted))
+    done = _act(lambda acting: acting.announce(chosen))
+    back = _select(filters).matching
     print_facts({"replayed": done, "still_unrouted": back}, as_json=as_json)
     if back:
         note(f"nobody is bound to {RESULTS} for their routing keys: see `unrouted list`")
@@ -102,6 +90,7 @@ def replay(
 
 @app.command()
 def drop(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -113,10 +102,9 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete these events for good; their results stay in the database."""
-    wanted = _wanted(source, outcome, routing_key, since, until)
-    if _agreed("drop", wanted, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _queue() as queue:
-            done = unrouted_events.drop(queue, Counter(unrouted_events.events(queue, wanted)))
+    chosen = _select(_filters(request_id, source, outcome, routing_key, since, until)).chosen
+    if _agreed("drop", chosen, dry_run=dry_run, yes=yes, as_json=as_json):
+        done = _act(lambda acting: acting.drop(chosen))
         print_facts({"dropped": done}, as_json=as_json)
 
 
@@ -141,52 +129,53 @@ def resend(
     print_facts({"unsent": request_id}, as_json=as_json)
 
 
-def _print(found: list[UnroutedEvent], *, as_json: bool) -> None:
+def _filters(
+    request_id: str | None,
+    source: str | None,
+    outcome: str | None,
+    key: str | None,
+    since: str | None,
+    until: str | None,
+) -> EventFilters:
+    from worker.deadletters.selecting import EventFilters
+
     now = SystemClock().now()
-    rows = [
-        (
-            each.request_id,
-            each.source,
-            each.outcome,
-            each.routing_key,
-            each.published,
-            None if each.published is None else now - each.published,
-        )
-        for each in found
-    ]
-    print_table(_COLUMNS, rows, as_json=as_json)
+    times = moment("--since", since, now), moment("--until", until, now)
+    return EventFilters(request_id, source, outcome, key, *times)
 
 
-def _agreed(verb: str, wanted: EventFilter, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    """Show what is meant and ask, unless that was answered on the command line."""
-    if yes and not dry_run:
-        return True
-    found, asking = _look(wanted), sys.stdin.isatty()
-    if dry_run or (asking and not as_json):
-        _print(found, as_json=as_json)
-    if dry_run or not found:
-        return False
-    if not asking:
-        raise UserMistake(f"nobody is there to ask: give --yes to {verb}, or --dry-run to look")
-    return typer.confirm(f"{verb} {counted(len(found), 'event')}?", err=True)
+def _print(events: list[UnroutedEvent], *, as_json: bool) -> None:
+    now = SystemClock().now()
+    print_table(_COLUMNS, [_row(each, now) for each in events], as_json=as_json)
 
 
-def _look(wanted: EventFilter) -> list[UnroutedEvent]:
-    with _queue() as queue:
-        return unrouted_events.events(queue, wanted)
+def _row(event: UnroutedEvent, now: datetime) -> tuple[Cell, ...]:
+    age = None if event.published is None else now - event.published
+    columns = (event.request_id, event.source, event.outcome, event.routing_key)
+    return (*columns, event.published, age)
 
 
-@contextmanager
-def _queue() -> Iterator[DeadLetterQueue]:
-    from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
-    from worker.telemetry.logs import configure
+def _agreed(
+    verb: str, chosen: list[UnroutedEvent], *, dry_run: bool, yes: bool, as_json: bool
+) -> bool:
+    what, show = counted(len(chosen), "event"), lambda: _print(chosen, as_json=as_json)
+    return agreed(verb, what, show, dry_run=dry_run, yes=yes or not chosen, as_json=as_json)
 
-    configure("auto", "warning")
-    url = load(BrokerSettings).amqp_url.get_secret_value()
-    with broker_mistakes():
-        try:
-            with DeadLetterQueue.opened(url, UNROUTED) as queue:
-                yield queue
-        except InUse:
-            words = "another tool holds the unrouted events: try again when it is done"
-            raise UserMistake(words) from None
+
+def _select(filters: EventFilters, limit: int | None = None) -> Selection[UnroutedEvent]:
+    from worker.deadletters.selecting import select
+    from worker.deadletters.unrouted import UnroutedEvent
+
+    with open_letters(load(BrokerSettings), UNROUTED, "unrouted events") as queue:
+        return select(queue, UnroutedEvent.read, filters.match, limit)
+
+
+def _act(act: Callable[[Acting[UnroutedEvent]], None]) -> int:
+    """Do it with what was chosen, and return with how many it was done."""
+    from worker.deadletters.acting import Acting
+    from worker.deadletters.unrouted import UnroutedEvent
+
+    with open_letters(load(BrokerSettings), UNROUTED, "unrouted events") as queue:
+        acting = Acting(queue, UnroutedEvent.read, SystemClock())
+        act(acting)
+        return acting.done

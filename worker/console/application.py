@@ -62,9 +62,7 @@ class Application:
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
         self._templates = rendering.templates()
-        self.web = web.Application(
-            middlewares=[self._answer], client_max_size=_LARGEST_FORM
-        )
+        self.web = web.Application(middlewares=[self._answer], client_max_size=_LARGEST_FORM)
         for name, kind in _STATIC.items():
             self.web.router.add_get(f"/{name}", _file(name, kind))
 

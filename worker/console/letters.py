@@ -8,29 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from worker.admin.letter_facts import letter_facts
 from worker.amqp.dead_letter_queue import DeadLetterQueue
-from worker.contract.names import DEAD, UNROUTED
-from worker.core.timing import shanghai_date
-from worker.deadletters import unrouted_events
 from worker.deadletters.acting import Acting
-from worker.deadletters.prospects import prospects
-from worker.deadletters.reading import LetterReader
-from worker.deadletters.selecting import Filters, bodies, select
-from worker.deadletters.unrouted_events import EventFilter, UnroutedEvent
-from worker.store.inquiry import PostgresInquiry
+from worker.deadletters.selecting import select
+from worker.deadletters.unrouted import UnroutedEvent
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Engine
-
     from worker.admin.cells import Cell
-    from worker.contract.encryption import MessageKeys
     from worker.deadletters.reading import Known
 
 # As `dead-letters replay` has it.
@@ -60,6 +50,8 @@ class Item:
     source: str | None
     since: datetime | None
     facts: dict[str, Cell]
+    body: object
+    """Masked; None where it was not asked for, or is never shown."""
     origin: Known | UnroutedEvent = field(repr=False)
 
 
@@ -68,160 +60,55 @@ class Group:
     """Messages with the same reason or routing key, the oldest first."""
 
     name: str
-    items: list[Item]
+    messages: list[Item]
 
     @property
     def sources(self) -> list[tuple[str, int]]:
         """Who published them, the most frequent first."""
-        return Counter(each.source or "-" for each in self.items).most_common(4)
+        return Counter(each.source or "-" for each in self.messages).most_common(4)
 
 
 def grouped(items: Sequence[Item]) -> list[Group]:
     """Return the groups, the largest first."""
     in_order = sorted(items, key=lambda item: item.group)
     groups = [Group(name, list(each)) for name, each in groupby(in_order, lambda item: item.group)]
-    return sorted(groups, key=lambda group: -len(group.items))
+    return sorted(groups, key=lambda group: -len(group.messages))
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetters:
-    """`verification.dead`, by reason."""
+class Box:
+    """A queue for people. Whatever asks the broker raises what the queue does."""
 
-    url: str
-    keys: MessageKeys | None
-    engine: Engine
-    sign: Callable[[bytes], str]
-    path: str = "dead-letters"
-    queue: str = DEAD
+    path: str
+    queue: str
+
+    def __init__(self, url: str, sign: Callable[[bytes], str]) -> None:
+        self._url = url
+        self._sign = sign
+        """Makes the name of one message."""
 
     def look(self, wanted: Wanted) -> list[Item]:
-        """Return the letters that are meant."""
-        now = SystemClock().now()
-        with DeadLetterQueue.opened(self.url) as queue:
-            chosen = select(queue, self._reader(), self._filters(wanted)).chosen
-        return [self._item(known, now) for known in chosen]
-
-    def body(self, token: str) -> object:
-        """Return a letter's body, masked."""
-        one = _OneLetter(token=token, sign=self.sign)
-        with DeadLetterQueue.opened(self.url) as queue:
-            found = bodies(queue, self._reader(), one, 1, shanghai_date(SystemClock().now()))
-        return found[0][1] if found else None
+        """Return the messages that are meant, the oldest first."""
+        with DeadLetterQueue.opened(self._url, self.queue) as queue:
+            return select(
+                queue, lambda letter: self._item(letter, wanted), lambda _: True
+            ).chosen
 
     def prospects(self, items: Sequence[Item]) -> dict[str, int]:
-        """Ask the ledger which of them are finished."""
-        return prospects(_letters(items), PostgresInquiry(self.engine).finished)
+        """Count what a replay of these will do, in words."""
+        raise NotImplementedError
 
     def order(
         self, verb: str, items: Sequence[Item]
     ) -> tuple[Callable[[], object], Callable[[], int]]:
-        """Return what acts on exactly these."""
-        marks = Counter(known.mark for known in _letters(items))
-        acted: list[Acting] = []
+        """Return what replays or drops these, and what counts how many it has done."""
+        chosen, acted = [each.origin for each in items], list[Acting[Any]]()
 
         def act() -> None:
-            with DeadLetterQueue.opened(self.url) as queue:
-                acted.append(acting := Acting(queue, self._reader(), SystemClock()))
-                if verb == "replay":
-                    acting.replay(marks, _REPLAYED_PER_SECOND)
+            with DeadLetterQueue.opened(self._url, self.queue) as queue:
+                acted.append(acting := Acting(queue, self._read, SystemClock()))
+                if verb == "drop":
+                    acting.drop(chosen)
                 else:
-                    acting.drop(marks)
+                    self._replay(acting, chosen)
 
         return act, lambda: acted[0].done if acted else 0
-
-    def _reader(self) -> LetterReader:
-        return LetterReader(shanghai_date(SystemClock().now()), self.keys)
-
-    def _filters(self, wanted: Wanted) -> Filters:
-        if wanted.token is not None:
-            return _OneLetter(token=wanted.token, sign=self.sign)
-        return Filters(wanted.name, wanted.group, wanted.source)
-
-    def _item(self, known: Known, now: datetime) -> Item:
-        facts = letter_facts(known, now)
-        token, seen = self.sign(known.mark), known.first_seen
-        return Item(token, known.reason, known.request_id, known.source, seen, facts, known)
-
-
-@dataclass(frozen=True, slots=True)
-class _OneLetter(Filters):
-    """The letter that has this token."""
-
-    token: str = ""
-    sign: Callable[[bytes], str] = bytes.hex
-
-    def match(self, known: Known) -> bool:
-        """Return whether it is this one."""
-        return self.sign(known.mark) == self.token
-
-
-def _letters(items: Sequence[Item]) -> list[Known]:
-    return [each.origin for each in items if not isinstance(each.origin, UnroutedEvent)]
-
-
-@dataclass(frozen=True, slots=True)
-class UnroutedEvents:
-    """`verification.unrouted`, by routing key."""
-
-    url: str
-    sign: Callable[[bytes], str]
-    path: str = "unrouted"
-    queue: str = UNROUTED
-
-    def look(self, wanted: Wanted) -> list[Item]:
-        """Return the events that are meant."""
-        chosen = EventFilter(wanted.source)
-        with DeadLetterQueue.opened(self.url, self.queue) as queue:
-            items = [self._item(each) for each in unrouted_events.events(queue, chosen)]
-        return [
-            each
-            for each in items
-            if wanted.group in (None, each.group)
-            and wanted.name in (None, each.request_id)
-            and wanted.token in (None, each.token)
-        ]
-
-    def body(self, token: str) -> None:
-        """Show none: an event is its result, which the table of requests has."""
-
-    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
-        """Say that nobody knows who is bound now."""
-        return {"published again; what still reaches nobody comes back": len(items)}
-
-    def order(
-        self, verb: str, items: Sequence[Item]
-    ) -> tuple[Callable[[], object], Callable[[], int]]:
-        """Return what acts on exactly these."""
-        events = Counter(each.origin for each in items if isinstance(each.origin, UnroutedEvent))
-        done: list[int] = []
-
-        def act() -> None:
-            with DeadLetterQueue.opened(self.url, self.queue) as queue:
-                carry_out = unrouted_events.replay if verb == "replay" else unrouted_events.drop
-                done.append(carry_out(queue, events))
-
-        return act, lambda: sum(done)
-
-    def _item(self, event: UnroutedEvent) -> Item:
-        facts: dict[str, Cell] = {
-            "request_id": event.request_id,
-            "source": event.source,
-            "outcome": event.outcome,
-            "routing_key": event.routing_key,
-            "published": event.published,
-            "event_id": event.event_id,
-        }
-        token = self.sign(repr(event).encode())
-        return Item(
-            token,
-            event.routing_key or "-",
-            event.request_id,
-            event.source,
-            event.published,
-            facts,
-            event,
-        )
-
-
-Box = DeadLetters | UnroutedEvents
-"""A queue for people."""

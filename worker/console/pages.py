@@ -43,7 +43,10 @@ _ROWS = 50
 _SOURCE = re.compile(r"[a-z0-9-]{1,64}")
 _LONGEST_ID = 128
 _OUTCOMES = [each for each in Outcome if each is not Outcome.CONFLICT]
-_CHARTS = (("outcomes_by_hour", list(map(str, _OUTCOMES))), ("calls_by_hour", list(map(str, Charged))))
+_CHARTS = (
+    ("outcomes_by_hour", list(map(str, _OUTCOMES))),
+    ("calls_by_hour", list(map(str, Charged))),
+)
 
 
 class Pages:

@@ -84,8 +84,8 @@ class Known:
     size: int
     """Bytes of the body."""
     encrypted: Encrypted
-    other_headers: int
-    """Headers that are none of ours; they are never shown."""
+    other_headers: int = field(compare=False)
+    """Headers that are none of ours; they are never shown. The broker adds one at a look."""
     mark: bytes = field(repr=False)
     """Tells this letter from others, and from itself when it is dead-lettered again."""
     names: frozenset[str] = field(repr=False)
