@@ -12,8 +12,8 @@ import typer
 
 from worker.cli.inputs import DryRun, Yes, agreed, moment, today
 from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
-from worker.cli.mistakes import UserMistake, open_database, open_dead_letters
-from worker.cli.tables import AsJson, complain, counted, note, print_facts, print_table
+from worker.cli.mistakes import UserMistake, complain, open_database, open_dead_letters
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.settings import BrokerSettings, ToolSettings, load
 from worker.telemetry.clock import SystemClock
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.mistakes import UserMistake, open_database, refuse_ignored
+from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import counted, duration, note
+from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.operations import NOTICE_SECONDS

@@ -17,8 +17,9 @@ import orjson
 import typer
 
 from worker.cli.invoice_file import Columns, InvoiceFile, Tally, parse_time
-from worker.cli.mistakes import UserMistake, open_database, refuse_ignored
+from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import note, print_facts, print_table
+from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.request import Mode

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.mistakes import UserMistake, refuse_ignored
+from worker.cli.mistakes import UserMistake
 from worker.cli.tables import print_table
+from worker.cli.usage import refuse_ignored
 
 
 def sandbox(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.mistakes import open_database, refuse_ignored
+from worker.cli.mistakes import open_database
 from worker.cli.status_view import show
 from worker.cli.tables import begin_again, print_json
+from worker.cli.usage import refuse_ignored
 from worker.settings import StatusSettings, load
 from worker.telemetry.clock import SystemClock
 

@@ -109,11 +109,6 @@ def note(words: str) -> None:
     typer.echo(words, err=True)
 
 
-def complain(words: str) -> None:
-    """Say what went wrong, in the program's name, on standard error."""
-    note(f"verification-worker: {words}")
-
-
 def shown(cell: Cell) -> str:
     """Return a cell as a table has it; nothing in it can move the cursor or colour a terminal."""
     match cell:

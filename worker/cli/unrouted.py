@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.inputs import DryRun, Yes, agreed, moment
-from worker.cli.mistakes import open_database, open_letters
-from worker.cli.tables import AsJson, complain, counted, note, print_facts, print_table
+from worker.cli.mistakes import complain, open_database, open_letters
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.contract.names import RESULTS, UNROUTED
 from worker.settings import BrokerSettings, DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
@@ -29,6 +29,7 @@ events_app = typer.Typer(no_args_is_help=True, help="Result events of one reques
 
 _COLUMNS = ("request_id", "source", "outcome", "routing_key", "published", "age")
 
+RequestId = Annotated[str | None, typer.Option(help="Only of this request.")]
 Source = Annotated[str | None, typer.Option(help="Only of this publishing system.")]
 Outcome = Annotated[str | None, typer.Option(help="Only with this outcome.")]
 Key = Annotated[str | None, typer.Option("--routing-key", help="Only with this routing key.")]
@@ -40,6 +41,7 @@ Until = Annotated[str | None, typer.Option(help="Only published before.")]
 
 @app.command(name="list")
 def list_events(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -50,13 +52,14 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """List the events that no queue was bound for; they stay where they are."""
-    found = _select(_filters(source, outcome, routing_key, since, until), limit)
+    found = _select(_filters(request_id, source, outcome, routing_key, since, until), limit)
     _print(found.chosen, as_json=as_json)
     note(f"{len(found.chosen)} shown of {counted(found.matching, 'event')} that match")
 
 
 @app.command()
 def replay(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -72,7 +75,7 @@ def replay(
     Each leaves the queue when the broker has its copy safe: a crash in between leaves it twice, and
     its eventId is the same. What still nobody is bound for comes back; exit code 1 says so.
     """
-    filters = _filters(source, outcome, routing_key, since, until)
+    filters = _filters(request_id, source, outcome, routing_key, since, until)
     chosen = _select(filters).chosen
     if not _agreed("replay", chosen, dry_run=dry_run, yes=yes, as_json=as_json):
         return
@@ -86,6 +89,7 @@ def replay(
 
 @app.command()
 def drop(
+    request_id: RequestId = None,
     source: Source = None,
     outcome: Outcome = None,
     routing_key: Key = None,
@@ -97,7 +101,7 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete these events for good; their results stay in the database."""
-    chosen = _select(_filters(source, outcome, routing_key, since, until)).chosen
+    chosen = _select(_filters(request_id, source, outcome, routing_key, since, until)).chosen
     if _agreed("drop", chosen, dry_run=dry_run, yes=yes, as_json=as_json):
         done = _act(lambda acting: acting.drop(chosen))
         print_facts({"dropped": done}, as_json=as_json)
@@ -125,13 +129,18 @@ def resend(
 
 
 def _filters(
-    source: str | None, outcome: str | None, key: str | None, since: str | None, until: str | None
+    request_id: str | None,
+    source: str | None,
+    outcome: str | None,
+    key: str | None,
+    since: str | None,
+    until: str | None,
 ) -> EventFilters:
     from worker.deadletters.selecting import EventFilters
 
     now = SystemClock().now()
     times = moment("--since", since, now), moment("--until", until, now)
-    return EventFilters(source, outcome, key, *times)
+    return EventFilters(request_id, source, outcome, key, *times)
 
 
 def _print(events: list[UnroutedEvent], *, as_json: bool) -> None:

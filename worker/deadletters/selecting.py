@@ -58,6 +58,7 @@ class Filters:
 class EventFilters:
     """What an unrouted event must be; None is anything. Times are of its publication."""
 
+    request_id: str | None = None
     source: str | None = None
     outcome: str | None = None
     routing_key: str | None = None
@@ -67,7 +68,8 @@ class EventFilters:
     def match(self, event: UnroutedEvent) -> bool:
         """Return whether an event is meant; one without the fact that is asked for is not."""
         return (
-            self.source in (None, event.source)
+            self.request_id in (None, event.request_id)
+            and self.source in (None, event.source)
             and self.outcome in (None, event.outcome)
             and self.routing_key in (None, event.routing_key)
             and _is_between(self.since, event.published, self.until)
