@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.admin.letter_facts import LETTER_COLUMNS, letter_facts, letter_row
 from worker.cli.inputs import DryRun, Yes, agreed, moment, today
-from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
 from worker.cli.mistakes import UserMistake, complain, open_database, open_dead_letters
-from worker.cli.tables import AsJson, counted, note, print_facts, print_table
+from worker.cli.tables import AsJson, counted, note, print_facts, print_json, print_table
 from worker.settings import BrokerSettings, ToolSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from worker.deadletters.reading import Known
     from worker.deadletters.selecting import Acting, Filters, Selection
@@ -81,7 +82,7 @@ def show(
     if not shown:
         complain("no such dead letter: see `verification-worker dead-letters list`")
         sys.exit(1)
-    print_letters(shown, SystemClock().now(), as_json=as_json)
+    _print_letters(shown, SystemClock().now(), as_json=as_json)
 
 
 @app.command()
@@ -133,6 +134,21 @@ def drop(
         _act("dropped", found, lambda acting: acting.drop(found.chosen), as_json=as_json)
 
 
+def _print_letters(
+    letters: Sequence[tuple[Known, object]], now: datetime, *, as_json: bool
+) -> None:
+    """Print letters with their masked bodies, as JSON an array of objects."""
+    if as_json:
+        print_json([{**letter_facts(known, now), "body": body} for known, body in letters])
+        return
+    for place, (known, body) in enumerate(letters):
+        if place:
+            typer.echo()
+        print_facts(letter_facts(known, now), as_json=False)
+        typer.echo()
+        print_json(body)
+
+
 def _select(filters: Filters, limit: int | None) -> Selection[Known]:
     from worker.deadletters.selecting import select
 
@@ -174,34 +190,13 @@ def _filters(
 
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
     """Say what a replay will do, before it does: the ledger knows what is finished."""
-    from worker.deadletters.reading import Encrypted
+    from worker.deadletters.prospects import prospects
     from worker.store.inquiry import PostgresInquiry
 
-    ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
     with open_database(settings, "dead-letters") as engine:
-        finished = PostgresInquiry(engine).finished(ids)
-    done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
-    closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)
-    unreadable = sum(map(_is_unreadable, chosen))
+        counts = prospects(chosen, PostgresInquiry(engine).finished)
     yield f"{counted(len(chosen), 'dead letter')} chosen"
-    if done:
-        yield f"{done:,} of them finished: the event is repeated, no call is made"
-    if unreadable:
-        yield f"{unreadable:,} of them unreadable: dead-lettered again"
-    if closed:
-        yield f"{closed:,} of them not to be opened here (MESSAGE_KEYS): may be called, and charged"
-    if rest := len(chosen) - done - unreadable - closed:
-        yield f"{rest:,} of them not finished: may be called, and charged"
-
-
-def _is_unreadable(known: Known) -> bool:
-    """Return whether a replay would come back, as far as can be seen here."""
-    from worker.deadletters.reading import UNDECRYPTABLE, UNREADABLE_REASONS, Encrypted
-
-    if known.encrypted is Encrypted.CLOSED or known.reason not in UNREADABLE_REASONS:
-        return False
-    # What was not opened then and is now has its key back, unless there is no request in it.
-    return known.reason != UNDECRYPTABLE or known.real_request_id is None
+    yield from (f"{count:,} of them {words}" for words, count in counts.items() if count)
 
 
 def _agreed(verb: str, found: Selection[Known], *, dry_run: bool, yes: bool, as_json: bool) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from worker.admin.timeline import timeline, verdict
 from worker.cli.mistakes import (
     UserMistake,
     complain,
@@ -17,12 +18,11 @@ from worker.cli.mistakes import (
     open_letters,
 )
 from worker.cli.tables import AsJson, note, print_json, print_table, render
-from worker.cli.timeline import timeline, verdict
 from worker.contract.names import UNROUTED, rfc3339
 from worker.settings import ToolSettings, load
 
 if TYPE_CHECKING:
-    from worker.cli.timeline import Moment
+    from worker.admin.timeline import Moment
     from worker.core.operations import History
     from worker.core.outcome import Outcome
     from worker.deadletters.reading import Known

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.admin.cells import read_moment
 from worker.cli.mistakes import UserMistake
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.timing import shanghai_date
@@ -16,12 +15,10 @@ from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date, datetime
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-
-_AGO = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def today() -> date:
@@ -37,14 +34,9 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
     try:
-        if ago := _AGO.fullmatch(text):
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        told = datetime.fromisoformat(text)
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UserMistake(
-            f"{option}: must be a time such as 2026-11-27T08:00:00Z, or 2h or 3d for so long ago"
-        ) from None
+        return read_moment(text, now)
+    except ValueError as error:
+        raise UserMistake(f"{option}: {error}") from None
 
 
 def agreed(

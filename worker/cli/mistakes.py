@@ -1,4 +1,4 @@
-"""What a user did wrong, in one line that says what to do, and what is opened so that it does."""
+"""What a user did wrong, in a line that says what to do, and what is opened so that it does."""
 
 from __future__ import annotations
 
@@ -122,3 +122,15 @@ def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
     except (UnicodeDecodeError, LookupError):
         advice = "name its --encoding, such as gb18030"
         raise UserMistake(f"{file}: is not {encoding}: {advice}") from None
+
+
+@contextmanager
+def port_mistakes(host: str, port: int) -> Iterator[None]:
+    """Turn a port that cannot be opened into a line that names it."""
+    try:
+        yield
+    except OSError as error:
+        # asyncio says the address first, once more, and from Python 3.14 on the error's number.
+        reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise UserMistake(f"cannot listen on {where} ({reason})") from None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from worker.cli.tables import Cell
+    from worker.admin.cells import Cell
     from worker.deadletters.selecting import Acting, EventFilters, Selection
     from worker.deadletters.unrouted import UnroutedEvent
 

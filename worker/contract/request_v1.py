@@ -204,7 +204,7 @@ def _unreadable(
     problem: str,
     envelope: Envelope,
     delivery: Delivery,
-    source: str = DEFAULT_SOURCE,
+    source: str | None = None,
     numbers: Sequence[str] = (),
 ) -> Unreadable:
     """Return what cannot be read, to be answered under what is safe of its properties."""

@@ -5,6 +5,7 @@
     unrouted     what may be known of an event that no queue was bound for
     selecting    which are meant, by their facts or by the persons they are about; and what is done
                  with these and no others
+    prospects    what a replay will do
 
 For the one thread of a command; the queue itself is `amqp.dead_letter_queue`.
 """

@@ -230,6 +230,10 @@ class StatusSettings(ToolSettings, LimitSettings):
     """What `status` needs."""
 
 
+class ConsoleSettings(StatusSettings, DigestSettings, MessageSettings):
+    """What `console` needs; MESSAGE_KEYS open encrypted dead letters as well."""
+
+
 class EraseSettings(ToolSettings, DigestSettings):
     """What `erase` needs; MESSAGE_KEYS open encrypted dead letters as well."""
 

@@ -133,9 +133,11 @@ SELECT request_id, mode, source, check_type, state, outcome, error_kind, charged
 
 _CONDITIONS = {
     "since": "requested_at >= :since",
+    "until": "requested_at < :until",
     "outcome": "outcome = :outcome",
     "error_kind": "error_kind = :error_kind",
     "source": "source = :source",
+    "subjects": "subject_digest = ANY(:subjects)",
 }
 
 
@@ -148,6 +150,10 @@ class RequestFilter:
     outcome: Outcome | None = None
     error_kind: ErrorKind | None = None
     source: str | None = None
+    until: datetime | None = None
+    """First claimed before this time."""
+    subjects: tuple[bytes, ...] | None = None
+    """About one person: the digests of an ID number (`core.digests.Digests.subjects`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,8 @@ class ListedRequest:
 def selection(wanted: RequestFilter) -> tuple[TextClause, dict[str, object]]:
     """Return the statement and its parameters, but for the limit."""
     given = {name: value for name, value in asdict(wanted).items() if value is not None}
+    if wanted.subjects is not None:
+        given["subjects"] = list(wanted.subjects)
     conditions = " AND ".join(_CONDITIONS[name] for name in given) or "true"
     return text(_SELECT.format(conditions=conditions)), given
 

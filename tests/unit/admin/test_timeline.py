@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.cli.timeline import timeline, verdict
+from worker.admin.timeline import timeline, verdict
 from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
 from worker.core.request import Mode

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from worker.cli.tables import duration
+from worker.admin.cells import duration
 from worker.contract.names import RETRY_PREFIX, rfc3339
 from worker.core.claims import Granted
 from worker.core.connecting import Unconnected, words
