@@ -20,7 +20,7 @@ from worker.core.outcome import Outcome
 from worker.core.request import Mode
 from worker.store import backlog, booking, erasure, leases, outbox, overview, quota, statements
 from worker.store.engine import compiled, connection, open_engine
-from worker.store.request_list import RequestFilter, selection
+from worker.store.inquiry import RequestFilter, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
