@@ -62,9 +62,6 @@ class LetterPages:
         """Show the groups with a sample of each, or the messages that are asked for."""
         wanted = _wanted(visit)
         items = await self._ask(lambda: self._box.look(wanted))
-        body = None
-        if wanted.token is not None and items:
-            body = await self._ask(lambda: self._box.body(items[0].token))
         return visit.page(
             "letters",
             box=self._box,
@@ -72,7 +69,6 @@ class LetterPages:
             groups=grouped(items),
             total=len(items),
             shown=_SAMPLE if wanted == Wanted() else _SHOWN,
-            body=body,
             latest=self._actions.latest,
         )
 

@@ -38,7 +38,7 @@ def application(settings: ConsoleSettings, engine: Engine, guard: Guard) -> web.
     actions, whole = Actions(), Application(guard)
     url, keys = settings.amqp_url.get_secret_value(), MessageKeys.of(settings)
     Pages(settings, engine, settings.digests, actions).add_to(whole)
-    for box in (DeadLetters(url, keys, engine, guard.sign), UnroutedEvents(url, guard.sign)):
+    for box in (DeadLetters(url, guard.sign, engine, keys), UnroutedEvents(url, guard.sign)):
         LetterPages(box, actions).add_to(whole)
     return whole.web
 
