@@ -46,7 +46,7 @@ def explain(
         raise UserMistake("REQUEST_ID: must be printable characters")
     settings = load(ToolSettings)
     history = _history(settings, request_id)
-    outcome = history and history.outcome
+    outcome = None if history is None else history.outcome
     asked = _at_the_broker(settings, request_id, outcome) if dead_letters else None
     letters, unrouted = asked or (None, None)
     if history is None:
