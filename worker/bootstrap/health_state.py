@@ -94,7 +94,7 @@ class HealthState:
         checks = {
             f"the broker is not connected{broker}": session.connected,
             f"no consumer is registered{broker if session.connected else ''}": consuming,
-            "the broker takes no publications": not session.blocked,
+            f"the broker takes no publications{broker}": not session.blocked,
             f"the database does not answer{_because(database)}": database is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
         }
