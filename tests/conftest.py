@@ -7,6 +7,7 @@ that is emptied before it.
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
@@ -33,6 +34,9 @@ NewDatabase = Callable[[], AbstractContextManager[str]]
 pytest_plugins = ["tests.e2e.stacks"]
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Run in the background of a shell, this process ignores SIGINT, and all that it starts would.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis in short for the one at the keyboard, longer where all tests run, and for hours:
 #     HYPOTHESIS_PROFILE=long pytest tests/fuzz

@@ -64,6 +64,28 @@ def test_a_backlog_costs_no_more_than_it_did(stack: Stack) -> None:
     assert not too_dear, f"of {counted}"
 
 
+# What only other commands, encrypted messages, certificates or spans need.
+_OF_OTHERS = {"rich", "typer", "joserfc", "cryptography", "aiohttp", "alembic", "opentelemetry"}
+_COMMAND = {"worker.cli", "worker.cli.run", "worker.cli.mistakes"}
+_LOADED = re.compile(r"import time: +[0-9]+ \| +[0-9]+ \| +(\S+)")
+MOST_MODULES = 950  # 820 with Python 3.11
+
+
+def test_a_worker_loads_nothing_that_only_others_need(stack: Stack) -> None:
+    """Modules are most of its memory: 57 of 66 MB."""
+    stack.forks = False
+    worker = stack.start_worker(PYTHONPROFILEIMPORTTIME="1")
+    stack.publish(request("loaded", id_card(1)))
+    until(lambda: stack.depth("collector") == 1)
+    assert worker.stop() == 0
+    loaded = {found[1] for line in worker.lines if (found := _LOADED.match(line))}
+    assert "worker.bootstrap" in loaded
+    whole = {each.partition(".")[0] for each in loaded if "." in each}  # alone: looked for in vain
+    assert whole & _OF_OTHERS == set()
+    assert {each for each in loaded if each.startswith("worker.cli")} == _COMMAND
+    assert len(loaded) <= MOST_MODULES
+
+
 _OTHERS = """SELECT 1 FROM pg_stat_activity
               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 _COMMITS = "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = current_database()"

@@ -63,6 +63,26 @@ def test_ids_that_look_the_same_are_not_paid_twice(working: Stack) -> None:
     assert event_of(working, ids[2]) == events[ids[2]]
 
 
+def test_what_leaves_no_row_is_counted_by_source_and_reason_and_what_is_fine_is_not(
+    stack: Stack,
+) -> None:
+    worker = stack.start_worker()
+    stack.publish(request("onb-1", source="web"))
+    until(lambda: stack.depth("collector") == 1)
+    stack.publish(request("onb-1", name="李四", source="app"))
+    stack.publish({**request("onb-2", source="web"), "requestId": None})
+    for _ in range(2):
+        stack.publish(b"no JSON")
+    until(lambda: stack.depth("collector") == 5)
+    assert worker.stop() == 0
+    rows = stack.rows("SELECT source, reason, messages FROM verification_v1.turned_away")
+    assert {tuple(row.values()) for row in rows} == {
+        ("app", "conflict", 1),
+        ("web", "no_usable_id", 1),
+        (None, "not_json", 2),
+    }
+
+
 def test_a_packed_request_is_unpacked_again_after_a_retry(working: Stack) -> None:
     working.publish(
         gzip.compress(json.dumps(request("packed", FAILS_ONCE)).encode()), content_encoding="gzip"

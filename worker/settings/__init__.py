@@ -11,6 +11,7 @@ from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSett
 from worker.settings.shown import ShownSetting, show
 from worker.settings.values import delay_name
 from worker.settings.worker import (
+    ConsoleSettings,
     EraseSettings,
     OutboxSettings,
     RetentionSettings,
@@ -23,6 +24,7 @@ from worker.settings.worker import (
 __all__ = [
     "BrokerSettings",
     "CheckSettings",
+    "ConsoleSettings",
     "DatabaseSettings",
     "DigestSettings",
     "EraseSettings",

@@ -1,17 +1,13 @@
-"""How dead letters look: a row each, or one with all that may be shown."""
+"""What is shown of dead letters: a row of each, or all that may be shown of one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from worker.cli.tables import Cell, print_facts, print_json
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
+    from worker.admin.cells import Cell
     from worker.deadletters.reading import Known
 
 LETTER_COLUMNS = (
@@ -43,20 +39,8 @@ def letter_row(known: Known, now: datetime) -> tuple[Cell, ...]:
     )
 
 
-def print_letters(letters: Sequence[tuple[Known, object]], now: datetime, *, as_json: bool) -> None:
-    """Print letters with their masked bodies, as JSON an array of objects."""
-    if as_json:
-        print_json([{**_facts(known, now), "body": body} for known, body in letters])
-        return
-    for place, (known, body) in enumerate(letters):
-        if place:
-            typer.echo()
-        print_facts(_facts(known, now), as_json=False)
-        typer.echo()
-        print_json(body)
-
-
-def _facts(known: Known, now: datetime) -> dict[str, Cell]:
+def letter_facts(known: Known, now: datetime) -> dict[str, Cell]:
+    """Return all that may be shown of a letter but for its body."""
     return {
         **dict(zip(LETTER_COLUMNS, letter_row(known, now), strict=True)),
         "correlation_id": known.correlation_id,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.cli.timeline import timeline, verdict
+from worker.admin.timeline import timeline, verdict
 from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
 from worker.core.request import Mode
@@ -144,7 +144,7 @@ def test_the_timeline_tells_calls_waits_and_doubts_in_their_order() -> None:
             "answered, HTTP 200, charged yes, 800 ms, provider's id jd-7",
         ),
         (at(9), "outcome saved", "match"),
-        (at(9.1), "event sent", "confirmed by the broker"),
+        (at(9.1), "event sent", "the broker has it for whoever is bound"),
         (at(9.2), "message settled", "all that it caused is confirmed"),
         (at(100), "deadline", "after this no call is made"),
         (at(200), "cleared", "masks, digest and context are gone"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from worker.cli.tables import duration
+from worker.admin.cells import duration
 from worker.contract.names import RETRY_PREFIX, rfc3339
 from worker.core.claims import Granted
 from worker.core.connecting import Unconnected, words
@@ -102,7 +102,7 @@ def _end(history: History) -> Iterator[Moment]:
             reason = f" ({history.error_kind}): {history.error_message}{named}"
         yield Moment(history.completed_at, "outcome saved", f"{history.outcome}{reason}")
     if history.event_sent_at is not None:
-        yield Moment(history.event_sent_at, "event sent", "confirmed by the broker")
+        yield Moment(history.event_sent_at, "event sent", "the broker has it for whoever is bound")
     if history.settled_at is not None:
         yield Moment(history.settled_at, "message settled", "all that it caused is confirmed")
     if history.cleared_at is not None:
