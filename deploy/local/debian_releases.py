@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from matrix_rows import NotToBeHad, fits
+from local_errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +45,15 @@ exec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"
 
 # Where an ELF file names its loader: among its first headers.
 _HEAD = 4096
+
+
+class NotToBeHad(StackError):
+    """A version cannot be had on this machine; the text says why."""
+
+
+def fits(found: str, wanted: str) -> bool:
+    """Tell whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
+    return found == wanted or found.startswith(f"{wanted}.")
 
 
 class Releases:

@@ -21,10 +21,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debian_releases import Releases
+from debian_releases import NotToBeHad, Releases
 from local_errors import StackError
 from local_programs import program
-from matrix_rows import NotToBeHad
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
