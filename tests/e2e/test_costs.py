@@ -7,12 +7,15 @@ message goes past it, a busy machine does not.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
+from local_ports import free_ports
 from tests.bench.soak_load import id_card
 from tests.chaos.proxy import TO_SERVER, Proxy
 from tests.e2e.harness import request, until
@@ -64,6 +67,49 @@ def test_a_backlog_costs_no_more_than_it_did(stack: Stack) -> None:
     assert not too_dear, f"of {counted}"
 
 
+# What only other commands, encrypted messages, certificates or spans need.
+_OF_OTHERS = {"rich", "typer", "joserfc", "cryptography", "aiohttp", "alembic", "opentelemetry"}
+_COMMAND = {"worker.cli", "worker.cli.run", "worker.cli.mistakes"}
+_LOADED = re.compile(r"import time: +[0-9]+ \| +[0-9]+ \| +(\S+)")
+MOST_MODULES = 950  # 820 with Python 3.11
+
+
+def test_a_worker_loads_nothing_that_only_others_need(stack: Stack) -> None:
+    """Modules are most of its memory: 57 of 66 MB."""
+    stack.forks = False
+    worker = stack.start_worker(PYTHONPROFILEIMPORTTIME="1")
+    stack.publish(request("loaded", id_card(1)))
+    until(lambda: stack.depth("collector") == 1)
+    assert worker.stop() == 0
+    loaded = {found[1] for line in worker.lines if (found := _LOADED.match(line))}
+    assert "worker.bootstrap" in loaded
+    whole = {each.partition(".")[0] for each in loaded if "." in each}  # alone: looked for in vain
+    assert whole & _OF_OTHERS == set()
+    assert {each for each in loaded if each.startswith("worker.cli")} == _COMMAND
+    assert len(loaded) <= MOST_MODULES
+
+
+# 9 with a beat, a look for a pause and one at the records each second; 28 with two polls more.
+MOST_SLEEPS_A_SECOND = 18
+
+
+def test_no_thread_of_an_idle_worker_wakes_for_nothing(stack: Stack) -> None:
+    """Counted from one report to another: a slow machine wakes less often in a second."""
+    worker = stack.start_worker(HTTP_PORT=str(free_ports(1)[0]))
+    with psycopg.connect(stack.database_url, autocommit=True) as owner:
+
+        def reported(after: datetime) -> datetime | None:
+            row = owner.execute(_REPORTED, [after]).fetchone()
+            return row[0] if row else None
+
+        first = until(lambda: reported(datetime.min.replace(tzinfo=UTC)))
+        before = _sleeps(worker)
+        second = until(lambda: reported(first + timedelta(seconds=5)))
+    slept = (_sleeps(worker) - before) / (second - first).total_seconds()
+    assert slept <= MOST_SLEEPS_A_SECOND
+
+
+_REPORTED = "SELECT seen_at FROM verification.worker WHERE seen_at > %s"
 _OTHERS = """SELECT 1 FROM pg_stat_activity
               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 _COMMITS = "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = current_database()"

@@ -13,6 +13,7 @@ import typer
 
 from worker.cli import (
     check_config,
+    console,
     contract,
     deadletters,
     erase,
@@ -24,6 +25,7 @@ from worker.cli import (
     requests,
     restore_check,
     retention,
+    run,
     sandbox,
     status,
     submit,
@@ -31,10 +33,10 @@ from worker.cli import (
     unrouted,
 )
 from worker.cli.inputs import id_card, id_card_lines
-from worker.cli.mistakes import UserMistake, broker_mistakes
-from worker.cli.tables import AsJson, complain, print_json
+from worker.cli.mistakes import UserMistake, broker_mistakes, complain, one_line_each
+from worker.cli.tables import AsJson, print_json
 from worker.cli.usage import refuse_ignored, words_of
-from worker.settings import BrokerSettings, DigestSettings, Settings, SettingsInvalid, load
+from worker.settings import BrokerSettings, DigestSettings, load
 
 if TYPE_CHECKING:
     from worker.amqp.topology import Topology
@@ -60,8 +62,10 @@ app = typer.Typer(
 )
 topology_app = typer.Typer(no_args_is_help=True, help="The broker's exchanges and queues.")
 app.add_typer(topology_app, name="topology", rich_help_panel=_RUN)
+app.command(name="run", rich_help_panel=_RUN)(run.run)
 app.command(name="check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.command(name="status", rich_help_panel=_OPERATE)(status.status)
+app.command(name="console", rich_help_panel=_OPERATE)(console.console)
 app.command(name="tail", rich_help_panel=_OPERATE)(tail.tail)
 app.add_typer(requests.app, name="requests", rich_help_panel=_OPERATE)
 app.command(name="pause", rich_help_panel=_OPERATE)(pause.pause)
@@ -108,7 +112,8 @@ def main() -> None:
         # A character that the terminal's encoding lacks becomes a question mark, and no error.
         sys.stdout.reconfigure(errors="replace")
     try:
-        sys.exit(app(standalone_mode=False))
+        with one_line_each():
+            sys.exit(app(standalone_mode=False))
     except typer.TyperException as mistake:
         if words := words_of(mistake):
             complain(words)
@@ -116,35 +121,6 @@ def main() -> None:
     except typer.Abort:
         complain("nothing was done")
         sys.exit(1)
-    except SettingsInvalid as invalid:
-        for problem in invalid.problems:
-            complain(problem)
-        sys.exit(2)
-    except UserMistake as mistake:
-        complain(str(mistake))
-        sys.exit(2)
-
-
-@app.command(rich_help_panel=_RUN)
-def run() -> None:
-    """Consume requests until SIGTERM or SIGINT."""
-    from worker.bootstrap import Worker
-    from worker.ports import DatabaseUnfit
-    from worker.telemetry.health_server import CannotListen
-    from worker.telemetry.logs import configure
-
-    settings = load(Settings)
-    configure(settings.log_format, settings.log_level)
-    try:
-        with broker_mistakes():
-            worker = Worker(settings)
-    except CannotListen as error:
-        raise UserMistake(str(error)) from None
-    try:
-        code = worker.run()
-    except DatabaseUnfit as error:
-        raise UserMistake(str(error)) from None
-    sys.exit(code)
 
 
 @app.command(rich_help_panel=_ASK)

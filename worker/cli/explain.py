@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.mistakes import UserMistake, open_database
-from worker.cli.tables import AsJson, complain, note, print_json, print_table, render
-from worker.cli.timeline import timeline, verdict
+from worker.admin.timeline import timeline, verdict
+from worker.cli.mistakes import (
+    UserMistake,
+    complain,
+    open_database,
+    open_dead_letters,
+    open_letters,
+)
+from worker.cli.tables import AsJson, note, print_json, print_table, render
 from worker.contract.names import UNROUTED, rfc3339
 from worker.settings import ToolSettings, load
 
 if TYPE_CHECKING:
-    from worker.cli.timeline import Moment
+    from worker.admin.timeline import Moment
     from worker.core.operations import History
     from worker.core.outcome import Outcome
     from worker.deadletters.reading import Known
@@ -46,7 +52,7 @@ def explain(
         raise UserMistake("REQUEST_ID: must be printable characters")
     settings = load(ToolSettings)
     history = _history(settings, request_id)
-    outcome = None if history is None else history.outcome
+    outcome = history.outcome if history else None
     asked = _at_the_broker(settings, request_id, outcome) if dead_letters else None
     letters, unrouted = asked or (None, None)
     if history is None:
@@ -79,14 +85,17 @@ def _at_the_broker(
     A confirm does not tell that: the alternate exchange takes what no queue is bound for. None
     where the broker cannot be asked: the tables still speak.
     """
-    from worker.cli.dead_letter_service import dead_letter_service
-    from worker.cli.unrouted import Wanted, look
-    from worker.deadletters.selecting import Filters
+    from worker.deadletters.selecting import EventFilters, Filters, select
+    from worker.deadletters.unrouted import UnroutedEvent
 
     try:
-        with dead_letter_service(settings) as service:
-            letters = service.select(Filters(name=request_id), None).chosen
-        return letters, len(look(Wanted(request_id, outcome=outcome))) if outcome else 0
+        with open_dead_letters(settings) as (queue, reader):
+            letters = select(queue, reader.read, Filters(name=request_id).match).chosen
+        if outcome is None:
+            return letters, 0
+        filters = EventFilters(request_id, outcome=outcome)
+        with open_letters(settings, UNROUTED, "unrouted events") as queue:
+            return letters, select(queue, UnroutedEvent.read, filters.match).matching
     except UserMistake as mistake:
         note(f"the dead letters and unrouted events were not looked at: {mistake}")
         return None

@@ -1,9 +1,12 @@
-"""What a user did wrong, in one line that says what to do, and what is opened so that it does."""
+"""What a user did wrong, in a line that says what to do, and what is opened so that it does."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from worker.settings import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -11,11 +14,30 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.settings import DatabaseSettings
+    from worker.amqp.dead_letter_queue import DeadLetterQueue
+    from worker.deadletters.reading import LetterReader
+    from worker.settings import BrokerSettings, DatabaseSettings
 
 
 class UserMistake(Exception):
     """Printed as one line; exit code 2."""
+
+
+def complain(words: str) -> None:
+    """Say what went wrong, in the program's name, on standard error."""
+    sys.stderr.write(f"verification-worker: {words}\n")
+
+
+@contextmanager
+def one_line_each() -> Iterator[None]:
+    """End a command for which a setting or something else of the user's is wrong: exit code 2."""
+    try:
+        yield
+    except (SettingsInvalid, UserMistake) as mistake:
+        several = mistake.problems if isinstance(mistake, SettingsInvalid) else [str(mistake)]
+        for problem in several:
+            complain(problem)
+        sys.exit(2)
 
 
 @contextmanager
@@ -63,6 +85,40 @@ def broker_mistakes() -> Iterator[None]:
 
 
 @contextmanager
+def open_letters(settings: BrokerSettings, queue: str, noun: str) -> Iterator[DeadLetterQueue]:
+    """Lend a queue of letters, which are called `noun`; what ends it is a mistake, likewise."""
+    from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
+    from worker.telemetry.logs import configure
+
+    configure("auto", "warning")
+    with broker_mistakes():
+        try:
+            with DeadLetterQueue.opened(settings.amqp_url.get_secret_value(), queue) as opened:
+                yield opened
+        except InUse:
+            words = f"another tool holds the {noun}: try again when it is done"
+            raise UserMistake(words) from None
+
+
+@contextmanager
+def open_dead_letters(settings: BrokerSettings) -> Iterator[tuple[DeadLetterQueue, LetterReader]]:
+    """Lend the dead letters and who reads them: with MESSAGE_KEYS those that are encrypted, too.
+
+    Not over a question: nobody answers the broker's heartbeats meanwhile.
+    """
+    from worker.contract.encryption import MessageKeys
+    from worker.contract.names import DEAD
+    from worker.core.timing import shanghai_date
+    from worker.deadletters.reading import LetterReader
+    from worker.settings import MessageSettings, load
+    from worker.telemetry.clock import SystemClock
+
+    keys = MessageKeys.of(load(MessageSettings))
+    with open_letters(settings, DEAD, "dead letters") as queue:
+        yield queue, LetterReader(shanghai_date(SystemClock().now()), keys)
+
+
+@contextmanager
 def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
     """Turn a file that cannot be opened or read into a line that names it."""
     try:
@@ -72,3 +128,15 @@ def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
     except (UnicodeDecodeError, LookupError):
         advice = "name its --encoding, such as gb18030"
         raise UserMistake(f"{file}: is not {encoding}: {advice}") from None
+
+
+@contextmanager
+def port_mistakes(host: str, port: int) -> Iterator[None]:
+    """Turn a port that cannot be opened into a line that names it."""
+    try:
+        yield
+    except OSError as error:
+        # asyncio says the address first, once more, and from Python 3.14 on the error's number.
+        reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise UserMistake(f"cannot listen on {where} ({reason})") from None

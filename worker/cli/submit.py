@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from worker.cli.mistakes import UserMistake, broker_mistakes, file_mistakes
-from worker.cli.tables import complain, print_json
+from worker.cli.mistakes import UserMistake, broker_mistakes, complain, file_mistakes
+from worker.cli.tables import print_json
 from worker.cli.usage import refuse_ignored
 from worker.core.outcome import ANSWERS
 from worker.settings import BrokerSettings, load
