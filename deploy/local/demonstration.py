@@ -201,8 +201,8 @@ def _compare(report: Report, calls: Sequence[Row], billed: Row) -> Iterator[str]
     agree = len(calls) == billed["calls"] and 0 <= billed["charges"] - certain <= perhaps
     report.lines(
         f"the sandbox's bill:   {billed['calls']} calls, {billed['charges']} charged",
-        f"the worker's ledger:  {len(calls)} calls, {certain} charged, {perhaps} perhaps "
-        f"(no answer): {'they agree' if agree else 'THEY DISAGREE'}",
+        f"the worker's ledger:  {len(calls)} calls, {certain} charged, {perhaps} perhaps: "
+        f"{'they agree' if agree else 'THEY DISAGREE'}",
     )
     if not agree:
         yield "the sandbox and the ledger count differently"
