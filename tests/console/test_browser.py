@@ -18,7 +18,7 @@ import pytest
 from local_programs import program
 from tests.console.conftest import USER
 from tests.console.test_pages import PAGES
-from tests.e2e.harness import ID_CARD, Stack, request, until
+from tests.e2e.harness import ID_CARD, RESULTS, Stack, request, until
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def a_day(shown: Stack) -> None:
     """Let a day have gone by, with more requests in some hours than in others."""
     ids = [ID_CARD] * 6 + [BY_NAME[name].id_card for name in ("mismatch", "no_record")]
     day = [f"day-{hour}-{n}" for hour in range(1, 24) for n in range(3 + hour * (24 - hour) // 8)]
+    shown.channel.queue_bind("collector", RESULTS, "web-form.#")
     before = shown.count()
     shown.publish_many(
         request(each, ids[n % len(ids)], source="web-form") for n, each in enumerate(day)
