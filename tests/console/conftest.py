@@ -13,15 +13,12 @@ import pytest
 import requests
 
 from local_install import node_modules
-from tests.e2e.conftest import module_stack, provider, running_sandbox, vhost_with_topology
 from tests.e2e.harness import DEAD, ID_CARD, Process, Stack, request, until
 from tests.e2e.letters import UNREADABLE, put
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = ["module_stack", "provider", "running_sandbox", "vhost_with_topology"]
 
 UNROUTED = "verification.unrouted"
 USER = {"X-Forwarded-User": "mei.lin"}

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from worker.deadletters.acting import Acting
     from worker.deadletters.reading import Known
-    from worker.deadletters.selecting import Filters, Selection
+    from worker.deadletters.selecting import Acting, Filters, Selection
 
 app = typer.Typer(no_args_is_help=True, help="What could not be processed: verification.dead.")
 
@@ -161,7 +160,7 @@ def _act(
     verb: str, found: Selection[Known], act: Callable[[Acting[Known]], None], *, as_json: bool
 ) -> None:
     """Do it, and say to how many it was done, however it ends."""
-    from worker.deadletters.acting import Acting
+    from worker.deadletters.selecting import Acting
 
     with open_dead_letters(load(BrokerSettings)) as (queue, reader):
         acting = Acting(queue, reader.read, SystemClock())

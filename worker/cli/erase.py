@@ -52,8 +52,7 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
-    from worker.deadletters.acting import Acting
-    from worker.deadletters.selecting import select_about
+    from worker.deadletters.selecting import Acting, select_about
     from worker.store.erasure import PostgresErasure
 
     settings = load(EraseSettings)

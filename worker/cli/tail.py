@@ -32,7 +32,7 @@ def tail(
     But one that nobody else is bound for comes here alone meanwhile, and not into
     verification.unrouted.
     """
-    from worker.amqp.event_tail import events
+    from worker.amqp.request_client import events
     from worker.telemetry.logs import configure
 
     settings = load(BrokerSettings)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from worker.admin.cells import Cell
-    from worker.deadletters.acting import Acting
-    from worker.deadletters.selecting import EventFilters, Selection
+    from worker.deadletters.selecting import Acting, EventFilters, Selection
     from worker.deadletters.unrouted import UnroutedEvent
 
 app = typer.Typer(
@@ -172,7 +171,7 @@ def _select(filters: EventFilters, limit: int | None = None) -> Selection[Unrout
 
 def _act(act: Callable[[Acting[UnroutedEvent]], None]) -> int:
     """Do it with what was chosen, and return with how many it was done."""
-    from worker.deadletters.acting import Acting
+    from worker.deadletters.selecting import Acting
     from worker.deadletters.unrouted import UnroutedEvent
 
     with open_letters(load(BrokerSettings), UNROUTED, "unrouted events") as queue:

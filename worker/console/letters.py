@@ -15,11 +15,10 @@ from worker.admin.letter_facts import letter_facts
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.contract.names import DEAD, UNROUTED
 from worker.core.timing import shanghai_date
-from worker.deadletters.acting import Acting
-from worker.deadletters.body_view import masked_body
+from worker.deadletters.body import masked_body
 from worker.deadletters.prospects import prospects
 from worker.deadletters.reading import LetterReader
-from worker.deadletters.selecting import EventFilters, Filters, select
+from worker.deadletters.selecting import Acting, EventFilters, Filters, select
 from worker.deadletters.unrouted import UnroutedEvent
 from worker.store.inquiry import PostgresInquiry
 from worker.telemetry.clock import SystemClock
@@ -165,7 +164,9 @@ class DeadLetters(Box):
         if not is_meant or wanted.token not in (None, token):
             return None
         names = (token, known.reason, known.request_id, known.source, known.first_seen)
-        body = wanted.token and masked_body(self._reader.open(letter)[0], known, _today())
+        body = wanted.token and masked_body(
+            self._reader.open(letter)[0], known.request_id, known.source, _today()
+        )
         return Item(*names, letter_facts(known, now), body, known)
 
 

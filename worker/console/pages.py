@@ -20,10 +20,9 @@ from worker.core.masking import scrub
 from worker.core.operations import check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
 from worker.core.timing import shanghai_date
-from worker.store.inquiry import PostgresInquiry
+from worker.store.inquiry import ListedRequest, PostgresInquiry, RequestFilter, list_requests
 from worker.store.overview import PostgresOverview
 from worker.store.pause import PostgresPause
-from worker.store.request_list import ListedRequest, RequestFilter, list_requests
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:

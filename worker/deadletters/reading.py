@@ -21,7 +21,7 @@ from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.masking import scrub
 from worker.core.outcome import CallClass, ErrorKind
-from worker.deadletters.body_texts import MOST_READ, personal_texts, tree_of
+from worker.deadletters.body import MOST_READ, personal_texts, tree_of
 
 if TYPE_CHECKING:
     from datetime import date, datetime

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from worker.core.masking import scrub
-from worker.deadletters.body_texts import tree_of
+from worker.deadletters.body import tree_of
 
 if TYPE_CHECKING:
     from worker.core.delivery import Letter

@@ -29,8 +29,9 @@ metadata = sa.MetaData(
 )
 
 
-# Migration 0011 says why.
-_SOON_VACUUMED = {
+# Migrations 0016 and 0011 say why.
+_UPDATED_SOON = {
+    "fillfactor": "50",
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_analyze_scale_factor": "0.05",
 }
@@ -148,8 +149,7 @@ request = sa.Table(
     ),
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
-    # Each row is updated two or three times soon after it is inserted.
-    postgresql_with={"fillfactor": "70", **_SOON_VACUUMED},
+    postgresql_with=_UPDATED_SOON,
 )
 
 sa.Index("request_subject_digest_idx", request.c.subject_digest, request.c.requested_at)
@@ -205,10 +205,33 @@ provider_call = sa.Table(
     ),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
     comment="One row per call to the provider; the intent is committed before the call leaves.",
-    postgresql_with={"fillfactor": "80", **_SOON_VACUUMED},
+    postgresql_with=_UPDATED_SOON,
 )
 
 sa.Index("provider_call_started_at_idx", provider_call.c.started_at)
+sa.Index(
+    "provider_call_provider_request_id_idx",
+    provider_call.c.provider_request_id,
+    postgresql_using="hash",
+    postgresql_where=sa.text("provider_request_id IS NOT NULL"),
+)
+
+turned_away = sa.Table(
+    "turned_away",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True, comment="Calendar day in Asia/Shanghai."),
+    _text("mode", "live or sandbox: of the worker that turned them away.", primary_key=True),
+    _text("source", "Publishing system; empty: it cannot be told.", primary_key=True),
+    _text(
+        "reason",
+        "conflict, mode_mismatch, or why it cannot be read: not_json, no_usable_id, …",
+        primary_key=True,
+    ),
+    sa.Column("messages", sa.BigInteger, nullable=False, comment="How many."),
+    sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
+    comment="Messages that were answered or kept as dead letters and left no row of their own, "
+    "by day.",
+)
 
 call_quota = sa.Table(
     "call_quota",

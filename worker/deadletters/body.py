@@ -1,14 +1,18 @@
-"""The body of a dead letter as a person may see it: its shape, with every value masked."""
+"""The body of a dead letter: its values, which may be anybody's, wherever they stand.
+
+And as a person may see it: its shape, with every value masked.
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from worker.contract.encryption import is_encrypted
 from worker.contract.request_model import BYTE_ORDER_MARK
+from worker.core import spelling
 from worker.core.checks import CheckPolicy, FieldRefused, check_field
 from worker.core.masking import mask
 from worker.core.request import CheckType, Person, PersonField
@@ -17,17 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from worker.deadletters.reading import Known
-
     Fields = Mapping[str, Callable[[object], object]]
     """How each field of an object is shown."""
+    from collections.abc import Mapping
 
 _POLICY = CheckPolicy()
 _CHECK_TYPES = frozenset(CheckType)
 
 
-def masked_body(body: bytes, known: Known, today: date) -> object:
-    """Return the body as JSON values that may be shown.
+def masked_body(body: bytes, request_id: str | None, source: str | None, today: date) -> object:
+    """Return the body as JSON values that may be shown; of its id and source what is given.
 
     A person's value that passes its check is masked as in the tables; of one that does not only
     the kind and the length are told, for it may be anything. Names of unknown fields may be a
@@ -42,8 +45,8 @@ def masked_body(body: bytes, known: Known, today: date) -> object:
     user = {each.value: partial(_personal, each, today) for each in PersonField}
     spec: Fields = {"checkType": _check_type, "personalUser": partial(_object, user)}
     request: Fields = {
-        "requestId": lambda value: known.request_id or _kind(value),
-        "source": lambda value: known.source or _kind(value),
+        "requestId": lambda value: request_id or _kind(value),
+        "source": lambda value: source or _kind(value),
         "personalSpec": partial(_object, spec),
         "context": _kind,
         "expiresAt": _kind,
@@ -91,3 +94,42 @@ def _kind(value: object) -> str:
             return f"<list of {len(value)}>"
         case _:
             return "<number>"
+
+
+MOST_READ = 1_048_576
+"""Where the default of MAX_MESSAGE_BYTES is: what the worker did not read is not read here."""
+
+# Fields beside the person's own; of the rest every text may be a value of the person.
+_NOT_PERSONAL = frozenset({"requestId", "source", "expiresAt", "context"})
+
+
+def personal_texts(tree: Mapping[str, Any]) -> frozenset[str]:
+    """Return every value of a request that may be its person's, in upper case.
+
+    Wherever it stands and however it is called: what was sent wrongly is in no known place.
+    """
+    found: set[str] = set()
+    rest: list[object] = [value for name, value in tree.items() if name not in _NOT_PERSONAL]
+    while rest:  # no recursion: a hostile body is nested as deep as its parser allows
+        value = rest.pop()
+        if isinstance(value, dict):
+            rest += [each for name, each in value.items() if name != "checkType"]
+        elif isinstance(value, list):
+            rest += value
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            folded = str(value).strip().upper()
+            spellings = (folded, spelling.compact(folded))
+            # One character alone would be found in every other id.
+            found.update(each for each in spellings if len(each) >= 2)
+    return frozenset(found)
+
+
+def tree_of(body: bytes) -> Mapping[str, Any]:
+    """Return a body as JSON values; empty where it is none, or larger than is read."""
+    if len(body) > MOST_READ:
+        return {}
+    try:
+        tree = orjson.loads(body.removeprefix(BYTE_ORDER_MARK))
+    except orjson.JSONDecodeError:
+        return {}
+    return tree if isinstance(tree, dict) else {"body": tree}
