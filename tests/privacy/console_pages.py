@@ -28,12 +28,12 @@ def look_at_the_console(site: Site, known: Canary, unknown: Canary) -> None:
     session.headers["X-User"] = "mei.lin"
 
     def look(path: str, **form: str) -> str:
-        def answer() -> requests.Response | None:
+        def answer() -> list[requests.Response]:
             send = session.post if form else session.get
             found = send(url + path, data=form or None, timeout=PATIENCE)
-            return None if found.status_code == 503 else found  # the letters are held by another
+            return [] if found.status_code == 503 else [found]  # another holds the letters
 
-        found: requests.Response = eventually(answer)
+        (found,) = eventually(answer)
         page = f"{found.url} {found.headers} {found.text}"
         file = site.system.root / "logs" / f"console-page-{site.name}-{next(numbers)}.html"
         file.write_text(page, encoding="utf-8")
