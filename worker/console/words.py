@@ -27,7 +27,7 @@ def _chinese() -> dict[str, dict[str, str]]:
 @cache
 def _pieces() -> list[tuple[re.Pattern[str], str]]:
     pieces = _chinese()["pieces"].items()
-    return [(re.compile(rf"(?<![\w.]){piece}(?!\w)"), words) for piece, words in pieces]
+    return [(re.compile(rf"(?<![\w.-]){piece}(?![\w-])"), words) for piece, words in pieces]
 
 
 def translated(words: str, lang: str, values: dict[str, object]) -> str:
