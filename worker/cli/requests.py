@@ -1,7 +1,5 @@
 """`verification-worker requests`: which requests there were, and how they ended."""
 
-from __future__ import annotations
-
 from dataclasses import astuple, fields
 from typing import Annotated
 
@@ -10,7 +8,7 @@ import typer
 from worker.cli.inputs import moment
 from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, counted, note, print_table
-from worker.core.outcome import ErrorKind, Outcome  # noqa: TC001  # typer reads the annotations
+from worker.core.outcome import ErrorKind, Outcome  # typer reads the annotations
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 

@@ -1,14 +1,10 @@
 """What a message can be read as: a request, a refusal by field, or nothing usable."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from worker.core.claims import Envelope
-    from worker.core.outcome import FieldProblem
-    from worker.core.request import VerificationRequest
+from worker.core.claims import Envelope
+from worker.core.outcome import FieldProblem
+from worker.core.request import VerificationRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,10 @@ Validation errors of pydantic carry the input unless they are told not to, and f
 from outside as well.
 """
 
-from __future__ import annotations
-
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,10 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
 from worker.core.outcome import FieldProblem
 from worker.core.request import CheckType, Person, PersonField, field_matrix
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import date
 
 DEFAULT_SOURCE = "default"
 REQUEST_ID_LIMIT = 128

@@ -1,24 +1,18 @@
 """The chores that ask the database or the settings; the relay has a module of its own."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
-from worker.ports import LedgerUnavailable
+from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
+from worker.core.outcome import ErrorKind
+from worker.ports import Clock, LedgerUnavailable
 from worker.settings import SettingsInvalid
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
-    from worker.core.outcome import ErrorKind
-    from worker.ports import Clock
 
 _DAY = 86_400.0
 # Of what cannot be counted now. While the database is away no messages are taken, so more is there
