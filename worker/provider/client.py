@@ -5,14 +5,13 @@ Repeats within a call are tenacity's, and only after faults that are provably fr
 sent, a short throttle, or a nonce that met another one.
 """
 
-from __future__ import annotations
-
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import uuid4
 
 from tenacity import (
@@ -22,6 +21,7 @@ from tenacity import (
 )
 
 from worker.core.outcome import CallClass, CallReport
+from worker.core.request import Person, VerificationRequest
 from worker.core.retry import NO_REPORT
 from worker.provider.bodies import decode, encode
 from worker.provider.codes import (
@@ -32,16 +32,11 @@ from worker.provider.codes import (
     retry_after_seconds,
     without_answer,
 )
+from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
 from worker.telemetry.causes import why_unconnected
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worker.core.request import Person, VerificationRequest
-    from worker.provider.config import ProviderConfig
 
 # A lost connection is often back within a second: waits of 0.1–0.3 s and 0.2–0.4 s, no longer
 # than a second if the tries are set higher. The retry queues take over after the budget.
@@ -92,7 +87,7 @@ class PersonalAuthClient:
         self._stopping = stopping if stopping is not None else threading.Event()
         self._no_record = re.compile(config.no_record_pattern)
         self._nonce = nonce
-        self._reaper = Reaper()
+        self._reaper = Reaper(config.call_deadline)
         self._transport = Transport(config, self._auth(config), self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(

@@ -3,16 +3,12 @@
 All of it is for the inside of a cluster: there is no password.
 """
 
-from __future__ import annotations
-
 import errno
 import socket
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import NamedTuple
 
 
 class HealthAnswer(NamedTuple):
@@ -49,8 +45,8 @@ class HealthServer:
         self._server = ThreadingHTTPServer((host, port), Handler, bind_and_activate=False)
         self._server.socket.close()  # of IPv4, whatever the host is
         self._server.socket = listener(host, port)
-        # The pause between its polls bounds how long `close` waits.
-        serve, pause = self._server.serve_forever, 0.1
+        # It looks at nothing between two connections: no pause.
+        serve, pause = self._server.serve_forever, None
         self._thread = Thread(target=serve, args=(pause,), name="health", daemon=True)
 
     @property
@@ -64,6 +60,7 @@ class HealthServer:
 
     def close(self) -> None:
         """Stop to answer."""
+        self._server.socket.shutdown(socket.SHUT_RDWR)  # or it waits for a connection first
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
