@@ -8,17 +8,13 @@ sent, a short throttle, or a nonce that met another one.
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Self
 from uuid import uuid4
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    wait_exponential_jitter,
-)
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from worker.core.outcome import CallClass, CallReport
 from worker.core.request import Person, VerificationRequest
@@ -51,20 +47,18 @@ def _nonce() -> str:
     return str(uuid4())
 
 
+@dataclass(slots=True)
 class _Call:
     """One call while it is made, on its own thread."""
 
-    __slots__ = ("armed", "body", "conflicts", "person", "repeating", "report", "sends", "started")
-
-    def __init__(self, body: bytes, person: Person, started: float, deadline: float) -> None:
-        self.armed = ArmedCall(deadline)
-        self.body = body
-        self.person = person
-        self.started = started
-        self.sends = 0
-        self.conflicts = 0
-        self.report = NO_REPORT
-        self.repeating = False
+    armed: ArmedCall
+    body: bytes
+    person: Person
+    started: float
+    sends: int = 0
+    conflicts: int = 0
+    report: CallReport = NO_REPORT
+    repeating: bool = False
 
 
 class PersonalAuthClient:
@@ -105,8 +99,8 @@ class PersonalAuthClient:
         resolver cannot be interrupted and has limits of its own (5 s by default).
         """
         started = monotonic()
-        deadline = started + self._config.call_deadline
-        call = _Call(encode(request), request.person, started, deadline)
+        armed = ArmedCall(started + self._config.call_deadline)
+        call = _Call(armed, encode(request), request.person, started)
         self._reaper.arm(call.armed)
         try:
             self._try_once(call)
