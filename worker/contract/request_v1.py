@@ -12,12 +12,15 @@ from worker.contract import leaks
 from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
 from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
-from worker.contract.readings import Accepted, Reading, Refused, Unreadable
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
     DEFAULT_SOURCE,
     SOURCE,
+    Accepted,
+    Reading,
+    Refused,
     RequestV1,
+    Unreadable,
     dump_context,
     parse_time,
     problems_of,
