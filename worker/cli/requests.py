@@ -8,7 +8,7 @@ import typer
 from worker.cli.inputs import moment
 from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, counted, note, print_table
-from worker.core.outcome import ErrorKind, Outcome  # typer reads the annotations
+from worker.core.outcome import ErrorKind, Outcome
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 

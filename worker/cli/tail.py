@@ -10,7 +10,7 @@ import typer
 from worker.admin.cells import shown
 from worker.cli.mistakes import broker_mistakes
 from worker.cli.tables import note
-from worker.core.outcome import Outcome  # typer reads the annotations
+from worker.core.outcome import Outcome
 from worker.settings import BrokerSettings, load
 
 

@@ -1,12 +1,20 @@
 """How things stand, read from memory when somebody asks. What is not known has no sample."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from __future__ import annotations
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
 from worker.core.breaker import ParkReason
-from worker.core.operations import Backlog, DatabaseServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from worker.core.operations import Backlog, DatabaseServer
 
 
 @dataclass(frozen=True, slots=True)
