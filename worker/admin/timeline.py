@@ -1,24 +1,17 @@
 """A request's history in words: what happened when, and where it stands. Pure."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from worker.admin.cells import duration
 from worker.contract.names import RETRY_PREFIX, rfc3339
 from worker.core.claims import Granted
 from worker.core.connecting import Unconnected, words
+from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
 from worker.core.retry import RetryPolicy, decide
 from worker.settings import delay_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from worker.core.operations import CallRecord, History
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)

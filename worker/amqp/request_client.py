@@ -4,23 +4,18 @@ Confirms are pipelined: many requests are under way at a time. A connection that
 whoever called knows what has its result, and gives the others again.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from worker.amqp.blocking import opened
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable
 from worker.amqp.delivery_tags import Confirms
+from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import written_properties
 from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from worker.amqp.pika_connection import BlockingPikaConnection
 
 # The request's routing key: the queue is bound with `#`, so any will do; this one says who it was.
 _ROUTING_KEY = "submit"

@@ -32,9 +32,9 @@ from worker.maintenance.chores import (
     old_requests,
     pause_reader,
     registry,
-    renewed_credentials,
     turned_away,
 )
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay

@@ -7,12 +7,11 @@ What an earlier run has written to the results file is not submitted again. What
 without a result is, which costs nothing: a known requestId is answered with what is stored.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import orjson
 import typer
@@ -33,10 +32,6 @@ from worker.cli.tables import counted, note
 from worker.contract.request_v1 import RequestReader
 from worker.core.outcome import ANSWERS, FieldProblem
 from worker.settings import SubmitSettings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
-    from pathlib import Path
 
 # So many bad lines are named; more show the same.
 _NAMED_LINES = 50

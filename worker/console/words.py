@@ -5,8 +5,6 @@ are those of the templates, whole; `pieces` are patterns for sentences that othe
 what a replay will do, a refusal), replaced one after another.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from importlib.resources import files

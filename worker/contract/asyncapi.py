@@ -4,8 +4,6 @@ It describes the worker, as AsyncAPI has it: the worker receives requests and se
 who integrates does the opposite.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from worker.contract import encryption, golden

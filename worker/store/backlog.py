@@ -1,21 +1,14 @@
 """What is unfinished, and the database's server, in numbers: for the workers' metrics."""
 
-from __future__ import annotations
-
 from math import inf
-from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from worker.core.operations import Backlog, DatabaseServer
+from worker.core.request import Mode
 from worker.store.engine import connection, execute
 from worker.store.overview import EXISTS, HEAD, REVISION
 from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.core.request import Mode
 
 # 10,000 entries of an index are read in some 3 ms. Who has more unsent events or lapsed requests
 # knows enough.

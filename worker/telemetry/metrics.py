@@ -5,28 +5,22 @@ looked up at the start: some 3 µs a message. Every label's values are a closed 
 metric ever holds an id, a source or anything of a person.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
+from worker.core.claims import Entry
 from worker.core.connecting import Unconnected
+from worker.core.delivery import Settlement
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.certificates import CertificateGauge
 from worker.telemetry.gauges import Gauges, Levels
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from worker.core.claims import Entry
-    from worker.core.delivery import Settlement
 
 # A request waits for milliseconds or, over retries and outages, for hours.
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
