@@ -39,13 +39,14 @@ _QUOTED_LINES = 10
 
 # What tests and the demonstration use where we may install it, by package: a client that is not
 # ours, what scrapes a worker, a proxy on the way to the provider, a pooler before the database,
-# Node for the contract, and a browser for the console's pages. Some packages of nodejs bring npm,
-# Debian's does not.
+# what builds the image, Node for the contract, and a browser for the console's pages. Some packages
+# of nodejs bring npm, Debian's does not.
 _FOR_TESTS = {
     "amqp-tools": ["amqp-publish"],
     "prometheus": ["prometheus", "promtool"],
     "tinyproxy-bin": ["tinyproxy"],
     "pgbouncer": ["pgbouncer"],
+    "buildah": ["buildah"],
     "nodejs": ["node"],
     "chromium": ["chromium"],
 }

@@ -1,6 +1,7 @@
 """What a message costs when there is more of everything: rows, backlog, bytes, processes, time.
 
     .venv/bin/python -m tests.bench.growth rows --millions 1
+    .venv/bin/python -m tests.bench.growth wal --rows 700000 --batch 32
     .venv/bin/python -m tests.bench.growth backlog --messages 1000000
     .venv/bin/python -m tests.bench.growth large
     .venv/bin/python -m tests.bench.growth processes
@@ -19,7 +20,9 @@ import statistics
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +103,10 @@ def ledger_times(url: str, prefix: str, size: int, batches: int) -> tuple[float,
 
 
 def _asked(request_id: str) -> ClaimRequest:
-    name = request_id.encode()
+    digest = sha256(request_id.encode()).digest()
     return ClaimRequest(
         request_id,
-        (Digest("bench", name.ljust(32, b"."), name.ljust(32, b":")),),
+        (Digest("bench", digest, digest),),
         "bench",
         2,
         wants_call=True,
@@ -145,6 +148,81 @@ def rows(given: argparse.Namespace) -> None:
                     f"claim {claim:.2f} ms, record {record:.2f} ms",
                     flush=True,
                 )
+
+
+# Far apart, so that a page is written whole once at most in what is counted.
+_NO_CHECKPOINT = {**_LARGE, "max_wal_size": "50GB", "checkpoint_timeout": "1d", "autovacuum": "off"}
+_WAL = """
+SELECT sum(record_size)::float8, sum(fpi_size)::float8 FROM pg_get_wal_stats(%(start)s, %(end)s)
+"""
+_WAL_BY_RECORD = """
+SELECT "resource_manager/record_type", count, record_size::float8, fpi_size::float8
+  FROM pg_get_wal_stats(%(start)s, %(end)s, true) WHERE count > 0
+ ORDER BY combined_size DESC LIMIT 16
+"""
+
+
+def wal(given: argparse.Namespace) -> None:
+    """Count the WAL of requests with random ids, and of the vacuum after them.
+
+    Records and whole pages apart: after a checkpoint each page is written whole once.
+    """
+    with Database(_NO_CHECKPOINT) as database:
+        url = database.create_database("wal")
+        migrate(url)
+        fill(url, 1, given.rows + 1)
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute("CREATE EXTENSION pg_walinspect")
+            before = _wal_position(session)
+            _work(url, given.requests, given.batch)
+            _print_wal(session, "requests", before, given)
+            session.execute("CHECKPOINT")
+            before = _wal_position(session)
+            session.execute("VACUUM verification.request, verification.provider_call")
+            _print_wal(session, "their vacuum, after a checkpoint", before, given)
+            for row in session.execute(_UPDATES):
+                print("{}: {} updates, {} HOT; {} bytes of heap, {} of indexes".format(*row))
+
+
+_UPDATES = """
+SELECT relname, n_tup_upd, n_tup_hot_upd, pg_relation_size(relid), pg_indexes_size(relid)
+  FROM pg_stat_user_tables WHERE n_tup_upd > 0 ORDER BY 1
+"""
+
+
+def _work(url: str, requests: int, size: int) -> None:
+    """Claim, record and announce requests, so many at once."""
+    engine = open_engine(url, "bench", by_keys=True)
+    ledger = PostgresLedger(
+        engine, LedgerConfig("worker-5d9c7b6f4-x2x7k-7-a1b2c3", Mode.LIVE, 60.0, 1)
+    )
+    announced: list[str] = []
+    for batch in range(requests // size):
+        # Among those that are there, whose digests are as random.
+        asked = [_asked(f"old-{uuid.uuid4().hex}") for _ in range(size)]
+        granted = ledger.claim(asked, str(batch))
+        ledger.record(
+            [_entry(one, each) for one, each in zip(asked, granted, strict=True)], announced
+        )
+        announced = [each.request_id for each in asked]
+    ledger.record([], announced)
+    engine.dispose()
+
+
+def _wal_position(session: psycopg.Connection) -> Any:
+    (position,) = session.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or ()
+    return position
+
+
+def _print_wal(session: psycopg.Connection, of: str, start: Any, given: argparse.Namespace) -> None:
+    span = {"start": start, "end": _wal_position(session)}
+    session.execute("SELECT pg_switch_wal()")  # all of it is on disk
+    records, pages = session.execute(_WAL, span).fetchone() or (0, 0)
+    print(f"{of}: {records / given.requests:.0f} bytes a request in records, ", end="")
+    print(f"{pages / given.requests:.0f} in whole pages")
+    for name, count, size, whole in session.execute(_WAL_BY_RECORD, span):
+        parts = [each / given.requests for each in (count, size, whole)]
+        print("  {:28} {:5.2f} records, {:5.0f} bytes, {:6.0f} in whole pages".format(name, *parts))
 
 
 @contextmanager
@@ -281,6 +359,11 @@ def main() -> None:
     kind = kinds.add_parser("rows", help="the tables grow")
     kind.add_argument("--millions", type=float, nargs="+", default=[1.0, 10.0])
     kind.set_defaults(run=rows)
+    kind = kinds.add_parser("wal", help="what a request writes ahead")
+    kind.add_argument("--rows", type=int, default=700_000, help="in the tables before")
+    kind.add_argument("--requests", type=int, default=20_000)
+    kind.add_argument("--batch", type=int, default=32)
+    kind.set_defaults(run=wal)
     kind = kinds.add_parser("backlog", help="the queue grows")
     kind.add_argument("--messages", type=int, default=1_000_000)
     kind.set_defaults(run=backlog)

@@ -7,12 +7,15 @@ message goes past it, a busy machine does not.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
+from local_ports import free_ports
 from tests.bench.soak_load import id_card
 from tests.chaos.proxy import TO_SERVER, Proxy
 from tests.e2e.harness import request, until
@@ -86,6 +89,27 @@ def test_a_worker_loads_nothing_that_only_others_need(stack: Stack) -> None:
     assert len(loaded) <= MOST_MODULES
 
 
+# 9 with a beat, a look for a pause and one at the records each second; 28 with two polls more.
+MOST_SLEEPS_A_SECOND = 18
+
+
+def test_no_thread_of_an_idle_worker_wakes_for_nothing(stack: Stack) -> None:
+    """Counted from one report to another: a slow machine wakes less often in a second."""
+    worker = stack.start_worker(HTTP_PORT=str(free_ports(1)[0]))
+    with psycopg.connect(stack.database_url, autocommit=True) as owner:
+
+        def reported(after: datetime) -> datetime | None:
+            row = owner.execute(_REPORTED, [after]).fetchone()
+            return row[0] if row else None
+
+        first = until(lambda: reported(datetime.min.replace(tzinfo=UTC)))
+        before = _sleeps(worker)
+        second = until(lambda: reported(first + timedelta(seconds=5)))
+    slept = (_sleeps(worker) - before) / (second - first).total_seconds()
+    assert slept <= MOST_SLEEPS_A_SECOND
+
+
+_REPORTED = "SELECT seen_at FROM verification.worker WHERE seen_at > %s"
 _OTHERS = """SELECT 1 FROM pg_stat_activity
               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 _COMMITS = "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = current_database()"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from worker.settings import SettingsInvalid
@@ -45,8 +45,9 @@ def open_database(
     settings: DatabaseSettings, command: str, *, patience: int | None = None
 ) -> Iterator[Engine]:
     """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
-    from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
+    from worker.ports import DatabaseUnfit, LedgerContended, LedgerRefused, LedgerUnavailable
     from worker.store.engine import open_engine
+    from worker.store.registry import find_blocker
 
     url = settings.database_url.get_secret_value()
     engine = open_engine(url, command, pooled=settings.is_pooled, patience=patience)
@@ -57,7 +58,12 @@ def open_database(
     except LedgerRefused as error:
         raise UserMistake(f"the database cannot take what was given ({error})") from None
     except LedgerUnavailable as error:
-        raise UserMistake(f"DATABASE_URL: the database does not answer ({error})") from None
+        blocker = None
+        if isinstance(error, LedgerContended):
+            with suppress(LedgerUnavailable):
+                blocker = find_blocker(engine)
+        why = blocker or error
+        raise UserMistake(f"DATABASE_URL: the database does not answer ({why})") from None
     finally:
         engine.dispose()
 

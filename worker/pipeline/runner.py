@@ -17,7 +17,6 @@ import structlog
 
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
-from worker.core.connecting import words
 from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.database_retry import DatabaseRetry
@@ -355,9 +354,8 @@ class Pipeline:
                 facts: dict[str, object] = {
                     "probe_in": round(state.until - self._clock.monotonic(), 1)
                 }
-                unconnected = self._gate.not_sent_because
-                if state.reason is ParkReason.PROVIDER_FAILING and unconnected is not None:
-                    facts["because"] = words(unconnected, "PROVIDER")
+                if because := self._gate.because:
+                    facts["because"] = because
                 self._log.warning(LogEvent.PARKED, reason=state.reason, **facts)
             case Probing():
                 self._broker.resume(PROBE_PREFETCH)

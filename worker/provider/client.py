@@ -92,7 +92,7 @@ class PersonalAuthClient:
         self._stopping = stopping if stopping is not None else threading.Event()
         self._no_record = re.compile(config.no_record_pattern)
         self._nonce = nonce
-        self._reaper = Reaper()
+        self._reaper = Reaper(config.call_deadline)
         self._transport = Transport(config, self._auth(config), self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(

@@ -71,14 +71,16 @@ class ArmedCall:
 class Reaper:
     """Ends calls past their deadline, from construction until `stop`, on a thread of its own.
 
-    Arming is one dictionary slot, keyed by the thread: a thread makes one call at a time.
+    Arming is one dictionary slot, keyed by the thread: a thread makes one call at a time. No call
+    is armed for less than `least` seconds, so for so long at least nobody need look.
     """
 
     # Calls end at most this much late. A sweep over 256 calls takes 20 µs, so 10 a second are
     # nothing; lease and grace reckon with seconds.
     PERIOD = 0.1
 
-    def __init__(self) -> None:
+    def __init__(self, least: float) -> None:
+        self._least = least
         self._calls: dict[int, ArmedCall] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="provider-reaper", daemon=True)
@@ -98,10 +100,17 @@ class Reaper:
         """Return this thread's call; there must be one."""
         return self._calls[threading.get_ident()]
 
-    def run_once(self, now: float) -> None:
-        """End every call whose deadline is before `now`."""
+    def run_once(self, now: float) -> float:
+        """End every call whose deadline is before `now`; return the seconds until the next look.
+
+        One that is late and has no socket yet may be about to send.
+        """
+        wait = self._least
         for call in list(self._calls.values()):
             call.end_if_late(now)
+            if not call.ended:
+                wait = min(wait, call.deadline - now)
+        return max(wait, self.PERIOD)
 
     def stop(self) -> None:
         """End every call under way, watch no more; returns when the thread has ended."""
@@ -110,5 +119,6 @@ class Reaper:
         self.run_once(float("inf"))
 
     def _run(self) -> None:
-        while not self._stopped.wait(self.PERIOD):
-            self.run_once(monotonic())
+        wait = self._least
+        while not self._stopped.wait(wait):
+            wait = self.run_once(monotonic())

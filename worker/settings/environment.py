@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.settings.values import delay_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -199,3 +202,43 @@ def words_for(detail: ErrorDetails) -> list[str]:
     facts: Mapping[str, object] = detail.get("ctx", {})
     words = _WORDS.get(detail["type"], "is not written as it must be").format(**facts)
     return [words.replace("'", "")]
+
+
+_DURATIONS = ("reuse_results_for", "give_up_after")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A setting's variable, its value as it is written, and what it means."""
+
+    name: str
+    value: str | None
+    """None: not set, and without a default."""
+    is_default: bool
+    meaning: str
+
+
+def show(settings: FromEnvironment) -> list[ShownSetting]:
+    """Return all settings, secrets hidden."""
+    return [
+        ShownSetting(
+            name.upper(),
+            value := _value(settings, name, hidden=is_secret(field)),
+            value is not None and name not in settings.model_fields_set,
+            field.description or "",
+        )
+        for name, field in type(settings).model_fields.items()
+    ]
+
+
+def _value(settings: FromEnvironment, name: str, *, hidden: bool) -> str | None:
+    value = getattr(settings, name)
+    if value is None:
+        return None
+    if hidden:
+        return "(hidden)"
+    if name == "retry_delays":
+        return ",".join(map(delay_name, value))
+    if name in _DURATIONS and value:
+        return delay_name(value)
+    return str(value) or None

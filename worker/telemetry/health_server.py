@@ -49,8 +49,8 @@ class HealthServer:
         self._server = ThreadingHTTPServer((host, port), Handler, bind_and_activate=False)
         self._server.socket.close()  # of IPv4, whatever the host is
         self._server.socket = listener(host, port)
-        # The pause between its polls bounds how long `close` waits.
-        serve, pause = self._server.serve_forever, 0.1
+        # It looks at nothing between two connections: no pause.
+        serve, pause = self._server.serve_forever, None
         self._thread = Thread(target=serve, args=(pause,), name="health", daemon=True)
 
     @property
@@ -64,6 +64,7 @@ class HealthServer:
 
     def close(self) -> None:
         """Stop to answer."""
+        self._server.socket.shutdown(socket.SHUT_RDWR)  # or it waits for a connection first
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

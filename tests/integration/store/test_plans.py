@@ -148,10 +148,13 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "open": (overview.OPEN_REQUESTS, {}),
     "unsent": (overview.UNSENT_EVENTS, {}),
     "outcomes": (overview.OUTCOMES, {}),
+    "outcomes by hour": (overview.OUTCOMES_BY_HOUR, {}),
+    "calls by hour": (overview.CALLS_BY_HOUR, {}),
     "calls": (overview.CALLS, _LATEST),
     "workers": (overview.WORKERS, {**_LATEST, "minutes": 5}),
     "requests": selection(_DAY),
     "requests of a source": selection(replace(_DAY, since=None, source="source-7")),
+    "requests of a person": selection(RequestFilter(subjects=(bytes(32), bytes(32)))),
 }
 
 

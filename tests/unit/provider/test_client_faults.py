@@ -221,8 +221,18 @@ def test_no_byte_leaves_after_the_deadline() -> None:
         assert not call.sent
 
 
+def test_the_reaper_looks_again_when_a_call_may_be_late() -> None:
+    reaper = Reaper(25.0)
+    assert reaper.run_once(100.0) == 25.0
+    reaper.arm(ArmedCall(110.0))
+    assert reaper.run_once(100.0) == 10.0
+    # It was late with its connection, and may be about to send.
+    assert reaper.run_once(110.5) == Reaper.PERIOD
+    reaper.stop()
+
+
 def test_a_call_that_ended_is_forgotten() -> None:
-    reaper = Reaper()
+    reaper = Reaper(60.0)
     reaper.arm(ArmedCall(0.0))
     reaper.disarm()
     with pytest.raises(KeyError):
@@ -235,7 +245,7 @@ def test_a_call_that_ended_is_forgotten() -> None:
 def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: ServerMaker) -> None:
     server = serve()
     config = ProviderConfig(server.url, "AK", "SK")
-    reaper = Reaper()
+    reaper = Reaper(60.0)
     transport = Transport(config, lambda request: request, reaper)
     for _ in range(2):
         reaper.arm(ArmedCall(monotonic() + 10))
