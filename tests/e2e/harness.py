@@ -37,7 +37,12 @@ ID_CARD = "11010519491231002X"
 """The ID number that examples use: a match in the sandbox."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+# Below pytest's own limit for a test. What does not come at all takes long to fail, and what a busy
+# machine delays passes.
+PATIENCE = 240.0
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Poll another process's state until it is true; fail after so many seconds.
 
     A look costs two processes a millisecond each: what does not come at once is looked for less.
@@ -120,7 +125,7 @@ class Process:
         line = until(lambda: self.said("health.listening"))
         address = f"http://127.0.0.1:{json.loads(line)['port']}{path}"
         try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
+            with urllib.request.urlopen(address, timeout=60) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -135,12 +140,12 @@ class Process:
         self.popen.kill()
         self.ended(30.0)
 
-    def stop(self, seconds: float = 60.0) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         """SIGTERM; return the exit code."""
         self.popen.terminate()
         return self.ended(seconds)
 
-    def ended(self, seconds: float = 60.0) -> int:
+    def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for its end and return the exit code; all that it said is read then."""
         code = self.popen.wait(seconds)
         self._reader.join()
@@ -180,7 +185,7 @@ class SandboxProcess:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         address = self.url.removesuffix("/v1/personal") + path
         order = urllib.request.Request(address, body, method=method)
-        with urllib.request.urlopen(order, timeout=10) as answer:
+        with urllib.request.urlopen(order, timeout=60) as answer:
             counts: dict[str, Any] = json.load(answer)
             return counts
 
@@ -236,7 +241,7 @@ class Stack:
             input=text,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -288,7 +293,7 @@ class Stack:
         """Take everything that waits in a queue: (method, properties, body)."""
         taken: list[tuple[Any, Any, bytes]] = []
         if (many := self.depth(queue)) > 20:  # a way there and back for each would be dear
-            for found in self.channel.consume(queue, inactivity_timeout=10):
+            for found in self.channel.consume(queue, inactivity_timeout=60):
                 assert found[0] is not None, f"{len(taken)} of {many} messages came"
                 taken.append(found)
                 if len(taken) == many:
