@@ -7,6 +7,7 @@ that is emptied before it.
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
 NewDatabase = Callable[[], AbstractContextManager[str]]
 
+# A broker, a sandbox and workers are what tests of many folders ask for.
+pytest_plugins = ["tests.e2e.stacks"]
+
 _CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Run in the background of a shell, this process ignores SIGINT, and all that it starts would.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis in short for the one at the keyboard, longer where all tests run, and for hours:
 #     HYPOTHESIS_PROFILE=long pytest tests/fuzz
@@ -44,7 +51,7 @@ for _name, _examples in (("quick", 15), ("full", 50), ("long", 100_000)):
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-_SERVERS = {"servers", "durable_servers", "own_servers"}
+_SERVERS = {"servers", "own_servers"}
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -65,6 +72,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     yield
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured and do not assert (`record_property`)."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(scope="session")
 def own_servers(request: pytest.FixtureRequest) -> None:
     """Be asked for by whatever starts servers itself: the quick run leaves such tests out."""
@@ -74,22 +88,11 @@ def own_servers(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def servers(own_servers: None) -> Iterator[Servers]:
-    """Run the broker and the database server of this session. They write to memory alone.
+    """Run the broker and the database server of this session, which write to memory alone.
 
-    A kill -9 of one loses nothing; where more must last, `durable_servers` are to be asked for.
+    A kill -9 of one loses nothing, as on a disk: what it has written is the kernel's.
     """
     with Servers(durable=False) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def durable_servers(own_servers: None) -> Iterator[Servers]:
-    """Run servers that are as durable as production's, and ours to kill: for chaos and soak.
-
-    `servers = durable_servers` in a conftest is not enough: fixtures of the session that build on
-    servers must be of that conftest too (see tests/chaos/conftest.py).
-    """
-    with Servers({}) as running:
         yield running
 
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
-    from worker.core.delivery import Delivery, Letter, Publication, Settlement
+    from worker.core.delivery import Delivery, Publication, Settlement
     from worker.core.outcome import CallReport, StoredResult
     from worker.core.request import VerificationRequest
 
@@ -145,39 +144,6 @@ class DeliverySink(Protocol):
 
     def returned(self, epoch: int) -> None:
         """Learn that the broker has queued again what it delivered up to this epoch."""
-        ...
-
-
-class HeldLetters(Protocol):
-    """The dead letters of the queue while a person's tool holds them (errors: the queue's)."""
-
-    @property
-    def all_seen(self) -> bool:
-        """Whether no more stood in the queue than can be held at once."""
-        ...
-
-    def letters(self) -> Iterator[Letter]:
-        """Yield them, the oldest first; to be followed to its end."""
-        ...
-
-    def publish(self, publication: Publication) -> None:
-        """Publish this; when it returns, the broker has it safe."""
-        ...
-
-    def acknowledge(self, letter: Letter) -> None:
-        """Take a letter out of the queue for good."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        ...
-
-
-class LetterQueue(Protocol):
-    """The queue of dead letters."""
-
-    def hold(self) -> AbstractContextManager[HeldLetters]:
-        """Hold all that stand there; those not acknowledged stand there again at the end."""
         ...
 
 

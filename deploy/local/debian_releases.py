@@ -2,7 +2,8 @@
 
 Nothing of it is installed: apt gets lists of its own, verified with Debian's keyring, dpkg only
 unpacks. A package of another release needs that release's C library, so that each program becomes
-a script that calls its own loader with its own libraries. It needs no root and no chroot.
+a script that calls its own loader with its own libraries. It needs no root and no chroot; what is
+to be a root file system itself is left as it is.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from matrix_rows import NotToBeHad, fits
+from local_errors import StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # From the oldest: what is released is taken before what is still made.
@@ -46,29 +47,49 @@ exec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"
 _HEAD = 4096
 
 
+class NotToBeHad(StackError):
+    """A version cannot be had on this machine; the text says why."""
+
+
+def fits(found: str, wanted: str) -> bool:
+    """Tell whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
+    return found == wanted or found.startswith(f"{wanted}.")
+
+
 class Releases:
     """Debian's releases, with apt's lists of them in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = _RELEASES) -> None:
+        """Use the releases of these names; each has 10 MB of lists, which take 5 s to read."""
         self._folder = folder
+        self._names = names
         self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
         self._is_ready = False
 
     def unpack(self, package: str, version: str, root: Path) -> Path:
-        """Unpack a package of this version, with all that it needs, into `root`; return that.
+        """Unpack a package of this version, made to run from `root`; return that.
 
         Once is enough. Raises NotToBeHad.
         """
         done = root / ".unpacked"
-        if done.exists():
-            return root
+        if not done.exists():
+            self.extract(package, version, root)
+            relocate(root)
+            done.touch()
+        return root
+
+    def extract(self, package: str, version: str, root: Path, *others: str) -> None:
+        """Put a package of this version with all that it needs into a new folder.
+
+        `others` are of the same release, in the version that it has. Raises NotToBeHad.
+        """
         self._prepare()
         release = self._release(package, version)
         archives = root.with_name(f"{root.name}.archives")
         for folder in (root, archives):
             shutil.rmtree(folder, ignore_errors=True)
         (archives / "partial").mkdir(parents=True)
-        wanted = [f"--target-release={release}", package]
+        wanted = [f"--target-release={release}", package, *others]
         options = [
             "--quiet",
             "--yes",
@@ -79,9 +100,6 @@ class Releases:
         for archive in sorted(archives.glob("*.deb")):
             run(["dpkg-deb", "--extract", str(archive), str(root)])
         shutil.rmtree(archives)
-        relocate(root)
-        done.touch()
-        return root
 
     def _prepare(self) -> None:
         """Fetch the lists, from where this machine has its own release from."""
@@ -101,7 +119,7 @@ class Releases:
         files = {
             "apt.conf": _CONFIGURATION.format(here=self._folder),
             "status": "",  # nothing is installed, so that all that a package needs is fetched
-            "sources.list": "".join(f"deb {addresses[0]} {each} main\n" for each in _RELEASES),
+            "sources.list": "".join(f"deb {addresses[0]} {each} main\n" for each in self._names),
         }
         for name, content in files.items():
             (self._folder / name).write_text(content)

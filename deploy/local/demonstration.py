@@ -15,7 +15,7 @@ import secrets
 import shlex
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -64,22 +64,16 @@ class TimeIsUp(StackError):
     """Something hangs."""
 
 
-class Interruption:
-    """Ctrl-C: breaks off what is under way, once; while we stop, it is only noted.
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Break off what is under way, once: `timeout` sends SIGINT twice."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
-    `timeout` sends it twice, and the second must not break off the stopping.
-    """
 
-    def __init__(self) -> None:
-        self.noted = False
-        self.stopping = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Act as the handler of SIGINT."""
-        del number, frame
-        is_first, self.noted = not self.noted, True
-        if is_first and not self.stopping:
-            raise KeyboardInterrupt
+def _ring(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    raise TimeIsUp(f"not done after {_LIMIT_SECONDS} s: something hangs")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -91,27 +85,26 @@ def main(arguments: Sequence[str]) -> int:
         if not os.environ.get(name, beginnings[0]).startswith(beginnings):
             _complain(f"run: {name} must begin with {' or '.join(beginnings)}")
             return 2
-    interruption = Interruption()
-    signal.signal(signal.SIGINT, interruption)
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGALRM, _ring)
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Chinese shows ? instead
         sys.stdout.reconfigure(errors="replace")
     report = Report()
     try:
         with closing(Stage(report)) as stage:
-            code = _act(stage, report, interruption, stay=stay)
+            return _act(stage, report, stay=stay)
     except KeyboardInterrupt:
         _complain("", "interrupted: everything is stopped")
         return _INTERRUPTED
-    return _INTERRUPTED if interruption.noted and not stay else code
 
 
-def _act(stage: Stage, report: Report, interruption: Interruption, *, stay: bool) -> int:
+def _act(stage: Stage, report: Report, *, stay: bool) -> int:
     try:
-        with _time_limit():
-            run = _demonstrate(stage, report)
+        signal.alarm(_LIMIT_SECONDS)
+        run = _demonstrate(stage, report)
+        signal.alarm(0)
         if stay:
             _stay(stage, report, run)
-        interruption.stopping = True
         report.title("Stopping")
         stage.stop()
         if not stay:
@@ -120,7 +113,7 @@ def _act(stage: Stage, report: Report, interruption: Interruption, *, stay: bool
         _complain(f"run: {refusal}")
         return 2
     except (StackError, AmqpError, psycopg.Error, OSError) as error:
-        interruption.stopping = True
+        signal.alarm(0)
         _complain(f"run: {str(error).strip() or type(error).__name__}")
         tail = stage.worker_log_tail()
         if tail and not isinstance(error, StartFailed):  # which has it in its words
@@ -287,22 +280,6 @@ def _complain(*lines: str) -> None:
     """Print lines on standard error."""
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Raise TimeIsUp within, should it take too long."""
-
-    def ring(number: int, frame: FrameType | None) -> NoReturn:
-        del number, frame
-        raise TimeIsUp(f"not done after {_LIMIT_SECONDS} s: something hangs")
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.alarm(_LIMIT_SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
 
 
 if __name__ == "__main__":

@@ -38,14 +38,17 @@ _TOLD_EVERY = 5.0
 _QUOTED_LINES = 10
 
 # What tests and the demonstration use where we may install it, by package: a client that is not
-# ours, what scrapes a worker, a proxy on the way to the provider, a pooler before the database, and
-# Node for the contract. Some packages of nodejs bring npm, Debian's does not.
+# ours, what scrapes a worker, a proxy on the way to the provider, a pooler before the database,
+# what builds the image, Node for the contract, and a browser for the console's pages. Some packages
+# of nodejs bring npm, Debian's does not.
 _FOR_TESTS = {
     "amqp-tools": ["amqp-publish"],
     "prometheus": ["prometheus", "promtool"],
     "tinyproxy-bin": ["tinyproxy"],
     "pgbouncer": ["pgbouncer"],
+    "buildah": ["buildah"],
     "nodejs": ["node"],
+    "chromium": ["chromium"],
 }
 
 
@@ -73,6 +76,8 @@ def install_missing(
     may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if may_install:
         missing += _lacking(_FOR_TESTS)
+        if "chromium" in missing:
+            missing.append("fonts-wqy-microhei")  # or Chinese is boxes in its pictures
         if "nodejs" not in missing:
             missing += _lacking({"npm": ["npm"]})
     if not missing:

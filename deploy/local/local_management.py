@@ -71,12 +71,6 @@ class Management:
         definitions = self._call("GET", f"/api/definitions/{quote(template, safe='')}")
         self._call("POST", f"/api/definitions/{quote(name, safe='')}", json.loads(definitions))
 
-    def queues(self, vhost: str) -> dict[str, int]:
-        """Return each queue's number of messages, up to a few seconds old (statistics lag)."""
-        text = self._call("GET", f"/api/queues/{quote(vhost, safe='')}?columns=name,messages")
-        rows = cast("list[dict[str, object]]", json.loads(text))
-        return {str(row["name"]): int(str(row.get("messages", 0))) for row in rows}
-
     def _call(
         self, method: str, path: str, body: object = None, *, timeout: float = _SECONDS
     ) -> bytes:
@@ -115,10 +109,6 @@ class Vhosts:
         if self.management_url is None:
             return self.url
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{quote(name, safe='')}"))
-
-    def queues(self, vhost: str = "/") -> dict[str, int]:
-        """Return each queue's number of messages, up to a few seconds old. Raises NotOurs."""
-        return self._management("count messages").queues(vhost)
 
     def _management(self, what: str) -> Management:
         if self.management_url is None:

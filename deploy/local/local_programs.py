@@ -17,8 +17,8 @@ FOLDERS = "LOCAL_PROGRAMS"
 # that insists on changing the user, its `psql` one that chooses a version.
 _PLACES = {
     "rabbitmq-server": "lib/rabbitmq/bin",
-    "rabbitmqctl": "lib/rabbitmq/bin",
     "epmd": "lib/erlang/erts-*/bin",
+    "erl_call": "lib/erlang/lib/erl_interface-*/bin",
     "nginx": "sbin",
     "pgbouncer": "sbin",
 }

@@ -112,33 +112,16 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command, pass on the signals that we get, and return its exit code as a shell would."""
+    """Run a command and return its exit code as a shell would; what ends us ends it as well."""
     if shutil.which(command[0]) is None:
         print(f"local stack: {command[0]}: there is no such command", file=sys.stderr)
         return _NO_SUCH_COMMAND
-    # Ctrl-C in a terminal reaches the command by itself; passed on it would arrive twice.
-    from_terminal = sys.stdin is not None and sys.stdin.isatty()
-    children: list[subprocess.Popen[bytes]] = []
-    early: list[int] = []
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        del frame
-        if number == signal.SIGINT and from_terminal:
-            return
-        if children:
-            children[0].send_signal(number)
-        else:
-            early.append(number)
-
-    replaced = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, *_ENDINGS)}
-    try:
-        children.append(subprocess.Popen(tied(command), env=dict(environment)))
-        for number in early:
-            children[0].send_signal(number)
-        code = children[0].wait()
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
+    with subprocess.Popen(tied(command), env=dict(environment)) as running:
+        try:
+            code = running.wait()
+        except BaseException:
+            running.terminate()
+            raise
     return 128 - code if code < 0 else code
 
 

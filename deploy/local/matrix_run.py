@@ -9,30 +9,83 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, NamedTuple
 
+from debian_releases import NotToBeHad, fits
 from local_errors import StackError
 from local_process import tied
 from local_programs import FOLDERS
-from matrix_rows import BASE, SUITES, TITLES, Line, NotToBeHad, Outcome, plan, table
 from matrix_versions import Variant, Versions, base
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _FOLDER = _CHECKOUT / ".local/matrix"
+
+# What each component is tried in; the rest of a row is what this machine and the lock files have.
+COMPONENTS = {
+    "rabbitmq": ("RabbitMQ", ("3.10", "4.0", "4.3")),
+    "postgresql": ("PostgreSQL", ("15", "16", "17", "18")),
+    "python": ("Python", ("3.11", "3.12", "3.13", "3.14")),
+    "packages": ("packages", ("locked", "lowest", "newest")),
+}
+
+# By cost: the demonstration takes 20 s of CPU, the last suite three minutes.
+_SUITES = {
+    "demonstration": (),
+    "store": ("tests/integration/store",),
+    "amqp": ("tests/integration/amqp",),
+    "sql": ("tests/sql",),
+    "e2e": ("tests/e2e",),
+}
 
 _INTERRUPTED = 130
 
 # pytest's codes for a run that came to its end: all passed, some failed.
 _COMPLETE = (0, 1)
+
+
+class Row(NamedTuple):
+    """One component in one version; without a component nothing is varied."""
+
+    component: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.component}={self.version}" if self.component else "base"
+
+    @property
+    def title(self) -> str:
+        """What stands in the table."""
+        return f"{COMPONENTS[self.component][0]} {self.version}" if self.component else "nothing"
+
+
+def plan(found: Mapping[str, str], only: Sequence[str] = ()) -> list[Row]:
+    """Return the rows: the base, then each version that the base does not have.
+
+    With `only`, those alone: `base`, `rabbitmq=4.0`, or `rabbitmq` for all of its versions. What
+    the base has is the base's row. Raises StackError for what there is not.
+    """
+    every = {"base": {Row()}}
+    for component, (_, versions) in COMPONENTS.items():
+        for row in (Row(component, version) for version in versions):
+            stands_for = Row() if fits(found[component], row.version) else row
+            every[str(row)] = {stands_for}
+            every.setdefault(component, set()).add(stands_for)
+    if unknown := [wish for wish in only if wish not in every]:
+        raise StackError(f"there is no row {unknown[0]}; there are {', '.join(every)}")
+    return sorted(set().union(*(every[wish] for wish in only or every)), key=_place)
+
+
+def _place(row: Row) -> tuple[int, int]:
+    if not row.component:
+        return (-1, 0)
+    return list(COMPONENTS).index(row.component), COMPONENTS[row.component][1].index(row.version)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,59 +98,56 @@ def main(arguments: Sequence[str]) -> int:
         metavar="ROW",
         help="this row alone: base, rabbitmq=4.0, or rabbitmq for all of its versions; repeatable",
     )
-    parser.add_argument(
-        "--suite",
-        action="append",
-        choices=tuple(SUITES),
-        help="this suite alone; repeatable",
-    )
+    suite_help = "this suite alone; repeatable"
+    parser.add_argument("--suite", action="append", choices=tuple(_SUITES), help=suite_help)
     chosen = parser.parse_args(arguments)
-    suites = [suite for suite in SUITES if suite in (chosen.suite or SUITES)]
+    suites = [suite for suite in _SUITES if suite in (chosen.suite or _SUITES)]
     try:
         found = base()
         rows = plan(found, chosen.only)
     except StackError as error:
         print(f"matrix: {error}", file=sys.stderr)
         return 2
-    lines = [Line(row) for row in rows]
+    notes: list[str] = []
+    _print_cells("varied", "version found", *suites)
+    _print_cells(*["---"] * (len(suites) + 2))
     try:
-        for line in lines:
-            _fill(line, found, suites)
+        for row in rows:
+            print(row, file=sys.stderr)
+            _print_cells(row.title, *_tried(row, found, suites, notes))
     except KeyboardInterrupt:
         return _INTERRUPTED
     finally:
-        print(f"\n{datetime.now(UTC):%Y-%m-%d}\n\n{table(lines)}")
-    return int(any(outcome.failed for line in lines for outcome in line.outcomes.values()))
+        print("", *(f"- {note}" for note in notes), sep="\n")
+    return int(any(", failed" in note for note in notes))
 
 
-def _fill(line: Line, found: Mapping[str, str], suites: Sequence[str]) -> None:
-    """Get the row's version and run the suites on it."""
-    _say(f"{line.row}")
+def _tried(
+    row: Row, found: Mapping[str, str], suites: Sequence[str], notes: list[str]
+) -> Iterator[str]:
+    """Get the row's version, run the suites on it, and yield the row's cells."""
     try:
-        if line.row.component == BASE:
-            of_each = (f"{TITLES[name]} {version}" for name, version in found.items())
-            variant = Variant(", ".join(of_each))
+        if row.component:
+            variant = Versions(_FOLDER).get(*row)
         else:
-            variant = Versions(_FOLDER).get(line.row)
+            each = (f"{title} {found[name]}" for name, (title, _) in COMPONENTS.items())
+            variant = Variant(", ".join(each))
     except NotToBeHad as reason:
-        line.lacking = str(reason)
-        _say(f"  not to be had here: {reason}")
+        notes.append(f"{row.title}: {reason}")
+        yield from ("not to be had here", *["–"] * len(suites))
         return
-    line.found = variant.found
-    _say(f"  {variant.found}")
+    yield variant.found
     for suite in suites:
-        started = time.monotonic()
-        line.outcomes[suite] = outcome = _run(suite, variant, _FOLDER / f"log/{line.row}-{suite}")
-        _say(f"  {suite}: {outcome} ({time.monotonic() - started:.0f} s)")
+        words, told = _run(suite, variant, _FOLDER / f"log/{row}-{suite}.log")
+        notes += [f"{row.title}, {suite}, {line}" for line in told]
+        yield words
 
 
-def _run(suite: str, variant: Variant, place: Path) -> Outcome:
-    """Run a suite; what it prints goes to a file."""
-    log, report = place.with_suffix(f"{place.suffix}.log"), place.with_suffix(f"{place.suffix}.xml")
+def _run(suite: str, variant: Variant, log: Path) -> tuple[str, list[str]]:
+    """Run a suite, its output to a file; return what came of it, and what is to be noted."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
-    command = ["-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *SUITES[suite]]
-    if not SUITES[suite]:
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *_SUITES[suite]]
+    if not _SUITES[suite]:
         command = ["deploy/local/demonstration.py"]
     # Servers that somebody else runs would be of one version in all rows.
     ours = {"AMQP_URL", "AMQP_MANAGEMENT_URL", "DATABASE_URL"}
@@ -114,29 +164,26 @@ def _run(suite: str, variant: Variant, place: Path) -> Outcome:
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-    where = f"ended with code {code}: {log.relative_to(_CHECKOUT)}"
-    if not SUITES[suite]:
-        return Outcome(failed=(where,)) if code else Outcome(1)
-    complete = code in _COMPLETE and report.exists()
-    return read_report(report) if complete else Outcome(failed=(f"pytest {where}",))
+    if not _SUITES[suite]:  # the demonstration counts nothing
+        failed = [f"failed: {log.relative_to(_CHECKOUT)}"] if code else []
+        return "failed" if code else "passed", failed
+    if code not in _COMPLETE:
+        return "failed", [f"failed, pytest ended with code {code}: {log.relative_to(_CHECKOUT)}"]
+    return read_log(log.read_text(errors="replace"))
 
 
-def read_report(report: Path) -> Outcome:
-    """Return what pytest's report in JUnit's format tells."""
-    passed, failed, skipped = 0, [], []
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 (our own pytest wrote it)
-        skip = case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
-            failed.append(f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}")
-        elif skip is not None:
-            skipped.append(skip.get("message", ""))
-        else:
-            passed += 1
-    return Outcome(passed, tuple(failed), tuple(skipped))
+def read_log(text: str) -> tuple[str, list[str]]:
+    """Return pytest's counts, and a line for each test that failed and each reason to skip one."""
+    lines = text.splitlines()
+    failed = [
+        f"failed: {line.split()[1]}" for line in lines if line.startswith(("FAILED", "ERROR"))
+    ]
+    skipped = [line.lower() for line in lines if line.startswith("SKIPPED")]
+    return re.sub(r" in \d.*", "", lines[-1]), failed + skipped
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def _print_cells(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from debian_releases import Releases, run
+from debian_releases import NotToBeHad, Releases, fits, run
 from local_programs import program
-from matrix_rows import NotToBeHad, Row, fits, numbers
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _LOCKED = _CHECKOUT / "deploy/requirements-dev.txt"
@@ -59,19 +58,11 @@ class Versions:
         self._folder = folder
         self._releases = Releases(folder / "apt")
 
-    def get(self, row: Row) -> Variant:
-        """Return what the row runs on, fetched if need be. Raises NotToBeHad."""
+    def get(self, component: str, version: str) -> Variant:
+        """Return what a row runs on, fetched if need be. Raises NotToBeHad."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        home = self._folder / f"{row.component}-{row.version}"
-        match row.component:
-            case "rabbitmq":
-                return self._rabbitmq(row.version, home)
-            case "postgresql":
-                return _postgresql(row.version, home)
-            case "python":
-                return self._python(row.version, home)
-            case _:
-                return _packages(row.version, home)
+        kinds = {"rabbitmq": self._rabbitmq, "postgresql": _postgresql, "python": self._python}
+        return kinds.get(component, _packages)(version, self._folder / f"{component}-{version}")
 
     def _rabbitmq(self, version: str, home: Path) -> Variant:
         root = self._releases.unpack("rabbitmq-server", version, home)
@@ -101,7 +92,7 @@ def _postgresql(version: str, home: Path) -> Variant:
     folder = home / "node_modules" / package / "native/bin"
     if not (folder / "postgres").exists():
         offered: list[str] = json.loads(run(["npm", "view", package, "versions", "--json"]))
-        fitting = sorted((each for each in offered if fits(each, version)), key=numbers)
+        fitting = sorted((each for each in offered if fits(each, version)), key=_numbers)
         if not fitting:
             raise NotToBeHad(f"{package} has no PostgreSQL {version}")
         # Its one script makes the links that a package of npm cannot hold.
@@ -143,7 +134,7 @@ def _virtualenv(python: str, home: Path) -> str:
 def _own_python(version: str) -> str | None:
     """Return this machine's Python of a version, if there is one that runs."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    installed = sorted(pyenv.glob(f"{version}*/bin/python3"), key=lambda path: numbers(str(path)))
+    installed = sorted(pyenv.glob(f"{version}*/bin/python3"), key=lambda path: _numbers(str(path)))
     candidates = (shutil.which(f"python{version}"), *map(str, reversed(installed)))
     runs = (each for each in candidates if each and fits(_python_version(each) or "", version))
     return next(runs, None)
@@ -157,3 +148,8 @@ def _python_version(python: str) -> str | None:
 
 def _postgresql_version(server: str) -> str:
     return run([server, "--version"]).split()[2]  # postgres (PostgreSQL) 15.18 (Debian …)
+
+
+def _numbers(version: str) -> list[int]:
+    """Return what versions are compared by."""
+    return [int(number) for number in re.findall(r"\d+", version)]

@@ -10,15 +10,12 @@ Revises: 0006
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import context, op
 
-from migrations.steps import add_column, alone, comment_on
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from migrations.steps import add_column, alone, comment_on, make_anew
 
 revision = "0007"
 down_revision = "0006"
@@ -46,7 +43,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back to the views of 0006; what people have built on them is in the way."""
     for view in ("results", "changes"):
-        _shorten(view)
+        make_anew(view, _of_0006(f"_{view.upper()}"))
     op.alter_column(
         "request",
         "fingerprint",
@@ -57,32 +54,6 @@ def downgrade() -> None:
     )
     op.drop_column("request", "reused_from", schema="verification")
     op.drop_column("request", "digest_key", schema="verification")
-
-
-def _shorten(view: str) -> None:
-    """Make a view anew without its last column, which cannot be taken from it; comments stay."""
-    words = _comments(view)
-    op.execute(f"DROP VIEW verification_v1.{view}")
-    op.execute(f"CREATE VIEW verification_v1.{view} AS {_of_0006(f'_{view.upper()}')}")
-    for on, said in words.items():
-        op.execute(comment_on(on, said))
-    op.execute(f"GRANT SELECT ON verification_v1.{view} TO verification_reader")
-
-
-def _comments(view: str) -> Mapping[str, str]:
-    """Return what is said of a view and of its columns, without the last one."""
-    name = f"verification_v1.{view}"
-    rows = op.get_bind().execute(
-        sa.text("""SELECT attname, col_description(attrelid, attnum), obj_description(attrelid)
-                     FROM pg_attribute WHERE attrelid = CAST(:view AS regclass) AND attnum > 0"""),
-        {"view": name},
-    )
-    found = {}
-    for column, said, of_view in rows:
-        found[f"VIEW {name}"] = of_view
-        if column != "reused_from":
-            found[f"COLUMN {name}.{column}"] = said
-    return found
 
 
 def _of_0006(constant: str) -> str:

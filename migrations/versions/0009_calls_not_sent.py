@@ -9,10 +9,9 @@ Revises: 0008
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
 
-from migrations.steps import alone, comment_on
+from migrations.steps import alone, comment_on, make_anew
 
 revision = "0009"
 down_revision = "0008"
@@ -24,11 +23,6 @@ _QUERY = """
 SELECT request_id, call_number, mode, worker, started_at, finished_at, class, http_status,
        status, provider_request_id, charged, sends, milliseconds{}
   FROM verification.provider_call"""
-_COMMENTS = """
-SELECT attname, col_description(attrelid, attnum), obj_description(attrelid)
-  FROM pg_attribute
- WHERE attrelid = 'verification_v1.calls'::regclass AND attnum > 0
-"""
 
 
 def upgrade() -> None:
@@ -43,13 +37,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Make the view anew, for no column is taken from one; what was built on it is in the way."""
-    comments = list(op.get_bind().execute(sa.text(_COMMENTS)))
-    op.execute("DROP VIEW verification_v1.calls")
-    op.execute(f"CREATE VIEW verification_v1.calls AS {_QUERY.format('')}")
-    for column, words, of_view in comments:
-        if column == "not_sent_because":
-            continue
-        op.execute(comment_on(f"COLUMN verification_v1.calls.{column}", words))
-        op.execute(comment_on("VIEW verification_v1.calls", of_view))
-    op.execute("GRANT SELECT ON verification_v1.calls TO verification_reader")
+    make_anew("calls", _QUERY.format(""))
     op.drop_column("provider_call", "not_sent_because", schema="verification")

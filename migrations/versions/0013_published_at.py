@@ -14,10 +14,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from alembic import context, op
 
-from migrations.steps import add_column, alone, build_index, comment_on
+from migrations.steps import add_column, alone, build_index, comment_on, make_anew
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,28 +96,7 @@ def downgrade() -> None:
     """Make the views anew, for no column is taken from one; views on them are in the way."""
     op.drop_index("request_completed_at_idx", table_name="request", schema="verification")
     for view, query in _before().items():
-        said = _comments(view)
-        op.execute(f"DROP VIEW verification_v1.{view}")
-        op.execute(f"CREATE VIEW verification_v1.{view} AS {query}")
-        for on, words in said.items():
-            op.execute(comment_on(on, words))
-        op.execute(f"GRANT SELECT ON verification_v1.{view} TO verification_reader")
+        make_anew(view, query)
     for name in _OF_CALLS:
         op.drop_column("provider_call", name, schema="verification")
     op.drop_column("request", "published_at", schema="verification")
-
-
-def _comments(view: str) -> Mapping[str, str]:
-    """Return what is said of a view and of the columns that it had before."""
-    name = f"verification_v1.{view}"
-    rows = op.get_bind().execute(
-        sa.text("""SELECT attname, col_description(attrelid, attnum), obj_description(attrelid)
-                     FROM pg_attribute WHERE attrelid = CAST(:view AS regclass) AND attnum > 0"""),
-        {"view": name},
-    )
-    said = {}
-    for column, words, of_view in rows:
-        said[f"VIEW {name}"] = of_view
-        if column not in _NEW[view]:
-            said[f"COLUMN {name}.{column}"] = words
-    return said

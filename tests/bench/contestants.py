@@ -106,7 +106,6 @@ def _declaring(peer: queues.PeerQueue) -> Callable[[Any], None]:
 # Each as it was fastest in trials of its own with an instant provider: calls at once, messages
 # held. With a late one all have as many calls in flight, and the messages held that suit them.
 _PEERS: tuple[tuple[str, str, dict[str, str], int], ...] = (
-    ("Celery, threads", "celery_threads", {"CONCURRENCY": "8", "PREFETCH": "64"}, 1024),
     ("Dramatiq, 1 process", "dramatiq_worker", {"CONCURRENCY": "16", "PREFETCH": "64"}, 512),
     (
         "Dramatiq, 2 processes",
@@ -114,7 +113,6 @@ _PEERS: tuple[tuple[str, str, dict[str, str], int], ...] = (
         {"PROCESSES": "2", "CONCURRENCY": "32", "PREFETCH": "128"},
         512,
     ),
-    ("FastStream", "faststream_worker", {"CONCURRENCY": "64", "PREFETCH": "128"}, 512),
     ("pika and threads", "pika_threads", {"CONCURRENCY": "16", "PREFETCH": "64"}, 512),
     ("asyncio by hand", "raw_asyncio", {"CONCURRENCY": "64", "PREFETCH": "64"}, 512),
 )

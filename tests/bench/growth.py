@@ -62,8 +62,9 @@ SELECT 'old-' || md5(n::text), sha256(n::text::bytea), 'bench', 2, 'sandbox', 'd
 """
 _FILL_CALLS = """
 INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
-    finished_at, class, charged, http_status, sends, milliseconds)
-SELECT 'old-' || md5(n::text), 1, 'sandbox', 'bench', t, t, 'answered', 'yes', 200, 1, 300
+    finished_at, class, charged, http_status, sends, milliseconds, provider_request_id)
+SELECT 'old-' || md5(n::text), 1, 'sandbox', 'bench', t, t, 'answered', 'yes', 200, 1, 300,
+    md5('call ' || n)
   FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n,
        LATERAL (SELECT now() - make_interval(secs => n * %(spacing)s %% 31536000) AS t) AS moment
 """

@@ -1,4 +1,4 @@
-"""A stack for each test, as in tests/e2e, on durable servers; proxies and servers to mistreat."""
+"""Proxies and servers to mistreat."""
 
 from __future__ import annotations
 
@@ -12,32 +12,11 @@ from local_broker import Broker
 from local_database import Database
 from local_ports import free_ports, is_taken
 from tests.chaos.proxy import Proxy
-from tests.conftest import amqp_url, database_url, new_database, own_database_url, shared_database
-from tests.e2e.conftest import provider, running_sandbox, stack, vhost_with_topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local_stack import Servers
-
-# Named here, fixtures that build on `servers` build on these of ours.
-__all__ = [
-    "amqp_url",
-    "database_url",
-    "new_database",
-    "own_database_url",
-    "provider",
-    "running_sandbox",
-    "shared_database",
-    "stack",
-    "vhost_with_topology",
-]
-
-
-@pytest.fixture(scope="session")
-def servers(durable_servers: Servers) -> Servers:
-    """Give servers that keep what they promised, whatever is done to them."""
-    return durable_servers
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from worker.amqp.settler import Settler
 from worker.cli import main
 from worker.contract.names import DEAD
 from worker.contract.request_v1 import RequestReader
-from worker.deadletters.acting import Acting
+from worker.deadletters.selecting import Acting
 from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow
 from worker.pipeline.runner import Pipeline

@@ -70,7 +70,7 @@ def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
         # Everything that was delivered is called and saved: the prefetch bounds what is held.
         until(lambda: stack.count() == len(load.ids) - stack.depth(REQUESTS))
         assert stack.depth("collector") < stack.count() < len(load.ids)
-        assert worker.ready() == (503, "the broker takes no publications")
+        assert worker.ready() == (503, "the broker takes no publications: low on memory")
     until(lambda: worker.said("amqp.unblocked"))
     until(lambda: worker.ready()[0] == 200)
     load.all_is_counted(worker)

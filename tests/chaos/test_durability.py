@@ -18,7 +18,7 @@ from worker.store.engine import execute, open_engine
 from worker.store.ledger import PostgresLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.e2e.harness import Stack
 
@@ -67,12 +67,13 @@ def test_a_session_is_never_weaker_than_on_and_never_made_weaker(
     with psycopg.connect(own_database_url, autocommit=True) as database:
         name = database.info.dbname
         database.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = {value}'.encode())
-    told: list[object] = []
+    told: list[Mapping[str, str]] = []
     engine = open_engine(own_database_url, "durability", on_weak=told.append)
     ((here,),) = execute(engine, text("SHOW synchronous_commit"))
     engine.dispose()
     assert here == pinned
-    assert told == ([{"synchronous_commit": value}] if value != pinned else [])
+    weak = told[0] if told else {}  # of a server that writes to memory there is more to tell
+    assert weak.get("synchronous_commit") == (value if value != pinned else None)
 
 
 @pytest.mark.usefixtures("own_database_url")

@@ -21,8 +21,8 @@ from tests.chaos.replication import (
     promote,
 )
 from tests.conftest import migrate
-from tests.e2e.conftest import apply_topology
 from tests.e2e.harness import SandboxProcess, Stack, until
+from tests.e2e.stacks import apply_topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A stack as in tests/e2e, and the packages of Node."""
+"""The packages of Node."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from pathlib import Path
 import pytest
 
 from local_install import node_modules
-from tests.e2e.conftest import (
-    module_stack,
-    provider,
-    running_sandbox,
-    stack,
-    vhost_with_topology,
-    working,
-)
-
-__all__ = [
-    "module_stack",
-    "provider",
-    "running_sandbox",
-    "stack",
-    "vhost_with_topology",
-    "working",
-]
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.harness import Stack, until
-from worker.contract.cloudevents import ATTRIBUTES, PREFIX
 from worker.contract.golden import example_request
+from worker.contract.result_v1 import CLOUD_ATTRIBUTES, CLOUD_PREFIX
 from worker.settings import OutboxSettings, SettingsInvalid, load
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def event_of(stack: Stack) -> tuple[Any, dict[str, Any]]:
 
 def attributes(headers: Mapping[str, str]) -> dict[str, str]:
     return {
-        name.removeprefix(PREFIX): value
+        name.removeprefix(CLOUD_PREFIX): value
         for name, value in headers.items()
-        if name.startswith(PREFIX)
+        if name.startswith(CLOUD_PREFIX)
     }
 
 
@@ -55,7 +55,7 @@ def test_an_event_is_a_cloud_event(clouded: Stack) -> None:
     publish(clouded, "match", headers={"traceparent": TRACE})
     properties, event = event_of(clouded)
     found = attributes(properties.headers)
-    assert found.keys() == ATTRIBUTES.keys()
+    assert found.keys() == CLOUD_ATTRIBUTES.keys()
     assert found == {
         "specversion": "1.0",
         "id": event["eventId"],
@@ -101,7 +101,7 @@ def timeless(stack: Stack) -> tuple[dict[str, str], dict[str, Any]]:
     """Wait for one event; return its headers and body without what `unsend` moves."""
     properties, event = event_of(stack)
     headers = dict(properties.headers)
-    assert headers.pop(f"{PREFIX}time") == event.pop("completedAt")
+    assert headers.pop(f"{CLOUD_PREFIX}time") == event.pop("completedAt")
     del event["requestedAt"]
     return headers, event
 

@@ -16,10 +16,10 @@ from local_programs import program
 from tests.contract.guide import GUIDE, filled_in
 from tests.contract.regenerate import FOLDER, documents
 from worker.contract.asyncapi import asyncapi
-from worker.contract.cloudevents import ATTRIBUTES, PREFIX
 from worker.contract.envelope import check_envelope
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
 from worker.contract.request_model import CONTEXT_LIMIT, REQUEST_ID_LIMIT
+from worker.contract.result_v1 import CLOUD_ATTRIBUTES, CLOUD_PREFIX
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.delivery import Delivery
 from worker.core.outcome import ErrorKind, Outcome
@@ -43,7 +43,7 @@ def test_the_guide_says_what_to_do_on_every_outcome_and_kind_of_error() -> None:
     text = GUIDE.read_text()
     assert [each for each in Outcome if f"\n| `{each}` |" not in text] == []
     assert [each for each in ErrorKind if f"\n| `{each}` |" not in text] == []
-    assert [each for each in ATTRIBUTES if f"`{PREFIX}{each}`" not in text] == []
+    assert [each for each in CLOUD_ATTRIBUTES if f"`{CLOUD_PREFIX}{each}`" not in text] == []
 
 
 def test_the_guides_limits_are_the_codes() -> None:

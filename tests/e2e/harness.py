@@ -68,11 +68,14 @@ def free_port() -> str:
 
 @dataclass
 class Process:
-    """A command of the worker's, its standard error kept line by line."""
+    """A command of the worker's; a thread keeps what it says, line by line: it never blocks."""
 
     popen: subprocess.Popen[str] | Forked
     lines: list[str] = field(default_factory=list)
-    reader: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     @classmethod
     def start(
@@ -83,7 +86,7 @@ class Process:
         module: str = "worker",
         fork: bool = True,
     ) -> Process:
-        """Start it, to end with us at the latest; a thread reads what it says: it never blocks.
+        """Start it, to end with us at the latest.
 
         It is forked where its imports are loaded, unless a new interpreter is the point.
         """
@@ -100,10 +103,7 @@ class Process:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        process = cls(popen)
-        process.reader = threading.Thread(target=process._read)
-        process.reader.start()
-        return process
+        return cls(popen)
 
     def _read(self) -> None:
         assert self.popen.stderr is not None
@@ -143,8 +143,7 @@ class Process:
     def ended(self, seconds: float = 60.0) -> int:
         """Wait for its end and return the exit code; all that it said is read then."""
         code = self.popen.wait(seconds)
-        if self.reader is not None:
-            self.reader.join()
+        self._reader.join()
         return code
 
 

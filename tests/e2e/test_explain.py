@@ -41,8 +41,34 @@ def test_without_the_broker_the_tables_still_speak(working: Stack) -> None:
     done = working.command("explain", "no-broker")
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "finished: match, charged once; event sent"
-    assert "the dead letters were not looked at" in done.stderr
+    assert "the dead letters and unrouted events were not looked at" in done.stderr
     assert working.command("explain", "no-broker", "--no-dead-letters").stderr == ""
+
+
+def test_an_event_that_nobody_was_bound_for_is_not_called_sent_without_a_word(
+    working: Stack,
+) -> None:
+    """Neither is that of another request there, nor the answer to a conflict, its event."""
+    working.channel.queue_unbind("collector", "verification.results", "#")
+    working.channel.queue_bind("collector", "verification.results", "bound.#")
+    working.publish(request("bound"), reply_to="bound.here")
+    working.publish(request("unbound"), reply_to="nobody")
+    until(lambda: working.is_sent("bound", "unbound"))
+    working.publish(request("bound", name="李四"), reply_to="nobody")
+    until(lambda: working.depth("verification.unrouted") == 2)
+    assert explain(working, "bound")["verdict"] == "finished: match, charged once; event sent"
+    unbound = explain(working, "unbound")
+    assert unbound["unrouted_events"] == 1
+    assert unbound["verdict"] == (
+        "finished: match, charged once; event sent, but nobody was bound for it: it stands in"
+        " verification.unrouted (`unrouted replay`)"
+    )
+    working.channel.queue_bind("collector", "verification.results", "#")
+    dropped = working.command("unrouted", "drop", "--request-id", "bound", "--yes")
+    assert (dropped.returncode, working.depth("verification.unrouted")) == (0, 1)
+    assert working.command("unrouted", "replay", "--yes").returncode == 0
+    until(lambda: working.depth("verification.unrouted") == 0)
+    assert explain(working, "unbound")["verdict"].endswith("; event sent")
 
 
 def test_a_retried_request_tells_its_wait(working: Stack) -> None:

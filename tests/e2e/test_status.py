@@ -76,7 +76,7 @@ def test_a_worker_that_probes_says_why_and_one_that_stops_takes_its_row_away(sta
     worker = stack.start_worker(PROVIDER_SECRET_KEY="another")
     until(lambda: stack.as_owner("SELECT FROM verification.worker WHERE state = 'parked'"))
     shown = " ".join(stack.command("status").stdout.split())
-    assert "parked: credentials, probes in" in shown
+    assert "parked: credentials (HTTP 401 " in shown
     assert worker.stop() == 0
     assert stack.as_owner("SELECT FROM verification.worker") == 0
 
@@ -89,6 +89,9 @@ def test_a_locked_table_hides_no_other_part_and_who_locks_it_is_named(stack: Sta
         stack.publish(request("waits"))
         line = json.loads(until(lambda: worker.said("database.blocked")))
         said = json.loads(stack.command("status", "--json").stdout)
+        refused = stack.command("outbox", "list")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"held up by pid {pid}, application an-analyst" in refused.stderr
     assert f"held up by pid {pid}, application an-analyst, since" in line["reason"]
     assert (said["locks"]["pid"], said["locks"]["application"]) == (pid, "an-analyst")
     assert said["problems"]["open_requests"].startswith("a lock is held by another session")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
-from tests.e2e.harness import ID_CARD, Process, Stack, request, until
-
-if TYPE_CHECKING:
-    import subprocess
+from local_programs import program
+from tests.e2e.harness import CHECKOUT, ID_CARD, Process, Stack, request, until
 
 UNROUTED = "verification.unrouted"
 
@@ -21,6 +24,24 @@ def document(done: subprocess.CompletedProcess[str], code: int = 0) -> Any:
 
 def bind_nobody(stack: Stack) -> None:
     stack.channel.queue_unbind("collector", "verification.results", "#")
+
+
+def counted_by_sql(stack: Stack) -> list[str]:
+    """Count them as the guide for analysts says."""
+    guide = (CHECKOUT / "deploy" / "DATA.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```psql\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [program("psql"), "--no-psqlrc", "-At", "-v", "ON_ERROR_STOP=1", stack.database_url],
+        env={**os.environ, **stack.environment, "PATH": path},
+        input=block,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [line.rpartition("|")[0] for line in done.stdout.splitlines()]
 
 
 def test_unrouted_events_are_listed_replayed_and_dropped(stack: Stack) -> None:
@@ -36,6 +57,7 @@ def test_unrouted_events_are_listed_replayed_and_dropped(stack: Stack) -> None:
     assert {row["request_id"] for row in rows} == {f"onb-{number}" for number in range(4)}
     assert {row["routing_key"] for row in rows} == {"nobody.left", "nobody.right"}
     assert all(row["outcome"] == "match" and row["age"] >= 0 for row in rows)
+    assert counted_by_sql(stack) == ["left|match|2", "right|match|2"]
     shown = stack.command("unrouted", "list", "--source", "left")
     assert "2 shown of 2 events that match" in shown.stderr
     assert ID_CARD not in shown.stdout

@@ -36,8 +36,10 @@ VALUES ('stuck', '\\x01', 'web', 2, 'live', 'waiting', 1, 'no', now() - interval
 """
 _CALLS = """
 INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
-  finished_at, class, charged, milliseconds, source, check_type, not_sent_because)
-SELECT id, number, 'live', 'w', now() - interval '90 min', now(), class, charged, ms, source, 2, why
+  finished_at, class, charged, milliseconds, source, check_type, not_sent_because,
+  provider_request_id)
+SELECT id, number, 'live', 'w', now() - interval '90 min', now(), class, charged, ms, source, 2,
+  why, CASE WHEN id = 'a2' AND number = 2 THEN 'the-id' ELSE id || number END
   FROM (VALUES ('a1', 1, 'answered', 'yes', 100, 'web', NULL),
                ('a2', 1, 'not_sent', 'no', 0, 'web', 'dns'),
                ('a2', 2, 'answered', 'yes', 300, 'web', NULL),
@@ -45,6 +47,23 @@ SELECT id, number, 'live', 'w', now() - interval '90 min', now(), class, charged
                ('a4', 1, 'in_doubt', 'unknown', 900, 'web', NULL)
   ) AS c(id, number, class, charged, ms, source, why)
 """
+
+_TURNED_AWAY = """
+INSERT INTO verification.turned_away (day, mode, source, reason, messages)
+SELECT current_date - age, mode, source, reason, messages
+  FROM (VALUES (1, 'live', 'web', 'conflict', 4), (1, 'sandbox', 'web', 'conflict', 9),
+               (1, 'live', '', 'not_json', 2), (2, 'live', 'app', 'no_usable_id', 3),
+               (40, 'live', 'web', 'conflict', 7)) AS t(age, mode, source, reason, messages)
+"""
+
+_OUTCOMES = {
+    "a1": "match",
+    "a2": "match",
+    "a3": "mismatch",
+    "a4": "failed",
+    "b1": "match",
+    "b2": "rejected",
+}
 
 # Words of the query, and which of its columns are what; dates are today's or yesterday's.
 _ANSWERS: list[tuple[str, list[tuple[Any, ...]]]] = [
@@ -63,6 +82,9 @@ _ANSWERS: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("calls_each", [("app", 0.0, 0), ("web", 1.33, 2)]),
     ("event_sent_at IS NULL", [("a3", "web", "mismatch")]),
     ("GROUP BY charged", [("no", 1), ("unknown", 1), ("yes", 3)]),
+    ("turned_away", [("web", "conflict", 4), (None, "not_json", 2), ("app", "no_usable_id", 3)]),
+    ("context_jsonb @>", [(each, _OUTCOMES[each]) for each in _OUTCOMES]),
+    ("'the-id'", [("a2", 2, "answered", "yes", "match")]),
 ]  # fmt: skip
 
 
@@ -70,7 +92,7 @@ _ANSWERS: list[tuple[str, list[tuple[Any, ...]]]] = [
 def test_the_guide_answers_truly(
     owner: psycopg.Connection, reader: psycopg.Connection, words: str, expected: list[Any]
 ) -> None:
-    for statement in (_REQUESTS, _OPEN, _CALLS):
+    for statement in (_REQUESTS, _OPEN, _CALLS, _TURNED_AWAY):
         owner.execute(literal(statement))
     (query,) = [each for each in blocks("Questions and their queries") if words in each]
     # The day that began in Shanghai while the rows were an hour old is not the point here.

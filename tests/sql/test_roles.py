@@ -8,7 +8,7 @@ from psycopg import errors
 
 from tests.sql.published import literal
 
-VIEWS = ["calls", "changes", "daily_calls", "open_requests", "results"]
+VIEWS = ["calls", "changes", "daily_calls", "open_requests", "results", "turned_away"]
 
 _READABLE = """
 SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -74,9 +74,14 @@ def test_who_logs_in_by_the_guides_recipe_reads_only_and_not_for_ever(
         reader.execute("CREATE TEMP TABLE mine (n int)")
     shown = [
         reader.execute(literal(f"SHOW {name}")).fetchone()
-        for name in ("statement_timeout", "idle_in_transaction_session_timeout")
+        for name in (
+            "statement_timeout",
+            "idle_in_transaction_session_timeout",
+            "timezone",
+            "search_path",
+        )
     ]
-    assert shown == [("1min",), ("1min",)]
+    assert shown == [("1min",), ("1min",), ("Asia/Shanghai",), ("verification_v1",)]
 
 
 def test_the_limit_of_connections_holds(reader_url: str) -> None:

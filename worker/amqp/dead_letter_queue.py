@@ -17,7 +17,7 @@ counts as a return. So looking must be gentle:
   queues ignore the exclusive flag of a consumer (tried on 3.10), so the consumers are counted.
 - Times to live go on from the first arrival, for a returned message too.
 - Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`): who needs
-  longer lets go and takes hold again (`worker.deadletters.acting`).
+  longer lets go and takes hold again (`worker.deadletters.selecting`).
 """
 
 from __future__ import annotations

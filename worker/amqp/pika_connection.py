@@ -33,8 +33,8 @@ _log = get_logger(__name__)
 class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no types
     """A pika connection that survives undecodable headers, and receives and sends larger pieces."""
 
-    blocked = False
-    """Whether the broker takes no publications now: a memory or disk alarm."""
+    blocked: str | None = None
+    """Why the broker takes no publications now, such as `low on disk`; None: it takes them."""
 
     _corked: list[bytes] | None = None
 
@@ -44,11 +44,11 @@ class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no typ
         self.add_on_connection_unblocked_callback(self._note_unblocked)
 
     def _note_blocked(self, _connection: object, frame: Any) -> None:
-        self.blocked = True
-        _log.warning(BLOCKED, reason=str(frame.method.reason))
+        self.blocked = str(frame.method.reason)
+        _log.warning(BLOCKED, reason=self.blocked)
 
     def _note_unblocked(self, _connection: object, _frame: object) -> None:
-        self.blocked = False
+        self.blocked = None
         _log.info(UNBLOCKED)
 
     @contextmanager
@@ -121,7 +121,7 @@ class BlockingPikaConnection(BlockingConnection):  # type: ignore[misc]  # pika 
     @property
     def blocked(self) -> bool:
         """Whether the broker takes no publications now."""
-        return bool(self._impl.blocked)
+        return self._impl.blocked is not None
 
     def corked(self) -> AbstractContextManager[None]:
         """Write at once what is published within."""

@@ -72,10 +72,10 @@ class BackgroundPublisher:
     # What the session asks for
 
     @property
-    def blocked(self) -> bool:
-        """Whether the broker takes no publications now. Any thread."""
+    def blocked(self) -> str | None:
+        """Why the broker takes no publications now; None: it does, or is away. Any thread."""
         pika = self._pika
-        return pika is not None and bool(pika.blocked)
+        return None if pika is None else pika.blocked
 
     def add(self, group: Group, publications: Sequence[Publication]) -> None:
         """Take a group; `publish_pending` sends it."""
@@ -85,7 +85,7 @@ class BackgroundPublisher:
     def publish_pending(self) -> None:
         """Send all that waits, unless the broker is away or holds us back."""
         channel, pending = self._channel, self._pending
-        if channel is None or not pending or self._pika.blocked:
+        if channel is None or not pending or self._pika.blocked is not None:
             return
         with self._pika.corked():
             while pending:

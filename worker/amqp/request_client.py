@@ -1,4 +1,4 @@
-"""What `submit` does: publish requests, take their results meanwhile. It blocks.
+"""What `submit` does: publish requests, take their results meanwhile; and `tail`. It blocks.
 
 Confirms are pipelined: many requests are under way at a time. A connection that is lost ends it:
 whoever called knows what has its result, and gives the others again.
@@ -18,7 +18,7 @@ from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from worker.amqp.pika_connection import BlockingPikaConnection
 
@@ -187,3 +187,30 @@ class _Exchange:
 
 def _returned(*_: object) -> None:
     raise Unroutable(f"no queue is bound to the exchange {REQUESTS}")
+
+
+# Of a reader that does not keep up the oldest copies go: it must not fill the broker.
+_KEPT_EVENTS = 10_000
+# Enough to keep a terminal busy.
+_PREFETCH = 100
+
+
+def events(url: str, is_listening: Callable[[], None]) -> Iterator[bytes]:
+    """Yield the bodies of result events, without an end; `is_listening` is called before them.
+
+    They come from a queue of its own, exclusive and gone with the connection. As long as it is
+    there, an event that nobody else is bound for is routed, and so not kept in
+    `verification.unrouted`.
+    Raises what `opened` raises.
+    """
+    with opened(url, "tail") as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=_PREFETCH)
+        queue = channel.queue_declare(
+            "", exclusive=True, auto_delete=True, arguments={"x-max-length": _KEPT_EVENTS}
+        ).method.queue
+        channel.queue_bind(queue, RESULTS, "#")
+        is_listening()
+        for method, _properties, body in channel.consume(queue, exclusive=True):
+            yield body
+            channel.basic_ack(method.delivery_tag)

@@ -101,14 +101,15 @@ class Session:
 
     @property
     def problem(self) -> str | None:
-        """Why a connection is not there, or else the consumer is not; None where nobody knows."""
+        """Why a connection is not there, or blocked, or the consumer is not; None: nobody knows."""
         consumer, publisher = self._consumer, self._publisher
-        return consumer.connection.problem or publisher.connection.problem or consumer.problem
+        lost = consumer.connection.problem or publisher.connection.problem
+        return lost or publisher.blocked or consumer.problem
 
     @property
     def blocked(self) -> bool:
         """Whether the broker takes no publications now: a memory or disk alarm."""
-        return self._publisher.blocked
+        return self._publisher.blocked is not None
 
     @property
     def unconfirmed(self) -> int:

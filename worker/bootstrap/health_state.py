@@ -10,8 +10,7 @@ from __future__ import annotations
 from threading import Event
 from typing import TYPE_CHECKING
 
-from worker.core.breaker import Open, ParkReason, Probing
-from worker.core.connecting import words
+from worker.core.breaker import Open, Probing
 from worker.core.operations import WorkerState
 from worker.telemetry.gauges import Levels
 from worker.telemetry.health_server import HealthAnswer
@@ -95,7 +94,7 @@ class HealthState:
         checks = {
             f"the broker is not connected{broker}": session.connected,
             f"no consumer is registered{broker if session.connected else ''}": consuming,
-            "the broker takes no publications": not session.blocked,
+            f"the broker takes no publications{broker}": not session.blocked,
             f"the database does not answer{_because(database)}": database is None,
             "the schema is not at head: run `alembic upgrade head`": not behind,
         }
@@ -103,13 +102,9 @@ class HealthState:
 
     def parked(self) -> str | None:
         """Return in words why a worker that is ready takes no messages, or None."""
-        parked, pause = self._gate.parked, self._gate.pause
-        if parked is None:
+        if (parked := self._gate.parked) is None:
             return None
-        if pause is not None:
-            return f"parked: {parked} ({pause.reason})"
-        why = self._gate.not_sent_because if parked is ParkReason.PROVIDER_FAILING else None
-        return f"parked: {parked}" + ("" if why is None else f" ({words(why, 'PROVIDER')})")
+        return f"parked: {parked}" + (f" ({because})" if (because := self._gate.because) else "")
 
     def state(self) -> WorkerState:
         """Return what the worker says of itself in the registry."""

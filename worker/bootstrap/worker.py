@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from random import random
 from threading import Event
@@ -31,8 +32,9 @@ from worker.maintenance.chores import (
     old_requests,
     pause_reader,
     registry,
+    renewed_credentials,
+    turned_away,
 )
-from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
@@ -53,6 +55,7 @@ from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.pause import PostgresPause
 from worker.store.registry import PostgresRegistry
+from worker.store.turned_away import count_turned_away
 from worker.telemetry.certificates import certificate_files
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer
@@ -143,6 +146,12 @@ class Worker:
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
+        waiting = self._pipeline.turned_away
+        self._turned_away = turned_away(
+            partial(waiting.take, sys.maxsize, 0),
+            waiting.put_back,
+            partial(count_turned_away, self._engine, mode),
+        )
         monitor = BacklogMonitor(backlog.read, backlog.server, clock)
         chores = (
             self._relay.chore,
@@ -157,6 +166,7 @@ class Worker:
                 settings.amqp_url.get_secret_value(), self._session, clock, self._metrics
             ),
             monitor.chore,
+            self._turned_away,
             renewed_credentials(
                 provider, lambda: _provider_config(load(Settings)), self._provider.renew
             ),
@@ -288,6 +298,7 @@ class Worker:
         if self._pipeline.database_answers:
             with suppress(LedgerUnavailable):  # then the row is a day old once, and goes
                 self._registry.forget()
+                self._turned_away.run_once()
         self._session.close()
         self._provider.close()
         if self._health_server is not None:

@@ -13,6 +13,7 @@ import typer
 
 from worker.cli import (
     check_config,
+    console,
     contract,
     deadletters,
     erase,
@@ -64,6 +65,7 @@ app.add_typer(topology_app, name="topology", rich_help_panel=_RUN)
 app.command(name="run", rich_help_panel=_RUN)(run.run)
 app.command(name="check-config", rich_help_panel=_RUN)(check_config.check_config)
 app.command(name="status", rich_help_panel=_OPERATE)(status.status)
+app.command(name="console", rich_help_panel=_OPERATE)(console.console)
 app.command(name="tail", rich_help_panel=_OPERATE)(tail.tail)
 app.add_typer(requests.app, name="requests", rich_help_panel=_OPERATE)
 app.command(name="pause", rich_help_panel=_OPERATE)(pause.pause)

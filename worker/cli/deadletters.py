@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.inputs import moment
-from worker.cli.letter_view import LETTER_COLUMNS, letter_row, print_letters
-from worker.cli.mistakes import UserMistake, complain, open_database
-from worker.cli.tables import AsJson, counted, note, print_table
-from worker.settings import ToolSettings, load
+from worker.admin.letter_facts import LETTER_COLUMNS, letter_facts, letter_row
+from worker.cli.inputs import DryRun, Yes, agreed, moment, today
+from worker.cli.mistakes import UserMistake, complain, open_database, open_dead_letters
+from worker.cli.tables import AsJson, counted, note, print_facts, print_json, print_table
+from worker.settings import BrokerSettings, ToolSettings, load
 from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
-    from worker.cli.dead_letter_service import DeadLetterService
     from worker.deadletters.reading import Known
-    from worker.deadletters.selecting import Filters, Selection
+    from worker.deadletters.selecting import Acting, Filters, Selection
 
 app = typer.Typer(no_args_is_help=True, help="What could not be processed: verification.dead.")
 
@@ -34,8 +33,6 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Only first seen before.")]
 RequestId = Annotated[str | None, typer.Option(help="Only with this request id or message id.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="The oldest so many only.")]
 
 
@@ -55,10 +52,8 @@ def list_letters(
     For a moment the letters are held: two tools cannot look at the same time.
     """
     filters = _filters(reason, source, since, until, request_id)
-    with _service() as service:
-        found = service.select(filters, limit)
-    now = SystemClock().now()
-    print_table(LETTER_COLUMNS, [letter_row(known, now) for known in found.chosen], as_json=as_json)
+    found = _select(filters, limit)
+    _print(found, as_json=as_json)
     note(f"{len(found.chosen)} shown of {found.matching} that match; {_seen(found)}")
 
 
@@ -77,15 +72,17 @@ def show(
 
     Those without an id are found by their reason, source and time.
     """
+    from worker.deadletters.selecting import bodies
+
     filters = _filters(reason, source, since, until, name)
     if filters == _filters(None, None, None, None, None):
         raise UserMistake("show needs an id, or --reason, --source, --since or --until")
-    with _service() as service:
-        shown = service.bodies(filters, limit)
+    with open_dead_letters(load(BrokerSettings)) as (queue, reader):
+        shown = bodies(queue, reader, filters, limit, today())
     if not shown:
         complain("no such dead letter: see `verification-worker dead-letters list`")
         sys.exit(1)
-    print_letters(shown, SystemClock().now(), as_json=as_json)
+    _print_letters(shown, SystemClock().now(), as_json=as_json)
 
 
 @app.command()
@@ -110,13 +107,11 @@ def replay(
     """
     filters = _filters(reason, source, since, until, request_id)
     settings = load(ToolSettings)
-    with _service() as service:
-        found = service.select(filters, limit)
+    found = _select(filters, limit)
     for words in _prospects(found.chosen, settings):
         note(words)
     if _agreed("replay", found, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _service() as service:
-            service.replay(found, rate, as_json=as_json)
+        _act("replayed", found, lambda acting: acting.replay(found.chosen, rate), as_json=as_json)
 
 
 @app.command()
@@ -133,20 +128,46 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters for good; rows and events of their requests stay as they are."""
-    filters = _filters(reason, source, since, until, request_id)
-    with _service() as service:
-        found = service.select(filters, limit)
+    found = _select(_filters(reason, source, since, until, request_id), limit)
     note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")
     if _agreed("drop", found, dry_run=dry_run, yes=yes, as_json=as_json):
-        with _service() as service:
-            service.drop(found, as_json=as_json)
+        _act("dropped", found, lambda acting: acting.drop(found.chosen), as_json=as_json)
 
 
-def _service() -> AbstractContextManager[DeadLetterService]:
-    """Open a service; not over a question: nobody answers the broker's heartbeats meanwhile."""
-    from worker.cli.dead_letter_service import dead_letter_service
+def _print_letters(
+    letters: Sequence[tuple[Known, object]], now: datetime, *, as_json: bool
+) -> None:
+    """Print letters with their masked bodies, as JSON an array of objects."""
+    if as_json:
+        print_json([{**letter_facts(known, now), "body": body} for known, body in letters])
+        return
+    for place, (known, body) in enumerate(letters):
+        if place:
+            typer.echo()
+        print_facts(letter_facts(known, now), as_json=False)
+        typer.echo()
+        print_json(body)
 
-    return dead_letter_service()
+
+def _select(filters: Filters, limit: int | None) -> Selection[Known]:
+    from worker.deadletters.selecting import select
+
+    with open_dead_letters(load(BrokerSettings)) as (queue, reader):
+        return select(queue, reader.read, filters.match, limit)
+
+
+def _act(
+    verb: str, found: Selection[Known], act: Callable[[Acting[Known]], None], *, as_json: bool
+) -> None:
+    """Do it, and say to how many it was done, however it ends."""
+    from worker.deadletters.selecting import Acting
+
+    with open_dead_letters(load(BrokerSettings)) as (queue, reader):
+        acting = Acting(queue, reader.read, SystemClock())
+        try:
+            act(acting)
+        finally:
+            print_facts({verb: acting.done, "of": len(found.chosen)}, as_json=as_json)
 
 
 def _filters(
@@ -169,53 +190,27 @@ def _filters(
 
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
     """Say what a replay will do, before it does: the ledger knows what is finished."""
-    from worker.deadletters.reading import Encrypted
+    from worker.deadletters.prospects import prospects
     from worker.store.inquiry import PostgresInquiry
 
-    ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
     with open_database(settings, "dead-letters") as engine:
-        finished = PostgresInquiry(engine).finished(ids)
-    done = sum(finished.get(known.real_request_id or "", False) for known in chosen)
-    closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)
-    unreadable = sum(map(_is_unreadable, chosen))
+        counts = prospects(chosen, PostgresInquiry(engine).finished)
     yield f"{counted(len(chosen), 'dead letter')} chosen"
-    if done:
-        yield f"{done:,} of them finished: the event is repeated, no call is made"
-    if unreadable:
-        yield f"{unreadable:,} of them unreadable: dead-lettered again"
-    if closed:
-        yield f"{closed:,} of them not to be opened here (MESSAGE_KEYS): may be called, and charged"
-    if rest := len(chosen) - done - unreadable - closed:
-        yield f"{rest:,} of them not finished: may be called, and charged"
+    yield from (f"{count:,} of them {words}" for words, count in counts.items() if count)
 
 
-def _is_unreadable(known: Known) -> bool:
-    """Return whether a replay would come back, as far as can be seen here."""
-    from worker.deadletters.reading import UNDECRYPTABLE, UNREADABLE_REASONS, Encrypted
-
-    if known.encrypted is Encrypted.CLOSED or known.reason not in UNREADABLE_REASONS:
-        return False
-    # What was not opened then and is now has its key back, unless there is no request in it.
-    return known.reason != UNDECRYPTABLE or known.real_request_id is None
+def _agreed(verb: str, found: Selection[Known], *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    what, show = counted(len(found.chosen), "dead letter"), lambda: _print(found, as_json=as_json)
+    yes = yes or not found.chosen
+    return agreed(verb, what, show, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-def _agreed(verb: str, found: Selection, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    """Show what is meant and ask, unless that was answered on the command line."""
-    asking = not yes and sys.stdin.isatty()
-    if dry_run or (asking and not as_json):
-        now = SystemClock().now()
-        rows = [letter_row(known, now) for known in found.chosen]
-        print_table(LETTER_COLUMNS, rows, as_json=as_json)
-    if dry_run:
-        return False
-    if yes or not found.chosen:
-        return True
-    if not asking:
-        raise UserMistake(f"nobody is there to ask: give --yes to {verb}, or --dry-run to look")
-    return typer.confirm(f"{verb} {counted(len(found.chosen), 'dead letter')}?", err=True)
+def _print(found: Selection[Known], *, as_json: bool) -> None:
+    now = SystemClock().now()
+    print_table(LETTER_COLUMNS, [letter_row(known, now) for known in found.chosen], as_json=as_json)
 
 
-def _seen(found: Selection) -> str:
+def _seen(found: Selection[Known]) -> str:
     if found.all_seen:
         return f"{found.seen} in the queue"
     return f"the queue holds more than the {found.seen} oldest, which were looked at"

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.inputs import id_card, id_card_lines
-from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
+from worker.cli.inputs import Yes, agreed, id_card, id_card_lines
+from worker.cli.mistakes import UserMistake, broker_mistakes, open_database, open_dead_letters
 from worker.cli.tables import AsJson, counted, note, print_facts
 from worker.settings import EraseSettings, load
+from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from worker.deadletters.reading import Known
     from worker.deadletters.selecting import Selection
     from worker.store.erasure import RequestsOfPerson
 
@@ -28,7 +30,7 @@ class Kept:
     """What stands of some persons: in the tables, in the dead-letter queue, before the workers."""
 
     rows: RequestsOfPerson
-    letters: Selection
+    letters: Selection[Known]
     waiting: int
     """Messages in the queues of requests and retries: whose they are nobody can tell."""
 
@@ -41,7 +43,7 @@ def erase(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what stands there.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Erase persons by their ID numbers, one a line on standard input (never an argument).
@@ -50,7 +52,7 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
-    from worker.cli.dead_letter_service import dead_letter_service
+    from worker.deadletters.selecting import Acting, select_about
     from worker.store.erasure import PostgresErasure
 
     settings = load(EraseSettings)
@@ -59,13 +61,15 @@ def erase(
     with open_database(settings, "erase") as engine:
         erasure = PostgresErasure(engine)
         rows = erasure.find(subjects)
-        with dead_letter_service(settings) as service:
-            about = service.about(numbers)
+        with open_dead_letters(settings) as (queue, reader):
+            about = select_about(queue, reader, numbers)
         kept = Kept(rows, about, _waiting(settings))
         requests, letters = kept.rows.erasable, len(kept.letters.chosen)
         if not dry_run and _agreed(requests, letters, yes=yes):
-            with dead_letter_service(settings) as service:
-                letters = service.take_out(kept.letters)
+            with open_dead_letters(settings) as (queue, reader):
+                acting = Acting(queue, reader.read, SystemClock())
+                acting.drop(about.chosen)
+            letters = acting.done
             requests = erasure.erase(subjects)
         else:
             note("nothing was erased")
@@ -109,13 +113,9 @@ def _waiting(settings: EraseSettings) -> int:
 
 
 def _agreed(requests: int, letters: int, *, yes: bool) -> bool:
-    """Ask, unless that was answered on the command line."""
-    if yes or not (requests or letters):
-        return True
-    if not sys.stdin.isatty():
-        raise UserMistake("nobody is there to ask: give --yes to erase, or --dry-run to look")
-    found = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')}"
-    return typer.confirm(f"erase {found} for good?", err=True)
+    what = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')} for good"
+    yes = yes or not (requests or letters)
+    return agreed("erase", what, lambda: None, dry_run=False, yes=yes, as_json=False)
 
 
 def _left(kept: Kept) -> Iterator[str]:

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from worker.cli.mistakes import UserMistake, complain, open_database
+from worker.admin.timeline import timeline, verdict
+from worker.cli.mistakes import (
+    UserMistake,
+    complain,
+    open_database,
+    open_dead_letters,
+    open_letters,
+)
 from worker.cli.tables import AsJson, note, print_json, print_table, render
-from worker.cli.timeline import timeline, verdict
-from worker.contract.names import rfc3339
+from worker.contract.names import UNROUTED, rfc3339
 from worker.settings import ToolSettings, load
 
 if TYPE_CHECKING:
-    from worker.cli.timeline import Moment
+    from worker.admin.timeline import Moment
     from worker.core.operations import History
+    from worker.core.outcome import Outcome
     from worker.deadletters.reading import Known
 
 _FIELDS = (
@@ -32,7 +39,8 @@ def explain(
     *,
     as_json: AsJson = False,
     dead_letters: Annotated[
-        bool, typer.Option(help="Look for it among the dead letters too; they stay as they are.")
+        bool,
+        typer.Option(help="Look among dead letters and unrouted events too; they stay there."),
     ] = True,
 ) -> None:
     """Print what happened to one request, call by call, and where it stands now.
@@ -44,15 +52,17 @@ def explain(
         raise UserMistake("REQUEST_ID: must be printable characters")
     settings = load(ToolSettings)
     history = _history(settings, request_id)
-    letters = _letters(settings, request_id) if dead_letters else None
+    outcome = history.outcome if history else None
+    asked = _at_the_broker(settings, request_id, outcome) if dead_letters else None
+    letters, unrouted = asked or (None, None)
     if history is None:
         also = "; a dead letter has it: see dead-letters show" if letters else ""
         complain(f"no worker has claimed a request with this id{also}")
         sys.exit(1)
     moments = timeline(history, settings.retry_delays)
-    words = verdict(history, settings.retry_delays) + _standing(letters)
+    words = verdict(history, settings.retry_delays) + _standing(letters, unrouted)
     if as_json:
-        print_json(_document(history, moments, words, letters))
+        print_json(_document(history, moments, words, letters) | {"unrouted_events": unrouted})
         return
     rows = [(rfc3339(each.at), each.event, each.details) for each in moments]
     print_table(("at", "event", "details"), rows, as_json=False, words_last=True)
@@ -67,24 +77,38 @@ def _history(settings: ToolSettings, request_id: str) -> History | None:
         return PostgresInquiry(engine).history(request_id)
 
 
-def _letters(settings: ToolSettings, request_id: str) -> list[Known] | None:
-    """Return its dead letters; None where they cannot be asked for: the tables still speak."""
-    from worker.cli.dead_letter_service import dead_letter_service
-    from worker.deadletters.selecting import Filters
+def _at_the_broker(
+    settings: ToolSettings, request_id: str, outcome: Outcome | None
+) -> tuple[list[Known], int] | None:
+    """Return its dead letters, and how many copies of its event reached nobody.
+
+    A confirm does not tell that: the alternate exchange takes what no queue is bound for. None
+    where the broker cannot be asked: the tables still speak.
+    """
+    from worker.deadletters.selecting import EventFilters, Filters, select
+    from worker.deadletters.unrouted import UnroutedEvent
 
     try:
-        with dead_letter_service(settings) as service:
-            return service.select(Filters(name=request_id), None).chosen
+        with open_dead_letters(settings) as (queue, reader):
+            letters = select(queue, reader.read, Filters(name=request_id).match).chosen
+        if outcome is None:
+            return letters, 0
+        filters = EventFilters(request_id, outcome=outcome)
+        with open_letters(settings, UNROUTED, "unrouted events") as queue:
+            return letters, select(queue, UnroutedEvent.read, filters.match).matching
     except UserMistake as mistake:
-        note(f"the dead letters were not looked at: {mistake}")
+        note(f"the dead letters and unrouted events were not looked at: {mistake}")
         return None
 
 
-def _standing(letters: list[Known] | None) -> str:
-    if not letters:
-        return ""
-    reasons = ", ".join(sorted({known.reason for known in letters}))
-    return f"; it stands in the dead-letter queue ({reasons})"
+def _standing(letters: list[Known] | None, unrouted: int | None) -> str:
+    words = ""
+    if unrouted:
+        words += f", but nobody was bound for it: it stands in {UNROUTED} (`unrouted replay`)"
+    if letters:
+        reasons = ", ".join(sorted({known.reason for known in letters}))
+        words += f"; it stands in the dead-letter queue ({reasons})"
+    return words
 
 
 def _document(

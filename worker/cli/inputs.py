@@ -1,20 +1,24 @@
-"""What people give to a command: ID numbers on standard input, times, and what day it is."""
+"""What people give to a command: their word, ID numbers on standard input, times, the day."""
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.admin.cells import read_moment
 from worker.cli.mistakes import UserMistake
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.timing import shanghai_date
 from worker.telemetry.clock import SystemClock
 
-_AGO = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date, datetime
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def today() -> date:
@@ -30,14 +34,23 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
     try:
-        if ago := _AGO.fullmatch(text):
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        told = datetime.fromisoformat(text)
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UserMistake(
-            f"{option}: must be a time such as 2026-11-27T08:00:00Z, or 2h or 3d for so long ago"
-        ) from None
+        return read_moment(text, now)
+    except ValueError as error:
+        raise UserMistake(f"{option}: {error}") from None
+
+
+def agreed(
+    verb: str, what: str, show: Callable[[], None], *, dry_run: bool, yes: bool, as_json: bool
+) -> bool:
+    """Show what is meant and ask, unless that was answered on the command line."""
+    asking = not yes and sys.stdin.isatty()
+    if dry_run or (asking and not as_json):
+        show()
+    if dry_run or yes:
+        return not dry_run
+    if not asking:
+        raise UserMistake(f"nobody is there to ask: give --yes to {verb}, or --dry-run to look")
+    return typer.confirm(f"{verb} {what}?", err=True)
 
 
 def id_card_lines() -> list[str]:

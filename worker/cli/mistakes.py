@@ -1,9 +1,9 @@
-"""What a user did wrong, in one line that says what to do, and what is opened so that it does."""
+"""What a user did wrong, in a line that says what to do, and what is opened so that it does."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from worker.settings import SettingsInvalid
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.settings import DatabaseSettings
+    from worker.amqp.dead_letter_queue import DeadLetterQueue
+    from worker.deadletters.reading import LetterReader
+    from worker.settings import BrokerSettings, DatabaseSettings
 
 
 class UserMistake(Exception):
@@ -43,8 +45,9 @@ def open_database(
     settings: DatabaseSettings, command: str, *, patience: int | None = None
 ) -> Iterator[Engine]:
     """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
-    from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
+    from worker.ports import DatabaseUnfit, LedgerContended, LedgerRefused, LedgerUnavailable
     from worker.store.engine import open_engine
+    from worker.store.registry import find_blocker
 
     url = settings.database_url.get_secret_value()
     engine = open_engine(url, command, pooled=settings.is_pooled, patience=patience)
@@ -55,7 +58,12 @@ def open_database(
     except LedgerRefused as error:
         raise UserMistake(f"the database cannot take what was given ({error})") from None
     except LedgerUnavailable as error:
-        raise UserMistake(f"DATABASE_URL: the database does not answer ({error})") from None
+        blocker = None
+        if isinstance(error, LedgerContended):
+            with suppress(LedgerUnavailable):
+                blocker = find_blocker(engine)
+        why = blocker or error
+        raise UserMistake(f"DATABASE_URL: the database does not answer ({why})") from None
     finally:
         engine.dispose()
 
@@ -77,6 +85,40 @@ def broker_mistakes() -> Iterator[None]:
 
 
 @contextmanager
+def open_letters(settings: BrokerSettings, queue: str, noun: str) -> Iterator[DeadLetterQueue]:
+    """Lend a queue of letters, which are called `noun`; what ends it is a mistake, likewise."""
+    from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
+    from worker.telemetry.logs import configure
+
+    configure("auto", "warning")
+    with broker_mistakes():
+        try:
+            with DeadLetterQueue.opened(settings.amqp_url.get_secret_value(), queue) as opened:
+                yield opened
+        except InUse:
+            words = f"another tool holds the {noun}: try again when it is done"
+            raise UserMistake(words) from None
+
+
+@contextmanager
+def open_dead_letters(settings: BrokerSettings) -> Iterator[tuple[DeadLetterQueue, LetterReader]]:
+    """Lend the dead letters and who reads them: with MESSAGE_KEYS those that are encrypted, too.
+
+    Not over a question: nobody answers the broker's heartbeats meanwhile.
+    """
+    from worker.contract.encryption import MessageKeys
+    from worker.contract.names import DEAD
+    from worker.core.timing import shanghai_date
+    from worker.deadletters.reading import LetterReader
+    from worker.settings import MessageSettings, load
+    from worker.telemetry.clock import SystemClock
+
+    keys = MessageKeys.of(load(MessageSettings))
+    with open_letters(settings, DEAD, "dead letters") as queue:
+        yield queue, LetterReader(shanghai_date(SystemClock().now()), keys)
+
+
+@contextmanager
 def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
     """Turn a file that cannot be opened or read into a line that names it."""
     try:
@@ -86,3 +128,15 @@ def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
     except (UnicodeDecodeError, LookupError):
         advice = "name its --encoding, such as gb18030"
         raise UserMistake(f"{file}: is not {encoding}: {advice}") from None
+
+
+@contextmanager
+def port_mistakes(host: str, port: int) -> Iterator[None]:
+    """Turn a port that cannot be opened into a line that names it."""
+    try:
+        yield
+    except OSError as error:
+        # asyncio says the address first, once more, and from Python 3.14 on the error's number.
+        reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise UserMistake(f"cannot listen on {where} ({reason})") from None

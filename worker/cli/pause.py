@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.admin.cells import duration
 from worker.cli.mistakes import UserMistake, open_database
-from worker.cli.tables import counted, duration, note
+from worker.cli.tables import counted, note
 from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
-from worker.core.masking import scrub
-from worker.core.operations import NOTICE_SECONDS
+from worker.core.operations import NOTICE_SECONDS, check_reason
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from worker.store.pause import PostgresPause
 
-# It goes into /readyz, a log line and the status: one line of a terminal, with room for a ticket.
-_LONGEST_REASON = 200
 # Between looks at the ledger: a call takes a second or so.
 _LOOK_EVERY = 0.5
 
@@ -53,9 +51,12 @@ def pause(
     """
     if not wait:
         refuse_ignored(context, ["timeout"], "is for --wait")
-    words = _checked(reason)
+    try:
+        words = check_reason(reason)
+    except ValueError as error:
+        raise UserMistake(f"--reason: {error}") from None
     with _opened() as order:
-        hold = order.pause(words, _whoever())
+        hold = order.pause(words, whoever())
         note(f"paused since {rfc3339(hold.since, 'seconds')} by {hold.by}: {hold.reason}")
         if not wait:
             note(f"workers notice within {NOTICE_SECONDS:g} s; what is under way is finished")
@@ -88,16 +89,7 @@ def _await_quiet(order: PostgresPause, timeout: float) -> int:
     return left
 
 
-def _checked(reason: str) -> str:
-    words = reason.strip()
-    if not words or len(words) > _LONGEST_REASON or not words.isprintable():
-        raise UserMistake(f"--reason: must have 1 to {_LONGEST_REASON} printable characters")
-    if scrub(words, None) != words:
-        raise UserMistake("--reason: must not hold a number that could be a person's")
-    return words
-
-
-def _whoever() -> str:
+def whoever() -> str:
     """Return who gives the order: in a container a number has no name."""
     try:
         user = getpass.getuser()

@@ -36,8 +36,8 @@ def list_requests(
     One without an outcome is open: `state` says whether a worker has it (working) or it waits for
     its next attempt (waiting).
     """
-    from worker.store.request_list import ListedRequest, RequestFilter
-    from worker.store.request_list import list_requests as listed
+    from worker.store.inquiry import ListedRequest, RequestFilter
+    from worker.store.inquiry import list_requests as listed
 
     begin = moment("--since", since, SystemClock().now())
     wanted = RequestFilter(begin, outcome, kind, source)

@@ -14,7 +14,7 @@ from worker.settings import DatabaseSettings, load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.cli.tables import Cell
+    from worker.admin.cells import Cell
     from worker.store.restoring import Knowledge, Lacks
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.cli.mistakes import open_database
@@ -10,7 +9,7 @@ from worker.cli.tables import AsJson, note, print_facts
 from worker.settings import RetentionSettings, load
 
 if TYPE_CHECKING:
-    from worker.store.erasure import PostgresRetention
+    from collections.abc import Callable
 
 
 def retention(*, as_json: AsJson = False) -> None:
@@ -24,38 +23,27 @@ def retention(*, as_json: AsJson = False) -> None:
     from worker.telemetry.logs import configure
 
     settings = load(RetentionSettings)
+    cleared: list[int] = []
+    deleted: list[int] = []
     configure("auto", "warning")
     if not settings.clear_after_days and not settings.delete_after_days:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
     with open_database(settings, "retention") as engine:
-        tally = _Tally(PostgresRetention(engine, settings.provider_mode))
+        kept = PostgresRetention(engine, settings.provider_mode)
         chore = old_requests(
-            tally.clear_personal,
-            tally.delete,
+            _tallied(kept.clear_personal, cleared),
+            _tallied(kept.delete, deleted),
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
         while chore.run_once() >= chore.limit:
             pass
-    print_facts({"cleared": tally.cleared, "deleted": tally.deleted}, as_json=as_json)
+    print_facts({"cleared": sum(cleared), "deleted": sum(deleted)}, as_json=as_json)
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Counts what is done."""
+def _tallied(act: Callable[[float, int], int], tally: list[int]) -> Callable[[float, int], int]:
+    def counted(older_than: float, limit: int) -> int:
+        tally.append(act(older_than, limit))
+        return tally[-1]
 
-    retention: PostgresRetention
-    cleared: int = 0
-    deleted: int = 0
-
-    def clear_personal(self, older_than: float, limit: int) -> int:
-        """Clear, and count."""
-        cleared = self.retention.clear_personal(older_than, limit)
-        self.cleared += cleared
-        return cleared
-
-    def delete(self, older_than: float, limit: int) -> int:
-        """Delete, and count."""
-        deleted = self.retention.delete(older_than, limit)
-        self.deleted += deleted
-        return deleted
+    return counted

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.mistakes import UserMistake
+from worker.cli.mistakes import UserMistake, port_mistakes
 from worker.cli.tables import print_table
 from worker.cli.usage import refuse_ignored
 
@@ -55,10 +55,5 @@ def sandbox(
         settings = replace(settings, access_key=access_key)
     if secret_key := os.environ.get("PROVIDER_SECRET_KEY"):
         settings = replace(settings, secret_key=secret_key)
-    try:
+    with port_mistakes(host, port):
         asyncio.run(serve_until_signalled(settings))
-    except OSError as error:
-        # asyncio says the address first, once more, and from Python 3.14 on the error's number.
-        reason = str(error.strerror).rpartition(": ")[2].rpartition("] ")[2]
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise UserMistake(f"cannot listen on {where} ({reason})") from None

@@ -9,7 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.tables import counted, duration, render
+from worker.admin.cells import duration
+from worker.cli.tables import counted, render
 from worker.contract.names import DEAD, REQUESTS, UNROUTED, rfc3339
 from worker.core.operations import Blocker
 

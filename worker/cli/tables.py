@@ -17,6 +17,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from worker.admin.cells import Cell, shown
 from worker.contract.names import rfc3339
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-Cell = str | int | float | bool | datetime | timedelta | None
-"""What may stand in a row; a `timedelta` is an age or a duration, seconds in JSON."""
 
 # Into a pipe or a file a row is one line, however wide: nothing wraps that grep should find.
 _PIPE_COLUMNS = 10_000
@@ -107,37 +105,6 @@ def print_json(document: object) -> None:
 def note(words: str) -> None:
     """Say something about the data, on standard error."""
     typer.echo(words, err=True)
-
-
-def shown(cell: Cell) -> str:
-    """Return a cell as a table has it; nothing in it can move the cursor or colour a terminal."""
-    match cell:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if cell else "no"
-        case datetime():
-            return rfc3339(cell, "seconds")
-        case timedelta():
-            return duration(cell)
-        case _:
-            text = str(cell)
-            return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def duration(length: timedelta) -> str:
-    """Return a length of time in its two largest units: `3d 4h`, `12m 5s`, `8s`, `0.4s`."""
-    seconds = length.total_seconds()
-    if seconds < 0:
-        return f"-{duration(-length)}"
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    days, rest = divmod(int(seconds), 86_400)
-    hours, rest = divmod(rest, 3_600)
-    minutes, rest = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (rest, "s")]
-    first = next(place for place, (count, _) in enumerate(parts) if count)
-    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count)
 
 
 def counted(number: int, noun: str) -> str:

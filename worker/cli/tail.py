@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from worker.admin.cells import shown
 from worker.cli.mistakes import broker_mistakes
-from worker.cli.tables import note, shown
+from worker.cli.tables import note
 from worker.core.outcome import Outcome  # noqa: TC001  # typer reads the annotations
 from worker.settings import BrokerSettings, load
 
@@ -31,7 +32,7 @@ def tail(
     But one that nobody else is bound for comes here alone meanwhile, and not into
     verification.unrouted.
     """
-    from worker.amqp.event_tail import events
+    from worker.amqp.request_client import events
     from worker.telemetry.logs import configure
 
     settings = load(BrokerSettings)

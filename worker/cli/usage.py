@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from worker.cli.mistakes import UserMistake
-from worker.settings.words import words_for
+from worker.settings.environment import words_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.contract import cloudevents, encryption, golden
+from worker.contract import encryption, golden
 from worker.contract.jwk import ALGORITHMS
 from worker.contract.names import EVENT_TYPE, REQUESTS, RESULTS, UNROUTED
+from worker.contract.result_v1 import CLOUD_ATTRIBUTES, CLOUD_PREFIX
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.outcome import Outcome
 
@@ -183,8 +184,8 @@ def _request_headers() -> dict[str, Any]:
 
 def _result_message() -> dict[str, Any]:
     attributes = {
-        f"{cloudevents.PREFIX}{name}": f"CloudEvents: {what} (EVENT_FORMAT=cloudevents)"
-        for name, what in cloudevents.ATTRIBUTES.items()
+        f"{CLOUD_PREFIX}{name}": f"CloudEvents: {what} (EVENT_FORMAT=cloudevents)"
+        for name, what in CLOUD_ATTRIBUTES.items()
     }
     headers = _headers(
         {

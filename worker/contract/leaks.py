@@ -1,4 +1,4 @@
-"""A person's numbers where none may stand: in ids, sources, addresses and contexts."""
+"""Which texts may be repeated of a message: ids, sources, addresses and contexts of nobody's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from worker.contract.envelope import correlates
-from worker.contract.request_model import DEFAULT_SOURCE
+from worker.contract.request_model import DEFAULT_SOURCE, REQUEST_ID_LIMIT
 from worker.core import spelling
 from worker.core.checks import passes_check_digit
 from worker.core.outcome import FieldProblem
@@ -48,6 +48,26 @@ def holds(text: str, numbers: Sequence[str]) -> bool:
     folded = unicodedata.normalize("NFKC", text).upper()
     compact = spelling.compact(text)
     return any(number in folded or number in compact for number in numbers)
+
+
+def request_id_problem(value: object, numbers: Sequence[str]) -> str | None:
+    """Return what is wrong with an id; an id without a problem is a `str`."""
+    if value is None or value == "":
+        return "is required, here or as the AMQP message_id"
+    if not isinstance(value, str):
+        return "must be a string"
+    if len(value) > REQUEST_ID_LIMIT or not value.isprintable():
+        return f"must have 1 to {REQUEST_ID_LIMIT} printable characters"
+    return LEAK if holds(value, numbers) else None
+
+
+def request_id_spelling(request_id: str) -> tuple[FieldProblem, ...]:
+    """Return why an id looks like another one that the ledger would pay for as well."""
+    blank = "has a blank at its beginning or end"
+    found = [blank] if request_id != request_id.strip() else []
+    if not unicodedata.is_normalized("NFC", request_id):
+        found.append("is not in Unicode normal form C")
+    return tuple(FieldProblem("requestId", problem) for problem in found)
 
 
 def without_leaks(

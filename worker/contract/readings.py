@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.contract.request_model import DEFAULT_SOURCE
-
 if TYPE_CHECKING:
     from worker.core.claims import Envelope
     from worker.core.outcome import FieldProblem
@@ -47,8 +45,8 @@ class Unreadable:
     envelope: Envelope
     body: bytes = field(repr=False)
     """What was to be read, opened if it could be."""
-    source: str = DEFAULT_SOURCE
-    """Under which its answer goes, if it has no `reply_to`."""
+    source: str | None = None
+    """Who sent it, where its JSON can say so; its answer goes there, if it has no `reply_to`."""
 
 
 Reading = Accepted | Refused | Unreadable

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
 from worker.core.outcome import FieldProblem
+from worker.core.request import CheckType, Person, PersonField, field_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from datetime import date
 
 DEFAULT_SOURCE = "default"
 REQUEST_ID_LIMIT = 128
@@ -150,3 +153,37 @@ def dump_context(context: dict[str, Any] | None, problems: list[FieldProblem]) -
         problems.append(FieldProblem("context", "must not contain NUL characters"))
         return None
     return text.decode()
+
+
+def read_person(
+    spec: PersonalSpecV1, policy: CheckPolicy, today: date
+) -> tuple[Mapping[PersonField, str], list[FieldProblem]]:
+    """Return the fields that the check type needs, normalised, and every problem."""
+    needed = field_matrix(policy.portrait_fields)[CheckType(spec.checkType)]
+    fields: dict[PersonField, str] = {}
+    problems = []
+    for each in PersonField:
+        text: str | None = getattr(spec.personalUser, each)
+        if text is None:
+            if each in needed:
+                problems.append(_of_person(each, f"is required for checkType {spec.checkType}"))
+        elif each in needed:
+            try:
+                fields[each] = check_field(each, text, policy, today)
+            except FieldRefused as refusal:
+                problems.append(_of_person(each, str(refusal)))
+        else:
+            problems.append(_of_person(each, f"must not be sent for checkType {spec.checkType}"))
+    return fields, problems
+
+
+def warnings_of(person: Person, policy: CheckPolicy) -> tuple[FieldProblem, ...]:
+    """Return what is odd about a person and refuses nothing."""
+    card = person.fields.get(PersonField.BANKCARD)
+    if card is None or policy.luhn is not LuhnCheck.WARN or passes_luhn(card):
+        return ()
+    return (_of_person(PersonField.BANKCARD, "check digit does not match"),)
+
+
+def _of_person(field: PersonField, problem: str) -> FieldProblem:
+    return FieldProblem(f"personalSpec.personalUser.{field}", problem)

@@ -12,9 +12,7 @@ from worker.contract import leaks
 from worker.contract.encryption import Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
 from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
-from worker.contract.person import read_person, warnings_of
 from worker.contract.readings import Accepted, Reading, Refused, Unreadable
-from worker.contract.request_id import request_id_problem, request_id_spelling
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
     DEFAULT_SOURCE,
@@ -23,6 +21,8 @@ from worker.contract.request_model import (
     dump_context,
     parse_time,
     problems_of,
+    read_person,
+    warnings_of,
 )
 from worker.core.outcome import FieldProblem
 from worker.core.request import CheckType, Person, VerificationRequest
@@ -103,12 +103,12 @@ class RequestReader:
         named = parsed.source or DEFAULT_SOURCE
         source, envelope = leaks.without_leaks(named, envelope, numbers, problems)
         request_id = parsed.requestId or delivery.message_id or ""
-        if problem := request_id_problem(request_id, numbers):
+        if problem := leaks.request_id_problem(request_id, numbers):
             return _unreadable("no_usable_id", problem, envelope, delivery, source, numbers)
         if context is not None and leaks.holds(context, numbers):
             problems.append(FieldProblem("context", leaks.LEAK))
         about = (request_id, source, CheckType(parsed.personalSpec.checkType))
-        spelling = request_id_spelling(request_id)
+        spelling = leaks.request_id_spelling(request_id)
         if problems:
             return Refused(*about, (*problems, *spelling), envelope, delivery.body)
         person = Person(fields)
@@ -160,14 +160,14 @@ class RequestReader:
         if is_wrapped:
             return _unreadable("cloudevents_envelope", _UNWRAP, *safe)
         request_id: Any = tree.get("requestId") or delivery.message_id
-        if problem := request_id_problem(request_id, numbers):
+        if problem := leaks.request_id_problem(request_id, numbers):
             return _unreadable("no_usable_id", problem, *safe)
         if not any(map(leaks.may_be_id_number, numbers)):
             # Whose number stands in the wrong place cannot be told: nobody's may.
             if leaks.may_be_id_number(request_id):
                 return _unreadable("no_usable_id", leaks.LEAK, *safe)
             envelope = leaks.of_nobody(envelope)
-        refusals = (*problems, *request_id_spelling(request_id))
+        refusals = (*problems, *leaks.request_id_spelling(request_id))
         return Refused(request_id, source, _check_type(tree), refusals, envelope, delivery.body)
 
 
@@ -204,7 +204,7 @@ def _unreadable(
     problem: str,
     envelope: Envelope,
     delivery: Delivery,
-    source: str = DEFAULT_SOURCE,
+    source: str | None = None,
     numbers: Sequence[str] = (),
 ) -> Unreadable:
     """Return what cannot be read, to be answered under what is safe of its properties."""

@@ -1,4 +1,12 @@
-"""A result event as published: its body and the properties around it."""
+"""A result event as published: its body and the properties around it. Pure.
+
+Where `EVENT_FORMAT` is `cloudevents` its headers are a CloudEvent's attributes, too: binary content
+mode of the CloudEvents AMQP protocol binding 1.0.2. The body stays as it is, `content_type` is its
+type, and each attribute is an application property whose name begins with `cloudEvents_` (the
+binding's spelling that JMS can read, too). RabbitMQ hands headers of AMQP 0-9-1 to consumers of
+AMQP 1.0 as application properties, so both see the same event. Times are in their canonical form,
+as text.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.contract import cloudevents
 from worker.contract.names import EVENT_TYPE, RESULTS, rfc3339
 from worker.core.delivery import (
     EventFormat,
@@ -17,12 +24,24 @@ from worker.core.delivery import (
     result_event_id,
     routing_key,
 )
-from worker.core.outcome import Charged, ErrorKind, Outcome, StoredResult
+from worker.core.outcome import Charged, ErrorKind, Outcome, Result, StoredResult
 
 if TYPE_CHECKING:
     from worker.core.claims import Envelope
     from worker.core.outcome import AuthInfo, Failure
     from worker.core.request import Mode
+
+CLOUD_PREFIX = "cloudEvents_"
+CLOUD_ATTRIBUTES = {
+    "specversion": "1.0",
+    "id": "the eventId",
+    "source": "/verification-worker/live, or /verification-worker/sandbox",
+    "type": EVENT_TYPE,
+    "time": "completedAt",
+    "subject": "the requestId; absent where none could be read",
+    "traceparent": "the distributed tracing extension; absent where the request had none",
+}
+"""What each attribute holds, for the document that describes events."""
 
 # Results grow: who reads them ignores fields that it does not know.
 _OPEN = ConfigDict(extra="allow", frozen=True)
@@ -98,34 +117,13 @@ def result_event(
     `asked_by` is the sender's source. Another one than the first gets the event under a key of its
     own; it does not count as the first one's, which may still wait for it.
     """
-    result = stored.result
-    event_id = result_event_id(stored.request_id)
-    body: dict[str, object] = {
-        "eventId": event_id,
-        "requestId": stored.request_id,
-        "source": stored.source,
-        "outcome": result.outcome,
-        "checkType": stored.check_type,
-        "authInfo": _auth_info(result.auth_info),
-        "providerRequestId": result.provider_request_id,
-        "charged": result.charged,
-        "calls": stored.calls,
-        "mode": stored.mode,
-        "error": _error(result.failure),
-        "requestedAt": rfc3339(stored.requested_at),
-        "completedAt": rfc3339(stored.completed_at),
-        "context": orjson.Fragment(stored.context) if stored.context is not None else None,
-    }
-    if result.reused_from is not None:
-        body["reusedFrom"] = result.reused_from
     return _publication(
-        event_id,
-        body,
-        (stored.source, result.outcome),
-        envelope,
+        stored,
         stored.request_id,
-        (stored.mode, stored.completed_at, event_format),
-        routing_key(asked_by or stored.source, result.outcome, envelope),
+        result_event_id(stored.request_id),
+        envelope,
+        event_format,
+        asked_by or stored.source,
         event_of=stored.request_id if asked_by in (None, stored.source) else None,
     )
 
@@ -143,58 +141,64 @@ def answer_event(
     event_format: EventFormat = EventFormat.PLAIN,
 ) -> Publication:
     """Return an event for a message that has no row: a conflict, or nothing readable."""
+    result = Result(outcome, failure=failure)
+    unstored = StoredResult(request_id or "", source, None, mode, result, 0, now, now, None)
     event_id = answer_event_id(outcome, fingerprint)
-    body: dict[str, object] = {
-        "eventId": event_id,
-        "requestId": request_id,
-        "source": source,
-        "outcome": outcome,
-        "checkType": None,
-        "authInfo": None,
-        "providerRequestId": None,
-        "charged": Charged.NO,
-        "calls": 0,
-        "mode": mode,
-        "error": _error(failure),
-        "requestedAt": rfc3339(now),
-        "completedAt": rfc3339(now),
-        "context": None,
-    }
-    made, key = (mode, now, event_format), routing_key(source, outcome, envelope)
-    return _publication(event_id, body, (source, outcome), envelope, request_id, made, key)
+    return _publication(unstored, request_id, event_id, envelope, event_format, source)
 
 
 def _publication(
-    event_id: str,
-    body: dict[str, object],
-    about: tuple[str, Outcome],
-    envelope: Envelope,
+    stored: StoredResult,
     request_id: str | None,
-    made: tuple[Mode, datetime, EventFormat],
-    key: str,
+    event_id: str,
+    envelope: Envelope,
+    event_format: EventFormat,
+    asked_by: str,
     event_of: str | None = None,
 ) -> Publication:
-    source, outcome = about
-    mode, completed_at, event_format = made
-    headers: dict[str, str | int] = {"outcome": outcome.value, "source": source}
-    if envelope.traceparent is not None:
-        headers["traceparent"] = envelope.traceparent
+    result, traceparent = stored.result, envelope.traceparent
+    completed_at = rfc3339(stored.completed_at)
+    body: dict[str, object] = {
+        "eventId": event_id,
+        "requestId": request_id,
+        "source": stored.source,
+        "outcome": result.outcome,
+        "checkType": stored.check_type,
+        "authInfo": _auth_info(result.auth_info),
+        "providerRequestId": result.provider_request_id,
+        "charged": result.charged,
+        "calls": stored.calls,
+        "mode": stored.mode,
+        "error": _error(result.failure),
+        "requestedAt": rfc3339(stored.requested_at),
+        "completedAt": completed_at,
+        "context": orjson.Fragment(stored.context) if stored.context is not None else None,
+    }
+    if result.reused_from is not None:
+        body["reusedFrom"] = result.reused_from
+    headers: dict[str, str | int] = {"outcome": result.outcome.value, "source": stored.source}
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
     if event_format is EventFormat.CLOUDEVENTS:
-        headers |= cloudevents.attributes(
-            event_id,
-            mode,
-            completed_at,
-            request_id=request_id,
-            traceparent=envelope.traceparent,
-        )
+        attributes = {
+            "specversion": "1.0",
+            "id": event_id,
+            # Another one for the sandbox, or its events could pass for live ones.
+            "source": f"/verification-worker/{stored.mode}",
+            "type": EVENT_TYPE,
+            "time": completed_at,
+            "subject": request_id,
+            "traceparent": traceparent,
+        }
+        headers |= {f"{CLOUD_PREFIX}{name}": said for name, said in attributes.items() if said}
     return Publication(
         exchange=RESULTS,
-        routing_key=key,
+        routing_key=routing_key(asked_by, result.outcome, envelope),
         body=orjson.dumps(body),
         message_id=event_id,
         correlation_id=_correlation_id(envelope, request_id),
         type=EVENT_TYPE,
-        timestamp=int(completed_at.timestamp()),
+        timestamp=int(stored.completed_at.timestamp()),
         headers=headers,
         event_of=event_of,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from worker.core.masking import scrub
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -106,6 +108,10 @@ class DatabaseServer:
 NOTICE_SECONDS = 3.0
 
 
+# It goes into /readyz, a log line and the status: one line of a terminal, with room for a ticket.
+_LONGEST_REASON = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """A pause: no call begins until a person lifts it."""
@@ -114,6 +120,16 @@ class Pause:
     """The words of who ordered it; checked, no personal data."""
     by: str
     since: datetime
+
+
+def check_reason(text: str) -> str:
+    """Return the words for a pause, trimmed; raise ValueError with what is wrong with them."""
+    words = text.strip()
+    if not words or len(words) > _LONGEST_REASON or not words.isprintable():
+        raise ValueError(f"must have 1 to {_LONGEST_REASON} printable characters")
+    if scrub(words, None) != words:
+        raise ValueError("must not hold a number that could be a person's")
+    return words
 
 
 @dataclass(frozen=True, slots=True)

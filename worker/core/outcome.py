@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from worker.core.connecting import words
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -135,6 +137,15 @@ class CallReport:
     seconds: float = 0.0
     not_sent_because: Unconnected | None = None
     """Why no byte of the last send left."""
+
+    @property
+    def met(self) -> str:
+        """What it met, for people: why it could not be sent, or what was answered."""
+        if self.not_sent_because is not None:
+            return words(self.not_sent_because, "PROVIDER")
+        if self.http_status is None:
+            return "no answer"
+        return " ".join(filter(None, (f"HTTP {self.http_status}", self.status)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Dead letters for a person: read without showing anybody's data, chosen, replayed, dropped.
+"""Dead letters and unrouted events for a person: read with nobody's data shown, chosen, replayed.
 
-    reading      what may be known of a letter, and which letter it is
-    body_texts   the values in its body
-    body_view    its body, masked
-    selecting    which letters are meant, by their facts or by the persons they are about
-    acting       replaying and dropping what was selected, and nothing else
+    reading      what may be known of a dead letter, and which letter it is
+    body         the values in its body, and the body masked
+    unrouted     what may be known of an event that no queue was bound for
+    selecting    which are meant, by their facts or by the persons they are about; and what is done
+                 with these and no others
+    prospects    what a replay will do
 
-For the commands' one thread; the queue itself is behind `ports.LetterQueue`.
+For the one thread of a command; the queue itself is `amqp.dead_letter_queue`.
 """

@@ -21,7 +21,7 @@ from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.masking import scrub
 from worker.core.outcome import CallClass, ErrorKind
-from worker.deadletters.body_texts import MOST_READ, personal_texts, tree_of
+from worker.deadletters.body import MOST_READ, personal_texts, tree_of
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -84,8 +84,8 @@ class Known:
     size: int
     """Bytes of the body."""
     encrypted: Encrypted
-    other_headers: int
-    """Headers that are none of ours; they are never shown."""
+    other_headers: int = field(compare=False)
+    """Headers that are none of ours; they are never shown. The broker adds one at a look."""
     mark: bytes = field(repr=False)
     """Tells this letter from others, and from itself when it is dead-lettered again."""
     names: frozenset[str] = field(repr=False)

@@ -1,25 +1,34 @@
-"""Which dead letters are meant: by the facts that are asked for, or by the persons they are about.
+"""Which letters are meant, and what is done with them.
 
-Whoever looks puts them all back.
+They are chosen by the facts that are asked for, or by the persons they are about; whoever looks
+puts them all back. Replayed or dropped is each letter that was selected, once, and no other: one
+that fails again comes back to the queue with a new mark, so no replay runs in a circle; one that
+arrived after the selection was not shown to anybody and stays.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from worker.contract import internal
+from worker.contract.names import RESULTS
 from worker.core import spelling
-from worker.deadletters.body_texts import personal_texts, tree_of
-from worker.deadletters.body_view import masked_body
+from worker.deadletters.body import masked_body, personal_texts, tree_of
 from worker.deadletters.reading import Encrypted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterable
     from datetime import date, datetime
 
+    from worker.amqp.dead_letter_queue import DeadLetterQueue, HeldDeadLetters
+    from worker.core.delivery import Letter
     from worker.deadletters.reading import Known, LetterReader
-    from worker.ports import LetterQueue
+    from worker.deadletters.unrouted import UnroutedEvent
+    from worker.ports import Clock
+
+L = TypeVar("L")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +48,46 @@ class Filters:
         """Return whether a letter is meant; one without the fact that is asked for is not."""
         return (
             (self.name is None or self.name in known.names)
-            and (self.reason is None or self.reason == known.reason)
-            and (self.source is None or self.source == known.real_source)
-            and self._is_in_time(known.first_seen)
+            and self.reason in (None, known.reason)
+            and self.source in (None, known.real_source)
+            and _is_between(self.since, known.first_seen, self.until)
         )
 
-    def _is_in_time(self, seen: datetime | None) -> bool:
-        if seen is None:
-            return self.since is None and self.until is None
-        return (self.since is None or seen >= self.since) and (
-            self.until is None or seen < self.until
+
+@dataclass(frozen=True, slots=True)
+class EventFilters:
+    """What an unrouted event must be; None is anything. Times are of its publication."""
+
+    request_id: str | None = None
+    source: str | None = None
+    outcome: str | None = None
+    routing_key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def match(self, event: UnroutedEvent) -> bool:
+        """Return whether an event is meant; one without the fact that is asked for is not."""
+        return (
+            self.request_id in (None, event.request_id)
+            and self.source in (None, event.source)
+            and self.outcome in (None, event.outcome)
+            and self.routing_key in (None, event.routing_key)
+            and _is_between(self.since, event.published, self.until)
         )
+
+
+def _is_between(since: datetime | None, at: datetime | None, until: datetime | None) -> bool:
+    if at is None:
+        return since is None and until is None
+    return (since is None or at >= since) and (until is None or at < until)
 
 
 @dataclass(slots=True)
-class Selection:
+class Selection(Generic[L]):
     """What stood in the queue, the oldest first, and which of it is meant."""
 
-    chosen: list[Known] = field(default_factory=list)
-    """Those that are meant, up to the limit."""
+    chosen: list[L] = field(default_factory=list)
+    """Those that are meant, up to the limit. The same message may stand there twice."""
     matching: int = 0
     """How many are meant."""
     seen: int = 0
@@ -68,62 +98,133 @@ class Selection:
     """Where persons are looked for: those encrypted to a key that is not here, so that nobody can
     tell whose they are."""
 
-    def marks(self) -> Counter[bytes]:
-        """Return the chosen letters' marks: the same message may stand there twice."""
-        return Counter(known.mark for known in self.chosen)
-
 
 def select(
-    queue: LetterQueue, reader: LetterReader, filters: Filters, limit: int | None = None
-) -> Selection:
-    """Choose among all dead letters by their facts; raises what the queue does."""
-    found = Selection()
+    queue: DeadLetterQueue,
+    read: Callable[[Letter], L | None],
+    match: Callable[[L], bool] = lambda _: True,
+    limit: int | None = None,
+) -> Selection[L]:
+    """Read all letters and choose those that match; None is of one that nobody looks for.
+
+    Raises what the queue does.
+    """
+    found = Selection[L]()
     with queue.hold() as held:
         for letter in held.letters():
             found.seen += 1
-            known = reader.read(letter)
-            if filters.match(known):
+            one = read(letter)
+            if one is not None and match(one):
                 found.matching += 1
                 if limit is None or len(found.chosen) < limit:
-                    found.chosen.append(known)
+                    found.chosen.append(one)
         found.all_seen = held.all_seen
     return found
 
 
-def select_about(queue: LetterQueue, reader: LetterReader, id_cards: Collection[str]) -> Selection:
+def select_about(
+    queue: DeadLetterQueue, reader: LetterReader, id_cards: Collection[str]
+) -> Selection[Known]:
     """Choose the letters about some persons; `id_cards` are normalised.
 
     A letter that cannot be read as a request is searched too: it was kept because something is
     wrong with it, and that may be its form. Raises what the queue does.
     """
-    found = Selection()
-    with queue.hold() as held:
-        for letter in held.letters():
-            found.seen += 1
-            body, encrypted = reader.open(letter)
-            if encrypted is Encrypted.CLOSED:
-                found.closed += 1
-            elif holds(body, id_cards):
-                found.matching += 1
-                found.chosen.append(reader.read(letter))
-        found.all_seen = held.all_seen
+    closed = 0
+
+    def read(letter: Letter) -> Known | None:
+        nonlocal closed
+        body, encrypted = reader.open(letter)
+        closed += encrypted is Encrypted.CLOSED
+        is_theirs = encrypted is not Encrypted.CLOSED and holds(body, id_cards)
+        return reader.read(letter) if is_theirs else None
+
+    found = select(queue, read)
+    found.closed = closed
     return found
 
 
 def bodies(
-    queue: LetterQueue, reader: LetterReader, filters: Filters, limit: int, today: date
+    queue: DeadLetterQueue, reader: LetterReader, filters: Filters, limit: int, today: date
 ) -> list[tuple[Known, object]]:
     """Return the oldest of these letters and their masked bodies; raises what the queue does."""
-    found: list[tuple[Known, object]] = []
-    with queue.hold() as held:
-        for letter in held.letters():
-            known = reader.read(letter)
-            if filters.match(known) and len(found) < limit:
-                found.append((known, masked_body(reader.open(letter)[0], known, today)))
-    return found
+    found = select(
+        queue,
+        lambda letter: (reader.read(letter), letter),
+        lambda pair: filters.match(pair[0]),
+        limit,
+    )
+    return [
+        (known, masked_body(reader.open(letter)[0], known.request_id, known.source, today))
+        for known, letter in found.chosen
+    ]
 
 
 def holds(body: bytes, id_cards: Collection[str]) -> bool:
     """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
     texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
     return any(number in text for text in map(spelling.compact, texts) for number in id_cards)
+
+
+# Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`), and a slow
+# replay takes longer: it lets go of the rest in time and takes hold again.
+HOLD_SECONDS = 600.0
+
+
+class Acting(Generic[L]):
+    """Does something with chosen letters; `done` counts, also where an error ended it.
+
+    `read` is how they were read when they were chosen.
+    """
+
+    def __init__(self, queue: DeadLetterQueue, read: Callable[[Letter], L], clock: Clock) -> None:
+        self._queue = queue
+        self._read = read
+        self._clock = clock
+        self.done = 0
+
+    def replay(self, chosen: Iterable[L], per_second: float) -> None:
+        """Publish dead letters to the requests queue again, so many a second at most.
+
+        A letter is acknowledged when the broker has confirmed its message, so that a crash at any
+        moment leaves it in one queue or in both, never in none. In both it is the ledger that
+        answers the second one.
+        """
+
+        def again(held: HeldDeadLetters, letter: Letter) -> None:
+            held.publish(internal.replay(letter.delivery))
+            held.acknowledge(letter)
+            held.wait(1.0 / per_second)
+
+        self._each(chosen, again)
+
+    def announce(self, chosen: Iterable[L]) -> None:
+        """Publish unrouted events again, as they were; a crash leaves one twice, as above."""
+
+        def again(held: HeldDeadLetters, letter: Letter) -> None:
+            held.pass_on(letter, RESULTS)
+            held.acknowledge(letter)
+
+        self._each(chosen, again)
+
+    def drop(self, chosen: Iterable[L]) -> None:
+        """Take the letters out of the queue for good."""
+        self._each(chosen, lambda held, letter: held.acknowledge(letter))
+
+    def _each(self, chosen: Iterable[L], act: Callable[[HeldDeadLetters, Letter], None]) -> None:
+        left = Counter(chosen)
+        before = -1
+        # Whoever replayed or dropped the others meanwhile: a whole pass without one is the end.
+        while left.total() and self.done != before:
+            before = self.done
+            self._pass(left, act)
+
+    def _pass(self, left: Counter[L], act: Callable[[HeldDeadLetters, Letter], None]) -> None:
+        until = self._clock.monotonic() + HOLD_SECONDS
+        with self._queue.hold() as held:
+            for letter in held.letters():
+                one = self._read(letter)
+                if left[one] > 0 and self._clock.monotonic() < until:
+                    act(held, letter)
+                    left[one] -= 1
+                    self.done += 1

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.core.claims import Postponed
-    from worker.core.connecting import Unconnected
     from worker.core.outcome import CallReport
     from worker.ports import Clock
 
@@ -42,6 +41,12 @@ _MOST_PASSED_OVER = 10
 _PAUSED_FOR = 0.0
 # A database that restarts is back in 1 to 5 s, and until then what we hold can wait for it.
 AWAY_AFTER = 5.0
+_TOLD_BY_A_CALL = (
+    ParkReason.PROVIDER_FAILING,
+    ParkReason.CREDENTIALS,
+    ParkReason.QUOTA,
+    ParkReason.THROTTLED,
+)
 _UNKNOWN = "nobody knows whether the fleet is paused"
 
 
@@ -78,7 +83,7 @@ class Gate:
         """When people's order was last read; always fresh until `expect_pause_reports`."""
         self._ledger_is_away = False
         self._closing = False
-        self._not_sent_because: Unconnected | None = None
+        self._last_call: CallReport | None = None
         self._changed = Condition()
         self.pause_problem = _UNKNOWN
         """Why people's order could not be read."""
@@ -124,7 +129,7 @@ class Gate:
                 self._changed.notify_all()
             if report is None:
                 return False
-            self._not_sent_because = report.not_sent_because
+            self._last_call = report
             now = self._clock.monotonic()
             before = self._now_in()
             self._allow(self._allowance.after(report, now))
@@ -216,10 +221,13 @@ class Gate:
                 return reason
 
     @property
-    def not_sent_because(self) -> Unconnected | None:
-        """Why the last call could not be sent; None: it was."""
+    def because(self) -> str | None:
+        """Why it is parked: people's own words, or what the last call met; None: no call told."""
         with self._changed:
-            return self._not_sent_because
+            if self._pause is not None:
+                return self._pause.reason
+            told = self._last_call if self.parked in _TOLD_BY_A_CALL else None
+            return None if told is None else told.met
 
     @property
     def state(self) -> BreakerState:

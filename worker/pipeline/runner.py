@@ -17,7 +17,6 @@ import structlog
 
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
-from worker.core.connecting import words
 from worker.core.operations import Pause
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.database_retry import DatabaseRetry
@@ -45,6 +44,8 @@ CLAIMS_PER_CALLER = 2
 RECORD_PACE = 0.03
 # Seconds until what was postponed is asked again at the latest, and between two lines that say so.
 _LONGEST_ASIDE = 60.0
+# What leaves no row of its own, as the log names it.
+_TURNED_AWAY = ("conflict", "dead_lettered")
 # One delivery at a time while we find out whether the provider works again.
 PROBE_PREFETCH = 1
 
@@ -93,6 +94,8 @@ class Pipeline:
         """What the breaker thread acted on last."""
         self._finished: Batcher[Finished] = Batcher(RECORD_PACE)
         self._announced: Batcher[str] = Batcher()
+        self.turned_away: Batcher[tuple[object, object]] = Batcher()
+        """Source and reason of each message that was settled without a row of its own."""
         self._database = DatabaseRetry(clock, AWAY_AFTER, lambda away: gate.set_ledger(away=away))
         # Each is counted up by one thread alone: no lock.
         self._delivered = self._settled = self._claimed = self._recorded = 0
@@ -188,8 +191,10 @@ class Pipeline:
         self._settled += sum(not self._has_returned(each.delivery) for each in settlements)
         self._metrics.settled(settlements)
         for settlement in settlements:
-            if settlement.line:
-                self._log.info(LogEvent.SETTLED, **settlement.line)
+            if line := settlement.line:
+                self._log.info(LogEvent.SETTLED, **line)
+                if line["action"] in _TURNED_AWAY:
+                    self.turned_away.put((line.get("source"), line["reason"]))
 
     # The pipeline's threads.
 
@@ -349,9 +354,8 @@ class Pipeline:
                 facts: dict[str, object] = {
                     "probe_in": round(state.until - self._clock.monotonic(), 1)
                 }
-                unconnected = self._gate.not_sent_because
-                if state.reason is ParkReason.PROVIDER_FAILING and unconnected is not None:
-                    facts["because"] = words(unconnected, "PROVIDER")
+                if because := self._gate.because:
+                    facts["because"] = because
                 self._log.warning(LogEvent.PARKED, reason=state.reason, **facts)
             case Probing():
                 self._broker.resume(PROBE_PREFETCH)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.contract import internal
+from worker.contract.request_model import DEFAULT_SOURCE
 from worker.contract.result_v1 import answer_event, result_event
 from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
 from worker.core.delivery import EventFormat, Settlement
@@ -149,13 +150,13 @@ class Settling:
             Failure(ErrorKind.UNREADABLE, "the message cannot be read", (reading.problem,)),
             reading.envelope,
             request_id=None,
-            source=reading.source,
+            source=reading.source or DEFAULT_SOURCE,
             fingerprint=self.digests.of_body(reading.body)[0].fingerprint,
             mode=self.mode,
             now=now,
             event_format=self.event_format,
         )
-        line = {"action": "dead_lettered", "reason": reading.reason}
+        line = {"action": "dead_lettered", "reason": reading.reason, "source": reading.source}
         return Settlement(delivery, (dead, event), line)
 
 

@@ -1,8 +1,8 @@
 """Connections that know when bytes leave, for http and https, and pools of them.
 
 urllib3 keeps, checks, verifies and reuses them. What is on the way of every call is done here:
-the request leaves as one piece, the answer is our own reader's (`answer`), the call under way is
-told of its socket, and whoever waits releases the compute lock.
+the request leaves as one piece, the answer is our own reader's (`answer`), and the call under way
+is told of its socket.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ trailing newline is dropped. A variable that is a near miss of a setting is a pr
 is read at import: `load` reads once, at start.
 """
 
-from worker.settings.environment import SettingsInvalid, load
+from worker.settings.environment import SettingsInvalid, ShownSetting, load, show
 from worker.settings.messages import CheckSettings, MessageEncryption, MessageSettings
 from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings
-from worker.settings.shown import ShownSetting, show
 from worker.settings.values import delay_name
 from worker.settings.worker import (
+    ConsoleSettings,
     EraseSettings,
     OutboxSettings,
     RetentionSettings,
@@ -23,6 +23,7 @@ from worker.settings.worker import (
 __all__ = [
     "BrokerSettings",
     "CheckSettings",
+    "ConsoleSettings",
     "DatabaseSettings",
     "DigestSettings",
     "EraseSettings",

@@ -13,8 +13,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from worker.core.request import Mode
 from worker.core.timing import CallTiming
 from worker.settings.addresses import check_provider_url, check_proxy_url
+from worker.settings.environment import is_service_address
 from worker.settings.messages import CheckSettings, EventSettings, MessageSettings
-from worker.settings.misspelt import is_service_address
 from worker.settings.servers import (
     AgeSettings,
     BrokerSettings,
@@ -228,6 +228,10 @@ class RetentionSettings(AgeSettings, DatabaseSettings):
 
 class StatusSettings(ToolSettings, LimitSettings):
     """What `status` needs."""
+
+
+class ConsoleSettings(StatusSettings, DigestSettings, MessageSettings):
+    """What `console` needs; MESSAGE_KEYS open encrypted dead letters as well."""
 
 
 class EraseSettings(ToolSettings, DigestSettings):

@@ -1,4 +1,10 @@
-"""The way to PostgreSQL: one small pool, and what each of its sessions is set to."""
+"""The way to PostgreSQL: one small pool, and what each of its sessions is set to.
+
+Through a pooler that lends the server's sessions for one transaction (`DATABASE_POOLER`) whatever a
+session remembers is another client's by the next. So nothing is prepared by name, and what limits
+a session elsewhere goes before the first statement of each transaction, for that transaction. It
+costs no round trip: both go in one pipeline, which is one transaction where there is no BEGIN.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -15,10 +22,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
 from worker.store.address import connection_parameters
 from worker.store.database_errors import UNNAMED_POOLER, condemns, mapped
-from worker.store.pooled import limiting_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Self
 
     from sqlalchemy import Connection, Engine, TextClause
 
@@ -201,3 +208,27 @@ def execute(engine: Engine, statement: TextClause, **values: object) -> Sequence
     with connection(engine) as database:
         result = database.execute(statement, values)
         return result.all() if result.returns_rows else []
+
+
+# A stronger one is kept, as in a session of its own.
+_DURABLE = """set_config('synchronous_commit',
+ CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
+ true)"""
+
+
+def limiting_cursor(limits: Mapping[str, str]) -> type[psycopg.Cursor[Any]]:
+    """Return the cursor that sets these limits and durable commits in each transaction."""
+    settings = [f"set_config('{name}', '{value}', true)" for name, value in limits.items()]
+    order = f"SELECT {', '.join([_DURABLE, *settings])}".encode()
+
+    class LimitingCursor(psycopg.Cursor[Any]):
+        """Puts the limits before whatever begins a transaction."""
+
+        def execute(self, *arguments: Any, **options: Any) -> Self:
+            if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+                return super().execute(*arguments, **options)
+            with self.connection.pipeline():
+                psycopg.Cursor(self.connection).execute(order)
+                return super().execute(*arguments, **options)
+
+    return LimitingCursor

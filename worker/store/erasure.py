@@ -56,6 +56,10 @@ WITH kept AS (
    ORDER BY completed_at LIMIT :limit - (SELECT count(*) FROM kept) FOR UPDATE SKIP LOCKED
 ), old AS (
   SELECT request_id FROM kept UNION ALL SELECT request_id FROM cleared
+), days AS (
+  DELETE FROM verification.turned_away
+   WHERE day < ((now() - make_interval(secs => :older_than)) AT TIME ZONE 'Asia/Shanghai')::date
+     AND mode = :mode
 ), calls AS (
   DELETE FROM verification.provider_call WHERE request_id = ANY(ARRAY(SELECT request_id FROM old))
 )

@@ -13,7 +13,7 @@ from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, TextClause
 
 
 # Who has called, or holds a lease, in so many minutes counts as at work.
@@ -46,21 +46,39 @@ SELECT count(*) AS events, min(completed_at) AS oldest
 
 # Finished rows stand in one of three partial indexes; without their conditions the whole table
 # would be read.
-OUTCOMES = text(f"""
-SELECT outcome, count(*) AS requests FROM (
-  SELECT outcome FROM verification.request
-   WHERE mode IN ('live', 'sandbox') AND completed_at > now() - interval '1 hour'
+_FINISHED = f"""
+  SELECT outcome, completed_at FROM verification.request
+   WHERE mode IN ('live', 'sandbox') AND completed_at > :since
      AND {KEPT}
   UNION ALL
-  SELECT outcome FROM verification.request
-   WHERE mode IN ('live', 'sandbox') AND completed_at > now() - interval '1 hour'
+  SELECT outcome, completed_at FROM verification.request
+   WHERE mode IN ('live', 'sandbox') AND completed_at > :since
      AND cleared_at IS NOT NULL
   UNION ALL
-  SELECT outcome FROM verification.request
-   WHERE completed_at > now() - interval '1 hour'
+  SELECT outcome, completed_at FROM verification.request
+   WHERE completed_at > :since
      AND event_sent_at IS NULL AND cleared_at IS NULL
-) AS finished GROUP BY 1 ORDER BY 2 DESC, 1
+"""  # noqa: S608  # made of our own constants alone
+
+_HOUR_AGO = "now() - interval '1 hour'"
+OUTCOMES = text(f"""
+SELECT outcome, count(*) AS requests FROM ({_FINISHED.replace(":since", _HOUR_AGO)}) AS finished
+ GROUP BY 1 ORDER BY 2 DESC, 1
 """)  # noqa: S608  # made of our own constants alone
+
+# The current hour, and the 23 before it.
+_DAY_AGO = "date_trunc('hour', now(), 'UTC') - interval '23 hours'"
+OUTCOMES_BY_HOUR = text(f"""
+SELECT date_trunc('hour', completed_at, 'UTC') AS hour, outcome AS kind, count(*)::int AS count
+  FROM ({_FINISHED.replace(":since", _DAY_AGO)}) AS finished GROUP BY 1, 2
+""")  # noqa: S608  # made of our own constants alone
+
+CALLS_BY_HOUR = text(f"""
+SELECT date_trunc('hour', started_at, 'UTC') AS hour, charged AS kind, count(*)::int AS count
+  FROM verification.provider_call WHERE started_at >= {_DAY_AGO} GROUP BY 1, 2
+""")  # noqa: S608  # made of our own constants alone
+
+THIS_HOUR = text("SELECT date_trunc('hour', now(), 'UTC')")
 
 # The last hour's, or as many of them as are counted within a second or so.
 CALLS = text("""
@@ -178,8 +196,17 @@ class WorkerSeen:
     version: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Counts of the last 24 hours by hour and kind: outcomes of requests, or charges of calls."""
+
+    last: datetime
+    """When the current hour began."""
+    counts: dict[tuple[datetime, str], int]
+
+
 class PostgresOverview:
-    """Answers for `status`. Errors as of the ledger."""
+    """Answers for `status` and the console. Errors as of the ledger."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -200,6 +227,19 @@ class PostgresOverview:
     def outcomes(self) -> dict[str, int]:
         """Count the last hour's outcomes, the most frequent first."""
         return {row.outcome: row.requests for row in execute(self._engine, OUTCOMES)}
+
+    def outcomes_by_hour(self) -> Hours:
+        """Count the last day's outcomes by the hour in which they were saved."""
+        return self._by_hour(OUTCOMES_BY_HOUR)
+
+    def calls_by_hour(self) -> Hours:
+        """Count the last day's calls by the hour in which they began, by charge."""
+        return self._by_hour(CALLS_BY_HOUR)
+
+    def _by_hour(self, statement: TextClause) -> Hours:
+        ((last,),) = execute(self._engine, THIS_HOUR)
+        found = execute(self._engine, statement)
+        return Hours(last, {(row.hour, row.kind): row.count for row in found})
 
     def calls(self) -> list[Calls]:
         """Count the last hour's calls by class, of very many the latest."""

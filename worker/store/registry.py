@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from worker.core.operations import Blocker
-from worker.store.engine import connection, execute
+from worker.store.engine import execute
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from worker.core.operations import WorkerState
     from worker.core.request import Mode
 
+# Who was killed could not take its row away.
 REPORT = text("""
+WITH forgotten AS (
+  DELETE FROM verification.worker WHERE seen_at < now() - interval '1 day' AND name <> :name
+)
 INSERT INTO verification.worker AS w (name, mode, version, state, reason, probe_at, held, claimed,
   calls_under_way, calls_allowed, returned)
 VALUES (:name, :mode, :version, :state, :reason, now() + make_interval(secs => :probe_in), :held,
@@ -27,9 +31,6 @@ ON CONFLICT (name) DO UPDATE
        calls_under_way = excluded.calls_under_way, calls_allowed = excluded.calls_allowed,
        returned = excluded.returned
 """)
-
-# Who was killed could not take its row away.
-FORGET_OLD = text("DELETE FROM verification.worker WHERE seen_at < now() - interval '1 day'")
 
 FORGET = text("DELETE FROM verification.worker WHERE name = :name")
 
@@ -66,9 +67,7 @@ class PostgresRegistry:
     def report(self, state: WorkerState) -> None:
         """Say how this worker is now."""
         who = {"name": self._name, "mode": self._mode.value, "version": self._version}
-        with connection(self._engine) as database:
-            database.execute(REPORT, {**who, **asdict(state)})
-            database.execute(FORGET_OLD)
+        execute(self._engine, REPORT, **who, **asdict(state))
 
     def forget(self) -> None:
         """Take the row away: the worker has ended in order."""

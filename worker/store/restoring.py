@@ -26,6 +26,7 @@ RIGHTS = {
         "verification.fleet_control": "SELECT, INSERT, UPDATE",
         "verification.alembic_version": "SELECT",
         "verification.worker": "SELECT, INSERT, UPDATE, DELETE",
+        "verification.turned_away": "SELECT, INSERT, UPDATE, DELETE",
     },
     "verification_reader": {
         "SCHEMA verification_v1": "USAGE",
@@ -34,6 +35,7 @@ RIGHTS = {
         "verification_v1.calls": "SELECT",
         "verification_v1.daily_calls": "SELECT",
         "verification_v1.changes": "SELECT",
+        "verification_v1.turned_away": "SELECT",
     },
 }
 _GRANTS = [

@@ -209,6 +209,29 @@ provider_call = sa.Table(
 )
 
 sa.Index("provider_call_started_at_idx", provider_call.c.started_at)
+sa.Index(
+    "provider_call_provider_request_id_idx",
+    provider_call.c.provider_request_id,
+    postgresql_using="hash",
+    postgresql_where=sa.text("provider_request_id IS NOT NULL"),
+)
+
+turned_away = sa.Table(
+    "turned_away",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True, comment="Calendar day in Asia/Shanghai."),
+    _text("mode", "live or sandbox: of the worker that turned them away.", primary_key=True),
+    _text("source", "Publishing system; empty: it cannot be told.", primary_key=True),
+    _text(
+        "reason",
+        "conflict, mode_mismatch, or why it cannot be read: not_json, no_usable_id, …",
+        primary_key=True,
+    ),
+    sa.Column("messages", sa.BigInteger, nullable=False, comment="How many."),
+    sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
+    comment="Messages that were answered or kept as dead letters and left no row of their own, "
+    "by day.",
+)
 
 call_quota = sa.Table(
     "call_quota",

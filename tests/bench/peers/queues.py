@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 QUORUM = {"x-queue-type": "quorum"}
-CELERY_TASK = DRAMATIQ_ACTOR = "verify"
+DRAMATIQ_ACTOR = "verify"
 
 # Dramatiq's own default: it keeps dead messages for a week, in milliseconds.
 _DRAMATIQ_DEAD_TTL = 7 * 86_400_000
@@ -47,39 +47,6 @@ def _json(queue: str, request: dict[str, Any]) -> tuple[bytes, pika.BasicPropert
         correlation_id=request["requestId"],
     )
     return json.dumps(request).encode(), properties
-
-
-def _celery(queue: str, request: dict[str, Any]) -> tuple[bytes, pika.BasicProperties]:
-    """Write version 2 of Celery's message protocol."""
-    del queue
-    task_id = str(uuid.uuid4())
-    embedded = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    headers = {
-        "lang": "py",
-        "task": CELERY_TASK,
-        "id": task_id,
-        "root_id": task_id,
-        "parent_id": None,
-        "group": None,
-        "shadow": None,
-        "eta": None,
-        "expires": None,
-        "retries": 0,
-        "timelimit": [None, None],
-        "argsrepr": "(...)",
-        "kwargsrepr": "{}",
-        "origin": "publisher",
-        "ignore_result": True,
-    }
-    properties = pika.BasicProperties(
-        content_type="application/json",
-        content_encoding="utf-8",
-        delivery_mode=2,
-        priority=0,
-        correlation_id=task_id,
-        headers=headers,
-    )
-    return json.dumps([[request], {}, embedded]).encode(), properties
 
 
 def _dramatiq(queue: str, request: dict[str, Any]) -> tuple[bytes, pika.BasicProperties]:
@@ -118,9 +85,7 @@ def _declare_dramatiq(channel: Any) -> None:
 
 
 PEERS = {
-    "celery_threads": PeerQueue("peer.celery", _celery, _declare("peer.celery")),
     "dramatiq_worker": PeerQueue("peer.dramatiq", _dramatiq, _declare_dramatiq),
-    "faststream_worker": PeerQueue("peer.faststream", _json, _declare("peer.faststream")),
     "pika_threads": PeerQueue("peer.pika", _json, _declare("peer.pika")),
     "raw_asyncio": PeerQueue("peer.asyncio", _json, _declare("peer.asyncio")),
 }

@@ -3,7 +3,8 @@
 As their documentation has it: a robust connection; one channel to consume, its prefetch the
 number of messages under way, and one to publish, in confirm mode, where `publish` returns when
 the broker has confirmed and many may wait at once; asyncpg's pool, whose statements outside a
-transaction commit by themselves and stay prepared. The pool's `reset` is replaced by one that
+transaction commit by themselves and stay prepared; one aiohttp session for the whole program, whose
+connector bounds the calls in flight. The pool's `reset` is replaced by one that
 does nothing, for no statement changes the session: the default costs a round trip each time.
 
 UVLOOP=1 runs it on uvloop, which the three libraries support but do not ask for.
@@ -20,20 +21,25 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import aio_pika
+import aiohttp
 import asyncpg
 
-from tests.bench.peers.awaiting import Provider
 from tests.bench.peers.common import (
+    CALL_SECONDS,
     CLAIM,
+    CONNECT_SECONDS,
     FIND,
     FINISH,
     RESULTS,
     Answer,
+    CallFailed,
     InvalidRequest,
     Request,
     Settings,
+    Signer,
     event,
     known_answer,
+    read_answer,
     read_request,
 )
 from tests.bench.peers.queues import PEERS, QUORUM
@@ -59,10 +65,11 @@ async def _keep(connection: Any) -> None:
 class Worker:
     """Handles messages, each in a task of its own."""
 
-    def __init__(self, settings: Settings, pool: Any, provider: Provider, exchange: Any) -> None:
-        self._digest_key = settings.digest_key
+    def __init__(self, settings: Settings, pool: Any, session: Any, exchange: Any) -> None:
+        self._settings = settings
+        self._signer = Signer(settings)
         self._pool = pool
-        self._provider = provider
+        self._session = session
         self._exchange = exchange
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -90,10 +97,10 @@ class Worker:
             await asyncio.wait(self._under_way)
 
     async def _process(self, message: Any) -> None:
-        request = read_request(message.body, self._digest_key)
+        request = read_request(message.body, self._settings.digest_key)
         answer = await self._claim(request)
         if answer is None:
-            answer = await self._provider.call(request)
+            answer = await self._call(request)
             await self._pool.execute(_FINISH, *answer, request.request_id)
         happened = event(request, answer)
         publication = aio_pika.Message(
@@ -110,6 +117,18 @@ class Worker:
             return None
         return known_answer(request, await self._pool.fetchrow(_FIND, request.request_id))
 
+    async def _call(self, request: Request) -> Answer:
+        try:
+            async with self._session.post(
+                self._settings.provider_url,
+                data=request.body,
+                headers=self._signer.headers(request.body),
+                allow_redirects=False,
+            ) as response:
+                return read_answer(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError) as failure:
+            raise CallFailed(type(failure).__name__) from failure
+
 
 async def run(settings: Settings) -> None:
     """Consume until SIGTERM, finish what is under way, and return."""
@@ -124,7 +143,12 @@ async def run(settings: Settings) -> None:
                 reset=_keep,
             )
         )
-        provider = await stack.enter_async_context(Provider(settings))
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=settings.concurrency),
+                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS),
+            )
+        )
         connection: Any = await aio_pika.connect_robust(settings.amqp_url)
         await stack.enter_async_context(connection)
         publishing = await connection.channel(publisher_confirms=True)
@@ -132,7 +156,7 @@ async def run(settings: Settings) -> None:
         consuming = await connection.channel(publisher_confirms=False)
         await consuming.set_qos(prefetch_count=settings.prefetch)
         queue = await consuming.declare_queue(QUEUE, durable=True, arguments=QUORUM)
-        worker = Worker(settings, pool, provider, exchange)
+        worker = Worker(settings, pool, session, exchange)
         tag = await queue.consume(worker.handle)
         print("ready", flush=True)
         await stopping.wait()

@@ -233,16 +233,18 @@ def undecodable_headers() -> Iterator[None]:
 
 
 def evaluate(broker: Broker, expression: str) -> str:
-    """Have the node evaluate an Erlang expression: what no API offers (0.4 s)."""
+    """Have the node evaluate an Erlang expression: what no API offers, without a second Erlang."""
+    cookie = (broker.directory / ".erlang.cookie").read_text()
     done = subprocess.run(
-        [program("rabbitmqctl"), "eval", f"{expression}."],
+        [program("erl_call"), "-sname", broker.node_name, "-c", cookie, "-e"],
         env=broker._environment(),
+        input=f"{expression}.\n",
         capture_output=True,
         text=True,
-        timeout=120,  # it starts an Erlang machine
+        timeout=120,
         check=True,
     )
-    return done.stdout.strip()
+    return done.stdout.strip().removeprefix("{ok, ").removesuffix("}")
 
 
 @contextmanager

@@ -264,24 +264,6 @@ def test_a_batch_is_bounded_and_a_locked_row_is_passed_over(
     assert len(settle(limit=3)) == 1
 
 
-def test_eight_settlers_at_once_doubt_each_call_once(
-    ledger: PostgresLedger, database_url: str, sql: Rows
-) -> None:
-    count = 400
-    ledger.claim([ask(f"onb-{number:03d}") for number in range(count)], "1")
-    sql.age(LAPSED)
-
-    def settle_all(own: Engine) -> int:
-        mine = PostgresLeases(own, Mode.SANDBOX, max_in_doubt_calls=1, abandon_after=None)
-        settled = 0
-        for _ in range(20):
-            settled += len(mine.settle_lapsed(25))
-        return settled
-
-    assert sum(race(database_url, settle_all)) == count
-    assert in_doubt_counts(sql) == {("waiting", 1, 2): count}
-
-
 def in_doubt_counts(sql: Rows) -> dict[tuple[object, ...], int]:
     rows = sql(
         """SELECT state, in_doubt_calls, grants, count(*) AS n FROM verification.request

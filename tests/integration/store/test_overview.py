@@ -157,6 +157,11 @@ def test_the_last_hour_is_counted_whatever_retention_has_done(
     sql("UPDATE verification.request SET cleared_at = now() WHERE request_id = 'cleared'")
     view = PostgresOverview(engine)
     assert view.outcomes() == {"match": 3}
+    for hours, kind in ((view.outcomes_by_hour(), "match"), (view.calls_by_hour(), "yes")):
+        last = {at: count for (at, of), count in hours.counts.items() if of == kind}
+        assert sum(last.values()) == 4
+        assert max(last) <= hours.last
+        assert {at.minute for at in last} == {0}
     assert view.calls() == [Calls("answered", 3, charged=3, in_doubt=0, charge_unknown=0)]
     assert view.unsent_events().events == 1
     ((name, calls),) = [(each.name, each.calls) for each in view.workers()]

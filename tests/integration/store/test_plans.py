@@ -20,7 +20,7 @@ from worker.core.outcome import Outcome
 from worker.core.request import Mode
 from worker.store import backlog, booking, erasure, leases, outbox, overview, quota, statements
 from worker.store.engine import compiled, connection, open_engine
-from worker.store.request_list import RequestFilter, selection
+from worker.store.inquiry import RequestFilter, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,8 +105,8 @@ SELECT 'onb-' || n, '\\x01', 'source-' || n % 500, 2, 'sandbox', CASE n % 1000 W
 """
 _CALLS_OF_THE_YEAR = """
 INSERT INTO verification.provider_call (request_id, call_number, mode, worker, started_at,
-  finished_at, class, charged)
-SELECT request_id, 1, mode, 'one', requested_at, requested_at, 'answered', 'yes'
+  finished_at, class, charged, provider_request_id)
+SELECT request_id, 1, mode, 'one', requested_at, requested_at, 'answered', 'yes', md5(request_id)
   FROM verification.request
 """
 
@@ -148,10 +148,13 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "open": (overview.OPEN_REQUESTS, {}),
     "unsent": (overview.UNSENT_EVENTS, {}),
     "outcomes": (overview.OUTCOMES, {}),
+    "outcomes by hour": (overview.OUTCOMES_BY_HOUR, {}),
+    "calls by hour": (overview.CALLS_BY_HOUR, {}),
     "calls": (overview.CALLS, _LATEST),
     "workers": (overview.WORKERS, {**_LATEST, "minutes": 5}),
     "requests": selection(_DAY),
     "requests of a source": selection(replace(_DAY, since=None, source="source-7")),
+    "requests of a person": selection(RequestFilter(subjects=(bytes(32), bytes(32)))),
 }
 
 
@@ -195,6 +198,11 @@ def test_a_look_at_the_backlog_counts_what_a_year_has_left_unfinished(year: Engi
             "request_requested_at_idx",
         ),
         ("open_requests", "", "request_open_idx"),
+        (
+            "calls",
+            "WHERE provider_request_id = md5('onb-77')",
+            "provider_call_provider_request_id_idx",
+        ),
     ],
 )
 def test_a_persons_look_up_uses_its_index(

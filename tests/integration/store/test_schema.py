@@ -29,6 +29,7 @@ from worker.store.leases import PostgresLeases
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD
 from worker.store.tables import metadata
+from worker.store.turned_away import count_turned_away
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -104,6 +105,7 @@ def test_the_worker_role_may_do_every_chore(
     assert settler.settle_lapsed(100) == [ErrorKind.EXPIRED]
     assert keeper.clear_personal(1800, 500) == 1
     assert keeper.delete(1800, 500) == 1
+    count_turned_away(as_worker, Mode.SANDBOX, {(None, "not_json"): 1})
 
 
 def test_everything_has_a_comment(engine: Engine) -> None:

@@ -28,11 +28,6 @@ def test_a_delivery_keeps_what_we_use() -> None:
     assert delivery == Delivery(3, 7, b"{}", "m", "c", "r", "00-ab-cd-01", True, NOW)
 
 
-def test_absent_properties_are_none() -> None:
-    expected = Delivery(3, 7, b"{}", redelivered=True, published_at=NOW)
-    assert read(BasicProperties()) == expected
-
-
 @pytest.mark.parametrize(
     ("timestamp", "published_at"),
     [
@@ -89,10 +84,6 @@ def test_publications_are_persistent_json() -> None:
     assert (written.type, written.timestamp) == ("verification.result.v1", 1_790_000_000)
     assert written.headers == {"outcome": "match"}
     assert written.expiration is None
-
-
-def test_no_headers_are_sent_where_there_are_none() -> None:
-    assert written_properties(Publication("", "q", b"{}")).headers is None
 
 
 def test_what_is_encrypted_says_so_whoever_publishes_it() -> None:

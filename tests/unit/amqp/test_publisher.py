@@ -73,7 +73,7 @@ class FakeChannel:
 class FakePika:
     """A connection whose channels open when the test lets them."""
 
-    blocked = False
+    blocked: str | None = None
 
     def __init__(self) -> None:
         self.is_open = True

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from worker.amqp.topology import BROWSE_LIMIT, Binding, Exchange, retry_queue, topology
-from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
+from worker.amqp.topology import BROWSE_LIMIT, topology
+from worker.contract.names import DEAD, REQUESTS
 
 DELAYS = (5, 30, 120, 600, 1800)
 
@@ -24,10 +22,6 @@ def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
         "verification.retry.10m",
         "verification.retry.30m",
     ]
-
-
-def test_a_retry_queue_is_found_by_its_delay() -> None:
-    assert retry_queue(120) == "verification.retry.2m"
 
 
 def test_every_queue_is_a_quorum_queue_with_an_explicit_delivery_limit() -> None:
@@ -64,22 +58,3 @@ def test_a_queue_has_the_arguments_that_the_contract_says(
 ) -> None:
     (queue,) = [one for one in topology(DELAYS, 14).queues if one.name == name]
     assert queue.arguments == {"x-queue-type": "quorum", **arguments}
-
-
-def test_results_that_nobody_is_bound_for_go_to_the_unrouted_queue() -> None:
-    made = topology(DELAYS, 14)
-    assert Exchange(RESULTS, "topic", {"alternate-exchange": UNROUTED}) in made.exchanges
-    assert Exchange(UNROUTED, "fanout") in made.exchanges
-    assert Binding(UNROUTED, UNROUTED, "") in made.bindings
-
-
-def test_requests_reach_their_queue_with_any_routing_key() -> None:
-    assert Binding(REQUESTS, REQUESTS, "#") in topology(DELAYS, 14).bindings
-
-
-def test_a_topology_cannot_be_changed_by_who_holds_it() -> None:
-    queue = topology(DELAYS, 14).queues[0]
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        queue.name = "other"  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        queue.arguments["x-message-ttl"] = 1  # type: ignore[index]

@@ -10,17 +10,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from rich.text import Text
 
+from worker.admin.cells import duration, shown
 from worker.cli.inputs import moment
 from worker.cli.mistakes import UserMistake
-from worker.cli.tables import (
-    begin_again,
-    counted,
-    duration,
-    print_facts,
-    print_table,
-    render,
-    shown,
-)
+from worker.cli.tables import begin_again, counted, print_facts, print_table, render
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

@@ -133,7 +133,7 @@ def test_a_paragraph_of_the_help_fills_its_lines(
 
 # Commands that do something, or print JSON or what a program takes as it is anyway.
 WITHOUT_JSON = frozenset(
-    "run|sandbox|pause|resume|submit|topology apply|digest|contract|contract asyncapi|"
+    "run|console|sandbox|pause|resume|submit|topology apply|digest|contract|contract asyncapi|"
     "message-keys generate|message-keys public".split("|")
 )
 

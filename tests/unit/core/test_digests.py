@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.messages import ID_CARD, PERSON
+from tests.fakes.messages import ID_CARD
 from worker.core.digests import Digests, fits
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 
@@ -102,12 +102,6 @@ def test_two_people_have_one_fingerprint_only_if_they_are_one(
 ) -> None:
     prints = of(with_fields(one)), of(with_fields(two))
     assert (prints[0] == prints[1]) is (one == two)
-
-
-def test_every_check_type_reads_another_request() -> None:
-    person = Person({field: PERSON[field] for field in PersonField})
-    prints = {of(replace(REQUEST, check_type=each, person=person)) for each in CheckType}
-    assert len(prints) == len(CheckType)
 
 
 def test_a_request_has_a_digest_under_every_key_the_current_one_first() -> None:

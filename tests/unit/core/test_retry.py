@@ -255,17 +255,6 @@ def test_a_charge_of_an_earlier_call_does_not_forbid_a_repeat(before: Charged) -
     assert isinstance(decide(report, granted(charged=before), policy()), RetryLater)
 
 
-@pytest.mark.parametrize("call_class", list(CallClass))
-def test_a_decision_never_names_a_delay_that_has_no_queue(call_class: CallClass) -> None:
-    verdict = Outcome.MATCH if call_class is C.ANSWERED else None
-    for attempts in range(5):
-        report = CallReport(call_class, NO, verdict, retry_after=17.0)
-        decision = decide(report, granted(attempts), RetryPolicy((60,), 3))
-        if isinstance(decision, RetryLater):
-            assert decision.delay == 60
-            assert decision.reason is call_class
-
-
 def test_after_a_crash_there_is_no_report_and_perhaps_a_charge() -> None:
     decision = in_doubt()
     assert decision.reason is ErrorKind.IN_DOUBT

@@ -14,7 +14,7 @@ from tests.fakes.keys import encrypted, message_keys
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
-from worker.deadletters.body_view import masked_body
+from worker.deadletters.body import masked_body
 from worker.deadletters.reading import (
     REASONS,
     UNREADABLE_REASONS,
@@ -45,6 +45,10 @@ def letter(body: object, headers: dict[str, object] | None = None, **properties:
 
 def read(body: object, headers: dict[str, object] | None = None, **properties: Any) -> Known:
     return LetterReader(TODAY).read(letter(body, headers, **properties))
+
+
+def masked(body: bytes, known: Known) -> object:
+    return masked_body(body, known.request_id, known.source, TODAY)
 
 
 def request(request_id: str = "onb-1", **more: object) -> dict[str, object]:
@@ -142,7 +146,7 @@ def test_no_malicious_message_shows_its_person() -> None:
         }
         one = Letter(Delivery(0, 1, each.body, **properties), each.properties.get("headers", {}))
         known = reader.read(one)
-        seen = f"{known}{masked_body(each.body, known, TODAY)}"
+        seen = f"{known}{masked(each.body, known)}"
         assert ID_CARD not in seen.upper(), each.name
         assert NAME not in seen, each.name
 
@@ -164,7 +168,7 @@ def test_a_body_is_shown_with_its_values_masked() -> None:
         NAME: 1,
     }
     one = letter(body)
-    assert masked_body(one.delivery.body, LetterReader(TODAY).read(one), TODAY) == {
+    assert masked(one.delivery.body, LetterReader(TODAY).read(one)) == {
         "requestId": "onb-1",
         "personalSpec": {
             "checkType": 0,
@@ -230,7 +234,7 @@ def shown(one: Letter, keys: MessageKeys | None) -> str:
     """Return all that a person sees of a letter."""
     reader = LetterReader(TODAY, keys)
     known = reader.read(one)
-    return f"{known}{masked_body(reader.open(one)[0], known, TODAY)}"
+    return f"{known}{masked(reader.open(one)[0], known)}"
 
 
 def test_with_its_key_a_letter_is_known_and_masked_like_any_other() -> None:
@@ -241,9 +245,7 @@ def test_with_its_key_a_letter_is_known_and_masked_like_any_other() -> None:
     assert known.encrypted is Encrypted.OPENED
     assert known.size == len(one.delivery.body)
     assert Filters(name="onb-7", source="web").match(known)
-    assert '"idCard": "1****************X"' in json.dumps(
-        masked_body(reader.open(one)[0], known, TODAY)
-    )
+    assert '"idCard": "1****************X"' in json.dumps(masked(reader.open(one)[0], known))
     assert NAME not in shown(one, message_keys())
     assert ID_CARD not in shown(one, message_keys())
 
@@ -258,7 +260,7 @@ def test_without_its_key_only_the_properties_are_known() -> None:
         assert known.reason == "undecryptable"
         assert Filters(name="m-1").match(known)
         size = len(one.delivery.body)
-        assert masked_body(reader.open(one)[0], known, TODAY) == f"<encrypted, {size} bytes>"
+        assert masked(reader.open(one)[0], known) == f"<encrypted, {size} bytes>"
 
 
 def test_a_property_that_repeats_the_encrypted_person_is_withheld() -> None:

@@ -26,13 +26,15 @@ from worker.maintenance.chores import (
     old_requests,
     pause_reader,
     registry,
+    turned_away,
 )
 from worker.maintenance.housekeeper import JITTER
+from worker.pipeline.batcher import Batcher
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
 DAY = 86_400.0
 PAUSE = Pause("a test", "ops@desk", START)
@@ -175,6 +177,25 @@ def test_a_worker_says_what_it_does_at_each_change_and_every_ten_seconds() -> No
     clock.advance(6.0)
     chore.run_once()
     assert [each.state for each in said] == ["working", "parked", "parked"]
+
+
+def test_what_cannot_be_counted_now_is_counted_later_and_nothing_asks_nothing() -> None:
+    waiting: Batcher[tuple[object, object]] = Batcher()
+    waiting.put_all([("web", "conflict"), (None, "not_json"), ("web", "conflict")])
+    saved: list[Mapping[tuple[object, object], int]] = []
+    away = [AWAY]
+
+    def save(counts: Mapping[tuple[object, object], int]) -> None:
+        if away:
+            raise away.pop()
+        saved.append(dict(counts))
+
+    chore = turned_away(lambda: waiting.take(100, 0), waiting.put_back, save)
+    with pytest.raises(LedgerUnavailable):
+        chore.run_once()
+    waiting.put(("web", "conflict"))
+    assert [chore.run_once(), chore.run_once()] == [0, 0]
+    assert saved == [{("web", "conflict"): 3, (None, "not_json"): 1}]
 
 
 def test_who_holds_the_database_up_is_said_once_a_minute_while_it_does(

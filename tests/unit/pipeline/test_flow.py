@@ -283,7 +283,8 @@ def test_an_unreadable_message_is_kept_and_answered_with_what_can_be_told(
     assert (dead.headers["reason"], dead.headers["lastError"]) == ("not_json", "not_json")
     assert dead.headers["attempts"] == 0
     assert str(dead.headers["firstSeen"]).startswith("2026-03-01T12:00:00")
-    assert dict(settlement.line) == {"action": "dead_lettered", "reason": "not_json"}
+    line = {"action": "dead_lettered", "reason": "not_json", "source": None}
+    assert dict(settlement.line) == line
     assert desk.rows == {}
     assert (event.routing_key, event.correlation_id) == (key, correlated)
     said = body(event)

@@ -51,7 +51,11 @@ def test_a_row_that_cannot_be_claimed_is_parted_from_the_others(place: int) -> N
     assert targets(poisoned) == [("", DEAD), (RESULTS, f"reply.{ids[place]}")]
     assert poisoned.publications[0].headers["reason"] == "unstorable"
     assert body(poisoned.publications[1])["outcome"] == "rejected"
-    assert dict(poisoned.line) == {"action": "dead_lettered", "reason": "unstorable"}
+    assert dict(poisoned.line) == {
+        "action": "dead_lettered",
+        "reason": "unstorable",
+        "source": "default",
+    }
     assert all(body(each.publications[0])["outcome"] == "match" for each in settled.values())
     assert (len(settled), len(desk.provider.asked)) == (4, 4)
 

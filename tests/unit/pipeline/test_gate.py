@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH, fault
 from worker.core.breaker import BreakerPolicy, Closed, Open, ParkReason, Probing
 from worker.core.claims import Postponed, Shortage
+from worker.core.connecting import Unconnected
 from worker.core.operations import Pause
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.pipeline.gate import Gate, GateView
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAILS = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
+NOT_SENT = fault(CallClass.NOT_SENT)
 THROTTLED = CallReport(CallClass.THROTTLED, Charged.NO)
 PAUSE = Pause("maintenance of the provider", "ops@desk", START)
 NOW = 0.0
@@ -322,3 +325,29 @@ def test_what_calls_under_way_teach_is_learnt_in_a_pause(call_class: CallClass) 
     gate.set_pause(None, NOW)
     assert reason(gate) not in (None, ParkReason.PAUSED)
     assert is_open(gate)
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (replace(FAILS, http_status=503, status="UNAVAILABLE"), "HTTP 503 UNAVAILABLE"),
+        (FAILS, "no answer"),
+        (
+            replace(NOT_SENT, not_sent_because=Unconnected.REFUSED),
+            "nobody listens at host and port of PROVIDER_URL",
+        ),
+    ],
+)
+def test_why_it_is_parked_is_what_the_last_call_met(report: CallReport, words: str) -> None:
+    gate = gate_of()
+    end_calls(gate, report, report, report)
+    assert (gate.parked, gate.because) == (ParkReason.PROVIDER_FAILING, words)
+    gate.set_pause(PAUSE, NOW)
+    assert gate.because == PAUSE.reason
+
+
+def test_what_no_call_has_told_is_not_told_by_the_last_one() -> None:
+    gate = gate_of()
+    end_calls(gate, MATCH)
+    gate.budget_spent(Postponed(3_600.0, Shortage.DAILY_BUDGET))
+    assert (gate.parked, gate.because) == (ParkReason.DAILY_BUDGET, None)

@@ -147,6 +147,8 @@ def test_stopping_finishes_the_calls_under_way_and_lets_the_rest_go_uncalled() -
         assert (uncalled.state, uncalled.attempts, uncalled.calls) == ("waiting", 0, [])
         assert stack.where_to()["onb-1"] == RETRY_5S
         assert len(verifier.asked) == 1
+        for thread in stack.pipeline._threads:
+            thread.join(PATIENCE)
         assert not any(thread.is_alive() for thread in stack.pipeline._threads)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.chaos.certificates import Authority
 from tests.unit.provider.scripted import ScriptedServer
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 from worker.provider.client import PersonalAuthClient
@@ -15,7 +16,6 @@ from worker.provider.config import ProviderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.unit.provider.scripted import Act, Certificate, ClientMaker, ServerMaker
 
@@ -69,24 +69,13 @@ def portrait() -> VerificationRequest:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    made: dict[str, tuple[str, ssl.SSLContext]] = {}
+    authority = Authority(tmp_path_factory.mktemp("tls"), "ca")
 
-    def make(name: str) -> tuple[str, ssl.SSLContext]:
-        if name not in made:
-            made[name] = _self_signed(tmp_path_factory.mktemp("tls"), name)
-        return made[name]
+    @cache
+    def make(host: str = "localhost", days: int = 1) -> tuple[str, ssl.SSLContext]:
+        pair = authority.issue(f"{host}{days}", host, days)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        return str(authority.certificate), context
 
     return make
-
-
-def _self_signed(folder: Path, name: str) -> tuple[str, ssl.SSLContext]:
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName={name}",
-         "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return str(cert), context

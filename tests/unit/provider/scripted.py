@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Act = Callable[["Exchange"], bool]
     ServerMaker = Callable[..., "ScriptedServer"]
     ClientMaker = Callable[..., PersonalAuthClient]
-    # From a name to its own CA file and a server's context.
-    Certificate = Callable[[str], tuple[str, ssl.SSLContext]]
+    # From a host and days to the CA's file and a server's context.
+    Certificate = Callable[..., tuple[str, ssl.SSLContext]]
 
 MATCH = (
     '{"requestId":"rq-1","result":{"authInfo":{"success":true,"hasException":false,"code":"ok",'
@@ -100,7 +100,8 @@ class ScriptedServer:
         self.arrived = threading.Semaphore(0)
         """Released once for each request that has arrived."""
         scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/v1/personal"
+        host = "127.0.0.1" if tls is None else "localhost"
+        self.url = f"{scheme}://{host}:{self._listener.getsockname()[1]}/v1/personal"
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 

@@ -1,4 +1,4 @@
-"""Bodies that harm: contradictions, strange words, floods. A report comes of each, and soon."""
+"""Bodies that harm: strange words and floods. A report comes of each, and soon."""
 
 from __future__ import annotations
 
@@ -22,73 +22,6 @@ if TYPE_CHECKING:
 MEGABYTE = b" " * 1_048_576
 
 
-def body(success: str = "true", more: str = "") -> bytes:
-    return f'{{"result":{{"success":{success}{more}}}}}'.encode()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        # A key that says two things, in disguise.
-        body("false", ',"success":true'),
-        body("false", r',"succ\u0065ss":true'),
-        body("true", r',"hasException":true,"\u0068asException":false'),
-        b'{"result":{"success":false},"r\\u0065sult":{"success":true}}',
-        b'{"result":{"hasException":true},"result":{"success":true}}',
-        b'{"result":{"authInfo":{"hasException":true},"authInfo":{"success":true}}}',
-        # Nested and flat, and not the same.
-        b'{"result":{"hasException":true,"authInfo":{"success":true}}}',
-        b'{"result":{"success":false,"authInfo":{"success":true}}}',
-        # Not booleans.
-        *[body(success) for success in ("1", '"true"', "null", "[true]", '{"a":true}', "1e0")],
-        *[body("true", f',"hasException":{flag}') for flag in ("0", '"false"', "[]", "{}")],
-    ],
-    ids=lambda data: repr(data[:60]),
-)  # fmt: skip
-def test_a_body_that_contradicts_itself_is_a_protocol_error(
-    data: bytes, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
-    report = ask_two(connect(serve(answer(data), answer(MISMATCH)).url), asked)
-    assert (report.call_class, report.verdict) == (CallClass.PROTOCOL_ERROR, None)
-    assert report.charged is Charged.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        # Not JSON, though some readers take it.
-        body("True"),
-        body("NaN"),
-        body("true", ',"code":NaN'),
-        body("true", ',"code":Infinity'),
-        body("true", ',"code":-Infinity'),
-        body("true", ","),
-        b"\xef\xbb\xbf" + body(),
-        body().decode().encode("utf-16"),
-        body("true", ',"code":"\x00"'),
-        body() + body(),
-        b")]}'," + body(),
-        body("true", ',"code":"').replace(b'code":"', b'code":"\xff"'),
-        b'{"result":{"success":true,"code":"\xc0\xae"}}',
-        b'{"result":{"success":true,"code":"\xed\xa0\x80"}}',
-        b"[" * 100_000,
-        b'{"result":' * 20_000 + body() + b"}" * 20_000,
-        body("true", ',"detail":' + "[" * 50_000 + "]" * 50_000),
-        b'{"result":[{"success":true}]}',
-        b'[{"result":{"success":true}}]',
-        b"",
-        b"true",
-    ],
-    ids=lambda data: repr(data[:60]),
-)  # fmt: skip
-def test_a_body_that_is_not_the_providers_own_json_is_in_doubt(
-    data: bytes, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
-    report = ask_two(connect(serve(answer(data), answer(MISMATCH)).url), asked)
-    assert (report.call_class, report.verdict) == (CallClass.IN_DOUBT, None)
-    assert report.charged is Charged.UNKNOWN
-
-
 @pytest.mark.parametrize(
     "more",
     [
@@ -106,8 +39,9 @@ def test_a_body_that_is_not_the_providers_own_json_is_in_doubt(
 def test_strange_words_in_an_answer_cost_neither_the_verdict_nor_time(
     more: str, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
 ) -> None:
+    body = f'{{"result":{{"success":true{more}}}}}'.encode()
     before = thread_time()
-    report = ask_two(connect(serve(answer(body(more=more)), answer(MISMATCH)).url), asked)
+    report = ask_two(connect(serve(answer(body), answer(MISMATCH)).url), asked)
     # Only a number without end is no JSON for us.
     expected = None if "9" * 400 in more else Outcome.MATCH
     assert report.verdict is expected

@@ -6,8 +6,6 @@ After each attack the same client asks about the next person, who gets an answer
 from __future__ import annotations
 
 import socket
-import ssl
-import subprocess
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,8 +17,6 @@ from tests.unit.provider.scripted import MATCH, Exchange, answer, raw
 from worker.core.outcome import CallClass, Charged, Outcome
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.unit.provider.scripted import Certificate, ClientMaker, ServerMaker
     from worker.core.request import VerificationRequest
 
@@ -102,7 +98,7 @@ def test_a_surplus_answer_in_the_tls_layer_is_never_the_next_requests_answer(
     serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest
 ) -> None:
     """One record holds both: after the first is read, the socket says that nothing waits."""
-    ca_file, tls = certificate("IP:127.0.0.1")
+    ca_file, tls = certificate()
     padding = b"x: " + b"y" * (ONE_READING - len(WHOLE) - len(b"x: \r\n")) + b"\r\n"
     first = OK + padding + WHOLE.removeprefix(OK)
     assert len(first) == ONE_READING
@@ -167,36 +163,6 @@ def test_an_answer_before_the_body_was_read_is_a_report(
     for report in reports:
         assert report.call_class in (CallClass.REFUSED, CallClass.IN_DOUBT)
         assert report.verdict is None
-
-
-def expired(folder: Path) -> tuple[str, ssl.SSLContext]:
-    """Return a certificate that nothing but its date speaks against, as its own CA."""
-    (folder / "index").touch()
-    (folder / "ca.cnf").write_text(
-        "[ca]\ndefault_ca=own\n[own]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\n"
-        "default_md=sha256\npolicy=names\nx509_extensions=extensions\n[names]\n"
-        "commonName=supplied\n[extensions]\nsubjectAltName=IP:127.0.0.1\n"
-    )
-    key = "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test -keyout key"
-    dates = "-startdate 20200101000000Z -enddate 20200102000000Z"
-    for command in (
-        f"{key} -out request",
-        f"ca -batch -config ca.cnf -selfsign -keyfile key -in request {dates} -notext -out cert",
-    ):
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert", folder / "key")
-    return str(folder / "cert"), context
-
-
-def test_an_expired_certificate_is_not_sent(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest, tmp_path: Path
-) -> None:
-    ca_file, tls = expired(tmp_path)
-    server = serve(tls=tls)
-    report = connect(server.url, ca_file=ca_file).verify(asked)
-    assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)
-    assert server.exchanges == []
 
 
 @pytest.mark.parametrize("speech", [WHOLE, b"", b"\x15\x03\x03\x00\x02\x02\x28"])

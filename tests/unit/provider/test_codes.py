@@ -109,6 +109,23 @@ TABLE = [
       for code in (500, 502, 503, 507, 599)],
     (500, info(True), "unavailable", "unknown", None),
     (500, info(True, flag="1"), "unavailable", "yes", None),  # the flag decides where it is there
+    # A key that says two things in disguise, nested and flat that differ, no booleans.
+    *[(200, b'{"result":%b}' % said, "protocol_error", "unknown", None) for said in (
+        rb'{"success":false,"succ\u0065ss":true}',
+        rb'{"success":true,"hasException":true,"\u0068asException":false}',
+        b'{"authInfo":{"hasException":true},"authInfo":{"success":true}}',
+        b'{"hasException":true,"authInfo":{"success":true}}',
+        *(b'{"success":%b}' % flag for flag in (b"[true]", b'{"a":true}', b"1e0")),
+        *(b'{"success":true,"hasException":%b}' % flag for flag in (b"[]", b"{}")))],
+    # Not JSON, though some readers take it.
+    *[(200, said, "in_doubt", "unknown", None) for said in (
+        b'{"result":{"success":True}}', b'{"result":{"success":true,}}',
+        b"\xef\xbb\xbf" + info(True),
+        *(b'{"result":{"success":true,"code":%b}}' % code
+          for code in (b"NaN", b"-Infinity", b'"\x00"', b'"\xff"', b'"\xc0\xae"',
+                       b'"\xed\xa0\x80"')),
+        info(True).decode().encode("utf-16"), info(True) * 2, b")]}'," + info(True), b"[" * 100_000,
+        b'{"result":' * 20_000 + info(True) + b"}" * 20_000, b'{"result":[{"success":true}]}')],
     # Statuses that are none.
     (103, b"", "foreign", "no", None),
     (600, b"", "foreign", "unknown", None),

@@ -125,7 +125,7 @@ def test_calls_go_through_the_tunnel_over_tls_and_keep_it(
     certificate: Certificate,
     asked: VerificationRequest,
 ) -> None:
-    ca_file, tls = certificate("IP:127.0.0.1")
+    ca_file, tls = certificate()
     server, through = serve(tls=tls), proxy(OPENS)
     client = connect(server.url, ca_file=ca_file, proxy=through.url("alice:p%40ss@"))
     assert [client.verify(asked).verdict for _ in range(3)] == [Outcome.MATCH] * 3
@@ -181,17 +181,6 @@ def test_a_proxy_that_is_not_there_is_to_blame(
         port = listener.getsockname()[1]
     report = connect("http://127.0.0.1:1/", proxy=f"http://127.0.0.1:{port}").verify(asked)
     assert report.not_sent_because is Unconnected.PROXY
-
-
-def test_the_environments_proxy_is_not_used(
-    serve: ServerMaker,
-    connect: ClientMaker,
-    asked: VerificationRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert connect(serve().url).verify(asked).verdict is Outcome.MATCH
 
 
 def test_no_repr_shows_a_proxys_password() -> None:

@@ -110,16 +110,6 @@ def test_the_key_changes_with_the_day() -> None:
     assert second == prepare(fresh).headers["Authorization"]
 
 
-def test_every_send_has_a_nonce_of_its_own() -> None:
-    nonces = iter(["one", "two"])
-    signer = auth(Scope("JDCLOUD2", "jdcloud-api"), nonce=lambda: next(nonces))
-    request = prepare(signer)
-    first = dict(request.headers)
-    signer(request)
-    assert (first["x-jdcloud-nonce"], request.headers["x-jdcloud-nonce"]) == ("one", "two")
-    assert first["Authorization"] != request.headers["Authorization"]
-
-
 def test_the_signers_repr_holds_no_secret() -> None:
     shown = repr(auth(Scope("JDCLOUD2", "jdcloud-api"), session_token="token-value"))
     assert "SKEXAMPLE" not in shown

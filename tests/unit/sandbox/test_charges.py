@@ -151,14 +151,6 @@ def test_a_call_from_before_a_reset_is_in_no_later_count(held: tuple[Caller, Hel
     assert (counts.calls, counts.answered, counts.charges_answered) == (0, 0, 0)
 
 
-def test_what_is_no_call_is_not_counted(caller: Caller) -> None:
-    for method, path in (("GET", "/charges"), ("GET", "/v1/personal"), ("GET", "/scenario")):
-        caller.request(method, path)
-    assert caller.exchange(b"nonsense\r\n\r\n")
-    counts = caller.counts()
-    assert (counts.calls, counts.answered) == (0, 0)
-
-
 # The most calls in a minute.
 
 # Halves, so that times fall together, and exactly 60 s apart, often.

@@ -86,12 +86,6 @@ def test_what_happens_at_first_happens_once_to_each_person(caller: Caller) -> No
     assert asked == [403, 200], "another behaviour begins anew"
 
 
-@pytest.mark.parametrize("name", ["match", "unavailable", "access_error", "huge", "rate_limited"])
-def test_an_answer_of_a_scenario_still_says_whose_it_is(caller: Caller, name: str) -> None:
-    caller.play({"act": name})
-    assert caller.call(ANYONE).headers["Server"] == "personal-auth-sandbox"
-
-
 # What holds now.
 
 
@@ -111,12 +105,6 @@ def test_what_holds_now_is_shown_and_could_be_put_again(caller: Caller) -> None:
     assert caller.play(rest).json == rest
     assert statuses(caller, 2) == [503, 503]
     assert now_playing(caller)["steps"] == [{"act": "html", "calls": None}]
-
-
-def test_a_scenario_replaces_the_whole_of_the_one_before(caller: Caller) -> None:
-    caller.play({"act": "unavailable", "latency": 0.01, "calls_per_minute": 9})
-    assert caller.play({}).json == NORMAL
-    assert statuses(caller, 1) == [200]
 
 
 def test_a_refused_scenario_changes_nothing(caller: Caller) -> None:

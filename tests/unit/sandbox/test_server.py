@@ -125,11 +125,3 @@ def test_the_command_says_what_to_install_and_shows_its_table_without_it(
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert ended(monkeypatch, capsys, "sandbox")[2].endswith("'verification-worker[sandbox]'\n")
     assert MATCH in ended(monkeypatch, capsys, "sandbox --table")[1]
-
-
-def test_no_other_command_loads_the_sandbox() -> None:
-    code = """if True:
-        import sys, worker.cli.app, worker.bootstrap
-        assert not any(name.startswith(("aiohttp", "worker.sandbox")) for name in sys.modules)
-    """
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,11 +10,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.fakes.clock import START
 from worker.bootstrap.health_state import STUCK_SECONDS, HealthState
 from worker.core.breaker import Open, ParkReason
-from worker.core.connecting import Unconnected
-from worker.core.operations import Backlog, Pause
+from worker.core.operations import Backlog
 from worker.telemetry.health_server import CannotListen, HealthServer, listener
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class Parts:
             pause=None,
             state=Open(ParkReason.QUOTA, 1.0, 1),
             calls=(1, 4),
-            not_sent_because=None,
+            because=None,
         )
         self.housekeeper = part(name="housekeeper", running=True)
         self.monitor = part(backlog=None, server=None, clock_offset=0.0, failed=True)
@@ -141,13 +139,8 @@ def test_why_a_worker_is_parked_is_said_in_words(parts: Parts) -> None:
     assert parts.health.parked() is None
     parts.gate.parked = ParkReason.QUOTA
     assert parts.health.parked() == "parked: quota"
-    parts.gate.not_sent_because = Unconnected.PROXY_LOGIN
-    assert parts.health.parked() == "parked: quota"
-    parts.gate.parked = ParkReason.PROVIDER_FAILING
-    login = "the proxy of PROVIDER_PROXY refuses its user and password"
-    assert parts.health.parked() == f"parked: provider_failing ({login})"
-    parts.gate.parked, parts.gate.pause = ParkReason.PAUSED, Pause("repairs", "ops@desk", START)
-    assert parts.health.parked() == "parked: paused (repairs)"
+    parts.gate.because = "HTTP 429 QUOTA_EXCEEDED"
+    assert parts.health.parked() == "parked: quota (HTTP 429 QUOTA_EXCEEDED)"
 
 
 @pytest.mark.parametrize(

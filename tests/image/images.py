@@ -1,0 +1,138 @@
+"""The image, built by buildah as deploy/Dockerfile says, and its files.
+
+No registry is asked where Debian's packages can be had: a base of the name that the Dockerfile
+gives is made of them, with the Python of that version, pip and a shell. The base stays in
+`.local/image`; what is built on it goes with the tests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from debian_releases import NotToBeHad, Releases
+from local_programs import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DOCKERFILE = CHECKOUT / "deploy/Dockerfile"
+BASE = re.findall(r"^ARG BASE=(\S+)", DOCKERFILE.read_text(), re.MULTILINE)[0]
+"""What the Dockerfile builds on: `python:3.14-slim-trixie`."""
+
+_FOLDER = CHECKOUT / ".local/image"
+
+# Debian's next has the Python that Debian's last lacks.
+_RELEASE = "forky"
+
+# Where Debian has since moved what some packages still have at the old place.
+_MERGED = ("bin", "sbin", "lib", "lib64")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image whose files can be looked at, and run."""
+
+    root: Path
+    """Its file system."""
+    config: dict[str, Any]
+    """What it says about how it is run, by OCI's names: `Entrypoint`, `User`, `Env` and others."""
+    history: str
+    """The steps that made it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return its variables."""
+        return dict(line.split("=", 1) for line in self.config["Env"])
+
+    def size(self, *folders: str) -> int:
+        """Return the bytes of all files below these folders."""
+        files = (file for folder in folders for file in (self.root / folder).rglob("*"))
+        return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
+
+
+@contextmanager
+def built(**arguments: str) -> Iterator[Image]:
+    """Build the image with these build arguments, and remove it in the end."""
+    _FOLDER.mkdir(parents=True, exist_ok=True)
+    with (_FOLDER / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _have_base()
+        name = f"localhost/verification-worker:{os.getpid()}"
+        words = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        _buildah("build", "--isolation=chroot", "--pull=false", *words, *_secrets(),
+                 f"--file={DOCKERFILE}", f"--tag={name}", str(CHECKOUT))  # fmt: skip
+        try:
+            container = _buildah("from", "--pull-never", name).strip()
+            described = json.loads(_buildah("inspect", "--type=image", name))["OCIv1"]
+            steps = "\n".join(step.get("created_by", "") for step in described["history"])
+            yield Image(Path(_buildah("mount", container).strip()), described["config"], steps)
+        finally:
+            _buildah("rm", "--all")
+            _buildah("rmi", name)
+
+
+def _have_base() -> None:
+    """Make the base, once. Where Debian's packages cannot be had, buildah asks the registry."""
+    name = f"docker.io/library/{BASE}"
+    if name in _buildah("images", "--format={{.Name}}:{{.Tag}}").splitlines():
+        return
+    root, version = _FOLDER / "base", BASE.partition(":")[2].partition("-")[0]
+    lists, python = _FOLDER / "apt", f"python{version}"
+    try:
+        Releases(lists, [_RELEASE]).extract(f"{python}-venv", version, root, "dash")
+    except NotToBeHad as reason:
+        sys.stderr.write(f"{BASE} cannot be made here: {reason}\n")
+        return
+    for place in _MERGED:
+        if not (root / place).exists():
+            (root / place).symlink_to(f"usr/{place}")
+    for place in ("dev", "proc", "sys", "tmp", "usr/local/bin", "etc/ssl/certs"):
+        (root / place).mkdir(parents=True, exist_ok=True)
+    # As the package's own script would: pip does not start without.
+    certificates = sorted((root / "usr/share/ca-certificates/mozilla").iterdir())
+    bundle = b"".join(each.read_bytes() for each in certificates)
+    (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(bundle)
+    (root / "usr/local/bin/python").symlink_to(f"/usr/bin/{python}")
+    container = _buildah("from", "scratch").strip()
+    _buildah("copy", "--quiet", container, str(root), "/")
+    _buildah("commit", "--quiet", "--rm", container, name)
+    for folder in (root, lists):
+        shutil.rmtree(folder)
+
+
+def _secrets() -> list[str]:
+    """Hand over where this machine has packages from, as whoever has an index of his own does."""
+    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    index = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    configuration = _FOLDER / "pip.conf"
+    lines = ["[global]", "cert = /run/secrets/ca", *([f"index-url = {index}"] if index else [])]
+    configuration.write_text("\n".join(lines))
+    certificates = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
+    return [f"--secret=id=pip,src={configuration}", f"--secret=id=ca,src={certificates}"]
+
+
+def _buildah(*arguments: str) -> str:
+    """Carry out a command on a store of our own. Raises NotToBeHad with its last words."""
+    store = ("--root", str(_FOLDER / "store"), "--runroot", str(_FOLDER / "run"))
+    done = subprocess.run(
+        [program("buildah"), *store, "--storage-driver=vfs", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = "\n".join(f"{done.stdout}{done.stderr}".splitlines()[-30:])
+        raise RuntimeError(f"buildah {arguments[0]} ended with code {done.returncode}:\n{said}")
+    return done.stdout

@@ -1,0 +1,65 @@
+"""Queues, requests, calls and workers at a glance: each part is read by itself. It blocks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from worker.amqp.declare import depths
+from worker.amqp.topology import topology
+from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX, UNROUTED
+from worker.store.overview import HEAD, PostgresOverview
+from worker.store.pause import PostgresPause
+from worker.store.registry import find_blocker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from worker.settings import StatusSettings
+
+PATIENCE = 2
+"""Seconds for a statement of the parts: a table that is locked shall not hide the others."""
+
+
+def reads(engine: Engine, settings: StatusSettings) -> dict[str, Callable[[], Any]]:
+    """Return what reads each part, by its name.
+
+    `queues` raises AmqpError, all others `ports.LedgerUnavailable`; who cannot read the `schema`
+    reads nothing of the database.
+    """
+    overview, order = PostgresOverview(engine), PostgresPause(engine)
+
+    def schema() -> object:
+        revision = overview.revision()
+        return {"revision": revision, "head": HEAD, "is_head": revision == HEAD}
+
+    def pause() -> object:
+        hold = order.read()
+        return {"paused": hold is not None, **(asdict(hold) if hold else {})}
+
+    return {
+        "queues": lambda: _queues(settings),
+        "schema": schema,
+        "fleet": pause,
+        "open_requests": lambda: asdict(overview.open_requests()),
+        "unsent_events": lambda: asdict(overview.unsent_events()),
+        "outcomes_last_hour": overview.outcomes,
+        "calls_last_hour": lambda: [asdict(each) for each in overview.calls()],
+        "budget": lambda: {
+            "daily_call_budget": settings.daily_call_budget or None,
+            "calls_per_minute": settings.provider_calls_per_minute or None,
+            "today": [asdict(each) for each in overview.today()],
+        },
+        "workers": lambda: [asdict(each) for each in overview.workers()],
+        "locks": lambda: (found := find_blocker(engine)) and asdict(found),
+    }
+
+
+def _queues(settings: StatusSettings) -> list[dict[str, Any]]:
+    """Return the depths in the order of a message's life."""
+    needed = topology(settings.retry_delays, settings.dead_letter_days)
+    retries = [each.name for each in needed.queues if each.name.startswith(RETRY_PREFIX)]
+    found = depths(settings.amqp_url.get_secret_value(), [REQUESTS, *retries, DEAD, UNROUTED])
+    return [asdict(each) for each in found]

@@ -1,0 +1,71 @@
+"""What was ordered here, by whom, and how far it is. The loop's thread only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from worker.amqp.broker_errors import AmqpError
+from worker.console.asking import words_of
+from worker.ports import Fault
+from worker.telemetry.logs import LogEvent, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+# As many as a person would look back to.
+_KEPT = 20
+# What takes longer goes on behind the page.
+_AWAITED_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class Action:
+    """One order. `done` counts where it is about several messages."""
+
+    at: datetime
+    user: str
+    verb: str
+    """replay, drop, pause or resume."""
+    what: str
+    of: int = 0
+    done: Callable[[], int] = lambda: 0
+    problem: str | None = None
+    is_over: bool = False
+
+
+class Actions:
+    """Carries orders out in threads, and remembers the latest."""
+
+    def __init__(self) -> None:
+        self.latest: deque[Action] = deque(maxlen=_KEPT)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def carry_out(self, action: Action, act: Callable[[], object]) -> None:
+        """Begin it, and wait for a moment; it goes on for as long as it takes."""
+        self.latest.appendleft(action)
+        task = asyncio.create_task(self._run(action, act))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        await asyncio.wait({task}, timeout=_AWAITED_SECONDS)
+
+    async def _run(self, action: Action, act: Callable[[], object]) -> None:
+        log = structlog.get_logger().bind(
+            user=action.user, action=action.verb, what=action.what, of=action.of
+        )
+        more: dict[str, object] = {}
+        try:
+            await asyncio.to_thread(act)
+        except (AmqpError, Fault) as error:
+            action.problem = words_of(error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, who ordered it must learn it
+            action.problem = type(error).__name__
+            more = describe(error)
+        say = log.warning if action.problem else log.info
+        say(LogEvent.CONSOLE_ACTION, done=action.done(), problem=action.problem, **more)
+        action.is_over = True

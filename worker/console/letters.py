@@ -1,0 +1,199 @@
+"""Dead letters and unrouted events: what stands in the two queues for people. It blocks.
+
+Looking holds a queue for a moment, so nobody looks twice at a time, and no page does by itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from worker.admin.letter_facts import letter_facts
+from worker.amqp.dead_letter_queue import DeadLetterQueue
+from worker.contract.names import DEAD, UNROUTED
+from worker.core.timing import shanghai_date
+from worker.deadletters.body import masked_body
+from worker.deadletters.prospects import prospects
+from worker.deadletters.reading import LetterReader
+from worker.deadletters.selecting import Acting, EventFilters, Filters, select
+from worker.deadletters.unrouted import UnroutedEvent
+from worker.store.inquiry import PostgresInquiry
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date, datetime
+
+    from sqlalchemy import Engine
+
+    from worker.admin.cells import Cell
+    from worker.contract.encryption import MessageKeys
+    from worker.core.delivery import Letter
+    from worker.deadletters.reading import Known
+
+# As `dead-letters replay` has it.
+_REPLAYED_PER_SECOND = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages are meant; None is any."""
+
+    group: str | None = None
+    source: str | None = None
+    name: str | None = None
+    """A request id or a message id."""
+    token: str | None = None
+    """One message, by the name that this process gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What may be shown of one message."""
+
+    token: str
+    group: str
+    """What messages of a kind have in common: a reason, a routing key."""
+    request_id: str | None
+    source: str | None
+    since: datetime | None
+    facts: dict[str, Cell]
+    body: object
+    """Masked; None where it was not asked for, or is never shown."""
+    origin: Any = field(repr=False)
+    """What it was read as: by that it is found again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Messages with the same reason or routing key, the oldest first."""
+
+    name: str
+    messages: list[Item]
+
+    @property
+    def sources(self) -> list[tuple[str, int]]:
+        """Who published them, the most frequent first."""
+        return Counter(each.source or "-" for each in self.messages).most_common(4)
+
+
+def grouped(items: Sequence[Item]) -> list[Group]:
+    """Return the groups, the largest first."""
+    in_order = sorted(items, key=lambda item: item.group)
+    groups = [Group(name, list(each)) for name, each in groupby(in_order, lambda item: item.group)]
+    return sorted(groups, key=lambda group: -len(group.messages))
+
+
+class Box(ABC):
+    """A queue for people. Whatever asks the broker raises what the queue does."""
+
+    path: str
+    queue: str
+
+    def __init__(self, url: str, sign: Callable[[bytes], str]) -> None:
+        """`sign` makes a message's token."""
+        self._url = url
+        self._sign = sign
+
+    def look(self, wanted: Wanted) -> list[Item]:
+        """Return the messages that are meant, the oldest first."""
+        with DeadLetterQueue.opened(self._url, self.queue) as queue:
+            return select(queue, lambda letter: self._item(letter, wanted)).chosen
+
+    def order(
+        self, verb: str, items: Sequence[Item]
+    ) -> tuple[Callable[[], object], Callable[[], int]]:
+        """Return what replays or drops these, and what counts how many it has done."""
+        chosen = [each.origin for each in items]
+        acted: list[Acting[Any]] = []
+
+        def act() -> None:
+            with DeadLetterQueue.opened(self._url, self.queue) as queue:
+                acted.append(acting := Acting(queue, self._read, SystemClock()))
+                if verb == "drop":
+                    acting.drop(chosen)
+                else:
+                    self._replay(acting, chosen)
+
+        return act, lambda: acted[0].done if acted else 0
+
+    @abstractmethod
+    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
+        """Count what a replay of these will do, in words."""
+
+    @abstractmethod
+    def _read(self, letter: Letter) -> Any: ...
+
+    @abstractmethod
+    def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None: ...
+
+    @abstractmethod
+    def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
+        """Return a message that is meant."""
+
+
+class DeadLetters(Box):
+    """`verification.dead`, by reason."""
+
+    path, queue = "dead-letters", DEAD
+
+    def __init__(
+        self, url: str, sign: Callable[[bytes], str], engine: Engine, keys: MessageKeys | None
+    ) -> None:
+        super().__init__(url, sign)
+        self._reader = LetterReader(_today(), keys)
+        self._inquiry = PostgresInquiry(engine)
+
+    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
+        """Ask the ledger which of them are finished."""
+        return prospects([each.origin for each in items], self._inquiry.finished)
+
+    def _read(self, letter: Letter) -> Known:
+        return self._reader.read(letter)
+
+    def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
+        acting.replay(chosen, _REPLAYED_PER_SECOND)
+
+    def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
+        known = self._reader.read(letter)
+        token, now = self._sign(known.mark), SystemClock().now()
+        is_meant = Filters(wanted.name, wanted.group, wanted.source).match(known)
+        if not is_meant or wanted.token not in (None, token):
+            return None
+        names = (token, known.reason, known.request_id, known.source, known.first_seen)
+        body = wanted.token and masked_body(
+            self._reader.open(letter)[0], known.request_id, known.source, _today()
+        )
+        return Item(*names, letter_facts(known, now), body, known)
+
+
+class UnroutedEvents(Box):
+    """`verification.unrouted`, by routing key."""
+
+    path, queue = "unrouted", UNROUTED
+
+    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
+        """Say that nobody knows who is bound now."""
+        return {"published again; what still reaches nobody comes back": len(items)}
+
+    def _read(self, letter: Letter) -> UnroutedEvent:
+        return UnroutedEvent.read(letter)
+
+    def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
+        acting.announce(chosen)
+
+    def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
+        event = UnroutedEvent.read(letter)
+        token, group = self._sign(repr(event).encode()), event.routing_key or "-"
+        is_meant = EventFilters(wanted.name, wanted.source).match(event)
+        if not is_meant or wanted.group not in (None, group) or wanted.token not in (None, token):
+            return None
+        names = (token, group, event.request_id, event.source, event.published)
+        return Item(*names, asdict(event), None, event)
+
+
+def _today() -> date:
+    return shanghai_date(SystemClock().now())

@@ -1,0 +1,190 @@
+"""Overview, requests, the story of one, and the pause."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from worker.admin.cells import read_moment
+from worker.admin.status_parts import reads
+from worker.admin.timeline import timeline, verdict
+from worker.console.actions import Action
+from worker.console.asking import ask, ask_all
+from worker.console.chart import chart
+from worker.console.guard import Refusal
+from worker.contract.names import rfc3339
+from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
+from worker.core.masking import scrub
+from worker.core.operations import check_reason
+from worker.core.outcome import Charged, ErrorKind, Outcome
+from worker.core.timing import shanghai_date
+from worker.store.inquiry import ListedRequest, PostgresInquiry, RequestFilter, list_requests
+from worker.store.overview import PostgresOverview
+from worker.store.pause import PostgresPause
+from worker.telemetry.clock import SystemClock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from enum import StrEnum
+
+    from aiohttp import web
+    from sqlalchemy import Engine
+
+    from worker.console.actions import Actions
+    from worker.console.application import Application, Visit
+    from worker.core.digests import Digests
+    from worker.settings import StatusSettings
+
+# A screen or two.
+_ROWS = 50
+_SOURCE = re.compile(r"[a-z0-9-]{1,64}")
+_LONGEST_ID = 128
+_OUTCOMES = [each for each in Outcome if each is not Outcome.CONFLICT]
+_CHARTS = (
+    ("outcomes_by_hour", list(map(str, _OUTCOMES))),
+    ("calls_by_hour", list(map(str, Charged))),
+)
+
+
+class Pages:
+    """What is shown of the database and the queues' depths."""
+
+    def __init__(
+        self, settings: StatusSettings, engine: Engine, digests: Digests, actions: Actions
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._digests = digests
+        self._actions = actions
+
+    def add_to(self, application: Application) -> None:
+        """Add our pages."""
+        application.add("GET", "/", self.overview)
+        application.add("GET", "/requests", self.requests)
+        application.add("POST", "/find", self.find)
+        application.add("GET", "/request", self.story)
+        application.add("GET", "/pause", self.pause)
+        application.add("POST", "/pause", self.order_pause)
+        application.add("POST", "/resume", self.order_resume)
+
+    async def overview(self, visit: Visit) -> web.Response:
+        """Show all parts of the status that can be read, and the last day by hour."""
+        view = PostgresOverview(self._engine)
+        parts, problems = await ask_all(
+            reads(self._engine, self._settings)
+            | {"outcomes_by_hour": view.outcomes_by_hour, "calls_by_hour": view.calls_by_hour}
+        )
+        charts = {name: chart(parts[name], kinds) for name, kinds in _CHARTS if name in parts}
+        latest = self._actions.latest
+        return visit.page("overview", parts=parts, problems=problems, charts=charts, latest=latest)
+
+    async def requests(self, visit: Visit) -> web.Response:
+        """List requests by source, outcome, kind and time."""
+        now = SystemClock().now()
+        source = visit.asked("source")
+        if source is not None and not _SOURCE.fullmatch(source):
+            raise Refusal(400, "a source has lower-case letters, digits and hyphens")
+        wanted = RequestFilter(
+            since=_time(visit.asked("since") or "1d", now),
+            until=_time(until, now) if (until := visit.asked("until")) else None,
+            outcome=_one_of(Outcome, visit.asked("outcome")),
+            error_kind=_one_of(ErrorKind, visit.asked("kind")),
+            source=source,
+        )
+        return await self._list(visit, wanted)
+
+    async def find(self, visit: Visit) -> web.Response:
+        """Take a request id, or a person's ID number, which no address and no log may have."""
+        text = await visit.given("what")
+        try:
+            number = check_id_card(text, IdCardCheck.STRICT, shanghai_date(SystemClock().now()))
+        except FieldRefused:
+            if scrub(text, None) != text:  # perhaps an ID number with a slip in it
+                return await self._tell(visit, _request_id(text))
+            return visit.go(f"/request?id={quote(_request_id(text), safe='')}")
+        subjects = tuple(self._digests.subjects(number))
+        return await self._list(visit, RequestFilter(subjects=subjects))
+
+    async def _list(self, visit: Visit, wanted: RequestFilter) -> web.Response:
+        found = await ask(lambda: list_requests(self._engine, wanted, _ROWS))
+        older = found[-1].requested_at if len(found) == _ROWS and not wanted.subjects else None
+        return visit.page(
+            "requests",
+            found=found,
+            columns=[field.name for field in fields(ListedRequest)],
+            of_person=wanted.subjects is not None,
+            outcomes=_OUTCOMES,
+            kinds=list(ErrorKind),
+            filters={name: visit.asked(name) or "" for name in _FILTERS},
+            older=older and rfc3339(older, "microseconds"),
+        )
+
+    async def story(self, visit: Visit) -> web.Response:
+        """Tell what happened to one request, and where it stands now."""
+        return await self._tell(visit, _request_id(visit.asked("id") or ""))
+
+    async def _tell(self, visit: Visit, request_id: str) -> web.Response:
+        inquiry = PostgresInquiry(self._engine)
+        history = await ask(lambda: inquiry.history(request_id))
+        if history is None:
+            raise Refusal(404, "no worker has claimed a request with this id")
+        delays = self._settings.retry_delays
+        facts = {name: getattr(history, name) for name in _FACTS}
+        moments, words = timeline(history, delays), verdict(history, delays)
+        return visit.page("request", history=history, facts=facts, moments=moments, words=words)
+
+    async def pause(self, visit: Visit) -> web.Response:
+        """Show whether the workers are paused, and the way to change it."""
+        order = PostgresPause(self._engine)
+        hold = await ask(order.read)
+        under_way = await ask(order.calls_under_way)
+        return visit.page("pause", hold=hold, under_way=under_way, latest=self._actions.latest)
+
+    async def order_pause(self, visit: Visit) -> web.Response:
+        """Let no worker begin a call."""
+        user = visit.application.guard.acting(visit.visitor)
+        try:
+            reason = check_reason(await visit.given("reason"))
+        except ValueError as error:
+            raise Refusal(400, f"the reason {error}") from None
+        action = Action(SystemClock().now(), user, "pause", reason)
+        order = PostgresPause(self._engine)
+        await self._actions.carry_out(action, lambda: order.pause(reason, user))
+        return visit.go("/pause")
+
+    async def order_resume(self, visit: Visit) -> web.Response:
+        """Let the workers go on."""
+        user = visit.application.guard.acting(visit.visitor)
+        action = Action(SystemClock().now(), user, "resume", "")
+        await self._actions.carry_out(action, PostgresPause(self._engine).resume)
+        return visit.go("/pause")
+
+
+Code = TypeVar("Code", bound="StrEnum")
+_FILTERS = ("source", "outcome", "kind", "since", "until")
+_FACTS = (
+    "source check_type mode state outcome error_kind charged attempts requested_at expires_at "
+    "completed_at event_sent_at"
+).split()
+
+
+def _request_id(text: str) -> str:
+    if not text.isprintable() or not 1 <= len(text) <= _LONGEST_ID:
+        raise Refusal(400, "a request id has 1 to 128 printable characters")
+    return text
+
+
+def _time(text: str, now: datetime) -> datetime:
+    try:
+        return read_moment(text, now)
+    except ValueError as error:
+        raise Refusal(400, f"the time {error}") from None
+
+
+def _one_of(kind: type[Code], text: str | None) -> Code | None:
+    try:
+        return None if text is None else kind(text)
+    except ValueError:
+        raise Refusal(400, "there is no such outcome or kind") from None

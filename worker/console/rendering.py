@@ -1,0 +1,59 @@
+"""Templates, and how values look in them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from worker.admin.cells import duration, shown
+from worker.console.words import LANGUAGES
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from worker.admin.cells import Cell
+
+
+def templates() -> Environment:
+    """Return our templates: everything in them is escaped, and a value that is missing an error."""
+    environment = Environment(
+        loader=PackageLoader("worker.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "cell": _cell,
+        "instant": lambda moment: f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}",
+        "number": lambda count: "?" if count is None else f"{count:,}",
+        "ago": _ago,
+        "json": _json,
+    }
+    return environment
+
+
+def language(request: web.Request, kept: str | None) -> str:
+    """Return the language to answer in: as the link says, or the cookie, or the browser."""
+    for wanted in (request.query.get("lang"), kept):
+        if wanted in LANGUAGES:
+            return wanted
+    accepted = request.headers.get("Accept-Language", "").lower().split(",")
+    first = next((each for each in accepted if each.strip()[:2] in LANGUAGES), "en")
+    return first.strip()[:2]
+
+
+def _cell(value: Cell) -> str:
+    """Return a value as the commands show it, and a time without what every time here has."""
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "-" if moment is None else duration(max(now - moment, timedelta()))
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
