@@ -29,9 +29,8 @@ metadata = sa.MetaData(
 )
 
 
-# Migrations 0016 and 0011 say why.
-_UPDATED_SOON = {
-    "fillfactor": "50",
+# Migration 0011 says why.
+_SOON_VACUUMED = {
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_analyze_scale_factor": "0.05",
 }
@@ -149,7 +148,7 @@ request = sa.Table(
     ),
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
-    postgresql_with=_UPDATED_SOON,
+    postgresql_with={"fillfactor": "50", **_SOON_VACUUMED},  # migration 0016
 )
 
 sa.Index("request_subject_digest_idx", request.c.subject_digest, request.c.requested_at)
@@ -205,7 +204,7 @@ provider_call = sa.Table(
     ),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
     comment="One row per call to the provider; the intent is committed before the call leaves.",
-    postgresql_with=_UPDATED_SOON,
+    postgresql_with={"fillfactor": "80", **_SOON_VACUUMED},
 )
 
 sa.Index("provider_call_started_at_idx", provider_call.c.started_at)
