@@ -9,7 +9,7 @@ six; on disk it is as much as before, for the versions that went elsewhere left 
 Storage parameters take a lock that no reader or writer waits for; they hold for pages to come.
 
 Revision ID: 0016
-Revises: 0014
+Revises: 0015
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

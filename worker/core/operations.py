@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.core.masking import scrub
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,6 +64,7 @@ class History:
     cleared_at: datetime | None
     read_at: datetime
     calls: tuple[CallRecord, ...]
+    lane: Lane = Lane.LIVE
 
     @property
     def open_call(self) -> CallRecord | None:
