@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix_rows import COMPONENTS
+from matrix_run import COMPONENTS
 from tests.deploy.manifests import CHECKOUT
 
 DOCKERFILE = CHECKOUT / "deploy" / "Dockerfile"
@@ -25,7 +25,7 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 def test_the_base_is_the_slim_python_that_is_tried_last() -> None:
-    newest = COMPONENTS["python"][-1]
+    newest = COMPONENTS["python"][1][-1]
     assert re.findall(r"python:(\S+)", TEXT) == [f"{newest}-slim-trixie"]
     workflow = (CHECKOUT / ".github/workflows/ci.yml").read_text()
     assert f'python-version: "{newest}"' in workflow

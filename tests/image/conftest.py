@@ -10,13 +10,12 @@ import pytest
 from local_errors import MissingProgram
 from local_programs import program
 from tests.deploy.conftest import empty_database
-from tests.e2e.conftest import provider, running_sandbox
 from tests.image.images import Image, built
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["empty_database", "provider", "running_sandbox"]
+__all__ = ["empty_database"]
 
 ARGUMENTS = {"REVISION": "0123abc", "VERSION": "0.1.0-tried"}
 """What whoever publishes an image says about it."""

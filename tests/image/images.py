@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debian_releases import Releases
+from debian_releases import NotToBeHad, Releases
 from local_programs import program
-from matrix_rows import NotToBeHad
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

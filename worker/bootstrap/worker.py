@@ -193,7 +193,8 @@ class Worker:
         )
         python = ".".join(map(str, sys.version_info[:3]))
         labels = {"version": build, "python": python, "mode": mode}
-        self._metrics.watch(health.levels, settings.daily_call_budget, labels)
+        budgets = settings.daily_call_budget, settings.bulk_daily_call_budget
+        self._metrics.watch(health.levels, budgets[0], labels, budgets[1])
         self._metrics.watch_certificates(certificate_files(settings))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
