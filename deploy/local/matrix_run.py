@@ -28,7 +28,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _FOLDER = _CHECKOUT / ".local/matrix"
 
 # What each component is tried in; the rest of a row is what this machine and the lock files have.
-_COMPONENTS = {
+COMPONENTS = {
     "rabbitmq": ("RabbitMQ", ("3.10", "4.0", "4.3")),
     "postgresql": ("PostgreSQL", ("15", "16", "17", "18")),
     "python": ("Python", ("3.11", "3.12", "3.13", "3.14")),
@@ -62,7 +62,7 @@ class Row(NamedTuple):
     @property
     def title(self) -> str:
         """What stands in the table."""
-        return f"{_COMPONENTS[self.component][0]} {self.version}" if self.component else "nothing"
+        return f"{COMPONENTS[self.component][0]} {self.version}" if self.component else "nothing"
 
 
 def plan(found: Mapping[str, str], only: Sequence[str] = ()) -> list[Row]:
@@ -72,7 +72,7 @@ def plan(found: Mapping[str, str], only: Sequence[str] = ()) -> list[Row]:
     the base has is the base's row. Raises StackError for what there is not.
     """
     every = {"base": {Row()}}
-    for component, (_, versions) in _COMPONENTS.items():
+    for component, (_, versions) in COMPONENTS.items():
         for row in (Row(component, version) for version in versions):
             stands_for = Row() if fits(found[component], row.version) else row
             every[str(row)] = {stands_for}
@@ -85,7 +85,7 @@ def plan(found: Mapping[str, str], only: Sequence[str] = ()) -> list[Row]:
 def _place(row: Row) -> tuple[int, int]:
     if not row.component:
         return (-1, 0)
-    return list(_COMPONENTS).index(row.component), _COMPONENTS[row.component][1].index(row.version)
+    return list(COMPONENTS).index(row.component), COMPONENTS[row.component][1].index(row.version)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,7 +130,7 @@ def _tried(
         if row.component:
             variant = Versions(_FOLDER).get(*row)
         else:
-            each = (f"{title} {found[name]}" for name, (title, _) in _COMPONENTS.items())
+            each = (f"{title} {found[name]}" for name, (title, _) in COMPONENTS.items())
             variant = Variant(", ".join(each))
     except NotToBeHad as reason:
         notes.append(f"{row.title}: {reason}")
