@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "worker"]
 REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "verification.dead"
+BULK, BULK_REQUESTS = "verification.bulk", "verification.requests.bulk"
 OBSERVER = "observer"
 """What a stack's own session in the database is named."""
 ID_CARD = "11010519491231002X"
@@ -119,6 +120,11 @@ class Process:
     def said(self, words: str) -> str | None:
         """Return the first line with these words."""
         return next((line for line in self.lines if words in line), None)
+
+    def consumes(self, queue: str) -> bool:
+        """Tell whether it has begun to consume a queue; its lines are JSON."""
+        words = "amqp.consuming", f'"{queue}"'
+        return any(all(word in line for word in words) for line in self.lines)
 
     def asked(self, path: str) -> tuple[int, str]:
         """Return the status and words of a probe such as /readyz; it was started with HTTP_PORT."""
@@ -219,7 +225,7 @@ class Stack:
     def start_worker(self, **settings: str) -> Process:
         """Start a worker and wait until it consumes."""
         process = self.launch_worker(**settings)
-        until(lambda: process.said("amqp.consuming"))
+        until(lambda: process.consumes(REQUESTS))
         return process
 
     def launch_worker(self, **settings: str) -> Process:
@@ -268,20 +274,22 @@ class Stack:
         self.channel.queue_declare("collector", durable=True)
         self.channel.queue_bind("collector", RESULTS, "#")
 
-    def publish(self, message: dict[str, Any] | bytes, **properties: Any) -> None:
+    def publish(
+        self, message: dict[str, Any] | bytes, *, exchange: str = REQUESTS, **properties: Any
+    ) -> None:
         """Publish one request and wait for its confirm."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
         self.channel.basic_publish(
-            REQUESTS, "test", body, pika.BasicProperties(delivery_mode=2, **properties)
+            exchange, "test", body, pika.BasicProperties(delivery_mode=2, **properties)
         )
 
-    def publish_many(self, messages: Iterable[dict[str, Any]]) -> None:
+    def publish_many(self, messages: Iterable[dict[str, Any]], *, exchange: str = REQUESTS) -> None:
         """Publish fast, over a transaction instead of confirms."""
         channel = self.channel.connection.channel()
         channel.tx_select()
         for message in messages:
             body = json.dumps(message).encode()
-            channel.basic_publish(REQUESTS, "test", body, pika.BasicProperties(delivery_mode=2))
+            channel.basic_publish(exchange, "test", body, pika.BasicProperties(delivery_mode=2))
         channel.tx_commit()
         channel.close()
 

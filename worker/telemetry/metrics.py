@@ -18,6 +18,7 @@ from worker.core.claims import Entry
 from worker.core.connecting import Unconnected
 from worker.core.delivery import Settlement
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
+from worker.core.request import Lane
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.certificates import CertificateGauge
 from worker.telemetry.gauges import Gauges, Levels
@@ -119,12 +120,14 @@ class Metrics:
             ["call_class"],
             buckets=_CALLS,
         )
-        self._critical = histogram(
+        critical = histogram(
             "verification_critical_time_seconds",
             "Seconds from a message's publication (AMQP timestamp, whole seconds; without one from "
-            "its first delivery) to its confirmed event.",
+            "its first delivery) to its confirmed event, by its lane: bulk can wait.",
+            ["lane"],
             buckets=_WAITS,
         )
+        self._critical = {lane: critical.labels(lane.value).observe for lane in Lane}
         self._claims = histogram(
             "verification_claim_batch_messages",
             "Messages in one claim transaction.",
@@ -151,9 +154,15 @@ class Metrics:
         self._charges = {each: charges.labels(each.value) for each in Charged}
         self._seconds = {each: call_seconds.labels(each.value).observe for each in CallClass}
 
-    def watch(self, levels: Callable[[], Levels], budget: int, about: dict[str, str]) -> None:
-        """Show how things stand whenever somebody asks; `budget` is of a day, 0 for none."""
-        self.registry.register(Gauges(levels, budget, about))
+    def watch(
+        self,
+        levels: Callable[[], Levels],
+        budget: int,
+        about: dict[str, str],
+        bulk_budget: int = 0,
+    ) -> None:
+        """Show how things stand whenever somebody asks; a budget is of a day, 0 for none."""
+        self.registry.register(Gauges(levels, budget, about, bulk_budget))
 
     def watch_certificates(self, files: Mapping[str, Path]) -> None:
         """Show when the certificates in these files end, by the setting that names each."""
@@ -214,9 +223,9 @@ class Metrics:
                 reason = _COMES_AGAIN[action] or line["reason"]
                 self._retries.get(reason, self._retries[_OTHER]).inc()
                 continue
-            published_at = settlement.delivery.published_at
-            if published_at is not None:
-                self._critical.observe(max(0.0, now - published_at))
+            delivery = settlement.delivery
+            if delivery.published_at is not None:
+                self._critical[delivery.lane](max(0.0, now - delivery.published_at))
             for publication in settlement.publications:
                 # Of all that is published only dead letters have a reason.
                 if publication.event_of is None and "reason" in publication.headers:
