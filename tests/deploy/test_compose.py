@@ -19,7 +19,7 @@ from worker.settings import Settings
 FILE = CHECKOUT / "deploy" / "compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("sandbox", "migration", "topology", "worker")
+OURS = ("sandbox", "migration", "topology", "worker", "console")
 
 
 def test_without_a_profile_there_are_the_two_servers_of_the_readme() -> None:
@@ -43,7 +43,8 @@ def test_each_image_has_a_version() -> None:
     (worker,) = rendered("production").pod("worker").containers()
     version = worker["image"].partition(":")[2]
     images = {name: SERVICES[name]["image"] for name in OURS}
-    assert images.pop("sandbox") == f"verification-worker:{version}-sandbox"
+    for name in ("sandbox", "console"):
+        assert images.pop(name) == f"verification-worker:{version}-{name}"
     assert set(images.values()) == {f"verification-worker:{version}"}
 
 
