@@ -33,8 +33,8 @@ from worker.maintenance.chores import (
     pause_reader,
     registry,
     renewed_credentials,
-    turned_away,
 )
+from worker.maintenance.counting import turned_away
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay

@@ -13,7 +13,7 @@ from worker.settings import SettingsInvalid
 from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from worker.ports import Clock
 
 _DAY = 86_400.0
-# Of what cannot be counted now. While the database is away no messages are taken, so more is there
-# only where this alone is refused.
-_KEPT = 10_000
 
 
 def _nothing_to_interrupt() -> None:
@@ -168,29 +165,6 @@ def lock_watcher(
         return 0
 
     return Chore("locks", 1.0, 1, run_once)
-
-
-def turned_away(
-    take: Callable[[], list[tuple[object, object]]],
-    put_back: Callable[[list[tuple[object, object]]], None],
-    save: Callable[[Mapping[tuple[object, object], int]], None],
-) -> Chore:
-    """Count, by source and reason, the messages that were settled without a row of their own.
-
-    One is counted when it is acknowledged: again where that was lost with the connection, and not
-    at all where the worker is killed within seconds.
-    """
-
-    def run_once() -> int:
-        if messages := take():
-            try:
-                save(Counter(messages))
-            except LedgerUnavailable:
-                put_back(messages[:_KEPT])
-                raise
-        return 0
-
-    return Chore("turned away", 5.0, 1, run_once)
 
 
 class BacklogMonitor:
