@@ -120,10 +120,11 @@ def _asked(request_id: str) -> ClaimRequest:
 def _entry(asked: ClaimRequest, granted: object) -> Entry:
     assert isinstance(granted, Granted)
     info = AuthInfo(True, False, "ok", "", '{"chargeFlag":"1"}')
+    named = str(uuid.uuid4())
     report = CallReport(
-        CallClass.ANSWERED, Charged.YES, Outcome.MATCH, info, 200, None, "bench", None, 1, 0.3
+        CallClass.ANSWERED, Charged.YES, Outcome.MATCH, info, 200, None, named, None, 1, 0.3
     )
-    return Entry(asked, granted, report, Complete(Result(Outcome.MATCH, Charged.YES, info)))
+    return Entry(asked, granted, report, Complete(Result(Outcome.MATCH, Charged.YES, info, named)))
 
 
 # As anybody sets it who keeps millions of rows: the indexes in memory, a checkpoint now and then.

@@ -1,7 +1,5 @@
 """`verification-worker requests`: which requests there were, and how they ended."""
 
-from __future__ import annotations
-
 from dataclasses import astuple, fields
 from typing import Annotated
 

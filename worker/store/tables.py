@@ -29,9 +29,8 @@ metadata = sa.MetaData(
 )
 
 
-# Migrations 0016 and 0011 say why.
-_UPDATED_SOON = {
-    "fillfactor": "50",
+# Migration 0011 says why.
+_SOON_VACUUMED = {
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_analyze_scale_factor": "0.05",
 }
@@ -136,6 +135,7 @@ request = sa.Table(
         "published_at",
         "When it was published: AMQP's timestamp; null where the publisher set none.",
     ),
+    _text("lane", "bulk where the request came by the bulk lane; null: by the live one."),
     sa.CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
@@ -149,7 +149,7 @@ request = sa.Table(
     ),
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
-    postgresql_with=_UPDATED_SOON,
+    postgresql_with={"fillfactor": "50", **_SOON_VACUUMED},  # migration 0016
 )
 
 sa.Index("request_subject_digest_idx", request.c.subject_digest, request.c.requested_at)
@@ -205,7 +205,7 @@ provider_call = sa.Table(
     ),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
     comment="One row per call to the provider; the intent is committed before the call leaves.",
-    postgresql_with=_UPDATED_SOON,
+    postgresql_with={"fillfactor": "80", **_SOON_VACUUMED},
 )
 
 sa.Index("provider_call_started_at_idx", provider_call.c.started_at)
@@ -242,6 +242,10 @@ call_quota = sa.Table(
         "day", sa.Date, nullable=False, comment="Calendar day in Asia/Shanghai of calls_today."
     ),
     _count("calls_today", "Calls that all workers intended on that day, against the budget."),
+    _time("live_at", "When a place was given to a live request last."),
+    _count("bulk_credit", "What bulk is owed: BULK_SHARE for each live call, less its own."),
+    sa.Column("bulk_day", sa.Date, comment="Calendar day in Asia/Shanghai of bulk_calls."),
+    _count("bulk_calls", "Those of calls_today that are bulk's."),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     sa.CheckConstraint("calls_today >= 0", name="calls_today"),
     comment="One row per mode: what all workers have used of the limits on calls.",

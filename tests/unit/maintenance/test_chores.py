@@ -26,8 +26,8 @@ from worker.maintenance.chores import (
     old_requests,
     pause_reader,
     registry,
+    turned_away,
 )
-from worker.maintenance.counting import turned_away
 from worker.maintenance.housekeeper import JITTER
 from worker.pipeline.batcher import Batcher
 from worker.ports import LedgerUnavailable
