@@ -3,17 +3,13 @@
 `migrations/` creates them; `alembic check` proves that both say the same.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
 
 from worker.store.rows import KEPT, OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 SCHEMA = "verification"
 
