@@ -52,6 +52,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 _SERVERS = {"servers", "own_servers"}
+_UNCOUNTED = {"fuzz", "isolation"}
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -66,6 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             continue
         if _SERVERS.intersection(item.fixturenames):
             item.add_marker(pytest.mark.servers)
+        # The same lines ten thousand times: telling coverage of them would cost as much again.
+        if _UNCOUNTED.intersection(item.path.parts):
+            item.add_marker("no_cover")
         definitions = item._fixtureinfo.name2fixturedefs.values()
         if any(one.scope == "module" for several in definitions for one in several):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))

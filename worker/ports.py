@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
     from worker.core.delivery import Delivery, Publication, Settlement
     from worker.core.outcome import CallReport, StoredResult
-    from worker.core.request import VerificationRequest
+    from worker.core.request import Lane, VerificationRequest
 
 
 class Fault(Exception):
@@ -85,7 +85,11 @@ class Broker(Protocol):
         ...
 
     def resume(self, prefetch: int | None = None) -> None:
-        """Take deliveries again, so many unacknowledged ones at most; None: as at the start."""
+        """Take deliveries again, so many unacknowledged ones of a lane; None: as at the start."""
+        ...
+
+    def allow_bulk(self, allowed: bool) -> None:
+        """Take nothing of the bulk lane from now on, or again what is wanted."""
         ...
 
 
@@ -142,8 +146,8 @@ class DeliverySink(Protocol):
         """Learn that everything these caused is confirmed and they are acknowledged."""
         ...
 
-    def returned(self, epoch: int) -> None:
-        """Learn that the broker has queued again what it delivered up to this epoch."""
+    def returned(self, epoch: int, lane: Lane) -> None:
+        """Learn that the broker has queued again what a lane's channels delivered up to here."""
         ...
 
 

@@ -41,6 +41,8 @@ _QUICK_RETRIES = "1s,5s"
 
 _LISTENING = re.compile(r"listening on (http://(\S+?)/\S*)")
 
+_CONSOLE = re.compile(r'"url":"(http[^"]+)"')
+
 # Fits any terminal. In a narrower one what is looked for first still stays whole.
 _COLUMNS = 80
 _WHOLE = {"outcome", "charged", "calls"}
@@ -139,6 +141,13 @@ class Stage:
         worker = self._worker = self._service("worker", "run")
         worker.wait_until(lambda: _get(f"{LOOPBACK}:{port}", "/readyz") is not None)
         self._report.step("worker", f"ready; its log: {self.directory / 'worker.log'}")
+
+    def console(self) -> str:
+        """Start the console, and return its address."""
+        console = self._service("console", "console", "--port", "0", "--allow-actions")
+        console.wait_until(lambda: _CONSOLE.search(console.log()) is not None)
+        url: str = _CONSOLE.findall(console.log())[0]
+        return url
 
     def is_working(self) -> bool:
         """Tell whether the worker is alive."""

@@ -201,8 +201,8 @@ def _compare(report: Report, calls: Sequence[Row], billed: Row) -> Iterator[str]
     agree = len(calls) == billed["calls"] and 0 <= billed["charges"] - certain <= perhaps
     report.lines(
         f"the sandbox's bill:   {billed['calls']} calls, {billed['charges']} charged",
-        f"the worker's ledger:  {len(calls)} calls, {certain} charged, {perhaps} perhaps "
-        f"(no answer): {'they agree' if agree else 'THEY DISAGREE'}",
+        f"the worker's ledger:  {len(calls)} calls, {certain} charged, {perhaps} perhaps: "
+        f"{'they agree' if agree else 'THEY DISAGREE'}",
     )
     if not agree:
         yield "the sandbox and the ledger count differently"
@@ -236,7 +236,8 @@ def _stay(stage: Stage, report: Report, run: str) -> None:
     spec = {"checkType": 2, "personalUser": user}
     sample.touch(mode=0o600)
     sample.write_text(json.dumps({"personalSpec": spec}, ensure_ascii=False), encoding="utf-8")
-    report.title("Everything stays up until Ctrl-C. In another terminal:")
+    report.title(f"Everything stays up until Ctrl-C. To look at it: {stage.console()}")
+    report.lines("", "In another terminal:")
     exports = (f"export {key}={shlex.quote(value)}" for key, value in stage.own_variables().items())
     report.lines("", f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH", *exports, "")
     report.lines(

@@ -130,10 +130,15 @@ def virtualenv(name: str, requirements: Path) -> Path:
     with requirements.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != wanted:
-            _run([sys.executable, "-m", "venv", "--clear", str(folder)], None, {})
-            pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-            options = ["--no-deps", "--no-compile", "--require-hashes", "--requirement"]
-            _run([*pip, *options, str(requirements)], None, {})
+            _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)], None, {})
+            options = ["install", "--no-deps", "--require-hashes", "--requirement"]
+            into = ["--quiet", "--python", str(python)]
+            uv = str(Path(sys.executable).with_name("uv"))
+            pip = [sys.executable, "-m", "pip", *into, "--disable-pip-version-check"]
+            try:
+                _run([uv, "pip", *options, str(requirements), *into], None, {})
+            except StackError:  # only pip may be told of the index
+                _run([*pip, *options, str(requirements), "--no-compile"], None, {})
             stamp.write_text(wanted)
     return python
 

@@ -75,6 +75,12 @@ def _before() -> Mapping[str, str]:
     return {view: of_0013._after(view, views[view]) for view in ("results", "changes")}
 
 
+def _after() -> Mapping[str, str]:
+    """Return the same with `context_jsonb`."""
+    at = "\n  FROM verification."
+    return {view: query.replace(at, f",{_CONTEXT}{at}", 1) for view, query in _before().items()}
+
+
 def upgrade() -> None:
     named = "verification_v1.turned_away"
     said = {name: words.format("null") for name, words in _COLUMNS.items()}
@@ -89,10 +95,9 @@ def upgrade() -> None:
         *(comment_on(f"COLUMN {named}.{name}", said[name]) for name in said),
         f"GRANT SELECT ON {named} TO verification_reader",
     )
-    for view, query in _before().items():
-        longer = query.replace("\n  FROM verification.", f",{_CONTEXT}\n  FROM verification.", 1)
+    for view, query in _after().items():
         alone(
-            f"CREATE OR REPLACE VIEW verification_v1.{view} AS {longer}",
+            f"CREATE OR REPLACE VIEW verification_v1.{view} AS {query}",
             comment_on(f"COLUMN verification_v1.{view}.context_jsonb", _CONTEXT_WORDS),
         )
     build_index(

@@ -9,7 +9,7 @@ update since 0014, and 50 % would save 23 bytes and take 120.
 Storage parameters take a lock that no reader or writer waits for; they hold for pages to come.
 
 Revision ID: 0016
-Revises: 0014
+Revises: 0015
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -31,7 +31,16 @@ from tests.bench.soak_load import Publisher
 from tests.chaos.middlebox import Middlebox
 from tests.chaos.proxy import Proxy
 from tests.conftest import migrate
-from tests.e2e.harness import CHECKOUT, REQUESTS, RESULTS, Process, Stack, sandbox, until
+from tests.e2e.harness import (
+    BULK_REQUESTS,
+    CHECKOUT,
+    REQUESTS,
+    RESULTS,
+    Process,
+    Stack,
+    sandbox,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -162,7 +171,11 @@ class Soak:
         channel.queue_bind("collector", RESULTS, "#")
 
     def _waiting(self) -> int:
-        queues = [REQUESTS, *(f"verification.retry.{delay}s" for delay in DELAYS)]
+        queues = [
+            REQUESTS,
+            BULK_REQUESTS,
+            *(f"verification.{lane}retry.{delay}s" for lane in ("", "bulk.") for delay in DELAYS),
+        ]
         return sum(self.stack.depth(queue) for queue in queues)
 
 

@@ -37,7 +37,7 @@ from worker.pipeline.runner import Pipeline
 from worker.provider.client import PersonalAuthClient
 from worker.provider.deadline import ArmedCall
 from worker.provider.watched_pool import WatchedConnection
-from worker.store import booking, quota, statements
+from worker.store import booking, quota_row, statements
 from worker.store.booking import Booking
 from worker.store.engine import compiled
 
@@ -114,7 +114,7 @@ def _has(kind: str, settlements: Any) -> bool:
 # These go through SQLAlchemy, which compiles them to the same.
 _TAKE_OVER = compiled(statements.TAKE_OVER.text)
 _BOOK = compiled(booking.BOOK.text)
-_RETURN_TOKENS = compiled(quota.RETURN_TOKENS.text)
+_RETURN_TOKENS = compiled(quota_row.RETURN_TOKENS.text)
 
 
 def _is(statement: str) -> Callable[..., bool]:

@@ -64,14 +64,12 @@ def queues_are_empty(stack: Stack) -> bool:
     return not any(stack.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES))
 
 
-def settle(
-    stack: Stack, request_ids: Collection[str], events: int = 0, seconds: float = 60.0
-) -> None:
+def settle(stack: Stack, request_ids: Collection[str], events: int = 0) -> None:
     """Wait until all requests have an outcome, so many events are there and no queue holds any."""
     expected = set(request_ids)
-    until(lambda: stack.count() >= len(expected), seconds)
-    until(lambda: stack.depth("collector") >= max(events, len(expected)), seconds)
-    until(lambda: queues_are_empty(stack), seconds)
+    until(lambda: stack.count() >= len(expected))
+    until(lambda: stack.depth("collector") >= max(events, len(expected)))
+    until(lambda: queues_are_empty(stack))
 
 
 def assert_nothing_lost(

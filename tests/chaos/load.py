@@ -19,9 +19,6 @@ PACE = {"CONCURRENCY": "8", "PREFETCH": "64"}
 # with other things at that moment too.
 AHEAD = 250
 
-# A broker takes 5 s to start, and by then a worker may wait up to 16 s for its next try.
-PATIENCE = 90.0
-
 
 class Load:
     """Requests for matches, so many published at once; the worker has them for seconds."""
@@ -61,7 +58,7 @@ class Load:
         The provider was well and no worker was killed: each request is one call and one charge.
         """
         stack, size = self.stack, len(self.ids)
-        settle(stack, self.ids, seconds=PATIENCE)
+        settle(stack, self.ids)
         for worker in workers:
             assert worker.stop() == 0
         accounts = assert_nothing_lost(stack, self.ids)
@@ -80,9 +77,9 @@ def times_said(worker: Process, event: str) -> int:
 
 def consumes_again(worker: Process, times: int = 2) -> None:
     """Return when the worker has said for so many times that it consumes."""
-    until(lambda: times_said(worker, "amqp.consuming") >= times, PATIENCE)
+    until(lambda: times_said(worker, "amqp.consuming") >= times)
 
 
 def loses_connections(worker: Process, times: int) -> None:
     """Return when the worker has lost a connection, or failed to get one, for so many times."""
-    until(lambda: times_said(worker, "amqp.connection_lost") >= times, PATIENCE)
+    until(lambda: times_said(worker, "amqp.connection_lost") >= times)

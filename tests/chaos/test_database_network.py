@@ -43,7 +43,7 @@ def test_when_a_failover_takes_half_a_minute_then_deliveries_wait_and_no_call_is
         assert (stack.count(), stack.provider.charges()["calls"]) == (rows, calls)
         time.sleep(0.5)  # nothing to wait for: nothing may happen
     proxy.accept()
-    until(lambda: worker.ready() == READY and stack.count() > rows, 5)
+    until(lambda: worker.ready() == READY and stack.count() > rows)
     load.all_is_counted(worker)
     # Each thread that missed it says so, and again after thirty tries: not at each of them.
     assert times_said(worker, "database.unavailable") < 10
@@ -59,7 +59,7 @@ def test_when_the_network_stalls_then_readiness_says_so_and_what_was_on_its_way_
     load.under_way(50)
     proxy.stall()
     stands_still(stack)
-    until(lambda: misses_database(worker), 10)
+    until(lambda: misses_database(worker))
     proxy.resume()
     until(lambda: worker.ready() == READY)
     load.all_is_counted(worker)

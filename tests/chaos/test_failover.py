@@ -10,7 +10,7 @@ import pytest
 from local_database import Database
 from tests.chaos.database import is_back, misses_database
 from tests.chaos.invariants import queues_are_empty
-from tests.chaos.load import PACE, PATIENCE, Load
+from tests.chaos.load import PACE, Load
 from tests.chaos.proxy import Proxy
 from tests.chaos.replication import (
     Standby,
@@ -118,8 +118,8 @@ def test_when_the_last_commits_are_lost_then_nothing_is_paid_twice_and_all_is_an
     promote(standby)
     is_back(worker)
     size = len(load.ids)
-    until(lambda: pair.depth("collector") >= size and queues_are_empty(pair), PATIENCE)
-    until(lambda: pair.count("open_requests") == 0, PATIENCE)
+    until(lambda: pair.depth("collector") >= size and queues_are_empty(pair))
+    until(lambda: pair.count("open_requests") == 0)
     assert worker.stop() == 0
     charges, rows, events = pair.provider.charges(), pair.results(), pair.events()
     assert charges["charges"] == charges["calls"] == size

@@ -28,8 +28,8 @@ CONFIGURE = "^$"
 WRITE = r"^(verification\.results|amq\.default)$"
 """Events go to the results exchange; retries and dead letters, through the default exchange (named
 amq.default in permissions), straight to their queues, so that each is confirmed by its own."""
-READ = r"^verification\.requests$"
-"""One queue is consumed; what moves messages from queue to queue is the broker itself."""
+READ = r"^verification\.requests(\.bulk)?$"
+"""Two queues are consumed; what moves messages from queue to queue is the broker itself."""
 
 # The sandbox's magic numbers for: a match, and 503 once and then a match.
 MATCH, RECOVERS = "11010519491231002X", "119999194912310363"

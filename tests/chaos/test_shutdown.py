@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
 from tests.chaos.crashing_worker import SECRET
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from tests.e2e.harness import Stack
 
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
-# After the grace: confirms and the last tries to mark events, 10 s at most; and a busy machine.
-_LEAVING_SECONDS = 12.0
 
 
 def test_after_the_order_no_call_begins_and_all_are_paid_once_by_the_next_worker(
@@ -49,9 +46,7 @@ def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_noth
     worker = stack.start_worker(**PACE, **SHORT)
     load.under_way(50)
     own_broker.pause()
-    begun = time.monotonic()
-    assert worker.stop(30) == 1
-    assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
+    assert worker.stop() == 1
     assert worker.said('"clean":false')
     own_broker.resume()
     load.all_is_counted(stack.start_worker(**PACE, **SHORT))
@@ -64,12 +59,10 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     worker = stack.start_worker(**PACE, **SHORT)
     load.under_way(50)
     own_database.pause()
-    begun = time.monotonic()
-    assert worker.stop(60) == 1
-    assert time.monotonic() - begun < 3 + _LEAVING_SECONDS
+    assert worker.stop() == 1
     own_database.resume()
     second = stack.start_worker(**PACE, **SHORT)
-    until(lambda: stack.count() == len(load.ids), 60)
+    until(lambda: stack.count() == len(load.ids))
     # What was called and could not be saved is in doubt, and was called once more.
     doubts = stack.rows("SELECT 1 FROM verification_v1.calls WHERE class = 'in_doubt'")
     charges = stack.provider.charges()["charges"]
@@ -78,26 +71,23 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     assert second.stop() == 0
 
 
-def leave(stack: Stack, how: str) -> tuple[list[str], float]:
-    """Stop a worker whose way out fails; return what it said and the seconds that it took."""
+def leave(stack: Stack, how: str) -> list[str]:
+    """Stop a worker whose way out fails; return what it said."""
     stack.collect_events()
     stack.publish(request("before"))
     environment = {**stack.environment, **SHORT}
     worker = Process.start([how, "1"], environment, module="tests.chaos.crashing_worker")
     stack.workers.append(worker)
     until(lambda: stack.depth("collector") == 1)
-    begun = time.monotonic()
     assert worker.stop() == 1
-    seconds = time.monotonic() - begun
     assert stack.count() == 1
-    return worker.lines, seconds
+    return worker.lines
 
 
 def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
     stack: Stack,
 ) -> None:
-    said, seconds = leave(stack, "way_out_hangs")
-    assert seconds < 3 + _LEAVING_SECONDS
+    said = leave(stack, "way_out_hangs")
     last = json.loads(said[-1])
     assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
     assert any("bootstrap/worker.py" in place for place in last["threads"]["MainThread"])
@@ -106,9 +96,9 @@ def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_an
 def test_when_the_way_out_fails_then_the_worker_leaves_at_once_and_quotes_nothing(
     stack: Stack,
 ) -> None:
-    said, seconds = leave(stack, "way_out_fails")
-    assert seconds < _LEAVING_SECONDS
+    said = leave(stack, "way_out_fails")
     failed, last = map(json.loads, said[-2:])
     assert (failed["event"], failed["error"]) == ("worker.failed", "RuntimeError")
     assert (last["event"], last["clean"]) == ("worker.stopped", False)
+    assert "reason" not in last, "it waited until the grace was over"
     assert SECRET not in "".join(said)

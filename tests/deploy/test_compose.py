@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +19,7 @@ from worker.settings import Settings
 FILE = CHECKOUT / "deploy" / "compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("sandbox", "migration", "topology", "worker")
+OURS = ("sandbox", "migration", "topology", "worker", "console")
 
 
 def test_without_a_profile_there_are_the_two_servers_of_the_readme() -> None:
@@ -39,7 +43,8 @@ def test_each_image_has_a_version() -> None:
     (worker,) = rendered("production").pod("worker").containers()
     version = worker["image"].partition(":")[2]
     images = {name: SERVICES[name]["image"] for name in OURS}
-    assert images.pop("sandbox") == f"verification-worker:{version}-sandbox"
+    for name in ("sandbox", "console"):
+        assert images.pop(name) == f"verification-worker:{version}-{name}"
     assert set(images.values()) == {f"verification-worker:{version}"}
 
 
@@ -101,8 +106,6 @@ def test_what_is_mounted_is_there() -> None:
                 assert (FILE.parent / source).exists(), source
             else:
                 assert source in COMPOSE["volumes"]
-        for config in service.get("configs", []):
-            assert config["source"] in COMPOSE["configs"]
 
 
 def test_prometheus_scrapes_the_worker() -> None:
@@ -114,10 +117,43 @@ def test_prometheus_scrapes_the_worker() -> None:
 
 
 def test_the_dashboards_source_is_provisioned() -> None:
-    source = yaml.safe_load(COMPOSE["configs"]["grafana-datasource"]["content"])
-    (prometheus,) = source["datasources"]
-    assert prometheus["url"] == "http://prometheus:9090"
-    provider = yaml.safe_load(COMPOSE["configs"]["grafana-dashboards"]["content"])
-    folder = provider["providers"][0]["options"]["path"]
+    folder = FILE.parent / "observability/grafana"
+    (source,) = yaml.safe_load((folder / "datasources.yaml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((folder / "dashboards.yaml").read_text())["providers"]
     targets = [volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]]
-    assert [target for target in targets if target.startswith(f"{folder}/")]
+    place = provider["options"]["path"]
+    assert [target for target in targets if target.startswith(f"{place}/")]
+
+
+RECORDER = """#!/bin/sh
+printf '%s\\n' "$*" >>{log}
+case $1 in --version) echo podman version 5.0.0 ;; ps) echo '[]' ;; esac
+"""
+
+
+def test_podman_compose_mounts_and_confines_all_and_the_worker_waits(tmp_path: Path) -> None:
+    """There is no registry here to pull the servers from: podman only writes down its orders."""
+    podman, log = tmp_path / "podman", tmp_path / "log"
+    podman.write_text(RECORDER.format(log=log))
+    podman.chmod(0o755)
+    compose = [str(Path(sys.executable).with_name("podman-compose")), "--file", str(FILE)]
+    profiles = ["--profile", "worker", "--profile", "monitoring"]
+    subprocess.run(
+        [*compose, *profiles, "up", "--build", "--detach"],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        check=True,
+    )
+    orders = log.read_text().splitlines()
+    made = {order.split("_")[1]: order for order in orders if order.startswith("create ")}
+    assert made.keys() == SERVICES.keys()
+    for name, service in SERVICES.items():
+        mounted = [volume.split(":")[1] for volume in service.get("volumes", [])]
+        assert all(target in made[name] for target in mounted)
+        assert "configs" not in service, "podman-compose says nothing, and does nothing"
+    assert all("--read-only" in made[name] and "--cap-drop ALL" in made[name] for name in OURS)
+    assert sum(order.startswith("build ") for order in orders) == len(OURS)
+    before = orders[: orders.index("start verification_worker_1")]
+    (waits,) = (order for order in before if order.startswith("wait --condition=stopped "))
+    assert {"verification_migration_1", "verification_topology_1"} <= set(waits.split())

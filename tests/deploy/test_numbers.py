@@ -120,8 +120,9 @@ def test_a_rollout_and_a_drain_never_leave_the_queue_alone(manifests: Manifests)
 def test_the_manifests_run_this_version(manifests: Manifests) -> None:
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     for pod in manifests.pods():
-        # Only the provider's stand-in needs the image that has aiohttp.
-        expected = f"{version}-sandbox" if pod.owner.endswith("-sandbox") else version
+        # Only the provider's stand-in and the console need what their images have beside.
+        extra = {"sandbox": "-sandbox", "toolbox": "-console"}.get(pod.component, "")
+        expected = f"{version}{extra}"
         for container in pod.containers():
             _, _, tag = container["image"].rpartition("/")[2].partition(":")
             assert re.fullmatch(rf"{re.escape(expected)}(@sha256:[0-9a-f]{{64}})?", tag), pod.owner

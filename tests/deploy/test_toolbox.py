@@ -86,5 +86,8 @@ def test_the_nightly_retention_needs_no_key_of_the_provider(
 def test_the_toolbox_is_there_when_it_is_asked_for_and_only_then(manifests: Manifests) -> None:
     toolbox = manifests.one("Deployment", "verification-toolbox")
     assert toolbox["spec"]["replicas"] == 0
+    (container,) = manifests.pod("toolbox").containers()
+    assert container["image"].endswith("-console")
+    assert container["args"] == ["console", "--port", "8090"], "nowhere but on loopback"
     volumes = manifests.pod("toolbox").spec["volumes"]
     assert [each["emptyDir"]["medium"] for each in volumes if "emptyDir" in each] == ["Memory"]

@@ -17,14 +17,17 @@ def test_the_installed_worker_has_the_version_of_the_project() -> None:
     assert version("verification-worker") == _VERSION
 
 
+_IMAGE = r"(\S+?)(?:-(?:sandbox|console))?"
+
+
 @pytest.mark.parametrize(
     ("file", "pattern"),
     [
-        ("compose.yaml", r"image: verification-worker:(\S+?)(?:-sandbox)?$"),
-        ("Dockerfile", r"--tag verification-worker:(\S+?)(?:-sandbox)? [.\\]$"),
+        ("compose.yaml", rf"image: verification-worker:{_IMAGE}$"),
+        ("Dockerfile", rf"--tag verification-worker:{_IMAGE} [.\\]$"),
         ("Dockerfile", r"ARG VERSION=(\S+)"),
-        ("kubernetes/overlays/sandbox/kustomization.yaml", r"newTag: (\S+?)(?:-sandbox)?$"),
-        ("kubernetes/overlays/production/kustomization.yaml", r"newTag: (\S+)"),
+        ("kubernetes/overlays/sandbox/kustomization.yaml", rf"newTag: {_IMAGE}$"),
+        ("kubernetes/overlays/production/kustomization.yaml", rf"newTag: {_IMAGE}$"),
     ],
 )
 def test_what_repeats_the_version_repeats_this_one(file: str, pattern: str) -> None:

@@ -31,13 +31,19 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "worker"]
 REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "verification.dead"
+BULK, BULK_REQUESTS = "verification.bulk", "verification.requests.bulk"
 OBSERVER = "observer"
 """What a stack's own session in the database is named."""
 ID_CARD = "11010519491231002X"
 """The ID number that examples use: a match in the sandbox."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+# Below pytest's own limit for a test. What does not come at all takes long to fail, and what a busy
+# machine delays passes.
+PATIENCE = 240.0
+
+
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Poll another process's state until it is true; fail after so many seconds.
 
     A look costs two processes a millisecond each: what does not come at once is looked for less.
@@ -115,12 +121,17 @@ class Process:
         """Return the first line with these words."""
         return next((line for line in self.lines if words in line), None)
 
+    def consumes(self, queue: str) -> bool:
+        """Tell whether it has begun to consume a queue; its lines are JSON."""
+        words = "amqp.consuming", f'"{queue}"'
+        return any(all(word in line for word in words) for line in self.lines)
+
     def asked(self, path: str) -> tuple[int, str]:
         """Return the status and words of a probe such as /readyz; it was started with HTTP_PORT."""
         line = until(lambda: self.said("health.listening"))
         address = f"http://127.0.0.1:{json.loads(line)['port']}{path}"
         try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
+            with urllib.request.urlopen(address, timeout=60) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -135,12 +146,12 @@ class Process:
         self.popen.kill()
         self.ended(30.0)
 
-    def stop(self, seconds: float = 60.0) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         """SIGTERM; return the exit code."""
         self.popen.terminate()
         return self.ended(seconds)
 
-    def ended(self, seconds: float = 60.0) -> int:
+    def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for its end and return the exit code; all that it said is read then."""
         code = self.popen.wait(seconds)
         self._reader.join()
@@ -180,7 +191,7 @@ class SandboxProcess:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         address = self.url.removesuffix("/v1/personal") + path
         order = urllib.request.Request(address, body, method=method)
-        with urllib.request.urlopen(order, timeout=10) as answer:
+        with urllib.request.urlopen(order, timeout=60) as answer:
             counts: dict[str, Any] = json.load(answer)
             return counts
 
@@ -214,7 +225,7 @@ class Stack:
     def start_worker(self, **settings: str) -> Process:
         """Start a worker and wait until it consumes."""
         process = self.launch_worker(**settings)
-        until(lambda: process.said("amqp.consuming"))
+        until(lambda: process.consumes(REQUESTS))
         return process
 
     def launch_worker(self, **settings: str) -> Process:
@@ -236,7 +247,7 @@ class Stack:
             input=text,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -263,20 +274,22 @@ class Stack:
         self.channel.queue_declare("collector", durable=True)
         self.channel.queue_bind("collector", RESULTS, "#")
 
-    def publish(self, message: dict[str, Any] | bytes, **properties: Any) -> None:
+    def publish(
+        self, message: dict[str, Any] | bytes, *, exchange: str = REQUESTS, **properties: Any
+    ) -> None:
         """Publish one request and wait for its confirm."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
         self.channel.basic_publish(
-            REQUESTS, "test", body, pika.BasicProperties(delivery_mode=2, **properties)
+            exchange, "test", body, pika.BasicProperties(delivery_mode=2, **properties)
         )
 
-    def publish_many(self, messages: Iterable[dict[str, Any]]) -> None:
+    def publish_many(self, messages: Iterable[dict[str, Any]], *, exchange: str = REQUESTS) -> None:
         """Publish fast, over a transaction instead of confirms."""
         channel = self.channel.connection.channel()
         channel.tx_select()
         for message in messages:
             body = json.dumps(message).encode()
-            channel.basic_publish(REQUESTS, "test", body, pika.BasicProperties(delivery_mode=2))
+            channel.basic_publish(exchange, "test", body, pika.BasicProperties(delivery_mode=2))
         channel.tx_commit()
         channel.close()
 
@@ -288,7 +301,7 @@ class Stack:
         """Take everything that waits in a queue: (method, properties, body)."""
         taken: list[tuple[Any, Any, bytes]] = []
         if (many := self.depth(queue)) > 20:  # a way there and back for each would be dear
-            for found in self.channel.consume(queue, inactivity_timeout=10):
+            for found in self.channel.consume(queue, inactivity_timeout=60):
                 assert found[0] is not None, f"{len(taken)} of {many} messages came"
                 taken.append(found)
                 if len(taken) == many:

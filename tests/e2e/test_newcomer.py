@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -83,25 +84,25 @@ class Newcomer:
         return done.stdout
 
     @contextmanager
-    def consuming(self) -> Iterator[Path]:
-        """Let the guide's consumer run meanwhile; give the file with what it says."""
-        (self.folder / "consume.py").write_text(file_of_guide("clients/consume.py"))
-        said = self.folder / "consumer.txt"
+    def beside(self, *command: str) -> Iterator[Path]:
+        """Let a command run meanwhile; give the file with what it says."""
+        said = self.folder / "said.txt"
         with said.open("wb") as output:
-            consumer = subprocess.Popen(
-                tied(["python", "consume.py"]),
+            process = subprocess.Popen(
+                tied(command),
                 cwd=self.folder,
                 env=self.environment,
                 stdout=output,
+                stderr=subprocess.STDOUT,
             )
         try:
-            until(self._is_bound)
             yield said
         finally:
-            consumer.kill()
-            consumer.wait(60)
+            process.kill()
+            process.wait(60)
 
-    def _is_bound(self) -> bool:
+    def is_bound(self) -> bool:
+        """Whether the guide's consumer has its queue."""
         url = pika.URLParameters(self.environment["AMQP_URL"])
         with pika.BlockingConnection(url) as connection:
             try:
@@ -157,8 +158,10 @@ def test_a_newcomers_hour(newcomer: Newcomer) -> None:
     for page, heading in ((CHINESE, "请求和结果"), (README, "A request and its result")):
         (newcomer.folder / "request.json").write_text(indented(page, heading), encoding="utf-8")
         newcomer.types("verification-worker contract validate request.json")
-    (newcomer.folder / "publish.py").write_text(file_of_guide("clients/publish.py"))
-    with newcomer.consuming() as said:
+    for name in ("publish.py", "consume.py"):
+        (newcomer.folder / name).write_text(file_of_guide(f"clients/{name}"))
+    with newcomer.beside("python", "consume.py") as said:
+        until(newcomer.is_bound)
         assert newcomer.types("python publish.py request.json") == f"published {REQUEST_ID}\n"
         until(lambda: f"{REQUEST_ID}: match, go on" in said.read_text())
 
@@ -175,9 +178,13 @@ def test_a_newcomers_hour(newcomer: Newcomer) -> None:
     assert (REQUEST_ID, "match") in by_person
     assert by_day
 
-    # Look: what a person sees of it (the console's pages belong here).
+    # Look.
     assert "finished: match" in newcomer.types(f"verification-worker explain {REQUEST_ID}")
-    assert "sandbox" in newcomer.types("verification-worker status")
+    with newcomer.beside("verification-worker", "console", "--port", "0") as said:
+        (address,) = until(lambda: re.findall(r"http://[\w.:]+/", said.read_text()))
+        for path in ("requests", f"request?id={REQUEST_ID}"):
+            with urllib.request.urlopen(address + path, timeout=60) as page:
+                assert REQUEST_ID in page.read().decode()
 
 
 def shape(line: str) -> str:

@@ -47,6 +47,8 @@ def test_requests_are_listed_by_outcome_kind_source_and_time(working: Stack) -> 
         None,
         2,
     )
+    for rowless in (("--outcome", "conflict"), ("--kind", "unreadable")):
+        assert "turned_away" in working.command("requests", "list", *rowless).stderr
     newest = working.command("requests", "list", "--limit", "1")
     assert "no more than 1 row" in newest.stderr
     assert len(newest.stdout.splitlines()) == 2

@@ -10,7 +10,17 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.soak_load import id_card
-from tests.e2e.harness import COMMAND, ID_CARD, REQUESTS, RESULTS, Process, Stack, until
+from tests.e2e.harness import (
+    BULK,
+    BULK_REQUESTS,
+    COMMAND,
+    ID_CARD,
+    REQUESTS,
+    RESULTS,
+    Process,
+    Stack,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,6 +94,19 @@ def test_many_lines_killed_in_the_middle_and_resumed_are_each_paid_once(
     assert (again.returncode, len(results(kept))) == (0, 500)
     assert stack.provider.charges()["calls"] == 500
     assert_hides(done.stderr, done.stdout, kept.read_text(), "\n".join(killed.lines))
+
+
+def test_a_file_lets_others_pass_unless_it_is_told_to_be_live(stack: Stack, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "people.csv", [row("f-1", ID_CARD), row("f-2", id_card(1))])
+    for options, depths in (((), (0, 2)), (("--live",), (2, 2))):
+        done = stack.command("submit", str(file), "--timeout", "0", *options)
+        assert done.returncode == 0, done.stderr
+        assert (stack.depth(REQUESTS), stack.depth(BULK_REQUESTS)) == depths
+    stack.channel.exchange_delete(BULK)
+    refused = stack.command("submit", str(file), "--timeout", "0")
+    assert refused.returncode == 2
+    assert f"no exchange '{BULK}'" in refused.stderr
+    assert "topology apply" in refused.stderr
 
 
 def test_lines_that_fail_our_checks_are_named_and_the_others_go_on(

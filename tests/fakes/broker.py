@@ -23,6 +23,7 @@ class FakeBroker:
         self._unconfirmed: list[Settlement] = []
         self.settled: list[Settlement] = []
         self.wanted: list[int | None] = []
+        self.bulk_allowed: list[bool] = []
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Remember what is to be published and acknowledged."""
@@ -39,6 +40,12 @@ class FakeBroker:
         """Remember how many deliveries are wanted at once; None is as many as at the start."""
         self._want(prefetch)
 
+    def allow_bulk(self, allowed: bool) -> None:
+        """Remember whether bulk may be delivered."""
+        with self._changed:
+            self.bulk_allowed.append(allowed)
+            self._changed.notify_all()
+
     def _want(self, prefetch: int | None) -> None:
         with self._changed:
             self.wanted.append(prefetch)
@@ -49,6 +56,12 @@ class FakeBroker:
         with self._changed:
             if not self._changed.wait_for(lambda: self.wanted == [*prefetches], PATIENCE):
                 raise AssertionError(f"it was told {self.wanted}")
+
+    def wait_until_bulk_allowed(self, *orders: bool) -> None:
+        """Return as soon as it was told exactly this of bulk, in this order."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.bulk_allowed == [*orders], PATIENCE):
+                raise AssertionError(f"it was told {self.bulk_allowed}")
 
     def wait_for(self, count: int) -> list[Settlement]:
         """Return all settlements as soon as there are `count`."""

@@ -13,7 +13,7 @@ from tests.fakes.verifier import MATCH, fault
 from tests.fuzz.messages import deliveries, numbers_in
 from tests.unit.pipeline.desk import Desk
 from worker.amqp.properties import written_properties
-from worker.contract.names import DEAD, RESULTS, RETRY_PREFIX
+from worker.contract.names import DEAD, RESULTS, RETRY_PREFIXES
 from worker.core.outcome import CallClass, Charged
 from worker.ports import LedgerUnavailable
 
@@ -114,5 +114,5 @@ def test_every_delivery_is_settled_once_and_every_request_ends(
 
 def is_retry(settlement: Settlement) -> bool:
     keys = [each.routing_key for each in settlement.publications if each.exchange == ""]
-    assert all(key == DEAD or key.startswith(RETRY_PREFIX) for key in keys)
+    assert all(key == DEAD or key.startswith(tuple(RETRY_PREFIXES.values())) for key in keys)
     return any(key != DEAD for key in keys)

@@ -1,8 +1,8 @@
 """The image, built by buildah as deploy/Dockerfile says, and its files.
 
 No registry is asked where Debian's packages can be had: a base of the name that the Dockerfile
-gives is made of them, with the Python of that version, pip and a shell. The base stays in
-`.local/image`; what is built on it goes with the tests.
+gives is made of them, with the Python of that version, pip and a shell. Both stay in
+`.local/image`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debian_releases import NotToBeHad, Releases
+from local_errors import StackError
 from local_programs import program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCKERFILE = CHECKOUT / "deploy/Dockerfile"
@@ -32,6 +34,10 @@ BASE = re.findall(r"^ARG BASE=(\S+)", DOCKERFILE.read_text(), re.MULTILINE)[0]
 """What the Dockerfile builds on: `python:3.14-slim-trixie`."""
 
 _FOLDER = CHECKOUT / ".local/image"
+
+# As buildah writes short names out: a build's own, and where `FROM` looks for others.
+_OURS = "localhost/verification-worker:"
+_LIBRARY = "docker.io/library/"
 
 # Debian's next has the Python that Debian's last lacks.
 _RELEASE = "forky"
@@ -48,8 +54,6 @@ class Image:
     """Its file system."""
     config: dict[str, Any]
     """What it says about how it is run, by OCI's names: `Entrypoint`, `User`, `Env` and others."""
-    history: str
-    """The steps that made it."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,30 +68,41 @@ class Image:
 
 @contextmanager
 def built(**arguments: str) -> Iterator[Image]:
-    """Build the image with these build arguments, and remove it in the end."""
+    """Give the image with these build arguments: built, unless it has been of the same files."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
     with (_FOLDER / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        _have_base()
-        name = f"localhost/verification-worker:{os.getpid()}"
-        words = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-        _buildah("build", "--isolation=chroot", "--pull=false", *words, *_secrets(),
-                 f"--file={DOCKERFILE}", f"--tag={name}", str(CHECKOUT))  # fmt: skip
+        images = _buildah("images", "--format={{.Name}}:{{.Tag}}").splitlines()
+        name = f"{_OURS}{_digest(arguments)}"
+        if name not in images:
+            if f"{_LIBRARY}{BASE}" not in images:
+                _make_base()
+            words = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+            words += ["--isolation=chroot", "--pull=false", f"--file={DOCKERFILE}", *_secrets()]
+            _buildah("build", *words, f"--tag={name}", str(CHECKOUT))
+            for old in (each for each in images if each.startswith(_OURS)):
+                _buildah("rmi", old)
+        container = _buildah("from", "--pull-never", name).strip()
         try:
-            container = _buildah("from", "--pull-never", name).strip()
             described = json.loads(_buildah("inspect", "--type=image", name))["OCIv1"]
-            steps = "\n".join(step.get("created_by", "") for step in described["history"])
-            yield Image(Path(_buildah("mount", container).strip()), described["config"], steps)
+            yield Image(Path(_buildah("mount", container).strip()), described["config"])
         finally:
             _buildah("rm", "--all")
-            _buildah("rmi", name)
 
 
-def _have_base() -> None:
-    """Make the base, once. Where Debian's packages cannot be had, buildah asks the registry."""
-    name = f"docker.io/library/{BASE}"
-    if name in _buildah("images", "--format={{.Name}}:{{.Tag}}").splitlines():
-        return
+def _digest(arguments: Mapping[str, str]) -> str:
+    """Return what tells one build from another: the arguments, and all that a build sees."""
+    rules = (CHECKOUT / ".dockerignore").read_text().splitlines()
+    seen = [CHECKOUT / rule.removeprefix("!") for rule in rules if rule.startswith("!")]
+    files = {file for place in (DOCKERFILE, *seen) for file in (place, *place.rglob("*"))}
+    whole = sha256(repr(sorted(arguments.items())).encode())
+    for file in sorted(file for file in files if file.is_file() and file.suffix != ".pyc"):
+        whole.update(f"{file} {sha256(file.read_bytes()).hexdigest()}".encode())
+    return whole.hexdigest()[:12]
+
+
+def _make_base() -> None:
+    """Make the base. Where Debian's packages cannot be had, buildah asks the registry for it."""
     root, version = _FOLDER / "base", BASE.partition(":")[2].partition("-")[0]
     lists, python = _FOLDER / "apt", f"python{version}"
     try:
@@ -107,7 +122,7 @@ def _have_base() -> None:
     (root / "usr/local/bin/python").symlink_to(f"/usr/bin/{python}")
     container = _buildah("from", "scratch").strip()
     _buildah("copy", "--quiet", container, str(root), "/")
-    _buildah("commit", "--quiet", "--rm", container, name)
+    _buildah("commit", "--quiet", "--rm", container, f"{_LIBRARY}{BASE}")
     for folder in (root, lists):
         shutil.rmtree(folder)
 
@@ -124,7 +139,7 @@ def _secrets() -> list[str]:
 
 
 def _buildah(*arguments: str) -> str:
-    """Carry out a command on a store of our own. Raises NotToBeHad with its last words."""
+    """Carry out a command on a store of our own. Raises StackError with its last words."""
     store = ("--root", str(_FOLDER / "store"), "--runroot", str(_FOLDER / "run"))
     done = subprocess.run(
         [program("buildah"), *store, "--storage-driver=vfs", *arguments],
@@ -134,5 +149,5 @@ def _buildah(*arguments: str) -> str:
     )
     if done.returncode != 0:
         said = "\n".join(f"{done.stdout}{done.stderr}".splitlines()[-30:])
-        raise RuntimeError(f"buildah {arguments[0]} ended with code {done.returncode}:\n{said}")
+        raise StackError(f"buildah {arguments[0]} ended with code {done.returncode}:\n{said}")
     return done.stdout

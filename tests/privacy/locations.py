@@ -168,6 +168,11 @@ LOCATIONS = (
         "output of the commands", lambda s: _files(s.root / "logs", "command-*"), _say("command")
     ),
     Location("log of the sandbox", lambda s: _files(s.root / "logs", "sandbox-*"), _say("sandbox")),
+    Location(
+        "log and pages of the console",
+        lambda s: _files(s.root / "logs", "console-*"),
+        _say("console"),
+    ),
     Location("files left behind, results files", _left, _leave_a_file),
     Location(
         "command lines, environments",

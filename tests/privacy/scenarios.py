@@ -15,6 +15,7 @@ import psycopg
 
 from tests.e2e.harness import DEAD, SandboxProcess
 from tests.privacy.commands import submit_encrypted, use_commands_about_people, use_dead_letters
+from tests.privacy.console_pages import look_at_the_console
 from tests.privacy.echoing_provider import ANSWERS, PARKING, echoing_provider
 from tests.privacy.failing_worker import DEBUGGING, STEPS
 from tests.privacy.messages import refused_messages
@@ -94,6 +95,10 @@ def _refused(system: System) -> None:
         site.publish(message.body, **message.properties)
     eventually(lambda: _settled(worker) >= len(messages))
     assert site.depth(DEAD)
+    known, unknown = (system.people.invent(each) for each in ("looked-up", "not-known"))
+    site.publish(known.request())
+    _await_results(site, known)
+    look_at_the_console(site, known, unknown)
     use_dead_letters(site)
     assert worker.stop() == 0
 

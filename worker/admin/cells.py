@@ -1,7 +1,5 @@
 """How a value is written for people, in a terminal or on a page, and how they write a time."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 

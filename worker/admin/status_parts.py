@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.amqp.declare import depths
 from worker.amqp.topology import topology
-from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX, UNROUTED
+from worker.contract.names import DEAD, UNROUTED
 from worker.store.overview import HEAD, PostgresOverview
 from worker.store.pause import PostgresPause
 from worker.store.registry import find_blocker
@@ -60,6 +60,6 @@ def reads(engine: Engine, settings: StatusSettings) -> dict[str, Callable[[], An
 def _queues(settings: StatusSettings) -> list[dict[str, Any]]:
     """Return the depths in the order of a message's life."""
     needed = topology(settings.retry_delays, settings.dead_letter_days)
-    retries = [each.name for each in needed.queues if each.name.startswith(RETRY_PREFIX)]
-    found = depths(settings.amqp_url.get_secret_value(), [REQUESTS, *retries, DEAD, UNROUTED])
+    lanes = [each.name for each in needed.queues if each.name not in (DEAD, UNROUTED)]
+    found = depths(settings.amqp_url.get_secret_value(), [*lanes, DEAD, UNROUTED])
     return [asdict(each) for each in found]

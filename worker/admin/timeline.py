@@ -1,24 +1,18 @@
 """A request's history in words: what happened when, and where it stands. Pure."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from worker.admin.cells import duration
-from worker.contract.names import RETRY_PREFIX, rfc3339
+from worker.contract.names import RETRY_PREFIXES, rfc3339
 from worker.core.claims import Granted
 from worker.core.connecting import Unconnected, words
+from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
+from worker.core.request import Lane
 from worker.core.retry import RetryPolicy, decide
 from worker.settings import delay_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from worker.core.operations import CallRecord, History
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)
@@ -44,9 +38,9 @@ def timeline(history: History, delays: tuple[int, ...]) -> list[Moment]:
 
 def _beginning(history: History) -> Iterator[Moment]:
     kind = "no check type" if history.check_type is None else f"check type {history.check_type}"
-    yield Moment(
-        history.requested_at, "first claimed", f"source {history.source}, {kind}, {history.mode}"
-    )
+    facts = f"source {history.source}, {kind}, {history.mode}"
+    bulk = ", bulk lane" if history.lane is Lane.BULK else ""
+    yield Moment(history.requested_at, "first claimed", facts + bulk)
     if history.expires_at is not None:
         yield Moment(history.expires_at, "deadline", "after this no call is made")
     if history.lease_until is not None and history.lease_until < history.read_at:
@@ -57,7 +51,7 @@ def _calls(history: History, delays: tuple[int, ...]) -> Iterator[Moment]:
     before: CallRecord | None = None
     for call in history.calls:
         if before is not None and before.finished_at is not None:
-            yield _wait(before.finished_at, call, delays)
+            yield _wait(before.finished_at, call, delays, history.lane)
         yield Moment(call.started_at, f"call {call.number} started", f"worker {call.worker}")
         if call.finished_at is not None:
             event = "in doubt" if call.call_class is CallClass.IN_DOUBT else "finished"
@@ -65,10 +59,10 @@ def _calls(history: History, delays: tuple[int, ...]) -> Iterator[Moment]:
         before = call
 
 
-def _wait(since: datetime, call: CallRecord, delays: tuple[int, ...]) -> Moment:
+def _wait(since: datetime, call: CallRecord, delays: tuple[int, ...], lane: Lane) -> Moment:
     waited = call.started_at - since
     passed = [delay for delay in delays if delay <= waited.total_seconds() + 0.5]
-    way = f" by {_queue(passed[-1])}" if passed else ""
+    way = f" by {_queue(passed[-1], lane)}" if passed else ""
     return Moment(since, "waited", f"{duration(waited)} for call {call.number}{way}")
 
 
@@ -170,7 +164,7 @@ def _return(history: History, delays: tuple[int, ...]) -> str:
     delay = delays[0] if last is None else _delay(history, last, delays)
     since = history.requested_at if last is None else last.finished_at or last.started_at
     due = since + timedelta(seconds=delay)
-    queue, when = _queue(delay), rfc3339(due, "seconds")
+    queue, when = _queue(delay, history.lane), rfc3339(due, "seconds")
     if history.read_at > due + OVERDUE:
         return f"its message was due from {queue} at {when}: it is queued behind others, or gone"
     return f"next attempt when the message returns from {queue}, about {when}"
@@ -192,5 +186,5 @@ def _delay(history: History, last: CallRecord, delays: tuple[int, ...]) -> int:
     return decision.delay if isinstance(decision, RetryLater) else delays[0]
 
 
-def _queue(delay: int) -> str:
-    return RETRY_PREFIX + delay_name(delay)
+def _queue(delay: int, lane: Lane) -> str:
+    return RETRY_PREFIXES[lane] + delay_name(delay)

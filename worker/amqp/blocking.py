@@ -4,10 +4,9 @@ It survives headers that pika cannot decode. When the broker takes no publicatio
 disk alarm, it says so in the log and waits, for as long as the command can.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
@@ -16,11 +15,7 @@ from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.parameters import parameters
 from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import written_properties
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from worker.core.delivery import Publication
+from worker.core.delivery import Publication
 
 # An alarm may last for hours: a person is told, not kept.
 BLOCKED_SECONDS = 20.0

@@ -10,8 +10,6 @@ AmqpError
 └── TlsFailed             the certificates do not agree, or no TLS is spoken
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -12,6 +12,7 @@ from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 from worker.amqp.topology import declare_on
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,10 @@ _log = get_logger(__name__)
 
 
 class Consumer:
-    """A connection and one consuming channel on it; each new channel is a new epoch."""
+    """A connection and one consuming channel on it; each new channel is a new epoch.
+
+    Each lane has one, so that nothing that becomes of the one stops the other.
+    """
 
     def __init__(
         self,
@@ -37,16 +41,20 @@ class Consumer:
         prefetch: int,
         topology: Topology | None,
         deliver: Callable[[Delivery], None],
-        returned: Callable[[int], None],
+        returned: Callable[[int, Lane], None],
+        lane: Lane = Lane.LIVE,
     ) -> None:
-        self.connection = ReconnectingConnection(url, "consume", ioloop, self)
+        role = "consume" if lane is Lane.LIVE else f"consume {lane}"
+        self.connection = ReconnectingConnection(url, role, ioloop, self)
         self.consuming = False
         self.wanted = True
         """Whether we want deliveries: a pause says no."""
+        self._allowed = True
         self.returned_epoch = 0
         """What was delivered up to this epoch and not acknowledged is queued again."""
         self.problem: str | None = None
         """Why it does not consume, since it last did."""
+        self._lane = lane
         self._queue = queue
         self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
@@ -79,8 +87,16 @@ class Consumer:
         if self._prefetch != before:
             self._cancel()
             self._channel.basic_qos(prefetch_count=self._prefetch, callback=self._prepared)
-        elif self._tag is None:
-            self._consume()
+        else:
+            self._consume_if_wanted()
+
+    def allow(self, allowed: bool) -> None:
+        """Let nothing be taken, or what is wanted: a lane's calls of the day may be used up."""
+        self._allowed = allowed
+        if not allowed:
+            self._cancel()
+        elif self._usable:
+            self._consume_if_wanted()
 
     def _cancel(self) -> None:
         self.consuming = False
@@ -140,10 +156,11 @@ class Consumer:
             return
         self._usable = True
         self.connection.answered()
-        if self.wanted and self._tag is None:
-            self._consume()
+        self._consume_if_wanted()
 
-    def _consume(self) -> None:
+    def _consume_if_wanted(self) -> None:
+        if not (self.wanted and self._allowed and self._tag is None):
+            return
         self.connection.expect_answer()
         self._tag = self._channel.basic_consume(
             self._queue, self._on_message, callback=self._confirmed
@@ -163,7 +180,7 @@ class Consumer:
             return
         book = self._book
         book.delivered(method.delivery_tag)
-        self._deliver(read_delivery(book.epoch, method, properties, body, time()))
+        self._deliver(read_delivery(book.epoch, method, properties, body, time(), self._lane))
 
     def _cancelled(self, frame: Any) -> None:
         """Begin again with a new channel: the broker ended our consumer and left this one open.
@@ -190,7 +207,7 @@ class Consumer:
         """Tell that the broker has queued again what this channel delivered."""
         if self._channel is not None:
             self.returned_epoch = self._book.epoch
-            self._returned(self.returned_epoch)
+            self._returned(self.returned_epoch, self._lane)
         self._forget_channel()
 
     def _forget_channel(self) -> None:
@@ -200,7 +217,9 @@ class Consumer:
 
     def _begin_again(self, error: AmqpError) -> None:
         wait = self._backoff.later(self._open_channel)
-        self.problem = str(error)
+        known, self.problem = self.problem, str(error)
+        if self._lane is not Lane.LIVE and self.problem == known:
+            return  # the worker is whole without it: said once, and by `problem`
         _log.warning(
             CONSUMING_STOPPED,
             queue=self._queue,

@@ -3,8 +3,6 @@
 pika decodes the whole table or raises (pika#1698, pika#1699).
 """
 
-from __future__ import annotations
-
 import struct
 from typing import Any
 

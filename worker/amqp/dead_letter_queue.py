@@ -33,6 +33,7 @@ from pika import exceptions
 from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import AmqpError
 from worker.amqp.properties import read_delivery
+from worker.contract.internal import lane_of
 from worker.contract.names import DEAD
 from worker.core.delivery import Letter
 
@@ -127,9 +128,10 @@ class HeldDeadLetters:
 
     def _take(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._held += 1
-        delivery = read_delivery(0, method, properties, body)
+        headers = properties.headers or {}
+        delivery = read_delivery(0, method, properties, body, lane=lane_of(headers))
         origin = (method.routing_key, properties.timestamp)
-        self._arrived.append(Letter(delivery, properties.headers or {}, origin, properties))
+        self._arrived.append(Letter(delivery, headers, origin, properties))
 
     def _await_more(self) -> bool:
         """Wait for the next letters; False when none is left, or no more can be held."""

@@ -1,9 +1,8 @@
 """Applying the topology, checking it, and how full queues are: for commands. It blocks."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pika import exceptions
 
@@ -15,12 +14,7 @@ from worker.amqp.broker_errors import (
     TopologyDiffers,
     mapped,
 )
-from worker.amqp.topology import declare_on
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from worker.amqp.topology import Exchange, Queue, Topology
+from worker.amqp.topology import Exchange, Queue, Topology, declare_on
 
 _MISSING = "is missing: run verification-worker topology apply"
 

@@ -4,12 +4,8 @@
 what was published until the broker has confirmed it.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 

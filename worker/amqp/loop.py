@@ -4,14 +4,10 @@ A loop that is late has more to do than it can, or something on its thread block
 ends a connection whose heartbeats are late for long.
 """
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 # A timer a second costs the idle process nothing that can be measured.
 BEAT_SECONDS = 1.0

@@ -3,11 +3,10 @@
 Tried with pika 1.4.4; `pyproject.toml` allows 1.4 only, and the integration tests would notice.
 """
 
-from __future__ import annotations
-
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pika import BlockingConnection, SelectConnection, exceptions
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
@@ -15,10 +14,6 @@ from structlog import get_logger
 
 from worker.amqp.broker_errors import NO_AMQP, BrokerUnavailable
 from worker.amqp.content_header import UNDECODABLE, readable_header
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
 UNREADABLE_PROPERTIES = "amqp.unreadable_properties"
 BLOCKED = "amqp.blocked"

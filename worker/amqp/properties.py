@@ -8,8 +8,9 @@ from pika import BasicProperties
 
 from worker.contract.encryption import media_type
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
-from worker.contract.names import DEAD, REQUESTS
+from worker.contract.names import DEAD, REQUEST_QUEUES
 from worker.core.delivery import Delivery
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,12 @@ _OLDEST = 30 * 86_400.0
 
 
 def read_delivery(
-    epoch: int, method: Any, properties: Any, body: bytes, now: float | None = None
+    epoch: int,
+    method: Any,
+    properties: Any,
+    body: bytes,
+    now: float | None = None,
+    lane: Lane = Lane.LIVE,
 ) -> Delivery:
     """Return what pika delivered as our own; values that cannot be text become None.
 
@@ -59,6 +65,7 @@ def read_delivery(
         app_id=as_text(properties.app_id),
         user_id=as_text(properties.user_id) or _text_in(headers, PUBLISHED_BY),
         routing_key=_routing_key(method, headers),
+        lane=lane,
     )
 
 
@@ -85,7 +92,7 @@ def _routing_key(method: Any, headers: Mapping[str, object] | None) -> str | Non
     match headers and headers.get("x-death"):
         case [*_, {"routing-keys": [first, *_]}]:  # the oldest death comes last
             key = first
-    return None if key in (DEAD, REQUESTS) else as_text(key)
+    return None if key in (DEAD, *REQUEST_QUEUES.values()) else as_text(key)
 
 
 def _returned(headers: Mapping[str, object]) -> int:

@@ -1,18 +1,14 @@
 """One connection that comes back by itself. The amqp thread only."""
 
-from __future__ import annotations
-
 import random
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from structlog import get_logger
 
 from worker.amqp.broker_errors import mapped
 from worker.amqp.parameters import parameters, place
 from worker.amqp.pika_connection import IoServices, PikaConnection
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CONNECTED = "amqp.connected"
 CONNECTION_LOST = "amqp.connection_lost"

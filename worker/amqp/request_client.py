@@ -4,23 +4,18 @@ Confirms are pipelined: many requests are under way at a time. A connection that
 whoever called knows what has its result, and gives the others again.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from worker.amqp.blocking import opened
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable
 from worker.amqp.delivery_tags import Confirms
+from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import written_properties
 from worker.contract.names import REQUESTS, RESULTS
 from worker.core.delivery import Publication
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from worker.amqp.pika_connection import BlockingPikaConnection
 
 # The request's routing key: the queue is bound with `#`, so any will do; this one says who it was.
 _ROUTING_KEY = "submit"
@@ -55,7 +50,12 @@ class Batch(Protocol):
 
 
 def publish_requests(
-    url: str, batch: Batch, timeout: float, *, message_id: str | None = None
+    url: str,
+    batch: Batch,
+    timeout: float,
+    *,
+    message_id: str | None = None,
+    exchange: str = REQUESTS,
 ) -> None:
     """Return when all requests are confirmed and all results are there.
 
@@ -67,7 +67,7 @@ def publish_requests(
     patience = timeout if timeout > 0 else CONFIRM_SECONDS
     results_key = f"submit.{secrets.token_hex(8)}" if timeout > 0 else None
     with opened(url, "submit", patience) as connection:
-        _Exchange(connection, batch, results_key, message_id).run(patience)
+        _Exchange(connection, batch, results_key, message_id, exchange).run(patience)
 
 
 def publish_request(url: str, body: bytes, timeout: float, message_id: str) -> bytes | None:
@@ -104,8 +104,10 @@ class _Exchange:
         batch: Batch,
         results_key: str | None,
         message_id: str | None,
+        exchange: str,
     ) -> None:
         self._connection = connection
+        self._exchange = exchange
         self._batch = batch
         self._requests = batch.requests()
         self._results_key = results_key
@@ -169,10 +171,10 @@ class _Exchange:
         if body is None:
             return
         request = Publication(
-            REQUESTS, _ROUTING_KEY, body, self._message_id, reply_to=self._results_key
+            self._exchange, _ROUTING_KEY, body, self._message_id, reply_to=self._results_key
         )
         properties = written_properties(request)
-        self._publish(REQUESTS, _ROUTING_KEY, body, properties, mandatory=True)
+        self._publish(self._exchange, _ROUTING_KEY, body, properties, mandatory=True)
         self._confirms.sent(None)
 
     def _answered(self, method: Any) -> None:
@@ -185,8 +187,8 @@ class _Exchange:
         self._batch.result(body)
 
 
-def _returned(*_: object) -> None:
-    raise Unroutable(f"no queue is bound to the exchange {REQUESTS}")
+def _returned(_channel: Any, method: Any, *_: object) -> None:
+    raise Unroutable(f"no queue is bound to the exchange {method.exchange}")
 
 
 # Of a reader that does not keep up the oldest copies go: it must not fill the broker.

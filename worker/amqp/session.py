@@ -1,9 +1,11 @@
-"""The broker as the rest of the worker sees it: one thread, two connections, one loop.
+"""The broker as the rest of the worker sees it: one thread and one loop.
+
+It has a connection to publish, one to consume, and one more to consume the bulk lane.
 
 The methods of `Session` may be called from any thread. The sink and the callbacks are called on
 the amqp thread and must not block.
 
-    session = Session(url, prefetch=256, topology=topology(...), on_failure=stop)
+    session = Session(url, prefetch=256, topology=live_topology(...), on_failure=stop)
     session.start(sink)                 # deliveries come; `settle` them
     session.stop_consuming()            # SIGTERM: no more deliveries
     session.drain(timeout=10)           # after the pipeline has settled what it finishes
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +27,8 @@ from worker.amqp.consumer import Consumer
 from worker.amqp.loop import LoopLag, Mailbox
 from worker.amqp.publisher import BackgroundPublisher
 from worker.amqp.settler import Settler
-from worker.contract.names import REQUESTS
+from worker.contract.names import REQUEST_QUEUES
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,12 +51,21 @@ _ORDER_SECONDS = 5.0
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class BulkIntake:
+    """How the bulk lane is consumed: as the live one, with its own bound and topology."""
+
+    prefetch: int
+    topology: Topology | None
+
+
 class Session:
     """Consumes and publishes for ever; comes back by itself whatever happens to the broker.
 
     `topology` is declared on every new channel; with None it must be there, and its absence is
-    logged until it is. `on_failure` is called on the amqp thread, as its last act, when something
-    unexpected ended the session: the process should stop.
+    logged until it is. Without the bulk lane's, or the right to it, the worker lives on the other.
+    `on_failure` is called on the amqp thread, as its last act, when something unexpected ended the
+    session: the process should stop.
     """
 
     def __init__(
@@ -62,7 +75,8 @@ class Session:
         prefetch: int,
         topology: Topology | None,
         on_failure: Callable[[Exception], None],
-        queue: str = REQUESTS,
+        queue: str = REQUEST_QUEUES[Lane.LIVE],
+        bulk: BulkIntake | None = None,
     ) -> None:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
@@ -71,27 +85,35 @@ class Session:
         self._publisher = BackgroundPublisher(
             url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
         )
-        self._consumer = Consumer(
+        self._consumers: dict[Lane, Consumer] = {}
+        self._settler = Settler(self._ioloop, self._publisher, self._consumers)
+        consumer = partial(
+            Consumer,
             url,
             self._ioloop,
-            queue=queue,
-            prefetch=prefetch,
-            topology=topology,
-            deliver=lambda delivery: self._settler.deliver(delivery),
-            returned=lambda epoch: self._settler.returned(epoch),
+            deliver=self._settler.deliver,
+            returned=self._settler.returned,
         )
-        self._settler = Settler(self._ioloop, self._publisher, self._consumer)
+        self._consumer = consumer(queue=queue, prefetch=prefetch, topology=topology)
+        self._consumers[Lane.LIVE] = self._consumer
+        if bulk is not None:
+            self._consumers[Lane.BULK] = consumer(
+                queue=REQUEST_QUEUES[Lane.BULK],
+                prefetch=bulk.prefetch,
+                topology=bulk.topology,
+                lane=Lane.BULK,
+            )
         # The interpreter waits for threads that are no daemons; `close` waits as long as it says.
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
         self._closing = threading.Lock()
         self._is_closing = False
-        self._open_connections = 2
+        self._open_connections = 1 + len(self._consumers)
 
     # For any thread
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are there."""
+        """Whether the connections are there without which nothing goes on."""
         return self._consumer.connection.connected and self._publisher.connection.connected
 
     @property
@@ -105,6 +127,16 @@ class Session:
         consumer, publisher = self._consumer, self._publisher
         lost = consumer.connection.problem or publisher.connection.problem
         return lost or publisher.blocked or consumer.problem
+
+    def consumes(self, lane: Lane) -> bool:
+        """Whether the broker delivers a lane now."""
+        return lane in self._consumers and self._consumers[lane].consuming
+
+    @property
+    def bulk_problem(self) -> str | None:
+        """Why the bulk lane is not consumed, since it last was; None where nobody knows."""
+        bulk = self._consumers.get(Lane.BULK)
+        return None if bulk is None else bulk.connection.problem or bulk.problem
 
     @property
     def blocked(self) -> bool:
@@ -148,16 +180,23 @@ class Session:
 
     def pause(self) -> None:
         """Stop taking deliveries for a while; those taken keep their epoch and can be settled."""
-        self._mailbox.post(self._consumer.pause)
+        for consumer in self._consumers.values():
+            self._mailbox.post(consumer.pause)
 
     def resume(self, prefetch: int | None = None) -> None:
-        """Take deliveries again, so many unacknowledged ones at most; None: as at the start."""
-        self._mailbox.post(partial(self._consumer.resume, prefetch))
+        """Take deliveries again, so many unacknowledged ones of a lane; None: as at the start."""
+        for consumer in self._consumers.values():
+            self._mailbox.post(partial(consumer.resume, prefetch))
+
+    def allow_bulk(self, allowed: bool) -> None:
+        """Take nothing of the bulk lane from now on, or again what is wanted."""
+        if Lane.BULK in self._consumers:
+            self._mailbox.post(partial(self._consumers[Lane.BULK].allow, allowed))
 
     def stop_consuming(self, timeout: float = _ORDER_SECONDS) -> bool:
         """Stop taking deliveries; once this has returned True none reaches the sink any more."""
         stopped = threading.Event()
-        self._mailbox.post(self._consumer.pause)
+        self.pause()
         self._mailbox.post(stopped.set)
         return stopped.wait(timeout)
 
@@ -187,7 +226,8 @@ class Session:
         try:
             self._loop_lag.beat()
             self._publisher.connection.open()
-            self._consumer.connection.open()
+            for consumer in self._consumers.values():
+                consumer.connection.open()
             self._ioloop.start()
         except Exception as error:  # noqa: BLE001  # the thread's top: report, end in order, stop
             failure = error
@@ -217,7 +257,8 @@ class Session:
         self._is_closing = True
         self._ioloop.call_later(timeout, self._cut)
         self._publisher.close(self._closed)
-        self._consumer.close(self._closed)
+        for consumer in self._consumers.values():
+            consumer.close(self._closed)
 
     def _closed(self) -> None:
         self._open_connections -= 1
@@ -226,7 +267,8 @@ class Session:
 
     def _cut(self) -> None:
         self._publisher.connection.cut()
-        self._consumer.connection.cut()
+        for consumer in self._consumers.values():
+            consumer.connection.cut()
         self._ioloop.call_later(_CUT_SECONDS, self._ioloop.stop)
 
 

@@ -12,23 +12,29 @@ from worker.contract.internal import is_retry
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from worker.amqp.consumer import Consumer
     from worker.amqp.publisher import BackgroundPublisher
     from worker.core.delivery import Delivery, Publication, Settlement
+    from worker.core.request import Lane
     from worker.ports import DeliverySink
 
 
 class Settler:
-    """Carries settlements from the publisher's confirms to the consumer's acknowledgements."""
+    """Carries settlements from the publisher's confirms to the consumers' acknowledgements."""
 
-    def __init__(self, ioloop: Any, publisher: BackgroundPublisher, consumer: Consumer) -> None:
+    def __init__(
+        self,
+        ioloop: Any,
+        publisher: BackgroundPublisher,
+        consumers: Mapping[Lane, Consumer],
+    ) -> None:
         self.sink: DeliverySink | None = None
         """Known when the session starts; nothing settles before."""
         self._ioloop = ioloop
         self._publisher = publisher
-        self._consumer = consumer
+        self._consumers = consumers
         self._settled: list[Settlement] = []
         self._flushing = False
         self._waiting_for_idle: list[threading.Event] = []
@@ -38,10 +44,10 @@ class Settler:
         assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
         self.sink.deliver(delivery)
 
-    def returned(self, epoch: int) -> None:
+    def returned(self, epoch: int, lane: Lane) -> None:
         """Tell the sink that the broker has queued again what it delivered up to this epoch."""
         assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
-        self.sink.returned(epoch)
+        self.sink.returned(epoch, lane)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish what these cause; what causes nothing is finished.
@@ -51,8 +57,8 @@ class Settler:
         """
         publisher = self._publisher
         for settlement in settlements:
-            publications = settlement.publications
-            if settlement.delivery.epoch <= self._consumer.returned_epoch:
+            publications, delivery = settlement.publications, settlement.delivery
+            if delivery.epoch <= self._consumers[delivery.lane].returned_epoch:
                 publications = tuple(each for each in publications if not is_retry(each))
             if publications:
                 publisher.add(Group(len(publications), settlement), publications)
@@ -87,7 +93,8 @@ class Settler:
     def flush(self) -> None:
         """Acknowledge what is finished, and tell the sink."""
         self._flushing = False
-        self._consumer.flush()
+        for consumer in self._consumers.values():
+            consumer.flush()
         if self._settled and self.sink is not None:
             settled, self._settled = self._settled, []
             self.sink.settled(settled)
@@ -97,7 +104,8 @@ class Settler:
             self._waiting_for_idle.clear()
 
     def _finish_one(self, settlement: Settlement) -> None:
-        self._consumer.finish(settlement.delivery)
+        delivery = settlement.delivery
+        self._consumers[delivery.lane].finish(delivery)
         self._settled.append(settlement)
         self._flush_soon()
 

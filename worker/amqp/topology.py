@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from worker.contract.names import DEAD, REQUESTS, RESULTS, RETRY_PREFIX, UNROUTED
+from worker.contract.names import (
+    BULK,
+    DEAD,
+    REQUEST_QUEUES,
+    REQUESTS,
+    RESULTS,
+    RETRY_PREFIXES,
+    UNROUTED,
+)
+from worker.core.request import Lane
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
@@ -88,13 +97,23 @@ class Topology:
         return (*self.exchanges, *self.queues)
 
 
-def retry_queue(seconds: int) -> str:
-    """Return the name of the queue in which a retry waits that long."""
-    return RETRY_PREFIX + delay_name(seconds)
+def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
+    """Return the name of the queue in which a lane's retry waits that long."""
+    return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 
 def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
     """Return the worker's topology; `delays` are the retries' waits in seconds."""
+    live, bulk = live_topology(delays, dead_letter_days), bulk_topology(delays)
+    return Topology(
+        exchanges=live.exchanges + bulk.exchanges,
+        queues=live.queues + bulk.queues,
+        bindings=live.bindings + bulk.bindings,
+    )
+
+
+def live_topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
+    """Return what no worker can do without."""
     return Topology(
         exchanges=(
             Exchange(UNROUTED, "fanout"),
@@ -105,13 +124,21 @@ def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
             # The dead queue first: the others dead-letter into it.
             _dead_queue(dead_letter_days),
             _queue(UNROUTED, {"x-delivery-limit": BROWSE_LIMIT}),
-            _queue(REQUESTS, {"x-delivery-limit": DELIVERY_LIMIT, **_dead_letters_to(DEAD)}),
-            *(_retry_queue(delay) for delay in delays),
+            *_lane_queues(Lane.LIVE, delays),
         ),
         bindings=(
             Binding(UNROUTED, UNROUTED, ""),
             Binding(REQUESTS, REQUESTS, "#"),
         ),
+    )
+
+
+def bulk_topology(delays: tuple[int, ...]) -> Topology:
+    """Return what the bulk lane adds. It dead-letters where the live one does."""
+    return Topology(
+        exchanges=(Exchange(BULK, "topic"),),
+        queues=_lane_queues(Lane.BULK, delays),
+        bindings=(Binding(BULK, REQUEST_QUEUES[Lane.BULK], "#"),),
     )
 
 
@@ -136,15 +163,23 @@ def _dead_queue(days: int) -> Queue:
     return _queue(DEAD, {"x-message-ttl": lifetime, "x-delivery-limit": BROWSE_LIMIT})
 
 
-def _retry_queue(seconds: int) -> Queue:
+def _lane_queues(lane: Lane, delays: tuple[int, ...]) -> tuple[Queue, ...]:
+    requests = REQUEST_QUEUES[lane]
+    return (
+        _queue(requests, {"x-delivery-limit": DELIVERY_LIMIT, **_dead_letters_to(DEAD)}),
+        *(_retry_queue(delay, lane) for delay in delays),
+    )
+
+
+def _retry_queue(seconds: int, lane: Lane) -> Queue:
     # One TTL for the whole queue: messages expire at the head only, so that different waits in
     # one queue would hold each other up.
     return _queue(
-        retry_queue(seconds),
+        retry_queue(seconds, lane),
         {
             "x-message-ttl": seconds * _MILLISECONDS,
             "x-delivery-limit": DELIVERY_LIMIT,
-            **_dead_letters_to(REQUESTS),
+            **_dead_letters_to(REQUEST_QUEUES[lane]),
         },
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from worker.core.breaker import Open, Probing
 from worker.core.operations import WorkerState
+from worker.core.request import Lane
 from worker.telemetry.gauges import Levels
 from worker.telemetry.health_server import HealthAnswer
 
@@ -64,7 +65,7 @@ class HealthState:
             case "/livez":
                 return _words(self.dead())
             case "/readyz":
-                return _words(self.not_ready(), self.parked())
+                return _words(self.not_ready(), self.parked() or self.without_bulk())
             case "/metrics":
                 content_type, text = self._metrics.exposition(accept)
                 return HealthAnswer(200, text, content_type)
@@ -106,6 +107,15 @@ class HealthState:
             return None
         return f"parked: {parked}" + (f" ({because})" if (because := self._gate.because) else "")
 
+    def without_bulk(self) -> str | None:
+        """Return in words why a worker that is ready takes nothing of the bulk lane, or None."""
+        if self._session.consumes(Lane.BULK) or self._gate.parked is not None:
+            return None
+        if self._gate.bulk_closed_for is not None:
+            return "live only: BULK_DAILY_CALL_BUDGET is spent"
+        problem = self._session.bulk_problem
+        return problem and f"live only: the bulk lane is not consumed: {problem}"
+
     def state(self) -> WorkerState:
         """Return what the worker says of itself in the registry."""
         parked, breaker, not_ready = self.parked(), self._gate.state, self.not_ready()
@@ -113,10 +123,13 @@ class HealthState:
         if parked is None:
             state = "not ready" if not_ready else "working"
         waits = isinstance(breaker, Open) and self._gate.parked is breaker.reason
+        said = [parked.removeprefix("parked: ")] if parked else []
+        if live_only := self.without_bulk():
+            said.append(live_only)
         under_way, allowed = self._gate.calls
         return WorkerState(
             state,
-            "; ".join([*([parked.removeprefix("parked: ")] if parked else []), *not_ready]) or None,
+            "; ".join([*said, *not_ready]) or None,
             self._gate.open_for if waits else None,
             self._pipeline.held,
             self._pipeline.claimed,
@@ -145,6 +158,8 @@ class HealthState:
             backlog=self._monitor.backlog,
             server=self._monitor.server,
             clock_offset=self._monitor.clock_offset,
+            held_of={lane: self._pipeline.held_of(lane) for lane in Lane},
+            consumed={lane: session.consumes(lane) for lane in Lane},
         )
 
 

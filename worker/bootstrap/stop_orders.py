@@ -1,7 +1,5 @@
 """Why the process stops: a signal, or a thread that failed; and its end when stopping hangs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

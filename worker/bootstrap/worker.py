@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.amqp.session import Session
-from worker.amqp.topology import topology
+from worker.amqp.session import BulkIntake, Session
+from worker.amqp.topology import bulk_topology, live_topology
 from worker.bootstrap.health_state import HealthState
 from worker.bootstrap.stop_orders import DRAIN_SECONDS, THREAD_FAILED, StopOrders
 from worker.contract.encryption import MessageKeys
@@ -32,9 +32,9 @@ from worker.maintenance.chores import (
     old_requests,
     pause_reader,
     registry,
-    renewed_credentials,
     turned_away,
 )
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
@@ -98,12 +98,13 @@ class Worker:
         self._stopping = Event()
         provider = _provider_config(settings)
         self._provider = PersonalAuthClient(provider, stopping=self._stopping)
-        apply = settings.topology == "apply"
+        apply, delays = settings.topology == "apply", settings.retry_delays
         self._session = Session(
             settings.amqp_url.get_secret_value(),
             prefetch=settings.held_messages,
-            topology=topology(settings.retry_delays, settings.dead_letter_days) if apply else None,
+            topology=live_topology(delays, settings.dead_letter_days) if apply else None,
             on_failure=lambda _error: fail(),
+            bulk=BulkIntake(settings.held_bulk_messages, bulk_topology(delays) if apply else None),
         )
 
         # What happens to messages.
@@ -111,7 +112,9 @@ class Worker:
         self._metrics = Metrics()
         breaker = BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds)
         self._gate = Gate(breaker, settings.concurrency, clock, random)
-        size = PipelineSize(settings.concurrency, settings.batch_limit)
+        size = PipelineSize(
+            settings.concurrency, settings.batch_limit, bulk_share=settings.bulk_share
+        )
         if settings.has_call_limit:
             # A claimed request has its place in the quota: it must find a free caller then.
             size = replace(size, claims_per_caller=1)
@@ -190,7 +193,8 @@ class Worker:
         )
         python = ".".join(map(str, sys.version_info[:3]))
         labels = {"version": build, "python": python, "mode": mode}
-        self._metrics.watch(health.levels, settings.daily_call_budget, labels)
+        budgets = settings.daily_call_budget, settings.bulk_daily_call_budget
+        self._metrics.watch(health.levels, budgets[0], labels, budgets[1])
         self._metrics.watch_certificates(certificate_files(settings))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
@@ -208,6 +212,8 @@ class Worker:
             start_margin=timing.start_margin,
             longest_delay=settings.retry_delays[-1],
             reuse_seconds=settings.reuse_results_for or None,
+            bulk_share=settings.bulk_share,
+            bulk_daily_call_budget=settings.bulk_daily_call_budget or None,
         )
         parts = (
             RequestReader(

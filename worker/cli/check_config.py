@@ -1,7 +1,5 @@
 """`verification-worker check-config`: all settings with their meaning, and all that is wrong."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
 

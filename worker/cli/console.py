@@ -3,8 +3,6 @@
 It alone imports the console, when it runs: no other command needs the extra.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Annotated
 

@@ -4,19 +4,15 @@ The whole file is decoded before its first row is given out: who acts on rows ha
 of a file that is broken further down. A mistake names the line, never what stands there.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TextIO
 
 from worker.cli.mistakes import UserMistake, file_mistakes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 # What Excel writes by the machine's region, and what it calls "text".
 _SEPARATORS = ",;\t|"

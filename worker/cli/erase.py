@@ -101,13 +101,13 @@ def _numbers(*, unchecked: bool) -> list[str]:
 def _waiting(settings: EraseSettings) -> int:
     from worker.amqp.declare import depths
     from worker.amqp.topology import topology
-    from worker.contract.names import REQUESTS, RETRY_PREFIX
+    from worker.contract.names import DEAD, UNROUTED
 
     with broker_mistakes():
         queues = [
             each.name
             for each in topology(settings.retry_delays, settings.dead_letter_days).queues
-            if each.name == REQUESTS or each.name.startswith(RETRY_PREFIX)
+            if each.name not in (DEAD, UNROUTED)
         ]
         return sum(each.ready or 0 for each in depths(settings.amqp_url.get_secret_value(), queues))
 

@@ -1,9 +1,9 @@
 """What people give to a command: their word, ID numbers on standard input, times, the day."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,6 @@ from worker.cli.mistakes import UserMistake
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.timing import shanghai_date
 from worker.telemetry.clock import SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import date, datetime
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

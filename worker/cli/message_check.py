@@ -1,10 +1,7 @@
 """What the worker would say of a message, without a broker and without a database."""
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 from pydantic import ValidationError
@@ -15,13 +12,10 @@ from worker.contract.request_model import BYTE_ORDER_MARK, problems_of
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.contract.result_v1 import ResultV1
 from worker.core.delivery import Delivery
-from worker.core.digests import Digests
+from worker.core.digests import Digest, Digests
 from worker.core.outcome import FieldProblem
+from worker.core.request import VerificationRequest
 from worker.settings import CheckSettings, MessageEncryption, MessageSettings, load
-
-if TYPE_CHECKING:
-    from worker.core.digests import Digest
-    from worker.core.request import VerificationRequest
 
 _KNOWN_OTHERWISE = "an earlier message has it with other data: the worker answers conflict"
 

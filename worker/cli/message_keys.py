@@ -7,7 +7,7 @@ import secrets
 import stat
 from contextlib import suppress
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson

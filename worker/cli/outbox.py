@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,10 +11,7 @@ from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.settings import DatabaseSettings, OutboxSettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from worker.maintenance.relay import Relay
-    from worker.store.inquiry import PostgresInquiry
 
 app = typer.Typer(no_args_is_help=True, help="Result events that are not known to be sent.")
 
@@ -34,8 +30,10 @@ def list_events(
     Younger ones than a minute are on their way as a rule; `held_until` says until when a relay
     keeps an older one for itself.
     """
-    with _inquiry(load(DatabaseSettings)) as inquiry:
-        events = inquiry.unsent(limit)
+    from worker.store.inquiry import PostgresInquiry
+
+    with open_database(load(DatabaseSettings), "outbox") as engine:
+        events = PostgresInquiry(engine).unsent(limit)
     rows = [
         (
             event.request_id,
@@ -64,14 +62,19 @@ def flush(*, as_json: AsJson = False) -> None:
     """
     from worker.amqp.blocking import BlockingPublisher, opened
     from worker.maintenance.relay import Relay
+    from worker.store.inquiry import PostgresInquiry
     from worker.store.outbox import PostgresOutbox
     from worker.telemetry.logs import configure
 
     settings = load(OutboxSettings)
     configure("auto", "warning")
     url, mode = settings.amqp_url.get_secret_value(), settings.provider_mode
-    with broker_mistakes(), _inquiry(settings) as inquiry, opened(url, "outbox") as connection:
-        outbox = PostgresOutbox(inquiry.engine, mode)
+    with (
+        broker_mistakes(),
+        open_database(settings, "outbox") as engine,
+        opened(url, "outbox") as connection,
+    ):
+        inquiry, outbox = PostgresInquiry(engine), PostgresOutbox(engine, mode)
         relay = Relay(outbox, BlockingPublisher(connection), settings.event_format)
         sent = _flush(relay, inquiry.count_unsent(mode))
         left = inquiry.count_unsent(mode)
@@ -90,11 +93,3 @@ def _flush(relay: Relay, unsent: int) -> int:
         # What was confirmed before an error is marked, or it would be sent once more.
         relay.flush()
     return sent
-
-
-@contextmanager
-def _inquiry(settings: DatabaseSettings) -> Iterator[PostgresInquiry]:
-    from worker.store.inquiry import PostgresInquiry
-
-    with open_database(settings, "outbox") as engine:
-        yield PostgresInquiry(engine)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from itertools import islice
-from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson

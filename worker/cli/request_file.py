@@ -3,11 +3,11 @@
 Streamed. A problem names the line and the field, never the value.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -18,10 +18,6 @@ from worker.contract.request_model import BYTE_ORDER_MARK
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 COLUMNS = "requestId checkType name idCard bankcard mobile source expiresAt".split()
 _OF_THE_PERSON = frozenset({"name", "idCard", "bankcard", "mobile"})

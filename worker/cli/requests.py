@@ -1,7 +1,5 @@
 """`verification-worker requests`: which requests there were, and how they ended."""
 
-from __future__ import annotations
-
 from dataclasses import astuple, fields
 from typing import Annotated
 
@@ -10,9 +8,12 @@ import typer
 from worker.cli.inputs import moment
 from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, counted, note, print_table
-from worker.core.outcome import ErrorKind, Outcome  # noqa: TC001  # typer reads the annotations
+from worker.core.outcome import ErrorKind, Outcome
 from worker.settings import DatabaseSettings, load
 from worker.telemetry.clock import SystemClock
+
+# They answer messages, and end no request.
+_NO_ROW = frozenset({ErrorKind.CONFLICT, ErrorKind.MODE_MISMATCH, ErrorKind.UNREADABLE})
 
 app = typer.Typer(no_args_is_help=True, help="Requests by source, outcome and time.")
 
@@ -45,7 +46,9 @@ def list_requests(
         found = listed(engine, wanted, limit)
     columns = [field.name for field in fields(ListedRequest)]
     print_table(columns, map(astuple, found), as_json=as_json)
-    if not found:
+    if not found and (outcome is Outcome.CONFLICT or kind in _NO_ROW):
+        note("such messages leave no row: the view turned_away counts them")
+    elif not found:
         note("no request is like this: --since looks further back")
     if len(found) == limit:
         note(f"no more than {counted(limit, 'row')}, the newest first: --limit")

@@ -1,22 +1,17 @@
 """The results of a file of requests, one line each, and what stands there from an earlier run."""
 
-from __future__ import annotations
-
 import csv
 import fcntl
 import io
 import sys
 from codecs import BOM_UTF8
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 import orjson
 
 from worker.cli.mistakes import UserMistake
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from typing import Self
 
 COLUMNS = ("requestId", "outcome", "charged", "error")
 _HEADING = b"requestId,outcome,charged,error\n"

@@ -1,15 +1,10 @@
 """`verification-worker retention`: clear and delete what is old, once, to the end."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, note, print_facts
 from worker.settings import RetentionSettings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def retention(*, as_json: AsJson = False) -> None:

@@ -1,7 +1,5 @@
 """The command `run`. It stays in memory for weeks, so nothing of the other commands is loaded."""
 
-from __future__ import annotations
-
 import sys
 
 # structlog loads rich where it is installed: 11 MB, for tracebacks that are never printed.

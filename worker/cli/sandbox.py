@@ -3,8 +3,6 @@
 It alone imports the sandbox, when it runs: no other command needs the extra.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from dataclasses import replace

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _OF_A_PERSON = ("check_type", "name", "id_card", "bankcard", "mobile", "image")
-_OF_MANY = ("results", "encoding", "yes")
+_OF_MANY = ("results", "encoding", "yes", "live")
 
 
 def submit(
@@ -58,6 +58,12 @@ def submit(
     yes: Annotated[
         bool, typer.Option("--yes", help="Of many: publish lines with a warning, too.")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Of many: before the bulk lane, among those that a person waits for."
+        ),
+    ] = False,
     encrypt_to: Annotated[
         Path | None,
         typer.Option(help="The workers' public JWK, or a JWK Set: its first key encrypts."),
@@ -72,11 +78,12 @@ def submit(
 
     Many: a .jsonl has one request a line, a .csv a heading with any of requestId, checkType,
     name, idCard, bankcard, mobile, source, expiresAt; an empty cell is a field that is not sent.
-    Each line needs its requestId. The whole file is looked through first: lines that fail the
-    checks are named and not sent, and where a line has a warning (a card number that is odd, or
-    cut short by a spreadsheet) nothing is published until a person or --yes says so. For each
-    result --results gets a line of requestId, outcome, charged, error; the same command again goes
-    on where it ended. Exit code 1: a line did not end in an answer.
+    Each line needs its requestId. They go to the bulk lane, which lets live requests pass; --live
+    is among those. The whole file is looked through first: lines that fail the checks are named and
+    not sent, and where a line has a warning (a card number that is odd, or cut short by a
+    spreadsheet) nothing is published until a person or --yes says so. For each result --results
+    gets a line of requestId, outcome, charged, error; the same command again goes on where it
+    ended. Exit code 1: a line did not end in an answer.
     """
     is_many = file is not None and Path(file).suffix.lower() in (".csv", ".jsonl")
     _refuse_ignored(context, file, timeout, is_many=is_many)
@@ -92,6 +99,7 @@ def submit(
             timeout=timeout,
             seal=seal,
             yes=yes,
+            live=live,
         )
         sys.exit(0 if answered else 1)
     from worker.amqp.request_client import publish_request

@@ -7,12 +7,11 @@ What an earlier run has written to the results file is not submitted again. What
 without a result is, which costs nothing: a known requestId is answered with what is stored.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import orjson
 import typer
@@ -30,13 +29,10 @@ from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.request_file import BadLine, RequestFile
 from worker.cli.results_file import ResultsFile
 from worker.cli.tables import counted, note
+from worker.contract.names import BULK, REQUESTS
 from worker.contract.request_v1 import RequestReader
 from worker.core.outcome import ANSWERS, FieldProblem
 from worker.settings import SubmitSettings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
-    from pathlib import Path
 
 # So many bad lines are named; more show the same.
 _NAMED_LINES = 50
@@ -51,9 +47,11 @@ def submit_file(
     timeout: float,
     seal: Callable[[bytes], bytes],
     yes: bool = False,
+    live: bool = False,
 ) -> bool:
     """Submit all requests of a file; return whether each ended in an answer.
 
+    They go to the bulk lane, but with `live` before it.
     `timeout` is how many seconds may pass without any result; 0: it only publishes. `seal` makes
     of a request's body what is published. With `yes` nobody is asked about warnings.
     """
@@ -75,7 +73,12 @@ def submit_file(
         submission = Submission(file, kept, progress, bar, waits, seal, survey.bad)
         try:
             with broker_mistakes():
-                publish_requests(settings.amqp_url.get_secret_value(), submission, timeout)
+                publish_requests(
+                    settings.amqp_url.get_secret_value(),
+                    submission,
+                    timeout,
+                    exchange=REQUESTS if live else BULK,
+                )
         finally:
             progress.stop()
             if summary := submission.summary():

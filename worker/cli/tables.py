@@ -56,9 +56,11 @@ def print_table(
         table.add_column(column, justify=side, overflow="fold", no_wrap=not may_fold)
     for row in cells:
         table.add_row(*(Text(shown(cell)) for cell in row))
-    if words_last or not cells or _fits(table):
+    if words_last or _fits(table):
         render(table)
         return
+    if not cells:
+        typer.echo("  ".join(columns))
     for place, row in enumerate(cells):
         if place:
             typer.echo()

@@ -1,9 +1,8 @@
 """`verification-worker tail`: result events as they come."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -11,11 +10,8 @@ import typer
 from worker.admin.cells import shown
 from worker.cli.mistakes import broker_mistakes
 from worker.cli.tables import note
-from worker.core.outcome import Outcome  # noqa: TC001  # typer reads the annotations
+from worker.core.outcome import Outcome
 from worker.settings import BrokerSettings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def tail(

@@ -3,19 +3,14 @@
 The library's sentences are those of typer 0.29; one that is not known is said as it is.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import typer
 from pydantic import ValidationError
 
 from worker.cli.mistakes import UserMistake
 from worker.settings.environment import words_for
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # '--mode' (env var: 'PROVIDER_MODE')
 _PARAMETER = r"'([^']+)'(?: \(env var: [^)]*\))?"

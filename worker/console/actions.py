@@ -1,11 +1,10 @@
 """What was ordered here, by whom, and how far it is. The loop's thread only."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import structlog
 
@@ -13,10 +12,6 @@ from worker.amqp.broker_errors import AmqpError
 from worker.console.asking import words_of
 from worker.ports import Fault
 from worker.telemetry.logs import LogEvent, describe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
 
 # As many as a person would look back to.
 _KEPT = 20

@@ -1,16 +1,12 @@
 """What blocks is asked in threads, for so many seconds: no part of a page holds the others."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from worker.amqp.broker_errors import AmqpError, NotProvisioned
 from worker.amqp.dead_letter_queue import InUse
 from worker.ports import Fault, LedgerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 R = TypeVar("R")
 

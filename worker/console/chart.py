@@ -64,6 +64,6 @@ def chart(hours: Hours, kinds: Sequence[str]) -> Chart:
 
 
 def _round(most: int) -> int:
-    """Return the next of 1, 2, 5, 10, 20, 50 and so on."""
+    """Return a round number that is as large or a little larger."""
     scale = int("1".ljust(len(str(most)), "0"))
-    return next(step * scale for step in (1, 2, 5, 10) if step * scale >= most)
+    return next(step * scale for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * scale >= most)

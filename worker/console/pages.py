@@ -16,7 +16,6 @@ from worker.console.chart import chart
 from worker.console.guard import Refusal
 from worker.contract.names import rfc3339
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
-from worker.core.masking import scrub
 from worker.core.operations import check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
 from worker.core.timing import shanghai_date
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from worker.console.actions import Actions
     from worker.console.application import Application, Visit
     from worker.core.digests import Digests
+    from worker.core.operations import History
     from worker.settings import StatusSettings
 
 # A screen or two.
@@ -101,9 +101,9 @@ class Pages:
         try:
             number = check_id_card(text, IdCardCheck.STRICT, shanghai_date(SystemClock().now()))
         except FieldRefused:
-            if scrub(text, None) != text:  # perhaps an ID number with a slip in it
-                return await self._tell(visit, _request_id(text))
-            return visit.go(f"/request?id={quote(_request_id(text), safe='')}")
+            # In an address stands what the ledger has taken as an id: nobody's name or number.
+            history = await self._history(_request_id(text))
+            return visit.go(f"/request?id={quote(history.request_id, safe='')}")
         subjects = tuple(self._digests.subjects(number))
         return await self._list(visit, RequestFilter(subjects=subjects))
 
@@ -123,17 +123,17 @@ class Pages:
 
     async def story(self, visit: Visit) -> web.Response:
         """Tell what happened to one request, and where it stands now."""
-        return await self._tell(visit, _request_id(visit.asked("id") or ""))
-
-    async def _tell(self, visit: Visit, request_id: str) -> web.Response:
-        inquiry = PostgresInquiry(self._engine)
-        history = await ask(lambda: inquiry.history(request_id))
-        if history is None:
-            raise Refusal(404, "no worker has claimed a request with this id")
+        history = await self._history(_request_id(visit.asked("id") or ""))
         delays = self._settings.retry_delays
         facts = {name: getattr(history, name) for name in _FACTS}
         moments, words = timeline(history, delays), verdict(history, delays)
         return visit.page("request", history=history, facts=facts, moments=moments, words=words)
+
+    async def _history(self, request_id: str) -> History:
+        history = await ask(lambda: PostgresInquiry(self._engine).history(request_id))
+        if history is None:
+            raise Refusal(404, "no worker has claimed a request with this id")
+        return history
 
     async def pause(self, visit: Visit) -> web.Response:
         """Show whether the workers are paused, and the way to change it."""

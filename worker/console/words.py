@@ -5,8 +5,6 @@ are those of the templates, whole; `pieces` are patterns for sentences that othe
 what a replay will do, a refusal), replaced one after another.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from importlib.resources import files
@@ -27,7 +25,7 @@ def _chinese() -> dict[str, dict[str, str]]:
 @cache
 def _pieces() -> list[tuple[re.Pattern[str], str]]:
     pieces = _chinese()["pieces"].items()
-    return [(re.compile(rf"(?<![\w.]){piece}(?!\w)"), words) for piece, words in pieces]
+    return [(re.compile(rf"(?<![\w.-]){piece}(?![\w-])"), words) for piece, words in pieces]
 
 
 def translated(words: str, lang: str, values: dict[str, object]) -> str:

@@ -4,13 +4,11 @@ It describes the worker, as AsyncAPI has it: the worker receives requests and se
 who integrates does the opposite.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from worker.contract import encryption, golden
 from worker.contract.jwk import ALGORITHMS
-from worker.contract.names import EVENT_TYPE, REQUESTS, RESULTS, UNROUTED
+from worker.contract.names import BULK, EVENT_TYPE, REQUESTS, RESULTS, UNROUTED
 from worker.contract.result_v1 import CLOUD_ATTRIBUTES, CLOUD_PREFIX
 from worker.contract.schemas import request_schema, result_schema
 from worker.core.outcome import Outcome
@@ -48,6 +46,13 @@ def asyncapi() -> dict[str, Any]:
                 ("request", "encryptedRequest"),
                 "your choice; the worker takes all",
             ),
+            "bulkRequests": _channel(
+                "Requests that can wait: the same messages and answers, and those of `requests` "
+                "pass them.",
+                BULK,
+                ("request", "encryptedRequest"),
+                "your choice; the worker takes all",
+            ),
             "results": _channel(
                 f"Results. What nobody is bound for is kept in {UNROUTED}.",
                 RESULTS,
@@ -60,25 +65,12 @@ def asyncapi() -> dict[str, Any]:
             },
         },
         "operations": {
-            "receiveRequest": {
-                "action": "receive",
-                "summary": "The worker verifies a person, once per requestId.",
-                "channel": {"$ref": "#/channels/requests"},
-                "messages": [
-                    {"$ref": "#/channels/requests/messages/request"},
-                    {"$ref": "#/channels/requests/messages/encryptedRequest"},
-                ],
-                "bindings": {"amqp": {"ack": True, "bindingVersion": _BINDING}},
-                "reply": {
-                    "address": {
-                        "description": "The AMQP property reply_to: a routing key on "
-                        f"{RESULTS}, not a queue. Without it the result goes to `results`.",
-                        "location": "$message.header#/reply_to",
-                    },
-                    "channel": {"$ref": "#/channels/replies"},
-                    "messages": [{"$ref": "#/channels/replies/messages/result"}],
-                },
-            },
+            "receiveRequest": _receive(
+                "requests", "The worker verifies a person, once per requestId."
+            ),
+            "receiveBulkRequest": _receive(
+                "bulkRequests", "The same, when nobody waits before it."
+            ),
             "sendResult": {
                 "action": "send",
                 "summary": "The worker announces an outcome, until the broker has confirmed it.",
@@ -97,6 +89,26 @@ def asyncapi() -> dict[str, Any]:
                 **_hoisted("RequestV1", request_schema()),
                 **_hoisted("ResultV1", result_schema()),
             },
+        },
+    }
+
+
+def _receive(channel: str, summary: str) -> dict[str, Any]:
+    messages = f"#/channels/{channel}/messages"
+    return {
+        "action": "receive",
+        "summary": summary,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"{messages}/request"}, {"$ref": f"{messages}/encryptedRequest"}],
+        "bindings": {"amqp": {"ack": True, "bindingVersion": _BINDING}},
+        "reply": {
+            "address": {
+                "description": "The AMQP property reply_to: a routing key on "
+                f"{RESULTS}, not a queue. Without it the result goes to `results`.",
+                "location": "$message.header#/reply_to",
+            },
+            "channel": {"$ref": "#/channels/replies"},
+            "messages": [{"$ref": "#/channels/replies/messages/result"}],
         },
     }
 

@@ -4,16 +4,11 @@
 printable; a `traceparent` that is none is no reason to refuse a request and is dropped.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 from worker.core.claims import Envelope
+from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

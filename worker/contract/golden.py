@@ -5,8 +5,6 @@ answers it: a test has a real worker publish the same, up to ids and times. `unr
 `rejected` for a message that is no request at all.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from worker.contract import leaks
 from worker.contract.envelope import usable_traceparent
-from worker.contract.names import DEAD, REQUESTS, RETRY_PREFIX, rfc3339
+from worker.contract.names import DEAD, REQUEST_QUEUES, RETRY_PREFIXES, rfc3339
 from worker.core.delivery import Publication
+from worker.core.request import Lane
 from worker.settings import delay_name
 
 if TYPE_CHECKING:
@@ -23,35 +24,50 @@ if TYPE_CHECKING:
     from worker.core.delivery import Delivery
 
 
+LANE = "lane"
+"""The lane of a dead letter, in its headers; none: live."""
 PUBLISHED_BY = "publisherUserId"
 PUBLISHED_AS = "publisherRoutingKey"
 """Who published a message, and under which key, in the headers of what we publish of it again."""
 
 
 def retry(delivery: Delivery, delay: int) -> Publication:
-    """Return the same message for the queue that waits `delay` seconds."""
-    return _again(delivery, RETRY_PREFIX + delay_name(delay), {})
+    """Return the same message for its lane's queue that waits `delay` seconds."""
+    return _again(delivery, RETRY_PREFIXES[delivery.lane] + delay_name(delay), {})
 
 
 def is_retry(publication: Publication) -> bool:
     """Return whether this is a message on its way to a retry queue."""
-    return not publication.exchange and publication.routing_key.startswith(RETRY_PREFIX)
+    prefixes = tuple(RETRY_PREFIXES.values())
+    return not publication.exchange and publication.routing_key.startswith(prefixes)
 
 
 def dead_letter(
     delivery: Delivery, reason: str, *, attempts: int, last_error: str, first_seen: datetime
 ) -> Publication:
     """Return the same message for the dead-letter queue; all codes come from closed lists."""
-    return _again(
-        delivery,
-        DEAD,
-        {
-            "reason": reason,
-            "attempts": attempts,
-            "firstSeen": rfc3339(first_seen),
-            "lastError": last_error,
-        },
-    )
+    headers: dict[str, str | int] = {
+        "reason": reason,
+        "attempts": attempts,
+        "firstSeen": rfc3339(first_seen),
+        "lastError": last_error,
+    }
+    if delivery.lane is not Lane.LIVE:
+        headers[LANE] = delivery.lane.value
+    return _again(delivery, DEAD, headers)
+
+
+def lane_of(headers: Mapping[str, object]) -> Lane:
+    """Return the lane of a dead letter, ours or the broker's own."""
+    if headers.get(LANE) == Lane.BULK:
+        return Lane.BULK
+    match headers.get("x-death"):
+        case [*deaths] if any(
+            isinstance(each, dict) and each.get("queue") == REQUEST_QUEUES[Lane.BULK]
+            for each in deaths
+        ):
+            return Lane.BULK
+    return Lane.LIVE
 
 
 def first_seen(headers: Mapping[str, object]) -> datetime | None:
@@ -74,16 +90,16 @@ def first_seen(headers: Mapping[str, object]) -> datetime | None:
 
 
 def replay(delivery: Delivery) -> Publication:
-    """Return the message of a dead letter for the requests queue, as its publisher sent it.
+    """Return the message of a dead letter for its lane's requests queue, as its publisher sent it.
 
     Not over the exchange: others who are bound there have had this message already.
     """
-    return _again(delivery, REQUESTS, {})
+    return _again(delivery, REQUEST_QUEUES[delivery.lane], {})
 
 
 def returned(delivery: Delivery) -> Publication:
-    """Return a message that the broker has given up for the requests queue, and count that."""
-    return _again(delivery, REQUESTS, {"returned": delivery.returned + 1})
+    """Return a message that the broker has given up for its requests queue, and count that."""
+    return _again(delivery, REQUEST_QUEUES[delivery.lane], {"returned": delivery.returned + 1})
 
 
 def _again(delivery: Delivery, queue: str, headers: dict[str, str | int]) -> Publication:

@@ -1,24 +1,19 @@
 """Which texts may be repeated of a message: ids, sources, addresses and contexts of nobody's."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.contract.envelope import correlates
 from worker.contract.request_model import DEFAULT_SOURCE, REQUEST_ID_LIMIT
 from worker.core import spelling
 from worker.core.checks import passes_check_digit
+from worker.core.claims import Envelope
+from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 from worker.core.request import PersonField
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from worker.core.claims import Envelope
-    from worker.core.delivery import Delivery
 
 LEAK = "must not contain the person's data"
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -11,8 +14,16 @@ if TYPE_CHECKING:
 REQUESTS = "verification.requests"
 """The exchange that takes requests, and the queue behind it."""
 
-RETRY_PREFIX = "verification.retry."
-"""A retry queue's name is this and its delay: `verification.retry.30s`."""
+BULK = "verification.bulk"
+"""The exchange that takes requests that can wait."""
+
+REQUEST_QUEUES = MappingProxyType({Lane.LIVE: REQUESTS, Lane.BULK: "verification.requests.bulk"})
+"""Where each lane's requests wait for a worker."""
+
+RETRY_PREFIXES = MappingProxyType(
+    {Lane.LIVE: "verification.retry.", Lane.BULK: "verification.bulk.retry."}
+)
+"""A retry queue's name is its lane's prefix and its delay: `verification.retry.30s`."""
 
 DEAD = "verification.dead"
 """The queue of what could not be processed."""

@@ -1,14 +1,10 @@
 """Bodies that their publisher has packed: AMQP's `content_encoding`. Pure."""
 
-from __future__ import annotations
-
 import re
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
+from worker.core.delivery import Delivery
 
 # 47: gzip or zlib, whichever it is; some clients send deflate without zlib's head, as in HTTP.
 _WBITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}

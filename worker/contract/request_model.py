@@ -1,25 +1,22 @@
-"""The model of a request and its fields; what is wrong names the field, never the value.
+"""The model of a request and its fields, and what a message can be read as.
 
-Validation errors of pydantic carry the input unless they are told not to, and field names come
-from outside as well.
+What is wrong names the field, never the value: validation errors of pydantic carry the input unless
+they are told not to, and field names come from outside as well.
 """
 
-from __future__ import annotations
-
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
+from worker.core.claims import Envelope
 from worker.core.outcome import FieldProblem
-from worker.core.request import CheckType, Person, PersonField, field_matrix
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import date
+from worker.core.request import CheckType, Person, PersonField, VerificationRequest, field_matrix
 
 DEFAULT_SOURCE = "default"
 REQUEST_ID_LIMIT = 128
@@ -187,3 +184,44 @@ def warnings_of(person: Person, policy: CheckPolicy) -> tuple[FieldProblem, ...]
 
 def _of_person(field: PersonField, problem: str) -> FieldProblem:
     return FieldProblem(f"personalSpec.personalUser.{field}", problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A request that passed every check; `warnings` are problems that do not refuse it."""
+
+    request: VerificationRequest
+    envelope: Envelope
+    warnings: tuple[FieldProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A readable request that fails our checks: it gets a row and a `rejected` event."""
+
+    request_id: str
+    source: str
+    check_type: int | None
+    problems: tuple[FieldProblem, ...]
+    envelope: Envelope
+    body: bytes = field(repr=False)
+    """What was read: the same text encrypted twice gives two messages and one request."""
+    request: VerificationRequest | None = None
+    """What it asks, where only its encryption or its id's spelling is wrong: it may be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """No request can be told from this message: dead letter, and an event where one can go."""
+
+    reason: str
+    """A code from a closed list."""
+    problem: FieldProblem
+    envelope: Envelope
+    body: bytes = field(repr=False)
+    """What was to be read, opened if it could be."""
+    source: str | None = None
+    """Who sent it, where its JSON can say so; its answer goes there, if it has no `reply_to`."""
+
+
+Reading = Accepted | Refused | Unreadable

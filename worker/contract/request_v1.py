@@ -1,41 +1,37 @@
 """A message as published becomes a request, a refusal by field, or nothing usable."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from datetime import date
+from typing import Any, TypeGuard
 
 import orjson
 from pydantic import ValidationError
 
 from worker.contract import leaks
-from worker.contract.encryption import Undecryptable, is_encrypted, opened
+from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
 from worker.contract.envelope import check_envelope
 from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
-from worker.contract.readings import Accepted, Reading, Refused, Unreadable
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
     DEFAULT_SOURCE,
     SOURCE,
+    Accepted,
+    Reading,
+    Refused,
     RequestV1,
+    Unreadable,
     dump_context,
     parse_time,
     problems_of,
     read_person,
     warnings_of,
 )
+from worker.core.checks import CheckPolicy
+from worker.core.claims import Envelope
+from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 from worker.core.request import CheckType, Person, VerificationRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date
-
-    from worker.contract.encryption import MessageKeys
-    from worker.core.checks import CheckPolicy
-    from worker.core.claims import Envelope
-    from worker.core.delivery import Delivery
-
 
 __all__ = ["Accepted", "Reading", "Refused", "RequestReader", "Unreadable"]
 

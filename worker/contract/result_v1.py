@@ -8,15 +8,14 @@ AMQP 1.0 as application properties, so both see the same event. Times are in the
 as text.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.contract.names import EVENT_TYPE, RESULTS, rfc3339
+from worker.core.claims import Envelope
 from worker.core.delivery import (
     EventFormat,
     Publication,
@@ -24,12 +23,8 @@ from worker.core.delivery import (
     result_event_id,
     routing_key,
 )
-from worker.core.outcome import Charged, ErrorKind, Outcome, Result, StoredResult
-
-if TYPE_CHECKING:
-    from worker.core.claims import Envelope
-    from worker.core.outcome import AuthInfo, Failure
-    from worker.core.request import Mode
+from worker.core.outcome import AuthInfo, Charged, ErrorKind, Failure, Outcome, Result, StoredResult
+from worker.core.request import Mode
 
 CLOUD_PREFIX = "cloudEvents_"
 CLOUD_ATTRIBUTES = {

@@ -4,8 +4,6 @@ Written for programs that make clients of them: no default that such a client wo
 its own for objects alone, and the rules between fields where generators do not look.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from worker.contract.request_model import RequestV1

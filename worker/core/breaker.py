@@ -19,12 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
-from worker.core.outcome import CallClass
-
-if TYPE_CHECKING:
-    from worker.core.outcome import CallReport
+from worker.core.outcome import CallClass, CallReport
 
 
 class ParkReason(StrEnum):

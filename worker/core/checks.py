@@ -4,8 +4,6 @@ A check takes the text as published and returns it as the provider is to get it,
 `FieldRefused` with the problem in words that never contain the value.
 """
 
-from __future__ import annotations
-
 import re
 from base64 import b64decode
 from dataclasses import dataclass

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from worker.core.request import Lane
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -40,6 +42,7 @@ class ClaimRequest:
     context: str | None
     published_at: datetime | None = None
     """When its publisher sent it; None where it did not say."""
+    lane: Lane = Lane.LIVE
     warnings: tuple[str, ...] = ()
     """Paths of fields that are odd and not refused; for the log alone."""
 
@@ -116,6 +119,8 @@ class Shortage(StrEnum):
 
     CALLS_PER_MINUTE = "calls_per_minute"
     DAILY_BUDGET = "daily_budget"
+    BULK_BUDGET = "bulk_budget"
+    """Bulk's part of the day; live goes on."""
 
 
 @dataclass(frozen=True, slots=True)

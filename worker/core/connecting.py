@@ -4,8 +4,6 @@ The codes stand in the ledger and in a metric's label; the words name the settin
 `telemetry.causes` tells them from Python's errors.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

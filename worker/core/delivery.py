@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
+from worker.core.request import Lane
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,8 +24,8 @@ MOST_RETURNS = 3
 class Delivery:
     """One message as the broker delivered it. Its body and properties are not checked yet.
 
-    `epoch` is the generation of the channel that delivered it: an acknowledgement for an older
-    generation is dropped, for the broker has queued that message again already.
+    `epoch` is the generation of its lane's channel that delivered it: an acknowledgement for an
+    older generation is dropped, for the broker has queued that message again already.
     """
 
     epoch: int
@@ -47,6 +49,7 @@ class Delivery:
     """The broker's user who published it, where it said so: the broker has checked that."""
     routing_key: str | None = None
     """Under which it was published."""
+    lane: Lane = Lane.LIVE
 
     def __repr__(self) -> str:
         return f"<Delivery {self.epoch}/{self.tag}, {len(self.body)} bytes>"

@@ -3,17 +3,12 @@
 A plain hash of an 18-digit number can be enumerated in minutes, so every digest is an HMAC.
 """
 
-from __future__ import annotations
-
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from worker.core.request import VerificationRequest
+from worker.core.request import VerificationRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,14 @@ digits are undone. Base64, hex and digests without a key are recognised by tryin
 letters and digits decodes to is compared with the person.
 """
 
-from __future__ import annotations
-
 import binascii
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from worker.core.request import Person, PersonField
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.core.masking import scrub
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,6 +64,7 @@ class History:
     cleared_at: datetime | None
     read_at: datetime
     calls: tuple[CallRecord, ...]
+    lane: Lane = Lane.LIVE
 
     @property
     def open_call(self) -> CallRecord | None:
@@ -85,6 +87,8 @@ class Backlog:
     """Requests whose lease has lapsed and that nobody has taken over."""
     calls_today: int = 0
     """Against the budget of the day (Asia/Shanghai); counted only where calls are limited."""
+    bulk_calls_today: int = 0
+    """Those of them that are bulk's."""
     retention_overdue: float = 0.0
     """Seconds by which the oldest finished request is past CLEAR_ or DELETE_AFTER_DAYS."""
     schema_behind: bool = False

@@ -1,18 +1,11 @@
 """What becomes of a call, and of a request: reports, results, and what is decided after a call."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from worker.core.connecting import words
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from worker.core.connecting import Unconnected
-    from worker.core.request import Mode
+from worker.core.connecting import Unconnected, words
+from worker.core.request import Mode
 
 
 class Outcome(StrEnum):

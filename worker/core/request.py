@@ -38,6 +38,15 @@ class PortraitFields(StrEnum):
     BANK_CARD = "bank_card"
 
 
+class Lane(StrEnum):
+    """Which of the two requests queues a message came by."""
+
+    LIVE = "live"
+    """Somebody waits for the answer."""
+    BULK = "bulk"
+    """It can wait: whatever is scarce goes to live first."""
+
+
 class Mode(StrEnum):
     """Whether answers come from the provider itself or from a sandbox; stamped on every row."""
 

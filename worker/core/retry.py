@@ -6,11 +6,10 @@ whatever falls into an outage: that must not use up anybody's attempts. Wrong cr
 one request while others are served are that request's own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
+from worker.core.claims import Granted
 from worker.core.outcome import (
     CallClass,
     CallReport,
@@ -26,9 +25,6 @@ from worker.core.outcome import (
     StoredResult,
     worse,
 )
-
-if TYPE_CHECKING:
-    from worker.core.claims import Granted
 
 
 @dataclass(frozen=True, slots=True)

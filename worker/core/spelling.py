@@ -4,8 +4,6 @@ Pure. Rows are found by digests of these spellings: what was accepted before a f
 must read the same after it.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """The times that cost money: the seconds of one call, and the calendar day of budget and bill."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 

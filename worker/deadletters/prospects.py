@@ -1,15 +1,8 @@
 """What a replay of dead letters will do, before it does."""
 
-from __future__ import annotations
+from collections.abc import Callable, Mapping, Sequence
 
-from typing import TYPE_CHECKING
-
-from worker.deadletters.reading import UNDECRYPTABLE, UNREADABLE_REASONS, Encrypted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from worker.deadletters.reading import Known
+from worker.deadletters.reading import UNDECRYPTABLE, UNREADABLE_REASONS, Encrypted, Known
 
 
 def prospects(

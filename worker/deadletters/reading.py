@@ -5,29 +5,22 @@ and it holds none of the values of the letter's person; else it is withheld, and
 asked for by who knows it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from worker.contract.encryption import Undecryptable, is_encrypted, opened
+from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
 from worker.contract.envelope import usable_traceparent
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
 from worker.contract.packing import NotUnpacked, unpacked
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
+from worker.core.delivery import Delivery, Letter
 from worker.core.masking import scrub
 from worker.core.outcome import CallClass, ErrorKind
 from worker.deadletters.body import MOST_READ, personal_texts, tree_of
-
-if TYPE_CHECKING:
-    from datetime import date, datetime
-
-    from worker.contract.encryption import MessageKeys
-    from worker.core.delivery import Delivery, Letter
 
 WITHHELD = "(withheld)"
 """Stands for a text that may hold personal data."""

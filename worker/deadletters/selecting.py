@@ -6,27 +6,21 @@ that fails again comes back to the queue with a new mark, so no replay runs in a
 arrived after the selection was not shown to anybody and stays.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from datetime import date, datetime
+from typing import Generic, TypeVar
 
+from worker.amqp.dead_letter_queue import DeadLetterQueue, HeldDeadLetters
 from worker.contract import internal
 from worker.contract.names import RESULTS
 from worker.core import spelling
+from worker.core.delivery import Letter
 from worker.deadletters.body import masked_body, personal_texts, tree_of
-from worker.deadletters.reading import Encrypted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-    from datetime import date, datetime
-
-    from worker.amqp.dead_letter_queue import DeadLetterQueue, HeldDeadLetters
-    from worker.core.delivery import Letter
-    from worker.deadletters.reading import Known, LetterReader
-    from worker.deadletters.unrouted import UnroutedEvent
-    from worker.ports import Clock
+from worker.deadletters.reading import Encrypted, Known, LetterReader
+from worker.deadletters.unrouted import UnroutedEvent
+from worker.ports import Clock
 
 L = TypeVar("L")
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from worker.core.delivery import Letter
 from worker.core.masking import scrub
 from worker.deadletters.body import tree_of
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Letter
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 Each is a chore: bounded, safe with any number of replicas at once, and without a thread of its
 own. A housekeeper runs them on one thread; only the relay's confirms come on the broker's.
 
-    chores       what a chore is, and those that ask the database or the settings: leases,
-                 retention, pause, backlog, registry, locks, the provider's credentials
+    chores       what a chore is, and those that ask the database: leases, retention, pause,
+                 backlog, registry, locks, what was turned away
     relay        the chore that sends unsent events
     given_up     the chore that puts back what the broker's delivery limit took
+    credentials  the chore that reads the provider's credentials again
     housekeeper  the thread that runs chores
 """

@@ -1,24 +1,16 @@
-"""The chores that ask the database or the settings; the relay has a module of its own."""
-
-from __future__ import annotations
+"""The chores that ask the database, as plain functions; the relay has a module of its own."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
 
 import structlog
 
-from worker.ports import LedgerUnavailable
-from worker.settings import SettingsInvalid
+from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
+from worker.core.outcome import ErrorKind
+from worker.ports import Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
-    from worker.core.outcome import ErrorKind
-    from worker.ports import Clock
 
 _DAY = 86_400.0
 # Of what cannot be counted now. While the database is away no messages are taken, so more is there
@@ -235,40 +227,3 @@ def _beyond(told: datetime, before: datetime, after: datetime) -> float:
     if told < before:
         return (before - told).total_seconds()
     return min(0.0, (after - told).total_seconds())
-
-
-Credentials = TypeVar("Credentials")
-
-# Kubernetes takes up to a minute to bring a changed secret; all settings are read in milliseconds.
-_INTERVAL = 15.0
-
-
-def renewed_credentials(
-    in_use: Credentials, read: Callable[[], Credentials], use: Callable[[Credentials], None]
-) -> Chore:
-    """Have what `read` returns used once it has changed, and is the same at a second look.
-
-    Key, secret and token stand in a file each: a look may fall between two that are being replaced.
-    """
-    log = structlog.get_logger()
-    before = in_use
-    unreadable = False
-
-    def run_once() -> int:
-        nonlocal in_use, before, unreadable
-        try:
-            found = read()
-        except SettingsInvalid as invalid:
-            if not unreadable:
-                log.warning(LogEvent.CREDENTIALS_UNREADABLE, problem=invalid.problems[0])
-            unreadable = True
-            return 0
-        unreadable = False
-        if found == before and found != in_use:
-            use(found)
-            in_use = found
-            log.info(LogEvent.CREDENTIALS_RENEWED)
-        before = found
-        return 0
-
-    return Chore("credentials", _INTERVAL, 1, run_once)

@@ -1,7 +1,7 @@
 """Requests that the broker has given up by its delivery limit: that is no outcome.
 
 Each worker that dies, and each connection that is lost, counts against all messages that it held.
-So what the broker gives up is put back into the requests queue, some times; a message that is
+So what the broker gives up is put back into its requests queue, some times; a message that is
 given up even then is ended as failed by whoever gets it next (`Flow`).
 """
 
@@ -14,7 +14,7 @@ import structlog
 from worker.amqp.broker_errors import AccessRefused, AmqpError
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.contract import internal
-from worker.contract.names import REQUESTS
+from worker.contract.names import REQUEST_QUEUES
 from worker.maintenance.chores import Chore
 from worker.telemetry.logs import LogEvent
 
@@ -85,6 +85,7 @@ def _was_given_up(letter: Letter) -> bool:
     deaths = letter.headers.get("x-death")
     return "reason" not in letter.headers and any(
         isinstance(each, dict)
-        and (each.get("reason"), each.get("queue")) == ("delivery_limit", REQUESTS)
+        and each.get("reason") == "delivery_limit"
+        and each.get("queue") in REQUEST_QUEUES.values()
         for each in (deaths if isinstance(deaths, list) else ())
     )

@@ -1,20 +1,13 @@
 """The housekeeper: one thread that runs each chore at its interval."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.ports import LedgerUnavailable
+from worker.maintenance.chores import Chore
+from worker.ports import Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent, describe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.maintenance.chores import Chore
-    from worker.ports import Clock
 
 # Replicas are started together; a fifth of the interval is enough to draw them apart.
 JITTER = 0.2

@@ -1,21 +1,15 @@
 """The relay: sends the events that a crash left unsent, even if their message is gone."""
 
-from __future__ import annotations
-
 from functools import partial
 from threading import Condition
-from typing import TYPE_CHECKING
 
 import structlog
 
 from worker.contract.result_v1 import result_event
 from worker.core.delivery import EventFormat
 from worker.maintenance.chores import Chore
-from worker.ports import LedgerUnavailable
+from worker.ports import LedgerUnavailable, Outbox, Publisher
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from worker.ports import Outbox, Publisher
 
 # A confirm is a matter of milliseconds. A broker that takes longer holds up the other chores, and
 # what it confirms later is marked by the next run.

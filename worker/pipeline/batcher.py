@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections import deque
 from threading import Condition
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
+
+
+class Waiting(Protocol[T]):
+    """What waits, in the order in which it is taken: a deque, as a rule."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+    def append(self, one: T, /) -> None: ...  # noqa: D102  # as a deque's
+    def extend(self, many: Iterable[T], /) -> None: ...  # noqa: D102
+    def extendleft(self, many: Iterable[T], /) -> None: ...  # noqa: D102
+    def popleft(self) -> T: ...  # noqa: D102
+    def clear(self) -> None: ...  # noqa: D102
 
 
 class Batcher(Generic[T]):
@@ -25,12 +37,13 @@ class Batcher(Generic[T]):
         pace: float = 0.0,
         now: Callable[[], float] = monotonic,
         sleep: Callable[[float], None] = sleep,
+        waiting: Waiting[T] | None = None,
     ) -> None:
         self._pace = pace
         self._now = now
         self._sleep = sleep
         self._next_at = 0.0
-        self._waiting: deque[T] = deque()
+        self._waiting: Waiting[T] = deque() if waiting is None else waiting
         self._changed = Condition()
         self._closed = False
 
@@ -55,7 +68,9 @@ class Batcher(Generic[T]):
     def drop(self, is_useless: Callable[[T], bool]) -> None:
         """Forget what waits and is of no use any more."""
         with self._changed:
-            self._waiting = deque(one for one in self._waiting if not is_useless(one))
+            useful = [one for one in self._waiting if not is_useless(one)]
+            self._waiting.clear()
+            self._waiting.extend(useful)
 
     def take(self, limit: int, timeout: float | None = None) -> list[T]:
         """Wait for at least one and return up to `limit`; empty after `timeout` or when closed."""
@@ -87,13 +102,14 @@ class Credits:
     """How many requests may be claimed and not yet called: a claim holds a lease that runs.
 
     They are taken many at once, for a claim is a transaction: while calls are under way, not before
-    `least` are free.
+    `least` are free; or one is, where somebody is in a hurry.
     """
 
     def __init__(self, total: int, least: int = 1) -> None:
         self._total = total
         self._least = least
         self._taken = 0
+        self._hurry = False
         self._changed = Condition()
         self._closed = False
 
@@ -105,7 +121,14 @@ class Credits:
                 return 0
             taken = min(limit, self._total - self._taken)
             self._taken += taken
+            self._hurry = False
             return taken
+
+    def hurry(self) -> None:
+        """Let the next take wait for no more than one."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify()
 
     def give_back(self, count: int) -> None:
         """Return credits."""
@@ -122,7 +145,8 @@ class Credits:
             self._changed.notify()
 
     def _enough_are_free(self) -> bool:
-        return self._total - self._taken >= self._least or self._closed
+        least = 1 if self._hurry else self._least
+        return self._total - self._taken >= least or self._closed
 
     def close(self) -> None:
         """Let nobody wait any more."""

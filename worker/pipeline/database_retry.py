@@ -1,21 +1,14 @@
 """Work that needs the database, done again and again while it is away."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from math import inf
-from threading import current_thread
-from typing import TYPE_CHECKING, TypeVar
+from threading import Event, current_thread
+from typing import TypeVar
 
 import structlog
 
-from worker.ports import LedgerUnavailable
+from worker.ports import Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from threading import Event
-
-    from worker.ports import Clock
 
 T = TypeVar("T")
 

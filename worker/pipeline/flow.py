@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from worker.core.delivery import Delivery, Settlement
     from worker.core.digests import Digest, Digests
-    from worker.core.request import Mode, VerificationRequest
+    from worker.core.request import Lane, Mode, VerificationRequest
     from worker.ports import Clock, Ledger, Verifier
 
 
@@ -99,6 +99,11 @@ class Task:
     not_before: float
     start_by: float
     expires_at: float
+
+    @property
+    def lane(self) -> Lane:
+        """Which lane its message came by."""
+        return self.asked.delivery.lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,7 @@ class Flow:
                 expires_at=None,
                 context=None,
                 published_at=_published_at(delivery),
+                lane=delivery.lane,
             )
             return Asked(delivery, reading, claim)
         request = reading.request
@@ -204,6 +210,7 @@ class Flow:
             expires_at=request.expires_at,
             context=request.context,
             published_at=_published_at(delivery),
+            lane=delivery.lane,
             warnings=tuple(f"{each.field} {each.problem}" for each in reading.warnings),
         )
         return Asked(delivery, reading, claim)

@@ -41,6 +41,8 @@ _MOST_PASSED_OVER = 10
 _PAUSED_FOR = 0.0
 # A database that restarts is back in 1 to 5 s, and until then what we hold can wait for it.
 AWAY_AFTER = 5.0
+# Whatever was computed: the database's clock may be set right by then.
+_LONGEST_WITHOUT_BULK = 3600.0
 _TOLD_BY_A_CALL = (
     ParkReason.PROVIDER_FAILING,
     ParkReason.CREDENTIALS,
@@ -62,6 +64,8 @@ class GateView(NamedTuple):
     """The pause, or else the database, or else the breaker."""
     calls: int
     """How many calls may be under way at once."""
+    bulk: bool = True
+    """Whether bulk may be called."""
 
 
 class Gate:
@@ -78,6 +82,8 @@ class Gate:
         self._under_way = 0
         self._waiting = 0
         self._passed_over = 0
+        self._bulk_from = -inf
+        """From when on bulk may be called: its budget of the day is spent until then."""
         self._pause: Pause | None = None
         self._pause_read_at = inf
         """When people's order was last read; always fresh until `expect_pause_reports`."""
@@ -159,6 +165,20 @@ class Gate:
             now = self._clock.monotonic()
             state = breaker.after_shortage(self._now_in(), postponed.seconds, self._policy, now)
             self._become(state)
+
+    def bulk_budget_spent(self, postponed: Postponed) -> None:
+        """Learn that bulk's part of today's budget is spent."""
+        with self._changed:
+            wait = min(postponed.seconds, _LONGEST_WITHOUT_BULK)
+            self._bulk_from = self._clock.monotonic() + wait
+            self._changed.notify_all()
+
+    @property
+    def bulk_closed_for(self) -> float | None:
+        """Seconds until it is worth asking again for bulk while its budget is spent, else None."""
+        with self._changed:
+            left = self._bulk_from - self._clock.monotonic()
+            return left if left > 0 else None
 
     @property
     def pause_is_known(self) -> bool:
@@ -248,16 +268,19 @@ class Gate:
         """What it goes by now."""
         with self._changed:
             away = DatabaseAway() if self._database_is_away() else None
-            return GateView(self._pause or away or self._now_in(), self._allowance.calls)
+            bulk = self._bulk_from <= self._clock.monotonic()
+            return GateView(self._pause or away or self._now_in(), self._allowance.calls, bulk)
 
     def await_change(self, seen: GateView) -> GateView | None:
-        """Wait for another kind of state, or number of calls, than was seen; None: closed down."""
+        """Wait for another kind of state, or anything else, than was seen; None: closed down."""
         with self._changed:
             while not self._closing:
                 view = self.view
-                if type(view.state) is not type(seen.state) or view.calls != seen.calls:
+                if type(view.state) is not type(seen.state) or view[1:] != seen[1:]:
                     return view
                 until = view.state.until if isinstance(view.state, Open) else inf
+                if not view.bulk:
+                    until = min(until, self._bulk_from)
                 if not isinstance(view.state, Pause | DatabaseAway):
                     until = min(until, self._pause_read_at + AWAY_AFTER)
                 self._changed.wait(None if until == inf else until - self._clock.monotonic())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, assert_never
 
@@ -18,9 +17,11 @@ import structlog
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import Shortage
 from worker.core.operations import Pause
+from worker.core.request import Lane
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.database_retry import DatabaseRetry
 from worker.pipeline.gate import AWAY_AFTER, DatabaseAway, Gate, GateView
+from worker.pipeline.lanes import LaneQueue, Lanes
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent, describe
 
@@ -46,7 +47,7 @@ RECORD_PACE = 0.03
 _LONGEST_ASIDE = 60.0
 # What leaves no row of its own, as the log names it.
 _TURNED_AWAY = ("conflict", "dead_lettered")
-# One delivery at a time while we find out whether the provider works again.
+# One delivery of a lane at a time while we find out whether the provider works again.
 PROBE_PREFETCH = 1
 
 
@@ -57,6 +58,8 @@ class PipelineSize:
     callers: int
     batch_limit: int
     claims_per_caller: int = CLAIMS_PER_CALLER
+    bulk_share: int = 10
+    """What bulk gets at least of claims and callers, in per cent."""
 
     def claims(self, callers: int) -> tuple[int, int]:
         """Return how many requests may be claimed, and for how many at least a claim is made.
@@ -87,7 +90,8 @@ class Pipeline:
         self._on_failure = on_failure
         self._metrics = metrics
         self._log = structlog.get_logger()
-        self._inbox: Batcher[Delivery] = Batcher()
+        self._arrived: Lanes[Delivery] = Lanes(size.bulk_share)
+        self._inbox: Batcher[Delivery] = Batcher(waiting=self._arrived)
         self._credits = Credits(*size.claims(size.callers))
         self._gate = gate
         self._seen = GateView(Closed(), size.callers)
@@ -98,20 +102,21 @@ class Pipeline:
         """Source and reason of each message that was settled without a row of its own."""
         self._database = DatabaseRetry(clock, AWAY_AFTER, lambda away: gate.set_ledger(away=away))
         # Each is counted up by one thread alone: no lock.
-        self._delivered = self._settled = self._claimed = self._recorded = 0
+        self._claimed = self._recorded = 0
+        self._delivered, self._settled = dict.fromkeys(Lane, 0), dict.fromkeys(Lane, 0)
         self._aside: list[tuple[float, Delivery]] = []
         """What waits for a call of the shared quota and until when, in order; the claimer's."""
         self._say_postponed_at = -inf
-        self._returned_epoch = -1
-        """What was delivered up to this epoch the broker has queued again."""
+        self._returned_epochs = dict.fromkeys(Lane, -1)
+        """What a lane delivered up to this epoch the broker has queued again."""
         self._broken = Event()
         self._stopping = Event()
         self._giving_up = Event()
         self._claimer = Thread(target=self._guarded, args=(self._claim_all,), name="claimer")
         self._recorder = Thread(target=self._guarded, args=(self._record_all,), name="recorder")
         self._breaker = Thread(target=self._guarded, args=(self._park_and_resume,), name="breaker")
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        """For the callers; None: there will be no more."""
+        self._tasks: LaneQueue[Task] = LaneQueue(size.bulk_share)
+        """For the callers."""
         self._callers = [
             Thread(target=self._guarded, args=(self._call_all,), name=f"caller-{number}")
             for number in range(size.callers)
@@ -156,7 +161,11 @@ class Pipeline:
     @property
     def held(self) -> int:
         """Messages that the broker delivered and that are not acknowledged yet."""
-        return self._delivered - self._settled
+        return sum(self.held_of(lane) for lane in Lane)
+
+    def held_of(self, lane: Lane) -> int:
+        """Return how many of them a lane has delivered."""
+        return self._delivered[lane] - self._settled[lane]
 
     @property
     def dead(self) -> list[str]:
@@ -169,13 +178,17 @@ class Pipeline:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take one delivery."""
-        self._delivered += 1
+        self._delivered[delivery.lane] += 1
         self._inbox.put(delivery)
+        # Live that finds others of its own waits as long as they do.
+        is_first = delivery.lane is Lane.LIVE and len(self._arrived.live) == 1
+        if is_first and self._tasks.bulk_waits:
+            self._credits.hurry()
 
-    def returned(self, epoch: int) -> None:
+    def returned(self, epoch: int, lane: Lane = Lane.LIVE) -> None:
         """Forget what is not claimed of these deliveries: it comes again, or has come already."""
-        self._returned_epoch = epoch
-        self._settled = self._delivered
+        self._returned_epochs[lane] = epoch
+        self._settled[lane] = self._delivered[lane]
         self._inbox.drop(self._has_returned)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
@@ -188,7 +201,9 @@ class Pipeline:
         ]
         if announced:
             self._announced.put_all(announced)
-        self._settled += sum(not self._has_returned(each.delivery) for each in settlements)
+        for each in settlements:
+            if not self._has_returned(each.delivery):
+                self._settled[each.delivery.lane] += 1
         self._metrics.settled(settlements)
         for settlement in settlements:
             if line := settlement.line:
@@ -205,10 +220,6 @@ class Pipeline:
             if self._stopping.is_set():
                 return
             if not deliveries:
-                self._credits.give_back(credits_taken)
-                continue
-            if (parked_for := self._gate.open_for) is not None:
-                self._hand_back(deliveries, parked_for)
                 self._credits.give_back(credits_taken)
                 continue
             batch_number += 1
@@ -231,7 +242,10 @@ class Pipeline:
                 self._set_aside(admission.postponed)
 
     def _next_deliveries(self, limit: int) -> list[Delivery]:
-        """Wait for deliveries; those that stood aside come first when their time has come."""
+        """Wait for deliveries; those that stood aside come first when their time has come.
+
+        What no call may be made for is handed back.
+        """
         now = self._clock.monotonic()
         aside = [each for each in self._aside if not self._has_returned(each[1])]
         self._aside = [each for each in aside if each[0] > now]
@@ -239,7 +253,16 @@ class Pipeline:
             self._inbox.put_back(due)
         next_due = min((due_at for due_at, _ in self._aside), default=None)
         wait = None if next_due is None else next_due - now
-        return self._current(self._inbox.take(limit, wait))
+        # Within a batch live comes first as well: its calls have the earlier places in the quota.
+        deliveries = sorted(self._current(self._inbox.take(limit, wait)), key=_is_bulk)
+        if (closed_for := self._gate.open_for) is not None:
+            self._hand_back(deliveries, closed_for)
+            return []
+        if (closed_for := self._gate.bulk_closed_for) is not None:
+            live = sum(not _is_bulk(each) for each in deliveries)
+            self._hand_back(deliveries[live:], closed_for)
+            return deliveries[:live]
+        return deliveries
 
     def _admit(self, deliveries: Sequence[Delivery], token: str) -> Admission | None:
         """Admit a batch when it is known whether people have ordered a pause.
@@ -265,30 +288,38 @@ class Pipeline:
         return admission
 
     def _has_returned(self, delivery: Delivery) -> bool:
-        return delivery.epoch <= self._returned_epoch
+        return delivery.epoch <= self._returned_epochs[delivery.lane]
 
     def _current(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Leave out what the broker has queued again."""
         return [each for each in deliveries if not self._has_returned(each)]
 
     def _hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        """Let others have what no call may be made for, or ourselves later."""
+        """Let others have these, or ourselves later."""
+        if not deliveries or self._stopping.is_set():
+            return
         self._broker.settle(self._flow.settling.hand_back(deliveries, seconds))
         self._log.info(LogEvent.HANDED_BACK, messages=len(deliveries), seconds=round(seconds, 1))
 
     def _set_aside(self, postponed: Sequence[tuple[Delivery, Postponed]]) -> None:
         """Keep what waits for a call, so that what comes behind it and needs none is answered.
 
-        For tomorrow's budget we park. The longest wait is a minute, whatever was computed: the
-        database's clock may be set right by then.
+        For tomorrow's budget we park, or the bulk lane alone does. The longest wait is a minute,
+        whatever was computed: the database's clock may be set right by then.
         """
         now = self._clock.monotonic()
+        spent = []
         for delivery, claim in postponed:
-            if claim.shortage is not Shortage.DAILY_BUDGET:
+            if claim.shortage is Shortage.CALLS_PER_MINUTE:
                 self._aside.append((now + min(claim.seconds, _LONGEST_ASIDE), delivery))
-        if spent := [each for each in postponed if each[1].shortage is Shortage.DAILY_BUDGET]:
-            self._inbox.put_back([delivery for delivery, _ in spent])
-            self._gate.budget_spent(spent[0][1])
+                continue
+            if claim.shortage is Shortage.DAILY_BUDGET:
+                self._gate.budget_spent(claim)
+            else:
+                self._gate.bulk_budget_spent(claim)
+            spent.append(delivery)
+        if spent:
+            self._inbox.put_back(spent)
         elif now >= self._say_postponed_at:
             self._say_postponed_at = now + _LONGEST_ASIDE
             first = postponed[0][1]
@@ -337,6 +368,9 @@ class Pipeline:
                 self._credits.set_total(*self._size.claims(now.calls))
             if type(now.state) is not type(self._seen.state):
                 self._take_messages(now.state)
+            if now.bulk is not self._seen.bulk:
+                self._broker.allow_bulk(now.bulk)
+                self._log.info(LogEvent.BULK_GOES_ON if now.bulk else LogEvent.BULK_BUDGET_SPENT)
             self._seen = now
 
     def _take_messages(self, state: BreakerState | Pause | DatabaseAway) -> None:
@@ -390,7 +424,7 @@ class Pipeline:
         self._inbox.close()
         done = self._join([self._claimer], deadline)
         for _ in self._callers:
-            self._tasks.put(None)
+            self._tasks.end()
         done = self._join(self._callers, deadline) and done
         self._finished.close()
         done = self._join([self._recorder], deadline) and done
@@ -410,3 +444,7 @@ class Pipeline:
         for thread in threads:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
         return not any(thread.is_alive() for thread in threads)
+
+
+def _is_bulk(delivery: Delivery) -> bool:
+    return delivery.lane is Lane.BULK

@@ -4,30 +4,28 @@ What is recorded first (`of_record`) and what needs no record: a message that ca
 known outcome, a request that somebody else has, an id with other data, a hand-back.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from worker.contract import internal
 from worker.contract.request_model import DEFAULT_SOURCE
+from worker.contract.request_v1 import Unreadable
 from worker.contract.result_v1 import answer_event, result_event
-from worker.core.claims import FencedOut, HeldElsewhere, Unstorable
-from worker.core.delivery import EventFormat, Settlement
-from worker.core.outcome import Complete, ErrorKind, Failure, Outcome, RetryLater
-from worker.core.retry import GIVEN_UP
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from worker.contract.request_v1 import Unreadable
-    from worker.core.claims import ClaimRequest, Entry, Recorded
-    from worker.core.delivery import Delivery, Publication
-    from worker.core.digests import Digests
-    from worker.core.outcome import DeadLetter, StoredResult
-    from worker.core.request import Mode
-    from worker.core.retry import RetryPolicy
+from worker.core.claims import ClaimRequest, Entry, FencedOut, HeldElsewhere, Recorded, Unstorable
+from worker.core.delivery import Delivery, EventFormat, Publication, Settlement
+from worker.core.digests import Digests
+from worker.core.outcome import (
+    Complete,
+    DeadLetter,
+    ErrorKind,
+    Failure,
+    Outcome,
+    RetryLater,
+    StoredResult,
+)
+from worker.core.request import Mode
+from worker.core.retry import GIVEN_UP, RetryPolicy
 
 _CONFLICTS = {
     ErrorKind.CONFLICT: "this requestId is known with other data",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from worker.core.delivery import Delivery, Settlement
     from worker.core.outcome import CallReport
+    from worker.core.request import Lane
     from worker.pipeline.flow import Task
     from worker.ports import DeliverySink
     from worker.telemetry.spans import Spans
@@ -32,10 +33,10 @@ class TracedSink:
         self._sink.settled(settlements)
         self._spans.end(settlements)
 
-    def returned(self, epoch: int) -> None:
+    def returned(self, epoch: int, lane: Lane) -> None:
         """Hand this on and end the spans of what comes again."""
-        self._sink.returned(epoch)
-        self._spans.end_returned(epoch)
+        self._sink.returned(epoch, lane)
+        self._spans.end_returned(epoch, lane)
 
 
 class TracedFlow(Flow):

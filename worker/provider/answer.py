@@ -6,16 +6,11 @@ is left of one answer would be the next request's answer: another person's verdi
 comes after an answer is noticed while it can be, so that its connection is not used again.
 """
 
-from __future__ import annotations
-
 import http.client
 import re
+import socket
 import ssl
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+from collections.abc import Callable
 
 # http.client's own limits: generous, for an answer is paid for, whatever stands in its head.
 _MAX_LINE = 64 * 1024

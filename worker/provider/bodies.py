@@ -4,20 +4,15 @@ Reading is lenient where the provider is known to vary (nested or flat, `detail`
 object) and strict where a mistake would be a wrong verdict: `success` and `hasException`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 
 from worker.core.masking import holds, scrub
 from worker.core.outcome import AuthInfo, Charged
-
-if TYPE_CHECKING:
-    from worker.core.request import Person, VerificationRequest
+from worker.core.request import Person, VerificationRequest
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _STATUS = re.compile(r"[A-Z0-9_]{1,64}")

@@ -5,23 +5,19 @@ Repeats within a call are tenacity's, and only after faults that are provably fr
 sent, a short throttle, or a nonce that met another one.
 """
 
-from __future__ import annotations
-
 import re
 import threading
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import uuid4
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    wait_exponential_jitter,
-)
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from worker.core.outcome import CallClass, CallReport
+from worker.core.request import Person, VerificationRequest
 from worker.core.retry import NO_REPORT
 from worker.provider.bodies import decode, encode
 from worker.provider.codes import (
@@ -32,16 +28,11 @@ from worker.provider.codes import (
     retry_after_seconds,
     without_answer,
 )
+from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, Reaper
 from worker.provider.signing import JdCloudAuth, Scope
 from worker.provider.transport import Transport, Unanswered
 from worker.telemetry.causes import why_unconnected
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worker.core.request import Person, VerificationRequest
-    from worker.provider.config import ProviderConfig
 
 # A lost connection is often back within a second: waits of 0.1–0.3 s and 0.2–0.4 s, no longer
 # than a second if the tries are set higher. The retry queues take over after the budget.
@@ -56,20 +47,18 @@ def _nonce() -> str:
     return str(uuid4())
 
 
+@dataclass(slots=True)
 class _Call:
     """One call while it is made, on its own thread."""
 
-    __slots__ = ("armed", "body", "conflicts", "person", "repeating", "report", "sends", "started")
-
-    def __init__(self, body: bytes, person: Person, started: float, deadline: float) -> None:
-        self.armed = ArmedCall(deadline)
-        self.body = body
-        self.person = person
-        self.started = started
-        self.sends = 0
-        self.conflicts = 0
-        self.report = NO_REPORT
-        self.repeating = False
+    armed: ArmedCall
+    body: bytes
+    person: Person
+    started: float
+    sends: int = 0
+    conflicts: int = 0
+    report: CallReport = NO_REPORT
+    repeating: bool = False
 
 
 class PersonalAuthClient:
@@ -110,8 +99,8 @@ class PersonalAuthClient:
         resolver cannot be interrupted and has limits of its own (5 s by default).
         """
         started = monotonic()
-        deadline = started + self._config.call_deadline
-        call = _Call(encode(request), request.person, started, deadline)
+        armed = ArmedCall(started + self._config.call_deadline)
+        call = _Call(armed, encode(request), request.person, started)
         self._reaper.arm(call.armed)
         try:
             self._try_once(call)

@@ -3,20 +3,13 @@
 In doubt about money the answer is "unknown"; in doubt about a verdict there is none.
 """
 
-from __future__ import annotations
-
-from datetime import UTC
+import re
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
+from worker.core.connecting import Unconnected
 from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome, worse
 from worker.provider.bodies import Reply
-
-if TYPE_CHECKING:
-    import re
-    from datetime import datetime
-
-    from worker.core.connecting import Unconnected
 
 NONCE_CONFLICT = "APIGW_NONCE_CONFLICT"
 # What the sandbox calls itself in the Server header of everything that it answers.

@@ -1,7 +1,5 @@
 """What the provider's client is made of: values only."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 FREE_TRIES = 3

@@ -5,8 +5,6 @@ socket just before the first byte leaves, the pool takes the socket away before 
 have it, and in between the reaper's own thread shuts it down when the deadline has passed.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 from contextlib import suppress

@@ -4,20 +4,16 @@ Nothing of a call has left while it is being made. Each address gets the connect
 proxy's answer and TLS as well, and all of them together what is left of the call.
 """
 
-from __future__ import annotations
-
 import re
 import socket
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from worker.core.connecting import ConnectionFailed, Unconnected
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # An answer to CONNECT has a few lines; a refusal's page is not read.
 _LONGEST_HEAD = 16 * 1024

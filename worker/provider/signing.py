@@ -4,23 +4,17 @@ Pure functions, and `JdCloudAuth`, which applies them to a prepared request: eve
 own date and nonce. Any thread may sign.
 """
 
-from __future__ import annotations
-
 import hmac
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from requests import PreparedRequest
 from requests.auth import AuthBase
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from requests import PreparedRequest
 
 SERVICE = "cloudauth"
 # JD's signers leave these alone besides letters and digits, so ":" becomes "%3A".

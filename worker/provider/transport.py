@@ -3,12 +3,11 @@
 Unanswered      no whole answer came; whether a byte left, the armed call knows
 """
 
-from __future__ import annotations
-
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
@@ -18,16 +17,12 @@ from urllib3.exceptions import DecodeError, HTTPError
 from urllib3.response import HTTPResponse
 from urllib3.util import parse_url
 
+from worker.provider.answer import Answer
+from worker.provider.config import ProviderConfig
+from worker.provider.deadline import Reaper
 from worker.provider.dialing import Proxy
 from worker.provider.signing import canonical_target
 from worker.provider.watched_pool import WatchedPool, WatchedTlsPool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worker.provider.answer import Answer
-    from worker.provider.config import ProviderConfig
-    from worker.provider.deadline import Reaper
 
 # JD's answers are below 1 kB and a gateway's page below 10; 256 KiB bound what a broken or
 # malicious one can make 256 threads hold (64 MiB).

@@ -5,25 +5,19 @@ the request leaves as one piece, the answer is our own reader's (`answer`), and 
 is told of its socket.
 """
 
-from __future__ import annotations
-
 import http.client
+import socket
+from collections.abc import Mapping
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from worker.provider.answer import Answer
-from worker.provider.dialing import dial
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Mapping
-
-    from worker.provider.deadline import Reaper
-    from worker.provider.dialing import Proxy
+from worker.provider.deadline import Reaper
+from worker.provider.dialing import Proxy, dial
 
 # A socket with nothing on its way takes this much at once, so nobody waits for it; and a portrait
 # of 200 kB is not worth copying only to leave in the same piece as its head.

@@ -3,15 +3,9 @@
 A problem says what to write instead and never quotes the URL, for it may hold a password.
 """
 
-from __future__ import annotations
-
 import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 ESCAPES = "write %23 for #, %25 for %, %2F for /, %3A for :, %3F for ? and %40 for @"
 ADVICE = f"in user and password {ESCAPES}"

@@ -1,7 +1,5 @@
 """What messages are checked by, opened with and published as: all programs should have the same."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import orjson

@@ -136,6 +136,10 @@ class LimitSettings(FromEnvironment):
     """calls of all workers in any minute; 0 = no limit"""
     daily_call_budget: int = Field(0, ge=0)
     """calls of all workers in a day of Asia/Shanghai; 0 = no limit"""
+    bulk_daily_call_budget: int = Field(0, ge=0)
+    """those of them that bulk may use, the rest is kept for live; 0 = no limit of its own"""
+    bulk_share: int = Field(10, ge=1, le=90)
+    """per cent of callers and calls per minute that bulk gets while live wants all"""
 
 
 class AgeSettings(DeadLetterSettings):

@@ -1,16 +1,12 @@
 """Kinds of values that several settings have. No problem ever quotes a secret."""
 
-from __future__ import annotations
-
 import re
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

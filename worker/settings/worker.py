@@ -80,7 +80,7 @@ class Settings(
     concurrency: int = Field(32, ge=1, le=1024)
     """calls in flight"""
     prefetch: int = Field(256, ge=1, le=65535)
-    """unacknowledged messages held at most"""
+    """unacknowledged messages held at most, of each lane"""
     batch_limit: int = Field(128, ge=1, le=1000)
     """requests in one transaction at most"""
     max_in_doubt_calls: int = Field(1, ge=0, le=10)
@@ -179,17 +179,30 @@ class Settings(
     @property
     def has_call_limit(self) -> bool:
         """Whether all workers share a limit of calls, so that a claim takes tokens."""
-        return bool(self.provider_calls_per_minute or self.daily_call_budget)
+        budgets = self.daily_call_budget or self.bulk_daily_call_budget
+        return bool(self.provider_calls_per_minute or budgets)
 
     @property
     def held_messages(self) -> int:
-        """How many unacknowledged messages the worker holds at most.
+        """How many unacknowledged messages of live the worker holds at most.
 
         Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`): with a
         low limit of calls no more is held than can be called in two minutes.
         """
         limit = self.provider_calls_per_minute
         return min(self.prefetch, 2 * limit) if limit else self.prefetch
+
+    @property
+    def held_bulk_messages(self) -> int:
+        """How many of bulk.
+
+        As many as of live, or one that is alone would be slower; with a limit of calls, what can be
+        called in two minutes where live takes all but BULK_SHARE, and in six seconds without live.
+        """
+        limit = self.provider_calls_per_minute
+        if not limit:
+            return self.prefetch
+        return min(self.prefetch, max(1, limit * 2 * self.bulk_share // 100, limit // 10))
 
     @property
     def timing(self) -> CallTiming:

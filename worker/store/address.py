@@ -3,8 +3,6 @@
 What is wrong with a URL is told in words of ours: libpq's quote it, and with it the password.
 """
 
-from __future__ import annotations
-
 import re
 from difflib import get_close_matches
 from typing import NoReturn

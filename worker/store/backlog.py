@@ -1,21 +1,14 @@
 """What is unfinished, and the database's server, in numbers: for the workers' metrics."""
 
-from __future__ import annotations
-
 from math import inf
-from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from worker.core.operations import Backlog, DatabaseServer
+from worker.core.request import Mode
 from worker.store.engine import connection, execute
 from worker.store.overview import EXISTS, HEAD, REVISION
 from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.core.request import Mode
 
 # 10,000 entries of an index are read in some 3 ms. Who has more unsent events or lapsed requests
 # knows enough.
@@ -27,7 +20,7 @@ _DAY = 86_400.0
 # asks this every few seconds. The oldest come first: they are the ones that have lapsed, and that
 # say how long an event waits.
 BACKLOG = text(f"""
-SELECT unsent, oldest_unsent, lapsed, calls_today,
+SELECT unsent, oldest_unsent, lapsed, calls_today, bulk_calls_today,
        greatest(0, whole - least(:clear_after, :delete_after), cleared - :delete_after) AS overdue
   FROM (SELECT count(*) AS unsent,
                coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS oldest_unsent
@@ -38,7 +31,9 @@ SELECT unsent, oldest_unsent, lapsed, calls_today,
           FROM (SELECT state, lease_until FROM verification.request
                  WHERE {OPEN} AND mode = :mode
                  ORDER BY requested_at LIMIT :at_most) AS each) AS open,
-       (SELECT coalesce(max(calls_today), 0) AS calls_today FROM verification.call_quota
+       (SELECT coalesce(max(calls_today), 0) AS calls_today,
+               coalesce(max(bulk_calls) FILTER (WHERE bulk_day = day), 0) AS bulk_calls_today
+          FROM verification.call_quota
          WHERE mode = :mode AND day = (now() AT TIME ZONE 'Asia/Shanghai')::date) AS quota,
        (SELECT coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS whole
           FROM verification.request WHERE mode = :mode AND {KEPT}) AS kept,

@@ -34,17 +34,17 @@ WITH asked AS (
     request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
     masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz, published_at timestamptz)
+    traceparent text, expires_at timestamptz, published_at timestamptz, lane text)
 ), restored AS (
   INSERT INTO verification.request (
     request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
     grants, calls, attempts, in_doubt_calls, charged, requested_at, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at)
+    correlation_id, traceparent, expires_at, published_at, lane)
   SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner, now(),
     :grant_number, :calls, :attempts, :doubts, :charged, :requested_at, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at
+    correlation_id, traceparent, expires_at, published_at, lane
     FROM asked
   ON CONFLICT (request_id) DO NOTHING
   RETURNING request_id, source, check_type, published_at

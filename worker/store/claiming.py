@@ -11,6 +11,7 @@ import structlog
 from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import fits
 from worker.core.outcome import Charged, ErrorKind
+from worker.core.request import Lane
 from worker.ports import LedgerContended
 from worker.store import statements
 from worker.store.engine import run
@@ -19,7 +20,7 @@ from worker.store.rows import as_json, bytea, claim_batch, not_claimed
 from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -56,13 +57,19 @@ class LedgerConfig:
     """The longest wait for another attempt, in seconds."""
     reuse_seconds: float | None = None
     """How long a paid answer is given again to requests of the same data; None: it is not."""
+    bulk_share: int = 10
+    """What bulk gets at least of the calls per minute, in per cent."""
+    bulk_daily_call_budget: int | None = None
+    """The part of the day's calls that bulk may use; None: all that live leaves."""
 
     @property
     def quota(self) -> Quota | None:
         """What limits the calls of all workers; None where nothing does."""
-        if self.calls_per_minute is None and self.daily_call_budget is None:
+        limits = self.calls_per_minute, self.daily_call_budget, self.bulk_daily_call_budget
+        if limits == (None, None, None):
             return None
-        return Quota(self.calls_per_minute, self.daily_call_budget, self.start_margin)
+        per_minute, per_day, bulk_per_day = limits
+        return Quota(per_minute, per_day, self.start_margin, self.bulk_share, bulk_per_day)
 
 
 class Claiming:
@@ -96,20 +103,24 @@ class Claiming:
             claims |= self._answer([each for each in rest if each.request_id not in claims], rows)
         return claims
 
-    def claim_at_most(self, calls: int, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
-        """Claim a batch with so many new calls at most; leave out who would need another.
+    def claim_at_most(
+        self, shares: Callable[[int, int], tuple[int, int]], batch: Sequence[ClaimRequest]
+    ) -> dict[str, Claim]:
+        """Claim a batch with new calls for some at most; leave out who would need another.
 
+        `shares` says how many of so many in each lane may be called (`QuotaState.shares`).
         Where there are too few, whatever needs no claim is answered first, so that the calls go
         to the new, the waiting and the lapsed; and a copy of a finished request never waits.
         """
         wanting = [each for each in batch if each.wants_call]
-        if len(wanting) <= calls:
+        if _may_call(shares, wanting) == wanting:
             return self.claim(batch)
         rows = read_rows(self._database, wanting)
         needing = [each for each in wanting if self._claimable(each, rows.get(each.request_id))]
         waiting = {each.request_id for each in needing}
         claims = self._answer([each for each in wanting if each.request_id not in waiting], rows)
-        left_out = claims.keys() | {each.request_id for each in needing[calls:]}
+        waiting -= {each.request_id for each in _may_call(shares, needing)}
+        left_out = claims.keys() | waiting
         if rest := [each for each in batch if each.request_id not in left_out]:
             claims |= self.claim(rest)
         return claims
@@ -215,6 +226,20 @@ class Claiming:
         # The first try wanted no call, or might make none.
         rest = [each for each in ours if each.request_id in renewed - intended]
         return claims | (self._take_over(rest, again=True) if rest else {})
+
+
+def _may_call(
+    shares: Callable[[int, int], tuple[int, int]], wanting: Sequence[ClaimRequest]
+) -> list[ClaimRequest]:
+    """Return who may have a call, of those who want one: the first of each lane."""
+    bulk = sum(each.lane is Lane.BULK for each in wanting)
+    live, bulk = shares(len(wanting) - bulk, bulk)
+    left, may_call = {Lane.LIVE: live, Lane.BULK: bulk}, []
+    for each in wanting:
+        left[each.lane] -= 1
+        if left[each.lane] >= 0:
+            may_call.append(each)
+    return may_call
 
 
 def read_rows(database: Connection, of: Iterable[ClaimRequest | Granted]) -> dict[str, Row[Any]]:

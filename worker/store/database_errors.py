@@ -63,10 +63,16 @@ _CONNECTING = (
     ("permission denied for database", "this user may not connect to the database"),
     ("pg_hba.conf .*no encryption", f"{_NOT_LET_IN}, or not without TLS (pg_hba.conf)"),
     ("pg_hba.conf", f"{_NOT_LET_IN} (pg_hba.conf)"),
+    # A session's first file fails: the server has other words for it than for a full table.
+    ("could not write|No space left", "the server's disk is full"),
     ("too many|connection slots|no more connections", "the server takes no more connections"),
     ("database system is", "the server is starting or shutting down"),
     ("session is read-only|in hot standby mode", _READ_ONLY),
-    ("certificate verify failed", "the certificate's CA is not the one in sslrootcert"),
+    # libpq does not tell the two apart.
+    (
+        "certificate verify failed",
+        "the certificate's CA is not the one in sslrootcert, or the certificate has expired",
+    ),
     ("does not match host name", "the certificate names another host"),
     ("root certificate file", "the file that sslrootcert names is not there"),
     ("does not support SSL", "the server speaks no TLS"),

@@ -6,15 +6,14 @@ a session elsewhere goes before the first statement of each transaction, for tha
 costs no round trip: both go in one pipeline, which is one transaction where there is no BEGIN.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
-from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy import Connection, Engine, NullPool, TextClause, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,12 +21,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.ports import DatabaseUnfit, LedgerRefused, LedgerUnavailable
 from worker.store.address import connection_parameters
 from worker.store.database_errors import UNNAMED_POOLER, condemns, mapped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Self
-
-    from sqlalchemy import Connection, Engine, TextClause
 
 DRIVER = "postgresql+psycopg://"
 """What SQLAlchemy is told; where the database is, the driver is told (`connection_arguments`)."""

@@ -4,22 +4,14 @@ With age (retention) each mode's workers treat their own rows: test data may be 
 An erasure is of one person, whose requests lose all that is of the person, at once and for good.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import Engine, TextClause, text
 
+from worker.core.request import Mode
 from worker.store.engine import execute
 from worker.store.rows import KEPT, OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Engine, TextClause
-
-    from worker.core.request import Mode
 
 # Masks, digest, the publisher's own object and texts from outside.
 _CLEARED = """

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
-from worker.core.request import Mode
+from worker.core.request import Lane, Mode
 from worker.store.engine import execute
 from worker.store.rows import UNSENT, from_columns
 
@@ -25,7 +25,8 @@ SELECT r.request_id, r.source, r.check_type, r.mode, r.state, r.lease_owner, r.l
        r.attempts, r.in_doubt_calls, r.charged, r.outcome, r.error_kind, r.error_message,
        r.error_fields,
        r.reused_from, r.requested_at, r.expires_at, r.completed_at, r.event_sent_at,
-       r.settled_at, r.cleared_at, now() AS read_at, c.call_number AS number, c.worker,
+       r.settled_at, r.cleared_at, coalesce(r.lane, 'live') AS lane, now() AS read_at,
+       c.call_number AS number, c.worker,
        c.started_at, c.finished_at, c.class AS call_class, c.http_status, c.status,
        c.provider_request_id, c.charged AS call_charged, c.sends, c.milliseconds,
        c.not_sent_because
@@ -109,6 +110,7 @@ def _history(row: Row[Any], calls: list[CallRecord]) -> History:
         History,
         row,
         mode=Mode(row.mode),
+        lane=Lane(row.lane),
         charged=Charged(row.charged),
         outcome=None if row.outcome is None else Outcome(row.outcome),
         error_kind=None if row.error_kind is None else ErrorKind(row.error_kind),

@@ -4,25 +4,17 @@ Memory is bounded on our side by a batch, on the server's by its own limits; all
 that ends with the tables. The ledger is only read.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Self
 
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, text
 
+from worker.core.request import Mode
 from worker.store.engine import connection
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-    from typing import Self
-
-    from sqlalchemy import Connection, Engine
-
-    from worker.core.request import Mode
 
 
 class Finding(StrEnum):

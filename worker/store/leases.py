@@ -4,22 +4,14 @@ A row holds no personal data, so no call can be made from here: what can be done
 done, and everything else waits for its message.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import orjson
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from worker.core.outcome import ErrorKind
+from worker.core.request import Mode
 from worker.core.retry import MESSAGES
 from worker.store.engine import execute
 from worker.store.rows import OPEN
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.core.request import Mode
 
 # A crashed worker's message is delivered again within seconds and takes the row over; behind a
 # backlog or in a retry queue it may take minutes, and then it finds the row as it left it.

@@ -17,12 +17,13 @@ from worker.core.claims import (
     Recorded,
 )
 from worker.core.outcome import CallClass
+from worker.core.request import Lane
 from worker.ports import Ledger, LedgerContended
 from worker.store import statements
 from worker.store.booking import Booking, key_of
 from worker.store.claiming import Claiming
 from worker.store.engine import connection, run
-from worker.store.quota import lock_quota, return_tokens, save_quota, tokens_held
+from worker.store.quota_row import lock_quota, return_tokens, save_quota, tokens_held
 from worker.store.reuse import SameData, look_up
 from worker.store.rows import (
     record_batch,
@@ -32,6 +33,7 @@ from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -100,16 +102,22 @@ class PostgresLedger(Ledger):
             claiming = Claiming(database, self._config, owner)
             # What has expired needs no call, and no token.
             left = [_unless_expired(each, state.now) for each in known.left(batch)]
-            claims = claiming.claim_at_most(state.free, left)
+            claims = claiming.claim_at_most(state.shares, left)
             calls = _calls(left, claims)
             if state.clock_set_back:
                 self._log.warning(LogEvent.CLOCK_SET_BACK, of="call_quota")
             waits = state.waits(len(calls))
             if calls or state.clock_set_back:
-                state = state.spend(len(calls), repeated=len(claiming.repeated))
+                bulk = {each.request_id for each in left if each.lane is Lane.BULK}
+                called = {each.request_id for each in calls}
+                state = state.spend(
+                    *_by_lane(called, bulk), repeated=_by_lane(claiming.repeated, bulk)
+                )
                 save_quota(database, state, mode)
             claims |= {
-                each.request_id: state.postponed() for each in left if each.request_id not in claims
+                each.request_id: state.postponed(each.lane)
+                for each in left
+                if each.request_id not in claims
             }
         # A commit's answer may come late, and the places are not later for it.
         passed = self._now() - locked_at
@@ -151,7 +159,7 @@ class PostgresLedger(Ledger):
             saved = _saved(database, batch, announced)
             if missed := [each for each in batch if key_of(each) not in saved]:
                 saved |= Booking(database, mode.value).book(missed)
-            return_tokens(database, held - tokens_held(database, unsent, mode), mode)
+            return_tokens(database, held, tokens_held(database, unsent, mode), mode)
         return [saved[key_of(each)] for each in batch]
 
 
@@ -170,6 +178,10 @@ def _saved(
 
 def _is_unsent(entry: Entry) -> bool:
     return entry.report is not None and entry.report.call_class is CallClass.NOT_SENT
+
+
+def _by_lane(ids: AbstractSet[str], bulk: AbstractSet[str]) -> tuple[int, int]:
+    return len(ids - bulk), len(ids & bulk)
 
 
 def _unless_expired(asked: ClaimRequest, now: datetime) -> ClaimRequest:

@@ -5,24 +5,16 @@ worker, and perhaps its message: the relay sends it. Each mode's workers send th
 for the other mode may have another broker.
 """
 
-from __future__ import annotations
+from collections.abc import Sequence
 
-from typing import TYPE_CHECKING
-
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from worker.core.claims import Envelope
+from worker.core.outcome import StoredResult
+from worker.core.request import Mode
 from worker.ports import Outbox
 from worker.store.engine import execute
 from worker.store.rows import RESULT_COLUMNS, UNSENT, from_columns, stored_result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Engine
-
-    from worker.core.outcome import StoredResult
-    from worker.core.request import Mode
 
 # A result this old was not announced on the main line: that takes one second, and a crashed
 # worker's message, which brings its event by itself, is delivered again within a few.

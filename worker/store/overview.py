@@ -1,20 +1,12 @@
 """How all requests stand, in numbers, for the command `status`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import Engine, TextClause, text
 
 from worker.store.engine import execute
 from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sqlalchemy import Engine, TextClause
-
 
 # Who has called, or holds a lease, in so many minutes counts as at work.
 AT_WORK_MINUTES = 5

@@ -1,19 +1,13 @@
 """The pause of all workers: one row that people write and every worker reads."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from worker.core.operations import Pause
 from worker.store.engine import execute
 from worker.store.rows import OPEN
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Engine
 
 READ = text("SELECT reason, paused_by, paused_at FROM verification.fleet_control")
 

@@ -1,79 +1,43 @@
-"""The calls that all workers may make together: so many in any minute, so many a day.
+"""The calls that all workers may make together: so many in any minute, so many a day. Pure.
 
-Each mode has one row. A claim locks it before any other row and keeps it until its commit, so
-that the limits hold over all replicas, to the call, with nothing but the database.
+Live goes before bulk by how far ahead each may take a place: live a second, bulk a moment while
+live calls come. So a live request waits for that moment and one place at most, and where live takes
+every place bulk finds none. Then it is owed some: each live call adds BULK_SHARE to its credit, a
+call of its own takes 100 - BULK_SHARE from it, and for a credit it takes the next place, ahead of
+live. Whichever worker holds which lane, all this is in the row.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
 from worker.core.claims import Postponed, Shortage
+from worker.core.request import Lane
 from worker.core.timing import SHANGHAI, shanghai_date
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import date
-
-    from sqlalchemy import Connection
-
-    from worker.core.claims import Entry
-    from worker.core.request import Mode
 
 # Slots are given out so far ahead: far enough that callers always know their next call while the
 # next claim is committed, near enough that a worker which dies takes few with it.
 HORIZON = timedelta(seconds=1)
+# So far ahead bulk takes places while live calls come: a claim's commit takes some 10 ms.
+BULK_HORIZON = timedelta(milliseconds=50)
+# Live calls come when the last one was promised within this time.
+_LIVE_COMES = timedelta(minutes=10)
+# Between two looks of bulk for what it is owed, while live takes all: ten times a second, however
+# many places a second has. Credit is kept for so long that no look finds less than its share.
+_BULK_LOOK = 0.1
 _MINUTE = 60.0
 # Batches whose answer was lost are given places again, whatever is free: two batches of 64.
 _MOST_AHEAD = 128
 _A_DAY = timedelta(days=1)
 # Where something is free already and only others were in the way: after one commit or two.
 _AT_ONCE = 0.01
-
-# `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
-# a worker that freezes here would hold up all others: the server ends its transaction.
-LOCK_QUOTA = text("""
-WITH locked AS MATERIALIZED (
-  SELECT next_call_at, day, calls_today FROM verification.call_quota
-   WHERE mode = :mode FOR NO KEY UPDATE
-)
-SELECT next_call_at, day, calls_today, clock_timestamp() AS now,
-       set_config('idle_in_transaction_session_timeout', '3s', true)
-  FROM locked
-""")
-
-OPEN_QUOTA = text("""
-INSERT INTO verification.call_quota (mode, next_call_at, day)
-VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
-ON CONFLICT (mode) DO NOTHING
-""")
-
-# Which calls of these claims count on the quota's day. Asked when its row is locked: whoever has
-# returned one of their tokens has committed it.
-TOKENS_HELD = text("""
-SELECT count(*)
-  FROM unnest(CAST(:ids AS text[]), CAST(:owners AS text[])) AS e(request_id, owner)
-  JOIN verification.provider_call AS c ON c.request_id = e.request_id AND c.worker = e.owner
- WHERE c.class IS DISTINCT FROM 'not_sent'
-   AND (c.started_at AT TIME ZONE 'Asia/Shanghai')::date =
-       (SELECT day FROM verification.call_quota WHERE mode = :mode)
-""")
-
-RETURN_TOKENS = text("""
-UPDATE verification.call_quota SET calls_today = greatest(0, calls_today - :tokens)
- WHERE mode = :mode
-""")
-
-SAVE_QUOTA = text("""
-UPDATE verification.call_quota
-   SET next_call_at = :next_call_at, day = :day, calls_today = :calls_today
- WHERE mode = :mode
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +48,10 @@ class Quota:
     daily_call_budget: int | None
     start_margin: float
     """Seconds by which a call may reach the provider later than its slot."""
+    bulk_share: int = 10
+    """What bulk gets at least of the calls per minute, in per cent."""
+    bulk_daily_call_budget: int | None = None
+    """The part of the day's calls that bulk may use."""
 
     @property
     def spacing(self) -> timedelta:
@@ -108,12 +76,25 @@ class QuotaState:
     next_call_at: datetime
     day: date
     calls_today: int
+    live_at: datetime | None = None
+    """When a call was promised to live last; None: not yet, or to workers without lanes."""
+    bulk_credit: int = 0
+    bulk_calls: int = 0
+    """Those of `calls_today` that are bulk's."""
     clock_set_back: bool = False
     """The next place was further ahead than any claim puts it: that was capped."""
 
     @classmethod
     def read(
-        cls, quota: Quota, now: datetime, next_call_at: datetime, day: date, calls_today: int
+        cls,
+        quota: Quota,
+        now: datetime,
+        next_call_at: datetime,
+        day: date,
+        calls_today: int,
+        live_at: datetime | None = None,
+        bulk_credit: int = 0,
+        bulk_calls: int = 0,
     ) -> QuotaState:
         """Return the state as it stands now: a slot that has passed is lost, a new day is empty.
 
@@ -122,23 +103,61 @@ class QuotaState:
         """
         today = shanghai_date(now)
         if today > day:
-            day, calls_today = today, 0
+            day, calls_today, bulk_calls = today, 0, 0
         minute = timedelta(seconds=_MINUTE)
         set_back = next_call_at > now + max(minute, _MOST_AHEAD * quota.spacing)
         if set_back:
             next_call_at = now + max(minute, quota.spacing + HORIZON)
-        return cls(quota, now, max(next_call_at, now), day, calls_today, set_back)
+        next_call_at = max(next_call_at, now)
+        counts = calls_today, live_at, bulk_credit, bulk_calls
+        return cls(quota, now, next_call_at, day, *counts, clock_set_back=set_back)
 
     @property
     def free(self) -> int:
-        """How many calls may be promised now."""
-        limits = []
-        if self.quota.calls_per_minute is not None:
-            ahead = self.now + HORIZON - self.next_call_at
-            limits.append(max(0, ahead // self.quota.spacing + 1))
-        if self.quota.daily_call_budget is not None:
-            limits.append(max(0, self.quota.daily_call_budget - self.calls_today))
-        return min(limits)
+        """How many calls live may be promised now."""
+        return min(self._places(HORIZON), self._left_today)
+
+    def shares(self, live: int, bulk: int) -> tuple[int, int]:
+        """Return how many of so many that want a call may be promised one now."""
+        live = min(live, self.free)
+        after = self.spend(live)
+        places = max(after._places(after._bulk_horizon), after._owed_places)
+        return live, min(bulk, places, after._left_today, after._left_of_bulk)
+
+    def _places(self, ahead: timedelta) -> int:
+        """Return how many places there are so far ahead."""
+        if self.quota.calls_per_minute is None:
+            return sys.maxsize
+        return max(0, (self.now + ahead - self.next_call_at) // self.quota.spacing + 1)
+
+    @property
+    def _left_today(self) -> int:
+        budget = self.quota.daily_call_budget
+        return sys.maxsize if budget is None else max(0, budget - self.calls_today)
+
+    @property
+    def _left_of_bulk(self) -> int:
+        budget = self.quota.bulk_daily_call_budget
+        return sys.maxsize if budget is None else max(0, budget - self.bulk_calls)
+
+    @property
+    def _bulk_horizon(self) -> timedelta:
+        live_comes = self.live_at is not None and self.now - self.live_at < _LIVE_COMES
+        return min(BULK_HORIZON, HORIZON) if live_comes else HORIZON
+
+    @property
+    def _bulk_cost(self) -> int:
+        return 100 - self.quota.bulk_share
+
+    @property
+    def _owed_horizon(self) -> timedelta:
+        """How far ahead bulk takes the places that it is owed: further than live takes any."""
+        owed = max(1, self.bulk_credit // self._bulk_cost)
+        return HORIZON + min(owed * self.quota.spacing, HORIZON)
+
+    @property
+    def _owed_places(self) -> int:
+        return min(self.bulk_credit // self._bulk_cost, self._places(self._owed_horizon))
 
     def waits(self, calls: int) -> list[float]:
         """Return in how many seconds each of the next calls may start."""
@@ -147,55 +166,50 @@ class QuotaState:
         first = self.next_call_at - self.now
         return [(first + number * self.quota.spacing).total_seconds() for number in range(calls)]
 
-    def spend(self, calls: int, *, repeated: int = 0) -> QuotaState:
+    def spend(self, live: int, bulk: int = 0, *, repeated: tuple[int, int] = (0, 0)) -> QuotaState:
         """Return the state after so many calls; those repeated were paid from the budget before."""
+        credit = self.bulk_credit + live * self.quota.bulk_share - bulk * self._bulk_cost
+        calls = live + bulk
         return replace(
             self,
             next_call_at=self.next_call_at + calls * self.quota.spacing,
-            calls_today=self.calls_today + calls - repeated,
+            calls_today=self.calls_today + calls - sum(repeated),
+            live_at=self.now if live else self.live_at,
+            bulk_credit=max(0, min(credit, self._most_credit)),
+            bulk_calls=self.bulk_calls + bulk - repeated[1],
         )
 
-    def postponed(self) -> Postponed:
+    @property
+    def _most_credit(self) -> int:
+        """What the live calls of a second give, and two calls: who is owed more did not ask."""
+        spacing = self.quota.spacing
+        live_calls = HORIZON // spacing + 1 if spacing else 0
+        return live_calls * self.quota.bulk_share + 2 * self._bulk_cost
+
+    def postponed(self, lane: Lane = Lane.LIVE) -> Postponed:
         """Return when those that got nothing may ask again, once the others have their calls."""
-        budget = self.quota.daily_call_budget
-        if budget is not None and self.calls_today >= budget:
-            midnight = datetime.combine(self.day + _A_DAY, time(), SHANGHAI)
+        midnight = datetime.combine(self.day + _A_DAY, time(), SHANGHAI)
+        if not self._left_today:
             return Postponed(self._until(midnight), Shortage.DAILY_BUDGET)
-        if self.quota.calls_per_minute is not None:
-            wait = min(self._until(self.next_call_at - HORIZON), _MINUTE)
-            return Postponed(wait, Shortage.CALLS_PER_MINUTE)
-        return Postponed(_AT_ONCE, Shortage.DAILY_BUDGET)
+        if lane is Lane.BULK and not self._left_of_bulk:
+            return Postponed(self._until(midnight), Shortage.BULK_BUDGET)
+        if self.quota.calls_per_minute is None:
+            return Postponed(_AT_ONCE, Shortage.DAILY_BUDGET)
+        if lane is Lane.LIVE:
+            wait = self._until(self.next_call_at - HORIZON)
+        else:
+            wait = self._until(self.next_call_at - self._bulk_horizon)
+            wait = min(wait, max(_BULK_LOOK, self._until_owed))
+        return Postponed(min(wait, _MINUTE), Shortage.CALLS_PER_MINUTE)
+
+    @property
+    def _until_owed(self) -> float:
+        """Seconds until bulk is owed a place, if live takes all from now on, and may take it."""
+        missing = self._bulk_cost - self.bulk_credit
+        if missing <= 0:
+            return self._until(self.next_call_at - self._owed_horizon)
+        live_calls = math.ceil(missing / self.quota.bulk_share)
+        return live_calls * self.quota.spacing.total_seconds()
 
     def _until(self, then: datetime) -> float:
         return max(_AT_ONCE, (then - self.now).total_seconds())
-
-
-def lock_quota(database: Connection, quota: Quota, mode: Mode) -> QuotaState:
-    """Lock a mode's row until the transaction ends and return where it stands."""
-    row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one_or_none()
-    if row is None:
-        database.execute(OPEN_QUOTA, {"mode": mode.value})
-        row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one()
-    return QuotaState.read(quota, row.now, row.next_call_at, row.day, row.calls_today)
-
-
-def tokens_held(database: Connection, entries: Sequence[Entry], mode: Mode) -> int:
-    """Return how many calls of these entries count on the quota's day; its row is locked."""
-    asked = {
-        "ids": [each.granted.request_id for each in entries],
-        "owners": [each.granted.owner for each in entries],
-    }
-    return int(database.execute(TOKENS_HELD, {**asked, "mode": mode.value}).scalar_one())
-
-
-def return_tokens(database: Connection, tokens: int, mode: Mode) -> None:
-    """Let calls that were not sent after all count no more; the row is locked."""
-    if tokens > 0:
-        database.execute(RETURN_TOKENS, {"tokens": tokens, "mode": mode.value})
-
-
-def save_quota(database: Connection, state: QuotaState, mode: Mode) -> None:
-    """Write a locked row back."""
-    today = {"day": state.day, "calls_today": state.calls_today}
-    values = {"mode": mode.value, "next_call_at": state.next_call_at, **today}
-    database.execute(SAVE_QUOTA, values)

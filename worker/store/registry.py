@@ -1,20 +1,12 @@
 """The registry of workers: a row for each, which it refreshes, and who holds up whom."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
-from worker.core.operations import Blocker
+from worker.core.operations import Blocker, WorkerState
+from worker.core.request import Mode
 from worker.store.engine import execute
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.core.operations import WorkerState
-    from worker.core.request import Mode
 
 # Who was killed could not take its row away.
 REPORT = text("""

@@ -1,19 +1,12 @@
 """What a restored database lacks, and what it cannot know: for the command `restore-check`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from worker.store.engine import connection, execute
 from worker.store.rows import OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sqlalchemy import Engine
 
 # What the migrations grant: a dump of a database has the grants and not the roles, and grants to a
 # role that is not there are lost. A test compares the two.

@@ -5,25 +5,16 @@ it: a request whose check type has no ID number is never answered so. While one 
 asked the others wait for it.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from worker.core.claims import Claim, Granted, HeldElsewhere
+from worker.core.claims import Claim, ClaimRequest, Granted, HeldElsewhere
+from worker.core.outcome import StoredResult
+from worker.core.request import Mode
 from worker.store.rows import RESULT_COLUMNS, as_json, bytea, stored_result
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from sqlalchemy import Connection
-
-    from worker.core.claims import ClaimRequest
-    from worker.core.outcome import StoredResult
-    from worker.core.request import Mode
 
 # Claims of the same data come one after the other, so that the later one sees what the first did.
 # In order, so that two batches cannot wait for each other; and the server ends the transaction of a

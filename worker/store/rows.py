@@ -20,7 +20,7 @@ from worker.core.outcome import (
     RetryLater,
     StoredResult,
 )
-from worker.core.request import Mode
+from worker.core.request import Lane, Mode
 from worker.ports import LedgerRefused
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def claim_batch(batch: Sequence[ClaimRequest]) -> str:
 
 def _asked(asked: ClaimRequest) -> dict[str, object]:
     digest, masked, envelope = asked.digest, asked.masked, asked.envelope
-    return {
+    row: dict[str, object] = {
         "request_id": asked.request_id,
         "fingerprint": bytea(digest.fingerprint),
         "digest_key": digest.key_id,
@@ -76,6 +76,9 @@ def _asked(asked: ClaimRequest) -> dict[str, object]:
         "expires_at": asked.expires_at,
         "published_at": asked.published_at,
     }
+    if asked.lane is not Lane.LIVE:
+        row["lane"] = asked.lane
+    return row
 
 
 def bytea(value: bytes | None) -> str | None:

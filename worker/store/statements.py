@@ -26,17 +26,17 @@ WITH asked AS (
     wants_call boolean,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
     masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz, published_at timestamptz)
+    traceparent text, expires_at timestamptz, published_at timestamptz, lane text)
    ORDER BY request_id
 ), claimed AS (
   INSERT INTO verification.request (
     request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
     grants, calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
-    masked_portrait, context, reply_to, correlation_id, traceparent, expires_at, published_at)
+    masked_portrait, context, reply_to, correlation_id, traceparent, expires_at, published_at, lane)
   SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner,
     now() + make_interval(secs => :lease), 1, calls, subject_digest, masked_name,
     masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at
+    correlation_id, traceparent, expires_at, published_at, lane
     FROM asked
   ON CONFLICT (request_id) DO NOTHING
   RETURNING request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,

@@ -135,6 +135,7 @@ request = sa.Table(
         "published_at",
         "When it was published: AMQP's timestamp; null where the publisher set none.",
     ),
+    _text("lane", "bulk where the request came by the bulk lane; null: by the live one."),
     sa.CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
@@ -241,6 +242,10 @@ call_quota = sa.Table(
         "day", sa.Date, nullable=False, comment="Calendar day in Asia/Shanghai of calls_today."
     ),
     _count("calls_today", "Calls that all workers intended on that day, against the budget."),
+    _time("live_at", "When a place was given to a live request last."),
+    _count("bulk_credit", "What bulk is owed: BULK_SHARE for each live call, less its own."),
+    sa.Column("bulk_day", sa.Date, comment="Calendar day in Asia/Shanghai of bulk_calls."),
+    _count("bulk_calls", "Those of calls_today that are bulk's."),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     sa.CheckConstraint("calls_today >= 0", name="calls_today"),
     comment="One row per mode: what all workers have used of the limits on calls.",

@@ -1,20 +1,12 @@
 """How many messages were turned away without a row of their own, by day, source and reason."""
 
-from __future__ import annotations
+from collections.abc import Mapping
 
-from typing import TYPE_CHECKING
+from sqlalchemy import Engine, text
 
-from sqlalchemy import text
-
+from worker.core.request import Mode
 from worker.store.engine import execute
 from worker.store.rows import as_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy import Engine
-
-    from worker.core.request import Mode
 
 # Sources are a publisher's words. Who sends a new one with each message fills no table: beyond so
 # many rows a day they are counted together, as unknown.

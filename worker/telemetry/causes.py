@@ -1,16 +1,11 @@
 """What Python's errors say of a connection that did not come about. Any thread may enter."""
 
-from __future__ import annotations
-
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from worker.core.connecting import ConnectionFailed, Unconnected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Codes of X509_verify_cert_error (OpenSSL's x509_vfy.h).
 _EXPIRED = 10

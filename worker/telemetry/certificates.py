@@ -4,20 +4,13 @@ Platforms renew such files while the worker runs, so a scrape looks whether one 
 reads it again only then. The servers' own certificates are for whoever runs the servers.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from prometheus_client.core import Metric
-
-    from worker.settings import Settings
+from worker.settings import Settings
 
 # As DATABASE_URL has them, in libpq's words.
 _OF_LIBPQ = ("sslcert", "sslrootcert")

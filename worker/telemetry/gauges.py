@@ -10,11 +10,12 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from worker.core.breaker import ParkReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
     from worker.core.operations import Backlog, DatabaseServer
+    from worker.core.request import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Levels:
     backlog: Backlog | None
     server: DatabaseServer | None
     clock_offset: float
+    held_of: Mapping[Lane, int]
+    consumed: Mapping[Lane, bool]
 
 
 _OF_THE_WORKER: dict[str, tuple[str, Callable[[Levels], float]]] = {
@@ -106,9 +109,16 @@ _BREAKER_STATES = ("closed", "open", "probing")
 class Gauges:
     """A collector of prometheus-client; `levels` is asked once for each scrape."""
 
-    def __init__(self, levels: Callable[[], Levels], budget: int, about: dict[str, str]) -> None:
+    def __init__(
+        self,
+        levels: Callable[[], Levels],
+        budget: int,
+        about: dict[str, str],
+        bulk_budget: int = 0,
+    ) -> None:
         self._levels = levels
         self._budget = budget
+        self._bulk_budget = bulk_budget
         self._about = about
 
     def describe(self) -> list[Metric]:
@@ -137,6 +147,16 @@ class Gauges:
             ParkReason,
             levels.parked,
         )
+        yield _by_lane(
+            "verification_lane_messages_held",
+            "Messages of a lane that were delivered to this worker and are not acknowledged yet.",
+            levels.held_of,
+        )
+        yield _by_lane(
+            "verification_lane_consuming",
+            "1 while the broker delivers a lane to this worker; 0 also while it is parked.",
+            levels.consumed,
+        )
         if levels.server is not None:
             yield from _of_the_server(levels.server, levels.clock_offset)
         if levels.backlog is not None:
@@ -160,6 +180,10 @@ class Gauges:
             meaning = "Calls that all workers may still make on this day of Asia/Shanghai."
             left = max(0, self._budget - backlog.calls_today)
             yield GaugeMetricFamily("verification_budget_left_calls", meaning, left)
+        if self._bulk_budget:
+            meaning = "Calls that bulk may still make on this day (BULK_DAILY_CALL_BUDGET)."
+            left = max(0, self._bulk_budget - backlog.bulk_calls_today)
+            yield GaugeMetricFamily("verification_bulk_budget_left_calls", meaning, left)
 
 
 def _of_the_server(server: DatabaseServer, clock_offset: float) -> Iterator[Metric]:
@@ -178,6 +202,13 @@ def _of_the_server(server: DatabaseServer, clock_offset: float) -> Iterator[Metr
         "Seconds that this worker's clock is ahead of the database's, at least; below 0: behind.",
         clock_offset,
     )
+
+
+def _by_lane(name: str, meaning: str, values: Mapping[Lane, float]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(name, meaning, labels=["lane"])
+    for lane, value in values.items():
+        gauge.add_metric([lane.value], float(value))
+    return gauge
 
 
 def _one_of(

@@ -3,16 +3,12 @@
 All of it is for the inside of a cluster: there is no password.
 """
 
-from __future__ import annotations
-
 import errno
 import socket
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import NamedTuple
 
 
 class HealthAnswer(NamedTuple):

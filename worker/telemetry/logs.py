@@ -46,6 +46,8 @@ class LogEvent(StrEnum):
     PARKED = "worker.parked"
     PROBING = "worker.probing"
     RESUMED = "worker.resumed"
+    BULK_BUDGET_SPENT = "bulk.budget_spent"
+    BULK_GOES_ON = "bulk.goes_on"
     RELAYED = "relay.sent"
     LEASES_SETTLED = "leases.settled"
     RETURNED = "dead_letters.returned"

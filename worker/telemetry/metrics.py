@@ -5,28 +5,23 @@ looked up at the start: some 3 µs a message. Every label's values are a closed 
 metric ever holds an id, a source or anything of a person.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client import disable_created_metrics as _leave_out_times_of_creation
 from prometheus_client.exposition import choose_encoder
 
+from worker.core.claims import Entry
 from worker.core.connecting import Unconnected
+from worker.core.delivery import Settlement
 from worker.core.outcome import CallClass, Charged, Complete, Outcome
+from worker.core.request import Lane
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.certificates import CertificateGauge
 from worker.telemetry.gauges import Gauges, Levels
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from worker.core.claims import Entry
-    from worker.core.delivery import Settlement
 
 # A request waits for milliseconds or, over retries and outages, for hours.
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
@@ -125,12 +120,14 @@ class Metrics:
             ["call_class"],
             buckets=_CALLS,
         )
-        self._critical = histogram(
+        critical = histogram(
             "verification_critical_time_seconds",
             "Seconds from a message's publication (AMQP timestamp, whole seconds; without one from "
-            "its first delivery) to its confirmed event.",
+            "its first delivery) to its confirmed event, by its lane: bulk can wait.",
+            ["lane"],
             buckets=_WAITS,
         )
+        self._critical = {lane: critical.labels(lane.value).observe for lane in Lane}
         self._claims = histogram(
             "verification_claim_batch_messages",
             "Messages in one claim transaction.",
@@ -157,9 +154,15 @@ class Metrics:
         self._charges = {each: charges.labels(each.value) for each in Charged}
         self._seconds = {each: call_seconds.labels(each.value).observe for each in CallClass}
 
-    def watch(self, levels: Callable[[], Levels], budget: int, about: dict[str, str]) -> None:
-        """Show how things stand whenever somebody asks; `budget` is of a day, 0 for none."""
-        self.registry.register(Gauges(levels, budget, about))
+    def watch(
+        self,
+        levels: Callable[[], Levels],
+        budget: int,
+        about: dict[str, str],
+        bulk_budget: int = 0,
+    ) -> None:
+        """Show how things stand whenever somebody asks; a budget is of a day, 0 for none."""
+        self.registry.register(Gauges(levels, budget, about, bulk_budget))
 
     def watch_certificates(self, files: Mapping[str, Path]) -> None:
         """Show when the certificates in these files end, by the setting that names each."""
@@ -220,9 +223,9 @@ class Metrics:
                 reason = _COMES_AGAIN[action] or line["reason"]
                 self._retries.get(reason, self._retries[_OTHER]).inc()
                 continue
-            published_at = settlement.delivery.published_at
-            if published_at is not None:
-                self._critical.observe(max(0.0, now - published_at))
+            delivery = settlement.delivery
+            if delivery.published_at is not None:
+                self._critical[delivery.lane](max(0.0, now - delivery.published_at))
             for publication in settlement.publications:
                 # Of all that is published only dead letters have a reason.
                 if publication.event_of is None and "reason" in publication.headers:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from worker.core.delivery import Delivery, Settlement
     from worker.core.outcome import CallReport
+    from worker.core.request import Lane
 
 # The last batch takes milliseconds; a collector that is away must not hold up the end.
 _FLUSH_SECONDS = 3.0
@@ -54,7 +55,7 @@ class Spans:
         self._provider = provider
         self._tracer = provider.get_tracer(_SERVICE)
         self._propagator = TraceContextTextMapPropagator()
-        self._held: dict[tuple[int, int], Span] = {}
+        self._held: dict[tuple[Lane, int, int], Span] = {}
         """By epoch and tag; the broker's prefetch bounds them."""
 
     # The broker's thread.
@@ -64,7 +65,7 @@ class Spans:
         span = self._tracer.start_span(
             "verify", self._sent_by(delivery), SpanKind.CONSUMER, _MESSAGING
         )
-        self._held[delivery.epoch, delivery.tag] = span
+        self._held[delivery.lane, delivery.epoch, delivery.tag] = span
         about = span.get_span_context()
         if not about.is_valid:
             return delivery
@@ -75,7 +76,8 @@ class Spans:
     def end(self, settlements: Sequence[Settlement]) -> None:
         """End the spans of messages that are settled."""
         for settlement in settlements:
-            span = self._held.pop((settlement.delivery.epoch, settlement.delivery.tag), None)
+            delivery = settlement.delivery
+            span = self._held.pop((delivery.lane, delivery.epoch, delivery.tag), None)
             if span is None:
                 continue
             line = settlement.line or {"action": "handed_back"}
@@ -84,9 +86,9 @@ class Spans:
                     span.set_attribute(f"verification.{fact}", _plain(line[fact]))
             span.end()
 
-    def end_returned(self, epoch: int) -> None:
-        """End the spans of messages that were delivered up to this epoch: they come again."""
-        for key in [each for each in self._held if each[0] <= epoch]:
+    def end_returned(self, epoch: int, lane: Lane) -> None:
+        """End the spans of a lane's messages that were delivered up to this epoch: they return."""
+        for key in [each for each in self._held if each[0] is lane and each[1] <= epoch]:
             span = self._held.pop(key)
             span.set_attribute("verification.action", "returned")
             span.end()

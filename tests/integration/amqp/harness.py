@@ -21,6 +21,7 @@ from local_programs import program
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
 from worker.core.delivery import Delivery, Publication, Settlement
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -96,7 +97,7 @@ class Collector(Watched):
         """Keep them."""
         self.change(lambda: self.finished.extend(settlements))
 
-    def returned(self, epoch: int) -> None:
+    def returned(self, epoch: int, _lane: Lane = Lane.LIVE) -> None:
         """Keep it."""
         self.change(lambda: self.returned_epochs.append(epoch))
 

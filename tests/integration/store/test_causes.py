@@ -17,6 +17,7 @@ from tests.chaos.certificates import Certificates
 from tests.e2e import in_process
 from tests.e2e.harness import CHECKOUT
 from worker.ports import LedgerUnavailable
+from worker.store.database_errors import mapped
 from worker.store.engine import execute, open_engine
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ CAUSES = {
     ),
     "another CA": (
         "postgres@SERVER/postgres?sslmode=verify-full&sslrootcert=STRANGER",
-        "the certificate's CA is not the one in sslrootcert",
+        "CA is not the one in sslrootcert, or the certificate has expired",
     ),
     "may not log in": ("no_login@SERVER/postgres", "may not log in"),
     "may not connect": ("no_right@SERVER/closed", "may not connect to the database"),
@@ -129,6 +130,13 @@ def test_each_cause_has_its_own_words(
     assert words in line
     assert line.count("\n") == 1
     assert SECRET not in f"{fault.value}{told.stderr}{line}"
+
+
+def test_a_full_disk_that_refuses_sessions_is_called_so() -> None:
+    """As PostgreSQL 15 to 18 say it, whatever it was that could not be written."""
+    for words in ("could not write init file", "could not extend file: No space left on device"):
+        fault = mapped(psycopg.OperationalError(f"connection failed: FATAL:  {words}"))
+        assert str(fault) == "no connection (the server's disk is full)"
 
 
 def upgrade(url: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from tests.plans import nodes
 from worker.core.outcome import Outcome
 from worker.core.request import Mode
-from worker.store import backlog, booking, erasure, leases, outbox, overview, quota, statements
+from worker.store import backlog, booking, erasure, leases, outbox, overview, quota_row, statements
 from worker.store.engine import compiled, connection, open_engine
 from worker.store.inquiry import RequestFilter, selection
 
@@ -42,7 +42,7 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
     "booked calls": booking.CALLS,
     "count": booking.COUNT,
     "adopt": booking.ADOPT,
-    "tokens": quota.TOKENS_HELD,
+    "tokens": quota_row.TOKENS_HELD,
     "hold": outbox.HOLD,
     "mark sent": outbox.MARK_SENT,
 }

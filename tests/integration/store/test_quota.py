@@ -26,7 +26,8 @@ from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-from worker.store.quota import Quota, lock_quota
+from worker.store.quota import Quota
+from worker.store.quota_row import lock_quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

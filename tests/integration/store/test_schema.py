@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +11,14 @@ from sqlalchemy import text
 
 from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
-from tests.fakes.messages import PERSON, ask, deliver, request, spec
+from tests.fakes.messages import ask, deliver
 from tests.fakes.verifier import FakeVerifier
 from tests.integration.store.upkeep import finish, leave_waiting, past
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.digests import Digests
-from worker.core.masking import scrub
-from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, ErrorKind, Outcome
-from worker.core.request import Mode, Person, PersonField
+from worker.core.outcome import ErrorKind
+from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
 from worker.store.backlog import PostgresBacklog
@@ -108,26 +106,6 @@ def test_the_worker_role_may_do_every_chore(
     count_turned_away(as_worker, Mode.SANDBOX, {(None, "not_json"): 1})
 
 
-def test_everything_has_a_comment(engine: Engine) -> None:
-    """Tables, views and each of their columns: `psql` explains itself."""
-    with engine.connect() as database:
-        bare = database.execute(
-            text("""
-            SELECT c.relname, a.attname FROM pg_class c
-              JOIN pg_namespace n ON n.oid = c.relnamespace
-              LEFT JOIN LATERAL (
-                SELECT 0 AS attnum, NULL AS attname UNION ALL
-                SELECT attnum, attname FROM pg_attribute
-                 WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a ON true
-             WHERE n.nspname IN ('verification', 'verification_v1') AND c.relkind IN ('r', 'v', 'm')
-               AND NOT EXISTS (SELECT FROM pg_description d
-                                WHERE d.objoid = c.oid AND d.objsubid = a.attnum
-                                  AND d.classoid = 'pg_class'::regclass AND d.description <> '')
-            """)
-        ).all()
-    assert bare == []
-
-
 def flow_over(ledger: PostgresLedger, verifier: FakeVerifier) -> Flow:
     """Return a flow from messages to this ledger."""
     return Flow(
@@ -138,37 +116,3 @@ def flow_over(ledger: PostgresLedger, verifier: FakeVerifier) -> Flow:
         FakeClock(),
         FlowRules(Mode.SANDBOX, RetryPolicy((5, 30), 1), start_within=60.0),
     )
-
-
-def test_no_personal_data_stands_in_any_row(ledger: PostgresLedger, engine: Engine) -> None:
-    everything = "".join(PERSON.values())
-    person = Person({field: PERSON[field] for field in PersonField})
-    told = AuthInfo(
-        success=False,
-        has_exception=False,
-        code="2",
-        message=scrub(everything.replace(PERSON["imgBase64"], ""), person),
-        detail=scrub(json.dumps(PERSON), person),
-    )
-    mismatch = CallReport(CallClass.ANSWERED, Charged.YES, Outcome.MISMATCH, told)
-    flow = flow_over(ledger, FakeVerifier(*[mismatch] * 5))
-    bodies = [request(f"type-{number}", personalSpec=spec(number)) for number in range(5)]
-    bodies += [
-        request("refused", personalSpec=spec(2, mobile=PERSON["mobile"])),
-        request("wrong", personalSpec=spec(0, idCard=PERSON["idCard"][:-1] + "0")),
-        request("unknown", personalSpec=spec(2), **{PERSON["bankcard"]: PERSON["name"]}),
-        request("leak", source=PERSON["mobile"], personalSpec=spec(4)),
-    ]
-    admission = flow.admit([deliver(body) for body in bodies], "1")
-    finished = [flow.decide(task, flow.call(task)) for task in admission.tasks] + admission.finished
-    assert len(flow.record(finished, [])) == len(bodies)
-    with engine.connect() as database:
-        rows = [
-            row
-            for table in ("verification.request", "verification.provider_call")
-            for row in database.execute(text(f"SELECT t::text FROM {table} t")).scalars()  # noqa: S608
-        ]
-    assert len(rows) == len(bodies) + 5
-    digits = PERSON["idCard"][:-1]
-    for canary in (*PERSON.values(), PERSON["imgBase64"][:64], digits, PERSON["name"][1:]):
-        assert not [row for row in rows if canary in row]

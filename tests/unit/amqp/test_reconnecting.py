@@ -109,7 +109,7 @@ def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_on
         prefetch=1,
         topology=None,
         deliver=nothing,
-        returned=returned.append,
+        returned=lambda epoch, _lane: returned.append(epoch),
     )
     consumer.connected(pika)
     consumer._closed(channel, ChannelClosedByBroker(404, "no queue"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from worker.amqp.topology import BROWSE_LIMIT, topology
-from worker.contract.names import DEAD, REQUESTS
+from worker.contract.names import DEAD, REQUEST_QUEUES, REQUESTS
+from worker.core.request import Lane
 
 DELAYS = (5, 30, 120, 600, 1800)
+BULK_REQUESTS = REQUEST_QUEUES[Lane.BULK]
 
 
 def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
@@ -21,6 +23,12 @@ def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
         "verification.retry.2m",
         "verification.retry.10m",
         "verification.retry.30m",
+        "verification.requests.bulk",
+        "verification.bulk.retry.5s",
+        "verification.bulk.retry.30s",
+        "verification.bulk.retry.2m",
+        "verification.bulk.retry.10m",
+        "verification.bulk.retry.30m",
     ]
 
 
@@ -49,6 +57,12 @@ def dead_letters_to(queue: str) -> dict[str, object]:
         (REQUESTS, dead_letters_to(DEAD)),
         # back to the requests after the queue's own time
         ("verification.retry.2m", {"x-message-ttl": 120_000, **dead_letters_to(REQUESTS)}),
+        # bulk's go back to bulk
+        (BULK_REQUESTS, dead_letters_to(DEAD)),
+        (
+            "verification.bulk.retry.2m",
+            {"x-message-ttl": 120_000, **dead_letters_to(BULK_REQUESTS)},
+        ),
         # kept for the given days, and browsed as often as anyone likes
         (DEAD, {"x-delivery-limit": BROWSE_LIMIT, "x-message-ttl": 14 * 24 * 3600 * 1000}),
     ],

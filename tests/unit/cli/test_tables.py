@@ -63,6 +63,14 @@ def test_where_a_terminal_is_too_narrow_each_row_is_a_block(
     assert plain(capsys) == ["id    张三丰", "more  bbbbbbbbbb", "", "id    c", "more  -"]
 
 
+def test_a_heading_alone_is_whole_in_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal(monkeypatch, 12)
+    print_table(("request_id", "outcome"), [], as_json=False)
+    assert "".join(plain(capsys)) == "request_id  outcome"
+
+
 def test_words_in_the_last_column_go_on_below(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.maintenance.chores import renewed_credentials
+from worker.maintenance.credentials import renewed_credentials
 from worker.settings import SettingsInvalid
 from worker.telemetry.logs import LogEvent
 

@@ -11,6 +11,7 @@ from tests.fakes.messages import deliver, request
 from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import BreakerPolicy
+from worker.core.request import Lane
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.telemetry.metrics import Metrics
@@ -62,9 +63,9 @@ class Stack:
             self.metrics,
         )
 
-    def give(self, *ids: str) -> list[Delivery]:
+    def give(self, *ids: str, lane: Lane = Lane.LIVE) -> list[Delivery]:
         """Deliver requests with these ids."""
-        deliveries = [deliver(request(each), message_id=each) for each in ids]
+        deliveries = [deliver(request(each), message_id=each, lane=lane) for each in ids]
         for delivery in deliveries:
             self.pipeline.deliver(delivery)
         return deliveries

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from worker.core.claims import Postponed, Shortage
-from worker.store.quota import HORIZON, Quota, QuotaState
+from worker.core.request import Lane
+from worker.store.quota import BULK_HORIZON, HORIZON, Quota, QuotaState
 
 NOON = datetime(2026, 3, 1, 4, 0, tzinfo=UTC)  # in Shanghai
 TODAY = date(2026, 3, 1)
@@ -32,7 +33,8 @@ def quota_state(
 def later(state: QuotaState, seconds: float) -> QuotaState:
     """Return what another claim reads after so many seconds."""
     now = state.now + timedelta(seconds=seconds)
-    return QuotaState.read(state.quota, now, state.next_call_at, state.day, state.calls_today)
+    counts = state.calls_today, state.live_at, state.bulk_credit, state.bulk_calls
+    return QuotaState.read(state.quota, now, state.next_call_at, state.day, *counts)
 
 
 # A step is how long until the next claim, how many calls it wants, how many of an earlier batch
@@ -66,7 +68,7 @@ def test_no_minute_at_the_provider_has_a_call_too_many_however_late_each_is(
         for number, wait in enumerate(state.waits(calls)):
             late = margin * lateness[number % len(lateness)]
             arrivals.append(state.now + timedelta(seconds=wait) + timedelta(seconds=late))
-        state = state.spend(calls, repeated=repeated)
+        state = state.spend(calls, repeated=(repeated, 0))
     arrivals.sort()
     for first, one_too_many in zip(arrivals, arrivals[per_minute:], strict=False):
         assert one_too_many - first >= A_MINUTE
@@ -171,3 +173,83 @@ def test_tokens_that_others_left_can_be_had_at_once() -> None:
     """A race took the requests away that they were kept for: nobody waits until midnight."""
     assert quota_state(budget=5).postponed().seconds <= 0.01
     assert quota_state(per_minute=600, budget=5).postponed().seconds <= 0.01
+
+
+# Two lanes.
+
+
+def simulate(
+    state: QuotaState, seconds: float, live_every: float | None
+) -> tuple[list[datetime], list[datetime], list[float]]:
+    """Let a worker with live requests and one with bulk ask, each when it is told to.
+
+    Return the places of both lanes, and how long each live request waited for its own. A live one
+    comes every so many seconds; where both ask at the same moment, live is first.
+    """
+    end, waits = NOON + timedelta(seconds=seconds), []
+    places: dict[Lane, list[datetime]] = {lane: [] for lane in Lane}
+    asks = dict.fromkeys(Lane, NOON)
+    came: list[datetime] = []
+    next_live = NOON if live_every else end
+    while (moment := min(asks.values())) < end:
+        lane = next(each for each in Lane if asks[each] == moment)
+        state = later(state, (moment - state.now).total_seconds())
+        while next_live <= moment and len(came) < 5_000:
+            came.append(next_live)
+            next_live += timedelta(seconds=live_every or 0)
+        wanted = len(came) if lane is Lane.LIVE else 5_000
+        live, bulk = state.shares(*((wanted, 0) if lane is Lane.LIVE else (0, wanted)))
+        given = [moment + timedelta(seconds=each) for each in state.waits(live + bulk)]
+        places[lane] += given
+        state = state.spend(live, bulk)
+        if lane is Lane.LIVE:
+            waits += [(at - came.pop(0)).total_seconds() for at in given]
+        wait = state.postponed(lane).seconds
+        asks[lane] = moment + timedelta(seconds=wait)
+        if lane is Lane.LIVE and not came:
+            asks[lane] = max(moment, next_live)
+    return places[Lane.LIVE], places[Lane.BULK], waits
+
+
+@pytest.mark.parametrize("share", [1, 10, 50, 90])
+@pytest.mark.parametrize("per_minute", [6, 60, 600, 60_000])
+def test_bulk_gets_its_share_and_no_more_while_live_wants_all(per_minute: int, share: int) -> None:
+    quota = Quota(per_minute, None, 4.0, bulk_share=share)
+    state = QuotaState.read(quota, NOON, NOON, TODAY, 0)
+    seconds = 3_000 * quota.spacing.total_seconds() if per_minute < 60_000 else 30
+    live, bulk, _ = simulate(state, seconds, live_every=0.0005)
+    owed = (len(live) + len(bulk)) * share / 100
+    # What it is owed at the end it has not asked for yet, and it begins with the first places.
+    seconds_of_places = 1 / quota.spacing.total_seconds()
+    assert owed - 2 - seconds_of_places <= len(bulk) <= owed + 3 + 2 * seconds_of_places
+
+
+@pytest.mark.parametrize("per_minute", [60, 600, 6_000, 60_000])
+def test_a_live_request_waits_for_a_moment_of_bulk_and_one_place_at_most(per_minute: int) -> None:
+    state = quota_state(per_minute=per_minute)
+    live, bulk, waits = simulate(state, 120, live_every=1.7)
+    spacing = state.quota.spacing.total_seconds()
+    # The first one finds bulk's places of a second: nobody knew that live comes.
+    assert max(waits[1:]) <= BULK_HORIZON.total_seconds() + spacing + 0.000_001
+    assert len(live) + len(bulk) >= 0.99 * 120 / spacing
+
+
+def test_bulk_alone_has_all_that_live_alone_would_have() -> None:
+    none, bulk, _ = simulate(quota_state(per_minute=600), 600, live_every=None)
+    assert not none
+    assert len(bulk) == pytest.approx(600 / (64 / 600), abs=11)  # those of the last second more
+
+
+def test_bulk_leaves_the_rest_of_the_day_to_live() -> None:
+    quota = Quota(None, 10, 4.0, bulk_daily_call_budget=3)
+    state = QuotaState.read(quota, NOON, NOON, TODAY, 0)
+    assert state.shares(0, 20) == (0, 3)
+    spent = state.spend(2, 3)
+    assert spent.shares(20, 20) == (5, 0)
+    assert spent.postponed(Lane.BULK) == Postponed(12 * 3600, Shortage.BULK_BUDGET)
+    assert spent.spend(5).postponed(Lane.BULK).shortage is Shortage.DAILY_BUDGET
+    assert later(spent, 86_400).shares(4, 20) == (4, 3)
+
+
+def test_live_has_what_is_left_of_the_day_first() -> None:
+    assert quota_state(budget=5).shares(3, 20) == (3, 2)

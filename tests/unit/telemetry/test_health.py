@@ -13,6 +13,7 @@ import pytest
 from worker.bootstrap.health_state import STUCK_SECONDS, HealthState
 from worker.core.breaker import Open, ParkReason
 from worker.core.operations import Backlog
+from worker.core.request import Lane
 from worker.telemetry.health_server import CannotListen, HealthServer, listener
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def part(**facts: Any) -> Any:
     return SimpleNamespace(**facts)
 
 
-METRICS: Any = SimpleNamespace(exposition=lambda accept: (f"text/plain; of={accept}", b"up 1\n"))
+METRICS: Any = SimpleNamespace(
+    exposition=lambda accept: (f"text/plain; of={accept}", b"up 1\n"), letters_returned=0
+)
 
 
 class Parts:
@@ -46,9 +49,16 @@ class Parts:
             blocked=False,
             unconfirmed=7,
             problem=None,
+            consumes=lambda lane: lane is Lane.LIVE,
+            bulk_problem=None,
         )
         self.pipeline = part(
-            dead=[], database_answers=False, database_problem="refused", claimed=2, held=9
+            dead=[],
+            database_answers=False,
+            database_problem="refused",
+            claimed=2,
+            held=9,
+            held_of={Lane.LIVE: 9, Lane.BULK: 0}.get,
         )
         self.gate = part(
             parked=None,
@@ -56,6 +66,7 @@ class Parts:
             state=Open(ParkReason.QUOTA, 1.0, 1),
             calls=(1, 4),
             because=None,
+            bulk_closed_for=None,
         )
         self.housekeeper = part(name="housekeeper", running=True)
         self.monitor = part(backlog=None, server=None, clock_offset=0.0, failed=True)
@@ -84,6 +95,20 @@ def test_why_the_broker_is_not_there_is_said(parts: Parts) -> None:
     assert consumer == "no consumer is registered"
     parts.session.connected, parts.session.problem = True, "NOT_FOUND"
     assert parts.health.not_ready()[0] == "no consumer is registered: NOT_FOUND"
+
+
+def test_a_worker_without_the_bulk_lane_is_ready_and_says_so(parts: Parts) -> None:
+    parts.session.connected = parts.session.consuming = True
+    parts.pipeline.database_problem = None
+    assert parts.health.answer("/readyz", "").body == b"ok\n"
+    parts.session.bulk_problem = "NOT_FOUND"
+    words = "live only: the bulk lane is not consumed: NOT_FOUND"
+    assert parts.health.answer("/readyz", "").body.decode() == f"{words}\n"
+    assert (parts.health.state().state, parts.health.state().reason) == ("working", words)
+    parts.gate.bulk_closed_for = 60.0
+    assert parts.health.without_bulk() == "live only: BULK_DAILY_CALL_BUDGET is spent"
+    parts.gate.parked = ParkReason.PAUSED
+    assert parts.health.without_bulk() is None
 
 
 def test_a_dead_thread_is_named(parts: Parts) -> None:

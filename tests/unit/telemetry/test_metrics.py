@@ -18,6 +18,7 @@ from worker.core.breaker import ParkReason
 from worker.core.delivery import Settlement
 from worker.core.operations import Backlog, DatabaseServer
 from worker.core.outcome import CallClass, Charged
+from worker.core.request import Lane
 from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.gauges import Levels
 from worker.telemetry.metrics import Metrics
@@ -48,6 +49,8 @@ LEVELS = Levels(
     ),
     server=DatabaseServer(START, connections=12, connections_limit=97),
     clock_offset=-0.5,
+    held_of={Lane.LIVE: 6, Lane.BULK: 3},
+    consumed={Lane.LIVE: True, Lane.BULK: False},
 )
 
 
@@ -192,8 +195,8 @@ def test_the_critical_time_is_from_the_publication_to_the_confirmed_event(
 ) -> None:
     counted = Counted()
     counted.work(deliver(request("a"), published_at=published_at))
-    assert counted.samples("verification_critical_time_seconds_count").get(()) == count
-    assert counted.samples("verification_critical_time_seconds_sum").get(()) == total
+    assert counted.samples("verification_critical_time_seconds_count").get(("live",)) == count
+    assert counted.samples("verification_critical_time_seconds_sum").get(("live",)) == total
 
 
 def test_what_has_no_name_yet_is_counted_as_other_and_adds_no_series() -> None:
@@ -235,6 +238,9 @@ def test_gauges_say_how_things_stand() -> None:
         "database_connections": 12,
         "database_connections_limit": 97,
         "clock_offset_seconds": -0.5,
+        "lane_messages_held/live": 6,
+        "lane_messages_held/bulk": 3,
+        "lane_consuming/live": 1,
         "breaker_state/closed": 1,
     }
 

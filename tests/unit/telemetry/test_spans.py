@@ -19,6 +19,7 @@ from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import Stack
 from worker.core.outcome import CallClass, CallReport, Charged
+from worker.core.request import Lane
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.telemetry import tracing
 from worker.telemetry.spans import Spans
@@ -233,7 +234,7 @@ def test_the_span_of_a_message_that_comes_again_ends() -> None:
     traced = Traced()
     traced.sink.deliver(deliver(epoch=1))
     traced.sink.deliver(deliver(epoch=2))
-    traced.sink.returned(1)
+    traced.sink.returned(1, Lane.LIVE)
     (span,) = traced.exporter.get_finished_spans()
     assert (span.attributes or {})["verification.action"] == "returned"
     assert len(traced.sink._spans._held) == 1

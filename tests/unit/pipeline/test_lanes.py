@@ -1,0 +1,125 @@
+"""Live before bulk: who is next of those that wait for the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.broker import PATIENCE
+from tests.unit.pipeline.desk import Desk
+from tests.unit.pipeline.stack import SlowVerifier, Stack, running
+from worker.core.claims import Postponed, Shortage
+from worker.core.request import Lane
+from worker.pipeline.lanes import LaneQueue, Lanes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class One:
+    """Something in a lane."""
+
+    lane: Lane
+    number: int = 0
+
+
+def some(lane: Lane, count: int) -> list[One]:
+    return [One(lane, number) for number in range(count)]
+
+
+def lanes(share: int, *ones: Iterable[One]) -> Lanes[One]:
+    made: Lanes[One] = Lanes(share)
+    for each in ones:
+        made.extend(each)
+    return made
+
+
+@pytest.mark.parametrize("share", [1, 10, 33, 90])
+def test_while_both_wait_bulk_gets_its_share_to_the_turn(share: int) -> None:
+    both = lanes(share, some(Lane.BULK, 1000), some(Lane.LIVE, 1000))
+    turns = [both.popleft().lane for _ in range(1000)]
+    for first in range(0, 1000, 100):
+        assert turns[first : first + 100].count(Lane.BULK) == share
+    assert turns[0] is (Lane.BULK if share >= 100 else Lane.LIVE)
+
+
+def test_a_lane_alone_gets_every_turn_and_owes_nothing_for_it() -> None:
+    alone = lanes(10, some(Lane.BULK, 50))
+    assert [alone.popleft().number for _ in range(50)] == list(range(50))
+    alone.extend([*some(Lane.BULK, 9), *some(Lane.LIVE, 9)])
+    assert {alone.popleft().lane for _ in range(9)} == {Lane.LIVE}
+
+
+def test_each_lane_keeps_its_order_and_what_is_put_back_comes_first() -> None:
+    made = lanes(10, some(Lane.LIVE, 3), some(Lane.BULK, 3))
+    taken = [made.popleft() for _ in range(6)]
+    made.extend(some(Lane.LIVE, 1))
+    made.extendleft(reversed(taken))
+    assert [each.number for each in made.live] == [0, 1, 2, 0]
+    assert [each.number for each in made.bulk] == [0, 1, 2]
+    assert len(made) == len(list(made)) == 7
+
+
+def test_a_live_one_overtakes_the_bulk_that_waits_for_a_taker() -> None:
+    queue: LaneQueue[One] = LaneQueue(10)
+    for each in some(Lane.BULK, 5):
+        queue.put(each)
+    assert queue.bulk_waits
+    queue.put(One(Lane.LIVE))
+    queue.end()
+    taken = [queue.get() for _ in range(7)]
+    assert taken == [One(Lane.LIVE), *some(Lane.BULK, 5), None]
+
+
+def test_a_live_request_is_called_before_the_bulk_that_is_claimed_already() -> None:
+    """It waits for no more than one free claim, and for the next free caller."""
+    verifier = SlowVerifier()
+    with running(Desk(verifier=verifier), callers=2) as stack:
+        stack.give(*(f"bulk-{number}" for number in range(8)), lane=Lane.BULK)
+        stack.wait_for_rows(4)  # two are called, two wait for a caller
+        stack.give("live")
+        verifier.answers.set()
+        stack.broker.wait_for(9)
+    asked = [each.request_id for each in verifier.asked]
+    assert asked.index("live") <= 4
+    assert len(asked) == 9
+
+
+def test_bulk_stops_alone_when_its_budget_is_spent_and_goes_on_by_itself() -> None:
+    desk = Desk()
+    spent = Postponed(60.0, Shortage.BULK_BUDGET)
+    for name in ("bulk-1", "bulk-2"):
+        desk.ledger.instead[name] = lambda _: spent
+    with running(desk) as stack:
+        stack.give("bulk-1", "bulk-2", lane=Lane.BULK)
+        stack.broker.wait_for(2)
+        stack.broker.wait_until_bulk_allowed(False)
+        stack.give("late", lane=Lane.BULK)
+        stack.give("live")
+        stack.broker.wait_for(4)
+        places = stack.where_to()
+        assert places.pop("live").endswith(".match")
+        assert set(places) == {"bulk-1", "bulk-2", "late"}
+        assert all(each.startswith("verification.bulk.retry.") for each in places.values())
+        assert stack.broker.wanted == []  # the worker itself is not parked
+        stack.advance(60.0)
+        stack.broker.wait_until_bulk_allowed(False, True)
+        stack.give("next", lane=Lane.BULK)
+        stack.broker.wait_for(5)
+    assert stack.where_to()["next"].endswith(".match")
+
+
+def test_what_one_lanes_channel_returned_is_not_the_other_lanes() -> None:
+    """The generations of their channels have nothing to do with each other."""
+    stack = Stack()
+    stack.give("live-1", "live-2")
+    stack.give("bulk-1", lane=Lane.BULK)
+    stack.pipeline.returned(1, Lane.BULK)
+    assert [stack.pipeline.held_of(lane) for lane in Lane] == [2, 0]
+    stack.pipeline.start()
+    stack.broker.wait_for(2)
+    assert stack.pipeline.stop(stack.desk.clock.monotonic() + PATIENCE)
+    assert set(stack.where_to()) == {"live-1", "live-2"}

@@ -1,0 +1,119 @@
+"""The row in which all workers share the quota (`store.quota`).
+
+Each mode has one. A claim locks it before any other row and keeps it until its commit, so that the
+limits hold over all replicas, to the call, with nothing but the database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from worker.core.request import Lane
+from worker.store.quota import QuotaState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from worker.core.claims import Entry
+    from worker.core.request import Mode
+    from worker.store.quota import Quota
+
+# `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
+# a worker that freezes here would hold up all others: the server ends its transaction.
+LOCK_QUOTA = text("""
+WITH locked AS MATERIALIZED (
+  SELECT next_call_at, day, calls_today, live_at, bulk_credit, bulk_day, bulk_calls
+    FROM verification.call_quota
+   WHERE mode = :mode FOR NO KEY UPDATE
+)
+SELECT clock_timestamp() AS now, *,
+       set_config('idle_in_transaction_session_timeout', '3s', true)
+  FROM locked
+""")
+
+OPEN_QUOTA = text("""
+INSERT INTO verification.call_quota (mode, next_call_at, day)
+VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
+ON CONFLICT (mode) DO NOTHING
+""")
+
+# Which calls of these claims count on the quota's day. Asked when its row is locked: whoever has
+# returned one of their tokens has committed it.
+TOKENS_HELD = text("""
+SELECT count(*) AS calls, count(*) FILTER (WHERE bulk) AS bulk
+  FROM unnest(CAST(:ids AS text[]), CAST(:owners AS text[]), CAST(:bulk AS bool[]))
+       AS e(request_id, owner, bulk)
+  JOIN verification.provider_call AS c ON c.request_id = e.request_id AND c.worker = e.owner
+ WHERE c.class IS DISTINCT FROM 'not_sent'
+   AND (c.started_at AT TIME ZONE 'Asia/Shanghai')::date =
+       (SELECT day FROM verification.call_quota WHERE mode = :mode)
+""")
+
+RETURN_TOKENS = text("""
+UPDATE verification.call_quota
+   SET calls_today = greatest(0, calls_today - :calls), bulk_calls = greatest(0, bulk_calls - :bulk)
+ WHERE mode = :mode
+""")
+
+SAVE_QUOTA = text("""
+UPDATE verification.call_quota
+   SET next_call_at = :next_call_at, day = :day, calls_today = :calls_today, live_at = :live_at,
+       bulk_credit = :bulk_credit, bulk_day = :day, bulk_calls = :bulk_calls
+ WHERE mode = :mode
+""")
+
+
+def lock_quota(database: Connection, quota: Quota, mode: Mode) -> QuotaState:
+    """Lock a mode's row until the transaction ends and return where it stands."""
+    row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one_or_none()
+    if row is None:
+        database.execute(OPEN_QUOTA, {"mode": mode.value})
+        row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one()
+    return QuotaState.read(
+        quota,
+        row.now,
+        row.next_call_at,
+        row.day,
+        row.calls_today,
+        row.live_at,
+        row.bulk_credit,
+        # Workers without lanes begin a new day without it.
+        row.bulk_calls if row.bulk_day == row.day else 0,
+    )
+
+
+class Tokens(NamedTuple):
+    """Calls that count on the quota's day."""
+
+    calls: int
+    bulk: int
+    """Those of them that are bulk's."""
+
+
+def tokens_held(database: Connection, entries: Sequence[Entry], mode: Mode) -> Tokens:
+    """Return how many calls of these entries count on the quota's day; its row is locked."""
+    asked = {
+        "ids": [each.granted.request_id for each in entries],
+        "owners": [each.granted.owner for each in entries],
+        "bulk": [each.asked.lane is Lane.BULK for each in entries],
+    }
+    return Tokens(*database.execute(TOKENS_HELD, {**asked, "mode": mode.value}).one())
+
+
+def return_tokens(database: Connection, before: Tokens, after: Tokens, mode: Mode) -> None:
+    """Let calls that were not sent after all count no more; the row is locked."""
+    if before.calls > after.calls:
+        returned = {"calls": before.calls - after.calls, "bulk": before.bulk - after.bulk}
+        database.execute(RETURN_TOKENS, {**returned, "mode": mode.value})
+
+
+def save_quota(database: Connection, state: QuotaState, mode: Mode) -> None:
+    """Write a locked row back."""
+    today = {"day": state.day, "calls_today": state.calls_today, "bulk_calls": state.bulk_calls}
+    lanes = {"live_at": state.live_at, "bulk_credit": state.bulk_credit}
+    values = {"mode": mode.value, "next_call_at": state.next_call_at, **today, **lanes}
+    database.execute(SAVE_QUOTA, values)
