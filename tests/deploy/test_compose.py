@@ -137,7 +137,7 @@ def test_podman_compose_mounts_and_confines_all_and_the_worker_waits(tmp_path: P
     podman, log = tmp_path / "podman", tmp_path / "log"
     podman.write_text(RECORDER.format(log=log))
     podman.chmod(0o755)
-    compose = [Path(sys.executable).with_name("podman-compose"), "--file", FILE]
+    compose = [str(Path(sys.executable).with_name("podman-compose")), "--file", str(FILE)]
     profiles = ["--profile", "worker", "--profile", "monitoring"]
     subprocess.run(
         [*compose, *profiles, "up", "--build", "--detach"],
