@@ -38,7 +38,7 @@ class Consumer:
         returned: Callable[[int, Lane], None],
         lane: Lane = Lane.LIVE,
     ) -> None:
-        role = "consume" if lane is Lane.LIVE else f"consume {lane}"
+        role = "consume" if lane is Lane.LIVE else lane.value
         self.connection = ReconnectingConnection(url, role, ioloop, self)
         self.consuming = False
         self.wanted = True
