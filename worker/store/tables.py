@@ -145,7 +145,7 @@ request = sa.Table(
     ),
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
-    postgresql_with={"fillfactor": "50", **_SOON_VACUUMED},  # migration 0016
+    postgresql_with={"fillfactor": "70", **_SOON_VACUUMED},
 )
 
 sa.Index("request_subject_digest_idx", request.c.subject_digest, request.c.requested_at)
