@@ -7,18 +7,14 @@ Fault
 └── DatabaseUnfit       this database can never be used: the words say what a person must do
 """
 
-from __future__ import annotations
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
-    from worker.core.delivery import Delivery, Publication, Settlement
-    from worker.core.outcome import CallReport, StoredResult
-    from worker.core.request import Lane, VerificationRequest
+from worker.core.claims import Claim, ClaimRequest, Entry, Envelope, FencedOut, Recorded
+from worker.core.delivery import Delivery, Publication, Settlement
+from worker.core.outcome import CallReport, StoredResult
+from worker.core.request import Lane, VerificationRequest
 
 
 class Fault(Exception):

@@ -236,9 +236,12 @@ class Faults:
 def all_consume(workers: list[Process]) -> None:
     """Return when every worker is alive; one that has died by itself is a failure."""
     for worker in workers:
-        until(lambda worker=worker: worker.said("amqp.consuming"), PATIENCE)  # type: ignore[misc]
-        try:
-            code = worker.popen.wait(0)
-        except subprocess.TimeoutExpired:
-            continue
-        raise AssertionError(f"a worker died with {code}: {worker.lines[-5:]}")
+        until(lambda worker=worker: _lives(worker) and worker.said("amqp.consuming"), PATIENCE)  # type: ignore[misc]
+
+
+def _lives(worker: Process) -> bool:
+    try:
+        code = worker.popen.wait(0)
+    except subprocess.TimeoutExpired:
+        return True
+    raise AssertionError(f"a worker died with {code}: {worker.lines[-5:]}")

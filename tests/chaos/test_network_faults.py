@@ -46,7 +46,7 @@ def test_when_the_network_resets_again_and_again_then_all_is_counted(
         loses_connections(worker, 2 * times)
         consumes_again(worker, times + 1)
     load.all_is_counted(worker)
-    assert network.connections == 8
+    assert network.connections == 12
 
 
 def test_when_the_worker_dies_after_a_reset_then_no_message_was_acknowledged_for_another(
@@ -100,11 +100,11 @@ def test_when_the_network_cuts_within_a_frame_then_all_is_counted(
         network.cut_after(n_bytes, direction, only=connection)
         until(lambda number=number: network.cuts == number)  # type: ignore[misc]
         assert stack.count() < len(load.ids)
-        until(lambda number=number: network.connections == 2 + number)  # type: ignore[misc]
-        until(lambda: network.open_connections == 2)
+        until(lambda number=number: network.connections == 3 + number)  # type: ignore[misc]
+        until(lambda: network.open_connections == 3)
     load.all_is_counted(worker)
     assert times_said(worker, "amqp.connection_lost") == len(CUTS)
-    assert network.connections == 2 + len(CUTS)
+    assert network.connections == 3 + len(CUTS)
 
 
 def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
@@ -120,7 +120,7 @@ def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
         assert stack.count() < len(load.ids)
         network.resume()
         until(lambda made=made: network.connections > made)  # type: ignore[misc]
-        until(lambda: network.open_connections == 2)
+        until(lambda: network.open_connections == 3)
     load.all_is_counted(worker)
 
 
@@ -156,7 +156,7 @@ def test_when_a_stall_is_short_then_the_connections_outlive_it(
     assert stack.count() < len(load.ids)
     network.resume()
     load.all_is_counted(worker)
-    assert network.connections == 2
+    assert network.connections == 3
 
 
 def test_when_the_network_is_slow_then_nothing_is_repeated(stack: Stack, network: Proxy) -> None:
@@ -165,7 +165,7 @@ def test_when_the_network_is_slow_then_nothing_is_repeated(stack: Stack, network
     network.delay(0.2)
     load.under_way(50)
     load.all_is_counted(worker)
-    assert network.connections == 2
+    assert network.connections == 3
     assert not worker.said('"replayed"')
     assert times_said(worker, "message.settled") == len(load.ids)
 

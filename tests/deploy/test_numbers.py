@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.deploy.manifests import CHECKOUT, rendered
 from worker.bootstrap import DRAIN_SECONDS
-from worker.contract.names import REQUESTS
+from worker.contract.names import REQUEST_QUEUES
+from worker.core.request import Lane
 from worker.maintenance.housekeeper import STOP_SECONDS
 from worker.settings import Settings
 from worker.settings.worker import LIVE_URL
@@ -93,20 +94,21 @@ def test_a_worker_is_added_for_a_minute_of_work(production: Manifests) -> None:
     assert target >= 4 * in_force(production, "prefetch")
 
 
-def test_the_queue_is_counted_with_what_workers_hold(production: Manifests) -> None:
-    queue = scaled_object(production)["spec"]["triggers"][0]
-    assert queue["name"] == "queue"
-    assert queue["metadata"]["queueName"] == REQUESTS
-    assert queue["metadata"]["protocol"] == "http"
-    assert queue["metadata"]["excludeUnacknowledged"] == "false"
+def test_both_queues_are_counted_with_what_workers_hold(production: Manifests) -> None:
+    triggers = scaled_object(production)["spec"]["triggers"]
+    for queue, name, lane in zip(triggers, ("queue", "bulk"), Lane, strict=False):
+        assert queue["name"] == name
+        assert queue["metadata"]["queueName"] == REQUEST_QUEUES[lane]
+        assert queue["metadata"]["protocol"] == "http"
+        assert queue["metadata"]["excludeUnacknowledged"] == "false"
 
 
 def test_parked_workers_get_no_company(production: Manifests) -> None:
     spec = scaled_object(production)["spec"]
-    assert {trigger["name"] for trigger in spec["triggers"]} == {"parked", "queue"}
+    assert {trigger["name"] for trigger in spec["triggers"]} == {"parked", "queue", "bulk"}
     # Where half of the workers are parked, more of them would be parked, too.
     formula = spec["advanced"]["scalingModifiers"]["formula"]
-    assert formula == "float(parked >= 0.5 ? 0 : queue)"
+    assert formula == "float(parked >= 0.5 ? 0 : queue + bulk / 10)"
 
 
 def test_a_rollout_and_a_drain_never_leave_the_queue_alone(manifests: Manifests) -> None:

@@ -46,8 +46,8 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     hers, his = (stack.results()[each] for each in ("hers", "his"))
     assert his == before["his"]
     gone = {each for each in hers if before["hers"][each] is not None and hers[each] is None}
-    assert gone == {"masked_name", "masked_id_card", "subject_digest", "context", "auth_message",
-                    "auth_detail"}  # fmt: skip
+    assert gone == {"masked_name", "masked_id_card", "subject_digest", "context", "context_jsonb",
+                    "auth_message", "auth_detail"}  # fmt: skip
     assert (hers["outcome"], hers["charged"], hers["calls"]) == ("match", "yes", 1)
     assert [json.loads(body)["requestId"] for body in bodies(stack)] == ["his-too"]
     again, nothing = erase(stack, "--yes")

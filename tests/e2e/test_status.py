@@ -115,7 +115,7 @@ def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack:
     assert said["problems"] == {
         "database": "the database does not answer (no connection (connection refused))"
     }
-    assert len(said["queues"]) == 6
+    assert len(said["queues"]) == 10
 
     stack.environment["DATABASE_URL"] = database_url
     stack.channel.queue_delete(DEAD)

@@ -96,7 +96,7 @@ def test_every_part_of_an_alert_is_found() -> None:
 
 def test_only_metrics_of_the_catalogue_are_asked_for() -> None:
     metrics = Metrics()
-    metrics.watch(lambda: LEVELS, 1, {})
+    metrics.watch(lambda: LEVELS, 1, {}, bulk_budget=1)
     metrics.watch_certificates({})
     families = list(metrics.registry.collect())
     known = {each.name for each in families}

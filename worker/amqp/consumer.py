@@ -1,9 +1,8 @@
 """From the queue to the sink, and the acknowledgements back. The amqp thread only."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from structlog import get_logger
 
@@ -11,14 +10,9 @@ from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, described, m
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
-from worker.amqp.topology import declare_on
+from worker.amqp.topology import Topology, declare_on
+from worker.core.delivery import Delivery
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worker.amqp.topology import Topology
-    from worker.core.delivery import Delivery
 
 CONSUMING = "amqp.consuming"
 CONSUMING_STOPPED = "amqp.consuming_stopped"
@@ -44,7 +38,7 @@ class Consumer:
         returned: Callable[[int, Lane], None],
         lane: Lane = Lane.LIVE,
     ) -> None:
-        role = "consume" if lane is Lane.LIVE else f"consume {lane}"
+        role = "consume" if lane is Lane.LIVE else lane.value
         self.connection = ReconnectingConnection(url, role, ioloop, self)
         self.consuming = False
         self.wanted = True

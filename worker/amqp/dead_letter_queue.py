@@ -20,29 +20,22 @@ counts as a return. So looking must be gentle:
   longer lets go and takes hold again (`worker.deadletters.selecting`).
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from pika import exceptions
 
 from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import AmqpError
+from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import read_delivery
 from worker.contract.internal import lane_of
 from worker.contract.names import DEAD
-from worker.core.delivery import Letter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
-
-    from worker.amqp.pika_connection import BlockingPikaConnection
-    from worker.core.delivery import Publication
+from worker.core.delivery import Letter, Publication
 
 # The most that AMQP's prefetch can say; of more dead letters than that the oldest are held.
 MOST_HELD = 65_535

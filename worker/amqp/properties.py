@@ -1,21 +1,15 @@
 """pika's methods and properties to and from ours. Pure; what others sent is not trusted."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from pika import BasicProperties
 
 from worker.contract.encryption import media_type
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
 from worker.contract.names import DEAD, REQUEST_QUEUES
-from worker.core.delivery import Delivery
+from worker.core.delivery import Delivery, Publication
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from worker.core.delivery import Publication
 
 PERSISTENT = 2
 

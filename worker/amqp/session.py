@@ -12,13 +12,11 @@ the amqp thread and must not block.
     session.close()
 """
 
-from __future__ import annotations
-
 import threading
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pika.adapters.select_connection import IOLoop
 from structlog import get_logger
@@ -27,15 +25,11 @@ from worker.amqp.consumer import Consumer
 from worker.amqp.loop import LoopLag, Mailbox
 from worker.amqp.publisher import BackgroundPublisher
 from worker.amqp.settler import Settler
+from worker.amqp.topology import Topology
 from worker.contract.names import REQUEST_QUEUES
+from worker.core.delivery import Publication, Settlement
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.amqp.topology import Topology
-    from worker.core.delivery import Publication, Settlement
-    from worker.ports import DeliverySink
+from worker.ports import DeliverySink
 
 SESSION_FAILED = "amqp.session_failed"
 

@@ -3,22 +3,16 @@
 The amqp thread only.
 """
 
-from __future__ import annotations
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-from worker.amqp.publisher import Group
+from worker.amqp.consumer import Consumer
+from worker.amqp.publisher import BackgroundPublisher, Group
 from worker.contract.internal import is_retry
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping, Sequence
-
-    from worker.amqp.consumer import Consumer
-    from worker.amqp.publisher import BackgroundPublisher
-    from worker.core.delivery import Delivery, Publication, Settlement
-    from worker.core.request import Lane
-    from worker.ports import DeliverySink
+from worker.core.delivery import Delivery, Publication, Settlement
+from worker.core.request import Lane
+from worker.ports import DeliverySink
 
 
 class Settler:

@@ -4,11 +4,10 @@ The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3. A queue's ar
 changed once it exists: another value is another queue.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.contract.names import (
     BULK,
@@ -21,9 +20,6 @@ from worker.contract.names import (
 )
 from worker.core.request import Lane
 from worker.settings import delay_name
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DEFAULT_EXCHANGE = ""
 """Every queue is bound to it by its own name, always."""

@@ -5,26 +5,20 @@ memory, at once: nobody waits for a broker or a database here. Alive means that 
 there and the amqp loop turns. It never means that others answer: no restart helps against that.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from threading import Event
-from typing import TYPE_CHECKING
 
+from worker.amqp.session import Session
 from worker.core.breaker import Open, Probing
 from worker.core.operations import WorkerState
 from worker.core.request import Lane
+from worker.maintenance.chores import BacklogMonitor
+from worker.maintenance.housekeeper import Housekeeper
+from worker.pipeline.gate import Gate
+from worker.pipeline.runner import Pipeline
 from worker.telemetry.gauges import Levels
 from worker.telemetry.health_server import HealthAnswer
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from worker.amqp.session import Session
-    from worker.maintenance.chores import BacklogMonitor
-    from worker.maintenance.housekeeper import Housekeeper
-    from worker.pipeline.gate import Gate
-    from worker.pipeline.runner import Pipeline
-    from worker.telemetry.metrics import Metrics
+from worker.telemetry.metrics import Metrics
 
 # One pass of the loop takes milliseconds, with the largest bodies tens of them. RabbitMQ gives a
 # client up after two heartbeats, so a loop that late has lost its connections already.

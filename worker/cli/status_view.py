@@ -11,7 +11,7 @@ from rich.text import Text
 
 from worker.admin.cells import duration
 from worker.cli.tables import counted, render
-from worker.contract.names import DEAD, REQUESTS, UNROUTED, rfc3339
+from worker.contract.names import DEAD, REQUEST_QUEUES, UNROUTED, rfc3339
 from worker.core.operations import Blocker
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _queues(part: Iterable[Mapping[str, Any]], _now: datetime) -> RenderableType
     rows = []
     for each in part:
         waits_for_people = each["queue"] in (DEAD, UNROUTED) and each["ready"]
-        is_deserted = each["queue"] == REQUESTS and each["consumers"] == 0
+        is_deserted = each["queue"] in REQUEST_QUEUES.values() and each["consumers"] == 0
         ready = Text(_count(each["ready"]), _NOTABLE if waits_for_people else "")
         consumers = Text(_count(each["consumers"]), _BAD if is_deserted else "")
         rows.append((Text(each["queue"]), ready, consumers))

@@ -6,23 +6,15 @@ on ignore a client's `x-death`, and foreign `x-` headers mean nothing to us. The
 header, for the broker refuses a message that names another user than the one who publishes it.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from worker.contract import leaks
 from worker.contract.envelope import usable_traceparent
 from worker.contract.names import DEAD, REQUEST_QUEUES, RETRY_PREFIXES, rfc3339
-from worker.core.delivery import Publication
+from worker.core.delivery import Delivery, Publication
 from worker.core.request import Lane
 from worker.settings import delay_name
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from worker.core.delivery import Delivery
-
 
 LANE = "lane"
 """The lane of a dead letter, in its headers; none: live."""

@@ -1,15 +1,9 @@
 """What all messages share: the broker's names, and how times are written."""
 
-from __future__ import annotations
-
-from datetime import UTC
+from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 REQUESTS = "verification.requests"
 """The exchange that takes requests, and the queue behind it."""

@@ -1,19 +1,13 @@
 """Who may work on a request: what the ledger is asked, and what it answers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from worker.core.digests import Digest
+from worker.core.masking import Masked
+from worker.core.outcome import CallReport, Charged, Decision, ErrorKind, StoredResult
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from worker.core.digests import Digest
-    from worker.core.masking import Masked
-    from worker.core.outcome import CallReport, Charged, Decision, ErrorKind, StoredResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,13 @@
 """Messages: what the broker hands over, and what must be published before it is let go."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
+from worker.core.claims import Envelope
+from worker.core.outcome import Outcome
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from worker.core.claims import Envelope
-    from worker.core.outcome import Outcome
-
 
 # A message that the broker gives up so often has brought down hundreds of workers: it is the cause.
 MOST_RETURNS = 3

@@ -1,18 +1,11 @@
 """What the people who run the workers see of the database, and the pause that they order."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from worker.core.masking import scrub
-from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
-    from worker.core.request import Mode
+from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
+from worker.core.request import Lane, Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ So what the broker gives up is put back into its requests queue, some times; a m
 given up even then is ended as failed by whoever gets it next (`Flow`).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -15,12 +13,10 @@ from worker.amqp.broker_errors import AccessRefused, AmqpError
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.contract import internal
 from worker.contract.names import REQUEST_QUEUES
+from worker.core.delivery import Letter
 from worker.maintenance.chores import Chore
+from worker.ports import Clock, Publisher
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Letter
-    from worker.ports import Clock, Publisher
 
 # They are dead letters for days: some minutes are soon. A look opens two connections.
 _INTERVAL = 300.0

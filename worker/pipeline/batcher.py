@@ -1,14 +1,10 @@
 """Where work gathers between two threads: a batch is what came while the last one was busy."""
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Condition
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 

@@ -10,12 +10,11 @@ recorder thread.
 Nothing is kept between calls: a batch that met an unavailable database may be given again.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.claims import (
@@ -31,7 +30,8 @@ from worker.core.claims import (
     Recorded,
     Unstorable,
 )
-from worker.core.delivery import MOST_RETURNS, EventFormat
+from worker.core.delivery import MOST_RETURNS, Delivery, EventFormat, Settlement
+from worker.core.digests import Digest, Digests
 from worker.core.masking import NOBODY, mask
 from worker.core.outcome import (
     CallClass,
@@ -47,18 +47,11 @@ from worker.core.outcome import (
     Result,
     worse,
 )
+from worker.core.request import Lane, Mode, VerificationRequest
 from worker.core.retry import RetryPolicy, decide, expire, give_up_message, reuse
 from worker.core.timing import shanghai_date
 from worker.pipeline.settling import Settling
-from worker.ports import LedgerRefused
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from worker.core.delivery import Delivery, Settlement
-    from worker.core.digests import Digest, Digests
-    from worker.core.request import Lane, Mode, VerificationRequest
-    from worker.ports import Clock, Ledger, Verifier
+from worker.ports import Clock, Ledger, LedgerRefused, Verifier
 
 
 @dataclass(frozen=True, slots=True)

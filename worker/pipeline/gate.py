@@ -7,12 +7,11 @@ and nobody probes. And while the database is away no messages are taken: they wo
 and come back with each connection or process that is lost, until the broker gives them up.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from threading import Condition
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from worker.core import breaker
 from worker.core.breaker import (
@@ -24,15 +23,10 @@ from worker.core.breaker import (
     ParkReason,
     Probing,
 )
+from worker.core.claims import Postponed
 from worker.core.operations import NOTICE_SECONDS, Pause
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worker.core.claims import Postponed
-    from worker.core.outcome import CallReport
-    from worker.ports import Clock
-
+from worker.core.outcome import CallReport
+from worker.ports import Clock
 
 # A request that has failed before tells little about the provider: others are tried first, as many
 # times as it takes to get past a handful of such requests at the head of the queue.

@@ -4,18 +4,14 @@ The share is in per cent of the turns. A lane alone gets every turn, so bulk nev
 is as fast as live while nothing of live waits.
 """
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 _WHOLE = 100
 

@@ -5,34 +5,27 @@ here. Prefetch bounds what is inside, credits bound what is claimed, the gate bo
 called. The breaker thread parks the worker while the gate lets nothing through.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from threading import Event, Thread
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 import structlog
 
 from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
-from worker.core.claims import Shortage
+from worker.core.claims import Postponed, Shortage
+from worker.core.delivery import Delivery, Settlement
 from worker.core.operations import Pause
 from worker.core.request import Lane
 from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.database_retry import DatabaseRetry
+from worker.pipeline.flow import Admission, Finished, Flow, Task
 from worker.pipeline.gate import AWAY_AFTER, DatabaseAway, Gate, GateView
 from worker.pipeline.lanes import LaneQueue, Lanes
-from worker.ports import LedgerUnavailable
+from worker.ports import Broker, Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent, describe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.core.claims import Postponed
-    from worker.core.delivery import Delivery, Settlement
-    from worker.pipeline.flow import Admission, Finished, Flow, Task
-    from worker.ports import Broker, Clock
-    from worker.telemetry.metrics import Metrics
+from worker.telemetry.metrics import Metrics
 
 # Event marks that no outcome takes along are written after this many seconds. Until then a crash
 # makes the relay repeat an event, so soon is good; once a message would be a commit more for each.

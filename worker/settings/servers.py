@@ -1,7 +1,5 @@
 """How broker and database are reached, and what all who use a database must have the same."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """All settings of the worker, and what of them a person's commands need."""
 
-from __future__ import annotations
-
 import re
 from ipaddress import ip_address
 from math import inf

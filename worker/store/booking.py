@@ -7,13 +7,12 @@ counts towards doubt and `charged`, and an answer ends the request, whoever work
 This is rare, so it is many small statements in one transaction, under the locks of the rows.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Recorded
 from worker.core.outcome import CallClass, Charged, Complete, worse
@@ -21,11 +20,6 @@ from worker.ports import LedgerContended
 from worker.store import statements
 from worker.store.engine import run
 from worker.store.rows import booked_call, claim_batch, not_claimed, record_batch, recorded_result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Connection, Row, TextClause
 
 # A row that is gone, as the claim had left it; then it is recorded like any other.
 RESTORE = text("""

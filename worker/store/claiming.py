@@ -1,31 +1,23 @@
 """The claim of one batch, statement by statement, on one connection."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
+from sqlalchemy import Connection, Row
 
 from worker.core.claims import Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import fits
 from worker.core.outcome import Charged, ErrorKind
-from worker.core.request import Lane
+from worker.core.request import Lane, Mode
 from worker.ports import LedgerContended
 from worker.store import statements
 from worker.store.engine import run
 from worker.store.quota import Quota
 from worker.store.rows import as_json, bytea, claim_batch, not_claimed
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from sqlalchemy import Connection, Row
-
-    from worker.core.request import Mode
-
 
 # A rolling update gives all workers a new DIGEST_KEY within this time. What was finished longer ago
 # under a key that is not known here stands under one that is gone.

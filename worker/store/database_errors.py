@@ -5,15 +5,12 @@ where there is one. A refused connection has none: then the words tell (in Engli
 server with `lc_messages=C` have them).
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from worker.ports import DatabaseUnfit, Fault, LedgerContended, LedgerRefused, LedgerUnavailable
-
-if TYPE_CHECKING:
-    import psycopg
 
 UNNAMED_POOLER = (
     "DATABASE_URL: a connection pooler (PgBouncer) stands between: workers and commands need"

@@ -1,23 +1,17 @@
 """What a person's tools ask about requests; they change nothing. Any thread."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Engine, Row, TextClause, text
 
 from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
 from worker.core.request import Lane, Mode
 from worker.store.engine import execute
 from worker.store.rows import UNSENT, from_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from sqlalchemy import Engine, Row, TextClause
 
 # One statement, so that the request and its calls are of one moment.
 HISTORY = text("""

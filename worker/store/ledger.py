@@ -1,12 +1,14 @@
 """The ledger: who works on a request, every call before it leaves, every outcome once."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
+from sqlalchemy import Connection, Engine
 
 from worker.core.claims import (
     Claim,
@@ -21,8 +23,9 @@ from worker.core.request import Lane
 from worker.ports import Ledger, LedgerContended
 from worker.store import statements
 from worker.store.booking import Booking, key_of
-from worker.store.claiming import Claiming
+from worker.store.claiming import Claiming, LedgerConfig
 from worker.store.engine import connection, run
+from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota, return_tokens, save_quota, tokens_held
 from worker.store.reuse import SameData, look_up
 from worker.store.rows import (
@@ -30,17 +33,6 @@ from worker.store.rows import (
     recorded_result,
 )
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
-    from datetime import datetime
-
-    from sqlalchemy import Connection, Engine
-
-    from worker.store.claiming import LedgerConfig
-    from worker.store.quota import Quota
-
 
 T = TypeVar("T")
 

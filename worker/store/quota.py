@@ -12,15 +12,11 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING
+from datetime import date, datetime, time, timedelta
 
 from worker.core.claims import Postponed, Shortage
 from worker.core.request import Lane
 from worker.core.timing import SHANGHAI, shanghai_date
-
-if TYPE_CHECKING:
-    from datetime import date
 
 # Slots are given out so far ahead: far enough that callers always know their next call while the
 # next claim is committed, near enough that a worker which dies takes few with it.

@@ -4,23 +4,14 @@ Each mode has one. A claim locks it before any other row and keeps it until its 
 limits hold over all replicas, to the call, with nothing but the database.
 """
 
-from __future__ import annotations
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
+from sqlalchemy import Connection, text
 
-from sqlalchemy import text
-
-from worker.core.request import Lane
-from worker.store.quota import QuotaState
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Connection
-
-    from worker.core.claims import Entry
-    from worker.core.request import Mode
-    from worker.store.quota import Quota
+from worker.core.claims import Entry
+from worker.core.request import Lane, Mode
+from worker.store.quota import Quota, QuotaState
 
 # `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
 # a worker that freezes here would hold up all others: the server ends its transaction.

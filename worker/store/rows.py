@@ -1,16 +1,17 @@
 """Core values to rows of `request` and back, and what such a row says, in SQL."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import orjson
+from sqlalchemy import Row
 
-from worker.core.claims import AlreadyDone, HeldElsewhere
+from worker.core.claims import AlreadyDone, ClaimRequest, Entry, HeldElsewhere
 from worker.core.outcome import (
     AuthInfo,
     CallClass,
+    CallReport,
     Charged,
     ErrorKind,
     Failure,
@@ -22,14 +23,6 @@ from worker.core.outcome import (
 )
 from worker.core.request import Lane, Mode
 from worker.ports import LedgerRefused
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Row
-
-    from worker.core.claims import ClaimRequest, Entry
-    from worker.core.outcome import CallReport
 
 T = TypeVar("T")
 

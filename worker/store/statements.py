@@ -9,8 +9,6 @@ changes, so PostgreSQL keeps the plan. Rows are sorted by id wherever several ar
 two workers cannot wait for each other.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import text
 
 from worker.store.engine import compiled

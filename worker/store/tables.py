@@ -3,17 +3,13 @@
 `migrations/` creates them; `alembic check` proves that both say the same.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
 
 from worker.store.rows import KEPT, OPEN, UNSENT
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 SCHEMA = "verification"
 
@@ -149,7 +145,7 @@ request = sa.Table(
     ),
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
-    postgresql_with={"fillfactor": "50", **_SOON_VACUUMED},  # migration 0016
+    postgresql_with={"fillfactor": "70", **_SOON_VACUUMED},
 )
 
 sa.Index("request_subject_digest_idx", request.c.subject_digest, request.c.requested_at)

@@ -1,21 +1,13 @@
 """How things stand, read from memory when somebody asks. What is not known has no sample."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from worker.core.breaker import ParkReason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from prometheus_client.core import Metric
-
-    from worker.core.operations import Backlog, DatabaseServer
-    from worker.core.request import Lane
+from worker.core.operations import Backlog, DatabaseServer
+from worker.core.request import Lane
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,28 +4,23 @@ Nothing of ours puts personal data into a log call. The redaction here is the se
 number that gets into any text all the same is masked on its way out.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re
 import sys
 import threading
 import traceback
+from collections.abc import MutableMapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import structlog
+from structlog.typing import Processor
 
 from worker.core.checks import passes_check_digit
 from worker.core.masking import mask_id_card
 from worker.ports import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
-    from structlog.typing import Processor
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Of most lines: `amqp.connection_lost`, `database.unavailable`.
