@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _ROWS = 50
 _SOURCE = re.compile(r"[a-z0-9-]{1,64}")
 _LONGEST_ID = 128
+# A mobile number or longer, whole or with a slip in it.
+_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){9,}[ -]?[0-9A-Za-z]?")
 _OUTCOMES = [each for each in Outcome if each is not Outcome.CONFLICT]
 _CHARTS = (
     ("outcomes_by_hour", list(map(str, _OUTCOMES))),
@@ -101,7 +103,9 @@ class Pages:
         try:
             number = check_id_card(text, IdCardCheck.STRICT, shanghai_date(SystemClock().now()))
         except FieldRefused:
-            # In an address stands what the ledger has taken as an id: nobody's name or number.
+            # The database logs what it is asked for, where it is set to: nobody's name or number.
+            if not text.isascii() or _NUMBER.fullmatch(text):
+                raise Refusal(400, "this is no ID number, and no request id: a slip?") from None
             history = await self._history(_request_id(text))
             return visit.go(f"/request?id={quote(history.request_id, safe='')}")
         subjects = tuple(self._digests.subjects(number))
