@@ -171,11 +171,11 @@ def test_one_request_and_a_file_of_many_are_encrypted_and_answered(
     stack.environment["MESSAGE_KEYS"] = as_setting()
     public = str(tmp_path / "public.json")
     Path(public).write_text(stack.command("message-keys", "public").stdout)
-    for suffix in ("json", "jsonl"):
+    for suffix, queue in (("json", REQUESTS), ("jsonl", "verification.requests.bulk")):
         file = write(tmp_path / f"request.{suffix}", request("unread", name=NAME))
         done = stack.command("submit", file, "--encrypt-to", public, "--timeout", "0")
         assert done.returncode == 0, done.stderr
-        ((_, properties, body),) = stack.take(REQUESTS)
+        ((_, properties, body),) = stack.take(queue)
         assert properties.content_type == "application/jose"
         assert NAME.encode() not in body
         assert ID_CARD.encode() not in body
