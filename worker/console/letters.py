@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # As `dead-letters replay` has it.
 _REPLAYED_PER_SECOND = 50.0
+_EVENT_FACTS = ("request_id", "source", "outcome", "routing_key", "published", "event_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +188,13 @@ class UnroutedEvents(Box):
 
     def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
         event = UnroutedEvent.read(letter)
-        token, group = self._sign(repr(event).encode()), event.routing_key or "-"
+        token, group = self._sign(repr(astuple(event)).encode()), event.routing_key or "-"
         is_meant = EventFilters(wanted.name, wanted.source).match(event)
         if not is_meant or wanted.group not in (None, group) or wanted.token not in (None, token):
             return None
         names = (token, group, event.request_id, event.source, event.published)
-        return Item(*names, asdict(event), None, event)
+        facts = {name: getattr(event, name) for name in _EVENT_FACTS}
+        return Item(*names, facts, None, event)
 
 
 def _today() -> date:
