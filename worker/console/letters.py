@@ -105,15 +105,21 @@ class Box(ABC):
             return select(queue, lambda letter: self._item(letter, wanted)).chosen
 
     def order(
-        self, verb: str, items: Sequence[Item]
+        self, verb: str, chosen: list[Any], go_on: Callable[[], None]
     ) -> tuple[Callable[[], object], Callable[[], int]]:
-        """Return what replays or drops these, and what counts how many it has done."""
-        chosen = [each.origin for each in items]
+        """Return what replays or drops these origins, and what counts how many it has done.
+
+        `go_on` raises where the rest shall be left.
+        """
         acted: list[Acting[Any]] = []
+
+        def read(letter: Letter) -> Any:
+            go_on()
+            return self._read(letter)
 
         def act() -> None:
             with DeadLetterQueue.opened(self._url, self.queue) as queue:
-                acted.append(acting := Acting(queue, self._read, SystemClock()))
+                acted.append(acting := Acting(queue, read, SystemClock()))
                 if verb == "drop":
                     acting.drop(chosen)
                 else:
