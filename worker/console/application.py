@@ -84,7 +84,6 @@ class Application:
         """Fill a template in."""
         guard, lang = self.guard, visit.language
         text = self._templates.get_template(f"{name}.html").render(
-            page=name,
             path=visit.request.path,
             lang=lang,
             other_language=_other_language(visit),

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from worker.admin.cells import Cell
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Letter
-    from worker.deadletters.reading import Known
 
 # As `dead-letters replay` has it.
 _REPLAYED_PER_SECOND = 50.0
@@ -93,6 +92,7 @@ class Box(ABC):
 
     path: str
     queue: str
+    _read: Callable[[Letter], Any]
 
     def __init__(self, url: str, sign: Callable[[bytes], str]) -> None:
         """`sign` makes a message's token."""
@@ -132,9 +132,6 @@ class Box(ABC):
         """Count what a replay of these will do, in words."""
 
     @abstractmethod
-    def _read(self, letter: Letter) -> Any: ...
-
-    @abstractmethod
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None: ...
 
     @abstractmethod
@@ -152,14 +149,12 @@ class DeadLetters(Box):
     ) -> None:
         super().__init__(url, sign)
         self._reader = LetterReader(_today(), keys)
+        self._read = self._reader.read
         self._inquiry = PostgresInquiry(engine)
 
     def prospects(self, items: Sequence[Item]) -> dict[str, int]:
         """Ask the ledger which of them are finished."""
         return prospects([each.origin for each in items], self._inquiry.finished)
-
-    def _read(self, letter: Letter) -> Known:
-        return self._reader.read(letter)
 
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
         acting.replay(chosen, _REPLAYED_PER_SECOND)
@@ -181,13 +176,11 @@ class UnroutedEvents(Box):
     """`verification.unrouted`, by routing key."""
 
     path, queue = "unrouted", UNROUTED
+    _read = staticmethod(UnroutedEvent.read)
 
     def prospects(self, items: Sequence[Item]) -> dict[str, int]:
         """Say that nobody knows who is bound now."""
         return {"published again; what still reaches nobody comes back": len(items)}
-
-    def _read(self, letter: Letter) -> UnroutedEvent:
-        return UnroutedEvent.read(letter)
 
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
         acting.announce(chosen)

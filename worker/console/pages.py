@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -19,7 +18,7 @@ from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.operations import check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
 from worker.core.timing import shanghai_date
-from worker.store.inquiry import ListedRequest, PostgresInquiry, RequestFilter, list_requests
+from worker.store.inquiry import PostgresInquiry, RequestFilter, list_requests
 from worker.store.overview import PostgresOverview
 from worker.store.pause import PostgresPause
 from worker.telemetry.clock import SystemClock
@@ -123,7 +122,6 @@ class Pages:
         return visit.page(
             "requests",
             found=found,
-            columns=[field.name for field in fields(ListedRequest)],
             of_person=wanted.subjects is not None,
             outcomes=_OUTCOMES,
             kinds=list(ErrorKind),
