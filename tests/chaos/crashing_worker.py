@@ -30,6 +30,7 @@ from worker.amqp.settler import Settler
 from worker.cli import main
 from worker.contract.names import DEAD
 from worker.contract.request_v1 import RequestReader
+from worker.core.request import Lane
 from worker.deadletters.selecting import Acting
 from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow
@@ -208,7 +209,7 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         connection.ioloop.call_later(0, lambda: _when_written(connection))
 
     def acked(settler: Any) -> None:
-        _when_written(settler._consumer._pika)
+        _when_written(settler._consumers[Lane.LIVE]._pika)
 
     moments = {
         "unpublished": Moment(Session, "settle", counts=settlements),

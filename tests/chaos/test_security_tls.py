@@ -118,10 +118,10 @@ def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
         found = Api(tls.broker).ask("/api/connections")
         return [c for c in found if "verification-worker" in str(c.get("client_properties"))]
 
-    both = until(lambda: found if len(found := workers()) == 2 else None)
-    assert [connection["ssl"] for connection in both] == [True, True]
-    assert {connection["ssl_protocol"] for connection in both} <= {"tlsv1.3", "tlsv1.2"}
-    assert {c["peer_cert_subject"] for c in both} == {"CN=onboarding-worker"}
+    every = until(lambda: found if len(found := workers()) == 3 else None)
+    assert [connection["ssl"] for connection in every] == [True] * 3
+    assert {connection["ssl_protocol"] for connection in every} <= {"tlsv1.3", "tlsv1.2"}
+    assert {c["peer_cert_subject"] for c in every} == {"CN=onboarding-worker"}
     assert tls.worker_logins() > 0
 
 

@@ -122,9 +122,9 @@ class Process:
         return next((line for line in self.lines if words in line), None)
 
     def consumes(self, queue: str) -> bool:
-        """Tell whether it has begun to consume a queue; its lines are JSON."""
-        words = "amqp.consuming", f'"{queue}"'
-        return any(all(word in line for word in words) for line in self.lines)
+        """Tell whether it has begun to consume a queue."""
+        whole = re.compile(rf"{re.escape(queue)}(?![.\w])")
+        return any("amqp.consuming" in line and whole.search(line) for line in self.lines)
 
     def asked(self, path: str) -> tuple[int, str]:
         """Return the status and words of a probe such as /readyz; it was started with HTTP_PORT."""

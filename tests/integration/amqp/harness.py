@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 import threading
@@ -34,6 +35,7 @@ TOPOLOGY = topology((5, 1800), 14)
 # Reconnecting waits up to 1, 2, 4 s and a broker restarts in 5 to 7 s, on a machine that is busy.
 PATIENCE = 60.0
 
+_OF_LIVE = "verification-worker (consume|publish) "
 _ALARM = "{resource_limit, memory, node()}"
 
 
@@ -259,13 +261,13 @@ def memory_alarm(broker: Broker) -> Iterator[None]:
 
 
 def worker_connections(management_url: str, amqp_url: str) -> list[str]:
-    """Return the names of the worker's two connections to a vhost, once they are listed."""
+    """Return the names of live's two connections to a vhost, once they are listed."""
     vhost = urlsplit(amqp_url).path.removeprefix("/")
     while True:
         names = [
             one["name"]
             for one in _call(management_url, f"/api/vhosts/{vhost}/connections")
-            if one["client_properties"].get("connection_name", "").startswith("verification-worker")
+            if re.match(_OF_LIVE, one["client_properties"].get("connection_name", ""))
         ]
         if len(names) == 2:
             return names
