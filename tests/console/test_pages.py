@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from http.client import HTTPConnection
 
 import psycopg
 import pytest
 
 from tests.console.conftest import UNROUTED, Console, console
-from tests.e2e.harness import DEAD, ID_CARD, Stack, until
+from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
+from tests.e2e.letters import put
 
 PAGES = ("/", "/requests", "/request?id=onb-mismatch", "/dead-letters", "/unrouted", "/pause")
 
@@ -47,6 +50,8 @@ def test_requests_are_filtered(showing: Console, query: str, ids: set[str]) -> N
 def test_a_request_is_found_by_its_id_and_its_story_told(showing: Console) -> None:
     page = showing.post("/find", showing.get("/requests"), what="onb-reset_once")
     assert "finished: match, charged twice" not in page  # the first is in doubt
+    assert 'href="/dead-letters?id=onb-reset_once"' in page
+    assert 'href="/unrouted?id=onb-reset_once"' in page  # a confirm does not tell
     said = words(page)
     assert "call 1 in doubt" in said
     assert "call 2 started" in said
@@ -65,13 +70,25 @@ def test_a_person_is_found_by_an_id_number_that_stands_nowhere(
     assert ID_CARD not in answer
 
 
-@pytest.mark.parametrize("what", [ID_CARD[:-1] + "1", "张三", "x" * 129])
-def test_what_is_no_known_id_comes_into_no_address(showing: Console, what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "advice"),
+    [
+        (ID_CARD[:-1] + "1", "or by `verification-worker explain`"),
+        ("张三", "or by `verification-worker explain`"),
+        ("x" * 129, "1 to 128 printable characters"),
+        ("nobodys", "a dead letter may have it"),
+    ],
+)
+def test_what_is_no_known_id_comes_into_no_address(
+    showing: Console, what: str, advice: str
+) -> None:
     token = re.findall(r'name="token" value="(\w+)"', showing.get("/requests"))[0]
     answer = showing.session.post(
         f"{showing.url}/find", {"token": token, "what": what}, allow_redirects=False
     )
-    assert (answer.status_code, what in answer.text) in [(404, False), (400, False)]
+    assert answer.status_code in (400, 404)
+    assert advice in answer.text
+    assert what not in answer.text
 
 
 def test_dead_letters_are_grouped_and_masked(showing: Console) -> None:
@@ -110,16 +127,22 @@ def test_who_acts_is_who_the_proxy_names(acting: Console, shown: Stack) -> None:
     page = acting.get("/pause")
     acting.session.headers.pop("X-Forwarded-User")
     assert "the proxy does not say" in acting.post("/pause", page, 403, reason="nobody's")
+    with closing(HTTPConnection(acting.url.removeprefix("http://"))) as connection:
+        connection.putrequest("GET", "/pause")
+        for name in ("what.the.browser.sent", "mei.lin"):
+            connection.putheader("X-Forwarded-User", name)
+        connection.endheaders()
+        assert b"You are" not in connection.getresponse().read()
     acting.session.headers["X-Forwarded-User"] = "mei.lin"
     assert "must not hold a number" in acting.post("/pause", page, 400, reason=ID_CARD)
     assert "mei.lin: deploying" in acting.post("/pause", page, reason="deploying")
     said = shown.command("status").stdout
     assert "by mei.lin: deploying" in said
     assert "Not paused." in acting.post("/resume", acting.get("/pause"))
-    told = [
+    until(lambda: len(acting.logged("console.action")) == 2)  # what it says is read beside us
+    assert [
         (line["user"], line["action"], line["what"]) for line in acting.logged("console.action")
-    ]
-    assert told == [("mei.lin", "pause", "deploying"), ("mei.lin", "resume", "")]
+    ] == [("mei.lin", "pause", "deploying"), ("mei.lin", "resume", "")]
     until(lambda: "working" in words(acting.get("/")))
 
 
@@ -134,15 +157,18 @@ def test_a_group_is_replayed_and_one_letter_dropped(acting: Console, shown: Stac
     acting.confirm("dead-letters", verb="drop", letter=one)
     until(lambda: shown.depth(DEAD) == 1)
     assert "not_json 1" in words(acting.get("/dead-letters"))
+    until(lambda: acting.logged("console.action")[-1]["action"] == "drop")
     done = [(line["action"], line["done"], line["of"]) for line in acting.logged("console.action")]
     assert done[-2:] == [("replay", 4, 4), ("drop", 1, 1)]
 
 
 def test_a_plan_is_carried_out_once(acting: Console) -> None:
-    page = acting.get("/unrouted/plan?verb=drop&source=nobody")
+    page = acting.get("/unrouted/plan?verb=drop&source=nobody&group=张三")
     plan = re.findall(r'name="plan" value="([\w-]+)"', page)[0]
     acting.post("/unrouted/act", page, plan=plan)
     assert "look again" in acting.post("/unrouted/act", page, 409, plan=plan)
+    until(lambda: acting.logged("console.action")[-1]["what"] == "unrouted ")
+    assert "张三" not in acting.get("/")
 
 
 def test_unrouted_events_are_replayed_to_who_is_bound_now_and_dropped(
@@ -184,7 +210,7 @@ def test_servers_that_are_away_are_said_to_be(shown: Stack) -> None:
         ("/", {"Host": "rebound.example.org"}, 403),
         ("/", {"Host": "localhost:8090"}, 200),
         ("/", {"Host": "[::1]:8090"}, 200),
-        ("/nowhere", {}, 404),
+        ("//evil.example/nowhere", {}, 404),
         ("/pause?lang=zh", {}, 200),
         ("/requests?source=A%20B", {}, 400),
         ("/requests?since=yesterday", {}, 400),
@@ -198,8 +224,25 @@ def test_every_answer_tells_the_browser_to_be_strict(
 ) -> None:
     answer = showing.session.get(showing.url + path, headers=headers, timeout=120)
     assert answer.status_code == status
+    assert "evil.example" not in answer.text
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     showing.session.cookies.pop("console_language", None)
+
+
+def test_a_replay_stops_with_the_console_and_is_logged_so_far(shown: Stack) -> None:
+    before = shown.depth(DEAD)
+    for number in range(1000):  # 20 s at 50 a second; a page waits for 3 s
+        put(shown, request(f"many-{number}", source="many"))
+    until(lambda: shown.depth(DEAD) == before + 1000)
+    with console(shown, "--allow-actions") as running:
+        overview = running.confirm("dead-letters", verb="replay", source="many")
+        assert "replay dead-letters provider_unavailable under way" in words(overview)
+        until(lambda: re.search(r"[1-9]\d* / 1,000", words(running.get("/"))))
+        assert running.process.stop() == 0
+        (told,) = running.logged("console.action")
+    assert 0 < told["done"] < told["of"] == 1000
+    assert told["problem"] == "the console was ended: the rest stands where it was"
+    until(lambda: shown.depth(DEAD) == before + 1000 - told["done"])

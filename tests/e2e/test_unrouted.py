@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pika
+
 from local_programs import program
 from tests.e2e.harness import CHECKOUT, ID_CARD, Process, Stack, request, until
 
@@ -95,6 +97,13 @@ def test_what_strangers_put_there_can_be_seen_and_dropped(stack: Stack) -> None:
     assert [row["request_id"] for row in document(shown)] == [None] * 3
     assert ID_CARD not in shown.stdout
     assert document(stack.command("unrouted", "drop", "--yes", "--json")) == {"dropped": 3}
+
+    # An order's number is as long as a person's: withheld, and found by who knows it.
+    milliseconds = pika.BasicProperties(timestamp=1_764_280_000_000)
+    body = b'{"requestId": "20261127000123"}'
+    stack.channel.basic_publish("", UNROUTED, body, milliseconds, mandatory=True)
+    (row,) = document(stack.command("unrouted", "list", "--request-id", "20261127000123", "--json"))
+    assert (row["request_id"], row["published"]) == ("(withheld)", None)
 
 
 def test_an_event_is_sent_once_more_with_the_same_id(stack: Stack) -> None:

@@ -1,6 +1,7 @@
 """What was ordered here, by whom, and how far it is. The loop's thread only."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from worker.telemetry.logs import LogEvent, describe
 _KEPT = 20
 # What takes longer goes on behind the page.
 _AWAITED_SECONDS = 3.0
+# What is asked to stop does so between two messages.
+_LAST_SECONDS = 5.0
+
+
+class Ended(Exception):
+    """The console ends: the rest is left undone."""
 
 
 @dataclass(slots=True)
@@ -40,6 +47,7 @@ class Actions:
     def __init__(self) -> None:
         self.latest: deque[Action] = deque(maxlen=_KEPT)
         self._running: set[asyncio.Task[None]] = set()
+        self._ending = threading.Event()
 
     async def carry_out(self, action: Action, act: Callable[[], object]) -> None:
         """Begin it, and wait for a moment; it goes on for as long as it takes."""
@@ -48,6 +56,17 @@ class Actions:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         await asyncio.wait({task}, timeout=_AWAITED_SECONDS)
+
+    def go_on(self) -> None:
+        """Raise Ended where what is under way shall stop; from any thread."""
+        if self._ending.is_set():
+            raise Ended("the console was ended: the rest stands where it was")
+
+    async def end(self, _application: object) -> None:
+        """Stop what is under way, so that it is logged how far it came."""
+        self._ending.set()
+        if self._running:
+            await asyncio.wait(self._running, timeout=_LAST_SECONDS)
 
     async def _run(self, action: Action, act: Callable[[], object]) -> None:
         log = structlog.get_logger().bind(
@@ -58,6 +77,8 @@ class Actions:
             await asyncio.to_thread(act)
         except (AmqpError, Fault) as error:
             action.problem = words_of(error)
+        except Ended as error:
+            action.problem = str(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, who ordered it must learn it
             action.problem = type(error).__name__
             more = describe(error)

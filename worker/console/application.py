@@ -84,7 +84,6 @@ class Application:
         """Fill a template in."""
         guard, lang = self.guard, visit.language
         text = self._templates.get_template(f"{name}.html").render(
-            page=name,
             path=visit.request.path,
             lang=lang,
             other_language=_other_language(visit),
@@ -126,10 +125,11 @@ class Application:
 
 def _other_language(visit: Visit) -> str:
     """Return the address of this page in the other language; a form's answer has none."""
-    here, other = visit.request.rel_url, "en" if visit.language == "zh" else "zh"
+    other = "en" if visit.language == "zh" else "zh"
     if visit.request.method == "POST":
         return f"/?lang={other}"
-    return str(here.update_query(lang=other))
+    # Without its path, which may begin as the name of another host does.
+    return f"?{visit.request.rel_url.update_query(lang=other).raw_query_string}"
 
 
 def _file(name: str, kind: str) -> Handler:

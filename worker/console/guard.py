@@ -96,7 +96,9 @@ class Guard:
         return visitor.user
 
     def _user(self, request: web.Request) -> str | None:
-        name = request.headers.get(self._user_header or "", "").strip()
+        names = request.headers.getall(self._user_header or "", [])
+        # Of two, one is not the proxy's.
+        name = names[0].strip() if len(names) == 1 else ""
         return scrub(name, None, _LONGEST_NAME) if name.isprintable() and name else None
 
     def _is_ours(self, host: str) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.console.actions import Action
 from worker.console.asking import LETTER_SECONDS, ask
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from worker.console.actions import Actions
     from worker.console.application import Application, Visit
-    from worker.console.letters import Box, Item
+    from worker.console.letters import Box
 
 R = TypeVar("R")
 _VERBS = ("replay", "drop")
 # Messages on one page; a group's sample.
 _SHOWN, _SAMPLE = 50, 3
-_PLANS_KEPT = 100
+_LONGEST_WHAT = 200
+# Each remembers every message of it.
+_PLANS_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Plan:
 
     verb: str
     what: str
-    items: list[Item]
+    origins: list[Any]
 
 
 class LetterPages:
@@ -81,9 +83,10 @@ class LetterPages:
         prospects = {}
         if verb == "replay":
             prospects = await ask(lambda: self._box.prospects(items))
-        what = f"{self._box.path} {wanted.group or ('one message' if wanted.token else 'all')}"
+        # As the messages say it: what the address says may be anything, and this is logged.
+        what = f"{self._box.path} {', '.join(sorted({each.group for each in items}))}"
         name = secrets.token_urlsafe(16)
-        self._plans[name] = Plan(verb, what, items)
+        self._plans[name] = Plan(verb, what[:_LONGEST_WHAT], [each.origin for each in items])
         if len(self._plans) > _PLANS_KEPT:
             self._plans.popitem(last=False)
         return visit.page(
@@ -102,12 +105,13 @@ class LetterPages:
         plan = self._plans.pop(await visit.given("plan"), None)
         if plan is None:
             raise Refusal(409, "this was done already, or is too old: look again")
-        act, done = self._box.order(plan.verb, plan.items)
-        now, of = SystemClock().now(), len(plan.items)
+        act, done = self._box.order(plan.verb, plan.origins, self._actions.go_on)
+        now, of = SystemClock().now(), len(plan.origins)
         action = Action(now, user, plan.verb, plan.what, of, done)
         async with self._looking:
             await self._actions.carry_out(action, act)
-        return visit.go(f"/{self._box.path}")
+        # While it goes on it holds the queue: how far it is stands on the overview as well.
+        return visit.go(f"/{self._box.path}" if action.is_over else "/")
 
     async def _ask(self, function: Callable[[], R]) -> R:
         """Ask the queue, one after another: two who look at a time would each see a part."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from worker.admin.cells import Cell
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Letter
-    from worker.deadletters.reading import Known
 
 # As `dead-letters replay` has it.
 _REPLAYED_PER_SECOND = 50.0
+_EVENT_FACTS = ("request_id", "source", "outcome", "routing_key", "published", "event_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class Box(ABC):
 
     path: str
     queue: str
+    _read: Callable[[Letter], Any]
 
     def __init__(self, url: str, sign: Callable[[bytes], str]) -> None:
         """`sign` makes a message's token."""
@@ -104,15 +105,21 @@ class Box(ABC):
             return select(queue, lambda letter: self._item(letter, wanted)).chosen
 
     def order(
-        self, verb: str, items: Sequence[Item]
+        self, verb: str, chosen: list[Any], go_on: Callable[[], None]
     ) -> tuple[Callable[[], object], Callable[[], int]]:
-        """Return what replays or drops these, and what counts how many it has done."""
-        chosen = [each.origin for each in items]
+        """Return what replays or drops these origins, and what counts how many it has done.
+
+        `go_on` raises where the rest shall be left.
+        """
         acted: list[Acting[Any]] = []
+
+        def read(letter: Letter) -> Any:
+            go_on()
+            return self._read(letter)
 
         def act() -> None:
             with DeadLetterQueue.opened(self._url, self.queue) as queue:
-                acted.append(acting := Acting(queue, self._read, SystemClock()))
+                acted.append(acting := Acting(queue, read, SystemClock()))
                 if verb == "drop":
                     acting.drop(chosen)
                 else:
@@ -123,9 +130,6 @@ class Box(ABC):
     @abstractmethod
     def prospects(self, items: Sequence[Item]) -> dict[str, int]:
         """Count what a replay of these will do, in words."""
-
-    @abstractmethod
-    def _read(self, letter: Letter) -> Any: ...
 
     @abstractmethod
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None: ...
@@ -145,14 +149,12 @@ class DeadLetters(Box):
     ) -> None:
         super().__init__(url, sign)
         self._reader = LetterReader(_today(), keys)
+        self._read = self._reader.read
         self._inquiry = PostgresInquiry(engine)
 
     def prospects(self, items: Sequence[Item]) -> dict[str, int]:
         """Ask the ledger which of them are finished."""
         return prospects([each.origin for each in items], self._inquiry.finished)
-
-    def _read(self, letter: Letter) -> Known:
-        return self._reader.read(letter)
 
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
         acting.replay(chosen, _REPLAYED_PER_SECOND)
@@ -174,25 +176,24 @@ class UnroutedEvents(Box):
     """`verification.unrouted`, by routing key."""
 
     path, queue = "unrouted", UNROUTED
+    _read = staticmethod(UnroutedEvent.read)
 
     def prospects(self, items: Sequence[Item]) -> dict[str, int]:
         """Say that nobody knows who is bound now."""
         return {"published again; what still reaches nobody comes back": len(items)}
-
-    def _read(self, letter: Letter) -> UnroutedEvent:
-        return UnroutedEvent.read(letter)
 
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
         acting.announce(chosen)
 
     def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
         event = UnroutedEvent.read(letter)
-        token, group = self._sign(repr(event).encode()), event.routing_key or "-"
+        token, group = self._sign(repr(astuple(event)).encode()), event.routing_key or "-"
         is_meant = EventFilters(wanted.name, wanted.source).match(event)
         if not is_meant or wanted.group not in (None, group) or wanted.token not in (None, token):
             return None
         names = (token, group, event.request_id, event.source, event.published)
-        return Item(*names, asdict(event), None, event)
+        facts = {name: getattr(event, name) for name in _EVENT_FACTS}
+        return Item(*names, facts, None, event)
 
 
 def _today() -> date:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -19,7 +18,7 @@ from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.operations import check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
 from worker.core.timing import shanghai_date
-from worker.store.inquiry import ListedRequest, PostgresInquiry, RequestFilter, list_requests
+from worker.store.inquiry import PostgresInquiry, RequestFilter, list_requests
 from worker.store.overview import PostgresOverview
 from worker.store.pause import PostgresPause
 from worker.telemetry.clock import SystemClock
@@ -44,6 +43,12 @@ _LONGEST_ID = 128
 # A mobile number or longer, whole or with a slip in it.
 _NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){9,}[ -]?[0-9A-Za-z]?")
 _OUTCOMES = [each for each in Outcome if each is not Outcome.CONFLICT]
+_UNKNOWN = "no worker has claimed a request with this id: a dead letter may have it"
+_NOT_ASKED = (
+    "not looked for: this is no valid ID number, and could be a person's number or name with a slip"
+    " in it; a request whose id looks like one is found by source and time, or by"
+    " `verification-worker explain`"
+)
 _CHARTS = (
     ("outcomes_by_hour", list(map(str, _OUTCOMES))),
     ("calls_by_hour", list(map(str, Charged))),
@@ -105,7 +110,7 @@ class Pages:
         except FieldRefused:
             # The database logs what it is asked for, where it is set to: nobody's name or number.
             if not text.isascii() or _NUMBER.fullmatch(text):
-                raise Refusal(400, "this is no ID number, and no request id: a slip?") from None
+                raise Refusal(400, _NOT_ASKED) from None
             history = await self._history(_request_id(text))
             return visit.go(f"/request?id={quote(history.request_id, safe='')}")
         subjects = tuple(self._digests.subjects(number))
@@ -117,7 +122,6 @@ class Pages:
         return visit.page(
             "requests",
             found=found,
-            columns=[field.name for field in fields(ListedRequest)],
             of_person=wanted.subjects is not None,
             outcomes=_OUTCOMES,
             kinds=list(ErrorKind),
@@ -136,7 +140,7 @@ class Pages:
     async def _history(self, request_id: str) -> History:
         history = await ask(lambda: PostgresInquiry(self._engine).history(request_id))
         if history is None:
-            raise Refusal(404, "no worker has claimed a request with this id")
+            raise Refusal(404, _UNKNOWN)
         return history
 
     async def pause(self, visit: Visit) -> web.Response:

@@ -28,7 +28,7 @@ def templates() -> Environment:
     )
     environment.filters |= {
         "cell": _cell,
-        "instant": lambda moment: f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}",
+        "instant": lambda moment: f"{moment:%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}",
         "number": lambda count: "?" if count is None else f"{count:,}",
         "ago": _ago,
         "json": _json,

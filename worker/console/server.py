@@ -40,6 +40,7 @@ def application(settings: ConsoleSettings, engine: Engine, guard: Guard) -> web.
     Pages(settings, engine, settings.digests, actions).add_to(whole)
     for box in (DeadLetters(url, guard.sign, engine, keys), UnroutedEvents(url, guard.sign)):
         LetterPages(box, actions).add_to(whole)
+    whole.web.on_shutdown.append(actions.end)
     return whole.web
 
 

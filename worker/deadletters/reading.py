@@ -111,12 +111,12 @@ class LetterReader:
         named = (request_id, tree.get("requestId"), delivery.message_id)
         return Known(
             request_id=_safe(request_id, personal),
-            message_id=_foreign(delivery.message_id, personal),
-            correlation_id=_foreign(delivery.correlation_id, personal),
-            reply_to=_foreign(delivery.reply_to, personal),
-            app_id=_foreign(delivery.app_id, personal),
-            user_id=_foreign(delivery.user_id, personal),
-            routing_key=_foreign(delivery.routing_key, personal),
+            message_id=property_shown(delivery.message_id, personal),
+            correlation_id=property_shown(delivery.correlation_id, personal),
+            reply_to=property_shown(delivery.reply_to, personal),
+            app_id=property_shown(delivery.app_id, personal),
+            user_id=property_shown(delivery.user_id, personal),
+            routing_key=property_shown(delivery.routing_key, personal),
             traceparent=_safe(usable_traceparent(delivery), personal),
             source=_safe(source, personal),
             reason=_listed(headers.get("reason", headers.get("x-first-death-reason")), REASONS),
@@ -164,7 +164,7 @@ def _safe(text: str | None, personal: frozenset[str]) -> str | None:
     return WITHHELD if any(value in folded for value in personal) else text
 
 
-def _foreign(text: str | None, personal: frozenset[str]) -> str | None:
+def property_shown(text: str | None, personal: frozenset[str]) -> str | None:
     """Return a property that nobody has checked: ASCII alone, and without long numbers.
 
     Where the body cannot be read, nobody knows whose name a word might be.

@@ -62,10 +62,10 @@ class EventFilters:
     def match(self, event: UnroutedEvent) -> bool:
         """Return whether an event is meant; one without the fact that is asked for is not."""
         return (
-            self.request_id in (None, event.request_id)
+            self.request_id in (None, event.real_request_id)
             and self.source in (None, event.source)
             and self.outcome in (None, event.outcome)
-            and self.routing_key in (None, event.routing_key)
+            and self.routing_key in (None, event.real_routing_key)
             and _is_between(self.since, event.published, self.until)
         )
 
