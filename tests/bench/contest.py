@@ -160,12 +160,13 @@ class Round:
         """Publish so many requests."""
         self.publish(request_number(first + number) for number in range(messages))
 
-    def publish(self, requests: Iterable[dict[str, Any]]) -> None:
+    def publish(self, requests: Iterable[dict[str, Any]], exchange: str | None = None) -> None:
         """Publish fast, in one transaction."""
         channel = self._arena.channel.connection.channel()
         channel.tx_select()
         for request in requests:
-            channel.basic_publish(*self._contestant.message(request))
+            usual, *rest = self._contestant.message(request)
+            channel.basic_publish(exchange or usual, *rest)
         channel.tx_commit()
         channel.close()
 
@@ -181,7 +182,7 @@ class Round:
         self._check(messages)
         return rate, cpu, memory / 1e6
 
-    def added_latency(self, messages: int) -> list[float]:
+    def added_latency(self, messages: int, rate: float = RATE) -> list[float]:
         """Return milliseconds from publishing to the event's arrival, of each message."""
         self.start()
         self.await_consumer()
@@ -200,7 +201,7 @@ class Round:
             channel.connection.process_data_events(0)
             while (left := due - time.monotonic()) > 0:
                 channel.connection.process_data_events(left)
-            due += 1 / RATE
+            due += 1 / rate
             request = request_number(number)
             published[request["requestId"]] = time.monotonic()
             channel.basic_publish(*self._contestant.message(request))

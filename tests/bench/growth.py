@@ -3,6 +3,7 @@
     .venv/bin/python -m tests.bench.growth rows --millions 1
     .venv/bin/python -m tests.bench.growth wal --rows 700000 --batch 32
     .venv/bin/python -m tests.bench.growth backlog --messages 1000000
+    .venv/bin/python -m tests.bench.growth lanes --workers 2
     .venv/bin/python -m tests.bench.growth large
     .venv/bin/python -m tests.bench.growth processes
     .venv/bin/python -m tests.bench.growth endurance --minutes 60
@@ -36,6 +37,7 @@ from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, server_cpu_seconds
 from tests.conftest import migrate
+from tests.e2e.harness import BULK, BULK_REQUESTS, RESULTS
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.digests import Digest
 from worker.core.masking import Masked
@@ -251,6 +253,42 @@ def backlog(given: argparse.Namespace) -> None:
                 )
 
 
+_CALLS_BY_SOURCE = """
+SELECT source, count(*) * 60 / %(seconds)s FROM verification_v1.calls
+ WHERE started_at > now() - make_interval(secs => %(seconds)s) GROUP BY source ORDER BY source
+"""
+
+
+def lanes(given: argparse.Namespace) -> None:
+    """Let live requests come once a second under a quota, without bulk and with much of it."""
+    settings = {"PROVIDER_CALLS_PER_MINUTE": str(given.calls_per_minute)}
+    rounds = [(True, False), (True, True)] * given.rounds + [(False, True)]
+    with _arena(stand_in.instant) as (arena, worker, url):
+        for with_live, with_bulk in rounds:
+            with arena.round(worker, url, settings) as one:
+                arena.channel.queue_unbind(COLLECTOR, RESULTS, "#")
+                arena.channel.queue_bind(COLLECTOR, RESULTS, "bench.*")
+                waiting = range(given.seconds, given.seconds + with_bulk * given.bulk)
+                one.publish(({**request_number(n), "source": "bulk"} for n in waiting), BULK)
+                for _ in range(given.workers - with_live):
+                    one.start()
+                if with_live:
+                    times = sorted(one.added_latency(given.seconds, rate=1.0))
+                    found = [times[int(len(times) * part)] for part in (0.5, 0.99)]
+                    print("live p50 {:.0f}, p99 {:.0f}, ".format(*found), end="")
+                    print(f"max {times[-1]:.0f} ms; ", end="")
+                else:
+                    one.await_consumer()
+                    time.sleep(given.seconds)
+                seconds = given.seconds * 0.9
+                with psycopg.connect(one.database_url) as database:
+                    told = database.execute(_CALLS_BY_SOURCE, {"seconds": seconds}).fetchall()
+                calls = ", ".join(f"{source} {number:.0f}" for source, number in told)
+                print(f"calls a minute: {calls}", flush=True)
+                one.end()
+                arena.channel.queue_delete(BULK_REQUESTS)
+
+
 def large(given: argparse.Namespace) -> None:
     """Hold as many messages of so many bytes as the prefetch allows."""
     settings = {
@@ -368,6 +406,13 @@ def main() -> None:
     kind = kinds.add_parser("backlog", help="the queue grows")
     kind.add_argument("--messages", type=int, default=1_000_000)
     kind.set_defaults(run=backlog)
+    kind = kinds.add_parser("lanes", help="bulk waits behind live")
+    kind.add_argument("--workers", type=int, default=1)
+    kind.add_argument("--rounds", type=int, default=2)
+    kind.add_argument("--seconds", type=int, default=200)
+    kind.add_argument("--bulk", type=int, default=100_000)
+    kind.add_argument("--calls-per-minute", type=int, default=600)
+    kind.set_defaults(run=lanes)
     kind = kinds.add_parser("large", help="the messages grow")
     kind.add_argument("--megabytes", type=int, default=4)
     kind.add_argument("--prefetch", type=int, default=64)

@@ -88,6 +88,8 @@ def test_the_rest_of_the_day_is_kept_for_live(stack: Stack) -> None:
     until(lambda: stack.count() == 8)
     assert begun(stack, "bulk") == 3
     assert worker.ready() == (200, "live only: BULK_DAILY_CALL_BUDGET is spent")
+    stack.environment["BULK_DAILY_CALL_BUDGET"] = "3"
+    assert "sandbox: 8 calls today, 3 of bulk's 3" in stack.command("status").stdout
 
 
 def test_a_pause_holds_both_lanes(stack: Stack) -> None:

@@ -49,6 +49,7 @@ def reads(engine: Engine, settings: StatusSettings) -> dict[str, Callable[[], An
         "calls_last_hour": lambda: [asdict(each) for each in overview.calls()],
         "budget": lambda: {
             "daily_call_budget": settings.daily_call_budget or None,
+            "bulk_daily_call_budget": settings.bulk_daily_call_budget or None,
             "calls_per_minute": settings.provider_calls_per_minute or None,
             "today": [asdict(each) for each in overview.today()],
         },

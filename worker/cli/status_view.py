@@ -101,7 +101,9 @@ def _calls(part: Sequence[Mapping[str, Any]], _now: datetime) -> RenderableType:
 
 def _budget(part: Mapping[str, Any], now: datetime) -> RenderableType:
     budget, per_minute = part["daily_call_budget"], part["calls_per_minute"]
-    lines = [Text(_day(each, budget, now)) for each in part["today"]] or [Text("no call today")]
+    bulk = part["bulk_daily_call_budget"]
+    days = [Text(_day(each, budget, bulk, now)) for each in part["today"]]
+    lines = days or [Text("no call today")]
     if per_minute:
         lines.append(Text(f"at most {per_minute:,} calls a minute", _FAINT))
     if not budget:
@@ -109,11 +111,13 @@ def _budget(part: Mapping[str, Any], now: datetime) -> RenderableType:
     return Group(*lines)
 
 
-def _day(each: Mapping[str, Any], budget: int | None, now: datetime) -> str:
+def _day(each: Mapping[str, Any], budget: int | None, bulk: int | None, now: datetime) -> str:
     line = f"{each['mode']}: {counted(each['calls'], 'call')} today"
     if budget:
         spent = each["calls"] if each["promised"] is None else each["promised"]
         line += f", {spent:,} of {budget:,} spent ({100 * spent // budget} %)"
+    if bulk:
+        line += f", {each['bulk']:,} of bulk's {bulk:,}"
     if (then := each["next_call_at"]) is not None and then > now:
         line += f", next call in {duration(then - now)}"
     return line

@@ -86,9 +86,9 @@ SELECT coalesce(class, 'under_way') AS call_class, count(*) AS calls,
 
 # The day of the calendar that the provider bills by; a row of an earlier one says nothing of today.
 QUOTA = text("""
-SELECT mode, CASE WHEN day = (now() AT TIME ZONE 'Asia/Shanghai')::date THEN calls_today ELSE 0 END
-         AS calls_today, next_call_at
-  FROM verification.call_quota ORDER BY mode
+SELECT mode, CASE WHEN day = today THEN calls_today ELSE 0 END AS calls_today, next_call_at,
+       CASE WHEN bulk_day = today THEN bulk_calls ELSE 0 END AS bulk_calls
+  FROM verification.call_quota, date(now() AT TIME ZONE 'Asia/Shanghai') AS today ORDER BY mode
 """)
 
 CALLS_TODAY = text("""
@@ -159,13 +159,15 @@ class Calls:
 class DayOfMode:
     """One mode's calls on the calendar day in Asia/Shanghai.
 
-    `promised` are those that workers took from the shared limits, None where there are none.
+    `promised` are those that workers took from the shared limits, None where there are none;
+    `bulk` those of them that are bulk's.
     """
 
     mode: str
     calls: int
     promised: int | None = None
     next_call_at: datetime | None = None
+    bulk: int = 0
 
 
 @dataclass(frozen=True, slots=True)

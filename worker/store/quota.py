@@ -190,7 +190,8 @@ class QuotaState:
         if lane is Lane.BULK and not self._left_of_bulk:
             return Postponed(self._until(midnight), Shortage.BULK_BUDGET)
         if self.quota.calls_per_minute is None:
-            return Postponed(_AT_ONCE, Shortage.DAILY_BUDGET)
+            budget = Shortage.DAILY_BUDGET if lane is Lane.LIVE else Shortage.BULK_BUDGET
+            return Postponed(_AT_ONCE, budget)
         if lane is Lane.LIVE:
             wait = self._until(self.next_call_at - HORIZON)
         else:

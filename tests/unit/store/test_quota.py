@@ -248,6 +248,8 @@ def test_bulk_leaves_the_rest_of_the_day_to_live() -> None:
     assert spent.shares(20, 20) == (5, 0)
     assert spent.postponed(Lane.BULK) == Postponed(12 * 3600, Shortage.BULK_BUDGET)
     assert spent.spend(5).postponed(Lane.BULK).shortage is Shortage.DAILY_BUDGET
+    # One of three was answered without its call: live does not stop for those who came after it.
+    assert state.spend(0, 2).postponed(Lane.BULK).shortage is Shortage.BULK_BUDGET
     assert later(spent, 86_400).shares(4, 20) == (4, 3)
 
 
