@@ -163,7 +163,7 @@ def test_without_a_worker_it_gives_up_in_time_and_the_next_run_has_the_results(
     assert "100 without a result yet: run the same again" in done.stderr
     only_published = stack.command("submit", str(file), "--timeout", "0")
     assert (only_published.returncode, only_published.stdout) == (0, "")
-    assert stack.depth(REQUESTS) == 200
+    assert stack.depth(BULK_REQUESTS) == 200
     stack.start_worker()
     assert stack.command(*command, "120").returncode == 0
     assert len(results(kept)) == 100
