@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from coverage import Coverage
 
 from local_install import node_modules
 from tests.e2e.harness import DEAD, ID_CARD, Process, Stack, request, until
@@ -64,7 +65,10 @@ class Console:
 @contextmanager
 def console(stack: Stack, *options: str) -> Iterator[Console]:
     """Run a console beside a stack."""
-    process = Process.start(["console", "--port", "0", *options], stack.environment)
+    command, module = ["console", "--port", "0", *options], "worker"
+    if Coverage.current() is not None:  # most of the console runs nowhere else
+        command, module = ["run", "--parallel-mode", "-m", module, *command], "coverage"
+    process = Process.start(command, stack.environment, module=module, fork=module == "worker")
     try:
         line = until(lambda: process.said("console.listening") or process.popen.poll())
         assert isinstance(line, str), process.lines

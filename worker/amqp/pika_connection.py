@@ -68,6 +68,12 @@ class PikaConnection(SelectConnection):  # type: ignore[misc]  # pika has no typ
         transport._MAX_RECV_BYTES = _RECEIVE_BYTES
         super()._proto_connection_made(transport)
 
+    def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
+        """Take an end for one: closed in its handshake, pika gives a class instead of an error."""
+        super()._on_connection_workflow_done(
+            conn_or_exc() if isinstance(conn_or_exc, type) else conn_or_exc
+        )
+
     def _proto_data_received(self, data: bytes) -> None:
         """Let an exception of our own callbacks end the loop.
 

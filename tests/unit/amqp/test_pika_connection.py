@@ -6,8 +6,9 @@ import socket
 from typing import Any
 
 from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborted
 
-from worker.amqp.pika_connection import IoServices
+from worker.amqp.pika_connection import IoServices, PikaConnection
 
 
 def told(*, cancelled: bool) -> list[Any]:
@@ -31,3 +32,12 @@ def test_a_socket_that_has_lost_its_peer_is_a_failure_of_the_try() -> None:
 
 def test_a_cancelled_try_tells_nothing() -> None:
     assert told(cancelled=True) == []
+
+
+def test_a_connection_that_is_closed_in_its_handshake_is_an_end_and_no_defect() -> None:
+    """Where this happens pika gives the class of its error (`AMQPConnectionWorkflow`)."""
+    connection = PikaConnection.__new__(PikaConnection)
+    ended: list[object] = []
+    connection._handle_connection_workflow_failure = ended.append
+    connection._on_connection_workflow_done(AMQPConnectionWorkflowAborted)
+    assert ended == [None]
