@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.admin.letter_facts import LETTER_COLUMNS, letter_facts, letter_row
-from worker.cli.inputs import DryRun, Yes, agreed, moment, today
+from worker.cli.inputs import DryRun, Yes, agreed, moment
 from worker.cli.mistakes import UserMistake, complain, open_database, open_dead_letters
 from worker.cli.tables import AsJson, counted, note, print_facts, print_json, print_table
+from worker.core.operations import REPLAYED_PER_SECOND
 from worker.settings import BrokerSettings, ToolSettings, load
-from worker.telemetry.clock import SystemClock
+from worker.telemetry.clock import SystemClock, today
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +94,9 @@ def replay(
     until: Until = None,
     request_id: RequestId = None,
     limit: Limit = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Messages per second.")] = 50.0,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=1000, help="Messages per second.")
+    ] = REPLAYED_PER_SECOND,
     *,
     dry_run: DryRun = False,
     yes: Yes = False,

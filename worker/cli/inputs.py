@@ -1,8 +1,8 @@
-"""What people give to a command: their word, ID numbers on standard input, times, the day."""
+"""What people give to a command: their word, ID numbers on standard input, times."""
 
 import sys
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,16 +10,10 @@ import typer
 from worker.admin.cells import read_moment
 from worker.cli.mistakes import UserMistake
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
-from worker.core.timing import shanghai_date
-from worker.telemetry.clock import SystemClock
+from worker.telemetry.clock import today
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-
-
-def today() -> date:
-    """Return the day by which dates of birth are judged."""
-    return shanghai_date(SystemClock().now())
 
 
 def moment(option: str, text: str | None, now: datetime) -> datetime | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import orjson
 from pydantic import ValidationError
 
-from worker.cli.inputs import today
 from worker.contract.encryption import MessageKeys
 from worker.contract.request_model import BYTE_ORDER_MARK, problems_of
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
@@ -16,6 +15,7 @@ from worker.core.digests import Digest, Digests
 from worker.core.outcome import FieldProblem
 from worker.core.request import VerificationRequest
 from worker.settings import CheckSettings, MessageEncryption, MessageSettings, load
+from worker.telemetry.clock import today
 
 _KNOWN_OTHERWISE = "an earlier message has it with other data: the worker answers conflict"
 

@@ -108,14 +108,13 @@ def open_dead_letters(settings: BrokerSettings) -> Iterator[tuple[DeadLetterQueu
     """
     from worker.contract.encryption import MessageKeys
     from worker.contract.names import DEAD
-    from worker.core.timing import shanghai_date
     from worker.deadletters.reading import LetterReader
     from worker.settings import MessageSettings, load
-    from worker.telemetry.clock import SystemClock
+    from worker.telemetry.clock import today
 
     keys = MessageKeys.of(load(MessageSettings))
     with open_letters(settings, DEAD, "dead letters") as queue:
-        yield queue, LetterReader(shanghai_date(SystemClock().now()), keys)
+        yield queue, LetterReader(today(), keys)
 
 
 @contextmanager

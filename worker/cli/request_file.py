@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 
 from worker.cli.csv_file import CsvFile
-from worker.cli.inputs import today
 from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.contract.request_model import BYTE_ORDER_MARK
 from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
+from worker.telemetry.clock import today
 
 COLUMNS = "requestId checkType name idCard bankcard mobile source expiresAt".split()
 _OF_THE_PERSON = frozenset({"name", "idCard", "bankcard", "mobile"})

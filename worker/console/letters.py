@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 from worker.admin.letter_facts import letter_facts
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.contract.names import DEAD, UNROUTED
-from worker.core.timing import shanghai_date
+from worker.core.operations import REPLAYED_PER_SECOND
 from worker.deadletters.body import masked_body
 from worker.deadletters.prospects import prospects
 from worker.deadletters.reading import LetterReader
 from worker.deadletters.selecting import Acting, EventFilters, Filters, select
 from worker.deadletters.unrouted import UnroutedEvent
 from worker.store.inquiry import PostgresInquiry
-from worker.telemetry.clock import SystemClock
+from worker.telemetry.clock import SystemClock, today
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from sqlalchemy import Engine
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Letter
 
-# As `dead-letters replay` has it.
-_REPLAYED_PER_SECOND = 50.0
 _EVENT_FACTS = ("request_id", "source", "outcome", "routing_key", "published", "event_id")
 
 
@@ -148,7 +146,7 @@ class DeadLetters(Box):
         self, url: str, sign: Callable[[bytes], str], engine: Engine, keys: MessageKeys | None
     ) -> None:
         super().__init__(url, sign)
-        self._reader = LetterReader(_today(), keys)
+        self._reader = LetterReader(today(), keys)
         self._read = self._reader.read
         self._inquiry = PostgresInquiry(engine)
 
@@ -157,7 +155,7 @@ class DeadLetters(Box):
         return prospects([each.origin for each in items], self._inquiry.finished)
 
     def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
-        acting.replay(chosen, _REPLAYED_PER_SECOND)
+        acting.replay(chosen, REPLAYED_PER_SECOND)
 
     def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
         known = self._reader.read(letter)
@@ -167,7 +165,7 @@ class DeadLetters(Box):
             return None
         names = (token, known.reason, known.request_id, known.source, known.first_seen)
         body = wanted.token and masked_body(
-            self._reader.open(letter)[0], known.request_id, known.source, _today()
+            self._reader.open(letter)[0], known.request_id, known.source, today()
         )
         return Item(*names, letter_facts(known, now), body, known)
 
@@ -194,7 +192,3 @@ class UnroutedEvents(Box):
         names = (token, group, event.request_id, event.source, event.published)
         facts = {name: getattr(event, name) for name in _EVENT_FACTS}
         return Item(*names, facts, None, event)
-
-
-def _today() -> date:
-    return shanghai_date(SystemClock().now())

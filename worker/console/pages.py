@@ -14,14 +14,14 @@ from worker.console.asking import ask, ask_all
 from worker.console.chart import chart
 from worker.console.guard import Refusal
 from worker.contract.names import rfc3339
+from worker.contract.request_model import REQUEST_ID_LIMIT, SOURCE
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
 from worker.core.operations import check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
-from worker.core.timing import shanghai_date
 from worker.store.inquiry import PostgresInquiry, RequestFilter, list_requests
 from worker.store.overview import PostgresOverview
 from worker.store.pause import PostgresPause
-from worker.telemetry.clock import SystemClock
+from worker.telemetry.clock import SystemClock, today
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 # A screen or two.
 _ROWS = 50
-_SOURCE = re.compile(r"[a-z0-9-]{1,64}")
-_LONGEST_ID = 128
 # A mobile number or longer, whole or with a slip in it.
 _NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){9,}[ -]?[0-9A-Za-z]?")
 _OUTCOMES = [each for each in Outcome if each is not Outcome.CONFLICT]
@@ -91,7 +89,7 @@ class Pages:
         """List requests by source, outcome, kind and time."""
         now = SystemClock().now()
         source = visit.asked("source")
-        if source is not None and not _SOURCE.fullmatch(source):
+        if source is not None and not SOURCE.fullmatch(source):
             raise Refusal(400, "a source has lower-case letters, digits and hyphens")
         wanted = RequestFilter(
             since=_time(visit.asked("since") or "1d", now),
@@ -106,7 +104,7 @@ class Pages:
         """Take a request id, or a person's ID number, which no address and no log may have."""
         text = await visit.given("what")
         try:
-            number = check_id_card(text, IdCardCheck.STRICT, shanghai_date(SystemClock().now()))
+            number = check_id_card(text, IdCardCheck.STRICT, today())
         except FieldRefused:
             # The database logs what it is asked for, where it is set to: nobody's name or number.
             if not text.isascii() or _NUMBER.fullmatch(text):
@@ -179,7 +177,7 @@ _FACTS = (
 
 
 def _request_id(text: str) -> str:
-    if not text.isprintable() or not 1 <= len(text) <= _LONGEST_ID:
+    if not text.isprintable() or not 1 <= len(text) <= REQUEST_ID_LIMIT:
         raise Refusal(400, "a request id has 1 to 128 printable characters")
     return text
 

@@ -104,6 +104,9 @@ class DatabaseServer:
 # and a look takes milliseconds: the rest is for a busy machine.
 NOTICE_SECONDS = 3.0
 
+# How fast dead letters come back, where nobody says otherwise: beside the load of the day.
+REPLAYED_PER_SECOND = 50.0
+
 
 # It goes into /readyz, a log line and the status: one line of a terminal, with room for a ticket.
 _LONGEST_REASON = 200

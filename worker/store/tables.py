@@ -145,6 +145,7 @@ request = sa.Table(
     ),
     sa.CheckConstraint("(state = 'working') = (lease_until IS NOT NULL)", name="leased"),
     comment="One row per requestId: who works on it, and how it ended. No personal data.",
+    # Each row is updated two or three times soon after it is inserted.
     postgresql_with={"fillfactor": "70", **_SOON_VACUUMED},
 )
 

@@ -1,7 +1,9 @@
 """The machine's clock."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+
+from worker.core.timing import shanghai_date
 
 
 class SystemClock:
@@ -14,3 +16,8 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that only grow."""
         return time.monotonic()
+
+
+def today() -> date:
+    """Return the day by which dates of birth are judged."""
+    return shanghai_date(SystemClock().now())
