@@ -21,7 +21,7 @@ from worker.core.claims import (
     Shortage,
 )
 from worker.core.outcome import CallClass, CallReport, Charged, ErrorKind, RetryLater
-from worker.core.request import Mode
+from worker.core.request import Lane, Mode
 from worker.store import quota
 
 if TYPE_CHECKING:
@@ -277,13 +277,21 @@ def test_a_repeated_claim_gets_places_anew(bench: Bench, far_ahead: float) -> No
 
 
 def test_calls_have_their_places_one_after_the_other(bench: Bench) -> None:
-    claims = bench.ledger(calls_per_minute=1000).claim([ask(each) for each in ids(5)], "1")
-    assert waits(claims) == pytest.approx([0, 0.064, 0.128, 0.192, 0.256])
+    place, batch = 64.05 / 999, [ask(each, lane=Lane.BULK) for each in ids(5)]
+    claims = bench.ledger(calls_per_minute=1000).claim(batch, "1")
+    assert waits(claims) == pytest.approx([number * place for number in range(5)], abs=1e-5)
+
+
+def test_live_calls_begin_before_their_places_by_one_place_and_a_moment(bench: Bench) -> None:
+    place, batch = 64.05 / 999, [ask(each) for each in ids(5)]
+    claims = bench.ledger(calls_per_minute=1000).claim(batch, "1")
+    early = [max(0, number * place - place - 0.05) for number in range(5)]
+    assert waits(claims) == pytest.approx(early, abs=1e-5)
 
 
 def test_places_are_given_for_the_next_second_alone(bench: Bench) -> None:
     claims = bench.ledger(calls_per_minute=100).claim([ask(each) for each in ids(4)], "1")
-    assert called(claims) == ids(2)  # at 0 and 0.64 s; the next would be at 1.28 s
+    assert called(claims) == ids(2)  # at 0 and 0.65 s; the next would be at 1.29 s
     assert [type(claim) for claim in claims[2:]] == [Postponed, Postponed]
 
 
@@ -291,7 +299,7 @@ def test_a_request_without_a_place_is_postponed_until_its_place_is_near(bench: B
     claims = bench.ledger(calls_per_minute=100).claim([ask(each) for each in ids(4)], "1")
     for claim in postponed(claims):
         assert claim.shortage is Shortage.CALLS_PER_MINUTE
-        assert claim.seconds == pytest.approx(0.28)  # at 1.28 s, given out 1 s before
+        assert claim.seconds == pytest.approx(0.294, abs=1e-3)  # at 1.294 s, given out 1 s before
 
 
 @pytest.mark.usefixtures("far_ahead")
@@ -319,12 +327,12 @@ def test_a_place_that_has_passed_is_lost(bench: Bench) -> None:
 
 def test_only_those_that_call_take_a_place(bench: Bench) -> None:
     ledger = bench.ledger(calls_per_minute=1000)
-    complete(ledger, granted(ledger, ask("done"), "1"))
+    complete(ledger, granted(ledger, ask("done", lane=Lane.BULK), "1"))
     bench.let_slots_pass(60)
-    batch = [ask("done"), ask("a"), ask("rejected", wants_call=False), ask("b")]
-    claims = ledger.claim(batch, "2")
+    batch = [ask(each, lane=Lane.BULK) for each in ("done", "a", "b")]
+    claims = ledger.claim([*batch[:2], ask("rejected", wants_call=False), batch[2]], "2")
     places = {claim.request_id: claim.wait for claim in claims if isinstance(claim, Granted)}
-    assert places == pytest.approx({"a": 0, "rejected": 0, "b": 0.064})
+    assert places == pytest.approx({"a": 0, "rejected": 0, "b": 64.05 / 999}, abs=1e-5)
 
 
 def test_the_nearer_of_two_limits_counts(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from worker.core.claims import ClaimRequest, Envelope
 from worker.core.delivery import Delivery
 from worker.core.digests import Digest
 from worker.core.masking import NOBODY
+from worker.core.request import Lane
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -72,6 +73,7 @@ def ask(
     wants_call: bool = True,
     context: str | None = None,
     expires_at: datetime | None = None,
+    lane: Lane = Lane.LIVE,
 ) -> ClaimRequest:
     """Return what the ledger is asked for a request."""
     return ClaimRequest(
@@ -84,4 +86,5 @@ def ask(
         Envelope(),
         expires_at,
         context,
+        lane=lane,
     )

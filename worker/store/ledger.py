@@ -98,9 +98,10 @@ class PostgresLedger(Ledger):
             calls = _calls(left, claims)
             if state.clock_set_back:
                 self._log.warning(LogEvent.CLOCK_SET_BACK, of="call_quota")
-            waits = state.waits(len(calls))
+            lanes = {each.request_id: each.lane for each in left}
+            waits = state.waits(lanes[each.request_id] for each in calls)
             if calls or state.clock_set_back:
-                bulk = {each.request_id for each in left if each.lane is Lane.BULK}
+                bulk = {each for each, lane in lanes.items() if lane is Lane.BULK}
                 called = {each.request_id for each in calls}
                 state = state.spend(
                     *_by_lane(called, bulk), repeated=_by_lane(claiming.repeated, bulk)

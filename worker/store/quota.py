@@ -1,16 +1,18 @@
 """The calls that all workers may make together: so many in any minute, so many a day. Pure.
 
 Live goes before bulk by how far ahead each may take a place: live a second, bulk a moment while
-live calls come. So a live request waits for that moment and one place at most, and where live takes
-every place bulk finds none. Then it is owed some: each live call adds BULK_SHARE to its credit, a
-call of its own takes 100 - BULK_SHARE from it, and for a credit it takes the next place, ahead of
-live. Whichever worker holds which lane, all this is in the row.
+live calls come. And a live call may begin earlier than its place, by that moment and one place: so
+it does not wait for the bulk calls before it. Where live takes every place, bulk finds none. Then
+it is owed some: each live call adds BULK_SHARE to its credit, a call of its own takes
+100 - BULK_SHARE from it, and for a credit it takes the next place, ahead of live. Whichever worker
+holds which lane, all this is in the row.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
@@ -23,6 +25,8 @@ from worker.core.timing import SHANGHAI, shanghai_date
 HORIZON = timedelta(seconds=1)
 # So far ahead bulk takes places while live calls come: a claim's commit takes some 10 ms.
 BULK_HORIZON = timedelta(milliseconds=50)
+# To begin earlier costs one place of each minute's: with fewer a live call keeps to its own.
+_LIVE_AHEAD_FROM = 100
 # Live calls come when the last one was promised within this time.
 _LIVE_COMES = timedelta(minutes=10)
 # Between two looks of bulk for what it is owed, while live takes all: ten times a second, however
@@ -53,14 +57,26 @@ class Quota:
     def spacing(self) -> timedelta:
         """The time from one slot to the next.
 
-        A call arrives between its slot and `start_margin` after it, so what arrives within a
-        minute has its slots within a minute and the margin: at this distance `calls_per_minute`
-        of them at most. Rounded up, for so many microseconds too short add up to a call too many.
+        A call arrives between `live_ahead` before its slot and `start_margin` after it, so what
+        arrives within a minute has its slots within a minute and both: at this distance
+        `calls_per_minute` of them at most.
         """
         if self.calls_per_minute is None:
             return timedelta(0)
-        seconds = (_MINUTE + self.start_margin) / self.calls_per_minute
-        return timedelta(microseconds=math.ceil(seconds * 1_000_000))
+        seconds, places = _MINUTE + self.start_margin, self.calls_per_minute
+        if self._live_is_ahead:
+            seconds, places = seconds + BULK_HORIZON.total_seconds(), places - 1
+        # Rounded up, for so many microseconds too short add up to a call too many.
+        return timedelta(microseconds=math.ceil(seconds / places * 1_000_000))
+
+    @property
+    def live_ahead(self) -> timedelta:
+        """How long before its slot a live call may begin: bulk's moment, and one place."""
+        return BULK_HORIZON + self.spacing if self._live_is_ahead else timedelta(0)
+
+    @property
+    def _live_is_ahead(self) -> bool:
+        return self.calls_per_minute is not None and self.calls_per_minute >= _LIVE_AHEAD_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +171,14 @@ class QuotaState:
     def _owed_places(self) -> int:
         return min(self.bulk_credit // self._bulk_cost, self._places(self._owed_horizon))
 
-    def waits(self, calls: int) -> list[float]:
-        """Return in how many seconds each of the next calls may start."""
-        if self.quota.calls_per_minute is None:
-            return [0.0] * calls
-        first = self.next_call_at - self.now
-        return [(first + number * self.quota.spacing).total_seconds() for number in range(calls)]
+    def waits(self, calls: Iterable[Lane]) -> list[float]:
+        """Return in how many seconds each of the next calls, of these lanes, may start."""
+        none = timedelta(0)
+        ahead = {Lane.LIVE: self.quota.live_ahead, Lane.BULK: none}
+        # Without a limit there are no slots.
+        first = self.next_call_at - self.now if self.quota.calls_per_minute else none
+        slots = ((lane, first + number * self.quota.spacing) for number, lane in enumerate(calls))
+        return [max(none, slot - ahead[lane]).total_seconds() for lane, slot in slots]
 
     def spend(self, live: int, bulk: int = 0, *, repeated: tuple[int, int] = (0, 0)) -> QuotaState:
         """Return the state after so many calls; those repeated were paid from the budget before."""

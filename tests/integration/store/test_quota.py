@@ -22,6 +22,7 @@ from tests.integration.store.cutting import broken_before
 from tests.integration.store.upkeep import Rows
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed, Shortage
 from worker.core.outcome import Charged, Complete, Outcome, Result
+from worker.core.request import Lane
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
 from worker.store.engine import open_engine
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 SHANGHAI = timezone(timedelta(hours=8))
 THREADS = 8
-SPACING = 64 / 600
+SPACING = Quota(600, None, 4.0).spacing.total_seconds()
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_the_places_of_two_racing_workers_never_overlap(
         start.wait(30)
         for number in range(4):
             before = time.monotonic()
-            batch = [ask(f"{thread}-{number}-{each}") for each in range(2)]
+            batch = [ask(f"{thread}-{number}-{each}", lane=Lane.BULK) for each in range(2)]
             claims = ledger.claim(batch, str(number))
             after = time.monotonic()
             waits = [each.wait for each in claims if isinstance(each, Granted)]
@@ -250,7 +251,7 @@ def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) 
     times = iter([100.0, 128.0])
     config = replace(CONFIG, calls_per_minute=600)
     ledger = PostgresLedger(engine, config, now=lambda: next(times))
-    claims = ledger.claim([ask("first"), ask("second")], "1")
+    claims = ledger.claim([ask(each, lane=Lane.BULK) for each in ("first", "second")], "1")
     waits = [each.wait for each in claims if isinstance(each, Granted)]
     assert waits == pytest.approx([-28.0, -28.0 + SPACING])
 
