@@ -48,19 +48,6 @@ def test_a_real_worker_publishes_the_examples(working: Stack) -> None:
         headers.validate(properties.headers)
 
 
-def test_a_corrected_request_under_the_same_id_is_a_conflict_after_a_rejection_too(
-    working: Stack,
-) -> None:
-    assert ask(working, "rejected")[2]["outcome"] == "rejected"
-    corrected = {**example_request("match"), "requestId": "example-rejected"}
-    working.publish(corrected)
-    until(lambda: working.depth("collector"))
-    (event,) = working.events()
-    assert event["outcome"] == "conflict"
-    assert ask(working, "rejected")[2] == ask(working, "rejected")[2]
-    assert working.provider.charges()["calls"] == 0
-
-
 def test_the_command_says_of_the_examples_what_the_worker_says() -> None:
     for name in NAMES:
         done = in_process.run(("contract", "validate", "-"), {}, body_of(name).decode())
