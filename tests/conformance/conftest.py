@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.bench import Bench
+from tests.conformance.test_ledger import granted
 from tests.integration.store.conftest import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from worker.core.claims import Granted
 
 
 @pytest.fixture
@@ -19,3 +22,11 @@ def bench(database_url: str) -> Iterator[Bench]:
     engine = engine_of(database_url, "conformance")
     yield Bench(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def stale(bench: Bench) -> Granted:
+    """Let worker `one` claim, and its lease lapse."""
+    claim = granted(bench.ledger())
+    bench.set_lease("onb-1", -1)
+    return claim

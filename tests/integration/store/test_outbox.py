@@ -142,7 +142,7 @@ def test_the_oldest_events_are_taken_first_and_a_locked_row_is_passed_over(
 ) -> None:
     finish(ledger, *[ask(f"onb-{number}") for number in range(4)])
     for number in range(4):
-        sql.age(5 - number, f"request_id = 'onb-{number}'")
+        sql.age(5 - number, f"onb-{number}")
     with locked(engine, "onb-0"):
         assert taken(box, limit=2) == {"onb-1", "onb-2"}
     assert taken(box) == {"onb-0", "onb-3"}

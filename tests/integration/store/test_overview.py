@@ -37,7 +37,7 @@ def test_unsent_events_are_counted_and_the_oldest_gives_the_age(
 ) -> None:
     finish(ledger, ask("old"), ask("new"), ask("sent"))
     ledger.record([], ["sent"])
-    sql.age(60, "request_id = 'old'")
+    sql.age(60, "old")
     backlog = reader.read()
     assert backlog.unsent_events == 2
     assert 3_600 <= backlog.oldest_unsent < 7_200
@@ -49,7 +49,7 @@ def test_a_request_is_lapsed_when_its_lease_is_over_and_nobody_has_it(
 ) -> None:
     ledger.claim([ask("lapsed"), ask("held")], "1")
     leave_waiting(ledger, ask("waiting"))
-    sql.age(5, "request_id = 'lapsed'")
+    sql.age(5, "lapsed")
     assert reader.read() == Backlog(lapsed_requests=1)
 
 
@@ -86,7 +86,7 @@ def test_the_count_ends_at_a_bound_and_the_oldest_come_first(
 ) -> None:
     monkeypatch.setattr(store_backlog, "COUNTED_AT_MOST", 2)
     finish(ledger, *(ask(f"done-{number}") for number in range(4)))
-    sql.age(10, "request_id = 'done-3'")
+    sql.age(10, "done-3")
     backlog = reader.read()
     assert backlog.unsent_events == 2
     assert backlog.oldest_unsent >= 600
@@ -109,7 +109,7 @@ def test_what_retention_has_left_lying_is_measured_by_the_oldest(
     ledger.record([], ["whole", "cleared"])
     sql("UPDATE verification.request SET cleared_at = now() WHERE request_id = 'cleared'")
     for name, days in (("whole", 5), ("cleared", 8), ("unsent", 30)):
-        sql.age(days * 24 * 60, f"request_id = '{name}'")
+        sql.age(days * 24 * 60, name)
     reader = PostgresBacklog(
         engine, Mode.SANDBOX, clear_after_days=clear_after, delete_after_days=delete_after
     )
@@ -153,7 +153,7 @@ def test_the_last_hour_is_counted_whatever_retention_has_done(
     """Finished rows stand in three indexes: unsent, announced and whole, cleared."""
     finish(ledger, *map(ask, ["unsent", "kept", "cleared", "old"]))
     ledger.record([], ["kept", "cleared", "old"])
-    sql.age(61, "request_id = 'old'")
+    sql.age(61, "old")
     sql("UPDATE verification.request SET cleared_at = now() WHERE request_id = 'cleared'")
     view = PostgresOverview(engine)
     assert view.outcomes() == {"match": 3}
@@ -194,7 +194,7 @@ def test_open_requests_are_told_apart_by_their_lease(
 ) -> None:
     view = PostgresOverview(engine)
     ledger.claim([ask("a"), ask("b"), ask("c")], "1")
-    sql.age(5, "request_id = 'a'")
+    sql.age(5, "a")
     sql(
         """UPDATE verification.request SET state = 'waiting', lease_until = NULL
             WHERE request_id = 'b'"""

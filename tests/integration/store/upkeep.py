@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
@@ -39,6 +39,14 @@ DAY = 86_400.0
 RACERS = 8
 
 
+class CallSeen(NamedTuple):
+    """A call as the ledger has it; `call_class` is None while nobody knows its end."""
+
+    number: int
+    call_class: str | None
+    charged: str
+
+
 class Rows:
     """The rows of the test's database, to look at and to turn back their clocks."""
 
@@ -56,14 +64,14 @@ class Rows:
         (found,) = self("SELECT * FROM verification.request WHERE request_id = :id", id=request_id)
         return found
 
-    def calls(self, request_id: str = "onb-1") -> list[tuple[object, ...]]:
-        """Return number, class and charge of a request's calls."""
+    def calls(self, request_id: str = "onb-1") -> list[CallSeen]:
+        """Return the calls of a request in their order."""
         found = self(
-            """SELECT call_number, class, charged FROM verification.provider_call
-                WHERE request_id = :id ORDER BY 1""",
+            """SELECT call_number AS number, class AS call_class, charged
+                 FROM verification.provider_call WHERE request_id = :id ORDER BY 1""",
             id=request_id,
         )
-        return [tuple(each.values()) for each in found]
+        return [CallSeen(**each) for each in found]
 
     def lapse(self) -> None:
         """Let every lease have lapsed."""
@@ -76,15 +84,20 @@ class Rows:
                      WHERE datname = current_database() AND wait_event_type = 'Lock'""")
         )
 
-    def age(self, minutes: float, where: str = "true") -> None:
-        """Let what happened to these requests have happened so many minutes earlier."""
+    def age(self, minutes: float, *request_ids: str) -> None:
+        """Let all that happened to these requests, or to any, lie so many minutes further back."""
         columns = {
-            "request": ("requested_at", "completed_at", "lease_until"),
+            "request": ("requested_at", "completed_at", "lease_until", "due_at"),
             "provider_call": ("started_at",),
         }
         for table, times in columns.items():
             earlier = ", ".join(f"{each} = {each} - make_interval(secs => :s)" for each in times)
-            self(f"UPDATE verification.{table} SET {earlier} WHERE {where}", s=minutes * 60)  # noqa: S608
+            self(
+                f"UPDATE verification.{table} SET {earlier} WHERE :any OR request_id = ANY(:ids)",  # noqa: S608
+                s=minutes * 60,
+                any=not request_ids,
+                ids=list(request_ids),
+            )
 
 
 def finish(
@@ -155,18 +168,13 @@ def finish_with_everything(ledger: PostgresLedger, request_id: str = "onb-1") ->
     ledger.record([], [request_id])
 
 
-def leave_waiting(ledger: PostgresLedger, *asked: ClaimRequest, doubt: bool = False) -> None:
-    """Let the call of each request fail; its message goes to a retry queue."""
+def leave_waiting(ledger: PostgresLedger, asked: ClaimRequest, *, doubt: bool = False) -> None:
+    """Let the call of a request fail; its message goes to a retry queue."""
     report = fault(CallClass.IN_DOUBT, Charged.UNKNOWN) if doubt else fault(CallClass.UNAVAILABLE)
-    charged = Charged.UNKNOWN if doubt else Charged.NO
-    decision = RetryLater(0, counted=True, reason=report.call_class, charged=charged)
-    claims = ledger.claim(asked, f"waiting-{asked[0].request_id}")
-    entries = [
-        Entry(each, claim, report, decision)
-        for each, claim in zip(asked, claims, strict=True)
-        if isinstance(claim, Granted)
-    ]
-    ledger.record(entries, [])
+    decision = RetryLater(0, counted=True, reason=report.call_class, charged=report.charged)
+    (claim,) = ledger.claim([asked], f"waiting-{asked.request_id}")
+    assert isinstance(claim, Granted)
+    ledger.record([Entry(asked, claim, report, decision)], [])
 
 
 def past(minutes: float) -> datetime:
