@@ -31,7 +31,7 @@ def test_counts_of_all_workers_add_up_by_mode_source_and_reason(
         (None, "not_json"): 1,
         ("app", "conflict"): 1,
     }
-    race(database_url, lambda own: count_turned_away(own, Mode.LIVE, counts))
+    race(database_url, lambda own, _: count_turned_away(own, Mode.LIVE, counts))
     count_turned_away(engine, Mode.SANDBOX, {("web", "conflict"): 5})
     assert counted(sql) == [
         ("live", "app", "conflict", RACERS),

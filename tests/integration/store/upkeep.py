@@ -118,20 +118,20 @@ def finish(
     ledger.record(entries, [])
 
 
-def race(database_url: str, work: Callable[[Engine], T]) -> list[T]:
-    """Do the same eight times at once, each with a pool of its own; return what each says."""
-    start = Barrier(RACERS)
+def race(database_url: str, work: Callable[[Engine, int], T], racers: int = RACERS) -> list[T]:
+    """Do the same so many times at once, each with a pool and a number of its own."""
+    start = Barrier(racers)
 
     def one(number: int) -> T:
         own = open_engine(database_url, f"racer-{number}")
         try:
             start.wait(30)
-            return work(own)
+            return work(own, number)
         finally:
             own.dispose()
 
-    with ThreadPoolExecutor(RACERS) as racers:
-        return list(racers.map(one, range(RACERS)))
+    with ThreadPoolExecutor(racers) as threads:
+        return list(threads.map(one, range(racers)))
 
 
 class locked:  # noqa: N801  # reads as a verb's condition
