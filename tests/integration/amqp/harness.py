@@ -7,7 +7,6 @@ import re
 import struct
 import subprocess
 import threading
-import urllib.request
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import pika
 import pika.data
 import structlog
 
+from local_management import Management
 from local_programs import program
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
@@ -281,13 +281,5 @@ def cut(management_url: str, connections: Iterable[str]) -> None:
 
 
 def _call(management_url: str, path: str, method: str = "GET") -> Any:
-    parts = urlsplit(management_url)
-    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
-    address = f"http://{parts.hostname}:{parts.port}"
-    passwords.add_password(
-        None, address, parts.username or "", parts.password or "", is_authenticated=True
-    )
-    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
-    with opener.open(urllib.request.Request(address + path, method=method), timeout=10) as answer:
-        body = answer.read()
+    body = Management(management_url)._call(method, path)
     return json.loads(body) if body else None
