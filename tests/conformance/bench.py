@@ -1,7 +1,5 @@
 """A ledger with a look inside: many workers on one database, whose clocks a test sets back."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NamedTuple
 

@@ -1,19 +1,13 @@
 """Every test of this room asks the ledger what it promises, on an empty database."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from tests.conformance.bench import Bench
 from tests.conformance.test_ledger import granted
 from tests.integration.store.conftest import engine_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.core.claims import Granted
+from worker.core.claims import Granted
 
 
 @pytest.fixture

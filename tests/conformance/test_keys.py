@@ -1,19 +1,13 @@
 """While DIGEST_KEY is rotated rows stand under two keys, and workers know both, or one of them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.conformance.bench import Bench
 from tests.conformance.test_ledger import complete, granted, put_off
 from tests.fakes.messages import ask
 from worker.core.claims import AlreadyDone, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import Digest
 from worker.core.outcome import ErrorKind
-
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
 
 OLD = Digest("k1", b"\x01" * 32, b"\x02" * 32)
 NEW = Digest("k2", b"\x03" * 32, b"\x04" * 32)

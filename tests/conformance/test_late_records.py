@@ -1,11 +1,8 @@
 """Records that come late, or for rows that a failover has lost: each call is booked, and counts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.conformance.bench import Bench
 from tests.conformance.test_ledger import ANSWER, UNTRIED, complete, granted, leave, put_off
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
@@ -20,9 +17,6 @@ from worker.core.outcome import (
     ErrorKind,
 )
 from worker.core.retry import in_doubt
-
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
 
 UNKNOWN = Charged.UNKNOWN
 

@@ -1,13 +1,12 @@
 """What every `Ledger` promises: one owner at a time, every call written down, one outcome."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.conformance.bench import Bench
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
 from tests.integration.store.upkeep import CallSeen
@@ -36,10 +35,7 @@ from worker.core.outcome import (
     RetryLater,
 )
 from worker.core.request import Mode
-
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
-    from worker.ports import Ledger
+from worker.ports import Ledger
 
 ANSWER = Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, MATCH.provider_request_id)
 GIVEN_UP = Result(

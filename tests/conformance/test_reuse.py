@@ -1,12 +1,11 @@
 """A paid answer is given again for a while, where that is asked for."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.conformance.bench import Bench
 from tests.conformance.test_ledger import ANSWER, GIVEN_UP, complete, granted, put_off
 from tests.fakes.messages import ask
 from worker.core.claims import AlreadyDone, Granted, HeldElsewhere, Postponed
@@ -14,10 +13,7 @@ from worker.core.digests import Digest
 from worker.core.outcome import Charged, Outcome, Result
 from worker.core.request import Mode
 from worker.core.retry import reuse
-
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
-    from worker.ports import Ledger
+from worker.ports import Ledger
 
 HOUR = 3600.0
 

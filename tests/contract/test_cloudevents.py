@@ -4,11 +4,10 @@ CloudEvents AMQP protocol binding 1.0.2, binary mode; the required attributes ar
 CloudEvents specification 1.0.2, section "Required attributes".
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,9 +15,6 @@ from tests.e2e.harness import Stack, until
 from worker.contract.golden import example_request
 from worker.contract.result_v1 import CLOUD_ATTRIBUTES, CLOUD_PREFIX
 from worker.settings import OutboxSettings, SettingsInvalid, load
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 UNSEND = """UPDATE verification.request

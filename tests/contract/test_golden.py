@@ -1,7 +1,5 @@
 """The examples are what a real worker publishes, up to ids and times."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

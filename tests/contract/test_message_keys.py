@@ -1,19 +1,14 @@
 """`message-keys`, and `contract validate` of encrypted messages, as a person uses them."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.e2e import in_process
 from tests.e2e.harness import ID_CARD, request
 from tests.fakes.keys import encrypted, message_key
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 
 def run(*arguments: str, text: str = "", **settings: str) -> subprocess.CompletedProcess[str]:

@@ -1,20 +1,13 @@
 """What the sandbox invents never passes for the provider's own answer."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import Stack, request, sandbox, until
+from tests.e2e.harness import SandboxProcess, Stack, request, sandbox, until
 from tests.e2e.stacks import UNUSED
 from worker.provider.codes import SANDBOX_SERVER
 from worker.sandbox.answering import SERVER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.harness import SandboxProcess
 
 LIVE = {"PROVIDER_MODE": "live", "PROVIDER_ACCESS_KEY": "AN-ACCOUNT-OF-JD"}
 CALLS = "SELECT class, charged, status FROM verification_v1.calls"

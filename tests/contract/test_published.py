@@ -1,7 +1,5 @@
 """What is published is what the models make, and AsyncAPI's own parser has nothing against it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,9 +1,9 @@
 """`contract` and its commands, as a person uses them."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +11,6 @@ from tests.contract.regenerate import documents
 from tests.e2e import in_process
 from tests.e2e.harness import ID_CARD
 from worker.contract.golden import FOLDER, example_request, example_result
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 WRONG = "110105194912310021"
 AGAIN = "requestId: an earlier message has it with other data: the worker answers conflict"

@@ -1,7 +1,5 @@
 """The local stack itself: what the demonstration and every other test stand on."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -9,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
@@ -23,9 +21,6 @@ from local_errors import NotOurs, StartFailed
 from local_install import missing_packages
 from local_management import ForeignBroker
 from local_ports import free_ports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _PROGRAM = Path(local_stack.__file__)
 

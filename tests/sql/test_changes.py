@@ -1,16 +1,15 @@
 """Incremental reading: each change is seen once, whoever commits first."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from sqlalchemy import Engine
 
 from tests.conftest import alembic
 from tests.fakes.messages import ask
@@ -21,11 +20,6 @@ from worker.core.request import Mode
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
 
 _OPEN = """
 INSERT INTO verification.request (request_id, fingerprint, source, mode, state)

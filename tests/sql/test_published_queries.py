@@ -1,20 +1,15 @@
 """What people are told to ask goes through an index, with 200,000 rows in each table."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.bench.growth import fill
+from tests.conftest import NewDatabase
 from tests.plans import nodes
 from tests.sql.published import literal, queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import NewDatabase
 
 # A day has as large a share of them as of a million that are a second apart.
 ROWS, SPACING = 200_000, 5

@@ -1,9 +1,8 @@
 """Sessions that end with their test, on a vhost of their own."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -12,13 +11,10 @@ from tests.integration.amqp.harness import TOPOLOGY, Bare, Collector, Log, ids
 from worker.amqp import declare
 from worker.amqp.session import Session
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    MakeSession = Callable[..., Session]
-    """Makes a session that is closed when the test ends; see `Session` for the options."""
-    Consuming = Callable[..., tuple[Session, Collector]]
-    """Publishes so many requests and starts a session, with these options, that takes them."""
+MakeSession = Callable[..., Session]
+"""Makes a session that is closed when the test ends; see `Session` for the options."""
+Consuming = Callable[..., tuple[Session, Collector]]
+"""Publishes so many requests and starts a session, with these options, that takes them."""
 
 
 @pytest.fixture

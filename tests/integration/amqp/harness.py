@@ -1,15 +1,14 @@
 """What the tests of the broker's room share: a sink, a log to wait on, a bare client."""
 
-from __future__ import annotations
-
 import json
 import re
 import struct
 import subprocess
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote, urlsplit
 
@@ -17,18 +16,14 @@ import pika
 import pika.data
 import structlog
 
+from local_broker import Broker
 from local_management import Management
 from local_programs import program
+from worker.amqp.session import Session
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
 from worker.core.delivery import Delivery, Publication, Settlement
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from local_broker import Broker
-    from worker.amqp.session import Session
 
 TOPOLOGY = topology((5, 1800), 14)
 

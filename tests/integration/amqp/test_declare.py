@@ -1,19 +1,12 @@
 """The topology can be applied again and again, and a check says what is not as it should be."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.integration.amqp.harness import TOPOLOGY
+from tests.integration.amqp.harness import TOPOLOGY, Bare
 from worker.amqp import declare
 from worker.amqp.broker_errors import TopologyDiffers
 from worker.amqp.topology import topology
 from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
-
-if TYPE_CHECKING:
-    from tests.integration.amqp.harness import Bare
 
 
 def test_applying_twice_changes_nothing_and_the_check_is_content(amqp_url: str) -> None:

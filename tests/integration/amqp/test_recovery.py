@@ -1,17 +1,18 @@
 """Whatever happens to the broker, everything settles in the end and nothing is lost."""
 
-from __future__ import annotations
-
 import threading
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
+from local_stack import Servers
+from tests.integration.amqp.conftest import MakeSession
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
+    Bare,
     Collector,
+    Log,
     acknowledged,
     answered,
     cut,
@@ -22,15 +23,10 @@ from worker.amqp import declare
 from worker.amqp.consumer import CONSUMING, CONSUMING_STOPPED
 from worker.amqp.publisher import PUBLICATION_REFUSED, PUBLISH_CHANNEL_CLOSED
 from worker.amqp.reconnecting import CONNECTION_LOST
+from worker.amqp.session import Session
 from worker.amqp.topology import retry_queue
 from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
 from worker.core.delivery import Publication
-
-if TYPE_CHECKING:
-    from local_stack import Servers
-    from tests.integration.amqp.conftest import MakeSession
-    from tests.integration.amqp.harness import Bare, Log
-    from worker.amqp.session import Session
 
 RETRY = retry_queue(1800)
 

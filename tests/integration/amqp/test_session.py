@@ -1,17 +1,18 @@
 """A delivery is acknowledged when all that it caused is confirmed, and then it is gone."""
 
-from __future__ import annotations
-
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.integration.amqp.conftest import Consuming, MakeSession
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
     UNDECODABLE,
+    Bare,
     Collector,
+    Log,
     Pipeline,
     acknowledged,
     answered,
@@ -23,14 +24,9 @@ from worker.amqp.consumer import CONSUMING
 from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
 from worker.amqp.topology import retry_queue
 from worker.contract.names import REQUESTS, RESULTS, UNROUTED
-from worker.core.delivery import Publication, Settlement
+from worker.core.delivery import Delivery, Publication, Settlement
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
-
-if TYPE_CHECKING:
-    from tests.integration.amqp.conftest import Consuming, MakeSession
-    from tests.integration.amqp.harness import Bare, Log
-    from worker.core.delivery import Delivery
 
 
 def test_two_thousand_messages_are_consumed_answered_and_acknowledged(

@@ -1,9 +1,7 @@
 """Why the database cannot be used: each cause in words of its own, for workers and commands."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -13,17 +11,13 @@ from alembic.config import CommandLine
 from sqlalchemy import text
 
 from local_database import Database
+from local_stack import Servers
 from tests.chaos.certificates import Certificates
 from tests.e2e import in_process
 from tests.e2e.harness import CHECKOUT
 from worker.ports import LedgerUnavailable
 from worker.store.database_errors import mapped
 from worker.store.engine import execute, open_engine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
 
 SECRET = "canary-secret"
 

@@ -1,12 +1,10 @@
 """What age and an erasure clear: what goes, what stays, and that nothing is paid again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import CONFIG
@@ -27,9 +25,6 @@ from worker.store.erasure import PostgresErasure, PostgresRetention, RequestsOfP
 from worker.store.ledger import PostgresLedger
 from worker.store.rows import as_json, bytea
 from worker.store.statements import REKEY
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 SUBJECT, UNDER_NEW_KEY = b"\x02" * 32, b"\x04" * 32
 KEPT = {

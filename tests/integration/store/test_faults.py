@@ -1,31 +1,23 @@
 """What goes wrong with a database comes out as one of two errors, without its words."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
+from local_stack import Servers
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
+from tests.integration.store.upkeep import Rows
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store.engine import POOL_SIZE, connection, execute, open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
-
-    from local_stack import Servers
-    from tests.integration.store.upkeep import Rows
 
 CANARY = "canary-in-the-data"
 

@@ -1,20 +1,14 @@
 """An invoice against a ledger in which every kind of disagreement stands once."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.integration.store.upkeep import Rows
 from worker.core.request import Mode
 from worker.store.invoice import Finding, InvoiceLine, Reconciliation
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Engine
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 NEXT = DAY + timedelta(days=1)

@@ -1,13 +1,11 @@
 """Lapsed leases: what is settled without a message, and what a late one finds."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.fakes.messages import ask, deliver, request
 from tests.fakes.verifier import FakeVerifier
@@ -20,9 +18,6 @@ from worker.core.request import Mode
 from worker.core.retry import in_doubt
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 # A lease of these tests holds one minute, so after eleven it counts as lapsed.
 SOON, LAPSED = 6.0, 16.0

@@ -1,12 +1,10 @@
 """Unsent events: which are taken, once each, and what they say."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import CONFIG
@@ -17,9 +15,6 @@ from worker.core.outcome import ErrorKind, Failure, FieldProblem, Outcome, Resul
 from worker.core.request import Mode
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 
 @pytest.fixture

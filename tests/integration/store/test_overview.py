@@ -1,10 +1,7 @@
 """How all requests stand, in numbers: the backlog for metrics, the overview for `status`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
+from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import Rows, finish, leave_waiting
@@ -12,12 +9,8 @@ from worker.core.operations import Backlog
 from worker.core.request import Mode
 from worker.store import backlog as store_backlog
 from worker.store.backlog import PostgresBacklog
+from worker.store.ledger import PostgresLedger
 from worker.store.overview import Calls, PostgresOverview
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.store.ledger import PostgresLedger
 
 
 @pytest.fixture

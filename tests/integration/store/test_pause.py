@@ -1,21 +1,13 @@
 """The pause of all workers: it stands until it is lifted, and says which calls it waits for."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.fakes.messages import ask
+from tests.integration.store.upkeep import Rows
+from worker.store.ledger import PostgresLedger
 from worker.store.pause import PostgresPause
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from tests.integration.store.upkeep import Rows
-    from worker.store.ledger import PostgresLedger
 
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:

@@ -4,18 +4,18 @@ A session keeps its plans. Those made for empty tables are the worst: to look th
 cheap then, and still done a million rows later.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, TextClause, text
 
+from tests.conftest import NewDatabase
 from tests.plans import nodes
 from worker.core.outcome import Outcome
 from worker.core.request import Mode
@@ -23,13 +23,6 @@ from worker.store import backlog, booking, erasure, leases, outbox, overview, qu
 from worker.store.engine import compiled, connection, open_engine
 from worker.store.inquiry import RequestFilter, selection
 from worker.store.reuse import REUSABLE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine, TextClause
-
-    from tests.conftest import NewDatabase
 
 TABLES = {"request", "provider_call"}
 BY_REQUEST_ID: dict[str, str | TextClause] = {

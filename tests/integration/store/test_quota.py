@@ -1,16 +1,14 @@
 """The shared quota in a real database: exact over racing workers, and safe when one breaks off."""
 
-from __future__ import annotations
-
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations, count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.e2e.harness import until
@@ -26,9 +24,6 @@ from worker.store import ledger as ledger_module
 from worker.store.ledger import PostgresLedger
 from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 SPACING = 64 / 600
 

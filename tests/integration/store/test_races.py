@@ -1,13 +1,11 @@
 """Many workers want the same requests: each goes to one, and nobody waits for ever."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
-from sqlalchemy import event, text
+import pytest
+from sqlalchemy import Engine, event, text
 
 from tests.e2e.harness import until
 from tests.fakes.messages import ask
@@ -21,10 +19,6 @@ from worker.store import ledger as ledger_module
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    import pytest
-    from sqlalchemy import Engine
 
 IDS = [f"onb-{number:04d}" for number in range(400)]
 BATCH = 50

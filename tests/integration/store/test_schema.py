@@ -1,21 +1,19 @@
 """What people and roles find in the database."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
 from tests.fakes.messages import ask, deliver
 from tests.fakes.verifier import FakeVerifier
 from tests.integration.store.conftest import CONFIG
-from tests.integration.store.upkeep import finish, leave_waiting, past
+from tests.integration.store.upkeep import Rows, finish, leave_waiting, past
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.digests import Digests
@@ -31,11 +29,6 @@ from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD
 from worker.store.tables import metadata
 from worker.store.turned_away import count_turned_away
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from tests.integration.store.upkeep import Rows
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -1,12 +1,11 @@
 """Requests in every state that the chores meet, and a look at what became of them."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
@@ -25,14 +24,10 @@ from worker.core.outcome import (
     RetryLater,
 )
 from worker.store.engine import open_engine
+from worker.store.ledger import PostgresLedger
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
+T = TypeVar("T")
 
-    from worker.store.ledger import PostgresLedger
-
-    T = TypeVar("T")
 
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 DAY = 86_400.0
