@@ -214,7 +214,9 @@ class SharedDatabase:
             database.execute(_END_OTHERS)
             if database.execute(_CATALOGUE).fetchone() != self._catalogue:
                 return False
-            database.execute(f"TRUNCATE {', '.join(self._rows)} RESTART IDENTITY".encode())
+            is_large = database.execute(_IS_LARGE).fetchone() == (True,)
+            empty = "TRUNCATE {}" if is_large else "DELETE FROM {}"
+            database.execute("; ".join(map(empty.format, self._rows)).encode())
             for table, rows in self._rows.items():
                 if rows:
                     with database.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
@@ -230,6 +232,12 @@ class SharedDatabase:
 _TABLES = (
     "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'verification'"
 )
+
+# To truncate takes 20 ms, as it makes all files anew; to delete takes 1 ms, and leaves dead rows.
+_IS_LARGE = """
+SELECT sum(pg_relation_size(relid)) > 1000000 FROM pg_stat_user_tables
+ WHERE schemaname = 'verification'
+"""
 
 _END_OTHERS = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity

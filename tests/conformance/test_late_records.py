@@ -1,15 +1,12 @@
 """Records that come late, or for rows that a failover has lost: each call is booked, and counts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.conformance.bench import CallSeen
-from tests.conformance.test_ledger import ANSWER, UNTRIED, complete, granted, put_off
+from tests.conformance.bench import Bench
+from tests.conformance.test_ledger import ANSWER, UNTRIED, complete, granted, leave, put_off
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.upkeep import CallSeen
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere, Recorded
 from worker.core.outcome import (
     CallClass,
@@ -18,29 +15,10 @@ from worker.core.outcome import (
     Complete,
     DeadLetter,
     ErrorKind,
-    RetryLater,
 )
 from worker.core.retry import in_doubt
 
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
-    from worker.ports import Ledger
-
 UNKNOWN = Charged.UNKNOWN
-
-
-def report_late(ledger: Ledger, claim: Granted, report: CallReport) -> Recorded | FencedOut:
-    """Record that a call had no answer."""
-    entry = Entry(ask(), claim, report, RetryLater(0, False, report.call_class, report.charged))
-    return ledger.record([entry], [])[0]
-
-
-@pytest.fixture
-def stale(bench: Bench) -> Granted:
-    """Let worker `one` claim, and its lease lapse."""
-    claim = granted(bench.ledger())
-    bench.set_lease("onb-1", -1)
-    return claim
 
 
 def test_a_late_answer_ends_the_request_whoever_works_on_it(bench: Bench, stale: Granted) -> None:
@@ -83,10 +61,10 @@ def test_a_late_record_whose_answer_was_lost_changes_nothing_when_repeated(
 
 def test_a_late_doubt_that_was_counted_is_not_counted_again(bench: Bench, stale: Granted) -> None:
     granted(bench.ledger("two"))
-    recorded = report_late(bench.ledger(), stale, fault(CallClass.IN_DOUBT, UNKNOWN))
+    recorded = leave(bench.ledger(), stale, fault(CallClass.IN_DOUBT, UNKNOWN))
     assert isinstance(recorded, FencedOut)
     assert isinstance(recorded.now, HeldElsewhere)
-    assert bench.row().in_doubt_calls == 1
+    assert (bench.row().state, bench.row().in_doubt_calls) == ("working", 1)
     assert bench.row().charged == "unknown"
 
 
@@ -96,7 +74,7 @@ def test_a_doubt_of_a_call_that_was_free_is_taken_back(
 ) -> None:
     granted(bench.ledger("two"), ask(wants_call=False))
     assert bench.row().in_doubt_calls == 1
-    report_late(bench.ledger(), stale, report)
+    leave(bench.ledger(), stale, report)
     assert (bench.row().in_doubt_calls, bench.row().charged) == (0, "no")
     assert bench.calls() == [CallSeen(1, report.call_class, "no")]
 
@@ -105,7 +83,7 @@ def test_a_free_call_leaves_the_doubt_of_another_one(bench: Bench, stale: Grante
     granted(bench.ledger("two"))
     bench.set_lease("onb-1", -1)
     granted(bench.ledger("three", max_in_doubt_calls=2))
-    report_late(bench.ledger(), stale, fault(CallClass.THROTTLED))
+    leave(bench.ledger(), stale, fault(CallClass.THROTTLED))
     assert (bench.row().in_doubt_calls, bench.row().charged) == (1, "unknown")
 
 
@@ -158,7 +136,7 @@ def test_a_request_that_was_never_called_is_gone_without_a_call(bench: Bench) ->
     ledger = bench.ledger()
     claim = granted(ledger)
     bench.lose("onb-1")
-    assert report_late(ledger, claim, UNTRIED) == Recorded(None)
+    assert leave(ledger, claim) == Recorded(None)
     assert (bench.row().state, bench.row().calls, bench.calls()) == ("waiting", 0, [])
 
 
@@ -183,7 +161,7 @@ def test_an_intent_that_goes_leaves_the_next_call_a_number(bench: Bench) -> None
     bench.lose("onb-1")
     second = granted(two)
     put_off(one, first)
-    assert report_late(two, second, UNTRIED) == Recorded(None)
+    assert leave(two, second) == Recorded(None)
     assert [call.call_class for call in bench.calls()] == ["not_sent", "unavailable"]
     assert granted(two, batch="2").call_number == 3
 

@@ -1,15 +1,15 @@
 """What every `Ledger` promises: one owner at a time, every call written down, one outcome."""
 
-from __future__ import annotations
-
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.conformance.bench import CallSeen
+from tests.conformance.bench import Bench
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.upkeep import CallSeen
 from worker.core.claims import (
     AlreadyDone,
     ClaimRequest,
@@ -35,10 +35,7 @@ from worker.core.outcome import (
     RetryLater,
 )
 from worker.core.request import Mode
-
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
-    from worker.ports import Ledger
+from worker.ports import Ledger
 
 ANSWER = Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, MATCH.provider_request_id)
 GIVEN_UP = Result(
@@ -97,9 +94,7 @@ def test_a_new_request_is_granted_with_its_first_call_intended(bench: Bench) -> 
 
 def test_a_request_that_wants_no_call_is_granted_without_one(bench: Bench) -> None:
     claim = granted(bench.ledger(), ask(wants_call=False))
-    assert claim.call_number is None
-    assert claim.calls == 0
-    assert bench.calls() == []
+    assert (claim.call_number, claim.calls, bench.calls()) == (None, 0, [])
 
 
 def test_a_claim_holds_for_a_whole_lease(bench: Bench) -> None:
@@ -144,14 +139,8 @@ def test_the_answers_of_a_claim_are_in_the_order_of_its_batch(bench: Bench) -> N
     granted(bench.ledger("two"), ask("d-held"))
     put_off(ledger, granted(ledger, ask("c-waiting"), "2"))
     granted(bench.ledger("three"), ask("a-conflict"))
-    batch = [
-        ask("z-new"),
-        ask("d-held"),
-        ask("c-waiting"),
-        ask("b-done"),
-        ask("a-conflict", fingerprint=b"\x09" * 32),
-        ask("0-new"),
-    ]
+    conflict = ask("a-conflict", fingerprint=b"\x09" * 32)
+    batch = [*map(ask, ["z-new", "d-held", "c-waiting", "b-done"]), conflict, ask("0-new")]
     claims = ledger.claim(batch, "3")
     kinds = [Granted, HeldElsewhere, Granted, AlreadyDone, Conflicting, Granted]
     assert [type(claim) for claim in claims] == kinds
@@ -173,23 +162,20 @@ def test_a_repeated_claim_finds_its_own_grants_again(bench: Bench) -> None:
     assert len(bench.calls("one")) == 1
 
 
+@pytest.mark.usefixtures("stale")
 def test_a_repeated_take_over_finds_its_own_grant_again(bench: Bench) -> None:
-    granted(bench.ledger())
-    bench.set_lease("onb-1", -1)
     two = bench.ledger("two")
     assert two.claim([ask()], "7") == two.claim([ask()], "7")
     assert len(bench.calls()) == 2
     assert bench.row().in_doubt_calls == 1
 
 
+@pytest.mark.usefixtures("stale")
 def test_a_repeated_claim_beyond_the_limit_of_doubt_still_allows_no_call(bench: Bench) -> None:
-    granted(bench.ledger())
-    bench.set_lease("onb-1", -1)
     two = bench.ledger("two", max_in_doubt_calls=0)
-    first, second = two.claim([ask()], "7"), two.claim([ask()], "7")
+    first, second = granted(two, batch="7"), granted(two, batch="7")
     assert first == second
-    assert isinstance(first[0], Granted)
-    assert first[0].call_number is None
+    assert first.call_number is None
 
 
 def test_a_repeated_claim_holds_for_a_whole_lease_again(bench: Bench) -> None:
@@ -204,16 +190,12 @@ def test_a_repeated_claim_holds_for_a_whole_lease_again(bench: Bench) -> None:
 # Leases that lapse.
 
 
+@pytest.mark.usefixtures("stale")
 def test_a_lapsed_lease_is_taken_over_and_its_call_is_in_doubt(bench: Bench) -> None:
-    granted(bench.ledger())
-    bench.set_lease("onb-1", -1)
     claim = granted(bench.ledger("two"))
     assert (claim.grant, claim.call_number, claim.calls) == (2, 2, 2)
     assert (claim.in_doubt_calls, claim.charged) == (1, Charged.UNKNOWN)
-    assert bench.calls() == [
-        CallSeen(1, "in_doubt", "unknown"),
-        CallSeen(2, None, "unknown"),
-    ]
+    assert bench.calls() == [CallSeen(1, "in_doubt", "unknown"), CallSeen(2, None, "unknown")]
 
 
 @pytest.mark.parametrize(
@@ -245,9 +227,8 @@ def test_a_lapsed_claim_without_a_call_leaves_no_doubt(bench: Bench) -> None:
     assert (claim.call_number, claim.in_doubt_calls, claim.charged) == (1, 0, Charged.NO)
 
 
+@pytest.mark.usefixtures("stale")
 def test_a_take_over_that_wants_no_call_counts_the_doubt_all_the_same(bench: Bench) -> None:
-    granted(bench.ledger())
-    bench.set_lease("onb-1", -1)
     claim = granted(bench.ledger("two"), ask(wants_call=False))
     assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (None, 1, 1)
     assert len(bench.calls()) == 1
@@ -258,9 +239,10 @@ def test_a_batch_takes_over_each_request_by_its_own_count(bench: Bench) -> None:
     bench.set_lease("called", -1)
     bench.set_lease("uncalled", -1)
     claims = bench.ledger("two").claim([ask("uncalled"), ask("new"), ask("called")], "1")
-    assert [
-        (claim.call_number, claim.in_doubt_calls) for claim in claims if isinstance(claim, Granted)
-    ] == [(1, 0), (1, 0), (2, 1)]
+    found = [
+        (each.call_number, each.in_doubt_calls) for each in claims if isinstance(each, Granted)
+    ]
+    assert found == [(1, 0), (1, 0), (2, 1)]
 
 
 # The database's clock.
@@ -306,11 +288,11 @@ def test_a_clock_that_was_set_back_holds_a_request_for_a_minute_at_most(
     claim = granted(one)
     if state == "waiting":
         put_off(one, claim, delay=120)
-    bench.turn_clock_back("onb-1", 7200)
+    bench.age(-120)
     (held,) = two.claim([ask()], "1")
     assert isinstance(held, HeldElsewhere)
     assert held.wait <= 60
-    assert bench.held_for("onb-1") <= 60
+    assert bench.held_for() <= 60
 
 
 # Records.
@@ -368,39 +350,15 @@ def test_the_first_event_says_what_the_row_says_though_a_copy_named_another_sour
     assert again.stored == recorded.stored
 
 
-def test_a_record_of_a_request_that_was_taken_over_is_fenced_out(bench: Bench) -> None:
-    one, two = bench.ledger(), bench.ledger("two")
-    stale = granted(one)
-    bench.set_lease("onb-1", -1)
-    granted(two)
-    recorded = put_off(one, stale)
-    assert isinstance(recorded, FencedOut)
-    assert isinstance(recorded.now, HeldElsewhere)
-    assert bench.row().state == "working"
+def test_a_lapsed_lease_that_nobody_took_is_still_recorded(bench: Bench, stale: Granted) -> None:
+    assert isinstance(complete(bench.ledger(), stale), Recorded)
 
 
-def test_a_fenced_out_record_learns_the_outcome_that_counts(bench: Bench) -> None:
-    one, two = bench.ledger(), bench.ledger("two")
-    stale = granted(one)
-    bench.set_lease("onb-1", -1)
-    counts = complete(two, granted(two), GIVEN_UP, fault(CallClass.IN_DOUBT, Charged.UNKNOWN))
-    assert isinstance(counts, Recorded)
-    assert counts.stored is not None
-    assert complete(one, stale) == FencedOut(AlreadyDone(counts.stored))
-
-
-def test_a_lapsed_lease_that_nobody_took_is_still_recorded(bench: Bench) -> None:
-    ledger = bench.ledger()
-    claim = granted(ledger)
-    bench.set_lease("onb-1", -1)
-    assert isinstance(complete(ledger, claim), Recorded)
-
-
-def test_of_two_entries_of_one_request_in_one_batch_the_newest_grant_counts(bench: Bench) -> None:
+def test_of_two_entries_of_one_request_in_one_batch_the_newest_grant_counts(
+    bench: Bench, stale: Granted
+) -> None:
     """A worker that was frozen past its lease takes its own request over, and ends both."""
     ledger = bench.ledger()
-    stale = granted(ledger, batch="1")
-    bench.set_lease("onb-1", -1)
     current = granted(ledger, batch="2")
     late = Entry(ask(), stale, MATCH, Complete(GIVEN_UP))
     good = Entry(ask(), current, MATCH, Complete(ANSWER))
@@ -449,10 +407,10 @@ def test_a_retry_whose_answer_was_lost_is_recorded_the_same_when_repeated(bench:
 UNTRIED = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
 
 
-def leave(ledger: Ledger, claim: Granted) -> Recorded | FencedOut:
-    """Record that no try was made of the claim's call."""
-    decision = RetryLater(0, counted=False, reason=CallClass.NOT_SENT, charged=Charged.NO)
-    (recorded,) = ledger.record([Entry(ask(), claim, UNTRIED, decision)], [])
+def leave(ledger: Ledger, claim: Granted, report: CallReport = UNTRIED) -> Recorded | FencedOut:
+    """Record that a call, which no try was made of, comes to nothing for now."""
+    decision = RetryLater(0, False, report.call_class, report.charged)
+    (recorded,) = ledger.record([Entry(ask(claim.request_id), claim, report, decision)], [])
     return recorded
 
 
@@ -466,12 +424,9 @@ def test_an_intent_that_was_not_even_tried_is_no_call(bench: Bench) -> None:
     assert (again.call_number, again.calls) == (1, 1)
 
 
-def test_an_intent_that_somebody_has_doubted_stays_a_call(bench: Bench) -> None:
-    one, two = bench.ledger(), bench.ledger("two")
-    stale = granted(one)
-    bench.set_lease("onb-1", -1)
-    granted(two)
-    assert isinstance(leave(one, stale), FencedOut)
+def test_an_intent_that_somebody_has_doubted_stays_a_call(bench: Bench, stale: Granted) -> None:
+    granted(bench.ledger("two"))
+    assert isinstance(leave(bench.ledger(), stale), FencedOut)
     assert len(bench.calls()) == bench.row().calls == 2
 
 
@@ -494,7 +449,7 @@ def test_a_copy_that_comes_before_the_next_attempt_is_due_waits_for_it(bench: Be
     assert isinstance(claim, HeldElsewhere)
     assert 60 < claim.wait <= 120
     assert len(bench.calls()) == 1
-    bench.make_due("onb-1")
+    bench.age(2)
     assert granted(bench.ledger("two"), batch="2").call_number == 2
 
 
@@ -590,13 +545,14 @@ def test_a_confirmed_event_is_marked_and_a_copy_learns_it(bench: Bench) -> None:
         assert ledger.record([], ["onb-1"]) == []
 
 
-def test_a_fenced_out_record_learns_whether_the_event_was_announced(bench: Bench) -> None:
-    one, two = bench.ledger(), bench.ledger("two")
-    stale = granted(one)
-    bench.set_lease("onb-1", -1)
-    complete(two, granted(two))
+def test_a_fenced_out_record_learns_the_outcome_that_counts_and_whether_it_was_announced(
+    bench: Bench, stale: Granted
+) -> None:
+    two = bench.ledger("two")
+    counts = complete(two, granted(two), GIVEN_UP, fault(CallClass.IN_DOUBT, Charged.UNKNOWN))
+    assert isinstance(counts, Recorded)
+    assert counts.stored is not None
     two.record([], ["onb-1"])
-    fenced_out = complete(one, stale)
-    assert isinstance(fenced_out, FencedOut)
-    assert isinstance(fenced_out.now, AlreadyDone)
-    assert fenced_out.now.stored.announced
+    assert complete(bench.ledger(), stale) == FencedOut(
+        AlreadyDone(replace(counts.stored, announced=True))
+    )

@@ -1,12 +1,11 @@
 """A paid answer is given again for a while, where that is asked for."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.conformance.bench import Bench
 from tests.conformance.test_ledger import ANSWER, GIVEN_UP, complete, granted, put_off
 from tests.fakes.messages import ask
 from worker.core.claims import AlreadyDone, Granted, HeldElsewhere, Postponed
@@ -14,10 +13,7 @@ from worker.core.digests import Digest
 from worker.core.outcome import Charged, Outcome, Result
 from worker.core.request import Mode
 from worker.core.retry import reuse
-
-if TYPE_CHECKING:
-    from tests.conformance.bench import Bench
-    from worker.ports import Ledger
+from worker.ports import Ledger
 
 HOUR = 3600.0
 
@@ -63,7 +59,7 @@ def test_it_is_off_unless_it_is_asked_for(bench: Bench) -> None:
 def test_after_the_window_it_is_paid_again(bench: Bench) -> None:
     ledger = bench.ledger(reuse_seconds=HOUR)
     paid(ledger)
-    bench.age("first", HOUR + 1)
+    bench.age(61, "first")
     assert granted(ledger, ask("second"), "2").call_number == 1
 
 
@@ -77,7 +73,7 @@ def test_the_window_begins_with_the_call_and_not_with_a_reuse(bench: Bench) -> N
     third = granted(ledger, ask("third"), "3")
     assert third.reuse is not None
     assert third.reuse.request_id == "first"
-    bench.age("first", HOUR + 1)
+    bench.age(61, "first")
     assert granted(ledger, ask("fourth"), "4").call_number == 1
 
 
@@ -147,7 +143,7 @@ def test_a_repeated_claim_whose_answer_grew_old_meanwhile_makes_the_call(bench: 
     ledger = bench.ledger(reuse_seconds=HOUR)
     paid(ledger)
     granted(ledger, ask("second"), "7")
-    bench.age("first", HOUR + 1)
+    bench.age(61, "first")
     claim = granted(ledger, ask("second"), "7")
     assert (claim.call_number, claim.reuse) == (1, None)
     assert len(bench.calls("second")) == 1
@@ -198,7 +194,7 @@ def test_who_has_died_or_waits_for_a_message_that_is_gone_holds_nobody(bench: Be
     bench.lose("second")
     put_off(ledger, claim, delay=120)
     assert isinstance(ledger.claim([ask("third")], "3")[0], HeldElsewhere)
-    bench.make_due("first", minutes_ago=2)
+    bench.age(4, "first")
     assert granted(ledger, ask("third"), "4").call_number == 1
 
 

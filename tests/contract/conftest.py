@@ -1,7 +1,5 @@
 """The packages of Node."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -4,17 +4,12 @@ Between `<!-- begin NAME -->` and `<!-- end -->` stands what NAME makes: `magic`
 table, `fields` those of each check type, `file PATH` a file under `worker/contract/examples/`.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from worker.contract.golden import FOLDER
 from worker.core.request import FIELDS_BY_TYPE
 from worker.sandbox.magic import magic_table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 GUIDE = FOLDER.parent / "README.md"
 

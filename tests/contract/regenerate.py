@@ -4,18 +4,13 @@ The files of `worker/contract/published/`, and in the publishers' guide the tabl
 ID numbers and the quoted examples.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import orjson
 
 from tests.contract.guide import GUIDE, filled_in
 from worker.contract.asyncapi import asyncapi
 from worker.contract.schemas import schemas
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FOLDER = GUIDE.parent / "published"
 

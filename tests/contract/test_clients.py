@@ -1,13 +1,13 @@
 """The guide's clients, as they are printed there, against a real broker and a real worker."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker
@@ -16,10 +16,6 @@ from local_process import tied
 from local_programs import program
 from tests.e2e.harness import RESULTS, Stack, until
 from worker.contract.golden import FOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 CLIENTS, REQUESTS = FOLDER / "clients", FOLDER / "requests"
 PROBE = "probe"

@@ -1,7 +1,5 @@
 """Clients that generators make of the schemas publish and read for real, and have good names."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os
@@ -10,7 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,9 +17,6 @@ from local_programs import program
 from tests.contract.regenerate import FOLDER
 from tests.e2e.harness import ID_CARD, Stack, until
 from worker.contract.golden import NAMES, example_result
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 SCHEMAS = {name: FOLDER / f"verification.{name}.v1.schema.json" for name in ("request", "result")}
 OF_A_REQUEST = {"RequestV1", "PersonalSpecV1", "PersonalUserV1"}

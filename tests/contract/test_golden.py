@@ -1,7 +1,5 @@
 """The examples are what a real worker publishes, up to ids and times."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -46,19 +44,6 @@ def test_a_real_worker_publishes_the_examples(working: Stack) -> None:
         assert properties.message_id == event["eventId"]
         assert (properties.type, properties.delivery_mode) == ("verification.result.v1", 2)
         headers.validate(properties.headers)
-
-
-def test_a_corrected_request_under_the_same_id_is_a_conflict_after_a_rejection_too(
-    working: Stack,
-) -> None:
-    assert ask(working, "rejected")[2]["outcome"] == "rejected"
-    corrected = {**example_request("match"), "requestId": "example-rejected"}
-    working.publish(corrected)
-    until(lambda: working.depth("collector"))
-    (event,) = working.events()
-    assert event["outcome"] == "conflict"
-    assert ask(working, "rejected")[2] == ask(working, "rejected")[2]
-    assert working.provider.charges()["calls"] == 0
 
 
 def test_the_command_says_of_the_examples_what_the_worker_says() -> None:

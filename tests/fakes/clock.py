@@ -1,7 +1,5 @@
 """Time that moves when a test says so."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

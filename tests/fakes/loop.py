@@ -1,11 +1,6 @@
 """An event loop whose timers run when the test says so."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 Timer = tuple[float, "Callable[[], None]"]
 

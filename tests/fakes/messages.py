@@ -1,20 +1,16 @@
 """Invented people, and messages about them."""
 
-from __future__ import annotations
-
 import json
 from base64 import b64encode
+from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.core.claims import ClaimRequest, Envelope
 from worker.core.delivery import Delivery
 from worker.core.digests import Digest
 from worker.core.masking import NOBODY
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 NAME = "欧阳不存在"
 ID_CARD = "11010519491231002X"

@@ -1,10 +1,9 @@
 """Answers as the provider gives them, as it never should, and what they say of the verdict."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import orjson
 from hypothesis import strategies as st
@@ -13,9 +12,6 @@ from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME
 from tests.fuzz.trees import Pairs, Raw, children, documents, dump, mutated, tree
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PERSON = Person(
     {

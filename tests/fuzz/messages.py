@@ -1,9 +1,7 @@
 """Messages as anybody may publish them, and what of a person they hold."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from hypothesis import strategies as st
@@ -14,9 +12,7 @@ from tests.fuzz.trees import documents, dump, mutated, texts, tree
 from worker.amqp.properties import read_delivery
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
 from worker.contract.request_model import RequestV1
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
+from worker.core.delivery import Delivery
 
 NUMBERS = (ID_CARD, BANKCARD, MOBILE)
 IDS = ("onb-1", "onb-2", "onb-3")

@@ -1,7 +1,5 @@
 """Whatever the provider answers is a report; a match and a free call are never made up."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 

@@ -1,8 +1,6 @@
 """The real client against a server that says anything at all: always a report, always soon."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +12,6 @@ from tests.unit.provider.scripted import Exchange, ScriptedServer
 from worker.core.outcome import CallClass
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import ProviderConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # A connection for each example costs more than all the rest; the pure functions see all examples.
 FEWER = settings(max_examples=max(15, settings().max_examples // 50))

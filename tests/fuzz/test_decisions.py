@@ -3,8 +3,6 @@
 A request is followed from call to call as the ledger keeps it, by the rules alone.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

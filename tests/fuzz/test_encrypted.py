@@ -1,10 +1,8 @@
 """Whatever is encrypted, and whatever looks like it, is read without an exception."""
 
-from __future__ import annotations
-
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from hypothesis import given
@@ -16,12 +14,9 @@ from tests.fakes.messages import deliver
 from tests.fuzz.messages import bodies
 from tests.fuzz.trees import documents, dump
 from worker.contract.encryption import MessageKeys, is_encrypted
-from worker.contract.jwk import ALGORITHMS, KeyUnusable
+from worker.contract.jwk import ALGORITHMS, KeyUnusable, MessageKey
 from worker.contract.request_v1 import Reading, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
-
-if TYPE_CHECKING:
-    from worker.contract.jwk import MessageKey
 
 KEYS = [message_key(kind, kind) for kind in ALGORITHMS]
 READER = RequestReader(CheckPolicy(), 1_000_000, MessageKeys(*KEYS), required=True)

@@ -1,10 +1,9 @@
 """Whatever is delivered and answered: each delivery ends in one settlement, each request once."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,17 +13,12 @@ from tests.fuzz.messages import deliveries, numbers_in
 from tests.unit.pipeline.desk import Desk
 from worker.amqp.properties import written_properties
 from worker.contract.names import DEAD, RESULTS, RETRY_PREFIXES
-from worker.core.outcome import CallClass, Charged
+from worker.core.delivery import Delivery, Settlement
+from worker.core.outcome import CallClass, CallReport, Charged
 from worker.ports import LedgerUnavailable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
+T = TypeVar("T")
 
-    from worker.core.delivery import Delivery, Settlement
-    from worker.core.outcome import CallReport
-
-    T = TypeVar("T")
 
 # The script ends after so many calls with matches for ever, so that every request ends.
 _MOST_FAULTS = 8

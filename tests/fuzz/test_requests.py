@@ -1,9 +1,5 @@
 """Whatever is published is accepted, refused or unreadable, and says nothing about the person."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,10 +8,8 @@ from tests.fakes.messages import ID_CARD, PERSON, deliver, spec
 from tests.fuzz.messages import bodies, deliveries, numbers_in
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
+from worker.core.delivery import Delivery
 from worker.core.request import PortraitFields
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
 
 LIMIT = 100_000
 policies = st.builds(

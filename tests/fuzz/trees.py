@@ -3,18 +3,14 @@
 A test writes down a valid document, Hypothesis changes it where it likes, `dump` makes it bytes.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import strategies as st
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    Path = tuple[int, ...]
+Path = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

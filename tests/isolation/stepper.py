@@ -5,18 +5,14 @@ of several). The stepper lets one of them go at a time and waits until it stands
 statement, has ended, or waits in the server for a lock that another session holds.
 """
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Thread, local
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 # A stalled machine takes seconds for what takes milliseconds; a stepper that hangs takes for ever.
 PATIENCE = 120.0

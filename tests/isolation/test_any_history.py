@@ -3,12 +3,11 @@
 The real ledger on a real server, the real rules after each call, and the money counted beside it.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis.strategies as st
 import psycopg
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.conftest import NewDatabase
 from tests.fakes.verifier import MATCH, fault
 from tests.isolation.world import ASKED, UNCALLED, World
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
@@ -32,11 +32,6 @@ from worker.core.retry import RetryPolicy, decide, expire
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.conftest import NewDatabase
 
 _TABLES = ("request", "provider_call", "call_quota")
 _tokens = count(1)

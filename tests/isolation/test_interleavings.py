@@ -3,26 +3,20 @@
 HYPOTHESIS_PROFILE=long lets every operation meet every other one, and interrupts them at will.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import combinations_with_replacement, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Engine
 
+from tests.conftest import NewDatabase
 from tests.isolation.stepper import Stepper, described, stepping
 from tests.isolation.world import World
 from worker.store.engine import open_engine
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sqlalchemy import Engine
-
-    from tests.conftest import NewDatabase
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 

@@ -4,17 +4,18 @@ An operation is what a worker or a chore does with the store. Whoever is granted
 once, and is charged.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
-from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
+from worker.core.claims import AlreadyDone, ClaimRequest, Entry, FencedOut, Granted, Recorded
 from worker.core.digests import Digest
-from worker.core.outcome import CallClass, CallReport, Charged
+from worker.core.outcome import CallClass, CallReport, Charged, StoredResult
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire, reuse
 from worker.store.claiming import LedgerConfig
@@ -23,13 +24,6 @@ from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.pause import PostgresPause
-
-if TYPE_CHECKING:
-    import psycopg
-    from sqlalchemy import Engine
-
-    from worker.core.claims import ClaimRequest
-    from worker.core.outcome import StoredResult
 
 REQUEST = "onb-1"
 ASKED = ask(REQUEST)

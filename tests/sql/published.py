@@ -1,7 +1,5 @@
 """The queries that README and deploy/DATA.md give people, read from there."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,15 +1,10 @@
 """`context` as jsonb: whatever stands in a row, no other row becomes unreadable by it."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from typing import LiteralString
 
 import psycopg
 import pytest
-
-if TYPE_CHECKING:
-    from typing import LiteralString
 
 _ROW = """
 INSERT INTO verification.request (request_id, fingerprint, source, mode, state, outcome,

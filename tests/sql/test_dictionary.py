@@ -1,15 +1,9 @@
 """The data dictionary says what the database says."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import psycopg
 import pytest
 
 from data_dictionary import FILE, MARK, CommentMissing, dictionary, renewed
-
-if TYPE_CHECKING:
-    import psycopg
 
 
 def test_the_committed_dictionary_is_what_the_migrations_say(owner: psycopg.Connection) -> None:

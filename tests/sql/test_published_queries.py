@@ -1,25 +1,15 @@
 """What people are told to ask goes through an index, with 200,000 rows in each table."""
 
-from __future__ import annotations
-
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import TextClause, text
 
 from tests.bench.growth import fill
+from tests.conftest import NewDatabase
 from tests.plans import nodes
 from tests.sql.published import literal, queries
-from worker.store.engine import connection, open_engine
-from worker.store.erasure import ERASE, FIND
-from worker.store.reuse import REUSABLE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import NewDatabase
 
 # A day has as large a share of them as of a million that are a second apart.
 ROWS, SPACING = 200_000, 5
@@ -62,71 +52,30 @@ def reader(filled: str) -> Iterator[psycopg.Connection]:
 
 def read_whole(reader: psycopg.Connection, query: str) -> set[str]:
     """Return the large tables that the planner would read from end to end."""
-    row = reader.execute(literal(f"EXPLAIN (FORMAT JSON) {query}")).fetchone()
-    assert row is not None
-    return whole_tables(row[0])
-
-
-def whole_tables(plan: list[dict[str, Any]]) -> set[str]:
-    """Return the large tables that a plan reads from end to end."""
-    found = (node for node in nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan")
+    row: Any = reader.execute(literal(f"EXPLAIN (FORMAT JSON) {query}")).fetchone()
+    found = (node for node in nodes(row[0][0]["Plan"]) if node["Node Type"] == "Seq Scan")
     return {node["Relation Name"] for node in found} & LARGE
 
 
-@pytest.mark.parametrize("query", queries())
-def test_a_published_query_reads_no_large_table_whole(
-    reader: psycopg.Connection, query: str
-) -> None:
-    assert read_whole(reader, query) == set()
-
-
-@pytest.mark.parametrize(
-    "condition",
-    [
+# What readers ask with conditions of their own.
+OWN = [
+    f"SELECT * FROM verification_v1.results WHERE {condition}"  # noqa: S608
+    for condition in (
         "requested_at >= current_date",
         "requested_at >= now() - interval '1 day'",
         "requested_at >= '2026-01-01'::date AND requested_at < '2026-01-02'::date",
         "source = 'bench' AND requested_at >= current_date",
         "source = lower('ONBOARDING')",
         "request_id = lower('ONB-1')",
-    ],
-)
-def test_a_condition_of_the_readers_own_reaches_the_index(
-    reader: psycopg.Connection, condition: str
+    )
+]
+
+
+@pytest.mark.parametrize("query", [*queries(), *OWN])
+def test_a_query_of_people_reads_no_large_table_whole(
+    reader: psycopg.Connection, query: str
 ) -> None:
-    query = f"SELECT * FROM verification_v1.results WHERE {condition}"  # noqa: S608
     assert read_whole(reader, query) == set()
-
-
-OF_A_PERSON: dict[str, tuple[TextClause, dict[str, Any]]] = {
-    "reusable": (
-        REUSABLE,
-        {
-            "batch": json.dumps(
-                [{"wanted": "onb-1", "subject": "\\x02", "fingerprint": "\\x01"}] * 128
-            ),
-            "mode": "sandbox",
-            "within": 86_400.0,
-        },
-    ),
-    "find": (FIND, {"subjects": [b"\x02", b"\x04"]}),
-    "erase": (ERASE, {"subjects": [b"\x02", b"\x04"], "limit": 500}),
-}
-
-
-@pytest.mark.parametrize("what", OF_A_PERSON)
-def test_what_the_worker_asks_of_a_person_reads_no_large_table_whole(
-    filled: str, what: str
-) -> None:
-    statement, values = OF_A_PERSON[what]
-    engine = open_engine(filled, "plans")
-    try:
-        with connection(engine) as database:
-            explain = text(f"EXPLAIN (FORMAT JSON) {statement.text}")
-            plan = database.execute(explain, values).scalar_one()
-    finally:
-        engine.dispose()
-    assert whole_tables(plan) == set()
 
 
 def test_the_check_knows_a_sequential_scan_when_it_sees_one(reader: psycopg.Connection) -> None:

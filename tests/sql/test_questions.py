@@ -1,15 +1,11 @@
 """The guide's questions, asked of rows whose answers are known."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+import psycopg
 import pytest
 
 from tests.sql.published import blocks, literal
-
-if TYPE_CHECKING:
-    import psycopg
 
 # (id, source, outcome, charged, calls, kind, published before the first claim, seconds to the end)
 _REQUESTS = """

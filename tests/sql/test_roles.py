@@ -1,7 +1,5 @@
 """What people who read results may see and do, tried as a login that the guide's recipe made."""
 
-from __future__ import annotations
-
 import psycopg
 import pytest
 from psycopg import errors

@@ -1,21 +1,20 @@
 """Sessions that end with their test, on a vhost of their own."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 
-from tests.integration.amqp.harness import TOPOLOGY, Bare, Log
+from tests.integration.amqp.harness import TOPOLOGY, Bare, Collector, Log, ids
+from worker.amqp import declare
 from worker.amqp.session import Session
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    MakeSession = Callable[..., Session]
-    """Makes a session that is closed when the test ends; see `Session` for the options."""
+MakeSession = Callable[..., Session]
+"""Makes a session that is closed when the test ends; see `Session` for the options."""
+Consuming = Callable[..., tuple[Session, Collector]]
+"""Publishes so many requests and starts a session, with these options, that takes them."""
 
 
 @pytest.fixture
@@ -54,3 +53,17 @@ def bare(amqp_url: str) -> Iterator[Bare]:
     client = Bare(amqp_url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def consuming(make_session: MakeSession, bare: Bare, amqp_url: str) -> Consuming:
+    """Start a session on a vhost that has its topology, and requests."""
+
+    def start(requests: int, **options: Any) -> tuple[Session, Collector]:
+        declare.apply(amqp_url, TOPOLOGY)
+        bare.publish(ids(requests))
+        session, sink = make_session(**options), Collector()
+        session.start(sink)
+        return session, sink
+
+    return start

@@ -1,16 +1,14 @@
 """What the tests of the broker's room share: a sink, a log to wait on, a bare client."""
 
-from __future__ import annotations
-
 import json
 import re
 import struct
 import subprocess
 import threading
-import urllib.request
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote, urlsplit
 
@@ -18,17 +16,14 @@ import pika
 import pika.data
 import structlog
 
+from local_broker import Broker
+from local_management import Management
 from local_programs import program
+from worker.amqp.session import Session
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
 from worker.core.delivery import Delivery, Publication, Settlement
 from worker.core.request import Lane
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from local_broker import Broker
-    from worker.amqp.session import Session
 
 TOPOLOGY = topology((5, 1800), 14)
 
@@ -281,13 +276,5 @@ def cut(management_url: str, connections: Iterable[str]) -> None:
 
 
 def _call(management_url: str, path: str, method: str = "GET") -> Any:
-    parts = urlsplit(management_url)
-    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
-    address = f"http://{parts.hostname}:{parts.port}"
-    passwords.add_password(
-        None, address, parts.username or "", parts.password or "", is_authenticated=True
-    )
-    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
-    with opener.open(urllib.request.Request(address + path, method=method), timeout=10) as answer:
-        body = answer.read()
+    body = Management(management_url)._call(method, path)
     return json.loads(body) if body else None

@@ -1,26 +1,21 @@
 """What the broker gives up by its delivery limit comes back, and no other dead letter does."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from tests.fakes.clock import START, FakeClock
-from tests.integration.amqp.harness import TOPOLOGY, ids
+from tests.integration.amqp.harness import TOPOLOGY, Bare, Log, ids
 from worker.amqp import declare
 from worker.amqp.broker_errors import AccessRefused
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.amqp.topology import DELIVERY_LIMIT
 from worker.contract.names import DEAD, REQUESTS, rfc3339
+from worker.maintenance.chores import Chore
 from worker.maintenance.given_up import given_up_requests
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.integration.amqp.harness import Bare, Log
-    from worker.maintenance.chores import Chore
 
 BROKER: Any = SimpleNamespace(connected=True, blocked=False)
 

@@ -1,16 +1,20 @@
 """What `submit` and other commands do: say what the broker said, and wait for it within a bound."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from local_broker import Broker
+from local_stack import Servers
+from tests.integration.amqp.conftest import MakeSession
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
     UNDECODABLE,
+    Bare,
+    Log,
     Pipeline,
     answered,
     memory_alarm,
@@ -23,14 +27,6 @@ from worker.amqp.pika_connection import BLOCKED, UNREADABLE_PROPERTIES
 from worker.amqp.request_client import WINDOW, publish_request, publish_requests
 from worker.contract.names import DEAD, REQUESTS, RESULTS
 from worker.core.delivery import Publication
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_broker import Broker
-    from local_stack import Servers
-    from tests.integration.amqp.conftest import MakeSession
-    from tests.integration.amqp.harness import Bare, Log
 
 REQUEST = b'{"a":1}'
 

@@ -1,17 +1,18 @@
 """A delivery is acknowledged when all that it caused is confirmed, and then it is gone."""
 
-from __future__ import annotations
-
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.integration.amqp.conftest import Consuming, MakeSession
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
     UNDECODABLE,
+    Bare,
     Collector,
+    Log,
     Pipeline,
     acknowledged,
     answered,
@@ -23,14 +24,9 @@ from worker.amqp.consumer import CONSUMING
 from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
 from worker.amqp.topology import retry_queue
 from worker.contract.names import REQUESTS, RESULTS, UNROUTED
-from worker.core.delivery import Publication, Settlement
+from worker.core.delivery import Delivery, Publication, Settlement
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
-
-if TYPE_CHECKING:
-    from tests.integration.amqp.conftest import MakeSession
-    from tests.integration.amqp.harness import Bare, Log
-    from worker.core.delivery import Delivery
 
 
 def test_two_thousand_messages_are_consumed_answered_and_acknowledged(
@@ -53,12 +49,9 @@ def test_two_thousand_messages_are_consumed_answered_and_acknowledged(
 
 
 def test_a_settlement_that_publishes_nothing_is_acknowledged_at_once(
-    make_session: MakeSession, bare: Bare, amqp_url: str
+    consuming: Consuming, bare: Bare
 ) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.publish(ids(3))
-    session, sink = make_session(), Collector()
-    session.start(sink)
+    session, sink = consuming(3)
     session.settle([acknowledged(one) for one in sink.wait_for_deliveries(3)])
     sink.wait_for_settled(3)
     session.close()
@@ -76,12 +69,9 @@ def test_a_session_declares_what_it_needs_before_it_consumes(
 
 
 def test_all_publications_of_a_settlement_are_confirmed_before_it_is_settled(
-    make_session: MakeSession, bare: Bare, amqp_url: str
+    consuming: Consuming, bare: Bare
 ) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.publish(ids(1))
-    session, sink = make_session(), Collector()
-    session.start(sink)
+    session, sink = consuming(1)
     (delivery,) = sink.wait_for_deliveries(1)
     publications = tuple(Publication("", retry_queue(1800), b"{}", message_id=i) for i in ids(5))
     session.settle([Settlement(delivery, publications)])
@@ -98,13 +88,8 @@ def test_a_large_body_arrives_whole(make_session: MakeSession, bare: Bare, amqp_
     assert [one.body for one in sink.wait_for_deliveries(2)] == [body, body]
 
 
-def test_no_more_than_the_prefetch_is_taken_unsettled(
-    make_session: MakeSession, bare: Bare, amqp_url: str
-) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.publish(ids(10))
-    session, sink = make_session(prefetch=4), Collector()
-    session.start(sink)
+def test_no_more_than_the_prefetch_is_taken_unsettled(consuming: Consuming) -> None:
+    session, sink = consuming(10, prefetch=4)
     first = sink.wait_for_deliveries(4)
     session.settle([acknowledged(first[2])])
     sink.wait_for_deliveries(5)
@@ -112,13 +97,8 @@ def test_no_more_than_the_prefetch_is_taken_unsettled(
     assert len(sink.deliveries) == 5
 
 
-def test_a_resumed_session_may_take_one_at_a_time_and_then_all_again(
-    make_session: MakeSession, bare: Bare, amqp_url: str
-) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.publish(ids(20))
-    session, sink = make_session(prefetch=4), Collector()
-    session.start(sink)
+def test_a_resumed_session_may_take_one_at_a_time_and_then_all_again(consuming: Consuming) -> None:
+    session, sink = consuming(20, prefetch=4)
     held = sink.wait_for_deliveries(4)
     session.pause()
     session.resume(1)
@@ -160,12 +140,9 @@ def test_a_header_that_pika_cannot_decode_is_dropped_alone(
 
 
 def test_a_paused_session_takes_nothing_and_can_still_settle(
-    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+    consuming: Consuming, bare: Bare
 ) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.publish(ids(1))
-    session, sink = make_session(), Collector()
-    session.start(sink)
+    session, sink = consuming(1)
     (first,) = sink.wait_for_deliveries(1)
     assert session.stop_consuming()
     bare.publish(["later"])
@@ -183,13 +160,8 @@ def test_a_paused_session_takes_nothing_and_can_still_settle(
     assert bare.count(REQUESTS) == 0
 
 
-def test_a_shutdown_leaves_no_finished_work_to_redeliver(
-    make_session: MakeSession, bare: Bare, amqp_url: str
-) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.publish(ids(300))
-    session, sink = make_session(prefetch=50), Collector()
-    session.start(sink)
+def test_a_shutdown_leaves_no_finished_work_to_redeliver(consuming: Consuming, bare: Bare) -> None:
+    session, sink = consuming(300, prefetch=50)
     finished = sink.wait_for_deliveries(50)[:37]
     assert session.stop_consuming()
     taken = len(sink.deliveries)

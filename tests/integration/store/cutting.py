@@ -1,17 +1,11 @@
 """Something happens between two statements of the ledger: a lost connection, another session."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-from sqlalchemy import event
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 
 @contextmanager

@@ -1,33 +1,23 @@
 """What goes wrong with a database comes out as one of two errors, without its words."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
-from local_ports import free_ports
+from local_stack import Servers
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
-from tests.integration.store.cutting import broken_before
+from tests.integration.store.upkeep import Rows
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store.engine import POOL_SIZE, connection, execute, open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
-
-    from local_stack import Servers
-    from tests.integration.store.upkeep import Rows
 
 CANARY = "canary-in-the-data"
 
@@ -51,15 +41,13 @@ def empty_database_url(servers: Servers) -> Iterator[str]:
     ids=["nul", "null", "constraint", "range"],
 )
 def test_data_that_the_database_refuses_is_refused_and_the_batch_is_not_stored(
-    ledger: PostgresLedger, engine: Engine, poison: object
+    ledger: PostgresLedger, sql: Rows, poison: object
 ) -> None:
     with pytest.raises(LedgerRefused) as refusal:
         ledger.claim([ask("good"), poison], "1")  # type: ignore[list-item]
     assert CANARY not in str(refusal.value)
     assert refusal.value.__cause__ is None
-    with engine.connect() as database:
-        count = database.execute(text("SELECT count(*) FROM verification.request")).scalar_one()
-    assert count == 0
+    assert sql("SELECT 1 FROM verification.request") == []
     assert isinstance(ledger.claim([ask("good")], "2")[0], Granted)
 
 
@@ -77,20 +65,6 @@ def test_an_answer_that_cannot_be_stored_is_refused(ledger: PostgresLedger, word
 def test_a_text_that_cannot_be_encoded_is_refused(ledger: PostgresLedger) -> None:
     with pytest.raises(LedgerRefused, match="encoded"):
         ledger.record([], [f"{CANARY}\ud800"])
-
-
-def test_a_refused_connection_is_unavailable() -> None:
-    (port,) = free_ports(1)
-    engine = open_engine(f"postgresql://nobody:{CANARY}@127.0.0.1:{port}/none", "store tests")
-    with pytest.raises(LedgerUnavailable) as fault:
-        PostgresLedger(engine, CONFIG).claim([ask()], "1")
-    assert CANARY not in str(fault.value)
-
-
-def test_a_database_that_is_not_there_is_unavailable(database_url: str) -> None:
-    engine = open_engine(database_url + "_else", "store tests")
-    with pytest.raises(LedgerUnavailable):
-        PostgresLedger(engine, CONFIG).record([], [])
 
 
 def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_database_url: str) -> None:
@@ -143,34 +117,6 @@ def test_a_session_that_is_of_no_use_any_more_is_given_up_and_the_others_with_it
     with engine.connect() as one, engine.connect() as other:
         for session in (one, other):
             session.execute(change)
-
-
-@pytest.mark.parametrize(
-    ("limit", "call_number", "calls"),
-    [(0, None, [(1, "in_doubt")]), (1, 2, [(1, "in_doubt"), (2, None)])],
-)
-def test_a_take_over_that_is_cut_in_half_and_repeated_still_writes_its_call_down(
-    ledger: PostgresLedger,
-    sql: Rows,
-    engine: Engine,
-    limit: int,
-    call_number: int | None,
-    calls: list[tuple[int, str | None]],
-) -> None:
-    """The claim's first statement is committed, the connection breaks before the second.
-
-    A repeat that took the row for its own would call without an intent and forget the doubt: a
-    second payment that no limit bounds and no ledger shows.
-    """
-    ledger.claim([ask()], "1")
-    sql("UPDATE verification.request SET lease_until = now() - interval '1s'")
-    two = PostgresLedger(engine, replace(CONFIG, worker="two", max_in_doubt_calls=limit))
-    with broken_before(engine, 2), pytest.raises(LedgerUnavailable):
-        two.claim([ask()], "7")
-    (claim,) = two.claim([ask()], "7")
-    assert isinstance(claim, Granted)
-    assert (claim.call_number, claim.calls, claim.in_doubt_calls) == (call_number, len(calls), 1)
-    assert [each[:2] for each in sql.calls()] == calls
 
 
 def test_a_pool_that_is_used_up_is_unavailable(

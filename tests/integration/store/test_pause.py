@@ -1,20 +1,13 @@
 """The pause of all workers: it stands until it is lifted, and says which calls it waits for."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.fakes.messages import ask
+from tests.integration.store.upkeep import Rows
+from worker.store.ledger import PostgresLedger
 from worker.store.pause import PostgresPause
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.store.ledger import PostgresLedger
 
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:
@@ -45,16 +38,12 @@ def test_there_is_one_row_and_a_pause_is_whole(engine: Engine, statement: str) -
 
 
 def test_calls_are_under_way_until_they_are_recorded_or_their_lease_is_over(
-    engine: Engine, ledger: PostgresLedger
+    engine: Engine, ledger: PostgresLedger, sql: Rows
 ) -> None:
     control = PostgresPause(engine)
     ledger.claim([ask("a"), ask("b"), ask("free", wants_call=False)], "1")
     assert control.calls_under_way() == 2
-    with engine.connect() as database:
-        database.execute(
-            text("""UPDATE verification.request SET lease_until = now() - interval '1 second'
-                     WHERE request_id = 'a'""")
-        )
-        assert control.calls_under_way() == 1
-        database.execute(text("UPDATE verification.provider_call SET finished_at = now()"))
+    sql.age(2, "a")
+    assert control.calls_under_way() == 1
+    sql("UPDATE verification.provider_call SET finished_at = now()")
     assert control.calls_under_way() == 0

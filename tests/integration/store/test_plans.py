@@ -4,30 +4,25 @@ A session keeps its plans. Those made for empty tables are the worst: to look th
 cheap then, and still done a million rows later.
 """
 
-from __future__ import annotations
-
+import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, TextClause, text
 
+from tests.conftest import NewDatabase
 from tests.plans import nodes
 from worker.core.outcome import Outcome
 from worker.core.request import Mode
 from worker.store import backlog, booking, erasure, leases, outbox, overview, quota_row, statements
 from worker.store.engine import compiled, connection, open_engine
 from worker.store.inquiry import RequestFilter, selection
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine, TextClause
-
-    from tests.conftest import NewDatabase
+from worker.store.reuse import REUSABLE
 
 TABLES = {"request", "provider_call"}
 BY_REQUEST_ID: dict[str, str | TextClause] = {
@@ -128,6 +123,7 @@ _OLD = {**_MODE, "older_than": 30 * 86_400.0}
 _HELD = {"held_for": 60.0}
 _LAPSED = {"lapsed_for": 600.0, "expired_for": 300.0, "abandon_after": 30 * 86_400.0}
 _LATEST: dict[str, object] = {"at_most": overview.LATEST_AT_MOST}
+_WANTED = {"wanted": "onb-1", "subject": "\\x02", "fingerprint": "\\x01"}
 _DAY = RequestFilter(since=datetime.now(UTC) - timedelta(days=1), outcome=Outcome.FAILED)
 BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "take": (outbox.TAKE_UNSENT, {**_MODE, **_HELD, "unsent_for": 60.0}),
@@ -155,6 +151,12 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "requests": selection(_DAY),
     "requests of a source": selection(replace(_DAY, since=None, source="source-7")),
     "requests of a person": selection(RequestFilter(subjects=(bytes(32), bytes(32)))),
+    "find": (erasure.FIND, {"subjects": [b"\x02", b"\x04"]}),
+    "erase": (erasure.ERASE, {"subjects": [b"\x02", b"\x04"], "limit": 500}),
+    "reusable": (
+        REUSABLE,
+        {"batch": json.dumps([_WANTED] * 128), "mode": "sandbox", "within": 86_400.0},
+    ),
 }
 
 

@@ -1,21 +1,17 @@
 """Many workers want the same requests: each goes to one, and nobody waits for ever."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from threading import Barrier
-from typing import TYPE_CHECKING
 
-from sqlalchemy import event, text
+import pytest
+from sqlalchemy import Engine, event, text
 
 from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.cutting import doing_after
-from tests.integration.store.upkeep import Rows, race
+from tests.integration.store.upkeep import Rows, finish, race
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Mode
@@ -23,10 +19,6 @@ from worker.store import ledger as ledger_module
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    import pytest
-    from sqlalchemy import Engine
 
 IDS = [f"onb-{number:04d}" for number in range(400)]
 BATCH = 50
@@ -37,10 +29,8 @@ def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
 
     Raises what any of them raises: a deadlock is a `LedgerUnavailable`.
     """
-    racers = count()
 
-    def work(own: Engine) -> list[Granted]:
-        racer = next(racers)
+    def work(own: Engine, racer: int) -> list[Granted]:
         order = random.Random(racer).sample(IDS, len(IDS))
         ledger = ledger_of(own, f"racer-{racer}-{lapsed}")
         granted = []
@@ -77,18 +67,17 @@ def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
 
 
 def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
-    database_url: str, engine: Engine, sql: Rows
+    database_url: str, sql: Rows
 ) -> None:
     stale = {claim.request_id: claim for claim in claim_all(database_url)}
     sql.lapse()
     current = {claim.request_id: claim for claim in claim_all(database_url, lapsed=True)}
-    start = Barrier(2)
 
-    def record_all(grants: dict[str, Granted], seed: int) -> int:
-        ledger = ledger_of(engine)
-        order = random.Random(seed).sample(IDS, len(IDS))
+    def record_all(own: Engine, racer: int) -> int:
+        grants = (stale, current)[racer]
+        ledger = ledger_of(own)
+        order = random.Random(racer).sample(IDS, len(IDS))
         result = Complete(Result(Outcome.MATCH, Charged.YES))
-        start.wait(30)
         fenced_out = 0
         for first in range(0, len(order), BATCH):
             ids = order[first : first + BATCH]
@@ -96,10 +85,8 @@ def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
             fenced_out += sum(isinstance(each, FencedOut) for each in ledger.record(entries, IDS))
         return fenced_out
 
-    with ThreadPoolExecutor(2) as recorders:
-        fenced_out = list(recorders.map(record_all, (stale, current), (1, 2)))
     # A late answer ends its request too: whichever of the two comes second is fenced out.
-    assert sum(fenced_out) == len(IDS)
+    assert sum(race(database_url, record_all, 2)) == len(IDS)
 
 
 # Two plans for one statement: rows in the order of an index, and as they lie in the table.
@@ -160,9 +147,7 @@ def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_w
     engine: Engine, ledger: PostgresLedger, sql: Rows
 ) -> None:
     """Retention deletes both in one transaction; the new claim's first call is number 1 again."""
-    (granted,) = ledger.claim([ask()], "1")
-    assert isinstance(granted, Granted)
-    ledger.record([Entry(ask(), granted, MATCH, Complete(Result(Outcome.MATCH)))], [])
+    finish(ledger, ask())
     transactions = engine.execution_options(isolation_level="READ COMMITTED")
     with ThreadPoolExecutor(1) as other, transactions.begin() as retention:
         retention.execute(text("DELETE FROM verification.provider_call"))
@@ -179,9 +164,7 @@ def test_a_request_that_is_deleted_within_its_claim_is_claimed_as_a_new_one(
     database_url: str, engine: Engine, ledger: PostgresLedger
 ) -> None:
     """The claim's first statement found it finished, the second does not find it."""
-    (granted,) = ledger.claim([ask()], "1")
-    assert isinstance(granted, Granted)
-    ledger.record([Entry(ask(), granted, MATCH, Complete(Result(Outcome.MATCH)))], [])
+    finish(ledger, ask())
     retention = open_engine(database_url, "retention")
 
     def delete() -> None:

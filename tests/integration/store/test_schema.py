@@ -1,19 +1,19 @@
 """What people and roles find in the database."""
 
-from __future__ import annotations
-
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
 from tests.fakes.messages import ask, deliver
 from tests.fakes.verifier import FakeVerifier
-from tests.integration.store.upkeep import finish, leave_waiting, past
+from tests.integration.store.conftest import CONFIG
+from tests.integration.store.upkeep import Rows, finish, leave_waiting, past
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.digests import Digests
@@ -24,16 +24,11 @@ from worker.pipeline.flow import Flow, FlowRules
 from worker.store.backlog import PostgresBacklog
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
+from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD
 from worker.store.tables import metadata
 from worker.store.turned_away import count_turned_away
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from tests.integration.store.upkeep import Rows
-    from worker.store.ledger import PostgresLedger
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -79,9 +74,9 @@ def test_the_schema_can_be_taken_down_and_put_up_again(database_url: str, engine
         database.execute(text("RESET ROLE"))
 
 
-@pytest.mark.usefixtures("as_worker")
-def test_the_worker_role_may_do_its_work(ledger: PostgresLedger) -> None:
-    flow = flow_over(ledger, FakeVerifier())
+def test_the_worker_role_may_do_its_work(as_worker: Engine) -> None:
+    limits: dict[str, Any] = {"daily_call_budget": 9, "reuse_seconds": 60.0}
+    flow = flow_over(PostgresLedger(as_worker, replace(CONFIG, **limits)), FakeVerifier())
     (task,) = flow.admit([deliver()], "1").tasks
     (settlement,) = flow.record([flow.decide(task, flow.call(task))], [])
     assert settlement.line["outcome"] == "match"

@@ -1,20 +1,13 @@
 """Messages without a row of their own: counted by day, source and reason."""
 
-from __future__ import annotations
+import pytest
+from sqlalchemy import Engine
 
-from typing import TYPE_CHECKING
-
-from tests.integration.store.upkeep import RACERS, race
+from tests.integration.store.upkeep import RACERS, Rows, race
 from worker.core.request import Mode
 from worker.store import turned_away
 from worker.store.erasure import PostgresRetention
 from worker.store.turned_away import count_turned_away
-
-if TYPE_CHECKING:
-    import pytest
-    from sqlalchemy import Engine
-
-    from tests.integration.store.upkeep import Rows
 
 _COUNTED = "SELECT mode, source, reason, messages FROM verification_v1.turned_away ORDER BY 1, 2, 3"
 
@@ -31,7 +24,7 @@ def test_counts_of_all_workers_add_up_by_mode_source_and_reason(
         (None, "not_json"): 1,
         ("app", "conflict"): 1,
     }
-    race(database_url, lambda own: count_turned_away(own, Mode.LIVE, counts))
+    race(database_url, lambda own, _: count_turned_away(own, Mode.LIVE, counts))
     count_turned_away(engine, Mode.SANDBOX, {("web", "conflict"): 5})
     assert counted(sql) == [
         ("live", "app", "conflict", RACERS),

@@ -1,12 +1,11 @@
 """Requests in every state that the chores meet, and a look at what became of them."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
@@ -25,18 +24,22 @@ from worker.core.outcome import (
     RetryLater,
 )
 from worker.store.engine import open_engine
+from worker.store.ledger import PostgresLedger
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
+T = TypeVar("T")
 
-    from worker.store.ledger import PostgresLedger
-
-    T = TypeVar("T")
 
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 DAY = 86_400.0
 RACERS = 8
+
+
+class CallSeen(NamedTuple):
+    """A call as the ledger has it; `call_class` is None while nobody knows its end."""
+
+    number: int
+    call_class: str | None
+    charged: str
 
 
 class Rows:
@@ -56,14 +59,14 @@ class Rows:
         (found,) = self("SELECT * FROM verification.request WHERE request_id = :id", id=request_id)
         return found
 
-    def calls(self, request_id: str = "onb-1") -> list[tuple[object, ...]]:
-        """Return number, class and charge of a request's calls."""
+    def calls(self, request_id: str = "onb-1") -> list[CallSeen]:
+        """Return the calls of a request in their order."""
         found = self(
-            """SELECT call_number, class, charged FROM verification.provider_call
-                WHERE request_id = :id ORDER BY 1""",
+            """SELECT call_number AS number, class AS call_class, charged
+                 FROM verification.provider_call WHERE request_id = :id ORDER BY 1""",
             id=request_id,
         )
-        return [tuple(each.values()) for each in found]
+        return [CallSeen(**each) for each in found]
 
     def lapse(self) -> None:
         """Let every lease have lapsed."""
@@ -76,15 +79,20 @@ class Rows:
                      WHERE datname = current_database() AND wait_event_type = 'Lock'""")
         )
 
-    def age(self, minutes: float, where: str = "true") -> None:
-        """Let what happened to these requests have happened so many minutes earlier."""
+    def age(self, minutes: float, *request_ids: str) -> None:
+        """Let all that happened to these requests, or to any, lie so many minutes further back."""
         columns = {
-            "request": ("requested_at", "completed_at", "lease_until"),
+            "request": ("requested_at", "completed_at", "lease_until", "due_at"),
             "provider_call": ("started_at",),
         }
         for table, times in columns.items():
             earlier = ", ".join(f"{each} = {each} - make_interval(secs => :s)" for each in times)
-            self(f"UPDATE verification.{table} SET {earlier} WHERE {where}", s=minutes * 60)  # noqa: S608
+            self(
+                f"UPDATE verification.{table} SET {earlier} WHERE :any OR request_id = ANY(:ids)",  # noqa: S608
+                s=minutes * 60,
+                any=not request_ids,
+                ids=list(request_ids),
+            )
 
 
 def finish(
@@ -105,20 +113,20 @@ def finish(
     ledger.record(entries, [])
 
 
-def race(database_url: str, work: Callable[[Engine], T]) -> list[T]:
-    """Do the same eight times at once, each with a pool of its own; return what each says."""
-    start = Barrier(RACERS)
+def race(database_url: str, work: Callable[[Engine, int], T], racers: int = RACERS) -> list[T]:
+    """Do the same so many times at once, each with a pool and a number of its own."""
+    start = Barrier(racers)
 
     def one(number: int) -> T:
         own = open_engine(database_url, f"racer-{number}")
         try:
             start.wait(30)
-            return work(own)
+            return work(own, number)
         finally:
             own.dispose()
 
-    with ThreadPoolExecutor(RACERS) as racers:
-        return list(racers.map(one, range(RACERS)))
+    with ThreadPoolExecutor(racers) as threads:
+        return list(threads.map(one, range(racers)))
 
 
 class locked:  # noqa: N801  # reads as a verb's condition
@@ -155,18 +163,13 @@ def finish_with_everything(ledger: PostgresLedger, request_id: str = "onb-1") ->
     ledger.record([], [request_id])
 
 
-def leave_waiting(ledger: PostgresLedger, *asked: ClaimRequest, doubt: bool = False) -> None:
-    """Let the call of each request fail; its message goes to a retry queue."""
+def leave_waiting(ledger: PostgresLedger, asked: ClaimRequest, *, doubt: bool = False) -> None:
+    """Let the call of a request fail; its message goes to a retry queue."""
     report = fault(CallClass.IN_DOUBT, Charged.UNKNOWN) if doubt else fault(CallClass.UNAVAILABLE)
-    charged = Charged.UNKNOWN if doubt else Charged.NO
-    decision = RetryLater(0, counted=True, reason=report.call_class, charged=charged)
-    claims = ledger.claim(asked, f"waiting-{asked[0].request_id}")
-    entries = [
-        Entry(each, claim, report, decision)
-        for each, claim in zip(asked, claims, strict=True)
-        if isinstance(claim, Granted)
-    ]
-    ledger.record(entries, [])
+    decision = RetryLater(0, counted=True, reason=report.call_class, charged=report.charged)
+    (claim,) = ledger.claim([asked], f"waiting-{asked.request_id}")
+    assert isinstance(claim, Granted)
+    ledger.record([Entry(asked, claim, report, decision)], [])
 
 
 def past(minutes: float) -> datetime:
