@@ -21,7 +21,7 @@ from tests.chaos.replication import (
     promote,
 )
 from tests.conftest import migrate
-from tests.e2e.harness import SandboxProcess, Stack, until
+from tests.e2e.harness import SandboxProcess, Stack, free_port, until
 from tests.e2e.stacks import apply_topology
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ class Address(Proxy):
 
 
 def test_when_sessions_outlive_their_primary_then_they_are_given_up_for_the_new_one(
-    pair: Stack, primary: Database, standby: Standby, port: int
+    pair: Stack, primary: Database, standby: Standby
 ) -> None:
     """The address led to the old primary as a standby for a while: it takes reads for ever."""
     is_followed(primary)
     load = Load(pair)
     with Address(primary) as address:
-        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": str(port)}
+        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": free_port()}
         worker = pair.start_worker(**PACE, **through)
         load.under_way(100)
         primary.stop()

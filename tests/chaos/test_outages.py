@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local_ports import free_ports
 from tests.chaos.invariants import RETRY_QUEUES
-from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
+from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, free_port, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +29,7 @@ def send(stack: Stack, count: int = MESSAGES) -> set[str]:
 
 def watched_worker(stack: Stack, **settings: str) -> Process:
     """Start a worker that can be asked whether it is ready."""
-    (port,) = free_ports(1)
-    return stack.start_worker(**{**FAST, "HTTP_PORT": str(port), **settings})
+    return stack.start_worker(**{**FAST, "HTTP_PORT": free_port(), **settings})
 
 
 def waiting(stack: Stack) -> int:
