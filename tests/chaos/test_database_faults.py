@@ -148,7 +148,7 @@ def test_when_the_database_refuses_a_record_in_any_form_then_the_others_are_serv
 
 
 def test_when_connections_are_ended_again_and_again_then_all_is_counted(stack: Stack) -> None:
-    load = Load(stack, 450)
+    load = Load(stack)
     worker = stack.start_worker(**PACE)
     with administrator(stack) as database:
         for _ in range(8):

@@ -17,7 +17,6 @@ from tests.chaos.replication import (
     cut_off,
     follow,
     is_followed,
-    make_synchronous,
     promote,
 )
 from tests.conftest import migrate
@@ -55,19 +54,6 @@ def pair(
         yield stack
     finally:
         stack.close()
-
-
-def test_when_a_synchronous_standby_is_promoted_under_load_then_all_is_counted(
-    pair: Stack, primary: Database, standby: Standby
-) -> None:
-    make_synchronous(primary)
-    load = Load(pair)
-    worker = pair.start_worker(**PACE)
-    load.under_way(100)
-    primary.kill()
-    promote(standby)
-    is_back(worker)
-    load.all_is_counted(worker)
 
 
 class Address(Proxy):

@@ -116,20 +116,6 @@ def test_when_the_provider_throttles_then_it_is_called_less_and_nobody_fails(
     assert worker.stop() == 0
 
 
-def test_when_a_worker_starts_in_an_outage_then_it_parks_and_stops_cleanly(stack: Stack) -> None:
-    stack.provider.play(act="access_error")
-    send(stack, 100)
-    worker = watched_worker(stack)
-    until(lambda: worker.said("worker.parked"))
-    assert worker.stop() == 0
-    until(lambda: waiting(stack) == 100)
-    stack.provider.play()
-    second = watched_worker(stack)
-    until(lambda: stack.count() == 100)
-    assert second.stop() == 0
-    assert stack.provider.charges()["charges"] == 100
-
-
 def test_when_two_workers_share_a_limit_then_the_provider_never_sees_more(stack: Stack) -> None:
     """At 600 a minute ten calls a second may be made, from the first second on."""
     send(stack, 150)
