@@ -10,20 +10,13 @@ import pytest
 
 from local_broker import Broker
 from local_database import Database
-from local_ports import free_ports, is_taken
+from local_ports import is_taken
 from tests.chaos.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local_stack import Servers
-
-
-@pytest.fixture
-def port() -> int:
-    """Give a port for a worker's health."""
-    (port,) = free_ports(1)
-    return port
 
 
 @pytest.fixture

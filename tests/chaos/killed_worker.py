@@ -59,14 +59,14 @@ class Backlog:
     outcomes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def plain(cls, number: int) -> Backlog:
-        """Return so many requests that match."""
+    def plain(cls, stack: Stack, number: int, copies: int = 1) -> Backlog:
+        """Publish so many requests that match."""
         names = [f"plain-{each}" for each in range(number)]
-        return cls([request(name) for name in names], dict.fromkeys(names, "match"))
+        return cls([*map(request, names * copies)], dict.fromkeys(names, "match"))._published(stack)
 
     @classmethod
-    def mixed(cls) -> Backlog:
-        """Return 30 requests of all kinds evenly mixed, then repeats and what is no request.
+    def mixed(cls, stack: Stack) -> Backlog:
+        """Publish 30 requests of all kinds evenly mixed, then repeats and what is no request.
 
         Even, for five failures in a row would be an outage, and because a crash may take all of
         a batch to the next step: the next crash needs some of its kind that are left.
@@ -85,14 +85,14 @@ class Backlog:
         by_name = {each["requestId"]: each for each in backlog.messages if isinstance(each, dict)}
         for number, name in enumerate(AGAIN):
             backlog.messages += [by_name[name], UNREADABLE, request(f"match-{number}", NO_RECORD)]
-        return backlog
+        return backlog._published(stack)
 
-    def publish(self, stack: Stack) -> None:
-        """Publish all of it."""
+    def _published(self, stack: Stack) -> Backlog:
         for message in self.messages:
             # Without an address nobody would be told that a message cannot be read.
             address = {} if isinstance(message, dict) else {"reply_to": "asker"}
             stack.publish(message, **address)
+        return self
 
 
 @dataclass

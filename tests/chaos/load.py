@@ -10,20 +10,20 @@ from tests.e2e.harness import request, until
 if TYPE_CHECKING:
     from tests.e2e.harness import Process, Stack
 
-# At 0.06 s a call, 125 messages a second: a load of 300 lasts long enough to break something in
+# At 0.12 s a call, 66 messages a second: a load of 150 lasts long enough to break something in
 # the middle of it, and more is with the broker than with the worker.
-LATENCY = 0.06
+LATENCY = 0.12
 PACE = {"CONCURRENCY": "8", "PREFETCH": "64"}
 
 # So many are still to be done when something breaks: two seconds' work, on a machine that is busy
 # with other things at that moment too.
-AHEAD = 250
+AHEAD = 125
 
 
 class Load:
     """Requests for matches, so many published at once; the worker has them for seconds."""
 
-    def __init__(self, stack: Stack, size: int = 300, name: str = "chaos") -> None:
+    def __init__(self, stack: Stack, size: int = 150, name: str = "chaos") -> None:
         self.stack = stack
         self.name = name
         self.ids: list[str] = []

@@ -17,11 +17,10 @@ from tests.chaos.replication import (
     cut_off,
     follow,
     is_followed,
-    make_synchronous,
     promote,
 )
 from tests.conftest import migrate
-from tests.e2e.harness import SandboxProcess, Stack, until
+from tests.e2e.harness import SandboxProcess, Stack, free_port, until
 from tests.e2e.stacks import apply_topology
 
 if TYPE_CHECKING:
@@ -57,19 +56,6 @@ def pair(
         stack.close()
 
 
-def test_when_a_synchronous_standby_is_promoted_under_load_then_all_is_counted(
-    pair: Stack, primary: Database, standby: Standby
-) -> None:
-    make_synchronous(primary)
-    load = Load(pair)
-    worker = pair.start_worker(**PACE)
-    load.under_way(100)
-    primary.kill()
-    promote(standby)
-    is_back(worker)
-    load.all_is_counted(worker)
-
-
 class Address(Proxy):
     """An address that moves to another server; sessions with the former one live on."""
 
@@ -85,13 +71,13 @@ class Address(Proxy):
 
 
 def test_when_sessions_outlive_their_primary_then_they_are_given_up_for_the_new_one(
-    pair: Stack, primary: Database, standby: Standby, port: int
+    pair: Stack, primary: Database, standby: Standby
 ) -> None:
     """The address led to the old primary as a standby for a while: it takes reads for ever."""
     is_followed(primary)
     load = Load(pair)
     with Address(primary) as address:
-        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": str(port)}
+        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": free_port()}
         worker = pair.start_worker(**PACE, **through)
         load.under_way(100)
         primary.stop()

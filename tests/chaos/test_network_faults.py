@@ -35,20 +35,6 @@ def start_worker(stack: Stack, network: Proxy, query: str = "", **settings: str)
     return stack.start_worker(**{**PACE, "AMQP_URL": url, **settings})
 
 
-def test_when_the_network_resets_again_and_again_then_all_is_counted(
-    stack: Stack, network: Proxy
-) -> None:
-    load = Load(stack, 500)
-    worker = start_worker(stack, network)
-    for times in (1, 2, 3):
-        load.under_way(75)
-        network.reset()
-        loses_connections(worker, 2 * times)
-        consumes_again(worker, times + 1)
-    load.all_is_counted(worker)
-    assert network.connections == 12
-
-
 def test_when_the_worker_dies_after_a_reset_then_no_message_was_acknowledged_for_another(
     stack: Stack, network: Proxy
 ) -> None:
@@ -83,28 +69,43 @@ def test_when_the_worker_dies_with_events_on_their_way_then_another_announces_th
 
 # A delivery is 300 bytes and more, an event 700: these numbers end within a frame.
 CUTS = [
-    (CONSUME, TO_CLIENT, 20_011),  # within a delivery
+    (CONSUME, TO_CLIENT, 10_011),  # within a delivery
     (CONSUME, TO_SERVER, 107),  # within an acknowledgement
     (PUBLISH, TO_SERVER, 20_011),  # within an event
     (PUBLISH, TO_CLIENT, 107),  # within a confirm
 ]
 
 
-def test_when_the_network_cuts_within_a_frame_then_all_is_counted(
+def test_when_the_network_stalls_shortly_then_resets_and_cuts_within_a_frame_then_all_is_counted(
     stack: Stack, network: Proxy
 ) -> None:
     load = Load(stack)
     worker = start_worker(stack, network)
+    load.under_way(50)
+    network.stall()
+    until(lambda: not stack.count("open_requests"))
+    assert stack.count() < len(load.ids)
+    network.resume()
+    load.under_way(50)
+    assert network.connections == 3, "so short a stall they outlive"
+    for times in (1, 2, 3):
+        load.under_way(50)
+        network.reset()
+        loses_connections(worker, 2 * times)
+        until(lambda: network.open_connections == 3)
+        consumes_again(worker, times + 1)
+    lost, made = times_said(worker, "amqp.connection_lost"), network.connections
+    assert (lost, made) == (6, 12)
     for number, (connection, direction, n_bytes) in enumerate(CUTS, 1):
         load.under_way(50)
         network.cut_after(n_bytes, direction, only=connection)
         until(lambda number=number: network.cuts == number)  # type: ignore[misc]
         assert stack.count() < len(load.ids)
-        until(lambda number=number: network.connections == 3 + number)  # type: ignore[misc]
+        until(lambda number=number: network.connections == made + number)  # type: ignore[misc]
         until(lambda: network.open_connections == 3)
     load.all_is_counted(worker)
-    assert times_said(worker, "amqp.connection_lost") == len(CUTS)
-    assert network.connections == 3 + len(CUTS)
+    assert times_said(worker, "amqp.connection_lost") == lost + len(CUTS)
+    assert network.connections == made + len(CUTS)
 
 
 def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
@@ -143,20 +144,6 @@ def test_when_one_workers_network_stalls_then_another_worker_ends_its_work_witho
     network.resume()
     consumes_again(stalled)
     load.all_is_counted(stalled, other)
-
-
-def test_when_a_stall_is_short_then_the_connections_outlive_it(
-    stack: Stack, network: Proxy
-) -> None:
-    load = Load(stack)
-    worker = start_worker(stack, network)
-    load.under_way(50)
-    network.stall()
-    until(lambda: not stack.count("open_requests"))
-    assert stack.count() < len(load.ids)
-    network.resume()
-    load.all_is_counted(worker)
-    assert network.connections == 3
 
 
 def test_when_the_network_is_slow_then_nothing_is_repeated(stack: Stack, network: Proxy) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local_ports import free_ports
 from tests.chaos.invariants import RETRY_QUEUES
-from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
+from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, free_port, request, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +29,7 @@ def send(stack: Stack, count: int = MESSAGES) -> set[str]:
 
 def watched_worker(stack: Stack, **settings: str) -> Process:
     """Start a worker that can be asked whether it is ready."""
-    (port,) = free_ports(1)
-    return stack.start_worker(**{**FAST, "HTTP_PORT": str(port), **settings})
+    return stack.start_worker(**{**FAST, "HTTP_PORT": free_port(), **settings})
 
 
 def waiting(stack: Stack) -> int:
@@ -116,20 +114,6 @@ def test_when_the_provider_throttles_then_it_is_called_less_and_nobody_fails(
     assert charges["calls"] == MESSAGES + 30
     assert worker.said('"reason":"provider_failing"')
     assert worker.stop() == 0
-
-
-def test_when_a_worker_starts_in_an_outage_then_it_parks_and_stops_cleanly(stack: Stack) -> None:
-    stack.provider.play(act="access_error")
-    send(stack, 100)
-    worker = watched_worker(stack)
-    until(lambda: worker.said("worker.parked"))
-    assert worker.stop() == 0
-    until(lambda: waiting(stack) == 100)
-    stack.provider.play()
-    second = watched_worker(stack)
-    until(lambda: stack.count() == 100)
-    assert second.stop() == 0
-    assert stack.provider.charges()["charges"] == 100
 
 
 def test_when_two_workers_share_a_limit_then_the_provider_never_sees_more(stack: Stack) -> None:

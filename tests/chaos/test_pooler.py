@@ -38,7 +38,7 @@ def pooler(servers: Servers, request: pytest.FixtureRequest) -> Iterator[Pooler]
 def test_when_two_workers_share_its_sessions_then_each_request_is_paid_once(
     stack: Stack, pooler: Pooler
 ) -> None:
-    load = Load(stack, 600)  # each session is handed to and fro some hundred times
+    load = Load(stack, 300)  # each session is handed to and fro some hundred times
     through = {"DATABASE_URL": pooler.through(stack.database_url), **NAMED}
     workers = [stack.start_worker(**PACE, **through) for _ in range(2)]
     load.all_is_counted(*workers)

@@ -10,22 +10,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import pytest
 
 from tests.e2e import in_process
-from tests.e2e.harness import Stack, request, until
+from tests.e2e.harness import SETTINGS, Stack, request, until
 
 if TYPE_CHECKING:
     from tests.e2e.harness import Process
 
 FILED = ("AMQP_URL", "DATABASE_URL", "PROVIDER_ACCESS_KEY", "PROVIDER_SECRET_KEY", "DIGEST_KEY")
-
-PLAUSIBLE = {
-    "AMQP_URL": "amqp://guest:guest@localhost:5672/v",
-    "DATABASE_URL": "postgresql://u:p@localhost/v",
-    "PROVIDER_MODE": "sandbox",
-    "PROVIDER_URL": "http://localhost:1/v1/personal",
-    "PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY",
-    "PROVIDER_SECRET_KEY": "sandbox-secret-key",
-    "DIGEST_KEY": "a key of the tests, of 32 characters or more",
-}
 
 
 def into_files(stack: Stack, directory: Path) -> dict[str, str]:
@@ -106,7 +96,7 @@ def test_when_passwords_are_wrong_then_the_log_says_whose_and_not_what(stack: St
 def test_when_a_secret_is_mistaken_then_one_line_names_it_and_the_command_ends(
     name: str, value: str
 ) -> None:
-    done = in_process.run(("run",), {**PLAUSIBLE, name: value})
+    done = in_process.run(("run",), {**SETTINGS, name: value})
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"verification-worker: {name}: ")

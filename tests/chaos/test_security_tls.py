@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -16,14 +15,15 @@ from local_database import Database
 from local_ports import LOOPBACK, free_ports
 from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import Api
-from tests.conftest import migrate
+from tests.chaos.replication import ask
 from tests.e2e.harness import REQUESTS, Stack, request, until
 from tests.integration.amqp.harness import cut, evaluate, worker_connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.harness import Process, SandboxProcess
+    from local_stack import Servers
+    from tests.e2e.harness import Process
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @dataclass(frozen=True, slots=True)
 class TlsBroker:
-    """A broker with a TLS port beside the plain one that the tests use themselves."""
+    """The broker's TLS port, beside the plain one that the tests use themselves."""
 
     broker: Broker
     port: int
@@ -53,36 +53,27 @@ class TlsBroker:
 
 
 @pytest.fixture(scope="module")
-def tls(certificates: Certificates, own_servers: None) -> Iterator[TlsBroker]:
+def tls(certificates: Certificates, servers: Servers) -> TlsBroker:
+    """Have this session's broker listen for TLS, too."""
+    assert isinstance(servers.broker, Broker), "this test adds a port to its broker: unset AMQP_URL"
     (port,) = free_ports(1)
-    lines = (
-        f"listeners.ssl.1 = {LOOPBACK}:{port}",
-        f"ssl_options.cacertfile = {certificates.trusted.certificate}",
-        f"ssl_options.certfile = {certificates.server.certificate}",
-        f"ssl_options.keyfile = {certificates.server.key}",
-        "ssl_options.verify = verify_peer",
-        "ssl_options.fail_if_no_peer_cert = false",
+    files = (
+        f'{{cacertfile, "{certificates.trusted.certificate}"}}',
+        f'{{certfile, "{certificates.server.certificate}"}}',
+        f'{{keyfile, "{certificates.server.key}"}}',
     )
-    with Broker(configuration="\n".join(lines) + "\n") as broker:
-        yield TlsBroker(broker, port)
+    options = f"[{', '.join(files)}, {{verify, verify_peer}}, {{fail_if_no_peer_cert, false}}]"
+    place = f'{{"{LOOPBACK}", {port}, inet}}'
+    evaluate(servers.broker, f"rabbit_networking:start_ssl_listener({place}, {options}, 2)")
+    return TlsBroker(servers.broker, port)
 
 
 @pytest.fixture
-def behind_tls(
-    tls: TlsBroker, certificates: Certificates, database_url: str, provider: SandboxProcess
-) -> Iterator[Stack]:
-    """Give a stack on the TLS broker; its workers are set up as they should be."""
-    vhost = f"tls-{uuid.uuid4().hex}"
-    stack = Stack(tls.broker.create_vhost(vhost), database_url, provider)
-    try:
-        assert stack.command("topology", "apply").returncode == 0
-        stack.collect_events()
-        stack.environment["AMQP_URL"] = tls.url(stack)
-        stack.environment["AMQP_CA_FILE"] = str(certificates.trusted.certificate)
-        yield stack
-    finally:
-        stack.close()
-        tls.broker.delete_vhost(vhost)
+def behind_tls(stack: Stack, tls: TlsBroker, certificates: Certificates) -> Stack:
+    """Give a stack whose workers reach the broker over TLS, set up as they should be."""
+    stack.environment["AMQP_URL"] = tls.url(stack)
+    stack.environment["AMQP_CA_FILE"] = str(certificates.trusted.certificate)
+    return stack
 
 
 def lines(process: Process, event: str = "") -> list[dict[str, Any]]:
@@ -115,7 +106,7 @@ def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
     until(lambda: behind_tls.depth("collector") == 1)
 
     def workers() -> list[dict[str, Any]]:
-        found = Api(tls.broker).ask("/api/connections")
+        found = Api(tls.broker).ask(f"/api/vhosts/{behind_tls.vhost}/connections")
         return [c for c in found if "verification-worker" in str(c.get("client_properties"))]
 
     every = until(lambda: found if len(found := workers()) == 3 else None)
@@ -210,31 +201,34 @@ def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_los
 
 
 @pytest.fixture(scope="module")
-def tls_database(certificates: Certificates) -> Iterator[Database]:
-    settings = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-    files = {
-        "server.crt": certificates.server.certificate.read_bytes(),
-        "server.key": certificates.server.key.read_bytes(),
-    }
-    with Database(settings, files) as database:
-        migrate(database.url)
-        yield database
+def database_over_tls(certificates: Certificates, servers: Servers) -> Iterator[None]:
+    """Let this session's database server speak TLS for a while."""
+    server = servers.database
+    assert isinstance(server, Database), "this test changes its server: unset DATABASE_URL"
+    pair = certificates.server
+    for name, source in (("server.crt", pair.certificate), ("server.key", pair.key)):
+        (file := server._data / name).touch(mode=0o600)
+        file.write_bytes(source.read_bytes())
+        server._hand_over(file)
+    set_tls(server, "on")
+    yield
+    set_tls(server, "off")
+
+
+def set_tls(server: Database, state: LiteralString) -> None:
+    """Have a server speak TLS, or no more; return when it does as told."""
+    ask(server, "ALTER SYSTEM SET ssl = " + state)
+    ask(server, "SELECT pg_reload_conf()")
+    until(lambda: ask(server, "SHOW ssl") == (state,))
 
 
 @pytest.fixture
-def before_tls(
-    tls_database: Database, certificates: Certificates, amqp_url: str, provider: SandboxProcess
-) -> Iterator[Stack]:
-    """Give a stack whose database is reached over TLS."""
-    url = tls_database.url.replace(LOOPBACK, "localhost")
+def before_tls(stack: Stack, database_over_tls: None, certificates: Certificates) -> Stack:
+    """Give a stack whose workers reach the database over TLS."""
+    url = stack.database_url.replace(LOOPBACK, "localhost")
     ca = certificates.trusted.certificate
-    stack = Stack(amqp_url, f"{url}?sslmode=verify-full&sslrootcert={ca}", provider)
-    try:
-        assert stack.command("topology", "apply").returncode == 0
-        stack.collect_events()
-        yield stack
-    finally:
-        stack.close()
+    stack.environment["DATABASE_URL"] = f"{url}?sslmode=verify-full&sslrootcert={ca}"
+    return stack
 
 
 def test_when_the_databases_certificate_is_trusted_then_rows_travel_over_tls(
@@ -255,18 +249,16 @@ def test_when_the_databases_certificate_is_trusted_then_rows_travel_over_tls(
 def test_when_the_databases_certificate_cannot_be_verified_then_the_message_waits(
     before_tls: Stack, certificates: Certificates, fault: str
 ) -> None:
-    right = before_tls.database_url
+    right = before_tls.environment["DATABASE_URL"]
     wrong = {
         "another CA signed": right.replace("trusted.pem", "stranger.pem"),
         "it is for another host": right.replace("@localhost", f"@{LOOPBACK}"),
     }[fault]
-    before_tls.provider.reset()
-    name = f"waits-{uuid.uuid4().hex}"
     worker = before_tls.launch_worker(DATABASE_URL=wrong)
-    before_tls.publish(request(name))
+    before_tls.publish(request("waits"))
     until(lambda: worker.said("database.unavailable"))
     assert worker.stop() == 0
     assert all(json.loads(line) for line in worker.lines), "a traceback"
     assert before_tls.provider.charges()["calls"] == 0
     before_tls.start_worker()
-    until(lambda: name in before_tls.results())
+    until(lambda: before_tls.count() == 1)

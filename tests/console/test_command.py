@@ -7,15 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.e2e import in_process
+from tests.e2e.harness import SETTINGS
 
 if TYPE_CHECKING:
     import pytest
-
-SETTINGS = {
-    "AMQP_URL": "amqp://127.0.0.1:1/",
-    "DATABASE_URL": "postgresql://127.0.0.1:1/x",
-    "DIGEST_KEY": "a key of the tests, of 32 characters or more",
-}
 
 
 def said(*options: str, **settings: str) -> str:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from psycopg import sql
 
 from local_database import Database
-from local_process import tied
 from migrations import steps
 from tests.conftest import alembic
 from tests.deploy.manifests import CHECKOUT, rendered
-from tests.e2e.harness import until
+from tests.e2e.harness import Process, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+Refusal = Callable[..., list[str]]
 
 # What migrations/env.py locks.
 LOCK = 7_351_200_911
@@ -41,60 +42,44 @@ _VIEWS = ("results", "open_requests", "calls", "daily_calls")
 _IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'verification.{}'::regclass"
 
 
-class Upgrade:
-    """What the migration Job starts; `said` is what it has said until now."""
-
-    def __init__(self, **environment: str) -> None:
-        (job,) = rendered("production").pod("migration").containers()
-        inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-        self._process = subprocess.Popen(
-            tied([sys.executable, "-m", *job["command"]]),
-            cwd=CHECKOUT,
-            env={**inherited, **environment, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as stream:
-            for line in stream:
-                self.said += line
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.poll() is None
-
-    def heard(self, words: str) -> None:
-        """Return when it has said this; fail when it ends without."""
-        until(lambda: words in self.said or not self.running)
-        assert words in self.said, self.said
-
-    def code(self) -> int:
-        """Return its exit code, when it has ended."""
-        code = self._process.wait(120)
-        self._reader.join()
-        return code
-
-    def kill(self) -> None:
-        """End it, if it has not."""
-        self._process.kill()
-        self.code()
-
-
 @contextmanager
-def upgrading(**environment: str) -> Iterator[Upgrade]:
-    """Start an upgrade, which ends with the block."""
-    upgrade = Upgrade(**environment)
+def upgrading(**environment: str) -> Iterator[Process]:
+    """Start what the migration Job starts; it ends with the block."""
+    (job,) = rendered("production").pod("migration").containers()
+    module, *arguments = job["command"]
+    fork = "LC_ALL" not in environment  # which an interpreter reads when it starts
+    upgrade = Process.start(arguments, environment, module=module, fork=fork)
     try:
         yield upgrade
     finally:
         upgrade.kill()
+
+
+def heard(upgrade: Process, words: str) -> None:
+    """Return when it has said this; fail when it ends without."""
+    until(lambda: upgrade.said(words) or upgrade.popen.poll() is not None)
+    assert upgrade.said(words), upgrade.lines
+
+
+def succeeds(upgrade: Process) -> None:
+    """Wait for its end, which must be a good one."""
+    assert upgrade.ended() == 0, upgrade.lines
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Give what runs an upgrade that must end with code 2, and returns what it says."""
+
+    def refused(**environment: str) -> list[str]:
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            command.upgrade(Config(CHECKOUT / "alembic.ini"), "head")
+        assert end.value.code == 2
+        return capsys.readouterr().err.splitlines()
+
+    return refused
 
 
 @pytest.fixture
@@ -129,17 +114,15 @@ def plain_login(database_url: str) -> str:
 def test_of_two_migrations_at_once_one_migrates_and_both_succeed(empty_database: str) -> None:
     """The test holds the lock until both stand before it: nothing is more at once than that."""
     url = {"DATABASE_URL": empty_database}
-    with (
-        psycopg.connect(empty_database, autocommit=True) as observer,
-        upgrading(**url) as one,
-        upgrading(**url) as two,
-    ):
+    with psycopg.connect(empty_database, autocommit=True) as observer:
         observer.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
-        for each in (one, two):
-            each.heard("Waiting for another upgrade")
-        observer.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
-        assert (one.code(), two.code()) == (0, 0), one.said + two.said
-    assert sorted("Running upgrade" in each.said for each in (one, two)) == [False, True]
+        with upgrading(**url) as one, upgrading(**url) as two:
+            for each in (one, two):
+                heard(each, "Waiting for another upgrade")
+            observer.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+            succeeds(one)
+            succeeds(two)
+    assert [bool(each.said("Running upgrade")) for each in (one, two)].count(True) == 1
 
 
 def test_people_read_the_views_while_they_are_migrated(first_revision: str) -> None:
@@ -150,7 +133,7 @@ def test_people_read_the_views_while_they_are_migrated(first_revision: str) -> N
         views = _VIEWS[number:] + _VIEWS[:number]
         with psycopg.connect(first_revision, autocommit=True) as reader:
             reader.execute("SET lock_timeout = '30s'")
-            while not ended.is_set():
+            while not ended.wait(0.005):
                 try:
                     with reader.transaction():
                         for view in views[: 1 + number % 2]:
@@ -165,7 +148,7 @@ def test_people_read_the_views_while_they_are_migrated(first_revision: str) -> N
         each.start()
     try:
         with upgrading(DATABASE_URL=first_revision) as upgrade:
-            assert upgrade.code() == 0, upgrade.said
+            succeeds(upgrade)
     finally:
         ended.set()
         for each in readers:
@@ -185,13 +168,13 @@ def test_an_analyst_who_left_a_transaction_open_stops_the_migration_and_no_reade
         analyst.execute("TABLE verification_v1.open_requests")
         analyst.execute("TABLE verification_v1.calls")
         with upgrading(DATABASE_URL=first_revision) as upgrade:
-            upgrade.heard(f"pid {analyst.info.backend_pid} (user postgres, analyst)")
+            heard(upgrade, f"pid {analyst.info.backend_pid} (user postgres, analyst)")
             reader.execute("SET lock_timeout = '30s'")
             for _ in range(10):
                 reader.execute("SELECT count(*) FROM verification_v1.results")
-            assert upgrade.running
+            assert upgrade.popen.poll() is None
             analyst.commit()
-            assert upgrade.code() == 0, upgrade.said
+            succeeds(upgrade)
 
 
 def test_an_index_whose_build_was_interrupted_is_built_anew(first_revision: str) -> None:
@@ -207,33 +190,30 @@ def test_an_index_whose_build_was_interrupted_is_built_anew(first_revision: str)
                            WHERE phase = 'waiting for old snapshots'"""
             (pid,) = until(lambda: observer.execute(building).fetchone())
             observer.execute("SELECT pg_terminate_backend(%s, 30000)", (pid,))
-            assert upgrade.code() == 2, upgrade.said
-            assert upgrade.said.splitlines()[-1].startswith("the database has ended the connection")
+            assert upgrade.ended() == 2, upgrade.lines
+            assert upgrade.lines[-1].startswith("the database has ended the connection")
         index = _IS_VALID.format("request_kept_idx").encode()
         assert observer.execute(index).fetchone() == (False,)
         analyst.rollback()
         with upgrading(DATABASE_URL=first_revision) as again:
-            assert again.code() == 0, again.said
+            succeeds(again)
         assert observer.execute(index).fetchone() == (True,)
     assert "No new upgrade operations detected" in alembic(first_revision, "check")
 
 
 def test_a_login_that_may_create_no_roles_says_what_must_be_run_and_needs_nothing_else(
-    other_cluster: Database,
+    other_cluster: Database, refusal: Refusal
 ) -> None:
     url = other_cluster.create_database("without_roles")
     login = plain_login(url)
-    with upgrading(DATABASE_URL=login) as refused:
-        assert refused.code() == 2
-    *_, words = refused.said.splitlines()
+    (words,) = refusal(DATABASE_URL=login)
     (advised,) = re.findall("`(.*)`", words)
     assert "may not create roles" in words
-    assert "Traceback" not in refused.said
     with psycopg.connect(url) as administrator:
         for statement in filter(None, advised.split(";")):
             administrator.execute(statement.encode())
     with upgrading(DATABASE_URL=login) as again:
-        assert again.code() == 0, again.said
+        succeeds(again)
 
 
 @pytest.mark.parametrize("path", ["verification", "''"])
@@ -251,7 +231,7 @@ def test_the_login_may_stand_in_a_file_whatever_the_locale(
     file = tmp_path / "database-url"
     file.write_text(f"{empty_database}\n")
     with upgrading(DATABASE_URL_FILE=str(file), LC_ALL="POSIX") as upgrade:
-        assert upgrade.code() == 0, upgrade.said
+        succeeds(upgrade)
     with psycopg.connect(empty_database) as database:
         assert database.execute("SELECT 1 FROM verification.alembic_version").fetchone() == (1,)
 
@@ -265,12 +245,12 @@ def test_the_login_may_stand_in_a_file_whatever_the_locale(
         ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/name"}, "DATABASE_URL: the database"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(environment: dict[str, str], words: str) -> None:
-    with upgrading(**environment) as upgrade:
-        assert upgrade.code() == 2
-    assert upgrade.said.startswith(words)
-    assert upgrade.said.count("\n") == 1
-    assert ":p@" not in upgrade.said
+def test_a_mistake_is_one_line_and_exit_code_2(
+    refusal: Refusal, environment: dict[str, str], words: str
+) -> None:
+    (line,) = refusal(**environment)
+    assert line.startswith(words)
+    assert ":p@" not in line
 
 
 @pytest.mark.parametrize(
@@ -283,38 +263,35 @@ def test_a_mistake_is_one_line_and_exit_code_2(environment: dict[str, str], word
     ids=["read-only", "not-the-owner", "taken-name"],
 )
 def test_whatever_the_database_refuses_is_one_line(
-    other_cluster: Database, request: pytest.FixtureRequest, prepare: str, words: str
+    other_cluster: Database,
+    refusal: Refusal,
+    request: pytest.FixtureRequest,
+    prepare: str,
+    words: str,
 ) -> None:
     name = request.node.callspec.id.replace("-", "_")
     url = other_cluster.create_database(name)
     login = plain_login(url)
     with psycopg.connect(url, autocommit=True) as database:
         database.execute(prepare.format(name).encode())
-    with upgrading(DATABASE_URL=login) as upgrade:
-        assert upgrade.code() == 2
-    *_, last = upgrade.said.splitlines()
-    assert last.startswith(words)
-    assert "Traceback" not in upgrade.said
+    (line,) = refusal(DATABASE_URL=login)
+    assert line.startswith(words)
 
 
-def test_a_database_of_another_encoding_is_refused_in_one_line(chinese_database: str) -> None:
-    with upgrading(DATABASE_URL=chinese_database) as upgrade:
-        assert upgrade.code() == 2
-    assert upgrade.said.startswith("DATABASE_URL: the database's encoding is EUC_CN: ")
-    assert upgrade.said.count("\n") == 1
+def test_a_database_of_another_encoding_is_refused_in_one_line(
+    chinese_database: str, refusal: Refusal
+) -> None:
+    (line,) = refusal(DATABASE_URL=chinese_database)
+    assert line.startswith("DATABASE_URL: the database's encoding is EUC_CN: ")
 
 
 def test_a_lock_that_is_never_free_is_named_with_who_holds_it(
-    first_revision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    first_revision: str, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps, "_TRIES", 1)
     monkeypatch.setattr(steps, "_PAUSE", 0.0)
     with psycopg.connect(first_revision, application_name="analyst") as analyst:
         holder = f"pid {analyst.info.backend_pid} (user postgres, analyst)"
         analyst.execute("SELECT count(*) FROM verification_v1.results")
-        with pytest.raises(SystemExit) as end:
-            alembic(first_revision, "upgrade", "head")
-    said = capsys.readouterr().err
-    assert end.value.code == 2
-    assert said.startswith(f"a lock was never free: {holder}")
-    assert said.count("\n") == 1
+        (line,) = refusal(DATABASE_URL=first_revision)
+    assert line.startswith(f"a lock was never free: {holder}")

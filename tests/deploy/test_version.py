@@ -26,8 +26,6 @@ _IMAGE = r"(\S+?)(?:-(?:sandbox|console))?"
         ("compose.yaml", rf"image: verification-worker:{_IMAGE}$"),
         ("Dockerfile", rf"--tag verification-worker:{_IMAGE} [.\\]$"),
         ("Dockerfile", r"ARG VERSION=(\S+)"),
-        ("kubernetes/overlays/sandbox/kustomization.yaml", rf"newTag: {_IMAGE}$"),
-        ("kubernetes/overlays/production/kustomization.yaml", rf"newTag: {_IMAGE}$"),
     ],
 )
 def test_what_repeats_the_version_repeats_this_one(file: str, pattern: str) -> None:

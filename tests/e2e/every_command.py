@@ -8,6 +8,7 @@ comes first. On standard error stand the exit codes, an object by command, and n
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import traceback
@@ -25,15 +26,18 @@ def all_commands(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, .
     return [path, *(each for several in found for each in several)]
 
 
-def ended(arguments: list[str]) -> object:
+def ended(arguments: list[str], given: str = "") -> object:
     """Run one command; return its exit code, or the traceback that a person would see."""
     sys.argv = ["verification-worker", *arguments]
+    sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()), encoding="utf-8")
     try:
         main()
     except SystemExit as end:
         return end.code or 0
     except BaseException:  # noqa: BLE001  # what it was is told
         return traceback.format_exc()
+    finally:
+        sys.stdout.flush()
     return 0
 
 
@@ -41,5 +45,4 @@ if __name__ == "__main__":
     wanted = json.load(sys.stdin.buffer)
     helps = [[*each, "--help"] for each in all_commands(typer.main.get_command(app))]
     codes = {" ".join(each): ended(list(each)) for each in [*helps, *wanted]}
-    sys.stdout.flush()
     print(json.dumps({"codes": codes}), file=sys.stderr)

@@ -134,8 +134,10 @@ def _watch(order: bytes, said: int, told: int) -> NoReturn:
 def _run(order: bytes, said: int) -> NoReturn:
     _die_with_parent()
     module, arguments, environment = json.loads(order)
+    os.dup2(said, 1)
     os.dup2(said, 2)
     os.close(said)
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8")
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]

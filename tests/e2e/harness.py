@@ -34,6 +34,16 @@ REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "veri
 BULK, BULK_REQUESTS = "verification.bulk", "verification.requests.bulk"
 OBSERVER = "observer"
 """What a stack's own session in the database is named."""
+SETTINGS = {
+    "AMQP_URL": "amqp://user:password@localhost:5672/v",
+    "DATABASE_URL": "postgresql://user:password@localhost/v",
+    "PROVIDER_MODE": "sandbox",
+    "PROVIDER_URL": "http://localhost:8080/v1/personal",
+    "PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY",
+    "PROVIDER_SECRET_KEY": "sandbox-secret-key",
+    "DIGEST_KEY": "a key of the tests, of 32 characters or more",
+}
+"""What a worker must be told; its addresses lead nowhere."""
 ID_CARD = "11010519491231002X"
 """The ID number that examples use: a match in the sandbox."""
 
@@ -204,13 +214,10 @@ class Stack:
         self.database_url = database_url
         self.provider = provider
         self.environment = {
+            **SETTINGS,
             "AMQP_URL": amqp_url,
             "DATABASE_URL": database_url,
             "PROVIDER_URL": provider.url,
-            "PROVIDER_MODE": "sandbox",
-            "PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY",
-            "PROVIDER_SECRET_KEY": "sandbox-secret-key",
-            "DIGEST_KEY": "a key of the tests, of 32 characters or more",
             "RETRY_DELAYS": "1s,2s,3s",
             "LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",
@@ -237,6 +244,12 @@ class Stack:
     def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command of the worker's to its end, inside this process."""
         return in_process.run(arguments, self.environment, text)
+
+    def document(self, *arguments: str, code: int = 0) -> Any:
+        """Return what a command says in JSON, when it has ended with this code."""
+        done = self.command(*arguments, "--json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
 
     def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end as a process of its own, where that is the point."""

@@ -47,9 +47,7 @@ def bodies(stack: Stack, queue: str = DEAD) -> list[bytes]:
 
 def listed(stack: Stack, *filters: str) -> list[dict[str, Any]]:
     """Return what `list --json` says."""
-    done = stack.command("dead-letters", "list", "--json", *filters)
-    assert done.returncode == 0, done.stderr
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    rows: list[dict[str, Any]] = stack.document("dead-letters", "list", *filters)
     return rows
 
 

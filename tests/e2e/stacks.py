@@ -68,6 +68,7 @@ def module_stack(
     vhost_with_topology: str | None,
 ) -> Iterator[Stack]:
     """Give a stack that the tests of a module share, with one worker in it."""
+    running_sandbox.reset()  # it counts by person, and another module has asked about the same
     name = f"module-{uuid.uuid4().hex}"
     broker = servers.broker
     amqp_url = broker.vhost_for(name) if vhost_with_topology is None else broker.create_vhost(name)

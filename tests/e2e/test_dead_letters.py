@@ -130,7 +130,7 @@ def test_a_letter_says_who_published_it_and_how_after_a_replay_too(stack: Stack)
 
     def shown_and_replayed() -> None:
         until(lambda: stack.depth(DEAD) == 1)
-        (letter,) = json.loads(stack.command("dead-letters", "show", "m-1", "--json").stdout)
+        (letter,) = stack.document("dead-letters", "show", "m-1")
         assert letter.items() >= facts.items()
         assert stack.command("dead-letters", "replay", "--yes").returncode == 0
 
@@ -146,16 +146,15 @@ def test_a_replay_beside_running_workers_ends_though_letters_come_back(stack: St
     stack.start_worker()
     for number in range(20):
         put(stack, UNREADABLE + b"%d" % number, {"reason": "not_json"})
-    done = stack.command("dead-letters", "replay", "--yes", "--json")
-    assert json.loads(done.stdout) == {"replayed": 20, "of": 20}
+    assert stack.document("dead-letters", "replay", "--yes") == {"replayed": 20, "of": 20}
     until(lambda: stack.depth(DEAD) == 20)
 
 
 def test_drop_takes_what_is_meant_and_leaves_the_rest(stack: Stack) -> None:
     for number in range(6):
         put(stack, request(f"onb-{number}", source="web" if number % 2 else "app"))
-    dry = stack.command("dead-letters", "drop", "--source", "web", "--dry-run", "--json")
-    assert [row["request_id"] for row in json.loads(dry.stdout)] == ["onb-1", "onb-3", "onb-5"]
+    dry = stack.document("dead-letters", "drop", "--source", "web", "--dry-run")
+    assert [row["request_id"] for row in dry] == ["onb-1", "onb-3", "onb-5"]
     done = stack.command("dead-letters", "drop", "--source", "web", "--limit", "2", "--yes")
     assert done.returncode == 0, done.stderr
     assert [row["request_id"] for row in listed(stack)] == ["onb-0", "onb-2", "onb-4", "onb-5"]
@@ -164,8 +163,8 @@ def test_drop_takes_what_is_meant_and_leaves_the_rest(stack: Stack) -> None:
 def test_the_same_message_twice_is_two_letters(stack: Stack) -> None:
     for _ in range(2):
         put(stack, request("twin"))
-    done = stack.command("dead-letters", "drop", "--limit", "1", "--yes", "--json")
-    assert json.loads(done.stdout) == {"dropped": 1, "of": 1}
+    dropped = stack.document("dead-letters", "drop", "--limit", "1", "--yes")
+    assert dropped == {"dropped": 1, "of": 1}
     assert len(listed(stack)) == 1
 
 
@@ -183,8 +182,7 @@ def test_a_header_that_cannot_be_decoded_costs_nothing_else(stack: Stack) -> Non
         put(stack, request("odd"), odd, message_id="m-1", reply_to="to.me", correlation_id="c-1")
     put(stack, request("plain"))
     assert [row["request_id"] for row in listed(stack)] == ["odd", "plain"]
-    done = stack.command("dead-letters", "show", "odd", "--json")
-    (shown,) = json.loads(done.stdout)
+    (shown,) = stack.document("dead-letters", "show", "odd")
     # The header and the broker's own count of deliveries.
     assert (shown["reason"], shown["other_headers"]) == ("in_doubt", 2)
     assert (shown["message_id"], shown["reply_to"]) == ("m-1", "to.me")

@@ -80,8 +80,7 @@ def test_retries_and_dead_letters_stay_encrypted_and_tools_that_have_the_key_rea
 
     (row,) = listed(keyed)
     assert (row["request_id"], row["source"], row["encrypted"]) == ("failing", "web", "opened")
-    shown = keyed.command("dead-letters", "show", "failing", "--json")
-    (letter,) = json.loads(shown.stdout)
+    (letter,) = keyed.document("dead-letters", "show", "failing")
     assert letter["body"]["personalSpec"]["personalUser"]["idCard"] == "1****************4"
     dry = keyed.command("dead-letters", "replay", "--dry-run")
     assert "1 of them finished" in dry.stderr
@@ -89,8 +88,8 @@ def test_retries_and_dead_letters_stay_encrypted_and_tools_that_have_the_key_rea
     (row,) = listed(keyed)
     assert (row["request_id"], row["message_id"]) == (None, "m-1")
     assert (row["reason"], row["encrypted"]) == ("provider_unavailable", "closed")
-    shown = keyed.command("dead-letters", "show", "m-1", "--json")
-    assert json.loads(shown.stdout)[0]["body"].startswith("<encrypted, ")
+    (letter,) = keyed.document("dead-letters", "show", "m-1")
+    assert letter["body"].startswith("<encrypted, ")
     dry = keyed.command("dead-letters", "replay", "--dry-run")
     assert "1 of them not to be opened here" in dry.stderr
 

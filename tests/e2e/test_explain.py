@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests.e2e.harness import DEAD, Stack, request, until
@@ -12,9 +11,7 @@ FAILS_ONCE, ALWAYS_FAILS, HANGS = "119999194912310363", "119999194912310224", "1
 
 
 def explain(stack: Stack, request_id: str) -> dict[str, Any]:
-    done = stack.command("explain", request_id, "--json")
-    assert done.returncode == 0, done.stderr
-    history: dict[str, Any] = json.loads(done.stdout)
+    history: dict[str, Any] = stack.document("explain", request_id)
     return history
 
 

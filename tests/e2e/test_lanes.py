@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.e2e.harness import BULK, BULK_REQUESTS, DEAD, REQUESTS, Stack, free_port, request, until
 
 RECOVERS = "119999194912310363"
@@ -22,11 +20,10 @@ def consumers(stack: Stack, queue: str) -> int:
     return int(stack.channel.queue_declare(queue, passive=True).method.consumer_count)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_live_request_passes_a_backlog_of_bulk_under_a_quota(stack: Stack, workers: int) -> None:
+def test_a_live_request_passes_a_backlog_of_bulk_under_a_quota(stack: Stack) -> None:
     """Of ten calls a second bulk takes nine, and holds no more places than a moment has."""
     stack.publish_many((request(f"bulk-{n}") for n in range(2_000)), exchange=BULK)
-    for _ in range(workers):
+    for _ in range(2):
         stack.start_worker(PROVIDER_CALLS_PER_MINUTE="600")
     stack.publish(request("live-first"))  # from now on bulk knows that live comes
     until(lambda: begun(stack, "live") == 1)

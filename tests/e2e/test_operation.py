@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -69,57 +68,6 @@ def test_a_worker_waits_for_a_broker_and_a_database_that_are_down(
     until(lambda: worker.said("database.back"))
     until(lambda: stack.count() == 1)
     assert worker.stop() == 0
-
-
-def test_workers_that_are_replaced_finish_what_is_paid_and_redeliver_nothing_finished(
-    stack: Stack,
-) -> None:
-    stack.provider.play(latency=0.1)
-    ids = [f"rolling-{number}" for number in range(400)]
-    stack.publish_many(request(each) for each in ids)
-    workers = [stack.start_worker(CONCURRENCY="4") for _ in range(2)]
-    for old in tuple(workers):
-        # As a Deployment does it with maxUnavailable 0: the new one first.
-        workers.append(stack.start_worker(CONCURRENCY="4"))
-        until(lambda: stack.count() > 0)
-        assert old.stop() == 0
-        assert old.said('"clean":true')
-    for worker in workers[2:]:
-        assert worker.stop() == 0
-    done = stack.count()
-    # What was claimed and not called comes again, by the shortest of the delay queues.
-    states = {row["state"] for row in stack.rows("SELECT state FROM verification_v1.open_requests")}
-    assert states <= {"waiting"}
-    until(lambda: stack.depth(REQUESTS) == len(ids) - done)
-    assert stack.depth("collector") == done == stack.provider.charges()["charges"]
-    stack.provider.play()
-    last = stack.start_worker()
-    until(lambda: stack.count() == len(ids))
-    assert last.stop() == 0
-    charges, events = stack.provider.charges(), stack.events()
-    assert charges["charges"] == charges["calls"] == stack.count("calls") == len(ids)
-    # Finished work is not even delivered again: one event each.
-    assert sorted(event["requestId"] for event in events) == sorted(ids)
-    assert {event["outcome"] for event in events} == {"match"}
-    assert stack.depth(REQUESTS) == stack.depth(DEAD) == 0
-
-
-def test_of_many_messages_those_that_come_twice_are_paid_once_and_answered_twice(
-    stack: Stack,
-) -> None:
-    messages = [request(f"load-{number}") for number in range(300)]
-    messages += messages[:60]
-    random.Random(20260102).shuffle(messages)
-    stack.publish_many(messages)
-    worker = stack.start_worker()
-    until(lambda: stack.depth("collector") == len(messages))
-    assert worker.stop() == 0
-    charges, events = stack.provider.charges(), stack.events()
-    assert charges["charges"] == charges["calls"] == stack.count("calls") == 300
-    assert len({event["eventId"] for event in events}) == stack.count() == 300
-    assert {event["outcome"] for event in events} == {"match"}
-    assert stack.unsent() == []
-    assert stack.depth(REQUESTS) == stack.depth(DEAD) == 0
 
 
 def test_a_second_signal_leaves_at_once_and_loses_nothing(stack: Stack) -> None:

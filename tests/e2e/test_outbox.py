@@ -6,31 +6,20 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from local_broker import Broker
-from tests.e2e.harness import DEAD, REQUESTS, Stack, request, until
-from worker.core.request import Mode
-from worker.maintenance.chores import lapsed_leases
-from worker.store.engine import open_engine
-from worker.store.leases import PostgresLeases
+from tests.e2e.harness import REQUESTS, Stack, request, until
 
 if TYPE_CHECKING:
-    import subprocess
-
     from local_stack import Servers
 
 SLOW, HANGS = "119999194912310320", "119999194912310283"
 
 
-def document(done: subprocess.CompletedProcess[str]) -> Any:
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def flush(stack: Stack) -> Any:
-    return document(stack.command("outbox", "flush", "--json"))
+    return stack.document("outbox", "flush")
 
 
 def listed(stack: Stack) -> Any:
-    return document(stack.command("outbox", "list", "--json"))
+    return stack.document("outbox", "list")
 
 
 def test_an_unsent_event_is_listed_sent_once_and_marked(stack: Stack) -> None:
@@ -72,14 +61,6 @@ def test_more_than_one_batch_is_sent(stack: Stack) -> None:
     assert len({event["requestId"] for event in stack.events()}) == 250
 
 
-def test_the_other_modes_events_are_not_ours(stack: Stack) -> None:
-    stack.insert_unsent("onb-1")
-    stack.as_owner("UPDATE verification.request SET mode = 'live'")
-    assert flush(stack) == {"sent": 0, "left": 0}
-    assert stack.events() == []
-    assert [row["mode"] for row in listed(stack)] == ["live"]
-
-
 def test_without_the_exchange_nothing_is_marked(stack: Stack) -> None:
     stack.insert_unsent("onb-1")
     stack.channel.exchange_delete("verification.results")
@@ -93,17 +74,16 @@ def test_retention_works_to_the_end_and_says_what_it_did(stack: Stack) -> None:
     stack.insert_unsent(*(f"old-{n}" for n in range(700)), minutes=40 * 24 * 60)
     stack.insert_unsent(*(f"newer-{n}" for n in range(500)), minutes=3 * 24 * 60)
     stack.as_owner("UPDATE verification.request SET event_sent_at = now(), masked_name = '张*'")
-    idle = stack.command("retention", "--json")
-    assert document(idle) == {"cleared": 0, "deleted": 0}
-    assert "everything is kept" in idle.stderr
+    assert stack.document("retention") == {"cleared": 0, "deleted": 0}
+    assert "everything is kept" in stack.command("retention").stderr
     stack.environment |= {"CLEAR_AFTER_DAYS": "2", "DELETE_AFTER_DAYS": "30"}
-    done = document(stack.command("retention", "--json"))
+    done = stack.document("retention")
     # Both go on batch by batch, so some are cleared before they are deleted.
     assert done["deleted"] == 700
     assert done["cleared"] >= 500
     assert stack.count() == 500
     assert all(row["masked_name"] is None for row in stack.results().values())
-    assert document(stack.command("retention", "--json")) == {"cleared": 0, "deleted": 0}
+    assert stack.document("retention") == {"cleared": 0, "deleted": 0}
 
 
 def lose_the_message(stack: Stack) -> None:
@@ -155,27 +135,3 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
     stack.publish(request("orphan", SLOW, context={"applicant": 42}))
     until(lambda: stack.depth("collector") == 1)
     assert [each["eventId"] for each in stack.events()] == [event["eventId"]]
-
-
-def test_when_a_worker_dies_in_a_call_that_may_not_be_repeated_then_the_request_fails_anyway(
-    stack: Stack,
-) -> None:
-    """Its message is gone, too: tests/chaos/test_crashes.py has the death with its message."""
-    worker = stack.start_worker(MAX_IN_DOUBT_CALLS="0")
-    stack.publish(request("in-doubt", HANGS))
-    until(lambda: stack.provider.charges()["calls"] == 1)
-    worker.kill()
-    lose_the_message(stack)
-    stack.pass_minutes(12)
-    engine = open_engine(stack.database_url, "leases")
-    leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=None)
-    chore = lapsed_leases(leases.settle_lapsed)
-    assert [chore.run_once(), chore.run_once(), chore.run_once()] == [0, 1, 0]
-    engine.dispose()
-    stack.pass_minutes(2)
-    assert flush(stack) == {"sent": 1, "left": 0}
-    (event,) = stack.events()
-    assert (event["outcome"], event["error"]["kind"]) == ("failed", "in_doubt")
-    assert (event["charged"], event["calls"]) == ("unknown", 1)
-    assert stack.provider.charges()["calls"] == 1
-    assert stack.depth(DEAD) == 0

@@ -22,9 +22,7 @@ def test_it_shows_a_fleet_at_work_and_no_personal_data(stack: Stack) -> None:
     until(lambda: stack.count() == 21)
     until(lambda: stack.depth(DEAD) == 1)
     until(lambda: not stack.unsent())
-    done = stack.command("status", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = json.loads(done.stdout)
+    said = stack.document("status")
     depths = {each["queue"]: (each["ready"], each["consumers"]) for each in said["queues"]}
     assert depths[REQUESTS] == (0, 1)
     assert depths[DEAD] == (1, 0)
@@ -51,7 +49,7 @@ def test_it_shows_a_fleet_at_work_and_no_personal_data(stack: Stack) -> None:
     until(worker_is_parked)
     for words in ("PAUSED for", ": a look", "20 match, 1 failed", "21 of 100 spent (21 %)"):
         assert words in shown
-    for output in (shown, done.stdout):
+    for output in (shown, str(said)):
         assert not [each for each in (ID_CARD, FAILS, "欧阳测试者") if each in output]
     assert "\x1b" not in shown
 
@@ -88,7 +86,7 @@ def test_a_locked_table_hides_no_other_part_and_who_locks_it_is_named(stack: Sta
         locker.execute("LOCK verification.request")
         stack.publish(request("waits"))
         line = json.loads(until(lambda: worker.said("database.blocked")))
-        said = json.loads(stack.command("status", "--json").stdout)
+        said = stack.document("status", code=1)
         refused = stack.command("outbox", "list")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"held up by pid {pid}, application an-analyst" in refused.stderr
@@ -109,9 +107,7 @@ def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack:
     assert "open requests" in done.stdout
 
     stack.environment |= {"AMQP_URL": amqp_url, "DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    done = stack.command("status", "--json")
-    said = json.loads(done.stdout)
-    assert done.returncode == 1
+    said = stack.document("status", code=1)
     assert said["problems"] == {
         "database": "the database does not answer (no connection (connection refused))"
     }

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pika
 
@@ -17,11 +16,6 @@ from local_programs import program
 from tests.e2e.harness import CHECKOUT, ID_CARD, Process, Stack, request, until
 
 UNROUTED = "verification.unrouted"
-
-
-def document(done: subprocess.CompletedProcess[str], code: int = 0) -> Any:
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def bind_nobody(stack: Stack) -> None:
@@ -55,7 +49,7 @@ def test_unrouted_events_are_listed_replayed_and_dropped(stack: Stack) -> None:
     until(lambda: stack.depth(UNROUTED) == 4)
     assert worker.stop() == 0
 
-    rows = document(stack.command("unrouted", "list", "--json"))
+    rows = stack.document("unrouted", "list")
     assert {row["request_id"] for row in rows} == {f"onb-{number}" for number in range(4)}
     assert {row["routing_key"] for row in rows} == {"nobody.left", "nobody.right"}
     assert all(row["outcome"] == "match" and row["age"] >= 0 for row in rows)
@@ -67,12 +61,12 @@ def test_unrouted_events_are_listed_replayed_and_dropped(stack: Stack) -> None:
     refused = stack.command("unrouted", "replay")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "give --yes to replay" in refused.stderr
-    back = stack.command("unrouted", "replay", "--source", "left", "--yes", "--json")
-    assert document(back, 1) == {"replayed": 2, "still_unrouted": 2}
+    back = stack.document("unrouted", "replay", "--source", "left", "--yes", code=1)
+    assert back == {"replayed": 2, "still_unrouted": 2}
 
     bound = stack.channel.queue_declare("bound").method.queue
     stack.channel.queue_bind(bound, "verification.results", "nobody.left")
-    seen = document(stack.command("unrouted", "replay", "--source", "left", "--yes", "--json"))
+    seen = stack.document("unrouted", "replay", "--source", "left", "--yes")
     assert seen == {"replayed": 2, "still_unrouted": 0}
     until(lambda: stack.depth(bound) == 2)
     for method, properties, body in stack.take(bound):
@@ -83,8 +77,8 @@ def test_unrouted_events_are_listed_replayed_and_dropped(stack: Stack) -> None:
         assert properties.headers["outcome"] == "match"
         assert properties.delivery_mode == 2
 
-    dropped = stack.command("unrouted", "drop", "--routing-key", "nobody.right", "--yes", "--json")
-    assert document(dropped) == {"dropped": 2}
+    dropped = stack.document("unrouted", "drop", "--routing-key", "nobody.right", "--yes")
+    assert dropped == {"dropped": 2}
     assert stack.depth(UNROUTED) == 0
 
 
@@ -93,16 +87,16 @@ def test_what_strangers_put_there_can_be_seen_and_dropped(stack: Stack) -> None:
     for body in (b"no event", b'["' + ID_CARD.encode() + b'"]', b'{"requestId": 7}'):
         stack.channel.basic_publish("verification.results", ID_CARD, body)
     until(lambda: stack.depth(UNROUTED) == 3)
-    shown = stack.command("unrouted", "list", "--json")
-    assert [row["request_id"] for row in document(shown)] == [None] * 3
-    assert ID_CARD not in shown.stdout
-    assert document(stack.command("unrouted", "drop", "--yes", "--json")) == {"dropped": 3}
+    rows = stack.document("unrouted", "list")
+    assert [row["request_id"] for row in rows] == [None] * 3
+    assert ID_CARD not in str(rows)
+    assert stack.document("unrouted", "drop", "--yes") == {"dropped": 3}
 
     # An order's number is as long as a person's: withheld, and found by who knows it.
     milliseconds = pika.BasicProperties(timestamp=1_764_280_000_000)
     body = b'{"requestId": "20261127000123"}'
     stack.channel.basic_publish("", UNROUTED, body, milliseconds, mandatory=True)
-    (row,) = document(stack.command("unrouted", "list", "--request-id", "20261127000123", "--json"))
+    (row,) = stack.document("unrouted", "list", "--request-id", "20261127000123")
     assert (row["request_id"], row["published"]) == ("(withheld)", None)
 
 
@@ -111,9 +105,9 @@ def test_an_event_is_sent_once_more_with_the_same_id(stack: Stack) -> None:
     stack.publish(request("onb-1"), reply_to="to.me")
     until(lambda: stack.is_sent("onb-1"))
     (first,) = stack.events()
-    assert document(stack.command("events", "resend", "onb-1", "--json")) == {"unsent": "onb-1"}
+    assert stack.document("events", "resend", "onb-1") == {"unsent": "onb-1"}
     stack.pass_minutes(2)
-    assert document(stack.command("outbox", "flush", "--json"))["left"] == 0
+    assert stack.document("outbox", "flush")["left"] == 0
     until(lambda: stack.depth("collector") == 1)
     assert [each["eventId"] for each in stack.events()] == [first["eventId"]]
     unknown = stack.command("events", "resend", "onb-2")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos.certificates import Certificates
 from tests.e2e import in_process
+from tests.e2e.harness import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from local_stack import Servers
 
 SECRET = "Tr0ub4dor"
-SETTINGS = {
-    "AMQP_URL": "amqp://user:password@localhost:5672/v",
-    "DATABASE_URL": "postgresql://user:password@localhost/v",
-    "PROVIDER_MODE": "sandbox",
-    "PROVIDER_URL": "http://localhost:8080/v1/personal",
-    "PROVIDER_ACCESS_KEY": "access",
-    "PROVIDER_SECRET_KEY": "secret",
-    "DIGEST_KEY": "a key of the tests, of 32 characters or more",
-}
 
 
 def told(*arguments: str, **settings: str) -> str:

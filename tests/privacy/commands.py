@@ -10,8 +10,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.e2e.every_command import ended
 from tests.privacy.system import PATIENCE, PYTHON, eventually
-from worker.cli import main
 
 if TYPE_CHECKING:
     from tests.privacy.canaries import Canary
@@ -130,15 +130,8 @@ def _carry_out(file: Path) -> None:
     codes = []
     for arguments, given in json.loads(file.read_text()):
         while True:
-            sys.argv = ["verification-worker", *arguments]
-            sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()))
             said = len(Path("/proc/self/fd/2").read_bytes())
-            try:
-                main()
-                code: object = 0
-            except SystemExit as end:
-                code = end.code or 0
-            sys.stdout.flush()
+            code = ended(arguments, given)
             # A busy broker counts the consumer of the command before, or of this one's first look.
             if b"another tool holds" not in Path("/proc/self/fd/2").read_bytes()[said:]:
                 break

@@ -40,8 +40,8 @@ def run_all(system: System) -> None:
     """Drive every scenario to its end; raises what went wrong on the way."""
     with psycopg.connect(system.database_url) as database:
         database.execute(_POISON)
-    at_once = (_answered, _refused, _echoed, _killed, _failing, _debugging, _encrypted,
-               _unauthorised, _commanded)  # fmt: skip
+    at_once = (_answered, _refused, _echoed, _killed, _failing, _encrypted, _unauthorised,
+               _commanded)  # fmt: skip
     with ThreadPoolExecutor() as pool:
         for scenario in [pool.submit(each, system) for each in at_once]:
             scenario.result()
@@ -109,10 +109,14 @@ def _settled(worker: Job) -> int:
 
 
 def _echoed(system: System) -> None:
-    """Ask a provider that says the person's data everywhere, in every class of answers."""
+    """Ask a provider that says the person's data everywhere, in every class of answers.
+
+    The debugging of every library is turned on, by force: no setting of the worker's can.
+    """
     with echoing_provider() as url:
         site = Site(system, "echoed", SandboxProcess(None, url))  # type: ignore[arg-type]
-        worker = site.start(MAX_IN_DOUBT_CALLS="3", CONCURRENCY="2", **_PATIENT)
+        settings = {"MAX_IN_DOUBT_CALLS": "3", "CONCURRENCY": "2", **_PATIENT}
+        worker = site.launch("tests.privacy.failing_worker", DEBUGGING, **settings)
         people = system.people.invent_many("echoed", len(PARKING) + len(ANSWERS))
         _publish(site, people)
         _await_results(site, *people)
@@ -124,7 +128,7 @@ def _killed(system: System) -> None:
     site = Site(system, "killed")
     people = system.people.invent_many("killed", 8)
     _publish(site, people)
-    for step in ("call_sent", "call_charged", "record_sent", "unpublished:result"):
+    for step in ("call_charged", "record_sent"):
         job = site.launch("tests.chaos.crashing_worker", step, "1", CONCURRENCY="2")
         assert job.popen.wait(PATIENCE) == -signal.SIGKILL, step
     worker = site.start(MAX_IN_DOUBT_CALLS="0")
@@ -142,16 +146,6 @@ def _failing(system: System) -> None:
         code = job.popen.wait(PATIENCE)
         assert code == (-signal.SIGABRT if step == "abort" else 1), step
     worker = site.start(**_DOUBTING)
-    _await_results(site, *people)
-    assert worker.stop() == 0
-
-
-def _debugging(system: System) -> None:
-    """Turn the debugging of every library on, by force: no setting of the worker's can."""
-    site = Site(system, "debugging")
-    people = system.people.invent_many("debugging", 5)
-    worker = site.launch("tests.privacy.failing_worker", DEBUGGING)
-    _publish(site, people)
     _await_results(site, *people)
     assert worker.stop() == 0
 
