@@ -107,19 +107,6 @@ def confirms_of(*items: str) -> Confirms[str]:
     return confirms
 
 
-def test_a_single_confirm_takes_one() -> None:
-    confirms = confirms_of("a", "b", "c")
-    assert confirms.take(2, multiple=False) == ["b"]
-    assert len(confirms) == 2
-
-
-def test_a_multiple_confirm_takes_all_up_to_it_in_the_order_of_sending() -> None:
-    confirms = confirms_of("a", "b", "c", "d")
-    confirms.take(2, multiple=False)
-    assert confirms.take(3, multiple=True) == ["a", "c"]
-    assert confirms.take(4, multiple=True) == ["d"]
-
-
 def test_a_returned_publication_is_not_confirmed_by_the_confirm_that_follows() -> None:
     confirms = confirms_of("a", "b")
     assert confirms.withdraw(lambda item: item == "b") == "b"

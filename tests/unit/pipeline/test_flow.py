@@ -252,16 +252,6 @@ def test_a_copy_that_comes_too_early_goes_into_the_queue_that_fits(wait: float, 
     assert desk.provider.asked == []
 
 
-def test_what_another_worker_holds_waits() -> None:
-    holder = Desk()
-    holder.admit(deliver())
-    desk = Desk(beside=holder, worker="two")
-    settlement = desk.work_one(deliver())
-    assert targets(settlement) == RETRY_5S
-    assert settlement.line["delay"] == 5
-    assert desk.provider.asked == []
-
-
 @pytest.mark.parametrize(
     ("properties", "key", "correlated"),
     [

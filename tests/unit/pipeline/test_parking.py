@@ -119,18 +119,6 @@ def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:
     assert attempts(desk, "one", "two", "three", "probe") == [1, 1, 0, 0]
 
 
-def test_an_outage_uses_up_nobodys_attempts() -> None:
-    """The last attempt of a request falls into an outage: it is neither failed nor dead."""
-    desk = Desk(UNAVAILABLE, UNAVAILABLE)
-    desk.work_one(deliver())
-    desk.row().attempts = 2
-    (task,) = desk.admit(deliver()).tasks
-    (settlement,) = desk.flow.record([desk.call(task, outage=True)], ())
-    assert settlement.line["action"] == "retrying"
-    assert settlement.publications[0].routing_key == RETRY_30S
-    assert desk.row().attempts == 2
-
-
 # A pause that a person has ordered.
 
 

@@ -161,12 +161,6 @@ def test_stopping_says_when_a_call_outlasts_the_grace() -> None:
         verifier.answers.set()
 
 
-def test_stopping_an_idle_pipeline_is_clean() -> None:
-    with running() as stack:
-        assert stack.pipeline.stop(PATIENCE)
-    assert not stack.failed.is_set()
-
-
 def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(
     log: list[MutableMapping[str, Any]],
 ) -> None:

@@ -199,19 +199,6 @@ def test_a_socket_that_was_let_go_is_not_shut_down() -> None:
         ours.sendall(b"still open")
 
 
-def test_a_late_call_is_shut_down_and_says_so() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        call = ArmedCall(deadline=10.0**9)
-        call.send_on(ours)
-        call.end_if_late(10.0**9 - 1)
-        assert theirs.send(b"x") == 1
-        call.end_if_late(10.0**9)
-        assert call.ended
-        assert ours.recv(1) == b"x"
-        assert ours.recv(1) == b""
-
-
 def test_no_byte_leaves_after_the_deadline() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -229,17 +216,6 @@ def test_the_reaper_looks_again_when_a_call_may_be_late() -> None:
     # It was late with its connection, and may be about to send.
     assert reaper.run_once(110.5) == Reaper.PERIOD
     reaper.stop()
-
-
-def test_a_call_that_ended_is_forgotten() -> None:
-    reaper = Reaper(60.0)
-    reaper.arm(ArmedCall(0.0))
-    reaper.disarm()
-    with pytest.raises(KeyError):
-        reaper.current()
-    reaper.stop()
-    with pytest.raises(RuntimeError):
-        reaper.arm(ArmedCall(0.0))
 
 
 def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: ServerMaker) -> None:
