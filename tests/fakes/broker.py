@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Condition
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from worker.core.delivery import Settlement
-    from worker.ports import DeliverySink
+from worker.core.delivery import Settlement
+from worker.ports import DeliverySink
 
 # A test that waits longer has failed: nothing here takes more than milliseconds.
 PATIENCE = 10.0

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 from joserfc.jwe import JWERegistry, encrypt_compact
 from joserfc.jwk import generate_key
 
 from worker.contract.encryption import MessageKeys
-from worker.contract.jwk import new_key, read_key
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from worker.contract.jwk import MessageKey
+from worker.contract.jwk import MessageKey, new_key, read_key
 
 
 def message_key(kind: str = "EC", kid: str = "now") -> MessageKey:

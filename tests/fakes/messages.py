@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.core.claims import ClaimRequest, Envelope
 from worker.core.delivery import Delivery
 from worker.core.digests import Digest
 from worker.core.masking import NOBODY
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 NAME = "欧阳不存在"
 ID_CARD = "11010519491231002X"

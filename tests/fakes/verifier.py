@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Outcome
-
-if TYPE_CHECKING:
-    from worker.core.request import VerificationRequest
+from worker.core.request import VerificationRequest
 
 MATCH = CallReport(
     CallClass.ANSWERED,

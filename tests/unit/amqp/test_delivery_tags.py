@@ -1,18 +1,12 @@
 """An acknowledgement covers what is finished, once; a publication leaves once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.amqp.delivery_tags import Ack, AckBook, Confirms
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 ONE = Ack(1, multiple=False)
 

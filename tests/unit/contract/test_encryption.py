@@ -1,12 +1,10 @@
 """Encrypted messages: what is opened, what is not, and that a problem says nothing of either."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from base64 import urlsafe_b64encode
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from joserfc.jwk import generate_key
@@ -21,11 +19,8 @@ from worker.contract.encryption import (
     media_type,
 )
 from worker.contract.jwk import ALGORITHMS, read_key
-from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
+from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
-
-if TYPE_CHECKING:
-    from worker.contract.request_v1 import Reading
 
 TODAY = date(2026, 3, 1)
 BODY = json.dumps(request(), ensure_ascii=False).encode()

@@ -1,17 +1,12 @@
 """Retries and dead letters carry the message as it came, and say why in codes."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.messages import deliver
 from worker.contract import internal
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Publication
+from worker.core.delivery import Publication
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 DELIVERY = deliver(

@@ -1,7 +1,5 @@
 """Keys of messages: which are taken, and that what is wrong with one is said without the key."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

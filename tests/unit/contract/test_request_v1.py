@@ -1,7 +1,5 @@
 """A request as published: accepted, refused by name, or not readable; never an exception."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, date, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """A result event: its body keeps the published schema, its properties the contract."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

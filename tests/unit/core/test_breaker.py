@@ -1,7 +1,5 @@
 """When to stop calling: every row of the breaker's table, and its waits."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

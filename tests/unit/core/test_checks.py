@@ -1,7 +1,5 @@
 """Checks before paying: what passes, what is refused, and that no problem quotes its value."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from datetime import date
 

@@ -1,7 +1,5 @@
 """Digests are equal for equal data, and for nothing else."""
 
-from __future__ import annotations
-
 import hmac
 from dataclasses import replace
 from hashlib import sha256

@@ -1,7 +1,5 @@
 """An event has one id however often it is sent, and one way."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from worker.core.delivery import answer_event_id, result_event_id

@@ -1,7 +1,5 @@
 """What may be shown of a person, and what is taken out of foreign texts."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The life of one message, path by path: what is called, what is kept, what leaves."""
 
-from __future__ import annotations
-
 import re
 from copy import deepcopy
 from dataclasses import replace

@@ -1,19 +1,14 @@
 """Encrypted messages in the flow: what leaves carries what came, and raw bodies are not kept."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk, body, targets
-from worker.core.outcome import CallClass
+from worker.core.outcome import CallClass, CallReport
 from worker.ports import LedgerRefused
-
-if TYPE_CHECKING:
-    from worker.core.outcome import CallReport
 
 KEYS = message_keys()
 """Keys that every desk here has."""

@@ -1,9 +1,7 @@
 """An outage or a person's pause costs nothing: park, hand back, and go on by itself."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +12,12 @@ from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import SlowVerifier, Stack, running
 from worker.core.breaker import ParkReason
+from worker.core.claims import Claim, ClaimRequest
 from worker.core.operations import Pause
 from worker.core.outcome import CallClass, Charged
 from worker.pipeline import database_retry
 from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.ports import LedgerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.core.claims import Claim, ClaimRequest
 
 CREDENTIALS = fault(CallClass.CREDENTIALS)
 UNAVAILABLE = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)

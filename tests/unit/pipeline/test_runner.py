@@ -1,9 +1,8 @@
 """The pipeline's threads: all that is delivered is settled, and stopping loses nothing paid."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, MutableMapping
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -17,9 +16,6 @@ from worker.core.claims import Postponed, Shortage
 from worker.pipeline import database_retry, runner
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
 
 AWAY = LedgerUnavailable("OperationalError")
 RETRY_5S = "verification.retry.5s"

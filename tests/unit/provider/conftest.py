@@ -1,7 +1,5 @@
 """What a test has opened is closed, and certificates are made once."""
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Iterator
 from functools import cache

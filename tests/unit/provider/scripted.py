@@ -3,8 +3,6 @@
 And the client that calls it about a person who does not exist.
 """
 
-from __future__ import annotations
-
 import socket
 import ssl
 import struct

@@ -1,7 +1,5 @@
 """What is sent, byte for byte, and what is kept of an answer."""
 
-from __future__ import annotations
-
 import hashlib
 from base64 import b64encode
 

@@ -1,7 +1,5 @@
 """Answers through real sockets: what they are taken for, and what was sent to get them."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 import threading

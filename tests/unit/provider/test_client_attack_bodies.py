@@ -1,7 +1,5 @@
 """Bodies that harm: strange words and floods. A report comes of each, and soon."""
 
-from __future__ import annotations
-
 import gzip
 import tracemalloc
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 After each attack the same client asks about the next person, who gets an answer of their own.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 from contextlib import suppress

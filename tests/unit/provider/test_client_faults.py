@@ -1,7 +1,5 @@
 """Faults through real sockets: not sent is proven, everything else is in doubt."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from time import monotonic

@@ -1,7 +1,5 @@
 """Repeats within one call: only what is provably free, not for long, and never when stopping."""
 
-from __future__ import annotations
-
 import socket
 import threading
 

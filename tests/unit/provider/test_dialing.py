@@ -1,7 +1,5 @@
 """The way through a proxy: bytes of a call leave only behind a tunnel, and the deadline holds."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from base64 import b64encode

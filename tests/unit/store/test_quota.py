@@ -1,7 +1,5 @@
 """The arithmetic of the quota: in no minute a call too many, on no day either."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 

@@ -1,10 +1,7 @@
 """Everything that happens is counted once, under names from closed lists, and cheaply."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -15,16 +12,13 @@ from tests.fakes.messages import deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import ParkReason
-from worker.core.delivery import Settlement
+from worker.core.delivery import Delivery, Settlement
 from worker.core.operations import Backlog, DatabaseServer
 from worker.core.outcome import CallClass, Charged
 from worker.core.request import Lane
 from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.gauges import Levels
 from worker.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
 
 NOW = START.timestamp()
 LEVELS = Levels(
