@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -33,6 +34,7 @@ def rules() -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def cases() -> list[dict[str, Any]]:
     """Return what promtool tests, all as text: `0x60` are sixty zeros and no number."""
     text = (OBSERVABILITY / "alerts_test.yaml").read_text()

@@ -6,8 +6,11 @@ import json
 import re
 import subprocess
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from local_programs import program
 from tests.observability.prometheus_server import OBSERVABILITY
@@ -37,8 +40,24 @@ def test_the_rules_and_the_configuration_are_valid() -> None:
     promtool("check", "config", "prometheus.yml")
 
 
-def test_every_case_comes_out_as_it_is_written_down() -> None:
-    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yaml")
+def assert_true(tests: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """Have promtool try each alert's cases beside its own rule: it would evaluate all in each."""
+    files = []
+    for rule in rules():
+        alone, file = folder / f"{rule['alert']}-rule.yaml", folder / f"{rule['alert']}.yaml"
+        alone.write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [rule]}]}))
+        beside = {"rule_files": [str(alone)], "evaluation_interval": "5m"}
+        file.write_text(yaml.safe_dump({**beside, "tests": tests[rule["alert"]]}, width=10_000))
+        files.append(str(file))
+    assert promtool("test", "rules", *files).count("SUCCESS") == len(files)
+
+
+def test_every_case_comes_out_as_it_is_written_down(tmp_path: Path) -> None:
+    tests: dict[str, list[dict[str, Any]]] = {name: [] for name in NAMES}
+    for test in cases():
+        (case,) = test["alert_rule_test"]
+        tests[case["alertname"]].append(test)
+    assert_true(tests, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)

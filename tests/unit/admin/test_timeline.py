@@ -1,7 +1,5 @@
 """A request's history in words: one row per place where it can stand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

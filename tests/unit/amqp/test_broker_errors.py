@@ -1,7 +1,5 @@
 """pika's many errors become few of ours."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

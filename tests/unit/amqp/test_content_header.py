@@ -1,7 +1,5 @@
 """A header that pika cannot decode loses its value, and every other property stays."""
 
-from __future__ import annotations
-
 import struct
 from typing import Any
 

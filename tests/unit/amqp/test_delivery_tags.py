@@ -1,18 +1,12 @@
 """An acknowledgement covers what is finished, once; a publication leaves once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.amqp.delivery_tags import Ack, AckBook, Confirms
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 ONE = Ack(1, multiple=False)
 
@@ -105,19 +99,6 @@ def confirms_of(*items: str) -> Confirms[str]:
     for item in items:
         confirms.sent(item)
     return confirms
-
-
-def test_a_single_confirm_takes_one() -> None:
-    confirms = confirms_of("a", "b", "c")
-    assert confirms.take(2, multiple=False) == ["b"]
-    assert len(confirms) == 2
-
-
-def test_a_multiple_confirm_takes_all_up_to_it_in_the_order_of_sending() -> None:
-    confirms = confirms_of("a", "b", "c", "d")
-    confirms.take(2, multiple=False)
-    assert confirms.take(3, multiple=True) == ["a", "c"]
-    assert confirms.take(4, multiple=True) == ["d"]
 
 
 def test_a_returned_publication_is_not_confirmed_by_the_confirm_that_follows() -> None:

@@ -1,7 +1,5 @@
 """Orders reach the loop with one wake for many; its lag is known now and of late."""
 
-from __future__ import annotations
-
 import threading
 from functools import partial
 

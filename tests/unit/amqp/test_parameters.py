@@ -1,18 +1,13 @@
 """The URL decides where to go, its gaps have argued defaults, and TLS has no weaker form."""
 
-from __future__ import annotations
-
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.certificates import Certificates
 from worker.amqp.broker_errors import InvalidUrl
 from worker.amqp.parameters import Tls, TlsFiles, parameters, place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 URL = "amqp://user:secret@rabbit.internal:5673/onboarding"
 

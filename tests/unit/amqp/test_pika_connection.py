@@ -1,7 +1,5 @@
 """A connection that is gone as soon as it is there fails that try, and not the loop."""
 
-from __future__ import annotations
-
 import socket
 from typing import Any
 

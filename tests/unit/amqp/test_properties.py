@@ -1,7 +1,5 @@
 """What others put into properties arrives as text that can be published again, or not at all."""
 
-from __future__ import annotations
-
 import pytest
 from pika import BasicProperties, spec
 

@@ -6,8 +6,9 @@ that do what RabbitMQ and pika were seen to do.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,10 +19,6 @@ from tests.fakes.loop import FakeLoop
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.publisher import BackgroundPublisher, Group
 from worker.core.delivery import Delivery, Publication, Settlement
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
 
 class FakeChannel:

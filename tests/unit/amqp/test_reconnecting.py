@@ -1,7 +1,5 @@
 """A broker that answers heartbeats and nothing else is cut; waits between tries grow."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The topology is what the contract says, with arguments that RabbitMQ 3.10 to 4.x take."""
 
-from __future__ import annotations
-
 import pytest
 
 from worker.amqp.topology import BROWSE_LIMIT, topology

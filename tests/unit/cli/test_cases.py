@@ -3,12 +3,9 @@
 The persons are invented. Messages are read as the worker reads them, files as the commands do.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,10 +15,7 @@ from worker.cli.mistakes import UserMistake
 from worker.cli.request_file import BadLine, GoodLine, RequestFile
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
-from worker.core.digests import Digests
-
-if TYPE_CHECKING:
-    from worker.core.digests import Digest
+from worker.core.digests import Digest, Digests
 
 CASES = Path(__file__).parents[2] / "cases"
 READER = RequestReader(CheckPolicy(), 1_048_576)

@@ -1,17 +1,12 @@
 """`check-config` says all that is wrong at once, to people and to programs."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from tests.unit.cli.test_usage import ended
 from tests.unit.settings.conftest import SANDBOX_URL, SECRETS, Environment
-
-if TYPE_CHECKING:
-    from typing import Any
 
 
 @pytest.fixture

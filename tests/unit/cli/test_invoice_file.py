@@ -1,18 +1,13 @@
 """Which lines of an invoice are billed calls, and what is said of a file that is none."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.messages import ID_CARD, NAME
 from worker.cli.invoice_file import Columns, InvoiceFile, Tally, parse_time
 from worker.cli.mistakes import UserMistake
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOON = datetime(2026, 11, 1, 4, tzinfo=UTC)
 """In Asia/Shanghai."""

@@ -1,7 +1,5 @@
 """A command that needs none of the large libraries starts without them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,9 +1,7 @@
 """Files of requests: every line becomes a request or a problem with its place, never its value."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,6 @@ from worker.cli.mistakes import UserMistake
 from worker.cli.request_file import COLUMNS, BadLine, GoodLine, RequestFile
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEADING = ",".join(COLUMNS)
 CANARIES = (NAME, ID_CARD, BANKCARD, MOBILE, "110105194912310021")

@@ -1,17 +1,13 @@
 """The results file survives any kill and never takes a file that is something else."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from worker.cli.mistakes import UserMistake
 from worker.cli.results_file import ResultsFile
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def event(request_id: str, outcome: str = "match", **error: Any) -> dict[str, Any]:

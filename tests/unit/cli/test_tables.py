@@ -1,7 +1,5 @@
 """The one look of all tables, and that it is safe to print what others sent."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,20 +1,16 @@
 """A mistake in a command is one line on standard error and exit code 2; help is help."""
 
-from __future__ import annotations
-
 import io
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import typer
 
 from worker.cli import main
 from worker.cli.app import app
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def ended(

@@ -1,7 +1,5 @@
 """Where the bars of a chart stand."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from worker.console.chart import HEIGHT, chart

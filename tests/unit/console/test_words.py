@@ -1,7 +1,5 @@
 """Every English word of a template has its Chinese, and nothing else is translated."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Of a message that names no person nothing leaves that could be anybody's ID number."""
 
-from __future__ import annotations
-
 import json
 from datetime import date
 from typing import Any

@@ -1,50 +1,18 @@
 """Retries and dead letters carry the message as it came, and say why in codes."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.messages import deliver
 from worker.contract import internal
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Publication
+from worker.core.delivery import Publication
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 DELIVERY = deliver(
     b"\xff any bytes", message_id="m-1", correlation_id="c-1", reply_to="r", traceparent=TRACE
 )
 BEIJING = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=8)))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "queue"),
-    [
-        (seconds, f"verification.retry.{name}")
-        for seconds, name in {5: "5s", 90: "90s", 120: "2m", 600: "10m", 3600: "1h"}.items()
-    ],
-)
-def test_a_retry_goes_to_the_queue_of_its_delay(seconds: int, queue: str) -> None:
-    again = internal.retry(DELIVERY, seconds)
-    assert (again.exchange, again.routing_key) == ("", queue)
-    assert again.headers == {"traceparent": TRACE}
-
-
-def test_a_dead_letter_says_why_in_codes() -> None:
-    dead = internal.dead_letter(
-        DELIVERY, "in_doubt", attempts=2, last_error="in_doubt", first_seen=BEIJING
-    )
-    assert (dead.exchange, dead.routing_key) == ("", "verification.dead")
-    assert dead.headers == {
-        "reason": "in_doubt",
-        "attempts": 2,
-        "firstSeen": "2026-03-01T12:00:00.000Z",
-        "lastError": "in_doubt",
-        "traceparent": TRACE,
-    }
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,18 @@
 """A packed body is read like a raw one, within the limit; what it is packed in else is named."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import tracemalloc
 import zlib
 from datetime import date
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import deliver, request
 from worker.contract import internal
-from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
+from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
-
-if TYPE_CHECKING:
-    from worker.contract.request_v1 import Reading
 
 BODY = json.dumps(request()).encode()
 LIMIT = 4096

@@ -1,14 +1,10 @@
 """A request as published: accepted, refused by name, or not readable; never an exception."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.fakes.messages import (
     BANKCARD,
@@ -17,7 +13,6 @@ from tests.fakes.messages import (
     MOBILE,
     NAME,
     PERSON,
-    PORTRAIT,
     deliver,
     request,
     spec,
@@ -29,9 +24,9 @@ from worker.contract.request_v1 import (
     RequestReader,
     Unreadable,
 )
-from worker.core.checks import CheckPolicy, IdCardCheck, LuhnCheck
+from worker.core.checks import CheckPolicy, LuhnCheck
 from worker.core.claims import Envelope
-from worker.core.request import PersonField, PortraitFields
+from worker.core.request import PortraitFields
 
 TODAY = date(2026, 3, 1)
 READER = RequestReader(CheckPolicy(), 1_048_576)
@@ -106,33 +101,11 @@ def test_a_bare_request_gets_its_defaults(body: dict[str, Any]) -> None:
     assert reading.envelope == Envelope()
 
 
-def test_fields_are_normalised() -> None:
-    body = request(
-        personalSpec=spec(
-            0,
-            idCard=" 11010519491231002x",
-            bankcard="6222 0210 0111 6245 702",
-            mobile="+86" + MOBILE,
-        )
-    )
-    assert dict(accepted(body).request.person.fields) == {
-        "name": NAME,
-        "idCard": ID_CARD,
-        "bankcard": BANKCARD,
-        "mobile": MOBILE,
-    }
-
-
 def test_a_byte_order_mark_is_no_part_of_the_message() -> None:
     body = b"\xef\xbb\xbf" + json.dumps(request()).encode()
     assert isinstance(read(body), Accepted)
     refused = read(body.replace(b"checkType", b"kind"))
     assert isinstance(refused, Refused)
-
-
-def test_a_portrait_is_read_without_its_data_prefix() -> None:
-    body = request(personalSpec=spec(3, imgBase64="data:image/jpeg;base64," + PORTRAIT))
-    assert accepted(body).request.person.fields[PersonField.PORTRAIT] == PORTRAIT
 
 
 # The id.
@@ -470,12 +443,6 @@ def test_a_wrong_luhn_digit_is_a_warning_where_the_setting_says_so(
     assert len(accepted(body, reader).warnings) == warnings
 
 
-def test_the_document_s_own_sample_passes_with_the_checks_off() -> None:
-    reader = RequestReader(CheckPolicy(IdCardCheck.OFF, LuhnCheck.OFF), 1_048_576)
-    body = request(personalSpec=spec(1, idCard="10234518981234", bankcard="6289873647576518651"))
-    assert accepted(body, reader).request.person.id_card == "10234518981234"
-
-
 # Properties.
 
 
@@ -574,19 +541,3 @@ def test_the_name_of_an_unknown_field_is_shown_only_if_it_is_one(field: str) -> 
 
 
 # Anything at all.
-
-
-@given(st.integers(0, 4), st.data())
-def test_a_damaged_request_is_a_reading_without_the_person(
-    check_type: int, data: st.DataObject
-) -> None:
-    """Cut off, or with a few bytes changed on the way."""
-    person = {**spec(check_type), "personalUser": {"name": NAME, "idCard": ID_CARD}}
-    body = bytearray(json.dumps(request(personalSpec=person), ensure_ascii=False).encode())
-    for place in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=3)):
-        body[place] = data.draw(st.integers(0, 255))
-    reading = read(bytes(body[: data.draw(st.integers(0, len(body)))]), message_id="m-1")
-    assert isinstance(reading, Reading)
-    said = repr(reading.envelope if isinstance(reading, Accepted) else reading)
-    assert ID_CARD not in said
-    assert NAME not in said

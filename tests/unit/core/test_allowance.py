@@ -1,7 +1,5 @@
 """How many calls at once: halved by a throttle, raised by successes."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,10 +1,5 @@
 """When to stop calling: every row of the breaker's table, and its waits."""
 
-from __future__ import annotations
-
-from dataclasses import replace
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +16,7 @@ from worker.core.breaker import (
     after_shortage,
     at,
 )
-from worker.core.claims import Granted
-from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
-from worker.core.retry import RetryPolicy, decide
+from worker.core.outcome import CallClass, CallReport, Charged
 
 POLICY = BreakerPolicy(failures=3, first_wait=5.0, longest_wait=300.0)
 C = CallClass
@@ -180,15 +173,3 @@ def test_one_persons_foreign_page_among_answers_parks_nobody_however_often_it_co
         assert isinstance(state, Closed)
         state = after(state, C.ANSWERED)
     assert state == Closed()
-
-
-@pytest.mark.parametrize("charged", Charged)
-@pytest.mark.parametrize("outage", [False, True])
-def test_a_foreign_page_is_never_counted_as_an_attempt(charged: Charged, outage: bool) -> None:
-    now = datetime(2026, 3, 1, tzinfo=UTC)
-    # In an outage that lasts for days: no attempt is left, and it waits all the same.
-    granted = Granted("r", 1, 1, 5, 6, 0, Charged.NO, now)
-    page = replace(report(C.FOREIGN), charged=charged)
-    decision = decide(page, granted, RetryPolicy((5, 30), 1), outage=outage)
-    assert isinstance(decision, RetryLater)
-    assert not decision.counted

@@ -1,7 +1,5 @@
 """Checks before paying: what passes, what is refused, and that no problem quotes its value."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from datetime import date
 
@@ -91,19 +89,6 @@ def test_any_number_with_its_check_digit_passes_and_no_other_digit_does(
 def test_looser_checks_take_what_the_strict_one_refuses() -> None:
     assert check_id_card("110105194912310021", IdCardCheck.FORMAT, TODAY)
     assert check_id_card("abc123", IdCardCheck.OFF, TODAY) == "ABC123"
-
-
-@pytest.mark.parametrize(
-    ("text", "normal"),
-    [
-        ("张三", "张三"),
-        (" 阿卜杜·热合曼 ", "阿卜杜·热合曼"),
-        ("阿卜杜•热合曼", "阿卜杜·热合曼"),
-        ("𠮷田", "𠮷田"),
-    ],
-)
-def test_a_good_name_passes(text: str, normal: str) -> None:
-    assert check_name(text) == normal
 
 
 @pytest.mark.parametrize("text", ["张", "张" * 51, "Zhang San", "张3", "张\n三", "张 三", "··", ""])

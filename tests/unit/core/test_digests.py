@@ -1,7 +1,5 @@
 """Digests are equal for equal data, and for nothing else."""
 
-from __future__ import annotations
-
 import hmac
 from dataclasses import replace
 from hashlib import sha256
@@ -46,10 +44,6 @@ def test_a_subject_is_found_by_its_number_and_the_key() -> None:
     assert subject(ID_CARD) != subject(ID_CARD, OTHERS)
     assert subject(ID_CARD) != subject(ID_CARD[:-1] + "0")
     assert subject(ID_CARD) != sha256(ID_CARD.encode()).digest()
-
-
-def test_the_key_is_not_shown() -> None:
-    assert "kkk" not in repr(DIGESTS)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,8 @@
 """An event has one id however often it is sent, and one way."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
-import pytest
-
-from worker.core.claims import Envelope
-from worker.core.delivery import answer_event_id, result_event_id, routing_key
+from worker.core.delivery import answer_event_id, result_event_id
 from worker.core.outcome import Outcome
 
 
@@ -27,18 +22,3 @@ def test_different_events_have_different_ids() -> None:
         answer_event_id(Outcome.REJECTED, b"onb-1"),
     ]
     assert len(set(ids)) == len(ids)
-
-
-def test_the_id_of_an_answer_repeats_with_its_message() -> None:
-    assert answer_event_id(Outcome.REJECTED, b"x") == answer_event_id(Outcome.REJECTED, b"x")
-
-
-@pytest.mark.parametrize(
-    ("reply_to", "key"),
-    [
-        (None, "onboarding-web.match"),
-        ("onboarding.replies", "onboarding.replies"),  # the sender's own queue or key
-    ],
-)
-def test_an_event_goes_to_its_sender_or_to_whoever_listens(reply_to: str | None, key: str) -> None:
-    assert routing_key("onboarding-web", Outcome.MATCH, Envelope(reply_to)) == key

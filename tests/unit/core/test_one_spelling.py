@@ -1,10 +1,8 @@
 """The same data is the same fingerprint, however people and their programs write it."""
 
-from __future__ import annotations
-
 from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +11,6 @@ from worker.core.checks import CheckPolicy, FieldRefused, NameCheck, check_field
 from worker.core.digests import Digests
 from worker.core.masking import holds, mask, scrub
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 TODAY = date(2026, 11, 28)
 DIGESTS = Digests(b"k" * 32)

@@ -1,7 +1,5 @@
 """Values that hold personal data do not show it."""
 
-from __future__ import annotations
-
 from worker.core.delivery import Delivery, Publication
 from worker.core.digests import Digests
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest

@@ -1,7 +1,5 @@
 """`decide` as a table: every class of call, by the counts and limits that matter to it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 

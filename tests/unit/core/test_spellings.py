@@ -1,7 +1,5 @@
 """A person's data is recognised in whatever spelling a vendor's program gives it."""
 
-from __future__ import annotations
-
 import hashlib
 from base64 import b64encode, urlsafe_b64encode
 from html import escape

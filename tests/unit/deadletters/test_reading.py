@@ -1,16 +1,15 @@
 """What may be known of a dead letter, and that nobody's data is part of it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.chaos.malicious_messages import malicious_messages
 from tests.fakes.keys import encrypted, message_keys
+from worker.contract.encryption import MessageKeys
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
@@ -24,9 +23,6 @@ from worker.deadletters.reading import (
     LetterReader,
 )
 from worker.deadletters.selecting import Filters
-
-if TYPE_CHECKING:
-    from worker.contract.encryption import MessageKeys
 
 TODAY = date(2026, 11, 27)
 NAME, ID_CARD, MOBILE, BANKCARD = (

@@ -1,7 +1,5 @@
 """A dead letter is of a person if the number stands in it, in whatever form it was sent."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,15 +1,11 @@
 """The log of one test."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
 
 
 @pytest.fixture

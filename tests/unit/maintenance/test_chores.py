@@ -1,11 +1,10 @@
 """What each chore asks of the database, what it passes on, and what it says."""
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -32,9 +31,6 @@ from worker.maintenance.housekeeper import JITTER
 from worker.pipeline.batcher import Batcher
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
 
 DAY = 86_400.0
 PAUSE = Pause("a test", "ops@desk", START)

@@ -1,15 +1,10 @@
 """Renewed credentials are used when they are whole, and those in use stay until then."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import MutableMapping
 
 from worker.maintenance.credentials import renewed_credentials
 from worker.settings import SettingsInvalid
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
 
 OLD, MIXED, NEW = ("old key", "old secret"), ("new key", "old secret"), ("new key", "new secret")
 GONE = SettingsInvalid(["PROVIDER_SECRET_KEY_FILE: cannot be read (FileNotFoundError)"])

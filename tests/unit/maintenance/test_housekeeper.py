@@ -1,20 +1,16 @@
 """The housekeeper runs every chore, whatever happens to one of them, and stops when told."""
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.fakes.clock import FakeClock
 from worker.maintenance.chores import Chore
 from worker.maintenance.housekeeper import Housekeeper
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
 
 PATIENCE = 10.0
 NEVER = 3600.0

@@ -1,11 +1,10 @@
 """The relay sends what is unsent, once, and marks what is confirmed and nothing else."""
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import timedelta
 from threading import Event, Thread, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,18 +12,13 @@ from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH
 from worker.contract.result_v1 import result_event
 from worker.core.claims import Envelope
+from worker.core.delivery import Publication
 from worker.core.outcome import Charged, Outcome, Result, StoredResult
 from worker.core.request import Mode
 from worker.maintenance import relay
 from worker.maintenance.relay import Relay
-from worker.ports import LedgerUnavailable
+from worker.ports import Fault, LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
-
-    from worker.core.delivery import Publication
-    from worker.ports import Fault
 
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 HELD = timedelta(seconds=60)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk_ledger import DeskLedger, Row
+from worker.contract.encryption import MessageKeys
 from worker.contract.names import RESULTS
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
+from worker.core.delivery import Delivery, Publication, Settlement
 from worker.core.digests import Digests
+from worker.core.outcome import CallReport
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.pipeline.flow import Finished, Flow, FlowRules
-
-if TYPE_CHECKING:
-    from worker.contract.encryption import MessageKeys
-    from worker.core.delivery import Delivery, Publication, Settlement
-    from worker.core.outcome import CallReport
-    from worker.pipeline.flow import Admission, Task
-    from worker.ports import Verifier
+from worker.pipeline.flow import Admission, Finished, Flow, FlowRules, Task
+from worker.ports import Verifier
 
 START_WITHIN = 28.0
 LEASE = 60.0

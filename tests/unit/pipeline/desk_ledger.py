@@ -4,13 +4,11 @@ It has no more of the real ledger's rules than the flow's tests need; what a quo
 an answer that is reused makes of a claim, a test writes down (`instead`, `reuse`).
 """
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Condition, Event
-from typing import TYPE_CHECKING
 
 from worker.core.claims import (
     AlreadyDone,
@@ -33,13 +31,7 @@ from worker.core.outcome import (
     worse,
 )
 from worker.core.request import Mode
-from worker.ports import Fault, LedgerRefused, LedgerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from worker.ports import Clock
+from worker.ports import Clock, Fault, LedgerRefused, LedgerUnavailable
 
 PATIENCE = 10.0
 LEASE = timedelta(seconds=60)

@@ -1,28 +1,21 @@
 """A pipeline between fakes, on its own threads, with a clock that a test moves."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 from tests.fakes.broker import PATIENCE, FakeBroker
 from tests.fakes.messages import deliver, request
 from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import BreakerPolicy
-from worker.core.request import Lane
+from worker.core.delivery import Delivery
+from worker.core.outcome import CallReport
+from worker.core.request import Lane, VerificationRequest
+from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline, PipelineSize
 from worker.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.core.delivery import Delivery
-    from worker.core.outcome import CallReport
-    from worker.core.request import VerificationRequest
-    from worker.pipeline.flow import Flow
 
 
 class SlowVerifier(FakeVerifier):

@@ -1,18 +1,14 @@
 """A batch is what gathered; credits bound what is claimed; closing lets everybody go."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.fakes.clock import FakeClock
 from worker.pipeline.batcher import Batcher, Credits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATIENCE = 10.0
 

@@ -1,7 +1,5 @@
 """How a database that is away is said: at once, and then by the minute, however long tries take."""
 
-from __future__ import annotations
-
 from threading import Event
 
 from structlog.testing import capture_logs

@@ -1,7 +1,5 @@
 """The life of one message, path by path: what is called, what is kept, what leaves."""
 
-from __future__ import annotations
-
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -249,16 +247,6 @@ def test_a_copy_that_comes_too_early_goes_into_the_queue_that_fits(wait: float, 
     desk = Desk()
     desk.ledger.instead["onb-1"] = lambda _: HeldElsewhere(desk.clock.now(), wait)
     assert desk.work_one(deliver()).line["delay"] == delay
-    assert desk.provider.asked == []
-
-
-def test_what_another_worker_holds_waits() -> None:
-    holder = Desk()
-    holder.admit(deliver())
-    desk = Desk(beside=holder, worker="two")
-    settlement = desk.work_one(deliver())
-    assert targets(settlement) == RETRY_5S
-    assert settlement.line["delay"] == 5
     assert desk.provider.asked == []
 
 

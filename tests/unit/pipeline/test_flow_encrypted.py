@@ -1,21 +1,14 @@
 """Encrypted messages in the flow: what leaves carries what came, and raw bodies are not kept."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import Any
 
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk, body, targets
-from worker.core.outcome import CallClass
+from worker.core.outcome import CallClass, CallReport
 from worker.ports import LedgerRefused
-
-if TYPE_CHECKING:
-    from worker.core.outcome import CallReport
 
 KEYS = message_keys()
 """Keys that every desk here has."""
@@ -29,21 +22,6 @@ def sealed(message: dict[str, Any] | bytes) -> bytes:
 def sealed_desk(*script: CallReport | Exception, required: bool = False, **rest: Any) -> Desk:
     """Return a desk whose flow has keys; where they are `required` it takes no raw message."""
     return Desk(*script, keys=KEYS, required=required, **rest)
-
-
-@pytest.mark.parametrize(
-    ("call_class", "queue"),
-    [
-        (CallClass.UNAVAILABLE, "verification.retry.5s"),
-        (CallClass.PROTOCOL_ERROR, "verification.dead"),
-    ],
-)
-def test_what_comes_again_or_is_kept_carries_the_encrypted_body(
-    call_class: CallClass, queue: str
-) -> None:
-    delivery = deliver(sealed(request()))
-    last = sealed_desk(fault(call_class)).work_one(delivery).publications[-1]
-    assert (last.routing_key, last.body) == (queue, delivery.body)
 
 
 def test_a_raw_copy_of_what_is_known_is_answered_as_ever_when_only_encrypted_ones_are_taken() -> (
@@ -94,15 +72,6 @@ def test_the_same_unreadable_text_encrypted_anew_has_the_same_event() -> None:
         desk.work_one(deliver(sealed(b"{"), correlation_id="c")).publications[1] for _ in range(2)
     ]
     assert events[0].message_id == events[1].message_id
-
-
-def test_a_raw_request_is_rejected_where_messages_must_be_encrypted() -> None:
-    desk = sealed_desk(required=True)
-    settlement = desk.work_one(deliver(request()))
-    (event,) = settlement.publications
-    (field,) = body(event)["error"]["fields"]
-    assert (body(event)["outcome"], field["field"]) == ("rejected", "body")
-    assert desk.provider.asked == []
 
 
 def test_a_raw_unreadable_body_is_sealed_before_it_is_kept() -> None:

@@ -1,7 +1,5 @@
 """What the flow makes of a database that is away or refuses data, and of lost leases."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,11 +1,9 @@
 """The gate: who may call now, who waits, what a pause does, and what the breaker thread hears."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import replace
 from queue import SimpleQueue
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +16,6 @@ from worker.core.connecting import Unconnected
 from worker.core.operations import Pause
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.pipeline.gate import Gate, GateView
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FAILS = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
 NOT_SENT = fault(CallClass.NOT_SENT)

@@ -1,9 +1,7 @@
 """Live before bulk: who is next of those that wait for the same."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +11,6 @@ from tests.unit.pipeline.stack import SlowVerifier, Stack, running
 from worker.core.claims import Postponed, Shortage
 from worker.core.request import Lane
 from worker.pipeline.lanes import LaneQueue, Lanes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)

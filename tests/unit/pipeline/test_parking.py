@@ -1,9 +1,7 @@
 """An outage or a person's pause costs nothing: park, hand back, and go on by itself."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +12,12 @@ from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import SlowVerifier, Stack, running
 from worker.core.breaker import ParkReason
+from worker.core.claims import Claim, ClaimRequest
 from worker.core.operations import Pause
 from worker.core.outcome import CallClass, Charged
 from worker.pipeline import database_retry
 from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.ports import LedgerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.core.claims import Claim, ClaimRequest
 
 CREDENTIALS = fault(CallClass.CREDENTIALS)
 UNAVAILABLE = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
@@ -117,18 +111,6 @@ def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:
         stack.give("probe")
         stack.broker.wait_until_wanted(STOP, ONE, STOP)
     assert attempts(desk, "one", "two", "three", "probe") == [1, 1, 0, 0]
-
-
-def test_an_outage_uses_up_nobodys_attempts() -> None:
-    """The last attempt of a request falls into an outage: it is neither failed nor dead."""
-    desk = Desk(UNAVAILABLE, UNAVAILABLE)
-    desk.work_one(deliver())
-    desk.row().attempts = 2
-    (task,) = desk.admit(deliver()).tasks
-    (settlement,) = desk.flow.record([desk.call(task, outage=True)], ())
-    assert settlement.line["action"] == "retrying"
-    assert settlement.publications[0].routing_key == RETRY_30S
-    assert desk.row().attempts == 2
 
 
 # A pause that a person has ordered.

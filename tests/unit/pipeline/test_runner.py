@@ -1,9 +1,8 @@
 """The pipeline's threads: all that is delivered is settled, and stopping loses nothing paid."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, MutableMapping
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -17,9 +16,6 @@ from worker.core.claims import Postponed, Shortage
 from worker.pipeline import database_retry, runner
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
 
 AWAY = LedgerUnavailable("OperationalError")
 RETRY_5S = "verification.retry.5s"
@@ -159,12 +155,6 @@ def test_stopping_says_when_a_call_outlasts_the_grace() -> None:
         stack.wait_for_rows(1)
         assert not stack.pipeline.stop(0.0)
         verifier.answers.set()
-
-
-def test_stopping_an_idle_pipeline_is_clean() -> None:
-    with running() as stack:
-        assert stack.pipeline.stop(PATIENCE)
-    assert not stack.failed.is_set()
 
 
 def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(

@@ -1,30 +1,48 @@
-"""A TCP server that plays a script, one act per request: the provider on its worst days."""
+"""A TCP server that plays a script, one act per request: the provider on its worst days.
 
-from __future__ import annotations
+And the client that calls it about a person who does not exist.
+"""
 
 import socket
+import ssl
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
+from worker.core.outcome import CallReport, Outcome
+from worker.core.request import CheckType, Person, PersonField, VerificationRequest
+from worker.provider.client import PersonalAuthClient
+from worker.provider.config import ProviderConfig
 
-    from worker.provider.client import PersonalAuthClient
+Act = Callable[["Exchange"], bool]
+# From a host and days to the CA's file and a server's context.
+Certificate = Callable[..., tuple[str, ssl.SSLContext]]
 
-    Act = Callable[["Exchange"], bool]
-    ServerMaker = Callable[..., "ScriptedServer"]
-    ClientMaker = Callable[..., PersonalAuthClient]
-    # From a host and days to the CA's file and a server's context.
-    Certificate = Callable[..., tuple[str, ssl.SSLContext]]
+OPEN = ExitStack()
+"""What closes at the end of each test: the last to be opened is the first."""
 
+_FIELDS = {PersonField.NAME: "张三", PersonField.ID_CARD: "11010519491231002X"}
+ASKED = VerificationRequest(
+    "r-1", CheckType.ID_CARD_TWO_FACTOR, Person(_FIELDS), "test", None, None
+)
+PORTRAIT = VerificationRequest(
+    "r-2",
+    CheckType.PORTRAIT_THREE_FACTOR,
+    Person({**_FIELDS, PersonField.PORTRAIT: "/9j/" + "A" * 200_000}),
+    "test",
+    None,
+    None,
+)
 MATCH = (
     '{"requestId":"rq-1","result":{"authInfo":{"success":true,"hasException":false,"code":"ok",'
     '"message":"认证通过","detail":"{\\"chargeFlag\\":\\"1\\"}"}}}'
 ).encode()
+MISMATCH = b'{"requestId":"rq-2","result":{"success":false}}'
+OK = b"HTTP/1.1 200 OK\r\n"
+WHOLE = OK + b"Content-Length: %d\r\n\r\n%b" % (len(MATCH), MATCH)
 
 
 @dataclass
@@ -153,3 +171,26 @@ class ScriptedServer:
                 self.arrived.release()
                 if not act(exchange):
                     return
+
+
+def serve(*acts: Act, tls: ssl.SSLContext | None = None) -> ScriptedServer:
+    """Start a server for the rest of the test."""
+    server = ScriptedServer(*acts, tls=tls)
+    OPEN.callback(server.close)
+    return server
+
+
+def connect(url: str, **options: Any) -> PersonalAuthClient:
+    """Make a client for the rest of the test."""
+    own = {name: options.pop(name) for name in ("stopping", "clock", "nonce") if name in options}
+    config = ProviderConfig(url, "AK-TEST", "SK-TEST", **{"free_tries": 1, **options})
+    client = PersonalAuthClient(config, **own)
+    OPEN.callback(client.close)
+    return client
+
+
+def ask_two(client: PersonalAuthClient) -> CallReport:
+    """Return the report of an attacked call; the next call must get its own answer, `MISMATCH`."""
+    first, second = client.verify(ASKED), client.verify(ASKED)
+    assert (second.verdict, second.provider_request_id) == (Outcome.MISMATCH, "rq-2")
+    return first

@@ -1,13 +1,12 @@
 """What is sent, byte for byte, and what is kept of an answer."""
 
-from __future__ import annotations
-
 import hashlib
 from base64 import b64encode
 
 import orjson
 import pytest
 
+from tests.unit.provider.scripted import ASKED
 from worker.core.outcome import AuthInfo, Charged
 from worker.core.request import (
     FIELDS_BY_TYPE,
@@ -29,9 +28,9 @@ PERSON = Person({field: VALUES[field] for field in FIELDS_BY_TYPE[CheckType(2)]}
 EVERYTHING = Person(VALUES)
 
 
-def test_the_body_is_compact_utf8_as_the_provider_spells_it(asked: VerificationRequest) -> None:
+def test_the_body_is_compact_utf8_as_the_provider_spells_it() -> None:
     assert (
-        encode(asked)
+        encode(ASKED)
         == (
             '{"personalSpec":{"checkType":2,"personalUser":'
             '{"name":"张三","idCard":"11010519491231002X"}}}'

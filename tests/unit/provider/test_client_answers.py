@@ -1,40 +1,38 @@
 """Answers through real sockets: what they are taken for, and what was sent to get them."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
-from tests.unit.provider.scripted import MATCH, Exchange, answer, raw
+from tests.unit.provider.scripted import (
+    ASKED,
+    MATCH,
+    PORTRAIT,
+    Exchange,
+    answer,
+    connect,
+    raw,
+    serve,
+)
 from worker.core.outcome import CallClass, Charged, Outcome
 from worker.provider.config import ProviderConfig
 
-if TYPE_CHECKING:
-    from tests.unit.provider.scripted import ClientMaker, ServerMaker
-    from worker.core.request import VerificationRequest
 
-
-def test_a_match_is_reported_with_all_that_was_said(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
-    report = connect(serve().url).verify(asked)
+def test_a_match_is_reported_with_all_that_was_said() -> None:
+    report = connect(serve().url).verify(ASKED)
     assert (report.call_class, report.verdict) == (CallClass.ANSWERED, Outcome.MATCH)
     assert (report.charged, report.http_status, report.sends) == (Charged.YES, 200, 1)
     assert report.provider_request_id == "rq-1"
     assert report.seconds > 0
 
 
-def test_the_request_holds_the_signature_the_persons_fields_and_nothing_else(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_the_request_holds_the_signature_the_persons_fields_and_nothing_else() -> None:
     server = serve()
-    connect(server.url, session_token="token-value", nonce=lambda: "n-1").verify(asked)
+    connect(server.url, session_token="token-value", nonce=lambda: "n-1").verify(ASKED)
     (exchange,) = server.exchanges
     assert exchange.line == "POST /v1/personal HTTP/1.1"
     assert orjson.loads(exchange.body) == {
@@ -51,37 +49,31 @@ def test_the_request_holds_the_signature_the_persons_fields_and_nothing_else(
     assert exchange.headers["host"] in server.url
 
 
-def test_a_body_larger_than_one_piece_arrives_whole(
-    serve: ServerMaker, connect: ClientMaker, portrait: VerificationRequest
-) -> None:
+def test_a_body_larger_than_one_piece_arrives_whole() -> None:
     server = serve()
-    assert connect(server.url).verify(portrait).verdict is Outcome.MATCH
+    assert connect(server.url).verify(PORTRAIT).verdict is Outcome.MATCH
     assert len(server.exchanges[0].body) > 200_000
 
 
-def test_a_connection_is_kept_and_every_send_has_its_own_nonce(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_connection_is_kept_and_every_send_has_its_own_nonce() -> None:
     server = serve()
     client = connect(server.url)
     for _ in range(3):
-        client.verify(asked)
+        client.verify(ASKED)
     assert server.connections == 1
     assert len({exchange.headers["x-jdcloud-nonce"] for exchange in server.exchanges}) == 3
 
 
-def test_a_connection_that_idled_too_long_is_not_trusted(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_connection_that_idled_too_long_is_not_trusted() -> None:
     server = serve()
     client = connect(server.url, keep_idle=0.0)
-    assert [client.verify(asked).verdict for _ in range(2)] == [Outcome.MATCH] * 2
+    assert [client.verify(ASKED).verdict for _ in range(2)] == [Outcome.MATCH] * 2
     assert server.connections == 2
 
 
 @pytest.mark.parametrize("close", [True, False], ids=["announced", "unannounced"])
 def test_an_idle_connection_that_the_server_closed_is_opened_anew_without_a_doubt(
-    close: bool, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+    close: bool,
 ) -> None:
     def answer_and_leave(exchange: Exchange) -> bool:
         answer(close=close)(exchange)
@@ -89,15 +81,13 @@ def test_an_idle_connection_that_the_server_closed_is_opened_anew_without_a_doub
 
     server = serve(answer_and_leave, answer())
     client = connect(server.url)
-    client.verify(asked)
+    client.verify(ASKED)
     assert server.closed.acquire(timeout=60)
-    report = client.verify(asked)
+    report = client.verify(ASKED)
     assert (report.verdict, report.sends, server.connections) == (Outcome.MATCH, 1, 2)
 
 
-def test_threads_share_the_client_and_each_gets_its_own_answer(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_threads_share_the_client_and_each_gets_its_own_answer() -> None:
     def echo_nonce(exchange: Exchange) -> bool:
         body = orjson.dumps(
             {"requestId": exchange.headers["x-jdcloud-nonce"], "result": {"success": True}}
@@ -117,7 +107,7 @@ def test_threads_share_the_client_and_each_gets_its_own_answer(
 
     def one_by_one(_: int) -> bool:
         everybody.wait()
-        return all(client.verify(asked).provider_request_id == mine.nonce for _ in range(20))
+        return all(client.verify(ASKED).provider_request_id == mine.nonce for _ in range(20))
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(one_by_one, range(8)))
@@ -147,41 +137,31 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r
         ),
     ],
 )  # fmt: skip
-def test_a_paid_answer_is_read_in_every_framing(
-    data: bytes, keeps: bool, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_paid_answer_is_read_in_every_framing(data: bytes, keeps: bool) -> None:
     server = serve(raw(data, close=not keeps))
     client = connect(server.url)
-    assert [client.verify(asked).verdict for _ in range(2)] == [Outcome.MATCH] * 2
+    assert [client.verify(ASKED).verdict for _ in range(2)] == [Outcome.MATCH] * 2
     assert server.connections == (1 if keeps else 2)
 
 
-def test_a_redirect_is_not_followed(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_redirect_is_not_followed() -> None:
     elsewhere = serve()
     server = serve(answer(b"", status=302, Location=elsewhere.url))
-    report = connect(server.url).verify(asked)
+    report = connect(server.url).verify(ASKED)
     assert (report.call_class, report.http_status) == (CallClass.FOREIGN, 302)
     assert elsewhere.connections == 0
 
 
 def test_neither_proxies_nor_bundles_of_the_environment_are_heeded(
-    serve: ServerMaker,
-    connect: ClientMaker,
-    asked: VerificationRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
-    assert connect(serve().url).verify(asked).verdict is Outcome.MATCH
+    assert connect(serve().url).verify(ASKED).verdict is Outcome.MATCH
 
 
 def test_nothing_of_a_call_is_logged_and_no_secret_is_in_a_repr(
-    serve: ServerMaker,
-    connect: ClientMaker,
-    asked: VerificationRequest,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -189,21 +169,19 @@ def test_nothing_of_a_call_is_logged_and_no_secret_is_in_a_repr(
         {"result": {"success": True, "message": "张三 11010519491231002X", "detail": "张三"}}
     )
     client = connect(serve(answer(body)).url, session_token="token-value")
-    report = client.verify(asked)
+    report = client.verify(ASKED)
     config = ProviderConfig("http://x.test/", "AK-TEST", "SK-TEST", "token-value")
     everything = f"{report!r} {client!r} {vars(client)!r} {config!r} {caplog.text}"
     for secret in ("张三", "11010519491231002X", "SK-TEST", "token-value", "AK-TEST"):
         assert secret not in everything
 
 
-def test_renewed_credentials_sign_what_is_sent_from_then_on(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_renewed_credentials_sign_what_is_sent_from_then_on() -> None:
     server = serve(answer(), answer())
     client = connect(server.url)
-    client.verify(asked)
+    client.verify(ASKED)
     client.renew(ProviderConfig(server.url, "AK-NEW", "SK-NEW", "a token"))
-    client.verify(asked)
+    client.verify(ASKED)
     old, new = (exchange.headers for exchange in server.exchanges)
     assert "Credential=AK-TEST/" in old["authorization"]
     assert "Credential=AK-NEW/" in new["authorization"]

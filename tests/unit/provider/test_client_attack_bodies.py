@@ -1,23 +1,23 @@
 """Bodies that harm: strange words and floods. A report comes of each, and soon."""
 
-from __future__ import annotations
-
 import gzip
 import tracemalloc
+from collections.abc import Iterator
 from time import thread_time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.provider.attacks import MISMATCH, OK, ask_two
-from tests.unit.provider.scripted import Exchange, answer
+from tests.unit.provider.scripted import (
+    MISMATCH,
+    OK,
+    Act,
+    Exchange,
+    answer,
+    ask_two,
+    connect,
+    serve,
+)
 from worker.core.outcome import CallClass, Charged, Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.unit.provider.scripted import Act, ClientMaker, ServerMaker
-    from worker.core.request import VerificationRequest
 
 MEGABYTE = b" " * 1_048_576
 
@@ -36,12 +36,10 @@ MEGABYTE = b" " * 1_048_576
     ],
     ids=lambda more: more[:30],
 )
-def test_strange_words_in_an_answer_cost_neither_the_verdict_nor_time(
-    more: str, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_strange_words_in_an_answer_cost_neither_the_verdict_nor_time(more: str) -> None:
     body = f'{{"result":{{"success":true{more}}}}}'.encode()
     before = thread_time()
-    report = ask_two(connect(serve(answer(body), answer(MISMATCH)).url), asked)
+    report = ask_two(connect(serve(answer(body), answer(MISMATCH)).url))
     # Only a number without end is no JSON for us.
     expected = None if "9" * 400 in more else Outcome.MATCH
     assert report.verdict is expected
@@ -82,13 +80,11 @@ def traced() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("act", FLOODS.values(), ids=FLOODS)
-def test_a_flood_is_cut_off_in_little_memory(
-    act: Act, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest, traced: None
-) -> None:
+def test_a_flood_is_cut_off_in_little_memory(act: Act, traced: None) -> None:
     client = connect(serve(act, answer(MISMATCH)).url)
     tracemalloc.reset_peak()
     before, _ = tracemalloc.get_traced_memory()
-    report = ask_two(client, asked)
+    report = ask_two(client)
     _, peak = tracemalloc.get_traced_memory()
     assert report.call_class in (CallClass.PROTOCOL_ERROR, CallClass.IN_DOUBT)
     assert (report.verdict, report.charged) == (None, Charged.UNKNOWN)

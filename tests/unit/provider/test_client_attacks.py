@@ -3,22 +3,28 @@
 After each attack the same client asks about the next person, who gets an answer of their own.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.provider.attacks import MISMATCH, OK, WHOLE, ask_two
-from tests.unit.provider.scripted import MATCH, Exchange, answer, raw
+from tests.unit.provider.scripted import (
+    ASKED,
+    MATCH,
+    MISMATCH,
+    OK,
+    PORTRAIT,
+    WHOLE,
+    Certificate,
+    Exchange,
+    answer,
+    ask_two,
+    connect,
+    raw,
+    serve,
+)
 from worker.core.outcome import CallClass, Charged, Outcome
-
-if TYPE_CHECKING:
-    from tests.unit.provider.scripted import Certificate, ClientMaker, ServerMaker
-    from worker.core.request import VerificationRequest
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 A_CHUNK = b"%x\r\n%b\r\n" % (len(MATCH), MATCH)
@@ -49,10 +55,10 @@ ONE_READING = 8_192
     ids=lambda data: repr(data.removeprefix(CHUNKED).removeprefix(OK)[:24]),
 )  # fmt: skip
 def test_an_answer_whose_framing_is_broken_is_in_doubt_and_its_connection_closed(
-    data: bytes, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
+    data: bytes,
 ) -> None:
     server = serve(raw(data, close=not data.endswith(b"}")), answer(MISMATCH))
-    report = ask_two(connect(server.url, free_tries=3, read_timeout=0.5), asked)
+    report = ask_two(connect(server.url, free_tries=3, read_timeout=0.5))
     assert (report.call_class, report.charged) == (CallClass.IN_DOUBT, Charged.UNKNOWN)
     assert (report.sends, report.verdict, server.connections) == (1, None, 2)
 
@@ -82,20 +88,14 @@ def test_an_answer_whose_framing_is_broken_is_in_doubt_and_its_connection_closed
         ),
     ],
 )  # fmt: skip
-def test_a_surplus_answer_is_never_the_next_requests_answer(
-    data: bytes,
-    call_class: str,
-    serve: ServerMaker,
-    connect: ClientMaker,
-    asked: VerificationRequest,
-) -> None:
+def test_a_surplus_answer_is_never_the_next_requests_answer(data: bytes, call_class: str) -> None:
     server = serve(raw(data, close=False), answer(MISMATCH))
-    assert ask_two(connect(server.url), asked).call_class == call_class
+    assert ask_two(connect(server.url)).call_class == call_class
     assert server.connections == 2
 
 
 def test_a_surplus_answer_in_the_tls_layer_is_never_the_next_requests_answer(
-    serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest
+    certificate: Certificate,
 ) -> None:
     """One record holds both: after the first is read, the socket says that nothing waits."""
     ca_file, tls = certificate()
@@ -103,13 +103,11 @@ def test_a_surplus_answer_in_the_tls_layer_is_never_the_next_requests_answer(
     first = OK + padding + WHOLE.removeprefix(OK)
     assert len(first) == ONE_READING
     server = serve(raw(first + WHOLE, close=False), answer(MISMATCH), tls=tls)
-    assert ask_two(connect(server.url, ca_file=ca_file), asked).verdict is Outcome.MATCH
+    assert ask_two(connect(server.url, ca_file=ca_file)).verdict is Outcome.MATCH
     assert server.connections == 2
 
 
-def test_a_surplus_answer_that_comes_while_the_connection_idles_is_not_read(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_surplus_answer_that_comes_while_the_connection_idles_is_not_read() -> None:
     first_is_read, surplus_is_sent = threading.Event(), threading.Event()
 
     def answer_twice(exchange: Exchange) -> bool:
@@ -121,26 +119,22 @@ def test_a_surplus_answer_that_comes_while_the_connection_idles_is_not_read(
 
     server = serve(answer_twice, answer(MISMATCH))
     client = connect(server.url)
-    assert client.verify(asked).verdict is Outcome.MATCH
+    assert client.verify(ASKED).verdict is Outcome.MATCH
     first_is_read.set()
     assert surplus_is_sent.wait(5)
-    assert client.verify(asked).verdict is Outcome.MISMATCH
+    assert client.verify(ASKED).verdict is Outcome.MISMATCH
     assert server.connections == 2
 
 
 @pytest.mark.parametrize("status", [100, 102, 103], ids=["continue", "processing", "hints"])
-def test_interim_answers_are_passed_over_and_the_connection_is_kept(
-    status: int, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_interim_answers_are_passed_over_and_the_connection_is_kept(status: int) -> None:
     interim = b"HTTP/1.1 %d Word\r\nLink: x\r\nContent-Length: 9\r\n\r\n" % status
     server = serve(raw(interim + interim + WHOLE, close=False), answer(MISMATCH))
-    assert ask_two(connect(server.url), asked).verdict is Outcome.MATCH
+    assert ask_two(connect(server.url)).verdict is Outcome.MATCH
     assert server.connections == 1
 
 
-def test_an_answer_before_the_body_was_read_is_a_report(
-    connect: ClientMaker, portrait: VerificationRequest
-) -> None:
+def test_an_answer_before_the_body_was_read_is_a_report() -> None:
     """The server refuses a large body at its head, and resets what still comes."""
     early = b'{"error":{"status":"OUT_OF_RANGE"}}'
     head = b"HTTP/1.1 413 Large\r\nContent-Length: %d\r\n\r\n" % len(early)
@@ -157,7 +151,7 @@ def test_an_answer_before_the_body_was_read_is_a_report(
         thread = threading.Thread(target=refuse_early)
         thread.start()
         client = connect(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        reports = [client.verify(portrait) for _ in range(5)]
+        reports = [client.verify(PORTRAIT) for _ in range(5)]
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
     for report in reports:
@@ -166,9 +160,7 @@ def test_an_answer_before_the_body_was_read_is_a_report(
 
 
 @pytest.mark.parametrize("speech", [WHOLE, b"", b"\x15\x03\x03\x00\x02\x02\x28"])
-def test_a_server_that_speaks_no_tls_is_not_sent(
-    speech: bytes, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_server_that_speaks_no_tls_is_not_sent(speech: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def speak() -> None:
@@ -179,6 +171,6 @@ def test_a_server_that_speaks_no_tls_is_not_sent(
 
         thread = threading.Thread(target=speak)
         thread.start()
-        report = connect(f"https://127.0.0.1:{listener.getsockname()[1]}/").verify(asked)
+        report = connect(f"https://127.0.0.1:{listener.getsockname()[1]}/").verify(ASKED)
         thread.join()
     assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)

@@ -1,24 +1,30 @@
 """Faults through real sockets: not sent is proven, everything else is in doubt."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.unit.provider.scripted import MATCH, answer, drip, raw, reset, silence
+from tests.unit.provider.scripted import (
+    ASKED,
+    MATCH,
+    Act,
+    Certificate,
+    answer,
+    connect,
+    drip,
+    raw,
+    reset,
+    serve,
+    silence,
+)
 from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
 from worker.provider.transport import Transport
-
-if TYPE_CHECKING:
-    from tests.unit.provider.scripted import Act, Certificate, ClientMaker, ServerMaker
-    from worker.core.request import VerificationRequest
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(MATCH)
 
@@ -33,31 +39,27 @@ def assert_in_doubt(report: CallReport) -> None:
     assert (report.sends, report.verdict) == (1, None)
 
 
-def test_a_refused_connection_is_not_sent(connect: ClientMaker, asked: VerificationRequest) -> None:
+def test_a_refused_connection_is_not_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert_not_sent(connect(f"http://127.0.0.1:{port}/").verify(asked), Unconnected.REFUSED)
+    assert_not_sent(connect(f"http://127.0.0.1:{port}/").verify(ASKED), Unconnected.REFUSED)
 
 
-def test_an_unknown_name_is_not_sent(
-    connect: ClientMaker, asked: VerificationRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_name_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert_not_sent(connect("http://nowhere.invalid/").verify(asked), Unconnected.DNS)
+    assert_not_sent(connect("http://nowhere.invalid/").verify(ASKED), Unconnected.DNS)
 
 
-def test_a_connection_that_does_not_come_about_is_not_sent(
-    connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
     # A full backlog: the kernel answers no further SYN.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         with socket.create_connection(address):
             client = connect(f"http://127.0.0.1:{address[1]}/", connect_timeout=0.1)
-            assert_not_sent(client.verify(asked), Unconnected.TIMEOUT)
+            assert_not_sent(client.verify(ASKED), Unconnected.TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -69,32 +71,29 @@ def test_a_connection_that_does_not_come_about_is_not_sent(
     ],
 )
 def test_a_certificate_that_cannot_be_verified_is_not_sent(
-    name: str, days: int, trusted: bool, why: Unconnected,
-    serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest,
-) -> None:  # fmt: skip
+    name: str, days: int, trusted: bool, why: Unconnected, certificate: Certificate
+) -> None:
     ca_file, tls = certificate(name, days)
     server = serve(tls=tls)
-    report = connect(server.url, ca_file=ca_file if trusted else "").verify(asked)
+    report = connect(server.url, ca_file=ca_file if trusted else "").verify(ASKED)
     assert_not_sent(report, why)
     assert server.exchanges == []
 
 
-def test_a_handshake_that_hangs_is_not_sent(
-    connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_handshake_that_hangs_is_not_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-        report = connect(url, connect_timeout=0.1).verify(asked)
+        report = connect(url, connect_timeout=0.1).verify(ASKED)
         assert_not_sent(report, Unconnected.TIMEOUT)
 
 
 def test_a_trusted_certificate_is_accepted_and_its_connection_kept(
-    serve: ServerMaker, connect: ClientMaker, certificate: Certificate, asked: VerificationRequest
+    certificate: Certificate,
 ) -> None:
     ca_file, tls = certificate()
     server = serve(tls=tls)
     client = connect(server.url, ca_file=ca_file)
-    assert [client.verify(asked).verdict for _ in range(3)] == [Outcome.MATCH] * 3
+    assert [client.verify(ASKED).verdict for _ in range(3)] == [Outcome.MATCH] * 3
     assert server.connections == 1
 
 
@@ -123,27 +122,20 @@ def test_a_trusted_certificate_is_accepted_and_its_connection_kept(
         pytest.param(raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}"), id="no length"),
     ],
 )
-def test_without_a_whole_answer_a_sent_call_is_in_doubt(
-    act: Act, serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_without_a_whole_answer_a_sent_call_is_in_doubt(act: Act) -> None:
     # Three tries would be allowed: none may be made.
-    assert_in_doubt(connect(serve(act).url, free_tries=3).verify(asked))
+    assert_in_doubt(connect(serve(act).url, free_tries=3).verify(ASKED))
 
 
 def test_a_silent_provider_is_in_doubt_after_the_read_timeout(
-    serve: ServerMaker,
-    connect: ClientMaker,
-    asked: VerificationRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Reaper, "run_once", lambda *_: None)  # no deadline ends it
-    assert_in_doubt(connect(serve(silence).url, read_timeout=0.05).verify(asked))
+    assert_in_doubt(connect(serve(silence).url, read_timeout=0.05).verify(ASKED))
 
 
-def test_the_status_of_an_answer_that_breaks_off_is_reported(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
-    assert connect(serve(raw(HEAD + b"{")).url).verify(asked).http_status == 200
+def test_the_status_of_an_answer_that_breaks_off_is_reported() -> None:
+    assert connect(serve(raw(HEAD + b"{")).url).verify(ASKED).http_status == 200
 
 
 DAWDLERS = {
@@ -158,34 +150,27 @@ DAWDLERS = {
 @pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("act", DAWDLERS.values(), ids=DAWDLERS)
 def test_a_call_ends_by_its_deadline_however_the_provider_dawdles(
-    act: Act,
-    over_tls: bool,
-    serve: ServerMaker,
-    connect: ClientMaker,
-    certificate: Certificate,
-    asked: VerificationRequest,
+    act: Act, over_tls: bool, certificate: Certificate
 ) -> None:
     ca_file, tls = certificate() if over_tls else ("", None)
     client = connect(serve(act, tls=tls).url, ca_file=ca_file, call_deadline=0.25)
-    assert_in_doubt(client.verify(asked))  # nothing else ends it
+    assert_in_doubt(client.verify(ASKED))  # nothing else ends it
 
 
-def test_a_hanging_call_holds_up_no_other_and_ends_when_the_client_is_closed(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_hanging_call_holds_up_no_other_and_ends_when_the_client_is_closed() -> None:
     server = serve(silence, answer())
     client = connect(server.url, pool_size=2)
     reports: list[CallReport] = []
-    thread = threading.Thread(target=lambda: reports.append(client.verify(asked)))
+    thread = threading.Thread(target=lambda: reports.append(client.verify(ASKED)))
     thread.start()
     assert server.arrived.acquire(timeout=60)
-    assert client.verify(asked).verdict is Outcome.MATCH
+    assert client.verify(ASKED).verdict is Outcome.MATCH
     assert not reports
     client.close()
     thread.join(timeout=60)
     assert_in_doubt(reports[0])
     with pytest.raises(RuntimeError, match="reaper has stopped"):
-        client.verify(asked)
+        client.verify(ASKED)
 
 
 def test_a_socket_that_was_let_go_is_not_shut_down() -> None:
@@ -197,19 +182,6 @@ def test_a_socket_that_was_let_go_is_not_shut_down() -> None:
         call.end_if_late(10.0**9 + 1)
         assert not call.ended
         ours.sendall(b"still open")
-
-
-def test_a_late_call_is_shut_down_and_says_so() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        call = ArmedCall(deadline=10.0**9)
-        call.send_on(ours)
-        call.end_if_late(10.0**9 - 1)
-        assert theirs.send(b"x") == 1
-        call.end_if_late(10.0**9)
-        assert call.ended
-        assert ours.recv(1) == b"x"
-        assert ours.recv(1) == b""
 
 
 def test_no_byte_leaves_after_the_deadline() -> None:
@@ -231,18 +203,7 @@ def test_the_reaper_looks_again_when_a_call_may_be_late() -> None:
     reaper.stop()
 
 
-def test_a_call_that_ended_is_forgotten() -> None:
-    reaper = Reaper(60.0)
-    reaper.arm(ArmedCall(0.0))
-    reaper.disarm()
-    with pytest.raises(KeyError):
-        reaper.current()
-    reaper.stop()
-    with pytest.raises(RuntimeError):
-        reaper.arm(ArmedCall(0.0))
-
-
-def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: ServerMaker) -> None:
+def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read() -> None:
     server = serve()
     config = ProviderConfig(server.url, "AK", "SK")
     reaper = Reaper(60.0)
@@ -257,11 +218,9 @@ def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read(serve: Ser
     assert server.connections == 1
 
 
-def test_a_call_that_was_ended_leaves_nothing_behind_that_hurts_the_next(
-    serve: ServerMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_call_that_was_ended_leaves_nothing_behind_that_hurts_the_next() -> None:
     server = serve(drip(HEAD, b" "), answer())
     client = connect(server.url, call_deadline=0.25)
-    assert_in_doubt(client.verify(asked))
-    assert client.verify(asked).verdict is Outcome.MATCH
+    assert_in_doubt(client.verify(ASKED))
+    assert client.verify(ASKED).verdict is Outcome.MATCH
     assert server.connections == 2

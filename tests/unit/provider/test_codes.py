@@ -1,7 +1,5 @@
 """The classification: a row per line of worker/provider/README.md, Answers, and its edges."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 

@@ -1,26 +1,20 @@
 """The way through a proxy: bytes of a call leave only behind a tunnel, and the deadline holds."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from base64 import b64encode
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.provider.scripted import ASKED, OPEN, Certificate, connect, serve
 from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, Outcome
+from worker.provider.config import ProviderConfig
+from worker.provider.dialing import Proxy
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.unit.provider.scripted import Certificate, ClientMaker, ServerMaker
-    from worker.core.request import VerificationRequest
-
-    Answer = Callable[[socket.socket, threading.Event], None]
-    ProxyMaker = Callable[[Answer], "ScriptedProxy"]
+Answer = Callable[[socket.socket, threading.Event], None]
 
 OPENED = b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n"
 
@@ -106,29 +100,17 @@ def _pass_on(one: socket.socket, other: socket.socket) -> None:
 OPENS = says(OPENED)
 
 
-@pytest.fixture
-def proxy() -> Iterator[ProxyMaker]:
-    with ExitStack() as stack:
-
-        def make(answer: Answer) -> ScriptedProxy:
-            made = ScriptedProxy(answer)
-            stack.callback(made.close)
-            return made
-
-        yield make
+def proxy(answer: Answer) -> ScriptedProxy:
+    made = ScriptedProxy(answer)
+    OPEN.callback(made.close)
+    return made
 
 
-def test_calls_go_through_the_tunnel_over_tls_and_keep_it(
-    proxy: ProxyMaker,
-    serve: ServerMaker,
-    connect: ClientMaker,
-    certificate: Certificate,
-    asked: VerificationRequest,
-) -> None:
+def test_calls_go_through_the_tunnel_over_tls_and_keep_it(certificate: Certificate) -> None:
     ca_file, tls = certificate()
     server, through = serve(tls=tls), proxy(OPENS)
     client = connect(server.url, ca_file=ca_file, proxy=through.url("alice:p%40ss@"))
-    assert [client.verify(asked).verdict for _ in range(3)] == [Outcome.MATCH] * 3
+    assert [client.verify(ASKED).verdict for _ in range(3)] == [Outcome.MATCH] * 3
     (head,) = through.heads
     place = server.url.removeprefix("https://").partition("/")[0].encode()
     assert head.startswith(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (place, place))
@@ -137,11 +119,9 @@ def test_calls_go_through_the_tunnel_over_tls_and_keep_it(
     assert "proxy-authorization" not in server.exchanges[0].headers
 
 
-def test_an_address_of_ipv6_stands_in_brackets(
-    proxy: ProxyMaker, connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
     through = proxy(says(b"HTTP/1.1 503 Unavailable\r\n\r\n"))
-    connect("http://[::1]:8080/", proxy=through.url()).verify(asked)
+    connect("http://[::1]:8080/", proxy=through.url()).verify(ASKED)
     assert through.heads[0].startswith(b"CONNECT [::1]:8080 HTTP/1.1\r\n")
 
 
@@ -161,32 +141,23 @@ def test_an_address_of_ipv6_stands_in_brackets(
     ],
 )
 def test_without_a_tunnel_nothing_is_sent_and_it_is_said_why(
-    answer: Answer,
-    why: Unconnected,
-    proxy: ProxyMaker,
-    connect: ClientMaker,
-    asked: VerificationRequest,
+    answer: Answer, why: Unconnected
 ) -> None:
     # An hour to connect: the call's own deadline ends a proxy that never comes to an end.
     options = {"connect_timeout": 3600.0, "call_deadline": 0.5}
     client = connect("http://127.0.0.1:1/", proxy=proxy(answer).url(), **options)
-    report = client.verify(asked)
+    report = client.verify(ASKED)
     assert (report.call_class, report.not_sent_because) == (CallClass.NOT_SENT, why)
 
 
-def test_a_proxy_that_is_not_there_is_to_blame(
-    connect: ClientMaker, asked: VerificationRequest
-) -> None:
+def test_a_proxy_that_is_not_there_is_to_blame() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    report = connect("http://127.0.0.1:1/", proxy=f"http://127.0.0.1:{port}").verify(asked)
+    report = connect("http://127.0.0.1:1/", proxy=f"http://127.0.0.1:{port}").verify(ASKED)
     assert report.not_sent_because is Unconnected.PROXY
 
 
 def test_no_repr_shows_a_proxys_password() -> None:
-    from worker.provider.config import ProviderConfig
-    from worker.provider.dialing import Proxy
-
     url = "http://alice:hidden-secret@proxy:3128"
     shown = repr(Proxy.of(url)) + repr(ProviderConfig("http://h/", "a", "s", proxy=url))
     assert "hidden" not in shown

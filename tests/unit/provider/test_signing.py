@@ -1,7 +1,5 @@
 """JD's own test vectors, those made with its SDK, and what a signature must not do."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any

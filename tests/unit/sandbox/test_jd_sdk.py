@@ -1,18 +1,13 @@
 """JD's own SDK works against the sandbox, in both ways in which it can sign."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from local_install import virtualenv
-
-if TYPE_CHECKING:
-    from tests.unit.sandbox.caller import Caller
+from tests.unit.sandbox.caller import Caller
 
 HERE = Path(__file__).parent
 

@@ -1,7 +1,5 @@
 """An environment of each test's own."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.chaos.certificates import Certificates

@@ -1,20 +1,13 @@
 """Settings that name files: secrets, and certificates for TLS to the broker."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.unit.settings.conftest import SECRETS
+from tests.chaos.certificates import Certificates
+from tests.unit.settings.conftest import SECRETS, Environment
 from tests.unit.settings.test_settings import problems
 from worker.settings import BrokerSettings, Settings, load
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.chaos.certificates import Certificates
-    from tests.unit.settings.conftest import Environment
 
 AMQPS = "amqps://user:pass@localhost/v"
 

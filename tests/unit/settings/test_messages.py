@@ -1,21 +1,15 @@
 """The keys of messages as settings: problems are named, nothing of a key is."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.keys import as_setting, message_key
+from tests.unit.settings.conftest import Environment
 from worker.contract.encryption import MessageKeys
 from worker.settings import MessageEncryption, MessageSettings, SettingsInvalid, load
 from worker.settings.environment import is_secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.settings.conftest import Environment
 
 
 def problems() -> list[str]:

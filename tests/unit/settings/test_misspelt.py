@@ -1,16 +1,10 @@
 """A variable that is meant as a setting is named; what a machine has anyway never is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.unit.settings.conftest import Environment
 from tests.unit.settings.test_settings import problems
 from worker.settings import BrokerSettings, Settings, load
-
-if TYPE_CHECKING:
-    from tests.unit.settings.conftest import Environment
 
 # What shells, containers, clouds, CI, proxies, drivers and other programs set.
 USUAL = """

@@ -1,13 +1,11 @@
 """Settings are read once, and whoever sets them learns all that is wrong with them."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.unit.settings.conftest import SECRETS
+from tests.unit.settings.conftest import SECRETS, Environment
 from worker.core.digests import Digests
 from worker.core.request import Mode
 from worker.settings import (
@@ -21,11 +19,6 @@ from worker.settings import (
 )
 from worker.settings.values import parse_delay
 from worker.settings.worker import LIVE_URL
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.settings.conftest import Environment
 
 
 def problems(kind: type[BrokerSettings | DigestSettings] = Settings) -> list[str]:

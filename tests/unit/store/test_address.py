@@ -1,7 +1,5 @@
 """DATABASE_URL in each form that people write; mistakes are in tests/e2e/test_wrong_urls.py."""
 
-from __future__ import annotations
-
 import pytest
 
 from worker.store.address import connection_parameters

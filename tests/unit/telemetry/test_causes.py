@@ -1,7 +1,5 @@
 """What an error says is found however deep a library has wrapped it, and each has its words."""
 
-from __future__ import annotations
-
 import errno
 import socket
 import ssl

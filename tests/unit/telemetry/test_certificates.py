@@ -1,20 +1,14 @@
 """When certificates end: read from the files as they are, however often they are replaced."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from tests.chaos.certificates import Authority
 from worker.settings import Settings
 from worker.telemetry.certificates import CertificateGauge, certificate_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 DAY = 86_400
 

@@ -1,11 +1,10 @@
 """Alive means that our own threads work; nobody else's absence is a reason to restart."""
 
-from __future__ import annotations
-
 import socket
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -15,9 +14,6 @@ from worker.core.breaker import Open, ParkReason
 from worker.core.operations import Backlog
 from worker.core.request import Lane
 from worker.telemetry.health_server import CannotListen, HealthServer, listener
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 AWAY = [
     "the broker is not connected",

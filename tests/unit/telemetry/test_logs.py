@@ -1,11 +1,10 @@
 """No person's number gets out by the log."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import structlog
@@ -15,9 +14,6 @@ from hypothesis import strategies as st
 from tests.fakes.messages import ID_CARD
 from worker.core.checks import id_card_check_digit
 from worker.telemetry.logs import configure, describe, redact
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MASKED = "1****************X"
 

@@ -1,30 +1,24 @@
 """Everything that happens is counted once, under names from closed lists, and cheaply."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes.clock import START
-from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
+from tests.fakes.messages import deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import ParkReason
-from worker.core.delivery import Settlement
+from worker.core.delivery import Delivery, Settlement
 from worker.core.operations import Backlog, DatabaseServer
 from worker.core.outcome import CallClass, Charged
 from worker.core.request import Lane
 from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.gauges import Levels
 from worker.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from worker.core.delivery import Delivery
 
 NOW = START.timestamp()
 LEVELS = Levels(
@@ -294,28 +288,6 @@ def test_both_formats_are_served(accept: str) -> None:
     assert content_type.startswith(accept.partition(";")[0])
     assert text.endswith(b"# EOF\n") == accept.startswith("application/openmetrics")
     assert b"_created" not in text
-
-
-def busy() -> Counted:
-    """Return what has counted people of every kind, in every way that a message can end."""
-    reports = [fault(each, charged) for each in CallClass for charged in Charged]
-    counted = Counted(Desk(*(each for each in reports if each.call_class != CallClass.ANSWERED)))
-    for number in range(len(reports)):
-        person = deliver(request(f"{ID_CARD}-{number}", source=f"source-{number}"))
-        counted.work(person, deliver(b"{}", correlation_id=MOBILE, reply_to=NAME))
-        counted.work(deliver({"requestId": ID_CARD, BANKCARD: MOBILE}, message_id=NAME))
-    return counted
-
-
-def test_no_metric_holds_anything_of_a_person_or_an_id() -> None:
-    text = busy().metrics.exposition("text/plain")[1].decode()
-    hidden = (ID_CARD, NAME, BANKCARD, MOBILE, "source-", "onb-")
-    assert [value for value in hidden if value in text] == []
-    assert "verification_dead_letters_total" in text
-
-
-def test_no_message_adds_a_series() -> None:
-    assert len(samples(busy().metrics)) == len(samples(Metrics())) < 500
 
 
 def test_what_happens_is_counted_without_looking_up_a_label(

@@ -1,13 +1,12 @@
 """Spans: who is whose parent, what they say, and that nobody pays for them unasked."""
 
-from __future__ import annotations
-
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
@@ -18,18 +17,12 @@ from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, reque
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import Stack
+from worker.core.delivery import Delivery, Settlement
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.request import Lane
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.telemetry import tracing
 from worker.telemetry.spans import Spans
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from opentelemetry.sdk.trace import ReadableSpan
-
-    from worker.core.delivery import Delivery, Settlement
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = f"00-{TRACE}-{PARENT}-01"
