@@ -27,16 +27,6 @@ from worker.core.outcome import AuthInfo, Charged, ErrorKind, Failure, Outcome, 
 from worker.core.request import Mode
 
 CLOUD_PREFIX = "cloudEvents_"
-CLOUD_ATTRIBUTES = {
-    "specversion": "1.0",
-    "id": "the eventId",
-    "source": "/verification-worker/live, or /verification-worker/sandbox",
-    "type": EVENT_TYPE,
-    "time": "completedAt",
-    "subject": "the requestId; absent where none could be read",
-    "traceparent": "the distributed tracing extension; absent where the request had none",
-}
-"""What each attribute holds, for the document that describes events."""
 
 # Results grow: who reads them ignores fields that it does not know.
 _OPEN = ConfigDict(extra="allow", frozen=True)
@@ -164,7 +154,7 @@ def _publication(
         "charged": result.charged,
         "calls": stored.calls,
         "mode": stored.mode,
-        "error": _error(result.failure),
+        "error": result.failure,
         "requestedAt": rfc3339(stored.requested_at),
         "completedAt": completed_at,
         "context": orjson.Fragment(stored.context) if stored.context is not None else None,
@@ -215,14 +205,4 @@ def _auth_info(info: AuthInfo | None) -> dict[str, object] | None:
         "code": info.code,
         "message": info.message,
         "detail": info.detail,
-    }
-
-
-def _error(failure: Failure | None) -> dict[str, object] | None:
-    if failure is None:
-        return None
-    return {
-        "kind": failure.kind,
-        "message": failure.message,
-        "fields": [{"field": each.field, "problem": each.problem} for each in failure.fields],
     }
