@@ -57,11 +57,7 @@ _DAMAGED = "is encrypted and cannot be opened: damaged, or made for another key 
 
 
 class Undecryptable(Exception):
-    """An encrypted body that cannot be opened here; `problem` says why, with nothing of it."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
+    """An encrypted body that cannot be opened here; the text says why, with nothing of it."""
 
 
 def is_encrypted(body: bytes) -> bool:

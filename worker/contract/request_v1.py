@@ -78,7 +78,7 @@ class RequestReader:
         try:
             delivery = replace(delivery, body=opened(delivery.body, self.keys))
         except Undecryptable as error:
-            return _unreadable("undecryptable", error.problem, envelope, delivery)
+            return _unreadable("undecryptable", str(error), envelope, delivery)
         return self._read(delivery, envelope, problems, today)
 
     def _read(
