@@ -104,7 +104,6 @@ def result_event(
     """
     return _publication(
         stored,
-        stored.request_id,
         result_event_id(stored.request_id),
         envelope,
         event_format,
@@ -129,12 +128,11 @@ def answer_event(
     result = Result(outcome, failure=failure)
     unstored = StoredResult(request_id or "", source, None, mode, result, 0, now, now, None)
     event_id = answer_event_id(outcome, fingerprint)
-    return _publication(unstored, request_id, event_id, envelope, event_format, source)
+    return _publication(unstored, event_id, envelope, event_format, source)
 
 
 def _publication(
     stored: StoredResult,
-    request_id: str | None,
     event_id: str,
     envelope: Envelope,
     event_format: EventFormat,
@@ -142,6 +140,7 @@ def _publication(
     event_of: str | None = None,
 ) -> Publication:
     result, traceparent = stored.result, envelope.traceparent
+    request_id = stored.request_id or None
     completed_at = rfc3339(stored.completed_at)
     body: dict[str, object] = {
         "eventId": event_id,

@@ -1,6 +1,7 @@
 """How things stand, read from memory when somebody asks. What is not known has no sample."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from pydantic import BaseModel, ConfigDict
@@ -103,20 +104,14 @@ class _Backlog(_Gauges):
     """Calls that bulk may still make on this day (BULK_DAILY_CALL_BUDGET)."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Gauges:
     """A collector of prometheus-client; `levels` is asked once for each scrape."""
 
-    def __init__(
-        self,
-        levels: Callable[[], Levels],
-        budget: int,
-        about: dict[str, str],
-        bulk_budget: int = 0,
-    ) -> None:
-        self._levels = levels
-        self._budget = budget
-        self._bulk_budget = bulk_budget
-        self._about = about
+    levels: Callable[[], Levels]
+    budget: int
+    about: dict[str, str]
+    bulk_budget: int = 0
 
     def describe(self) -> list[Metric]:
         """Return no names: then none is asked for before the worker is built."""
@@ -125,9 +120,9 @@ class Gauges:
     def collect(self) -> Iterator[Metric]:
         """Return all gauges as they stand."""
         about = InfoMetricFamily("verification_build", "What runs here.")
-        about.add_metric([], self._about)
+        about.add_metric([], self.about)
         yield about
-        levels = self._levels()
+        levels = self.levels()
         yield from levels.families()
         if (server := levels.server) is not None:
             yield from _Server(
@@ -141,7 +136,7 @@ class Gauges:
     def _of_the_backlog(self, backlog: Backlog) -> _Backlog:
         if backlog.schema_behind:
             return _Backlog(schema_behind=True)
-        budget, bulk_budget = self._budget, self._bulk_budget
+        budget, bulk_budget = self.budget, self.bulk_budget
         bulk_left = max(0, bulk_budget - backlog.bulk_calls_today)
         return _Backlog(
             outbox_events=backlog.unsent_events,
