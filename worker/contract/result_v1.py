@@ -28,14 +28,14 @@ from worker.core.request import Mode
 
 CLOUD_PREFIX = "cloudEvents_"
 
-# Results grow: who reads them ignores fields that it does not know.
-_OPEN = ConfigDict(extra="allow", frozen=True)
+
+class _Open(BaseModel):
+    # Results grow: who reads them ignores fields that it does not know.
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class AuthInfoV1(BaseModel):
+class AuthInfoV1(_Open):
     """The provider's answer, scrubbed of personal data."""
-
-    model_config = _OPEN
 
     success: bool | None
     hasException: bool | None  # noqa: N815
@@ -44,19 +44,15 @@ class AuthInfoV1(BaseModel):
     detail: str | None
 
 
-class FieldProblemV1(BaseModel):
+class FieldProblemV1(_Open):
     """A refused field, never its value."""
-
-    model_config = _OPEN
 
     field: str
     problem: str
 
 
-class ErrorV1(BaseModel):
+class ErrorV1(_Open):
     """Why there is no answer."""
-
-    model_config = _OPEN
 
     kind: str = Field(
         description=f"one of {', '.join(ErrorKind)}; later versions may add to these",
@@ -66,10 +62,8 @@ class ErrorV1(BaseModel):
     fields: list[FieldProblemV1]
 
 
-class ResultV1(BaseModel):
+class ResultV1(_Open):
     """A result event. This model is the schema; events are written straight from the row."""
-
-    model_config = _OPEN
 
     eventId: str = Field(description="the same for every repeat of this event")  # noqa: N815
     requestId: str | None = Field(description="null where no id could be read")  # noqa: N815
