@@ -71,7 +71,7 @@ class MessageKey:
         """What may encrypt to it."""
         return ALGORITHMS[self.kind]
 
-    def public(self) -> dict[str, str]:
+    def public(self) -> dict[str, Any]:
         """Return it as a JWK for publishers; `alg` is a recommendation."""
         return {
             "kty": self.kind,
@@ -81,7 +81,7 @@ class MessageKey:
             **self.key.as_dict(private=False),
         }
 
-    def private(self) -> dict[str, str]:
+    def private(self) -> dict[str, Any]:
         """Return it as a JWK for the workers."""
         return {**self.public(), **self.key.as_dict(private=True)}
 

@@ -99,5 +99,5 @@ def of_nobody(envelope: Envelope) -> Envelope:
     one: good enough for a message that is wrong anyway, and no reason to refuse one.
     """
     texts = (envelope.reply_to, envelope.correlation_id)
-    kept = (None if text and may_be_id_number(text) else text for text in texts)
-    return Envelope(*kept, envelope.traceparent)
+    reply_to, correlation_id = (None if text and may_be_id_number(text) else text for text in texts)
+    return Envelope(reply_to, correlation_id, envelope.traceparent)

@@ -84,7 +84,7 @@ def listener(host: str, port: int) -> socket.socket:
         raise CannotListen(_REFUSALS.get(getattr(error, "errno", None), unknown)) from None
 
 
-_REFUSALS = {
+_REFUSALS: dict[int | None, str] = {
     errno.EADDRINUSE: "HTTP_PORT: cannot be opened: somebody listens there already",
     errno.EACCES: "HTTP_PORT: cannot be opened: this user may not take so low a number",
 }
