@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,18 @@ from local_programs import program
 from tests.contract.guide import GUIDE, filled_in
 from tests.contract.regenerate import FOLDER, documents
 from worker.contract.asyncapi import asyncapi
+from worker.contract.encryption import JOSE, JSON
 from worker.contract.envelope import check_envelope
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
+from worker.contract.jwk import ALGORITHMS, ENCRYPTIONS
+from worker.contract.names import BULK, EVENT_TYPE, REQUESTS, RESULTS, UNROUTED
 from worker.contract.request_model import CONTEXT_LIMIT, REQUEST_ID_LIMIT
-from worker.contract.result_v1 import CLOUD_ATTRIBUTES, CLOUD_PREFIX
+from worker.contract.result_v1 import CLOUD_PREFIX, result_event
 from worker.contract.schemas import request_schema, result_schema
-from worker.core.delivery import Delivery
-from worker.core.outcome import ErrorKind, Outcome
+from worker.core.claims import Envelope
+from worker.core.delivery import Delivery, EventFormat
+from worker.core.outcome import ErrorKind, Outcome, Result, StoredResult
+from worker.core.request import Mode
 from worker.sandbox.scenario import read_scenario
 from worker.settings import CheckSettings
 
@@ -40,7 +46,9 @@ def test_the_guide_says_what_to_do_on_every_outcome_and_kind_of_error() -> None:
     text = GUIDE.read_text()
     assert [each for each in Outcome if f"\n| `{each}` |" not in text] == []
     assert [each for each in ErrorKind if f"\n| `{each}` |" not in text] == []
-    assert [each for each in CLOUD_ATTRIBUTES if f"`{CLOUD_PREFIX}{each}`" not in text] == []
+    headers = asyncapi()["components"]["messages"]["result"]["headers"]["properties"]
+    cloud = [each for each in headers if each.startswith(CLOUD_PREFIX)]
+    assert [each for each in cloud if f"`{each}`" not in text] == []
 
 
 def test_the_guides_limits_are_the_codes() -> None:
@@ -75,6 +83,27 @@ def test_an_example_is_true_to_the_schemas(name: str) -> None:
     is_request = Draft202012Validator(request_schema()).is_valid(example_request(name))
     assert is_request is (name not in NO_REQUESTS)
     Draft202012Validator(result_schema()).validate(example_result(name))
+
+
+def test_the_document_has_the_names_of_the_code() -> None:
+    document = asyncapi()
+    channels = document["channels"]
+    exchanges = [each["bindings"]["amqp"]["exchange"]["name"] for each in channels.values()]
+    assert exchanges == [REQUESTS, BULK, RESULTS, RESULTS]
+    assert channels["results"]["description"].endswith(f" {UNROUTED}.")
+    request, encrypted, result = document["components"]["messages"].values()
+    assert [each["contentType"] for each in (request, encrypted, result)] == [JSON, JOSE, JSON]
+    algorithms = sorted({each for several in ALGORITHMS.values() for each in several})
+    told = f" alg: {', '.join(algorithms)}; enc: {', '.join(ENCRYPTIONS)}; kid:"
+    assert told in encrypted["summary"]
+    assert result["name"] == result["bindings"]["amqp"]["messageType"] == EVENT_TYPE
+    asked = datetime.now(UTC)
+    stored = StoredResult(
+        "a", "b", 2, Mode.LIVE, Result(Outcome.MATCH), 1, asked, asked, context=None
+    )
+    event = result_event(stored, Envelope(traceparent="00-"), EventFormat.CLOUDEVENTS)
+    properties = {"message_id", "correlation_id"}
+    assert result["headers"]["properties"].keys() - properties == event.headers.keys()
 
 
 def test_asyncapis_own_parser_has_nothing_against_the_document(

@@ -137,23 +137,23 @@ class HealthState:
         session, gate = self._session, self._gate
         under_way, allowed = gate.calls
         return Levels(
-            held=self._pipeline.held,
-            claimed=self._pipeline.claimed,
+            messages_held=self._pipeline.held,
+            requests_claimed=self._pipeline.claimed,
             calls_under_way=under_way,
             calls_allowed=allowed,
-            breaker=type(gate.state).__name__.lower(),
+            breaker_state=type(gate.state).__name__.lower(),
             parked=gate.parked,
-            unconfirmed=session.unconfirmed,
-            lag=session.lag,
-            connected=session.connected,
-            consuming=session.consuming,
-            blocked=session.blocked,
+            settlements_unconfirmed=session.unconfirmed,
+            amqp_loop_lag_seconds=session.lag,
+            broker_connected=session.connected,
+            broker_consuming=session.consuming,
+            broker_blocked=session.blocked,
             database_up=self._pipeline.database_answers and not self._monitor.failed,
             backlog=self._monitor.backlog,
             server=self._monitor.server,
             clock_offset=self._monitor.clock_offset,
-            held_of={lane: self._pipeline.held_of(lane) for lane in Lane},
-            consumed={lane: session.consumes(lane) for lane in Lane},
+            lane_messages_held={lane: self._pipeline.held_of(lane) for lane in Lane},
+            lane_consuming={lane: session.consumes(lane) for lane in Lane},
         )
 
 

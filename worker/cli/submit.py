@@ -18,7 +18,7 @@ from worker.core.outcome import ANSWERS
 from worker.settings import BrokerSettings, load
 
 if TYPE_CHECKING:
-    from worker.contract.encryption import PublicKey
+    from worker.contract.jwk import MessageKey
 
 
 _OF_A_PERSON = ("check_type", "name", "id_card", "bankcard", "mobile", "image")
@@ -166,14 +166,13 @@ def _as_it_is(body: bytes) -> bytes:
     return body
 
 
-def _recipient(file: Path) -> PublicKey:
-    from worker.contract.encryption import PublicKey
-    from worker.contract.jwk import KeyUnusable
+def _recipient(file: Path) -> MessageKey:
+    from worker.contract.jwk import KeyUnusable, read_public_key
 
     with file_mistakes(f"--encrypt-to: {file}"):
         content = file.read_bytes()
     try:
-        return PublicKey.read(content)
+        return read_public_key(content)
     except KeyUnusable as unusable:
         raise UserMistake(f"--encrypt-to: {file}: {unusable}") from None
 

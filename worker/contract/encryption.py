@@ -8,44 +8,32 @@ there are keys alone: with the library under it that takes 0.1 s and 10 MB.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import orjson
-
-from worker.contract.jwk import ALGORITHMS, KeyUnusable, jwks_in, read_key
-from worker.settings import SettingsInvalid
+from worker.contract.jwk import (
+    ENCRYPTIONS,
+    LONGEST_HEADER,
+    KeyUnusable,
+    MessageKey,
+    jwks_in,
+    read_key,
+    registry,
+)
+from worker.settings import MessageSettings, SettingsInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
-
-    from joserfc.jwe import JWERegistry
-
-    from worker.contract.jwk import MessageKey
-    from worker.settings import MessageSettings
+    from joserfc.jwk import GuestProtocol, Key
 
 JOSE, JSON = "application/jose", "application/json"
 """The content types of encrypted and of raw messages."""
-
-ENCRYPTIONS = ("A256GCM", "A128CBC-HS256")
-"""What may encrypt the content (`enc`); the first is what we use ourselves."""
 
 # Base64url of an object's brace and a quotation mark or space: no JSON text begins like that.
 _HEAD = re.compile(rb"[ \t\r\n]*e[wy]")
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-# Four names of algorithms and keys, and an ephemeral key of 130 characters, in base64url.
-_LONGEST_HEADER = 1_024
-
 # What the header may say. `zip` may not (15 kB can become 10 MB), nor what belongs to keys that are
 # a password (`p2c` has us count) or that stand elsewhere (`jku` has us fetch).
 _HEADERS = frozenset({"alg", "enc", "kid", "epk", "apu", "apv", "typ", "cty"})
-
-# As MAX_MESSAGE_BYTES at its most: the reader has refused what is larger than that is set to.
-_LONGEST = 134_217_728
 
 _NO_KEYS = "is encrypted, and there are no MESSAGE_KEYS here to open it"
 _UNKNOWN_KEY = "is encrypted to a key that is not known here: use the present key set, and its kid"
@@ -57,11 +45,7 @@ _DAMAGED = "is encrypted and cannot be opened: damaged, or made for another key 
 
 
 class Undecryptable(Exception):
-    """An encrypted body that cannot be opened here; `problem` says why, with nothing of it."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
+    """An encrypted body that cannot be opened here; the text says why, with nothing of it."""
 
 
 def is_encrypted(body: bytes) -> bool:
@@ -82,25 +66,6 @@ def opened(body: bytes, keys: MessageKeys | None) -> bytes:
     if keys is None:
         raise Undecryptable(_NO_KEYS)
     return keys.open(body)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class PublicKey:
-    """A key that messages are encrypted to."""
-
-    key: MessageKey
-
-    @classmethod
-    def read(cls, text: str | bytes) -> Self:
-        """Read a public JWK, or the first of a JWK Set; raises `KeyUnusable`."""
-        return cls(read_key(jwks_in(text)[0], private=False))
-
-    def seal(self, body: bytes) -> bytes:
-        """Return a body encrypted to this key."""
-        from joserfc.jwe import encrypt_compact
-
-        header = {"alg": self.key.algorithms[0], "enc": ENCRYPTIONS[0], "kid": self.key.kid}
-        return encrypt_compact(header, body, self.key.key, registry=_registry()).encode("ascii")
 
 
 class MessageKeys:
@@ -152,13 +117,16 @@ class MessageKeys:
 
     def open(self, body: bytes) -> bytes:
         """Return what a body that `is_encrypted` holds, opened once; raises `Undecryptable`."""
-        from joserfc.errors import JoseError
+        from joserfc.errors import JoseError, MissingAlgorithmError, MissingEncryptionError
         from joserfc.jwe import decrypt_compact
 
         body = body.strip()
-        key = self._key(_header(body))
+        if body.find(b".") > LONGEST_HEADER:
+            raise Undecryptable(_NOT_TAKEN)
         try:
-            content = decrypt_compact(body, key.key, registry=_registry()).plaintext
+            content = decrypt_compact(body, self._key, registry=registry()).plaintext
+        except (MissingAlgorithmError, MissingEncryptionError):
+            raise Undecryptable(_NOT_TAKEN) from None
         # What joserfc and `cryptography` raise at rubbish, asserts of theirs included: a message
         # must not end a worker. Their words may repeat some of it.
         except (JoseError, ValueError, TypeError, LookupError, AssertionError):
@@ -167,7 +135,7 @@ class MessageKeys:
 
     def seal(self, body: bytes) -> bytes:
         """Return a body encrypted to the current key."""
-        return PublicKey(self._current).seal(body)
+        return self._current.seal(body)
 
     def public(self) -> dict[str, Any]:
         """Return the JWK Set for publishers, the current key first."""
@@ -177,8 +145,9 @@ class MessageKeys:
         """Return the JWK Set that was read."""
         return {"keys": [key.private() for key in self._keys.values()]}
 
-    def _key(self, header: Mapping[str, Any]) -> MessageKey:
+    def _key(self, message: GuestProtocol) -> Key:
         """Return the key that a header names; raises `Undecryptable` for what is not taken."""
+        header = message.headers()
         kid = header.get("kid")
         key = self._keys.get(kid) if isinstance(kid, str) else None
         if key is None:
@@ -189,31 +158,4 @@ class MessageKeys:
             or header.keys() - _HEADERS
         ):
             raise Undecryptable(_NOT_TAKEN)
-        return key
-
-
-def _header(body: bytes) -> Mapping[str, Any]:
-    """Return the header, read before any key is used; raises `Undecryptable`."""
-    encoded = body.partition(b".")[0]
-    if len(encoded) > _LONGEST_HEADER:
-        raise Undecryptable(_NOT_TAKEN)
-    try:
-        # An object, where it is JSON: the body began with a brace.
-        header: Mapping[str, Any] = orjson.loads(
-            urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4))
-        )
-    except ValueError:
-        raise Undecryptable(_DAMAGED) from None
-    return header
-
-
-@cache
-def _registry() -> JWERegistry:
-    """Return what joserfc may use: our few algorithms and no compression."""
-    from joserfc.jwe import JWERegistry
-
-    algorithms = {each for every in ALGORITHMS.values() for each in every}
-    registry = JWERegistry(algorithms=[*algorithms, *ENCRYPTIONS])
-    registry.max_protected_header_length = _LONGEST_HEADER
-    registry.max_ciphertext_length = _LONGEST
-    return registry
+        return key.key

@@ -12,16 +12,7 @@ import orjson
 
 FOLDER = Path(__file__).parent / "examples"
 
-NAMES = (
-    "match",
-    "mismatch",
-    "no_record",
-    "rejected",
-    "expired",
-    "failed",
-    "conflict",
-    "unreadable",
-)
+NAMES = tuple("match mismatch no_record rejected expired failed conflict unreadable".split())
 """In the order in which they must be published: `conflict` repeats the requestId of `match`."""
 
 NO_REQUESTS = frozenset({"unreadable"})

@@ -72,12 +72,10 @@ def without_leaks(
     if holds(source, numbers):
         problems.append(FieldProblem("source", LEAK))
         source = DEFAULT_SOURCE
-    if envelope.reply_to is not None and holds(envelope.reply_to, numbers):
-        problems.append(FieldProblem("properties.reply_to", LEAK))
-        envelope = replace(envelope, reply_to=None)
-    if envelope.correlation_id is not None and holds(envelope.correlation_id, numbers):
-        problems.append(FieldProblem("properties.correlation_id", LEAK))
-        envelope = replace(envelope, correlation_id=None)
+    for name in ("reply_to", "correlation_id"):
+        if (text := getattr(envelope, name)) is not None and holds(text, numbers):
+            problems.append(FieldProblem(f"properties.{name}", LEAK))
+            envelope = replace(envelope, **{name: None})
     return source, envelope
 
 
@@ -100,12 +98,6 @@ def of_nobody(envelope: Envelope) -> Envelope:
     What could be anybody's ID number is left out. One in 500 long numbers that are none look like
     one: good enough for a message that is wrong anyway, and no reason to refuse one.
     """
-    return replace(
-        envelope,
-        reply_to=_of_nobody(envelope.reply_to),
-        correlation_id=_of_nobody(envelope.correlation_id),
-    )
-
-
-def _of_nobody(text: str | None) -> str | None:
-    return None if text and may_be_id_number(text) else text
+    texts = (envelope.reply_to, envelope.correlation_id)
+    reply_to, correlation_id = (None if text and may_be_id_number(text) else text for text in texts)
+    return Envelope(reply_to, correlation_id, envelope.traceparent)

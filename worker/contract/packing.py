@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from worker.core.delivery import Delivery
 
@@ -13,13 +13,12 @@ _PLAIN = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii", "binar
 _SHOWN = re.compile(r"[a-z][a-z-]{0,15}")
 
 
+@dataclass(eq=False)
 class NotUnpacked(Exception):
     """The body is not what its encoding says, or larger; `reason` is a dead letter's."""
 
-    def __init__(self, reason: str, problem: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
-        self.problem = problem
+    reason: str
+    problem: str
 
 
 def unpacked(delivery: Delivery, limit: int) -> Delivery:

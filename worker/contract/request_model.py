@@ -32,13 +32,13 @@ _RFC3339 = re.compile(
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 
-_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
-class PersonalUserV1(BaseModel):
+class PersonalUserV1(_Strict):
     """The person, spelled as the provider spells it; which fields depends on the check type."""
-
-    model_config = _STRICT
 
     name: str | None = Field(None, description="Chinese name, 2 to 50 characters")
     idCard: str | None = Field(None, description="resident ID number, 18 characters")  # noqa: N815
@@ -49,19 +49,15 @@ class PersonalUserV1(BaseModel):
     )
 
 
-class PersonalSpecV1(BaseModel):
+class PersonalSpecV1(_Strict):
     """What is verified."""
-
-    model_config = _STRICT
 
     checkType: int = Field(ge=0, le=4, description="0 to 4, as the provider's document has it")  # noqa: N815
     personalUser: PersonalUserV1  # noqa: N815
 
 
-class RequestV1(BaseModel):
+class RequestV1(_Strict):
     """A verification request; null is as good as absent, in every field."""
-
-    model_config = _STRICT
 
     requestId: str | None = Field(  # noqa: N815
         None,

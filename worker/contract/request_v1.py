@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, TypeGuard
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -63,10 +63,11 @@ class RequestReader:
             return _unreadable(error.reason, error.problem, envelope, delivery)
         reading = self._read_plain(delivery, envelope, problems, today)
         # An encoding that is not known here is no reason to refuse what can be read all the same.
-        if delivery.content_encoding is None or not _is_no_json(reading):
-            return reading
-        problem = FieldProblem("properties.content_encoding", unknown_encoding(delivery))
-        return replace(reading, problem=problem)
+        match reading:
+            case Unreadable(reason="not_json") if delivery.content_encoding is not None:
+                problem = FieldProblem("properties.content_encoding", unknown_encoding(delivery))
+                return replace(reading, problem=problem)
+        return reading
 
     def _read_plain(
         self, delivery: Delivery, envelope: Envelope, problems: list[FieldProblem], today: date
@@ -78,7 +79,7 @@ class RequestReader:
         try:
             delivery = replace(delivery, body=opened(delivery.body, self.keys))
         except Undecryptable as error:
-            return _unreadable("undecryptable", error.problem, envelope, delivery)
+            return _unreadable("undecryptable", str(error), envelope, delivery)
         return self._read(delivery, envelope, problems, today)
 
     def _read(
@@ -189,10 +190,6 @@ def _refuse_raw(reading: Reading, body: bytes) -> Reading:
             return replace(reading, problems=(problem, *problems))
         case Unreadable():
             return reading
-
-
-def _is_no_json(reading: Reading) -> TypeGuard[Unreadable]:
-    return isinstance(reading, Unreadable) and reading.reason == "not_json"
 
 
 def _unreadable(

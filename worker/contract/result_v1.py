@@ -27,25 +27,15 @@ from worker.core.outcome import AuthInfo, Charged, ErrorKind, Failure, Outcome, 
 from worker.core.request import Mode
 
 CLOUD_PREFIX = "cloudEvents_"
-CLOUD_ATTRIBUTES = {
-    "specversion": "1.0",
-    "id": "the eventId",
-    "source": "/verification-worker/live, or /verification-worker/sandbox",
-    "type": EVENT_TYPE,
-    "time": "completedAt",
-    "subject": "the requestId; absent where none could be read",
-    "traceparent": "the distributed tracing extension; absent where the request had none",
-}
-"""What each attribute holds, for the document that describes events."""
-
-# Results grow: who reads them ignores fields that it does not know.
-_OPEN = ConfigDict(extra="allow", frozen=True)
 
 
-class AuthInfoV1(BaseModel):
+class _Open(BaseModel):
+    # Results grow: who reads them ignores fields that it does not know.
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class AuthInfoV1(_Open):
     """The provider's answer, scrubbed of personal data."""
-
-    model_config = _OPEN
 
     success: bool | None
     hasException: bool | None  # noqa: N815
@@ -54,19 +44,15 @@ class AuthInfoV1(BaseModel):
     detail: str | None
 
 
-class FieldProblemV1(BaseModel):
+class FieldProblemV1(_Open):
     """A refused field, never its value."""
-
-    model_config = _OPEN
 
     field: str
     problem: str
 
 
-class ErrorV1(BaseModel):
+class ErrorV1(_Open):
     """Why there is no answer."""
-
-    model_config = _OPEN
 
     kind: str = Field(
         description=f"one of {', '.join(ErrorKind)}; later versions may add to these",
@@ -76,10 +62,8 @@ class ErrorV1(BaseModel):
     fields: list[FieldProblemV1]
 
 
-class ResultV1(BaseModel):
+class ResultV1(_Open):
     """A result event. This model is the schema; events are written straight from the row."""
-
-    model_config = _OPEN
 
     eventId: str = Field(description="the same for every repeat of this event")  # noqa: N815
     requestId: str | None = Field(description="null where no id could be read")  # noqa: N815
@@ -114,7 +98,6 @@ def result_event(
     """
     return _publication(
         stored,
-        stored.request_id,
         result_event_id(stored.request_id),
         envelope,
         event_format,
@@ -139,12 +122,11 @@ def answer_event(
     result = Result(outcome, failure=failure)
     unstored = StoredResult(request_id or "", source, None, mode, result, 0, now, now, None)
     event_id = answer_event_id(outcome, fingerprint)
-    return _publication(unstored, request_id, event_id, envelope, event_format, source)
+    return _publication(unstored, event_id, envelope, event_format, source)
 
 
 def _publication(
     stored: StoredResult,
-    request_id: str | None,
     event_id: str,
     envelope: Envelope,
     event_format: EventFormat,
@@ -152,6 +134,7 @@ def _publication(
     event_of: str | None = None,
 ) -> Publication:
     result, traceparent = stored.result, envelope.traceparent
+    request_id = stored.request_id or None
     completed_at = rfc3339(stored.completed_at)
     body: dict[str, object] = {
         "eventId": event_id,
@@ -164,7 +147,7 @@ def _publication(
         "charged": result.charged,
         "calls": stored.calls,
         "mode": stored.mode,
-        "error": _error(result.failure),
+        "error": result.failure,
         "requestedAt": rfc3339(stored.requested_at),
         "completedAt": completed_at,
         "context": orjson.Fragment(stored.context) if stored.context is not None else None,
@@ -215,14 +198,4 @@ def _auth_info(info: AuthInfo | None) -> dict[str, object] | None:
         "code": info.code,
         "message": info.message,
         "detail": info.detail,
-    }
-
-
-def _error(failure: Failure | None) -> dict[str, object] | None:
-    if failure is None:
-        return None
-    return {
-        "kind": failure.kind,
-        "message": failure.message,
-        "fields": [{"field": each.field, "problem": each.problem} for each in failure.fields],
     }

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
 
 from worker.core.outcome import CallClass, CallReport
 
@@ -111,20 +110,16 @@ def after_call(
     """
     if isinstance(state, Open):
         return state
-    if reason := _reason_at_once(report):
-        wait = policy.wait(state.openings, chance)
-        if reason is ParkReason.THROTTLED:
-            wait = max(wait, report.retry_after or 0.0)
-        return Open(reason, now + wait, state.openings + 1)
-    if _succeeded(report):
-        return _after_success(state)
-    if isinstance(state, Probing):
-        return Open(state.reason, now + policy.wait(state.openings, chance), state.openings + 1)
-    failures = state.failures + 1
-    if failures < policy.failures:
-        return Closed(failures, state.openings)
-    wait = policy.wait(state.openings, chance)
-    return Open(ParkReason.PROVIDER_FAILING, now + wait, state.openings + 1)
+    reason = _reason_at_once(report)
+    least = report.retry_after or 0.0 if reason is ParkReason.THROTTLED else 0.0
+    if reason is None:
+        if _succeeded(report):
+            return _after_success(state)
+        if isinstance(state, Closed) and state.failures + 1 < policy.failures:
+            return Closed(state.failures + 1, state.openings)
+        reason = state.reason if isinstance(state, Probing) else ParkReason.PROVIDER_FAILING
+    wait = max(policy.wait(state.openings, chance), least)
+    return Open(reason, now + wait, state.openings + 1)
 
 
 def after_shortage(state: BreakerState, seconds: float, policy: BreakerPolicy, now: float) -> Open:
@@ -153,17 +148,12 @@ def at(state: BreakerState, now: float) -> BreakerState:
 
 
 def _after_success(state: Closed | Probing) -> Closed:
-    match state:
-        case Probing(openings=openings):
-            return Closed(openings=openings)
-        case Closed(openings=0):
-            return state if state.failures == 0 else Closed()
-        case Closed(successes=successes, openings=openings):
-            if successes + 1 >= _WELL_AGAIN:
-                return Closed()
-            return Closed(openings=openings, successes=successes + 1)
-        case _ as never:
-            assert_never(never)
+    if isinstance(state, Closed) and state.openings == 0:
+        return state if state.failures == 0 else Closed()
+    successes = state.successes + 1 if isinstance(state, Closed) else 0
+    if successes >= _WELL_AGAIN:
+        return Closed()
+    return Closed(openings=state.openings, successes=successes)
 
 
 def _reason_at_once(report: CallReport) -> ParkReason | None:

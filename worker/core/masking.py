@@ -78,7 +78,8 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
         if field is PersonField.PORTRAIT:
             continue
         if field is PersonField.NAME and (words := _latin_words(value)):
-            text = _any_of(words).sub(lambda word: mask_field(PersonField.NAME, word[0]), text)
+            any_of_them = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
+            text = any_of_them.sub(lambda word: mask_field(PersonField.NAME, word[0]), text)
         for spelling in _spellings(field, value):
             if spelling in text:
                 text = text.replace(spelling, mask_field(field, value))
@@ -118,10 +119,6 @@ def _latin_words(name: str) -> list[str]:
     """
     words = _LATIN_WORD.findall(name)
     return ["".join(words), *(word for word in words if len(word) > 1)] if words else []
-
-
-def _any_of(words: list[str]) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
 
 
 # Other spellings.

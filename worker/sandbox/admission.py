@@ -45,14 +45,26 @@ _FIELDS: Mapping[int, tuple[set[str], ...]] = {
 }
 
 
+@dataclass(eq=False)
 class Refused(Exception):
     """One call is refused; the message is ours and never quotes the request."""
 
-    def __init__(self, code: int, status: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
-        self.message = message
+    code: int
+    status: str
+    message: str
+
+
+_LACKS = (401, "APIGW_LACK_PARAMS", "missing or not signed: {}")
+_ILLEGAL = (401, "APIGW_ILLEGAL_HEADER", "illegal header: {}")
+_UNKNOWN_KEY = (401, "APIGW_KEY_NOT_EXITST", "错误的密钥")
+_NOT_SAME = (401, "APIGW_SIGN_RESULT_NOT_SAME", "签名不一致: {}")
+_REPEATED = (403, "APIGW_NONCE_CONFLICT", "重复访问")
+_INVALID = (400, "INVALID_ARGUMENT", "{}")
+
+
+def _refused(why: tuple[int, str, str], what: str = "") -> Refused:
+    code, status, words = why
+    return Refused(code, status, words.format(what))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,10 @@ class Admission:
     def admit(self, call: ReceivedCall, now: float) -> Person:
         """Return the person that a call asks about, or raise `Refused`; `now` is epoch seconds."""
         headers = call.headers
-        authorization = _authorization(headers.get("authorization"))
+        if (named := headers.get("authorization")) is None:
+            raise _refused(_LACKS, "authorization")
+        if (authorization := parse_authorization(named)) is None:
+            raise _refused(_ILLEGAL, "authorization")
         # JD's own SDK adds both after it has signed: they must be there, signed or not. The date is
         # part of what is signed anyway.
         date, nonce = _required(headers, _DATE), _required(headers, _NONCE)
@@ -102,58 +117,58 @@ class Admission:
         self._check_clock(date, authorization, now)
         self._check_signature(call, date, authorization)
         if len(nonce) > _NONCE_CHARACTERS:
-            raise _illegal(_NONCE)
+            raise _refused(_ILLEGAL, _NONCE)
         self._use(nonce)
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
-            raise _invalid("Content-Type must be application/json")
+            raise _refused(_INVALID, "Content-Type must be application/json")
         return read_person(call.body)
 
     def _use(self, nonce: str) -> None:
         if nonce in self._nonces:
-            raise Refused(403, "APIGW_NONCE_CONFLICT", "重复访问")
+            raise _refused(_REPEATED)
         self._nonces[nonce] = None
         if len(self._nonces) > self._settings.nonces_kept:
             self._nonces.popitem(last=False)
 
     def _check_credentials(self, headers: Mapping[str, str], authorization: Authorization) -> None:
         if not _same(authorization.access_key, self._settings.access_key.encode()):
-            raise _unknown_key()
+            raise _refused(_UNKNOWN_KEY)
         if self._token is None and _TOKEN not in headers:
             return
         token = _required(headers, _TOKEN)
         if _TOKEN not in authorization.signed_headers:
-            raise _lacks(_TOKEN)
+            raise _refused(_LACKS, _TOKEN)
         if self._token is None or not _same(token, self._token):
-            raise _unknown_key()
+            raise _refused(_UNKNOWN_KEY)
 
     def _check_clock(self, date: str, authorization: Authorization, now: float) -> None:
         if _DATE_FORM.fullmatch(date) is None:
-            raise _illegal(_DATE)
+            raise _refused(_ILLEGAL, _DATE)
         try:
             # Basic ISO format, read since Python 3.11; strptime takes ten times as long.
             signed_at = datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp()
         except ValueError as error:
-            raise _illegal(_DATE) from error
+            raise _refused(_ILLEGAL, _DATE) from error
         if authorization.day != date[:8]:
-            raise _wrong_signature("the credential's day is not the day of x-jdcloud-date")
+            raise _refused(_NOT_SAME, "the credential's day is not the day of x-jdcloud-date")
         if abs(now - signed_at) > self._settings.max_clock_skew:
-            raise _wrong_signature("x-jdcloud-date is too far from the server's clock")
+            raise _refused(_NOT_SAME, "x-jdcloud-date is too far from the server's clock")
 
     def _check_signature(self, call: ReceivedCall, date: str, authorization: Authorization) -> None:
         if authorization.service != self._settings.service:
-            raise _wrong_signature("the credential is for another service")
+            raise _refused(_NOT_SAME, "the credential is for another service")
         if self._settings.region not in {None, authorization.region}:
-            raise _wrong_signature("the credential is for another region")
+            raise _refused(_NOT_SAME, "the credential is for another region")
         try:
             canonical = canonical_request(
                 call.method, call.target, call.headers, authorization.signed_headers, call.body
             )
         except KeyError as error:
-            raise _lacks("a header that SignedHeaders names") from error
+            raise _refused(_LACKS, "a header that SignedHeaders names") from error
         expected = signature(self._settings.secret_key, authorization, date, canonical)
         if not _same(authorization.signature, expected.encode()):
-            raise _wrong_signature("the signature is not that of the request received")
+            raise _refused(_NOT_SAME, "the signature is not that of the request received")
 
 
 def read_person(body: bytes) -> Person:
@@ -162,63 +177,34 @@ def read_person(body: bytes) -> Person:
         document: object = orjson.loads(body)
     except orjson.JSONDecodeError:
         # Not chained: the decoder's error keeps the whole document.
-        raise _invalid("the body is not JSON") from None
+        raise _refused(_INVALID, "the body is not JSON") from None
     spec = _object(document, {"personalSpec"}, "the body")["personalSpec"]
     spec = _object(spec, {"checkType", "personalUser"}, "personalSpec")
     check_type, user = spec["checkType"], spec["personalUser"]
     if not isinstance(check_type, int) or isinstance(check_type, bool) or check_type not in _FIELDS:
-        raise _invalid("checkType must be an integer from 0 to 4")
+        raise _refused(_INVALID, "checkType must be an integer from 0 to 4")
     if isinstance(user, dict):  # JD's own SDK sends null for what is not set
         user = {name: value for name, value in user.items() if value is not None}
     if not isinstance(user, dict) or user.keys() not in _FIELDS[check_type]:
-        raise _invalid(f"personalUser must have exactly the fields of check {check_type}")
+        raise _refused(_INVALID, f"personalUser must have exactly the fields of check {check_type}")
     if not all(isinstance(value, str) and value for value in user.values()):
-        raise _invalid("personalUser's fields must be strings that are not empty")
+        raise _refused(_INVALID, "personalUser's fields must be strings that are not empty")
     return Person(user)
 
 
 def _object(value: object, fields: set[str], name: str) -> dict[str, object]:
     if not isinstance(value, dict) or value.keys() != fields:
-        raise _invalid(f"{name} must be an object of exactly {', '.join(sorted(fields))}")
+        raise _refused(_INVALID, f"{name} must be an object of exactly {', '.join(sorted(fields))}")
     return value
-
-
-def _authorization(value: str | None) -> Authorization:
-    if value is None:
-        raise _lacks("authorization")
-    authorization = parse_authorization(value)
-    if authorization is None:
-        raise _illegal("authorization")
-    return authorization
 
 
 def _required(headers: Mapping[str, str], name: str) -> str:
     """Return a header that must be there. What is signed, SignedHeaders says."""
     value = headers.get(name, "").strip()
     if not value:
-        raise _lacks(name)
+        raise _refused(_LACKS, name)
     return value
 
 
 def _same(given: str, ours: bytes) -> bool:
     return hmac.compare_digest(received_bytes(given), ours)
-
-
-def _lacks(what: str) -> Refused:
-    return Refused(401, "APIGW_LACK_PARAMS", f"missing or not signed: {what}")
-
-
-def _illegal(header: str) -> Refused:
-    return Refused(401, "APIGW_ILLEGAL_HEADER", f"illegal header: {header}")
-
-
-def _unknown_key() -> Refused:
-    return Refused(401, "APIGW_KEY_NOT_EXITST", "错误的密钥")
-
-
-def _wrong_signature(why: str) -> Refused:
-    return Refused(401, "APIGW_SIGN_RESULT_NOT_SAME", f"签名不一致: {why}")
-
-
-def _invalid(why: str) -> Refused:
-    return Refused(400, "INVALID_ARGUMENT", why)

@@ -39,14 +39,13 @@ _SHOWN_OF_A_NAME = 64
 _WHOLE = "scenario"
 
 
+@dataclass(eq=False)
 class ScenarioRefused(Exception):
     """A body is no scenario. `field` is a path such as `steps[0].act`."""
 
-    def __init__(self, code: int, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.code = code
-        self.field = field
-        self.problem = problem
+    code: int
+    field: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)

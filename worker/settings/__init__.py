@@ -5,39 +5,22 @@ trailing newline is dropped. A variable that is a near miss of a setting is a pr
 is read at import: `load` reads once, at start.
 """
 
-from worker.settings.environment import SettingsInvalid, ShownSetting, load, show
-from worker.settings.messages import CheckSettings, MessageEncryption, MessageSettings
-from worker.settings.servers import BrokerSettings, DatabaseSettings, DigestSettings
-from worker.settings.values import delay_name
-from worker.settings.worker import (
-    ConsoleSettings,
-    EraseSettings,
-    OutboxSettings,
-    RetentionSettings,
-    Settings,
-    StatusSettings,
-    SubmitSettings,
-    ToolSettings,
-)
-
-__all__ = [
-    "BrokerSettings",
-    "CheckSettings",
-    "ConsoleSettings",
-    "DatabaseSettings",
-    "DigestSettings",
-    "EraseSettings",
-    "MessageEncryption",
-    "MessageSettings",
-    "OutboxSettings",
-    "RetentionSettings",
-    "Settings",
-    "SettingsInvalid",
-    "ShownSetting",
-    "StatusSettings",
-    "SubmitSettings",
-    "ToolSettings",
-    "delay_name",
-    "load",
-    "show",
-]
+from worker.settings.environment import SettingsInvalid as SettingsInvalid
+from worker.settings.environment import ShownSetting as ShownSetting
+from worker.settings.environment import load as load
+from worker.settings.environment import show as show
+from worker.settings.messages import CheckSettings as CheckSettings
+from worker.settings.messages import MessageEncryption as MessageEncryption
+from worker.settings.messages import MessageSettings as MessageSettings
+from worker.settings.servers import BrokerSettings as BrokerSettings
+from worker.settings.servers import DatabaseSettings as DatabaseSettings
+from worker.settings.servers import DigestSettings as DigestSettings
+from worker.settings.values import delay_name as delay_name
+from worker.settings.worker import ConsoleSettings as ConsoleSettings
+from worker.settings.worker import EraseSettings as EraseSettings
+from worker.settings.worker import OutboxSettings as OutboxSettings
+from worker.settings.worker import RetentionSettings as RetentionSettings
+from worker.settings.worker import Settings as Settings
+from worker.settings.worker import StatusSettings as StatusSettings
+from worker.settings.worker import SubmitSettings as SubmitSettings
+from worker.settings.worker import ToolSettings as ToolSettings

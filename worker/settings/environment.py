@@ -148,9 +148,8 @@ def misspelt(
     shortened = {short: name for each, name in bare.items() for short in _shortened(each)}
     meant = _OF_OTHERS.union(known)
     for name, value in environment.items():
-        if not value or name.upper() in meant or _OF_A_SERVICE.fullmatch(name.upper()):
-            continue
-        if is_service_address(value):
+        is_ours = name.upper() in meant or _OF_A_SERVICE.fullmatch(name.upper())
+        if not value or is_ours or is_service_address(value):
             continue
         tried = _bare(name)
         near = next((shortened[each] for each in _shortened(tried) if each in shortened), None)

@@ -109,7 +109,8 @@ class Settings(
     @field_validator("provider_url")
     @classmethod
     def _fits_the_mode(cls, url: str, others: ValidationInfo) -> str:
-        mode, host = others.data.get("provider_mode"), _host(url)
+        mode = others.data.get("provider_mode")
+        host = (urlsplit(url).hostname or "").rstrip(".")
         if mode is Mode.SANDBOX and f".{host}".endswith(f".{_LIVE_DOMAIN}"):
             raise ValueError("must be the sandbox's address where PROVIDER_MODE is sandbox")
         if mode is Mode.LIVE and url.startswith("http:") and not _is_loopback(host):
@@ -206,10 +207,6 @@ class Settings(
     def timing(self) -> CallTiming:
         """The seconds of one call and of its claim."""
         return CallTiming(self.call_deadline, self.connect_timeout, self.lease_margin)
-
-
-def _host(url: str) -> str:
-    return (urlsplit(url).hostname or "").rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:

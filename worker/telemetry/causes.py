@@ -8,16 +8,27 @@ from collections.abc import Iterator
 from worker.core.connecting import ConnectionFailed, Unconnected
 
 # Codes of X509_verify_cert_error (OpenSSL's x509_vfy.h).
-_EXPIRED = 10
-_UNTRUSTED = (18, 19, 20, 21)
-_OTHER_HOST = (62, 64)
-
-# Why OpenSSL gives up where the other side speaks something else.
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE")
-_WANTS_CERTIFICATE = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
-
-_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+_OF_CERTIFICATES = {
+    10: Unconnected.TLS_EXPIRED,
+    **dict.fromkeys((18, 19, 20, 21), Unconnected.TLS_UNTRUSTED),
+    **dict.fromkeys((62, 64), Unconnected.TLS_HOST),
+}
+# Why OpenSSL gives up; three of them where the other side speaks something else.
+_OF_TLS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": Unconnected.TLS_CLIENT,
+    "WRONG_VERSION_NUMBER": Unconnected.TLS_ABSENT,
+    "UNEXPECTED_EOF_WHILE_READING": Unconnected.TLS_ABSENT,
+    "RECORD_LAYER_FAILURE": Unconnected.TLS_ABSENT,
+}
 _CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, EOFError)
+# A host name that no DNS can know, for a label of it is empty or too long, is a UnicodeError.
+_OF_KINDS = {
+    (socket.gaierror, UnicodeError): Unconnected.DNS,
+    (ConnectionRefusedError,): Unconnected.REFUSED,
+    (TimeoutError,): Unconnected.TIMEOUT,
+    _CLOSED: Unconnected.CLOSED,
+}
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 
 
 def why_unconnected(error: BaseException) -> Unconnected:
@@ -40,29 +51,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _why(error: BaseException) -> Unconnected | None:
     if isinstance(error, ConnectionFailed):
         return error.why
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _OF_CERTIFICATES.get(error.verify_code, Unconnected.TLS)
     if isinstance(error, ssl.SSLError):
-        return _why_no_tls(error)
-    # A host name that no DNS can know, for a label of it is empty or too long, is a UnicodeError.
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return Unconnected.DNS
-    if isinstance(error, ConnectionRefusedError):
-        return Unconnected.REFUSED
-    if isinstance(error, TimeoutError):
-        return Unconnected.TIMEOUT
-    if isinstance(error, _CLOSED):
-        return Unconnected.CLOSED
+        return _OF_TLS.get(error.reason, Unconnected.TLS)
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return Unconnected.UNREACHABLE
-    return None
-
-
-def _why_no_tls(error: ssl.SSLError) -> Unconnected:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _OTHER_HOST:
-            return Unconnected.TLS_HOST
-        if error.verify_code == _EXPIRED:
-            return Unconnected.TLS_EXPIRED
-        return Unconnected.TLS_UNTRUSTED if error.verify_code in _UNTRUSTED else Unconnected.TLS
-    if error.reason == _WANTS_CERTIFICATE:
-        return Unconnected.TLS_CLIENT
-    return Unconnected.TLS_ABSENT if error.reason in _NO_TLS else Unconnected.TLS
+    return next((why for kinds, why in _OF_KINDS.items() if isinstance(error, kinds)), None)

@@ -80,14 +80,11 @@ def listener(host: str, port: int) -> socket.socket:
         family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         return socket.create_server(address, family=family, dualstack_ipv6=host == _EVERY)
     except (OSError, UnicodeError) as error:
-        raise CannotListen(_refusal(error)) from None
+        unknown = "HTTP_HOST: is no address and no name of this machine"
+        raise CannotListen(_REFUSALS.get(getattr(error, "errno", None), unknown)) from None
 
 
-def _refusal(error: Exception) -> str:
-    match error:
-        case OSError(errno=errno.EADDRINUSE):
-            return "HTTP_PORT: cannot be opened: somebody listens there already"
-        case OSError(errno=errno.EACCES):
-            return "HTTP_PORT: cannot be opened: this user may not take so low a number"
-        case _:
-            return "HTTP_HOST: is no address and no name of this machine"
+_REFUSALS: dict[int | None, str] = {
+    errno.EADDRINUSE: "HTTP_PORT: cannot be opened: somebody listens there already",
+    errno.EACCES: "HTTP_PORT: cannot be opened: this user may not take so low a number",
+}

@@ -8,13 +8,11 @@ causes (its row, event, retry, dead letter) carries it on. Attributes are ids an
 line: nothing of a person.
 """
 
-from __future__ import annotations
-
 import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Thread
-from typing import TYPE_CHECKING
 
 import structlog
 from opentelemetry import context
@@ -25,16 +23,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from worker.core.delivery import Delivery, Settlement
+from worker.core.outcome import CallReport
+from worker.core.request import Lane
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from opentelemetry.context import Context
-
-    from worker.core.delivery import Delivery, Settlement
-    from worker.core.outcome import CallReport
-    from worker.core.request import Lane
 
 # The last batch takes milliseconds; a collector that is away must not hold up the end.
 _FLUSH_SECONDS = 3.0
@@ -126,7 +118,7 @@ class Spans:
         flush.start()
         flush.join(_FLUSH_SECONDS)
 
-    def _sent_by(self, delivery: Delivery) -> Context:
+    def _sent_by(self, delivery: Delivery) -> context.Context:
         carrier = {} if delivery.traceparent is None else {"traceparent": delivery.traceparent}
         return self._propagator.extract(carrier, context.Context())
 

@@ -6,6 +6,7 @@ Without them nothing of it is imported, and a message costs nothing more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,8 +14,6 @@ import structlog
 from worker.telemetry.logs import LogEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from worker.telemetry.spans import Spans
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

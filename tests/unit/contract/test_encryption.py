@@ -11,14 +11,8 @@ from joserfc.jwk import generate_key
 
 from tests.fakes.keys import encrypted, message_key, message_keys
 from tests.fakes.messages import ID_CARD, NAME, deliver, request
-from worker.contract.encryption import (
-    ENCRYPTIONS,
-    MessageKeys,
-    PublicKey,
-    is_encrypted,
-    media_type,
-)
-from worker.contract.jwk import ALGORITHMS, read_key
+from worker.contract.encryption import MessageKeys, is_encrypted, media_type
+from worker.contract.jwk import ALGORITHMS, ENCRYPTIONS, read_key, read_public_key
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 
@@ -102,9 +96,9 @@ def test_publishers_encrypt_to_the_public_key_and_cannot_open() -> None:
     public = json.dumps(keys.public())
     assert '"d"' not in public
     assert [each["kid"] for each in keys.public()["keys"]] == ["new", "old"]
-    sealed = PublicKey.read(public).seal(BODY)
+    sealed = read_public_key(public).seal(BODY)
     assert keys.open(sealed) == BODY
-    assert PublicKey.read(json.dumps(keys.public()["keys"][1])).key.kid == "old"
+    assert read_public_key(json.dumps(keys.public()["keys"][1])).kid == "old"
 
 
 # Not opened.

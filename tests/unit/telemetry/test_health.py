@@ -176,10 +176,11 @@ def test_the_database_is_up_when_work_and_the_monitor_reach_it(
 
 def test_levels_are_read_as_they_are(parts: Parts) -> None:
     levels = parts.health.levels()
-    assert (levels.unconfirmed, levels.lag, levels.blocked) == (7, 0.5, False)
-    assert (levels.breaker, levels.parked, levels.backlog) == ("open", None, None)
-    assert (levels.held, levels.claimed) == (9, 2)
+    assert (levels.settlements_unconfirmed, levels.amqp_loop_lag_seconds) == (7, 0.5)
+    assert (levels.breaker_state, levels.parked, levels.backlog) == ("open", None, None)
+    assert (levels.messages_held, levels.requests_claimed) == (9, 2)
     assert (levels.calls_under_way, levels.calls_allowed) == (1, 4)
+    assert not levels.broker_blocked
 
 
 # The answers over HTTP.

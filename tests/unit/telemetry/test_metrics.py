@@ -22,17 +22,17 @@ from worker.telemetry.metrics import Metrics
 
 NOW = START.timestamp()
 LEVELS = Levels(
-    held=9,
-    claimed=5,
+    messages_held=9,
+    requests_claimed=5,
     calls_under_way=2,
     calls_allowed=32,
-    breaker="closed",
+    breaker_state="closed",
     parked=None,
-    unconfirmed=3,
-    lag=0.25,
-    connected=True,
-    consuming=True,
-    blocked=False,
+    settlements_unconfirmed=3,
+    amqp_loop_lag_seconds=0.25,
+    broker_connected=True,
+    broker_consuming=True,
+    broker_blocked=False,
     database_up=True,
     backlog=Backlog(
         unsent_events=4,
@@ -43,8 +43,8 @@ LEVELS = Levels(
     ),
     server=DatabaseServer(START, connections=12, connections_limit=97),
     clock_offset=-0.5,
-    held_of={Lane.LIVE: 6, Lane.BULK: 3},
-    consumed={Lane.LIVE: True, Lane.BULK: False},
+    lane_messages_held={Lane.LIVE: 6, Lane.BULK: 3},
+    lane_consuming={Lane.LIVE: True, Lane.BULK: False},
 )
 
 
@@ -240,7 +240,9 @@ def test_gauges_say_how_things_stand() -> None:
 
 
 def test_a_parked_worker_says_why() -> None:
-    gauges = watched(replace(LEVELS, breaker="open", parked=ParkReason.CREDENTIALS))
+    gauges = watched(
+        LEVELS.model_copy(update={"breaker_state": "open", "parked": ParkReason.CREDENTIALS})
+    )
     shown = {name for name, value in gauges.items() if value == 1 and "/" in name}
     assert shown >= {"verification_parked/credentials", "verification_breaker_state/open"}
     assert "verification_parked/quota" not in shown
@@ -252,12 +254,15 @@ def test_a_budget_is_shown_where_there_is_one() -> None:
     assert gauges["verification_budget_calls"] == 100
     assert gauges["verification_calls_today"] == 60
     assert gauges["verification_budget_left_calls"] == 40
-    spent = replace(LEVELS, backlog=Backlog(calls_today=130))
+    spent = LEVELS.model_copy(update={"backlog": Backlog(calls_today=130)})
     assert watched(spent, budget=100)["verification_budget_left_calls"] == 0
 
 
 def test_what_the_database_does_not_say_has_no_sample() -> None:
-    gauges = watched(replace(LEVELS, backlog=None, server=None, database_up=False), budget=100)
+    gauges = watched(
+        LEVELS.model_copy(update={"backlog": None, "server": None, "database_up": False}),
+        budget=100,
+    )
     assert gauges["verification_database_up"] == 0
     words = ("outbox", "lapsed", "_calls_today", "n_budget", "schema", "overdue", "_conn", "clock")
     gauges.pop("verification_broker_connected")
@@ -265,7 +270,7 @@ def test_what_the_database_does_not_say_has_no_sample() -> None:
 
 
 def test_a_schema_that_is_behind_is_all_that_is_said_of_the_books() -> None:
-    gauges = watched(replace(LEVELS, backlog=Backlog(schema_behind=True)), budget=100)
+    gauges = watched(LEVELS.model_copy(update={"backlog": Backlog(schema_behind=True)}), budget=100)
     assert gauges["verification_schema_behind"] == 1
     assert "verification_outbox_events" not in gauges
 
