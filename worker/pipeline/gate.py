@@ -51,10 +51,13 @@ class DatabaseAway:
     """The database has not answered for some seconds."""
 
 
+GateState = BreakerState | Pause | DatabaseAway
+
+
 class GateView(NamedTuple):
     """What the breaker thread goes by."""
 
-    state: BreakerState | Pause | DatabaseAway
+    state: GateState
     """The pause, or else the database, or else the breaker."""
     calls: int
     """How many calls may be under way at once."""

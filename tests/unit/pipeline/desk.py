@@ -15,13 +15,14 @@ from worker.core.checks import CheckPolicy
 from worker.core.digests import Digests
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.pipeline.flow import Finished, Flow, FlowRules
+from worker.pipeline.flow import Flow, FlowRules
+from worker.pipeline.work import Finished
 
 if TYPE_CHECKING:
     from worker.contract.encryption import MessageKeys
     from worker.core.delivery import Delivery, Publication, Settlement
     from worker.core.outcome import CallReport
-    from worker.pipeline.flow import Admission, Task
+    from worker.pipeline.work import Admission, Task
     from worker.ports import Verifier
 
 START_WITHIN = 28.0

@@ -13,7 +13,8 @@ from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import BreakerPolicy
 from worker.core.request import Lane
 from worker.pipeline.gate import Gate
-from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.pipeline.intake import PipelineSize
+from worker.pipeline.runner import Pipeline
 from worker.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
