@@ -225,10 +225,7 @@ class Intake:
             if claim.shortage is Shortage.CALLS_PER_MINUTE:
                 self._aside.append((now + min(claim.seconds, _LONGEST_ASIDE), delivery))
                 continue
-            if claim.shortage is Shortage.DAILY_BUDGET:
-                self._gate.budget_spent(claim)
-            else:
-                self._gate.bulk_budget_spent(claim)
+            self._gate.budget_spent(claim)
             spent.append(delivery)
         if spent:
             self._inbox.put_back(spent)

@@ -7,7 +7,8 @@ import structlog
 
 from worker.core.breaker import Closed, Open, ParkReason, Probing
 from worker.core.operations import Pause
-from worker.pipeline.gate import DatabaseAway, Gate, GateState, GateView
+from worker.pipeline.gate import Gate
+from worker.pipeline.work import DatabaseAway, GateState, GateView
 from worker.ports import Broker, Clock
 from worker.telemetry.logs import LogEvent
 

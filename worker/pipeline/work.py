@@ -1,10 +1,13 @@
 """What the pipeline's threads hand to each other: values, each written once."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from worker.contract.request_v1 import Accepted, Refused
+from worker.core.breaker import BreakerState, Closed, Open, ParkReason, Probing
 from worker.core.claims import ClaimRequest, Entry, Granted, Postponed
 from worker.core.delivery import Delivery, Settlement
+from worker.core.operations import Pause
 from worker.core.request import Lane, VerificationRequest
 
 
@@ -55,3 +58,35 @@ class Admission:
     settlements: list[Settlement] = field(default_factory=list)
     postponed: list[tuple[Delivery, Postponed]] = field(default_factory=list)
     """What may be admitted again later: nothing has happened for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAway:
+    """The database has not answered for some seconds."""
+
+
+GateState = BreakerState | Pause | DatabaseAway
+
+
+class GateView(NamedTuple):
+    """What the breaker thread goes by."""
+
+    state: GateState
+    """The pause, or else the database, or else the breaker."""
+    calls: int
+    """How many calls may be under way at once."""
+    bulk: bool = True
+    """Whether bulk may be called."""
+
+    @property
+    def parked(self) -> ParkReason | None:
+        """Why the worker takes no messages as it usually does, or None."""
+        match self.state:
+            case Pause():
+                return ParkReason.PAUSED
+            case DatabaseAway():
+                return ParkReason.DATABASE
+            case Open(reason=reason) | Probing(reason=reason):
+                return reason
+            case Closed():
+                return None
