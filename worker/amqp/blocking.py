@@ -53,6 +53,17 @@ def opened(
             connection.end(CLOSE_SECONDS)
 
 
+def asked(connection: Any, queue: str) -> tuple[int, int]:
+    """Return how many messages wait in a queue and who consumes it; raises pika's errors.
+
+    From RabbitMQ 4.3 on to ask needs the right to configure the queue.
+    """
+    channel = connection.channel()  # one each: a refusal costs the channel
+    declared = channel.queue_declare(queue, passive=True).method
+    channel.close()
+    return declared.message_count, declared.consumer_count
+
+
 class BlockingPublisher:
     """The `Publisher` of the ports for a command: `publish` returns when all is confirmed.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, cast
 
-from requests import PreparedRequest, Request, Response
+from requests import PreparedRequest, Request
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -47,8 +47,12 @@ class Received:
     server: str | None = None
 
 
-class Transport:
-    """Posts signed bodies to the one address there is."""
+class Transport(HTTPAdapter):
+    """Posts signed bodies to the one address there is, over requests' adapter with its own pool.
+
+    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no environment and
+    so no proxy of it is heeded, and certificates are checked against one bundle that is read here.
+    """
 
     def __init__(
         self,
@@ -56,11 +60,11 @@ class Transport:
         auth: Callable[[PreparedRequest], object],
         reaper: Reaper,
     ) -> None:
-        address = Request("POST", config.url).prepare()
-        self._url = str(address.url)
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._url = str(Request("POST", config.url).prepare().url)
         self._auth = auth
         self._reaper = reaper
-        self._adapter = _OneAddress(config, self._url, address.path_url, reaper)
+        self._pool = _pool(config, self._url, reaper)
         self._headers = {
             "Host": canonical_target(self._url).host,
             "User-Agent": "verification-worker",
@@ -79,7 +83,7 @@ class Transport:
         request.body = body
         self._auth(request)
         try:
-            response = self._adapter.send(request, stream=True)
+            response = self.send(request, stream=True)
         except (RequestException, HTTPError, HTTPException, OSError) as exc:
             raise Unanswered from exc
         return self._read(cast("Answer", response.raw))
@@ -101,8 +105,18 @@ class Transport:
         self._auth = auth
 
     def close(self) -> None:
-        """Close what is not in use."""
-        self._adapter.close()
+        """Close the idle connections."""
+        self._pool.close()
+        super().close()
+
+    # requests asks these for each call.
+
+    def get_connection_with_tls_context(self, *_: object, **__: object) -> WatchedPool:
+        """Return the one pool."""
+        return self._pool
+
+    def cert_verify(self, *_: object, **__: object) -> None:
+        """Leave the pool's TLS as it was made."""
 
 
 def _whole_body(answer: Answer) -> bytes | None:
@@ -129,64 +143,20 @@ def _read_some(answer: Answer, limit: int) -> bytes:
     return decoding.read(limit, decode_content=True)
 
 
-class _OneAddress(HTTPAdapter):
-    """requests' adapter with its one pool chosen beforehand: nothing is looked up for each call.
-
-    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no environment and
-    so no proxy of it is heeded, and certificates are checked against one bundle that is read here.
-    """
-
-    def __init__(
-        self,
-        config: ProviderConfig,
-        url: str,
-        target: str,
-        reaper: Reaper,
-    ) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        parts = parse_url(url)
-        options: dict[str, Any] = {
-            "host": parts.host,
-            "port": parts.port,
-            "maxsize": config.pool_size,
-            "timeout": config.connect_timeout,
-            "reaper": reaper,
-            "keep_idle": config.keep_idle,
-            "io_timeout": config.read_timeout,
-            "through": None if config.proxy is None else Proxy.of(config.proxy),
-        }
-        self._target = target
-        self._pool = (
-            WatchedTlsPool(**options, ssl_context=_tls(config))
-            if parts.scheme == "https"
-            else WatchedPool(**options)
-        )
-
-    def get_connection_with_tls_context(self, *_: object, **__: object) -> WatchedPool:
-        """Return the one pool."""
-        return self._pool
-
-    def cert_verify(self, *_: object, **__: object) -> None:
-        """Leave the pool's TLS as it was made."""
-
-    def request_url(self, *_: object, **__: object) -> str:
-        """Return the one path."""
-        return self._target
-
-    def build_response(self, req: PreparedRequest, resp: Answer) -> Response:  # type: ignore[override]
-        """Return the response without what nobody reads: headers, cookies, encoding."""
-        response = Response()
-        response.status_code = resp.status
-        response.raw = resp
-        response.request = req
-        return response
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._pool.close()
-        super().close()
-
-
-def _tls(config: ProviderConfig) -> ssl.SSLContext:
-    """Return a context that checks certificate and host name (TLS 1.2 at least)."""
-    return ssl.create_default_context(cafile=config.ca_file or DEFAULT_CA_BUNDLE_PATH)
+def _pool(config: ProviderConfig, url: str, reaper: Reaper) -> WatchedPool:
+    """Return the pool for an address; https checks certificate and host name (TLS 1.2 at least)."""
+    parts = parse_url(url)
+    options: dict[str, Any] = {
+        "host": parts.host,
+        "port": parts.port,
+        "maxsize": config.pool_size,
+        "timeout": config.connect_timeout,
+        "reaper": reaper,
+        "keep_idle": config.keep_idle,
+        "io_timeout": config.read_timeout,
+        "through": None if config.proxy is None else Proxy.of(config.proxy),
+    }
+    if parts.scheme != "https":
+        return WatchedPool(**options)
+    context = ssl.create_default_context(cafile=config.ca_file or DEFAULT_CA_BUNDLE_PATH)
+    return WatchedTlsPool(**options, ssl_context=context)
