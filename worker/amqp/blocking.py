@@ -13,14 +13,12 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.parameters import parameters
-from worker.amqp.pika_connection import BlockingPikaConnection
+from worker.amqp.pika_connection import CLOSE_SECONDS, BlockingPikaConnection
 from worker.amqp.properties import written_properties
 from worker.core.delivery import Publication
 
 # An alarm may last for hours: a person is told, not kept.
 BLOCKED_SECONDS = 20.0
-# An orderly close is a round trip; a broker that takes longer is frozen or gone.
-CLOSE_SECONDS = 5.0
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, cast
 
-from requests import PreparedRequest, Request
+from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -61,7 +61,8 @@ class Transport(HTTPAdapter):
         reaper: Reaper,
     ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._url = str(Request("POST", config.url).prepare().url)
+        address = Request("POST", config.url).prepare()
+        self._url, self._target = str(address.url), address.path_url
         self._auth = auth
         self._reaper = reaper
         self._pool = _pool(config, self._url, reaper)
@@ -109,7 +110,7 @@ class Transport(HTTPAdapter):
         self._pool.close()
         super().close()
 
-    # requests asks these for each call.
+    # requests asks these for each call; its own answers to the last two would cost 60 µs.
 
     def get_connection_with_tls_context(self, *_: object, **__: object) -> WatchedPool:
         """Return the one pool."""
@@ -117,6 +118,18 @@ class Transport(HTTPAdapter):
 
     def cert_verify(self, *_: object, **__: object) -> None:
         """Leave the pool's TLS as it was made."""
+
+    def request_url(self, *_: object, **__: object) -> str:
+        """Return the one path."""
+        return self._target
+
+    def build_response(self, req: PreparedRequest, resp: Answer) -> Response:  # type: ignore[override]
+        """Return the response without what nobody reads: headers, cookies, encoding."""
+        response = Response()
+        response.status_code = resp.status
+        response.raw = resp
+        response.request = req
+        return response
 
 
 def _whole_body(answer: Answer) -> bytes | None:
