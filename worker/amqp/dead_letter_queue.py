@@ -171,26 +171,21 @@ class DeadLetterQueue:
         Raises InUse where another tool holds them, NotProvisioned where there is no such queue,
         BrokerUnavailable.
         """
-        held = self._alone()
+        held = None
+        until = time.monotonic() + LETTING_GO_SECONDS
+        while held is None:
+            try:
+                held = HeldDeadLetters(*self._connections, self._queue)
+            except InUse:
+                # The broker counts a tool that has let go for a moment longer, this one's too.
+                if time.monotonic() > until:
+                    raise
+                # Two that begin at once see each other: not both should try again at once.
+                time.sleep(QUIET_SECONDS * (1.0 + random()))  # noqa: S311  # no secret
         try:
             yield held
         finally:
             held.let_go()
-
-    def _alone(self) -> HeldDeadLetters:
-        """Hold them once nobody else does.
-
-        The broker counts a tool for a moment longer that has let go, this one's last look too.
-        """
-        until = time.monotonic() + LETTING_GO_SECONDS
-        while True:
-            try:
-                return HeldDeadLetters(*self._connections, self._queue)
-            except InUse:
-                if time.monotonic() > until:
-                    raise
-            # Two that begin at once see each other: not both should try again at once.
-            time.sleep(QUIET_SECONDS * (1.0 + random()))  # noqa: S311  # no secret
 
 
 def _consumers(connection: Any, queue: str) -> int:

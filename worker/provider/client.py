@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Self
 from uuid import uuid4
@@ -39,8 +40,7 @@ from worker.telemetry.causes import why_unconnected
 _JITTER = wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.2)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+_now = partial(datetime.now, UTC)
 
 
 def _nonce() -> str:
