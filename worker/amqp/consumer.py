@@ -92,7 +92,8 @@ class Consumer:
         self.consuming = False
         if self._usable and self._tag is not None:
             self.connection.answered()
-            self._channel.basic_cancel(self._tag, callback=_heard)
+            # Without a callback pika forgets the consumer at once: the broker has not answered yet.
+            self._channel.basic_cancel(self._tag, callback=lambda _: None)
             self._tag = None
 
     def finish(self, delivery: Delivery) -> None:
@@ -217,7 +218,3 @@ class Consumer:
             retry_in=round(wait, 2),
             **described(error, declares=self._topology is not None),
         )
-
-
-def _heard(_frame: Any) -> None:
-    """Ask for the answer to a cancel: without one pika forgets the consumer at once."""

@@ -8,7 +8,7 @@ from pika import exceptions
 
 from worker.amqp.blocking import asked, opened
 from worker.amqp.broker_errors import AccessRefused, NotProvisioned, TopologyDiffers, mapped
-from worker.amqp.topology import Binding, Exchange, Queue, Topology, declare_on
+from worker.amqp.topology import Exchange, Queue, Topology, declare_on
 
 _MISSING = "is missing: run verification-worker topology apply"
 
@@ -30,7 +30,7 @@ def check(url: str, topology: Topology) -> list[str]:
     Raises BrokerUnavailable, and AccessRefused for the connection.
     """
     with opened(url, "topology") as connection:
-        found = [_difference(connection, one) for one in topology if not isinstance(one, Binding)]
+        found = [_difference(connection, one) for one in topology.objects]
     return [sentence for sentence in found if sentence]
 
 

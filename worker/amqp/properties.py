@@ -22,12 +22,9 @@ PERSISTENT = 2
 # bytes of rubbish must still fit when it is published again, as part of a dead letter.
 _MOST_REPLACED = 85
 
-_LONGEST_SHORT_STRING = 255
-
-# A traceparent has 55 characters. Whatever is much longer is none, and the header frame of what
-# we publish must not outgrow the broker's frame_max: the connection would be closed, for ever.
-_LONGEST_TRACEPARENT = 255
-
+# What is longer is none of what we read (a traceparent has 55 characters), and the header frame of
+# what we publish must not outgrow the broker's frame_max: the connection would be closed, for ever.
+_LONGEST_TEXT = 255
 
 # A publisher's clock may be wrong, and some count milliseconds: what lies in the future or so many
 # seconds back is not believed. A message that waits for longer has met worse than a wrong number.
@@ -55,7 +52,7 @@ def read_delivery(
         as_text(properties.message_id),
         as_text(properties.correlation_id),
         as_text(properties.reply_to),
-        _traceparent(headers) if headers else None,
+        _text_in(headers, "traceparent"),
         method.redelivered,
         now if published_at is None else published_at,
         published_at is not None,
@@ -73,14 +70,9 @@ def _published_at(timestamp: object, now: float) -> float | None:
     return float(timestamp) if is_credible else None  # type: ignore[arg-type]
 
 
-def _traceparent(headers: Mapping[str, object]) -> str | None:
-    value = headers.get("traceparent")
-    return value if type(value) is str and len(value) <= _LONGEST_TRACEPARENT else None
-
-
 def _text_in(headers: Mapping[str, object] | None, name: str) -> str | None:
     value = headers.get(name) if headers else None
-    return value if type(value) is str and len(value) <= _LONGEST_SHORT_STRING else None
+    return value if type(value) is str and len(value) <= _LONGEST_TEXT else None
 
 
 def _routing_key(method: Any, headers: Mapping[str, object] | None) -> str | None:

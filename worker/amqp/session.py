@@ -32,7 +32,6 @@ from worker.ports import DeliverySink
 from worker.telemetry.logs import describe
 
 SESSION_FAILED = "amqp.session_failed"
-
 # Once cut, a connection reports in the same pass of the loop.
 _CUT_SECONDS = 1.0
 # An order waits for one pass of the loop, of which the slowest step is a large body.
@@ -83,8 +82,8 @@ class Session:
                 url, self._ioloop, queue, bulk.prefetch, bulk.topology, Lane.BULK
             )
         self._settler = Settler(self._ioloop, self._publisher, self._consumers)
-        self._users = [self._publisher, *self._consumers.values()]
-        """Who has a connection."""
+        consumers = self._consumers.values()
+        self._users: list[BackgroundPublisher | Consumer] = [self._publisher, *consumers]
         # The interpreter waits for threads that are no daemons; `close` waits as long as it says.
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
         self._closing = threading.Lock()
@@ -147,8 +146,9 @@ class Session:
 
     def start(self, sink: DeliverySink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
-        for each in (self._settler, *self._consumers.values()):
-            each.sink = sink
+        self._settler.sink = sink
+        for consumer in self._consumers.values():
+            consumer.sink = sink
         self._thread.start()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:

@@ -4,6 +4,8 @@ The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3. A queue's ar
 changed once it exists: another value is another queue.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,13 +79,26 @@ class Binding:
     queue: str
     routing_key: str
 
-    def declare(self, channel: Any) -> None:
-        """Bind them over a channel."""
-        channel.queue_bind(queue=self.queue, exchange=self.exchange, routing_key=self.routing_key)
 
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All that must exist, in the order in which it is declared."""
 
-Topology = tuple[Exchange | Queue | Binding, ...]
-"""All that must exist, in the order in which it is declared."""
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+    @property
+    def objects(self) -> tuple[Exchange | Queue, ...]:
+        """What has a name and can be asked for."""
+        return (*self.exchanges, *self.queues)
+
+    def __add__(self, more: Topology) -> Topology:
+        return Topology(
+            self.exchanges + more.exchanges,
+            self.queues + more.queues,
+            self.bindings + more.bindings,
+        )
 
 
 def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
@@ -98,26 +113,32 @@ def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
 
 def live_topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
     """Return what no worker can do without."""
-    return (
-        Exchange(UNROUTED, "fanout"),
-        Exchange(RESULTS, "topic", {"alternate-exchange": UNROUTED}),
-        Exchange(REQUESTS, "topic"),
-        # The dead queue first: the others dead-letter into it. A policy could change its
-        # lifetime later and an argument cannot, but the worker is given nothing but AMQP.
-        _queue(DEAD, BROWSE_LIMIT, lifetime=dead_letter_days * _DAY),
-        _queue(UNROUTED, BROWSE_LIMIT),
-        *_lane_queues(Lane.LIVE, delays),
-        Binding(UNROUTED, UNROUTED, ""),
-        Binding(REQUESTS, REQUESTS, "#"),
+    return Topology(
+        exchanges=(
+            Exchange(UNROUTED, "fanout"),
+            Exchange(RESULTS, "topic", {"alternate-exchange": UNROUTED}),
+            Exchange(REQUESTS, "topic"),
+        ),
+        queues=(
+            # The dead queue first: the others dead-letter into it. A policy could change its
+            # lifetime later and an argument cannot, but the worker is given nothing but AMQP.
+            _queue(DEAD, BROWSE_LIMIT, lifetime=dead_letter_days * _DAY),
+            _queue(UNROUTED, BROWSE_LIMIT),
+            *_lane_queues(Lane.LIVE, delays),
+        ),
+        bindings=(
+            Binding(UNROUTED, UNROUTED, ""),
+            Binding(REQUESTS, REQUESTS, "#"),
+        ),
     )
 
 
 def bulk_topology(delays: tuple[int, ...]) -> Topology:
     """Return what the bulk lane adds. It dead-letters where the live one does."""
-    return (
-        Exchange(BULK, "topic"),
-        *_lane_queues(Lane.BULK, delays),
-        Binding(BULK, REQUEST_QUEUES[Lane.BULK], "#"),
+    return Topology(
+        exchanges=(Exchange(BULK, "topic"),),
+        queues=_lane_queues(Lane.BULK, delays),
+        bindings=(Binding(BULK, REQUEST_QUEUES[Lane.BULK], "#"),),
     )
 
 
@@ -127,8 +148,12 @@ def declare_on(channel: Any, topology: Topology) -> None:
     Over one of a `SelectConnection` nothing is waited for: a failure closes the channel, and an
     answer to whatever is asked next says that all went well.
     """
-    for one in topology:
+    for one in topology.objects:
         one.declare(channel)
+    for binding in topology.bindings:
+        channel.queue_bind(
+            queue=binding.queue, exchange=binding.exchange, routing_key=binding.routing_key
+        )
 
 
 def _lane_queues(lane: Lane, delays: tuple[int, ...]) -> tuple[Queue, ...]:

@@ -17,7 +17,7 @@ from worker.pipeline.flow import Flow
 from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.pipeline.intake import Intake, PipelineSize
 from worker.pipeline.parking import Parking
-from worker.pipeline.work import Finished, Task
+from worker.pipeline.work import Finished
 from worker.ports import Broker, Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent, describe
 from worker.telemetry.metrics import Metrics
@@ -156,22 +156,19 @@ class Pipeline:
     # The pipeline's threads.
 
     def _call_all(self) -> None:
+        """Call for each task when the gate lets it through."""
         while (task := self._intake.tasks.get()) is not None:
-            self._call(task)
-
-    def _call(self, task: Task) -> None:
-        """Call for a task when the gate lets it through."""
-        # What the broker has queued again is called when it comes again, or there would be two.
-        may_call = not self._intake.has_returned(task.asked.delivery) and self._gate.enter(
-            task.not_before, called_before=task.granted.calls > 1
-        )
-        report, outage = None, False
-        if may_call:
-            report = self._flow.call(task)
-            outage = self._gate.after_call(report)
-        finished = self._flow.decide(task, report, outage=outage)
-        self._credits.give_back(1)
-        self._finished.put(finished)
+            # What the broker has queued again is called when it comes again, or there would be two.
+            may_call = not self._intake.has_returned(task.asked.delivery) and self._gate.enter(
+                task.not_before, called_before=task.granted.calls > 1
+            )
+            report, outage = None, False
+            if may_call:
+                report = self._flow.call(task)
+                outage = self._gate.after_call(report)
+            finished = self._flow.decide(task, report, outage=outage)
+            self._credits.give_back(1)
+            self._finished.put(finished)
 
     def _record_all(self) -> None:
         while not self._finished.closed_and_empty:

@@ -63,7 +63,8 @@ class Transport(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         address = Request("POST", config.url).prepare()
         self._url, self._target = str(address.url), address.path_url
-        self._auth = auth
+        self.sign = auth
+        """By this from the next send on."""
         self._reaper = reaper
         self._pool = _pool(config, self._url, reaper)
         self._headers = {
@@ -82,7 +83,7 @@ class Transport(HTTPAdapter):
         headers = {**self._headers, "Content-Length": str(len(body))}
         request.headers = headers  # type: ignore[assignment]
         request.body = body
-        self._auth(request)
+        self.sign(request)
         try:
             response = self.send(request, stream=True)
         except (RequestException, HTTPError, HTTPException, OSError) as exc:
@@ -100,10 +101,6 @@ class Transport(HTTPAdapter):
             raise Unanswered(status)
         headers = answer.headers
         return Received(status, headers.get("retry-after"), body, headers.get("server"))
-
-    def sign_by(self, auth: Callable[[PreparedRequest], object]) -> None:
-        """Sign by this from the next send on."""
-        self._auth = auth
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -135,7 +132,11 @@ class Transport(HTTPAdapter):
 def _whole_body(answer: Answer) -> bytes | None:
     """Return the body, None where it is unreadable; raise an error where it is cut short."""
     try:
-        body = _read_some(answer, MAX_ANSWER + 1)
+        reading: Any = answer
+        if "content-encoding" in answer.headers:
+            # We ask for none; a gateway that compresses all the same is read, within the limit.
+            reading = HTTPResponse(answer, answer.headers, preload_content=False)  # type: ignore[arg-type]
+        body: bytes = reading.read(MAX_ANSWER + 1)
         if len(body) > MAX_ANSWER:
             return None
         if answer.length:
@@ -146,14 +147,6 @@ def _whole_body(answer: Answer) -> bytes | None:
         return body
     finally:
         answer.release()
-
-
-def _read_some(answer: Answer, limit: int) -> bytes:
-    if "content-encoding" not in answer.headers:
-        return answer.read(limit)
-    # We ask for no coding; a gateway that compresses all the same is read, within the limit.
-    decoding = HTTPResponse(answer, answer.headers, preload_content=False)  # type: ignore[arg-type]
-    return decoding.read(limit, decode_content=True)
 
 
 def _pool(config: ProviderConfig, url: str, reaper: Reaper) -> WatchedPool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from worker.amqp.topology import BROWSE_LIMIT, Queue, topology
+from worker.amqp.topology import BROWSE_LIMIT, topology
 from worker.contract.names import DEAD, REQUEST_QUEUES, REQUESTS
 from worker.core.request import Lane
 
 DELAYS = (5, 30, 120, 600, 1800)
 BULK_REQUESTS = REQUEST_QUEUES[Lane.BULK]
-QUEUES = [one for one in topology(DELAYS, 14) if isinstance(one, Queue)]
 
 
 def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
-    names = [queue.name for queue in QUEUES]
+    names = [queue.name for queue in topology(DELAYS, 14).queues]
     assert names == [
         "verification.dead",
         "verification.unrouted",
@@ -34,7 +33,7 @@ def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
 
 
 def test_every_queue_is_a_quorum_queue_with_an_explicit_delivery_limit() -> None:
-    for queue in QUEUES:
+    for queue in topology(DELAYS, 14).queues:
         assert queue.arguments["x-queue-type"] == "quorum"
         limit = queue.arguments["x-delivery-limit"]
         assert isinstance(limit, int)
@@ -71,5 +70,5 @@ def dead_letters_to(queue: str) -> dict[str, object]:
 def test_a_queue_has_the_arguments_that_the_contract_says(
     name: str, arguments: dict[str, object]
 ) -> None:
-    (queue,) = [one for one in QUEUES if one.name == name]
+    (queue,) = [one for one in topology(DELAYS, 14).queues if one.name == name]
     assert queue.arguments == {"x-queue-type": "quorum", **arguments}
