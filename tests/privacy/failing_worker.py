@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from worker.cli import main
 from worker.contract.request_v1 import RequestReader
 from worker.core.delivery import Delivery
-from worker.pipeline.flow import Finished, Flow, Task
+from worker.pipeline.flow import Flow
 from worker.pipeline.runner import Pipeline
+from worker.pipeline.work import Finished, Task
 from worker.provider.client import PersonalAuthClient
 from worker.telemetry import logs
 

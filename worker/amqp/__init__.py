@@ -19,8 +19,7 @@ The rest is this room's own.
     delivery_tags       what to acknowledge, and what is not confirmed yet
     loop                how other threads reach the amqp thread, and whether its loop turns
     reconnecting        a connection that comes back by itself
-    properties          pika's properties to and from ours
+    properties          pika's properties to and from ours, also those that it cannot decode
     parameters          how pika connects, TLS included
     pika_connection     what we change in pika
-    content_header      headers that pika cannot decode
 """

@@ -13,14 +13,12 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable, mapped
 from worker.amqp.parameters import parameters
-from worker.amqp.pika_connection import BlockingPikaConnection
+from worker.amqp.pika_connection import CLOSE_SECONDS, BlockingPikaConnection
 from worker.amqp.properties import written_properties
 from worker.core.delivery import Publication
 
 # An alarm may last for hours: a person is told, not kept.
 BLOCKED_SECONDS = 20.0
-# An orderly close is a round trip; a broker that takes longer is frozen or gone.
-CLOSE_SECONDS = 5.0
 
 
 @contextmanager
@@ -51,6 +49,17 @@ def opened(
         # Whatever had to be safe was answered before: how this ends does not matter.
         with suppress(exceptions.AMQPError):
             connection.end(CLOSE_SECONDS)
+
+
+def asked(connection: Any, queue: str) -> tuple[int, int]:
+    """Return how many messages wait in a queue and who consumes it; raises pika's errors.
+
+    From RabbitMQ 4.3 on to ask needs the right to configure the queue.
+    """
+    channel = connection.channel()  # one each: a refusal costs the channel
+    declared = channel.queue_declare(queue, passive=True).method
+    channel.close()
+    return declared.message_count, declared.consumer_count
 
 
 class BlockingPublisher:

@@ -11,7 +11,6 @@ AmqpError
 """
 
 import re
-from typing import Any
 
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
@@ -21,6 +20,11 @@ from worker.settings.addresses import ESCAPES
 from worker.telemetry.causes import why_unconnected
 
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
+_REFUSALS = (
+    exceptions.ProbableAuthenticationError,
+    exceptions.AuthenticationError,
+    exceptions.ProbableAccessDeniedError,
+)
 
 NO_AMQP = {
     b"HTTP/": "an HTTP server answers there: AMQP_URL must name the broker's AMQP port, often 5672",
@@ -28,14 +32,17 @@ NO_AMQP = {
 }
 """What else may answer at a port, by its first bytes."""
 
-_CLOSED_AT_ONCE = (
-    "the connection was closed before any AMQP: AMQP_URL names another port (a TLS port needs"
-    " amqps://), or what stands behind it is down"
-)
-_SILENT = (
-    "the port of AMQP_URL took the connection and did not answer in AMQP: it is another server's,"
-    " or the broker hangs"
-)
+_UNAVAILABLE = {
+    exceptions.IncompatibleProtocolError: (
+        "the connection was closed before any AMQP: AMQP_URL names another port (a TLS port needs"
+        " amqps://), or what stands behind it is down"
+    ),
+    AMQPConnectorStackTimeout: (
+        "the port of AMQP_URL took the connection and did not answer in AMQP: it is another"
+        " server's, or the broker hangs"
+    ),
+    exceptions.ConnectionBlockedTimeout: "it takes no publications: a memory or disk alarm",
+}
 _LOST = {
     exceptions.StreamLostError: "the connection was lost: the network, or the broker was stopped",
     exceptions.AMQPHeartbeatTimeout: "the broker answered no heartbeat",
@@ -98,14 +105,10 @@ def mapped(error: BaseException) -> AmqpError:
     text = str(getattr(cause, "reply_text", ""))
     if isinstance(cause, exceptions.ChannelClosedByBroker):
         return _mapped_channel(code, text)
-    if isinstance(cause, exceptions.IncompatibleProtocolError):
-        return BrokerUnavailable(_CLOSED_AT_ONCE)
-    if isinstance(cause, AMQPConnectorStackTimeout):
-        return BrokerUnavailable(_SILENT)
-    if _is_refused(cause, code):
+    if type(cause) in _UNAVAILABLE:
+        return BrokerUnavailable(_UNAVAILABLE[type(cause)])
+    if isinstance(cause, _REFUSALS) or code in (_ACCESS_REFUSED, _NOT_ALLOWED):
         return _refusal(cause, f"{text}{cause}")
-    if isinstance(cause, exceptions.ConnectionBlockedTimeout):
-        return BrokerUnavailable("it takes no publications: a memory or disk alarm")
     if code:
         return BrokerUnavailable(f"the broker closed the connection with code {code}")
     why = why_unconnected(cause)
@@ -160,29 +163,13 @@ def _refusal(cause: BaseException, said: str) -> AmqpError:
     )
 
 
-def _is_refused(cause: BaseException, code: int) -> bool:
-    refusals = (
-        exceptions.ProbableAuthenticationError,
-        exceptions.AuthenticationError,
-        exceptions.ProbableAccessDeniedError,
-    )
-    return isinstance(cause, refusals) or code in (_ACCESS_REFUSED, _NOT_ALLOWED)
-
-
 def _innermost(error: BaseException) -> BaseException:
     """Unwrap what pika's connection workflow wraps: the last attempt's own error."""
-    cause: Any = error
-    while True:
-        if getattr(cause, "exceptions", ()):
-            cause = cause.exceptions[-1]
-        elif isinstance(getattr(cause, "exception", None), BaseException):
-            cause = cause.exception
-        elif type(cause) is exceptions.AMQPConnectionError and _wraps(cause):
-            cause = cause.args[0]
-        else:
-            found: BaseException = cause
-            return found
-
-
-def _wraps(error: BaseException) -> bool:
-    return bool(error.args) and isinstance(error.args[0], BaseException)
+    inner: object = None
+    if attempts := getattr(error, "exceptions", ()):
+        inner = attempts[-1]
+    elif hasattr(error, "exception"):
+        inner = error.exception
+    elif type(error) is exceptions.AMQPConnectionError and error.args:
+        inner = error.args[0]
+    return _innermost(inner) if isinstance(inner, BaseException) else error

@@ -13,6 +13,7 @@ from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 from worker.amqp.topology import Topology, declare_on
 from worker.core.delivery import Delivery
 from worker.core.request import Lane
+from worker.ports import DeliverySink
 
 CONSUMING = "amqp.consuming"
 CONSUMING_STOPPED = "amqp.consuming_stopped"
@@ -30,16 +31,15 @@ class Consumer:
         self,
         url: str,
         ioloop: Any,
-        *,
         queue: str,
         prefetch: int,
         topology: Topology | None,
-        deliver: Callable[[Delivery], None],
-        returned: Callable[[int, Lane], None],
         lane: Lane = Lane.LIVE,
     ) -> None:
         role = "consume" if lane is Lane.LIVE else lane.value
         self.connection = ReconnectingConnection(url, role, ioloop, self)
+        self.sink: DeliverySink
+        """Known when the session starts, before anything is delivered."""
         self.consuming = False
         self.wanted = True
         """Whether we want deliveries: a pause says no."""
@@ -52,8 +52,6 @@ class Consumer:
         self._queue = queue
         self._full_prefetch = self._prefetch = prefetch
         self._topology = topology
-        self._deliver = deliver
-        self._returned = returned
         self._pika: Any = None
         self._channel: Any = None
         self._usable = False
@@ -76,9 +74,7 @@ class Consumer:
         """
         self.wanted = True
         before, self._prefetch = self._prefetch, prefetch or self._full_prefetch
-        if not self._usable:
-            return
-        if self._prefetch != before:
+        if self._usable and self._prefetch != before:
             self._cancel()
             self._channel.basic_qos(prefetch_count=self._prefetch, callback=self._prepared)
         else:
@@ -87,16 +83,17 @@ class Consumer:
     def allow(self, allowed: bool) -> None:
         """Let nothing be taken, or what is wanted: a lane's calls of the day may be used up."""
         self._allowed = allowed
-        if not allowed:
-            self._cancel()
-        elif self._usable:
+        if allowed:
             self._consume_if_wanted()
+        else:
+            self._cancel()
 
     def _cancel(self) -> None:
         self.consuming = False
         if self._usable and self._tag is not None:
             self.connection.answered()
-            self._channel.basic_cancel(self._tag, callback=_heard)
+            # Without a callback pika forgets the consumer at once: the broker has not answered yet.
+            self._channel.basic_cancel(self._tag, callback=lambda _: None)
             self._tag = None
 
     def finish(self, delivery: Delivery) -> None:
@@ -153,7 +150,7 @@ class Consumer:
         self._consume_if_wanted()
 
     def _consume_if_wanted(self) -> None:
-        if not (self.wanted and self._allowed and self._tag is None):
+        if not (self._usable and self.wanted and self._allowed and self._tag is None):
             return
         self.connection.expect_answer()
         self._tag = self._channel.basic_consume(
@@ -174,7 +171,8 @@ class Consumer:
             return
         book = self._book
         book.delivered(method.delivery_tag)
-        self._deliver(read_delivery(book.epoch, method, properties, body, time(), self._lane))
+        delivery = read_delivery(book.epoch, method, properties, body, time(), self._lane)
+        self.sink.deliver(delivery)
 
     def _cancelled(self, frame: Any) -> None:
         """Begin again with a new channel: the broker ended our consumer and left this one open.
@@ -201,7 +199,7 @@ class Consumer:
         """Tell that the broker has queued again what this channel delivered."""
         if self._channel is not None:
             self.returned_epoch = self._book.epoch
-            self._returned(self.returned_epoch, self._lane)
+            self.sink.returned(self.returned_epoch, self._lane)
         self._forget_channel()
 
     def _forget_channel(self) -> None:
@@ -220,7 +218,3 @@ class Consumer:
             retry_in=round(wait, 2),
             **described(error, declares=self._topology is not None),
         )
-
-
-def _heard(_frame: Any) -> None:
-    """Ask for the answer to a cancel: without one pika forgets the consumer at once."""

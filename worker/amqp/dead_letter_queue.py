@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from pika import exceptions
 
-from worker.amqp.blocking import BlockingPublisher, opened
+from worker.amqp.blocking import BlockingPublisher, asked, opened
 from worker.amqp.broker_errors import AmqpError
 from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import read_delivery
@@ -162,10 +162,7 @@ class DeadLetterQueue:
 
     def depth(self) -> int:
         """Return how many letters stand there. Raises AccessRefused where this user may not ask."""
-        channel: Any = self._connections[0].channel()
-        count = int(channel.queue_declare(self._queue, passive=True).method.message_count)
-        channel.close()
-        return count
+        return asked(self._connections[0], self._queue)[0]
 
     @contextmanager
     def hold(self) -> Iterator[HeldDeadLetters]:
@@ -174,39 +171,28 @@ class DeadLetterQueue:
         Raises InUse where another tool holds them, NotProvisioned where there is no such queue,
         BrokerUnavailable.
         """
-        held = self._alone()
+        held = None
+        until = time.monotonic() + LETTING_GO_SECONDS
+        while held is None:
+            try:
+                held = HeldDeadLetters(*self._connections, self._queue)
+            except InUse:
+                # The broker counts a tool that has let go for a moment longer, this one's too.
+                if time.monotonic() > until:
+                    raise
+                # Two that begin at once see each other: not both should try again at once.
+                time.sleep(QUIET_SECONDS * (1.0 + random()))  # noqa: S311  # no secret
         try:
             yield held
         finally:
             held.let_go()
 
-    def _alone(self) -> HeldDeadLetters:
-        """Hold them once nobody else does.
-
-        The broker counts a tool for a moment longer that has let go, this one's last look too.
-        """
-        until = time.monotonic() + LETTING_GO_SECONDS
-        while True:
-            try:
-                return HeldDeadLetters(*self._connections, self._queue)
-            except InUse:
-                if time.monotonic() > until:
-                    raise
-            # Two that begin at once see each other: not both should try again at once.
-            time.sleep(QUIET_SECONDS * (1.0 + random()))  # noqa: S311  # no secret
-
 
 def _consumers(connection: Any, queue: str) -> int:
-    """Count who consumes a queue; 1 where this user may not ask.
-
-    From 4.3 on to ask needs the permission to configure: who has none must know to be alone.
-    """
-    channel = connection.channel()  # a refusal costs the channel
+    """Count who consumes a queue; 1 where this user may not ask: who may not must know."""
     try:
-        count = int(channel.queue_declare(queue, passive=True).method.consumer_count)
+        return asked(connection, queue)[1]
     except exceptions.ChannelClosedByBroker as refusal:
         if refusal.reply_code != _ACCESS_REFUSED:
             raise
         return 1
-    channel.close()
-    return count

@@ -6,14 +6,8 @@ from typing import Any
 
 from pika import exceptions
 
-from worker.amqp.blocking import opened
-from worker.amqp.broker_errors import (
-    AccessRefused,
-    AmqpError,
-    NotProvisioned,
-    TopologyDiffers,
-    mapped,
-)
+from worker.amqp.blocking import asked, opened
+from worker.amqp.broker_errors import AccessRefused, NotProvisioned, TopologyDiffers, mapped
 from worker.amqp.topology import Exchange, Queue, Topology, declare_on
 
 _MISSING = "is missing: run verification-worker topology apply"
@@ -41,27 +35,23 @@ def check(url: str, topology: Topology) -> list[str]:
 
 
 def _difference(connection: Any, one: Exchange | Queue) -> str | None:
+    name = f"{type(one).__name__.lower()} {one.name}"
     try:
         channel = connection.channel()  # one each: a failure costs the channel
         for passive in (True, False):
             one.declare(channel, passive=passive)
         channel.close()
     except exceptions.AMQPError as error:
-        return _sentence(one, mapped(error))
+        match mapped(error):
+            case NotProvisioned():
+                return f"{name} {_MISSING}"
+            case TopologyDiffers(what=what):
+                return f"{name} differs: {what}"
+            case AccessRefused() as refused:
+                return f"{name} cannot be checked: {refused}"
+            case other:
+                raise other from error
     return None
-
-
-def _sentence(one: Exchange | Queue, error: AmqpError) -> str:
-    what = f"{type(one).__name__.lower()} {one.name}"
-    match error:
-        case NotProvisioned():
-            return f"{what} {_MISSING}"
-        case TopologyDiffers():
-            return f"{what} differs: {error.what}"
-        case AccessRefused():
-            return f"{what} cannot be checked: {error}"
-        case _:
-            raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +70,6 @@ class Depth:
 def depths(url: str, queues: Sequence[str]) -> list[Depth]:
     """Return each queue's depth, in their order.
 
-    From RabbitMQ 4.3 on a user needs the right to configure a queue to ask for it.
     Raises InvalidUrl, BrokerUnavailable, and AccessRefused for the connection.
     """
     with opened(url, "status") as connection:
@@ -89,9 +78,7 @@ def depths(url: str, queues: Sequence[str]) -> list[Depth]:
 
 def _depth(connection: Any, queue: str) -> Depth:
     try:
-        channel = connection.channel()  # one each: a failure costs the channel
-        declared = channel.queue_declare(queue, passive=True).method
-        channel.close()
+        return Depth(queue, *asked(connection, queue))
     except exceptions.AMQPError as error:
         match mapped(error):
             case NotProvisioned():
@@ -100,4 +87,3 @@ def _depth(connection: Any, queue: str) -> Depth:
                 return Depth(queue, problem="this user may not ask for it")
             case _:
                 raise
-    return Depth(queue, declared.message_count, declared.consumer_count)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pika
 
@@ -25,31 +26,41 @@ HANDSHAKE_SECONDS = 10.0
 
 # Heartbeats do not notice a peer that takes nothing while the kernel goes on buffering.
 UNSENT_SECONDS = 20
+_TCP_OPTIONS = (
+    {"TCP_USER_TIMEOUT": UNSENT_SECONDS * 1000} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
+)  # Linux only
+
+_TLS_FILES = ("cacertfile", "certfile", "keyfile")
 
 
 def parameters(url: str, role: str) -> Any:
     """Return pika's parameters; `role` is what the management interface shows. Raises InvalidUrl.
 
     The URL's own query wins, except over `connection_attempts`: trying again is our business.
-    Files for TLS have the names there that RabbitMQ's URI specification gives them: `cacertfile`,
-    `certfile`, `keyfile`.
+    Files for TLS have the names there that RabbitMQ's URI specification gives them.
     """
     try:
         check_amqp_url(url)
-        url, files = _without_files(url)
     except ValueError as error:
         raise InvalidUrl(str(error)) from None
     parts = urlsplit(url)
     given = parse_qs(parts.query, keep_blank_values=True)
+    if "ssl_options" in given:
+        # They could name another host than the one that is checked, and an older TLS.
+        raise InvalidUrl("must not have ssl_options: name cacertfile, certfile and keyfile")
+    files = TlsFiles(*(given.pop(name, [None])[0] for name in _TLS_FILES))
     parsed = pika.URLParameters(parts._replace(query="").geturl())
     for name, values in given.items():
         _set(parsed, name, values)
-    parsed.ssl_options = _tls(parsed, files)
+    if parsed.ssl_options is not None:
+        parsed.ssl_options = Tls(files)
+    elif files != TlsFiles():
+        raise InvalidUrl("must begin with amqps:// where files for TLS are named")
     defaults = {
         "heartbeat": HEARTBEAT_SECONDS,
         "socket_timeout": CONNECT_SECONDS,
         "stack_timeout": HANDSHAKE_SECONDS,
-        "tcp_options": _tcp_options(),
+        "tcp_options": _TCP_OPTIONS,
     }
     for name, value in defaults.items():
         if name not in given:
@@ -75,34 +86,6 @@ def _set(parsed: Any, name: str, values: list[str]) -> None:
     # Their texts quote the value; pika reads some as Python, and then anything may be wrong.
     except (ValueError, TypeError, SyntaxError, AttributeError, RecursionError, MemoryError):
         raise InvalidUrl(f"its parameter {shown} has a value that is none") from None
-
-
-def _without_files(url: str) -> tuple[str, TlsFiles]:
-    parts = urlsplit(url)
-    query = parse_qs(parts.query, keep_blank_values=True)
-    if "ssl_options" in query:
-        # They could name another host than the one that is checked, and an older TLS.
-        raise InvalidUrl("must not have ssl_options: name cacertfile, certfile and keyfile")
-    authorities, certificate, key = (
-        query.pop(name, [None])[0] for name in ("cacertfile", "certfile", "keyfile")
-    )
-    rest = parts._replace(query=urlencode(query, doseq=True))
-    return rest.geturl(), TlsFiles(authorities, certificate, key)
-
-
-def _tls(parsed: Any, files: TlsFiles) -> Tls | None:
-    """Return the one way in which we speak TLS; None for a URL that asks for none."""
-    if parsed.ssl_options is not None:
-        return Tls(files)
-    if files != TlsFiles():
-        raise InvalidUrl("must begin with amqps:// where files for TLS are named")
-    return None
-
-
-def _tcp_options() -> dict[str, int]:
-    if not hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux only
-        return {}
-    return {"TCP_USER_TIMEOUT": UNSENT_SECONDS * 1000}
 
 
 def place(parsed: Any) -> str:
@@ -138,10 +121,8 @@ class Tls(pika.SSLOptions):  # type: ignore[misc]  # pika has no types
     @property
     def context(self) -> ssl.SSLContext:
         """The files as they are now; one that is just being replaced is read the next time."""
-        try:
+        with suppress(OSError, ValueError):
             self._usable = _context(self._files)
-        except (OSError, ValueError):
-            return self._usable
         return self._usable
 
 

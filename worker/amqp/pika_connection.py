@@ -13,7 +13,7 @@ from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapte
 from structlog import get_logger
 
 from worker.amqp.broker_errors import NO_AMQP, BrokerUnavailable
-from worker.amqp.content_header import UNDECODABLE, readable_header
+from worker.amqp.properties import UNDECODABLE, readable_header
 
 UNREADABLE_PROPERTIES = "amqp.unreadable_properties"
 BLOCKED = "amqp.blocked"
@@ -21,6 +21,9 @@ UNBLOCKED = "amqp.unblocked"
 
 # pika receives 4 KiB at a time: 1 MB bodies came at 300/s, with 64 KiB at 690/s.
 _RECEIVE_BYTES = 65_536
+
+# An orderly close is a few round trips; a broker that takes longer is frozen or gone.
+CLOSE_SECONDS = 5.0
 
 _log = get_logger(__name__)
 

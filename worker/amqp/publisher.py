@@ -7,8 +7,9 @@ confirmed. That makes duplicates after a loss, and an event's id is how they are
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from structlog import get_logger
 
@@ -16,16 +17,8 @@ from worker.amqp.broker_errors import described, mapped
 from worker.amqp.delivery_tags import Confirms
 from worker.amqp.properties import written_properties
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
-from worker.amqp.topology import declare_on
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from worker.amqp.topology import Topology
-    from worker.core.delivery import Publication, Settlement
-
-    Outgoing = tuple["Group", Publication]
-    """One publication to send, and the group that waits for it."""
+from worker.amqp.topology import Topology, declare_on
+from worker.core.delivery import Publication, Settlement
 
 PUBLICATION_REFUSED = "amqp.publication_refused"
 PUBLISH_CHANNEL_CLOSED = "amqp.publish_channel_closed"
@@ -42,6 +35,10 @@ class Group:
     on_confirmed: Callable[[], None] | None = None
     setbacks: int = 0
     """How often one of them was refused."""
+
+
+Outgoing = tuple[Group, Publication]
+"""One publication to send, and the group that waits for it."""
 
 
 class BackgroundPublisher:

@@ -158,18 +158,17 @@ class _Exchange:
 
     def _publish_some(self) -> None:
         for _ in range(_TURN):
-            if self._exhausted or self._is_full:
+            if self._is_full:
                 return
-            self._publish_next()
+            try:
+                body = next(self._requests)
+            except StopIteration:
+                self._exhausted = True
+                return
+            if body is not None:
+                self._publish_one(body)
 
-    def _publish_next(self) -> None:
-        try:
-            body = next(self._requests)
-        except StopIteration:
-            self._exhausted = True
-            return
-        if body is None:
-            return
+    def _publish_one(self, body: bytes) -> None:
         request = Publication(
             self._exchange, _ROUTING_KEY, body, self._message_id, reply_to=self._results_key
         )

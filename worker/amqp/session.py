@@ -1,9 +1,8 @@
 """The broker as the rest of the worker sees it: one thread and one loop.
 
-It has a connection to publish, one to consume, and one more to consume the bulk lane.
-
-The methods of `Session` may be called from any thread. The sink and the callbacks are called on
-the amqp thread and must not block.
+It has a connection to publish, one to consume, and one more to consume the bulk lane. The methods
+of `Session` may be called from any thread. The sink and the callbacks are called on the amqp
+thread and must not block.
 
     session = Session(url, prefetch=256, topology=live_topology(...), on_failure=stop)
     session.start(sink)                 # deliveries come; `settle` them
@@ -13,7 +12,6 @@ the amqp thread and must not block.
 """
 
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +21,7 @@ from structlog import get_logger
 
 from worker.amqp.consumer import Consumer
 from worker.amqp.loop import LoopLag, Mailbox
+from worker.amqp.pika_connection import CLOSE_SECONDS
 from worker.amqp.publisher import BackgroundPublisher
 from worker.amqp.settler import Settler
 from worker.amqp.topology import Topology
@@ -30,15 +29,11 @@ from worker.contract.names import REQUEST_QUEUES
 from worker.core.delivery import Publication, Settlement
 from worker.core.request import Lane
 from worker.ports import DeliverySink
+from worker.telemetry.logs import describe
 
 SESSION_FAILED = "amqp.session_failed"
-
-# An orderly close is a few round trips; a broker that takes longer is frozen or gone.
-CLOSE_SECONDS = 5.0
-
 # Once cut, a connection reports in the same pass of the loop.
 _CUT_SECONDS = 1.0
-
 # An order waits for one pass of the loop, of which the slowest step is a large body.
 _ORDER_SECONDS = 5.0
 
@@ -74,34 +69,26 @@ class Session:
     ) -> None:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
-        self._mailbox = Mailbox(self._wake)
+        self._mailbox = Mailbox(lambda: self._ioloop.add_callback_threadsafe(self._mailbox.run))
         self._loop_lag = LoopLag(self._ioloop)
         self._publisher = BackgroundPublisher(
             url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
         )
-        self._consumers: dict[Lane, Consumer] = {}
-        self._settler = Settler(self._ioloop, self._publisher, self._consumers)
-        consumer = partial(
-            Consumer,
-            url,
-            self._ioloop,
-            deliver=self._settler.deliver,
-            returned=self._settler.returned,
-        )
-        self._consumer = consumer(queue=queue, prefetch=prefetch, topology=topology)
-        self._consumers[Lane.LIVE] = self._consumer
+        self._consumer = Consumer(url, self._ioloop, queue, prefetch, topology)
+        self._consumers = {Lane.LIVE: self._consumer}
         if bulk is not None:
-            self._consumers[Lane.BULK] = consumer(
-                queue=REQUEST_QUEUES[Lane.BULK],
-                prefetch=bulk.prefetch,
-                topology=bulk.topology,
-                lane=Lane.BULK,
+            queue = REQUEST_QUEUES[Lane.BULK]
+            self._consumers[Lane.BULK] = Consumer(
+                url, self._ioloop, queue, bulk.prefetch, bulk.topology, Lane.BULK
             )
+        self._settler = Settler(self._ioloop, self._publisher, self._consumers)
+        consumers = self._consumers.values()
+        self._users: list[BackgroundPublisher | Consumer] = [self._publisher, *consumers]
         # The interpreter waits for threads that are no daemons; `close` waits as long as it says.
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
         self._closing = threading.Lock()
         self._is_closing = False
-        self._open_connections = 1 + len(self._consumers)
+        self._open_connections = len(self._users)
 
     # For any thread
 
@@ -160,6 +147,8 @@ class Session:
     def start(self, sink: DeliverySink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
         self._settler.sink = sink
+        for consumer in self._consumers.values():
+            consumer.sink = sink
         self._thread.start()
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -219,28 +208,20 @@ class Session:
         failure: Exception | None = None
         try:
             self._loop_lag.beat()
-            self._publisher.connection.open()
-            for consumer in self._consumers.values():
-                consumer.connection.open()
+            for user in self._users:
+                user.connection.open()
             self._ioloop.start()
         except Exception as error:  # noqa: BLE001  # the thread's top: report, end in order, stop
             failure = error
             _log_failure(error)
-            self._end_after_failure()
+            try:  # what still can be closed: the broker then redelivers at once
+                self._close_connections(_CUT_SECONDS)
+                self._ioloop.start()
+            except Exception as again:  # noqa: BLE001  # the same cause; the process ends anyway
+                _log_failure(again)
         self._ioloop.close()
         if failure is not None:
             self._on_failure(failure)
-
-    def _end_after_failure(self) -> None:
-        """Close what still can be closed: the broker then redelivers at once."""
-        try:
-            self._close_connections(_CUT_SECONDS)
-            self._ioloop.start()
-        except Exception as error:  # noqa: BLE001  # the same cause again; the process ends anyway
-            _log_failure(error)
-
-    def _wake(self) -> None:
-        self._ioloop.add_callback_threadsafe(self._mailbox.run)
 
     def _close(self, timeout: float) -> None:
         if not self._is_closing:
@@ -250,9 +231,8 @@ class Session:
     def _close_connections(self, timeout: float) -> None:
         self._is_closing = True
         self._ioloop.call_later(timeout, self._cut)
-        self._publisher.close(self._closed)
-        for consumer in self._consumers.values():
-            consumer.close(self._closed)
+        for user in self._users:
+            user.close(self._closed)
 
     def _closed(self) -> None:
         self._open_connections -= 1
@@ -260,14 +240,11 @@ class Session:
             self._ioloop.stop()
 
     def _cut(self) -> None:
-        self._publisher.connection.cut()
-        for consumer in self._consumers.values():
-            consumer.connection.cut()
+        for user in self._users:
+            user.connection.cut()
         self._ioloop.call_later(_CUT_SECONDS, self._ioloop.stop)
 
 
 def _log_failure(error: Exception) -> None:
     """Say what and where, not the error's text: pika's quote values."""
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
-    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
-    _log.error(SESSION_FAILED, kind=type(error).__name__, where=where)
+    _log.error(SESSION_FAILED, kind=type(error).__name__, where=describe(error)["where"])

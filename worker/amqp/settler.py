@@ -10,7 +10,7 @@ from typing import Any
 from worker.amqp.consumer import Consumer
 from worker.amqp.publisher import BackgroundPublisher, Group
 from worker.contract.internal import is_retry
-from worker.core.delivery import Delivery, Publication, Settlement
+from worker.core.delivery import Publication, Settlement
 from worker.core.request import Lane
 from worker.ports import DeliverySink
 
@@ -24,7 +24,7 @@ class Settler:
         publisher: BackgroundPublisher,
         consumers: Mapping[Lane, Consumer],
     ) -> None:
-        self.sink: DeliverySink | None = None
+        self.sink: DeliverySink
         """Known when the session starts; nothing settles before."""
         self._ioloop = ioloop
         self._publisher = publisher
@@ -32,16 +32,6 @@ class Settler:
         self._settled: list[Settlement] = []
         self._flushing = False
         self._waiting_for_idle: list[threading.Event] = []
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Hand a delivery in."""
-        assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
-        self.sink.deliver(delivery)
-
-    def returned(self, epoch: int, lane: Lane) -> None:
-        """Tell the sink that the broker has queued again what it delivered up to this epoch."""
-        assert self.sink is not None  # noqa: S101  # there is no thread before there is a sink
-        self.sink.returned(epoch, lane)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish what these cause; what causes nothing is finished.
@@ -89,7 +79,7 @@ class Settler:
         self._flushing = False
         for consumer in self._consumers.values():
             consumer.flush()
-        if self._settled and self.sink is not None:
+        if self._settled:
             settled, self._settled = self._settled, []
             self.sink.settled(settled)
         if self._waiting_for_idle and not self._publisher.unconfirmed:

@@ -4,9 +4,10 @@ The kinds of arguments were declared on RabbitMQ 3.10, 4.0 and 4.3. A queue's ar
 changed once it exists: another value is another queue.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from worker.contract.names import (
@@ -92,6 +93,13 @@ class Topology:
         """What has a name and can be asked for."""
         return (*self.exchanges, *self.queues)
 
+    def __add__(self, more: Topology) -> Topology:
+        return Topology(
+            self.exchanges + more.exchanges,
+            self.queues + more.queues,
+            self.bindings + more.bindings,
+        )
+
 
 def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
     """Return the name of the queue in which a lane's retry waits that long."""
@@ -100,12 +108,7 @@ def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
 
 def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
     """Return the worker's topology; `delays` are the retries' waits in seconds."""
-    live, bulk = live_topology(delays, dead_letter_days), bulk_topology(delays)
-    return Topology(
-        exchanges=live.exchanges + bulk.exchanges,
-        queues=live.queues + bulk.queues,
-        bindings=live.bindings + bulk.bindings,
-    )
+    return live_topology(delays, dead_letter_days) + bulk_topology(delays)
 
 
 def live_topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
@@ -113,13 +116,14 @@ def live_topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
     return Topology(
         exchanges=(
             Exchange(UNROUTED, "fanout"),
-            Exchange(RESULTS, "topic", _frozen({"alternate-exchange": UNROUTED})),
+            Exchange(RESULTS, "topic", {"alternate-exchange": UNROUTED}),
             Exchange(REQUESTS, "topic"),
         ),
         queues=(
-            # The dead queue first: the others dead-letter into it.
-            _dead_queue(dead_letter_days),
-            _queue(UNROUTED, {"x-delivery-limit": BROWSE_LIMIT}),
+            # The dead queue first: the others dead-letter into it. A policy could change its
+            # lifetime later and an argument cannot, but the worker is given nothing but AMQP.
+            _queue(DEAD, BROWSE_LIMIT, lifetime=dead_letter_days * _DAY),
+            _queue(UNROUTED, BROWSE_LIMIT),
             *_lane_queues(Lane.LIVE, delays),
         ),
         bindings=(
@@ -152,47 +156,32 @@ def declare_on(channel: Any, topology: Topology) -> None:
         )
 
 
-def _dead_queue(days: int) -> Queue:
-    # A policy could be changed later and an argument cannot, but AMQP sets no policies and the
-    # worker is given nothing but AMQP.
-    lifetime = days * _DAY * _MILLISECONDS
-    return _queue(DEAD, {"x-message-ttl": lifetime, "x-delivery-limit": BROWSE_LIMIT})
-
-
 def _lane_queues(lane: Lane, delays: tuple[int, ...]) -> tuple[Queue, ...]:
     requests = REQUEST_QUEUES[lane]
     return (
-        _queue(requests, {"x-delivery-limit": DELIVERY_LIMIT, **_dead_letters_to(DEAD)}),
-        *(_retry_queue(delay, lane) for delay in delays),
+        _queue(requests, DELIVERY_LIMIT, dead_letters_to=DEAD),
+        # One lifetime for the whole queue: messages expire at the head only, so that different
+        # waits in one queue would hold each other up.
+        *(
+            _queue(retry_queue(delay, lane), DELIVERY_LIMIT, delay, dead_letters_to=requests)
+            for delay in delays
+        ),
     )
 
 
-def _retry_queue(seconds: int, lane: Lane) -> Queue:
-    # One TTL for the whole queue: messages expire at the head only, so that different waits in
-    # one queue would hold each other up.
-    return _queue(
-        retry_queue(seconds, lane),
-        {
-            "x-message-ttl": seconds * _MILLISECONDS,
-            "x-delivery-limit": DELIVERY_LIMIT,
-            **_dead_letters_to(REQUEST_QUEUES[lane]),
-        },
-    )
-
-
-def _dead_letters_to(queue: str) -> dict[str, str | int]:
-    """At-least-once, which needs both the strategy and the overflow behaviour."""
-    return {
-        "x-dead-letter-exchange": DEFAULT_EXCHANGE,
-        "x-dead-letter-routing-key": queue,
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-    }
-
-
-def _queue(name: str, arguments: dict[str, str | int]) -> Queue:
-    return Queue(name, _frozen({"x-queue-type": "quorum", **arguments}))
-
-
-def _frozen(arguments: dict[str, str | int]) -> Mapping[str, str | int]:
-    return MappingProxyType(arguments)
+def _queue(
+    name: str, returns: int, lifetime: int | None = None, *, dead_letters_to: str | None = None
+) -> Queue:
+    """Return a quorum queue; its messages live so many seconds and survive so many returns."""
+    arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": returns}
+    if lifetime is not None:
+        arguments["x-message-ttl"] = lifetime * _MILLISECONDS
+    if dead_letters_to is not None:
+        # At least once, which needs both the strategy and the overflow behaviour.
+        arguments |= {
+            "x-dead-letter-exchange": DEFAULT_EXCHANGE,
+            "x-dead-letter-routing-key": dead_letters_to,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+    return Queue(name, arguments)

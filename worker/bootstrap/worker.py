@@ -40,7 +40,8 @@ from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.gate import Gate
-from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.pipeline.intake import PipelineSize
+from worker.pipeline.runner import Pipeline
 from worker.pipeline.traced import TracedFlow, TracedSink
 from worker.ports import LedgerUnavailable
 from worker.provider.client import PersonalAuthClient

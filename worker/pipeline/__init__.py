@@ -2,9 +2,13 @@
 
     flow            THE FILE: what happens to a message, top to bottom; no threads, no waiting
     settling        how a delivery leaves: the publications that settle it
-    runner          the threads: claimer, callers, recorder, breaker thread
-    batcher         where work gathers between two threads, and credits for claims
+    poison          a batch with a row that the database refuses
+    runner          the threads: callers, recorder, and those of the next two
+    intake          what waits and what is held; the claimer
+    parking         the breaker thread
     gate            whether a call may begin now: breaker, allowance, pause
+    work            what the threads hand to each other
+    batcher, lanes  where work gathers between two threads
     database_retry  work that needs the database, again and again while it is away
     traced          the flow and the sink with spans on them
 
@@ -13,7 +17,7 @@ Neighbours use `Flow`, `FlowRules`, `Gate`, `Pipeline`, `PipelineSize`, `TracedF
 The way of one delivery, from the broker to its settlement:
 
      1. worker/amqp/consumer.py         the broker delivers
-     2. worker/pipeline/runner.py       inbox, claimer
+     2. worker/pipeline/intake.py       inbox, claimer
      3. worker/pipeline/flow.py         admit
      4. worker/contract/request_v1.py   the message is read and checked
      5. worker/store/ledger.py          the request is claimed, the intent to call committed

@@ -11,25 +11,12 @@ Nothing is kept between calls: a batch that met an unavailable database may be g
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
-from typing import assert_never
 
-from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
-from worker.core.claims import (
-    AlreadyDone,
-    Claim,
-    ClaimRequest,
-    Conflicting,
-    Entry,
-    FencedOut,
-    Granted,
-    HeldElsewhere,
-    Postponed,
-    Recorded,
-    Unstorable,
-)
+from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
+from worker.core.claims import ClaimRequest, Entry, Granted, Postponed
 from worker.core.delivery import MOST_RETURNS, Delivery, EventFormat, Settlement
 from worker.core.digests import Digest, Digests
 from worker.core.masking import NOBODY, mask
@@ -38,20 +25,19 @@ from worker.core.outcome import (
     CallReport,
     Charged,
     Complete,
-    DeadLetter,
     Decision,
     ErrorKind,
     Failure,
-    FieldProblem,
     Outcome,
     Result,
-    worse,
 )
-from worker.core.request import Lane, Mode, VerificationRequest
+from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire, give_up_message, reuse
 from worker.core.timing import shanghai_date
+from worker.pipeline.poison import SplittingLedger
 from worker.pipeline.settling import Settling
-from worker.ports import Clock, Ledger, LedgerRefused, Verifier
+from worker.pipeline.work import Admission, Asked, Finished, Task
+from worker.ports import Clock, Ledger, Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,55 +55,6 @@ class FlowRules:
     event_format: EventFormat = EventFormat.PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A readable delivery and what the ledger is asked for it."""
-
-    delivery: Delivery
-    reading: Accepted | Refused
-    claim: ClaimRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A granted request; its call may start from `not_before` to `start_by`.
-
-    Times are on the monotonic clock, its deadline too: by the database's clock, as it stood at the
-    claim, for a worker's own may be wrong.
-    """
-
-    asked: Asked
-    request: VerificationRequest
-    granted: Granted
-    not_before: float
-    start_by: float
-    expires_at: float
-
-    @property
-    def lane(self) -> Lane:
-        """Which lane its message came by."""
-        return self.asked.delivery.lane
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A delivery whose end is decided and not yet recorded."""
-
-    delivery: Delivery
-    entry: Entry
-
-
-@dataclass(slots=True)
-class Admission:
-    """What became of a batch of deliveries: exactly one of the four for each."""
-
-    tasks: list[Task] = field(default_factory=list)
-    finished: list[Finished] = field(default_factory=list)
-    settlements: list[Settlement] = field(default_factory=list)
-    postponed: list[tuple[Delivery, Postponed]] = field(default_factory=list)
-    """What may be admitted again later: nothing has happened for it."""
-
-
 class Flow:
     """The life of messages, in batches."""
 
@@ -132,7 +69,7 @@ class Flow:
     ) -> None:
         self._reader = reader
         self._digests = digests
-        self._ledger = ledger
+        self._ledger = SplittingLedger(ledger)
         self._verifier = verifier
         self._clock = clock
         self._rules = rules
@@ -160,7 +97,7 @@ class Flow:
             # A second copy in one batch waits, like one that another worker holds.
             if batch.setdefault(asked.claim.request_id, asked) is not asked:
                 admission.settlements.append(self.settling.held(asked.delivery, asked.claim))
-        claims = self._claim([asked.claim for asked in batch.values()], token)
+        claims = self._ledger.claim([asked.claim for asked in batch.values()], token)
         claimed_at = self._clock.monotonic()
         for asked, claim in zip(batch.values(), claims, strict=True):
             match claim:
@@ -172,66 +109,44 @@ class Flow:
                 case Postponed():
                     admission.postponed.append((asked.delivery, claim))
                 case _:
-                    admission.settlements.append(self._answer(asked, claim, now))
+                    admission.settlements.append(self.settling.answer(asked, claim, now))
         return admission
 
     def _ask(self, delivery: Delivery, reading: Accepted | Refused) -> Asked:
-        if isinstance(reading, Refused):
-            claim = ClaimRequest(
-                reading.request_id,
-                self._refused(reading),
-                reading.source,
-                reading.check_type,
-                wants_call=False,
-                masked=NOBODY,
-                envelope=reading.envelope,
-                expires_at=None,
-                context=None,
-                published_at=_published_at(delivery),
-                lane=delivery.lane,
-            )
-            return Asked(delivery, reading, claim)
-        request = reading.request
+        request = None if isinstance(reading, Refused) else reading.request
+        of = reading if isinstance(reading, Refused) else reading.request
         claim = ClaimRequest(
-            request.request_id,
-            self._digests.of_request(request),
-            request.source,
-            request.check_type,
-            wants_call=delivery.returned <= MOST_RETURNS,
-            masked=mask(request.person),
+            of.request_id,
+            self._digests_of(reading),
+            of.source,
+            of.check_type,
+            wants_call=request is not None and delivery.returned <= MOST_RETURNS,
+            masked=NOBODY if request is None else mask(request.person),
             envelope=reading.envelope,
-            expires_at=request.expires_at,
-            context=request.context,
+            expires_at=None if request is None else request.expires_at,
+            context=None if request is None else request.context,
             published_at=_published_at(delivery),
             lane=delivery.lane,
-            warnings=tuple(f"{each.field} {each.problem}" for each in reading.warnings),
+            warnings=() if isinstance(reading, Refused) else _warnings(reading),
         )
         return Asked(delivery, reading, claim)
 
-    def _refused(self, reading: Refused) -> tuple[Digest, ...]:
-        """Return what tells whether a refused request is known; its row keeps no one's digest."""
+    def _digests_of(self, reading: Accepted | Refused) -> tuple[Digest, ...]:
+        """Return what tells whether a request is known; of a refused one no row keeps a person."""
+        if isinstance(reading, Accepted):
+            return self._digests.of_request(reading.request)
         if reading.request is None:
             return self._digests.of_body(reading.body)
         return tuple(
             replace(each, subject=None) for each in self._digests.of_request(reading.request)
         )
 
-    def _claim(self, batch: list[ClaimRequest], token: str) -> list[Claim | Unstorable]:
-        """Claim a batch; where its data is refused, halve it until the poison row is alone."""
-        if not batch:
-            return []
-        try:
-            return list(self._ledger.claim(batch, token))
-        except LedgerRefused:
-            if len(batch) == 1:
-                return [Unstorable()]
-            half = len(batch) // 2
-            return self._claim(batch[:half], f"{token}l") + self._claim(batch[half:], f"{token}r")
-
     # 2. What the claim says decides what is next.
 
     def _task(self, asked: Asked, granted: Granted, asked_at: float, claimed_at: float) -> Task:
-        request = _accepted(asked.reading).request
+        if not isinstance(asked.reading, Accepted):
+            raise TypeError("only an accepted request is granted a call")
+        request = asked.reading.request
         start_by, not_before = asked_at + self._rules.start_within, claimed_at + granted.wait
         expires_at = inf
         if request.expires_at is not None and granted.read_at is not None:
@@ -240,31 +155,6 @@ class Flow:
         if punctual is not None:
             start_by = min(start_by, not_before + punctual)
         return Task(asked, request, granted, not_before, start_by, expires_at)
-
-    def _answer(
-        self,
-        asked: Asked,
-        claim: AlreadyDone | HeldElsewhere | Conflicting | Unstorable,
-        now: datetime,
-    ) -> Settlement:
-        match claim:
-            case AlreadyDone(stored):
-                return self.settling.replay(asked.delivery, asked.claim, stored, "replayed")
-            case HeldElsewhere(wait=wait):
-                return self.settling.held(asked.delivery, asked.claim, wait)
-            case Conflicting(kind):
-                return self.settling.contradict(asked.delivery, asked.claim, kind, now)
-            case Unstorable():
-                problem = FieldProblem("body", "cannot be stored")
-                claim_of = asked.claim
-                envelope = claim_of.envelope
-                if envelope.correlation_id is None:
-                    envelope = replace(envelope, correlation_id=claim_of.request_id)
-                body, source = asked.delivery.body, claim_of.source
-                unreadable = Unreadable("unstorable", problem, envelope, body, source)
-                return self.settling.turn_away(asked.delivery, unreadable, now)
-            case _ as never:
-                assert_never(never)
 
     def _settle_unpaid(self, asked: Asked, granted: Granted) -> Decision:
         """Decide about a request that is ours but must not be called."""
@@ -313,34 +203,11 @@ class Flow:
         `announced` are request ids whose events are confirmed. Raises `LedgerUnavailable`; the
         same batch may be given again.
         """
-        saved = self._record([finished.entry for finished in batch], announced)
+        saved = self._ledger.record([finished.entry for finished in batch], announced)
         return [
             self.settling.of_record(finished.delivery, entry, recorded)
             for finished, (entry, recorded) in zip(batch, saved, strict=True)
         ]
-
-    def _record(
-        self, batch: list[Entry], announced: Sequence[str]
-    ) -> list[tuple[Entry, Recorded | FencedOut | Unstorable]]:
-        """Record a batch; where its data is refused, halve it until the poison row is alone."""
-        try:
-            return list(zip(batch, self._ledger.record(batch, announced), strict=True))
-        except LedgerRefused:
-            if not batch:
-                raise
-            if len(batch) == 1:
-                return [self._record_without_texts(batch[0], announced)]
-            half = len(batch) // 2
-            return self._record(batch[:half], announced) + self._record(batch[half:], ())
-
-    def _record_without_texts(
-        self, entry: Entry, announced: Sequence[str]
-    ) -> tuple[Entry, Recorded | FencedOut | Unstorable]:
-        entry = _without_texts(entry)
-        try:
-            return entry, self._ledger.record([entry], announced)[0]
-        except LedgerRefused:
-            return entry, Unstorable()
 
 
 _UNSENT = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
@@ -352,20 +219,5 @@ def _published_at(delivery: Delivery) -> datetime | None:
     return datetime.fromtimestamp(delivery.published_at, UTC)
 
 
-def _accepted(reading: Reading) -> Accepted:
-    if not isinstance(reading, Accepted):
-        raise TypeError("only an accepted request is granted a call")
-    return reading
-
-
-def _without_texts(entry: Entry) -> Entry:
-    """Return an entry that any database takes: the provider's own words are given up."""
-    charged = entry.granted.charged
-    if entry.report is not None:
-        charged = worse(charged, entry.report.charged)
-    failure = Failure(ErrorKind.UNSTORABLE, "the provider's answer cannot be stored")
-    result = Result(Outcome.FAILED, charged, failure=failure)
-    report = entry.report and replace(
-        entry.report, auth_info=None, status=None, provider_request_id=None
-    )
-    return replace(entry, report=report, decision=DeadLetter(result, ErrorKind.UNSTORABLE))
+def _warnings(reading: Accepted) -> tuple[str, ...]:
+    return tuple(f"{each.field} {each.problem}" for each in reading.warnings)

@@ -8,74 +8,39 @@ and come back with each connection or process that is lost, until the broker giv
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from threading import Condition
-from typing import NamedTuple
 
 from worker.core import breaker
-from worker.core.breaker import (
-    Allowance,
-    BreakerPolicy,
-    BreakerState,
-    Closed,
-    Open,
-    ParkReason,
-    Probing,
-)
-from worker.core.claims import Postponed
+from worker.core.breaker import Allowance, BreakerState, Closed, Open, ParkReason, Probing
+from worker.core.claims import Postponed, Shortage
 from worker.core.operations import NOTICE_SECONDS, Pause
 from worker.core.outcome import CallReport
+from worker.pipeline.work import DatabaseAway, GateView
 from worker.ports import Clock
 
 # A request that has failed before tells little about the provider: others are tried first, as many
 # times as it takes to get past a handful of such requests at the head of the queue.
 _MOST_PASSED_OVER = 10
-# Nobody knows when a pause ends: what is handed back waits in the shortest delay queue.
-_PAUSED_FOR = 0.0
 # A database that restarts is back in 1 to 5 s, and until then what we hold can wait for it.
 AWAY_AFTER = 5.0
 # Whatever was computed: the database's clock may be set right by then.
 _LONGEST_WITHOUT_BULK = 3600.0
-_TOLD_BY_A_CALL = (
-    ParkReason.PROVIDER_FAILING,
-    ParkReason.CREDENTIALS,
-    ParkReason.QUOTA,
-    ParkReason.THROTTLED,
-)
 _UNKNOWN = "nobody knows whether the fleet is paused"
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseAway:
-    """The database has not answered for some seconds."""
-
-
-class GateView(NamedTuple):
-    """What the breaker thread goes by."""
-
-    state: BreakerState | Pause | DatabaseAway
-    """The pause, or else the database, or else the breaker."""
-    calls: int
-    """How many calls may be under way at once."""
-    bulk: bool = True
-    """Whether bulk may be called."""
 
 
 class Gate:
     """Lets calls through; `chance` returns a number from 0 to 1."""
 
     def __init__(
-        self, policy: BreakerPolicy, ceiling: int, clock: Clock, chance: Callable[[], float]
+        self, policy: breaker.BreakerPolicy, ceiling: int, clock: Clock, chance: Callable[[], float]
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._chance = chance
         self._state: BreakerState = Closed()
         self._allowance = Allowance.full(ceiling)
-        self._under_way = 0
-        self._waiting = 0
-        self._passed_over = 0
+        self._under_way = self._waiting = self._passed_over = 0
         self._bulk_from = -inf
         """From when on bulk may be called: its budget of the day is spent until then."""
         self._pause: Pause | None = None
@@ -107,10 +72,11 @@ class Gate:
                     # Asked here, where a call begins: this process may have stood still since.
                     self._changed.wait()
                     continue
-                if isinstance(state, Probing) and called_before and self._pass_over():
-                    return False
-                now = self._clock.monotonic()
-                wait = max(not_before, self._allowance.hold_until) - now
+                if isinstance(state, Probing) and called_before:
+                    self._passed_over += 1
+                    if self._passed_over <= _MOST_PASSED_OVER:
+                        return False
+                wait = max(not_before, self._allowance.hold_until) - self._clock.monotonic()
                 if wait <= 0 and self._under_way < self._allowance.calls:
                     self._under_way += 1
                     return True
@@ -147,32 +113,26 @@ class Gate:
         """Seconds until it is worth asking again while no call may begin, else None."""
         with self._changed:
             if self._pause:
-                return _PAUSED_FOR
-            state = self._now_in()
-            if isinstance(state, Open):
-                return max(0.0, state.until - self._clock.monotonic())
-            return None
+                return 0.0  # nobody knows when it ends: the shortest delay queue will do
+            state, now = self._now_in(), self._clock.monotonic()
+            return max(0.0, state.until - now) if isinstance(state, Open) else None
 
     def budget_spent(self, postponed: Postponed) -> None:
-        """Learn that today's budget is spent."""
+        """Learn that today's budget is spent, or bulk's part of it."""
         with self._changed:
             now = self._clock.monotonic()
-            state = breaker.after_shortage(self._now_in(), postponed.seconds, self._policy, now)
-            self._become(state)
-
-    def bulk_budget_spent(self, postponed: Postponed) -> None:
-        """Learn that bulk's part of today's budget is spent."""
-        with self._changed:
-            wait = min(postponed.seconds, _LONGEST_WITHOUT_BULK)
-            self._bulk_from = self._clock.monotonic() + wait
-            self._changed.notify_all()
+            if postponed.shortage is Shortage.DAILY_BUDGET:
+                wait = postponed.seconds
+                self._become(breaker.after_shortage(self._now_in(), wait, self._policy, now))
+            else:
+                self._bulk_from = now + min(postponed.seconds, _LONGEST_WITHOUT_BULK)
+                self._changed.notify_all()
 
     @property
     def bulk_closed_for(self) -> float | None:
         """Seconds until it is worth asking again for bulk while its budget is spent, else None."""
-        with self._changed:
-            left = self._bulk_from - self._clock.monotonic()
-            return left if left > 0 else None
+        left = self._bulk_from - self._clock.monotonic()
+        return left if left > 0 else None
 
     @property
     def pause_is_known(self) -> bool:
@@ -181,15 +141,13 @@ class Gate:
         A pause may have been ordered while the database was away, or this process stood still:
         before anything is claimed or called, the order must have been read.
         """
-        with self._changed:
-            return self._clock.monotonic() - self._pause_read_at <= NOTICE_SECONDS
+        return self._clock.monotonic() - self._pause_read_at <= NOTICE_SECONDS
 
-    # Whoever reads people's orders.
+    # Whoever reads people's orders, or uses the ledger.
 
     def expect_pause_reports(self) -> None:
         """Claim and call nothing from now on unless `set_pause` was called a moment ago."""
-        with self._changed:
-            self._pause_read_at = -inf
+        self._pause_read_at = -inf
 
     def set_pause(self, pause: Pause | None, asked_at: float) -> None:
         """Pause, or go on: as it was ordered at a time (monotonic clock)."""
@@ -204,8 +162,6 @@ class Gate:
         """Learn why people's order could not be read; what was read last holds."""
         self.pause_problem = reason
 
-    # Whoever uses the ledger.
-
     def set_ledger(self, *, away: bool) -> None:
         """Learn whether claims or records have failed for some seconds: a read may still work."""
         with self._changed:
@@ -216,32 +172,20 @@ class Gate:
     # Anybody.
 
     @property
-    def pause(self) -> Pause | None:
-        """The pause that a person has ordered, or None."""
-        with self._changed:
-            return self._pause
-
-    @property
     def parked(self) -> ParkReason | None:
         """Why the worker takes no messages as it usually does, or None."""
-        match self.view.state:
-            case Pause():
-                return ParkReason.PAUSED
-            case DatabaseAway():
-                return ParkReason.DATABASE
-            case Closed():
-                return None
-            case Open(reason=reason) | Probing(reason=reason):
-                return reason
+        return self.view.parked
 
     @property
     def because(self) -> str | None:
         """Why it is parked: people's own words, or what the last call met; None: no call told."""
         with self._changed:
-            if self._pause is not None:
-                return self._pause.reason
-            told = self._last_call if self.parked in _TOLD_BY_A_CALL else None
-            return None if told is None else told.met
+            state, told = self.view.state, self._last_call
+        if isinstance(state, Pause):
+            return state.reason
+        if isinstance(state, DatabaseAway) or not breaker.is_outage(state):
+            return None
+        return None if told is None else told.met
 
     @property
     def state(self) -> BreakerState:
@@ -252,8 +196,7 @@ class Gate:
     @property
     def calls(self) -> tuple[int, int]:
         """How many calls are under way, and how many may be."""
-        with self._changed:
-            return self._under_way, self._allowance.calls
+        return self._under_way, self._allowance.calls
 
     # The breaker thread.
 
@@ -261,9 +204,11 @@ class Gate:
     def view(self) -> GateView:
         """What it goes by now."""
         with self._changed:
-            away = DatabaseAway() if self._database_is_away() else None
-            bulk = self._bulk_from <= self._clock.monotonic()
-            return GateView(self._pause or away or self._now_in(), self._allowance.calls, bulk)
+            now = self._clock.monotonic()
+            is_away = self._ledger_is_away or now - self._pause_read_at >= AWAY_AFTER
+            away = DatabaseAway() if is_away else None
+            state = self._pause or away or self._now_in()
+            return GateView(state, self._allowance.calls, self._bulk_from <= now)
 
     def await_change(self, seen: GateView) -> GateView | None:
         """Wait for another kind of state, or anything else, than was seen; None: closed down."""
@@ -285,14 +230,6 @@ class Gate:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-
-    def _database_is_away(self) -> bool:
-        since = self._clock.monotonic() - self._pause_read_at
-        return self._ledger_is_away or since >= AWAY_AFTER
-
-    def _pass_over(self) -> bool:
-        self._passed_over += 1
-        return self._passed_over <= _MOST_PASSED_OVER
 
     def _now_in(self) -> BreakerState:
         state = breaker.at(self._state, self._clock.monotonic())

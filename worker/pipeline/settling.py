@@ -5,36 +5,43 @@ known outcome, a request that somebody else has, an id with other data, a hand-b
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import assert_never
 
 from worker.contract import internal
 from worker.contract.request_model import DEFAULT_SOURCE
 from worker.contract.request_v1 import Unreadable
 from worker.contract.result_v1 import answer_event, result_event
-from worker.core.claims import ClaimRequest, Entry, FencedOut, HeldElsewhere, Recorded, Unstorable
+from worker.core.claims import (
+    AlreadyDone,
+    ClaimRequest,
+    Conflicting,
+    Entry,
+    FencedOut,
+    HeldElsewhere,
+    Recorded,
+    Unstorable,
+)
 from worker.core.delivery import Delivery, EventFormat, Publication, Settlement
 from worker.core.digests import Digests
 from worker.core.outcome import (
     Complete,
-    DeadLetter,
     ErrorKind,
     Failure,
+    FieldProblem,
     Outcome,
     RetryLater,
     StoredResult,
 )
 from worker.core.request import Mode
 from worker.core.retry import GIVEN_UP, RetryPolicy
+from worker.pipeline.work import Asked
 
 _CONFLICTS = {
     ErrorKind.CONFLICT: "this requestId is known with other data",
     ErrorKind.MODE_MISMATCH: "this requestId belongs to another mode (live or sandbox)",
 }
-
-
-def _as_it_is(delivery: Delivery) -> Delivery:
-    return delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +54,24 @@ class Settling:
     digests: Digests
     mode: Mode
     retries: RetryPolicy
-    event_format: EventFormat = EventFormat.PLAIN
-    keep: Callable[[Delivery], Delivery] = _as_it_is
+    event_format: EventFormat
+    keep: Callable[[Delivery], Delivery]
 
     def of_record(
         self, delivery: Delivery, entry: Entry, recorded: Recorded | FencedOut | Unstorable
     ) -> Settlement:
         """Settle what is saved; what could not be saved in any form comes again much later."""
-        claim, decision = entry.asked, entry.decision
+        claim, decision, facts = entry.asked, entry.decision, _call_facts(entry)
         if isinstance(recorded, Unstorable):
-            delay = self.retries.delays[-1]
-            line = _line(claim, "unrecordable", delay=delay, **_call_facts(entry))
-            return Settlement(delivery, (internal.retry(delivery, delay),), line)
+            return self._again(delivery, claim, "unrecordable", self.retries.delays[-1], facts)
         if isinstance(recorded, FencedOut):
             # The lease had lapsed: what the row says now counts, not what we found.
             if isinstance(recorded.now, HeldElsewhere):
                 return self.held(delivery, claim, recorded.now.wait)
-            return self.replay(delivery, claim, recorded.now.stored, "fenced_out")
-        facts = _call_facts(entry)
+            return self._replay(delivery, claim, recorded.now.stored, "fenced_out")
         if isinstance(decision, RetryLater):
-            retry = internal.retry(delivery, decision.delay)
-            line = _line(claim, "retrying", delay=decision.delay, reason=decision.reason, **facts)
-            return Settlement(delivery, (retry,), line)
+            facts["reason"] = decision.reason
+            return self._again(delivery, claim, "retrying", decision.delay, facts)
         if recorded.stored is None:
             raise ValueError("a recorded outcome has a row")
         event = self._event(recorded.stored, claim)
@@ -77,10 +80,40 @@ class Settling:
         line = _line(claim, "completed", outcome=decision.result.outcome, **facts)
         if isinstance(decision, Complete):
             return Settlement(delivery, (event,), line)
-        dead = _dead_letter(delivery, entry, decision)
+        dead = internal.dead_letter(
+            delivery,
+            decision.reason,
+            attempts=entry.granted.attempts + 1,
+            last_error=entry.report.call_class if entry.report else decision.reason,
+            first_seen=entry.granted.requested_at,
+        )
         return Settlement(delivery, (event, dead), {**line, "reason": decision.reason})
 
-    def replay(
+    def answer(
+        self,
+        asked: Asked,
+        claim: AlreadyDone | HeldElsewhere | Conflicting | Unstorable,
+        now: datetime,
+    ) -> Settlement:
+        """Settle what is not granted: nothing is recorded of it."""
+        delivery, of = asked.delivery, asked.claim
+        match claim:
+            case AlreadyDone(stored):
+                return self._replay(delivery, of, stored, "replayed")
+            case HeldElsewhere(wait=wait):
+                return self.held(delivery, of, wait)
+            case Conflicting(kind):
+                return self._contradict(delivery, of, kind, now)
+            case Unstorable():
+                problem, envelope = FieldProblem("body", "cannot be stored"), of.envelope
+                if envelope.correlation_id is None:
+                    envelope = replace(envelope, correlation_id=of.request_id)
+                unreadable = Unreadable("unstorable", problem, envelope, delivery.body, of.source)
+                return self.turn_away(delivery, unreadable, now)
+            case _ as never:
+                assert_never(never)
+
+    def _replay(
         self, delivery: Delivery, claim: ClaimRequest, stored: StoredResult, action: str
     ) -> Settlement:
         """Announce a known outcome again; its dead letter too where a crash may have lost it."""
@@ -104,8 +137,17 @@ class Settling:
 
     def held(self, delivery: Delivery, claim: ClaimRequest, wait: float = 0.0) -> Settlement:
         """Let a request come again that somebody works on now, or that is due in `wait` seconds."""
-        delay = self.retries.at_least(wait)
-        line = _line(claim, "held_elsewhere", delay=delay)
+        return self._again(delivery, claim, "held_elsewhere", self.retries.at_least(wait), {})
+
+    def _again(
+        self,
+        delivery: Delivery,
+        claim: ClaimRequest,
+        action: str,
+        delay: int,
+        facts: dict[str, object],
+    ) -> Settlement:
+        line = _line(claim, action, delay=delay, **facts)
         return Settlement(delivery, (internal.retry(delivery, delay),), line)
 
     def hand_back(self, deliveries: Sequence[Delivery], seconds: float) -> list[Settlement]:
@@ -116,7 +158,7 @@ class Settling:
         delay = self.retries.at_least(seconds)
         return [Settlement(each, (internal.retry(each, delay),)) for each in deliveries]
 
-    def contradict(
+    def _contradict(
         self, delivery: Delivery, claim: ClaimRequest, kind: ErrorKind, now: datetime
     ) -> Settlement:
         """Answer a known id with other data: to its sender alone, no row changes."""
@@ -156,16 +198,6 @@ class Settling:
         )
         line = {"action": "dead_lettered", "reason": reading.reason, "source": reading.source}
         return Settlement(delivery, (dead, event), line)
-
-
-def _dead_letter(delivery: Delivery, entry: Entry, decision: DeadLetter) -> Publication:
-    return internal.dead_letter(
-        delivery,
-        decision.reason,
-        attempts=entry.granted.attempts + 1,
-        last_error=entry.report.call_class if entry.report else decision.reason,
-        first_seen=entry.granted.requested_at,
-    )
 
 
 def _line(claim: ClaimRequest, action: str, **facts: object) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from worker.core.delivery import Delivery, Settlement
     from worker.core.outcome import CallReport
     from worker.core.request import Lane
-    from worker.pipeline.flow import Task
+    from worker.pipeline.work import Task
     from worker.ports import DeliverySink
     from worker.telemetry.spans import Spans
 

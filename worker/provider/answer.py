@@ -55,7 +55,7 @@ class Answer(http.client.HTTPResponse):
         headers = self._read_lines()
         self.headers = self.msg = headers  # type: ignore[assignment]
         codings = headers.get("transfer-encoding")
-        self.chunked = _is_chunked(codings)
+        self.chunked = (codings or "").rpartition(",")[2].strip().lower() == "chunked"
         self.chunk_left = None
         length = _length(headers.get("content-length"))
         self.length = length if codings is None else None
@@ -125,10 +125,6 @@ class Answer(http.client.HTTPResponse):
             return True  # broken: not to be used again either
         finally:
             self._sock.settimeout(timeout)
-
-
-def _is_chunked(codings: str | None) -> bool:
-    return codings is not None and codings.rpartition(",")[2].strip().lower() == "chunked"
 
 
 def _length(value: str | None) -> int | None:

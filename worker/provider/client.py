@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Self
 from uuid import uuid4
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, sleep_using_event, wait_exponential_jitter
 
 from worker.core.outcome import CallClass, CallReport
 from worker.core.request import Person, VerificationRequest
@@ -39,8 +40,7 @@ from worker.telemetry.causes import why_unconnected
 _JITTER = wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.2)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+_now = partial(datetime.now, UTC)
 
 
 def _nonce() -> str:
@@ -88,7 +88,7 @@ class PersonalAuthClient:
             retry=self._helps_to_repeat,
             wait=_wait,
             stop=self._gives_up,
-            sleep=self._sleep,
+            sleep=sleep_using_event(self._stopping),
             retry_error_callback=lambda state: _call_of(state).report,
         )
 
@@ -113,7 +113,7 @@ class PersonalAuthClient:
 
     def renew(self, config: ProviderConfig) -> None:
         """Sign what is sent from now on with these credentials; nothing else of it counts."""
-        self._transport.sign_by(self._auth(config))
+        self._transport.sign = self._auth(config)
 
     def _auth(self, config: ProviderConfig) -> JdCloudAuth:
         return JdCloudAuth(
@@ -163,9 +163,6 @@ class PersonalAuthClient:
         # The event only cuts the wait short, and tenacity tries again: not when we are stopping.
         elif not self._stopping.is_set():
             self._try_once(call)
-
-    def _sleep(self, seconds: float) -> None:
-        self._stopping.wait(seconds)
 
     def _is_free(self, call: _Call) -> bool:
         """Return whether the last try was provably free and another one may help soon."""

@@ -47,8 +47,12 @@ class Received:
     server: str | None = None
 
 
-class Transport:
-    """Posts signed bodies to the one address there is."""
+class Transport(HTTPAdapter):
+    """Posts signed bodies to the one address there is, over requests' adapter with its own pool.
+
+    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no environment and
+    so no proxy of it is heeded, and certificates are checked against one bundle that is read here.
+    """
 
     def __init__(
         self,
@@ -56,11 +60,13 @@ class Transport:
         auth: Callable[[PreparedRequest], object],
         reaper: Reaper,
     ) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         address = Request("POST", config.url).prepare()
-        self._url = str(address.url)
-        self._auth = auth
+        self._url, self._target = str(address.url), address.path_url
+        self.sign = auth
+        """By this from the next send on."""
         self._reaper = reaper
-        self._adapter = _OneAddress(config, self._url, address.path_url, reaper)
+        self._pool = _pool(config, self._url, reaper)
         self._headers = {
             "Host": canonical_target(self._url).host,
             "User-Agent": "verification-worker",
@@ -77,9 +83,9 @@ class Transport:
         headers = {**self._headers, "Content-Length": str(len(body))}
         request.headers = headers  # type: ignore[assignment]
         request.body = body
-        self._auth(request)
+        self.sign(request)
         try:
-            response = self._adapter.send(request, stream=True)
+            response = self.send(request, stream=True)
         except (RequestException, HTTPError, HTTPException, OSError) as exc:
             raise Unanswered from exc
         return self._read(cast("Answer", response.raw))
@@ -96,71 +102,12 @@ class Transport:
         headers = answer.headers
         return Received(status, headers.get("retry-after"), body, headers.get("server"))
 
-    def sign_by(self, auth: Callable[[PreparedRequest], object]) -> None:
-        """Sign by this from the next send on."""
-        self._auth = auth
-
     def close(self) -> None:
-        """Close what is not in use."""
-        self._adapter.close()
+        """Close the idle connections."""
+        self._pool.close()
+        super().close()
 
-
-def _whole_body(answer: Answer) -> bytes | None:
-    """Return the body, None where it is unreadable; raise an error where it is cut short."""
-    try:
-        body = _read_some(answer, MAX_ANSWER + 1)
-        if len(body) > MAX_ANSWER:
-            return None
-        if answer.length:
-            raise HTTPException("the body is shorter than its Content-Length")
-    except DecodeError:
-        return None
-    else:
-        return body
-    finally:
-        answer.release()
-
-
-def _read_some(answer: Answer, limit: int) -> bytes:
-    if "content-encoding" not in answer.headers:
-        return answer.read(limit)
-    # We ask for no coding; a gateway that compresses all the same is read, within the limit.
-    decoding = HTTPResponse(answer, answer.headers, preload_content=False)  # type: ignore[arg-type]
-    return decoding.read(limit, decode_content=True)
-
-
-class _OneAddress(HTTPAdapter):
-    """requests' adapter with its one pool chosen beforehand: nothing is looked up for each call.
-
-    Redirects are not followed, nothing is retried (a repeat needs a new nonce), no environment and
-    so no proxy of it is heeded, and certificates are checked against one bundle that is read here.
-    """
-
-    def __init__(
-        self,
-        config: ProviderConfig,
-        url: str,
-        target: str,
-        reaper: Reaper,
-    ) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        parts = parse_url(url)
-        options: dict[str, Any] = {
-            "host": parts.host,
-            "port": parts.port,
-            "maxsize": config.pool_size,
-            "timeout": config.connect_timeout,
-            "reaper": reaper,
-            "keep_idle": config.keep_idle,
-            "io_timeout": config.read_timeout,
-            "through": None if config.proxy is None else Proxy.of(config.proxy),
-        }
-        self._target = target
-        self._pool = (
-            WatchedTlsPool(**options, ssl_context=_tls(config))
-            if parts.scheme == "https"
-            else WatchedPool(**options)
-        )
+    # requests asks these for each call; its own answers to the last two would cost 60 µs.
 
     def get_connection_with_tls_context(self, *_: object, **__: object) -> WatchedPool:
         """Return the one pool."""
@@ -181,12 +128,41 @@ class _OneAddress(HTTPAdapter):
         response.request = req
         return response
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._pool.close()
-        super().close()
+
+def _whole_body(answer: Answer) -> bytes | None:
+    """Return the body, None where it is unreadable; raise an error where it is cut short."""
+    try:
+        reading: Any = answer
+        if "content-encoding" in answer.headers:
+            # We ask for none; a gateway that compresses all the same is read, within the limit.
+            reading = HTTPResponse(answer, answer.headers, preload_content=False)  # type: ignore[arg-type]
+        body: bytes = reading.read(MAX_ANSWER + 1)
+        if len(body) > MAX_ANSWER:
+            return None
+        if answer.length:
+            raise HTTPException("the body is shorter than its Content-Length")
+    except DecodeError:
+        return None
+    else:
+        return body
+    finally:
+        answer.release()
 
 
-def _tls(config: ProviderConfig) -> ssl.SSLContext:
-    """Return a context that checks certificate and host name (TLS 1.2 at least)."""
-    return ssl.create_default_context(cafile=config.ca_file or DEFAULT_CA_BUNDLE_PATH)
+def _pool(config: ProviderConfig, url: str, reaper: Reaper) -> WatchedPool:
+    """Return the pool for an address; https checks certificate and host name (TLS 1.2 at least)."""
+    parts = parse_url(url)
+    options: dict[str, Any] = {
+        "host": parts.host,
+        "port": parts.port,
+        "maxsize": config.pool_size,
+        "timeout": config.connect_timeout,
+        "reaper": reaper,
+        "keep_idle": config.keep_idle,
+        "io_timeout": config.read_timeout,
+        "through": None if config.proxy is None else Proxy.of(config.proxy),
+    }
+    if parts.scheme != "https":
+        return WatchedPool(**options)
+    context = ssl.create_default_context(cafile=config.ca_file or DEFAULT_CA_BUNDLE_PATH)
+    return WatchedTlsPool(**options, ssl_context=context)

@@ -41,12 +41,6 @@ class WatchedConnection(HTTPConnection):
         self._connect_timeout: float = self.timeout  # type: ignore[assignment]
         self._io_timeout = io_timeout
         self.idle_since = 0.0
-        self._last: Answer | None = None
-
-    @property
-    def reusable(self) -> bool:
-        """Whether nothing came after the last answer: a surplus one would be the next call's."""
-        return self._last is None or not self._last.surplus
 
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
@@ -81,7 +75,7 @@ class WatchedConnection(HTTPConnection):
 
     def getresponse(self) -> Answer:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = self._last = Answer(self._socket())
+        answer = Answer(self._socket())
         try:
             answer.begin()
         except BaseException:
@@ -119,13 +113,15 @@ class WatchedPool(HTTPConnectionPool):
         self, method: str, url: str, body: bytes, headers: Mapping[str, str], **_options: object
     ) -> Answer:
         """Make one exchange. The answer must be read and released; nothing is retried."""
-        connection = self._get_conn()
+        connection: Any = self._get_conn()
+        if monotonic() - connection.idle_since > self._keep_idle:
+            connection.close()
         try:
             connection.request(method, url, body, headers)
             answer: Answer = connection.getresponse()
         except BaseException:
             connection.close()
-            self._put_conn(connection)
+            self._give_back(connection)
             raise
         answer.release = partial(self._release, connection, answer)
         return answer
@@ -134,21 +130,14 @@ class WatchedPool(HTTPConnectionPool):
         if not answer.isclosed():  # it was not read to its end
             answer.close()
             connection.close()
-        self._put_conn(connection)
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        connection: Any = super()._get_conn(timeout)
-        if monotonic() - connection.idle_since > self._keep_idle:
+        elif answer.surplus:  # what came after it would be read as the next call's
             connection.close()
-        return connection
+        self._give_back(connection)
 
-    def _put_conn(self, conn: Any) -> None:
+    def _give_back(self, connection: Any) -> None:
         self._reaper.current().let_go()
-        if conn is not None:
-            if not conn.reusable:
-                conn.close()
-            conn.idle_since = monotonic()
-        super()._put_conn(conn)
+        connection.idle_since = monotonic()
+        self._put_conn(connection)
 
 
 class WatchedTlsPool(WatchedPool, HTTPSConnectionPool):

@@ -7,7 +7,7 @@ import pytest
 from pika import BasicProperties, frame
 from pika.data import encode_value
 
-from worker.amqp.content_header import readable_header
+from worker.amqp.properties import readable_header
 
 ID = {"correlation_id": "c", "reply_to": "r", "message_id": "m", "timestamp": 7}
 

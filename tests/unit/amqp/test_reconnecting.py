@@ -100,15 +100,9 @@ def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_on
     loop, channel = FakeLoop(), SimpleNamespace(add_on_close_callback=lambda _: None)
     pika = SimpleNamespace(is_open=True, channel=lambda on_open_callback: channel)
     returned: list[int] = []
-    consumer = Consumer(
-        "amqp://localhost",
-        loop,
-        queue="q",
-        prefetch=1,
-        topology=None,
-        deliver=nothing,
-        returned=lambda epoch, _lane: returned.append(epoch),
-    )
+    consumer = Consumer("amqp://localhost", loop, queue="q", prefetch=1, topology=None)
+    sink: Any = SimpleNamespace(returned=lambda epoch, _lane: returned.append(epoch))
+    consumer.sink = sink
     consumer.connected(pika)
     consumer._closed(channel, ChannelClosedByBroker(404, "no queue"))
     assert consumer._backoff.is_waiting

@@ -18,7 +18,8 @@ from worker.core.digests import Digests
 from worker.core.outcome import CallReport
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
-from worker.pipeline.flow import Admission, Finished, Flow, FlowRules, Task
+from worker.pipeline.flow import Flow, FlowRules
+from worker.pipeline.work import Admission, Finished, Task
 from worker.ports import Verifier
 
 START_WITHIN = 28.0

@@ -14,7 +14,8 @@ from worker.core.outcome import CallReport
 from worker.core.request import Lane, VerificationRequest
 from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
-from worker.pipeline.runner import Pipeline, PipelineSize
+from worker.pipeline.intake import PipelineSize
+from worker.pipeline.runner import Pipeline
 from worker.telemetry.metrics import Metrics
 
 

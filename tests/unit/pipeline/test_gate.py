@@ -15,7 +15,8 @@ from worker.core.claims import Postponed, Shortage
 from worker.core.connecting import Unconnected
 from worker.core.operations import Pause
 from worker.core.outcome import CallClass, CallReport, Charged
-from worker.pipeline.gate import Gate, GateView
+from worker.pipeline.gate import Gate
+from worker.pipeline.work import GateView
 
 FAILS = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
 NOT_SENT = fault(CallClass.NOT_SENT)

@@ -125,7 +125,7 @@ def test_a_paused_worker_finishes_its_call_and_hands_back_the_rest_uncounted() -
         assert provider.begun.wait(10)
         stack.gate.set_pause(PAUSE, 0.0)
         stack.broker.wait_until_wanted(STOP)
-        assert stack.gate.pause is PAUSE
+        assert stack.gate.view.state is PAUSE
         provider.answers.set()
         stack.broker.wait_for(4)
         assert len(provider.asked) == 1

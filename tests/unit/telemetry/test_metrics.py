@@ -1,7 +1,6 @@
 """Everything that happens is counted once, under names from closed lists, and cheaply."""
 
 import re
-from dataclasses import replace
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
