@@ -1,49 +1,76 @@
-"""`verification-worker dead-letters`: look at what could not be processed, replay it, drop it.
-
-Nobody's data is shown: what is withheld can still be asked for by who knows it.
-"""
+"""`verification-worker dead-letters`: look at what could not be processed, replay it, drop it."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.admin.letter_facts import LETTER_COLUMNS, letter_facts, letter_row
-from worker.cli.inputs import DryRun, Yes, agreed, moment
-from worker.cli.mistakes import UserMistake, complain, open_database, open_dead_letters
-from worker.cli.tables import AsJson, counted, note, print_facts, print_json, print_table
+from worker.admin.letter_facts import letter_facts
+from worker.cli.inputs import Order, moment, with_groups
+from worker.cli.letters import DEAD_LETTERS, letter_reader
+from worker.cli.mistakes import UserMistake, complain, open_database
+from worker.cli.tables import AsJson, counted, note, print_facts, print_json
 from worker.core.operations import REPLAYED_PER_SECOND
-from worker.settings import BrokerSettings, ToolSettings, load
+from worker.settings import ToolSettings, load
 from worker.telemetry.clock import SystemClock, today
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
 
     from worker.deadletters.reading import Known
     from worker.deadletters.selecting import Acting, Filters, Selection
 
 app = typer.Typer(no_args_is_help=True, help="What could not be processed: verification.dead.")
 
-Reason = Annotated[str | None, typer.Option(help="Only with this reason: a code, see `list`.")]
-Source = Annotated[str | None, typer.Option(help="Only of this publishing system.")]
-Since = Annotated[
-    str | None, typer.Option(help="Only first seen since: 2026-11-27T08:00:00Z, or 2h, 3d ago.")
-]
-Until = Annotated[str | None, typer.Option(help="Only first seen before.")]
-RequestId = Annotated[str | None, typer.Option(help="Only with this request id or message id.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="The oldest so many only.")]
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a letter must be."""
+
+    reason: Annotated[
+        str | None, typer.Option(help="Only with this reason: a code, see `list`.")
+    ] = None
+    source: Annotated[str | None, typer.Option(help="Only of this publishing system.")] = None
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only first seen since: 2026-11-27T08:00:00Z, or 2h, 3d ago."),
+    ] = None
+    until: Annotated[str | None, typer.Option(help="Only first seen before.")] = None
+
+    def filters(self, name: str | None) -> Filters:
+        """Return them as filters, with a request id or a message id."""
+        from worker.deadletters.reading import REASONS, UNKNOWN
+        from worker.deadletters.selecting import Filters
+
+        if self.reason is not None and self.reason not in REASONS | {UNKNOWN}:
+            raise UserMistake(f"--reason: must be one of {', '.join(sorted(REASONS | {UNKNOWN}))}")
+        now = SystemClock().now()
+        times = moment("--since", self.since, now), moment("--until", self.until, now)
+        return Filters(name, self.reason, self.source, *times)
+
+
+@dataclass(frozen=True)
+class Wanted(Facts):
+    """Which letters are meant."""
+
+    request_id: Annotated[
+        str | None, typer.Option(help="Only with this request id or message id.")
+    ] = None
+
+    def match(self) -> Callable[[Known], bool]:
+        """Return what tells them from others."""
+        return self.filters(self.request_id).match
+
+
 @app.command(name="list")
+@with_groups
 def list_letters(
-    reason: Reason = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
-    request_id: RequestId = None,
+    wanted: Wanted,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
     *,
     as_json: AsJson = False,
@@ -52,19 +79,16 @@ def list_letters(
 
     For a moment the letters are held: two tools cannot look at the same time.
     """
-    filters = _filters(reason, source, since, until, request_id)
-    found = _select(filters, limit)
-    _print(found, as_json=as_json)
+    found = DEAD_LETTERS.choose(wanted.match(), limit)
+    DEAD_LETTERS.show(found.chosen, as_json=as_json)
     note(f"{len(found.chosen)} shown of {found.matching} that match; {_seen(found)}")
 
 
 @app.command()
+@with_groups
 def show(
+    facts: Facts,
     name: Annotated[str | None, typer.Argument(metavar="[REQUEST_ID|MESSAGE_ID]")] = None,
-    reason: Reason = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="The oldest so many.")] = 10,
     *,
     as_json: AsJson = False,
@@ -75,72 +99,15 @@ def show(
     """
     from worker.deadletters.selecting import bodies
 
-    filters = _filters(reason, source, since, until, name)
-    if filters == _filters(None, None, None, None, None):
+    if name is None and facts == Facts():
         raise UserMistake("show needs an id, or --reason, --source, --since or --until")
-    with open_dead_letters(load(BrokerSettings)) as (queue, reader):
-        shown = bodies(queue, reader, filters, limit, today())
-    if not shown:
+    filters, reader = facts.filters(name), letter_reader()
+    with DEAD_LETTERS.opened() as queue:
+        letters = bodies(queue, reader, filters, limit, today())
+    if not letters:
         complain("no such dead letter: see `verification-worker dead-letters list`")
         sys.exit(1)
-    _print_letters(shown, SystemClock().now(), as_json=as_json)
-
-
-@app.command()
-def replay(
-    reason: Reason = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
-    request_id: RequestId = None,
-    limit: Limit = None,
-    rate: Annotated[
-        float, typer.Option(min=0.1, max=1000, help="Messages per second.")
-    ] = REPLAYED_PER_SECOND,
-    *,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Publish dead letters to the requests queue again, as their publishers sent them.
-
-    A letter leaves this queue when the broker has confirmed its message: a crash in between
-    leaves it in both, and the ledger answers the second one. A finished request is not called
-    again: its stored outcome is announced once more.
-    """
-    filters = _filters(reason, source, since, until, request_id)
-    settings = load(ToolSettings)
-    found = _select(filters, limit)
-    for words in _prospects(found.chosen, settings):
-        note(words)
-    if _agreed("replay", found, dry_run=dry_run, yes=yes, as_json=as_json):
-        _act("replayed", found, lambda acting: acting.replay(found.chosen, rate), as_json=as_json)
-
-
-@app.command()
-def drop(
-    reason: Reason = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
-    request_id: RequestId = None,
-    limit: Limit = None,
-    *,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Delete dead letters for good; rows and events of their requests stay as they are."""
-    found = _select(_filters(reason, source, since, until, request_id), limit)
-    note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")
-    if _agreed("drop", found, dry_run=dry_run, yes=yes, as_json=as_json):
-        _act("dropped", found, lambda acting: acting.drop(found.chosen), as_json=as_json)
-
-
-def _print_letters(
-    letters: Sequence[tuple[Known, object]], now: datetime, *, as_json: bool
-) -> None:
-    """Print letters with their masked bodies, as JSON an array of objects."""
+    now = SystemClock().now()
     if as_json:
         print_json([{**letter_facts(known, now), "body": body} for known, body in letters])
         return
@@ -152,43 +119,54 @@ def _print_letters(
         print_json(body)
 
 
-def _select(filters: Filters, limit: int | None) -> Selection[Known]:
-    from worker.deadletters.selecting import select
+@app.command()
+@with_groups
+def replay(
+    wanted: Wanted,
+    limit: Limit = None,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=1000, help="Messages per second.")
+    ] = REPLAYED_PER_SECOND,
+    *,
+    order: Order,
+) -> None:
+    """Publish dead letters to the requests queue again, as their publishers sent them.
 
-    with open_dead_letters(load(BrokerSettings)) as (queue, reader):
-        return select(queue, reader.read, filters.match, limit)
+    A letter leaves this queue when the broker has confirmed its message: a crash in between
+    leaves it in both, and the ledger answers the second one. A finished request is not called
+    again: its stored outcome is announced once more.
+    """
+    match, settings = wanted.match(), load(ToolSettings)
+    found = DEAD_LETTERS.choose(match, limit)
+    for words in _prospects(found.chosen, settings):
+        note(words)
+    _act("replay", "replayed", found, order, lambda acting: acting.replay(found.chosen, rate))
+
+
+@app.command()
+@with_groups
+def drop(wanted: Wanted, limit: Limit = None, *, order: Order) -> None:
+    """Delete dead letters for good; rows and events of their requests stay as they are."""
+    found = DEAD_LETTERS.choose(wanted.match(), limit)
+    note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")
+    _act("drop", "dropped", found, order, lambda acting: acting.drop(found.chosen))
 
 
 def _act(
-    verb: str, found: Selection[Known], act: Callable[[Acting[Known]], None], *, as_json: bool
+    verb: str,
+    done: str,
+    found: Selection[Known],
+    order: Order,
+    act: Callable[[Acting[Known]], None],
 ) -> None:
-    """Do it, and say to how many it was done, however it ends."""
-    from worker.deadletters.selecting import Acting
-
-    with open_dead_letters(load(BrokerSettings)) as (queue, reader):
-        acting = Acting(queue, reader.read, SystemClock())
-        try:
-            act(acting)
-        finally:
-            print_facts({verb: acting.done, "of": len(found.chosen)}, as_json=as_json)
-
-
-def _filters(
-    reason: str | None,
-    source: str | None,
-    since: str | None,
-    until: str | None,
-    request_id: str | None,
-) -> Filters:
-    from worker.deadletters.reading import REASONS, UNKNOWN
-    from worker.deadletters.selecting import Filters
-
-    if reason is not None and reason not in REASONS | {UNKNOWN}:
-        raise UserMistake(f"--reason: must be one of {', '.join(sorted(REASONS | {UNKNOWN}))}")
-    now = SystemClock().now()
-    return Filters(
-        request_id, reason, source, moment("--since", since, now), moment("--until", until, now)
-    )
+    """Do it where that is agreed to, and say to how many it was done, however it ends."""
+    if DEAD_LETTERS.agreed(verb, found.chosen, order):
+        with DEAD_LETTERS.acting() as acting:
+            try:
+                act(acting)
+            finally:
+                facts = {done: acting.done, "of": len(found.chosen)}
+                print_facts(facts, as_json=order.as_json)
 
 
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
@@ -200,17 +178,6 @@ def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]
         counts = prospects(chosen, PostgresInquiry(engine).finished)
     yield f"{counted(len(chosen), 'dead letter')} chosen"
     yield from (f"{count:,} of them {words}" for words, count in counts.items() if count)
-
-
-def _agreed(verb: str, found: Selection[Known], *, dry_run: bool, yes: bool, as_json: bool) -> bool:
-    what, show = counted(len(found.chosen), "dead letter"), lambda: _print(found, as_json=as_json)
-    yes = yes or not found.chosen
-    return agreed(verb, what, show, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-def _print(found: Selection[Known], *, as_json: bool) -> None:
-    now = SystemClock().now()
-    print_table(LETTER_COLUMNS, [letter_row(known, now) for known in found.chosen], as_json=as_json)
 
 
 def _seen(found: Selection[Known]) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.inputs import Yes, agreed, id_card, id_card_lines
-from worker.cli.mistakes import UserMistake, broker_mistakes, open_database, open_dead_letters
+from worker.cli.inputs import Order, Yes, id_card, id_card_lines
+from worker.cli.letters import DEAD_LETTERS, letter_reader
+from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts
 from worker.settings import EraseSettings, load
-from worker.telemetry.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 
 # A shorter one would be found in the dead letters of others.
 _SHORTEST = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What stands of some persons: in the tables, in the dead-letter queue, before the workers."""
-
-    rows: RequestsOfPerson
-    letters: Selection[Known]
-    waiting: int
-    """Messages in the queues of requests and retries: whose they are nobody can tell."""
 
 
 def erase(
@@ -52,7 +41,7 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
-    from worker.deadletters.selecting import Acting, select_about
+    from worker.deadletters.selecting import select_about
     from worker.store.erasure import PostgresErasure
 
     settings = load(EraseSettings)
@@ -61,27 +50,29 @@ def erase(
     with open_database(settings, "erase") as engine:
         erasure = PostgresErasure(engine)
         rows = erasure.find(subjects)
-        with open_dead_letters(settings) as (queue, reader):
+        reader = letter_reader()
+        with DEAD_LETTERS.opened() as queue:
             about = select_about(queue, reader, numbers)
-        kept = Kept(rows, about, _waiting(settings))
-        requests, letters = kept.rows.erasable, len(kept.letters.chosen)
-        if not dry_run and _agreed(requests, letters, yes=yes):
-            with open_dead_letters(settings) as (queue, reader):
-                acting = Acting(queue, reader.read, SystemClock())
+        waiting = _waiting(settings)
+        requests, letters = rows.erasable, len(about.chosen)
+        what = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')} for good"
+        order = Order(dry_run, yes or not (requests or letters), as_json)
+        if order.agreed("erase", what, lambda: None):
+            with DEAD_LETTERS.acting() as acting:
                 acting.drop(about.chosen)
             letters = acting.done
             requests = erasure.erase(subjects)
         else:
             note("nothing was erased")
     facts = {"requests": requests, "dead_letters": letters}
-    left = {"requests_open": kept.rows.open, "events_unsent": kept.rows.unsent}
+    left = {"requests_open": rows.open, "events_unsent": rows.unsent}
     print_facts({**facts, **left}, as_json=as_json)
-    problems = list(_left(kept))
+    problems = list(_left(rows, about))
     for words in problems:
         note(words)
-    if kept.waiting:
+    if waiting:
         # No failure: where requests come in all day there is always one on its way.
-        note(f"{counted(kept.waiting, 'message')} in the queues cannot be looked at")
+        note(f"{counted(waiting, 'message')} in the queues cannot be looked at")
     sys.exit(1 if problems else 0)
 
 
@@ -99,6 +90,7 @@ def _numbers(*, unchecked: bool) -> list[str]:
 
 
 def _waiting(settings: EraseSettings) -> int:
+    """Count the messages in the queues of requests and retries: whose they are nobody can tell."""
     from worker.amqp.declare import depths
     from worker.amqp.topology import topology
     from worker.contract.names import DEAD, UNROUTED
@@ -112,21 +104,15 @@ def _waiting(settings: EraseSettings) -> int:
         return sum(each.ready or 0 for each in depths(settings.amqp_url.get_secret_value(), queues))
 
 
-def _agreed(requests: int, letters: int, *, yes: bool) -> bool:
-    what = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')} for good"
-    yes = yes or not (requests or letters)
-    return agreed("erase", what, lambda: None, dry_run=False, yes=yes, as_json=False)
-
-
-def _left(kept: Kept) -> Iterator[str]:
+def _left(rows: RequestsOfPerson, letters: Selection[Known]) -> Iterator[str]:
     """Say what of the persons may still stand somewhere, and what to do about it."""
-    if kept.rows.open:
-        yield f"{counted(kept.rows.open, 'request')} not finished: erase again when they are"
-    if kept.rows.unsent:
-        events = counted(kept.rows.unsent, "event")
+    if rows.open:
+        yield f"{counted(rows.open, 'request')} not finished: erase again when they are"
+    if rows.unsent:
+        events = counted(rows.unsent, "event")
         yield f"{events} not known to be sent: `verification-worker outbox flush`, then erase again"
-    if kept.letters.closed:
-        closed = counted(kept.letters.closed, "dead letter")
+    if letters.closed:
+        closed = counted(letters.closed, "dead letter")
         yield f"{closed} encrypted to a key that is not here: set MESSAGE_KEYS and erase again"
-    if not kept.letters.all_seen:
-        yield f"only the {kept.letters.seen} oldest dead letters were looked at: erase again"
+    if not letters.all_seen:
+        yield f"only the {letters.seen} oldest dead letters were looked at: erase again"

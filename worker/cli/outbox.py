@@ -64,10 +64,8 @@ def flush(*, as_json: AsJson = False) -> None:
     from worker.maintenance.relay import Relay
     from worker.store.inquiry import PostgresInquiry
     from worker.store.outbox import PostgresOutbox
-    from worker.telemetry.logs import configure
 
     settings = load(OutboxSettings)
-    configure("auto", "warning")
     url, mode = settings.amqp_url.get_secret_value(), settings.provider_mode
     with (
         broker_mistakes(),

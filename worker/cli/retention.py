@@ -15,12 +15,10 @@ def retention(*, as_json: AsJson = False) -> None:
     """
     from worker.maintenance.chores import old_requests
     from worker.store.erasure import PostgresRetention
-    from worker.telemetry.logs import configure
 
     settings = load(RetentionSettings)
     cleared: list[int] = []
     deleted: list[int] = []
-    configure("auto", "warning")
     if not settings.clear_after_days and not settings.delete_after_days:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
     with open_database(settings, "retention") as engine:

@@ -103,7 +103,6 @@ def submit(
         )
         sys.exit(0 if answered else 1)
     from worker.amqp.request_client import publish_request
-    from worker.telemetry.logs import configure
 
     settings = load(BrokerSettings)
     user = {
@@ -124,7 +123,6 @@ def submit(
         body = orjson.dumps(request)
     except orjson.JSONEncodeError:
         raise UserMistake("an option is not text in this terminal's encoding") from None
-    configure("auto", "warning")
     with broker_mistakes():
         event = publish_request(
             settings.amqp_url.get_secret_value(),

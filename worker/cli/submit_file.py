@@ -56,13 +56,11 @@ def submit_file(
     of a request's body what is published. With `yes` nobody is asked about warnings.
     """
     from worker.amqp.request_client import publish_requests
-    from worker.telemetry.logs import configure
 
     settings = load(SubmitSettings)
     reader = RequestReader(settings.check_policy, settings.max_message_bytes)
     file = RequestFile(path, encoding, source, reader)
     waits = timeout > 0
-    configure("auto", "warning")
     with ResultsFile(results) as kept:
         survey = Survey()
         survey.look_through(file, kept)

@@ -29,10 +29,8 @@ def tail(
     verification.unrouted.
     """
     from worker.amqp.request_client import events
-    from worker.telemetry.logs import configure
 
     settings = load(BrokerSettings)
-    configure("auto", "warning")
     url = settings.amqp_url.get_secret_value()
     with broker_mistakes(), suppress(KeyboardInterrupt):
         for body in events(url, lambda: note("listening; Ctrl-C ends it")):
