@@ -1,24 +1,22 @@
 """`verification-worker erase`: what is kept of a person goes, on that person's demand."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
+from worker.amqp.declare import depths
+from worker.amqp.topology import topology
 from worker.cli.inputs import Order, Yes, id_card, id_card_lines
 from worker.cli.letters import DEAD_LETTERS, letter_reader
 from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts
+from worker.contract.names import DEAD, UNROUTED
+from worker.deadletters.reading import Known
+from worker.deadletters.selecting import Selection, select_about
 from worker.settings import EraseSettings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.deadletters.reading import Known
-    from worker.deadletters.selecting import Selection
-    from worker.store.erasure import RequestsOfPerson
+from worker.store.erasure import PostgresErasure, RequestsOfPerson
 
 # A shorter one would be found in the dead letters of others.
 _SHORTEST = 8
@@ -41,9 +39,6 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
-    from worker.deadletters.selecting import select_about
-    from worker.store.erasure import PostgresErasure
-
     settings = load(EraseSettings)
     numbers = _numbers(unchecked=unchecked)
     subjects = [each for number in numbers for each in settings.digests.subjects(number)]
@@ -91,10 +86,6 @@ def _numbers(*, unchecked: bool) -> list[str]:
 
 def _waiting(settings: EraseSettings) -> int:
     """Count the messages in the queues of requests and retries: whose they are nobody can tell."""
-    from worker.amqp.declare import depths
-    from worker.amqp.topology import topology
-    from worker.contract.names import DEAD, UNROUTED
-
     with broker_mistakes():
         queues = [
             each.name

@@ -1,26 +1,23 @@
 """`verification-worker explain`: the timeline of one request, and where it stands."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from worker.admin.timeline import timeline, verdict
+from worker.admin.timeline import Moment, timeline, verdict
 from worker.cli.letters import DEAD_LETTERS, UNROUTED_EVENTS
 from worker.cli.mistakes import UserMistake, complain, open_database
 from worker.cli.tables import AsJson, note, print_json, print_table, render
 from worker.contract.names import UNROUTED, rfc3339
+from worker.core.operations import History
+from worker.core.outcome import Outcome
+from worker.deadletters.reading import Known
+from worker.deadletters.selecting import EventFilters, Filters
 from worker.settings import ToolSettings, load
-
-if TYPE_CHECKING:
-    from worker.admin.timeline import Moment
-    from worker.core.operations import History
-    from worker.core.outcome import Outcome
-    from worker.deadletters.reading import Known
+from worker.store.inquiry import PostgresInquiry
 
 _FIELDS = (
     "request_id source check_type mode state outcome error_kind error_fields reused_from charged "
@@ -66,8 +63,6 @@ def explain(
 
 
 def _history(settings: ToolSettings, request_id: str) -> History | None:
-    from worker.store.inquiry import PostgresInquiry
-
     with open_database(settings, "explain") as engine:
         return PostgresInquiry(engine).history(request_id)
 
@@ -78,8 +73,6 @@ def _at_the_broker(request_id: str, outcome: Outcome | None) -> tuple[list[Known
     A confirm does not tell that: the alternate exchange takes what no queue is bound for. None
     where the broker cannot be asked: the tables still speak.
     """
-    from worker.deadletters.selecting import EventFilters, Filters
-
     try:
         letters = DEAD_LETTERS.choose(Filters(name=request_id).match).chosen
         if outcome is None:

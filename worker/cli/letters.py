@@ -3,28 +3,24 @@
 Nobody's data is shown: what is withheld can still be asked for by who knows it.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from worker.admin.letter_facts import EVENT_COLUMNS, LETTER_COLUMNS, letter_row
+from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
+from worker.cli.inputs import Order
 from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.tables import counted, print_table
+from worker.contract.encryption import MessageKeys
 from worker.contract.names import DEAD, UNROUTED
+from worker.core.delivery import Letter
+from worker.deadletters.reading import Known, LetterReader
+from worker.deadletters.selecting import Acting, Selection, select
+from worker.deadletters.unrouted import UnroutedEvent
 from worker.settings import BrokerSettings, MessageSettings, load
 from worker.telemetry.clock import SystemClock, today
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from worker.amqp.dead_letter_queue import DeadLetterQueue
-    from worker.cli.inputs import Order
-    from worker.core.delivery import Letter
-    from worker.deadletters.reading import Known, LetterReader
-    from worker.deadletters.selecting import Acting, Selection
-    from worker.deadletters.unrouted import UnroutedEvent
 
 L = TypeVar("L")
 
@@ -45,8 +41,6 @@ class Letters(Generic[L]):
 
         Not over a question: nobody answers the broker's heartbeats meanwhile.
         """
-        from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
-
         url = load(BrokerSettings).amqp_url.get_secret_value()
         with broker_mistakes():
             try:
@@ -58,8 +52,6 @@ class Letters(Generic[L]):
 
     def choose(self, match: Callable[[L], bool], limit: int | None = None) -> Selection[L]:
         """Return what stands there and matches; it stays there."""
-        from worker.deadletters.selecting import select
-
         read = self.reader()
         with self.opened() as queue:
             return select(queue, read, match, limit)
@@ -67,8 +59,6 @@ class Letters(Generic[L]):
     @contextmanager
     def acting(self) -> Iterator[Acting[L]]:
         """Lend what acts on those that were chosen."""
-        from worker.deadletters.selecting import Acting
-
         read = self.reader()
         with self.opened() as queue:
             yield Acting(queue, read, SystemClock())
@@ -88,15 +78,10 @@ class Letters(Generic[L]):
 
 def letter_reader() -> LetterReader:
     """Return who reads dead letters: with MESSAGE_KEYS those that are encrypted, too."""
-    from worker.contract.encryption import MessageKeys
-    from worker.deadletters.reading import LetterReader
-
     return LetterReader(today(), MessageKeys.of(load(MessageSettings)))
 
 
 def _event_reader() -> Callable[[Letter], UnroutedEvent]:
-    from worker.deadletters.unrouted import UnroutedEvent
-
     return UnroutedEvent.read
 
 

@@ -1,10 +1,8 @@
 """`verification-worker unrouted`: events that no queue was bound for; and `events resend`."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,16 +11,15 @@ from worker.cli.letters import UNROUTED_EVENTS
 from worker.cli.mistakes import complain, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts
 from worker.contract.names import RESULTS
+from worker.deadletters.selecting import EventFilters
 from worker.settings import DatabaseSettings, load
+from worker.store.outbox import announce_again
 from worker.telemetry.clock import SystemClock
 
-if TYPE_CHECKING:
-    from worker.deadletters.selecting import EventFilters
-
-app = typer.Typer(
+unrouted = typer.Typer(
     no_args_is_help=True, help="Events that nobody was bound for: list, replay, drop."
 )
-events_app = typer.Typer(no_args_is_help=True, help="Result events of one request.")
+events = typer.Typer(no_args_is_help=True, help="Result events of one request.")
 
 
 @dataclass(frozen=True)
@@ -40,15 +37,13 @@ class Wanted:
 
     def filters(self) -> EventFilters:
         """Return them as filters."""
-        from worker.deadletters.selecting import EventFilters
-
         now = SystemClock().now()
         times = moment("--since", self.since, now), moment("--until", self.until, now)
         facts = self.request_id, self.source, self.outcome, self.routing_key
         return EventFilters(*facts, *times)
 
 
-@app.command(name="list")
+@unrouted.command(name="list")
 @with_groups
 def list_events(
     wanted: Wanted,
@@ -62,7 +57,7 @@ def list_events(
     note(f"{len(found.chosen)} shown of {counted(found.matching, 'event')} that match")
 
 
-@app.command()
+@unrouted.command()
 @with_groups
 def replay(wanted: Wanted, *, order: Order) -> None:
     """Publish these events again, as they were, for who is bound now.
@@ -83,7 +78,7 @@ def replay(wanted: Wanted, *, order: Order) -> None:
         sys.exit(1)
 
 
-@app.command()
+@unrouted.command()
 @with_groups
 def drop(wanted: Wanted, *, order: Order) -> None:
     """Delete these events for good; their results stay in the database."""
@@ -94,7 +89,7 @@ def drop(wanted: Wanted, *, order: Order) -> None:
         print_facts({"dropped": acting.done}, as_json=order.as_json)
 
 
-@events_app.command()
+@events.command()
 def resend(
     request_id: Annotated[str, typer.Argument(help="As the publisher sent it.")],
     *,
@@ -105,8 +100,6 @@ def resend(
     Its row is marked as unsent: a worker's relay sends the event within some seconds, or
     `outbox flush` at once. Exit code 1: there is no result under this id.
     """
-    from worker.store.outbox import announce_again
-
     with open_database(load(DatabaseSettings), "events") as engine:
         found = announce_again(engine, request_id)
     if not found:

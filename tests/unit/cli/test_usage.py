@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from worker.cli import main
-from worker.cli.app import app
+from worker.cli.app import application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,7 @@ def commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_command_says_what_it_is_for_and_what_reads_has_json() -> None:
-    found = dict(commands(typer.main.get_command(app)))
+    found = dict(commands(typer.main.get_command(application())))
     assert [words for words, command in found.items() if not command.help] == []
     with_json = {
         words

@@ -1,10 +1,9 @@
 """`verification-worker dead-letters`: look at what could not be processed, replay it, drop it."""
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,16 +13,16 @@ from worker.cli.letters import DEAD_LETTERS, letter_reader
 from worker.cli.mistakes import UserMistake, complain, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts, print_json
 from worker.core.operations import REPLAYED_PER_SECOND
+from worker.deadletters.prospects import prospects
+from worker.deadletters.reading import REASONS, UNKNOWN, Known
+from worker.deadletters.selecting import Acting, Filters, Selection, bodies
 from worker.settings import ToolSettings, load
+from worker.store.inquiry import PostgresInquiry
 from worker.telemetry.clock import SystemClock, today
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from worker.deadletters.reading import Known
-    from worker.deadletters.selecting import Acting, Filters, Selection
-
-app = typer.Typer(no_args_is_help=True, help="What could not be processed: verification.dead.")
+dead_letters = typer.Typer(
+    no_args_is_help=True, help="What could not be processed: verification.dead."
+)
 
 Limit = Annotated[int | None, typer.Option(min=1, help="The oldest so many only.")]
 
@@ -44,9 +43,6 @@ class Facts:
 
     def filters(self, name: str | None) -> Filters:
         """Return them as filters, with a request id or a message id."""
-        from worker.deadletters.reading import REASONS, UNKNOWN
-        from worker.deadletters.selecting import Filters
-
         if self.reason is not None and self.reason not in REASONS | {UNKNOWN}:
             raise UserMistake(f"--reason: must be one of {', '.join(sorted(REASONS | {UNKNOWN}))}")
         now = SystemClock().now()
@@ -67,7 +63,7 @@ class Wanted(Facts):
         return self.filters(self.request_id).match
 
 
-@app.command(name="list")
+@dead_letters.command(name="list")
 @with_groups
 def list_letters(
     wanted: Wanted,
@@ -84,7 +80,7 @@ def list_letters(
     note(f"{len(found.chosen)} shown of {found.matching} that match; {_seen(found)}")
 
 
-@app.command()
+@dead_letters.command()
 @with_groups
 def show(
     facts: Facts,
@@ -97,8 +93,6 @@ def show(
 
     Those without an id are found by their reason, source and time.
     """
-    from worker.deadletters.selecting import bodies
-
     if name is None and facts == Facts():
         raise UserMistake("show needs an id, or --reason, --source, --since or --until")
     filters, reader = facts.filters(name), letter_reader()
@@ -119,7 +113,7 @@ def show(
         print_json(body)
 
 
-@app.command()
+@dead_letters.command()
 @with_groups
 def replay(
     wanted: Wanted,
@@ -143,7 +137,7 @@ def replay(
     _act("replay", "replayed", found, order, lambda acting: acting.replay(found.chosen, rate))
 
 
-@app.command()
+@dead_letters.command()
 @with_groups
 def drop(wanted: Wanted, limit: Limit = None, *, order: Order) -> None:
     """Delete dead letters for good; rows and events of their requests stay as they are."""
@@ -171,9 +165,6 @@ def _act(
 
 def _prospects(chosen: Sequence[Known], settings: ToolSettings) -> Iterator[str]:
     """Say what a replay will do, before it does: the ledger knows what is finished."""
-    from worker.deadletters.prospects import prospects
-    from worker.store.inquiry import PostgresInquiry
-
     with open_database(settings, "dead-letters") as engine:
         counts = prospects(chosen, PostgresInquiry(engine).finished)
     yield f"{counted(len(chosen), 'dead letter')} chosen"
