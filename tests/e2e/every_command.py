@@ -16,7 +16,7 @@ import traceback
 import typer
 
 from worker.cli import main
-from worker.cli.app import app
+from worker.cli.app import application
 
 
 def all_commands(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -43,6 +43,6 @@ def ended(arguments: list[str], given: str = "") -> object:
 
 if __name__ == "__main__":
     wanted = json.load(sys.stdin.buffer)
-    helps = [[*each, "--help"] for each in all_commands(typer.main.get_command(app))]
+    helps = [[*each, "--help"] for each in all_commands(typer.main.get_command(application()))]
     codes = {" ".join(each): ended(list(each)) for each in [*helps, *wanted]}
     print(json.dumps({"codes": codes}), file=sys.stderr)

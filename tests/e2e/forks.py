@@ -101,9 +101,10 @@ class Forked:
 
 
 def _serve(orders: socket.socket) -> None:
-    import worker.bootstrap
-    import worker.cli.app  # noqa: F401
+    import worker.bootstrap  # noqa: F401
+    from worker.cli.app import application
 
+    application()
     watchers = set()
     while True:
         order, descriptors, _, _ = socket.recv_fds(orders, 1 << 20, 2)

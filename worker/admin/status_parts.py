@@ -1,23 +1,18 @@
 """Queues, requests, calls and workers at a glance: each part is read by itself. It blocks."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import Engine
 
 from worker.amqp.declare import depths
 from worker.amqp.topology import topology
 from worker.contract.names import DEAD, UNROUTED
+from worker.settings import StatusSettings
 from worker.store.overview import HEAD, PostgresOverview
 from worker.store.pause import PostgresPause
 from worker.store.registry import find_blocker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Engine
-
-    from worker.settings import StatusSettings
 
 PATIENCE = 2
 """Seconds for a statement of the parts: a table that is locked shall not hide the others."""

@@ -1,6 +1,7 @@
 """Puts the parts together and runs them: the only room that names concrete classes.
 
 worker        the wiring, top to bottom; the start, and the end in its order
+rules         what the parts go by, from the settings
 health_state  is it alive, is it ready, how much is where
 stop_orders   what makes the process stop, and what ends it when it does not
 """

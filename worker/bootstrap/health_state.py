@@ -6,6 +6,7 @@ there and the amqp loop turns. It never means that others answer: no restart hel
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from threading import Event
 
 from worker.amqp.session import Session
@@ -25,25 +26,17 @@ from worker.telemetry.metrics import Metrics
 STUCK_SECONDS = 30.0
 
 
+@dataclass
 class HealthState:
     """Asks all parts of one worker. Before `begin` and after `end` it counts as alive."""
 
-    def __init__(
-        self,
-        session: Session,
-        pipeline: Pipeline,
-        gate: Gate,
-        housekeepers: Sequence[Housekeeper],
-        monitor: BacklogMonitor,
-        metrics: Metrics,
-    ) -> None:
-        self._session = session
-        self._pipeline = pipeline
-        self._gate = gate
-        self._housekeepers = housekeepers
-        self._monitor = monitor
-        self._metrics = metrics
-        self._works = Event()
+    session: Session
+    pipeline: Pipeline
+    gate: Gate
+    housekeepers: Sequence[Housekeeper]
+    monitor: BacklogMonitor
+    metrics: Metrics
+    _works: Event = field(default_factory=Event)
 
     def begin(self) -> None:
         """Expect all threads to live from now on."""
@@ -61,7 +54,7 @@ class HealthState:
             case "/readyz":
                 return _words(self.not_ready(), self.parked() or self.without_bulk())
             case "/metrics":
-                content_type, text = self._metrics.exposition(accept)
+                content_type, text = self.metrics.exposition(accept)
                 return HealthAnswer(200, text, content_type)
             case _:
                 return HealthAnswer(404, b"not found\n")
@@ -70,10 +63,10 @@ class HealthState:
         """Return in words what can only be cured by a restart; empty: it is alive."""
         if not self._works.is_set():
             return []
-        session = self._session
-        ended = [*self._pipeline.dead]
+        session = self.session
+        ended = [*self.pipeline.dead]
         ended += [] if session.running else ["amqp"]
-        ended += [each.name for each in self._housekeepers if not each.running]
+        ended += [each.name for each in self.housekeepers if not each.running]
         words = [f"the thread {name} has ended" for name in ended]
         if session.running and (late := session.late_by) > STUCK_SECONDS:
             words.append(f"the amqp loop has not turned for {late:.0f} s")
@@ -81,9 +74,9 @@ class HealthState:
 
     def not_ready(self) -> list[str]:
         """Return in words what keeps the worker from being ready; a parked one is ready."""
-        session, backlog = self._session, self._monitor.backlog
-        consuming = session.consuming or self._gate.parked is not None
-        database = self._pipeline.database_problem
+        session, backlog = self.session, self.monitor.backlog
+        consuming = session.consuming or self.gate.parked is not None
+        database = self.pipeline.database_problem
         behind = backlog is not None and backlog.schema_behind
         broker = _because(session.problem)
         checks = {
@@ -97,48 +90,48 @@ class HealthState:
 
     def parked(self) -> str | None:
         """Return in words why a worker that is ready takes no messages, or None."""
-        if (parked := self._gate.parked) is None:
+        if (parked := self.gate.parked) is None:
             return None
-        return f"parked: {parked}" + (f" ({because})" if (because := self._gate.because) else "")
+        return f"parked: {parked}" + (f" ({because})" if (because := self.gate.because) else "")
 
     def without_bulk(self) -> str | None:
         """Return in words why a worker that is ready takes nothing of the bulk lane, or None."""
-        if self._session.consumes(Lane.BULK) or self._gate.parked is not None:
+        if self.session.consumes(Lane.BULK) or self.gate.parked is not None:
             return None
-        if self._gate.bulk_closed_for is not None:
+        if self.gate.bulk_closed_for is not None:
             return "live only: BULK_DAILY_CALL_BUDGET is spent"
-        problem = self._session.bulk_problem
+        problem = self.session.bulk_problem
         return problem and f"live only: the bulk lane is not consumed: {problem}"
 
     def state(self) -> WorkerState:
         """Return what the worker says of itself in the registry."""
-        parked, breaker, not_ready = self.parked(), self._gate.state, self.not_ready()
+        parked, breaker, not_ready = self.parked(), self.gate.state, self.not_ready()
         state = "probing" if isinstance(breaker, Probing) else "parked"
         if parked is None:
             state = "not ready" if not_ready else "working"
-        waits = isinstance(breaker, Open) and self._gate.parked is breaker.reason
+        waits = isinstance(breaker, Open) and self.gate.parked is breaker.reason
         said = [parked.removeprefix("parked: ")] if parked else []
         if live_only := self.without_bulk():
             said.append(live_only)
-        under_way, allowed = self._gate.calls
+        under_way, allowed = self.gate.calls
         return WorkerState(
             state,
             "; ".join([*said, *not_ready]) or None,
-            self._gate.open_for if waits else None,
-            self._pipeline.held,
-            self._pipeline.claimed,
+            self.gate.open_for if waits else None,
+            self.pipeline.held,
+            self.pipeline.claimed,
             under_way,
             allowed,
-            self._metrics.letters_returned,
+            self.metrics.letters_returned,
         )
 
     def levels(self) -> Levels:
         """Return what the worker is like now."""
-        session, gate = self._session, self._gate
+        session, gate = self.session, self.gate
         under_way, allowed = gate.calls
         return Levels(
-            messages_held=self._pipeline.held,
-            requests_claimed=self._pipeline.claimed,
+            messages_held=self.pipeline.held,
+            requests_claimed=self.pipeline.claimed,
             calls_under_way=under_way,
             calls_allowed=allowed,
             breaker_state=type(gate.state).__name__.lower(),
@@ -148,11 +141,11 @@ class HealthState:
             broker_connected=session.connected,
             broker_consuming=session.consuming,
             broker_blocked=session.blocked,
-            database_up=self._pipeline.database_answers and not self._monitor.failed,
-            backlog=self._monitor.backlog,
-            server=self._monitor.server,
-            clock_offset=self._monitor.clock_offset,
-            lane_messages_held={lane: self._pipeline.held_of(lane) for lane in Lane},
+            database_up=self.pipeline.database_answers and not self.monitor.failed,
+            backlog=self.monitor.backlog,
+            server=self.monitor.server,
+            clock_offset=self.monitor.clock_offset,
+            lane_messages_held={lane: self.pipeline.held_of(lane) for lane in Lane},
             lane_consuming={lane: session.consumes(lane) for lane in Lane},
         )
 

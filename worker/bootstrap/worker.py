@@ -1,54 +1,36 @@
 """One worker process: how its parts are wired, how it starts, and how it ends."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from random import random
 from threading import Event
-from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.amqp.session import BulkIntake, Session
-from worker.amqp.topology import bulk_topology, live_topology
+from worker.bootstrap import rules
 from worker.bootstrap.health_state import HealthState
 from worker.bootstrap.stop_orders import DRAIN_SECONDS, THREAD_FAILED, StopOrders
 from worker.contract.encryption import MessageKeys
-from worker.contract.request_v1 import RequestReader
 from worker.core.breaker import BreakerPolicy
-from worker.core.request import Mode
-from worker.core.retry import RetryPolicy
-from worker.maintenance.chores import (
-    BacklogMonitor,
-    lapsed_leases,
-    lock_watcher,
-    old_requests,
-    pause_reader,
-    registry,
-    turned_away,
-)
+from worker.maintenance import chores
 from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
 from worker.maintenance.housekeeper import Housekeeper
 from worker.maintenance.relay import Relay
-from worker.pipeline.flow import Flow, FlowRules
+from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
-from worker.pipeline.intake import PipelineSize
 from worker.pipeline.runner import Pipeline
 from worker.pipeline.traced import TracedFlow, TracedSink
-from worker.ports import LedgerUnavailable
+from worker.ports import DeliverySink, LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
-from worker.provider.config import FREE_TRIES, ProviderConfig
-from worker.settings import MessageEncryption, Settings, load
+from worker.settings import Settings, load
 from worker.store.backlog import PostgresBacklog
-from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
 from worker.store.leases import PostgresLeases
@@ -63,11 +45,6 @@ from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from worker.ports import DeliverySink
 
 DAY = 86_400.0
 
@@ -88,7 +65,7 @@ class Worker:
         self._message_keys = MessageKeys.of(settings)
 
         # What the worker talks to.
-        self._engine = open_engine(
+        self._engine = engine = open_engine(
             settings.database_url.get_secret_value(),
             self._name,
             by_keys=True,
@@ -97,33 +74,20 @@ class Worker:
         )
         self._weak_settings: Mapping[str, str] = {}
         self._stopping = Event()
-        provider = _provider_config(settings)
+        provider = rules.provider_config(settings)
         self._provider = PersonalAuthClient(provider, stopping=self._stopping)
-        apply, delays = settings.topology == "apply", settings.retry_delays
-        self._session = Session(
-            settings.amqp_url.get_secret_value(),
-            prefetch=settings.held_messages,
-            topology=live_topology(delays, settings.dead_letter_days) if apply else None,
-            on_failure=lambda _error: fail(),
-            bulk=BulkIntake(settings.held_bulk_messages, bulk_topology(delays) if apply else None),
-        )
+        self._session = rules.session(settings, fail)
 
         # What happens to messages.
         self._spans = spans(os.environ, self._name)
         self._metrics = Metrics()
         breaker = BreakerPolicy(settings.breaker_failures, first_wait=settings.probe_seconds)
         self._gate = Gate(breaker, settings.concurrency, clock, random)
-        size = PipelineSize(
-            settings.concurrency, settings.batch_limit, bulk_share=settings.bulk_share
-        )
-        if settings.has_call_limit:
-            # A claimed request has its place in the quota: it must find a free caller then.
-            size = replace(size, claims_per_caller=1)
         self._pipeline = Pipeline(
             self._flow(),
             self._session,
             clock,
-            size,
+            rules.pipeline_size(settings),
             self._gate,
             fail,
             self._metrics,
@@ -133,36 +97,35 @@ class Worker:
             self._sink = TracedSink(self._pipeline, self._spans)
 
         # What is done beside them.
-        outbox = PostgresOutbox(self._engine, mode)
         leases = PostgresLeases(
-            self._engine,
+            engine,
             mode,
             max_in_doubt_calls=settings.max_in_doubt_calls,
             abandon_after=settings.abandon_after_days * DAY or None,
         )
         build = version("verification-worker")
-        self._registry = PostgresRegistry(self._engine, self._name, mode, build)
-        retention = PostgresRetention(self._engine, mode)
-        self._relay = Relay(outbox, self._session, settings.event_format)
+        self._registry = PostgresRegistry(engine, self._name, mode, build)
+        old = PostgresRetention(engine, mode)
+        self._relay = Relay(PostgresOutbox(engine, mode), self._session, settings.event_format)
         backlog = PostgresBacklog(
-            self._engine,
+            engine,
             mode,
             clear_after_days=settings.clear_after_days,
             delete_after_days=settings.delete_after_days,
         )
         waiting = self._pipeline.turned_away
-        self._turned_away = turned_away(
+        self._turned_away = chores.turned_away(
             partial(waiting.take, sys.maxsize, 0),
             waiting.put_back,
-            partial(count_turned_away, self._engine, mode),
+            partial(count_turned_away, engine, mode),
         )
-        monitor = BacklogMonitor(backlog.read, backlog.server, clock)
-        chores = (
+        monitor = chores.BacklogMonitor(backlog.read, backlog.server, clock)
+        housework = (
             self._relay.chore,
-            lapsed_leases(leases.settle_lapsed),
-            old_requests(
-                retention.clear_personal,
-                retention.delete,
+            chores.lapsed_leases(leases.settle_lapsed),
+            chores.old_requests(
+                old.clear_personal,
+                old.delete,
                 clear_after_days=settings.clear_after_days,
                 delete_after_days=settings.delete_after_days,
             ),
@@ -172,15 +135,17 @@ class Worker:
             monitor.chore,
             self._turned_away,
             renewed_credentials(
-                provider, lambda: _provider_config(load(Settings)), self._provider.renew
+                provider, lambda: rules.provider_config(load(Settings)), self._provider.renew
             ),
-            registry(lambda: self._health_state.state(), self._registry.report, clock),
+            chores.registry(lambda: self._health_state.state(), self._registry.report, clock),
         )
-        self._housekeeper = Housekeeper("housekeeper", chores, clock, random, fail)
-        pause = pause_reader(
-            PostgresPause(self._engine).read, clock, self._gate.set_pause, self._gate.pause_unknown
+        self._housekeeper = Housekeeper("housekeeper", housework, clock, random, fail)
+        pause = chores.pause_reader(
+            PostgresPause(engine).read, clock, self._gate.set_pause, self._gate.pause_unknown
         )
-        locks = lock_watcher(lambda: self._pipeline.database_answers, self._registry.blocker, clock)
+        locks = chores.lock_watcher(
+            lambda: self._pipeline.database_answers, self._registry.blocker, clock
+        )
         self._pause_watcher = Housekeeper("pause-watcher", (pause, locks), clock, random, fail)
 
         # What is said of it all.
@@ -202,44 +167,13 @@ class Worker:
 
     def _flow(self) -> Flow:
         settings = self._settings
-        timing = settings.timing
-        ledger_config = LedgerConfig(
-            self._name,
-            settings.provider_mode,
-            timing.lease_seconds,
-            settings.max_in_doubt_calls,
-            settings.provider_calls_per_minute or None,
-            settings.daily_call_budget or None,
-            start_margin=timing.start_margin,
-            longest_delay=settings.retry_delays[-1],
-            reuse_seconds=settings.reuse_results_for or None,
-            bulk_share=settings.bulk_share,
-            bulk_daily_call_budget=settings.bulk_daily_call_budget or None,
-        )
         parts = (
-            RequestReader(
-                settings.check_policy,
-                settings.max_message_bytes,
-                self._message_keys,
-                required=settings.message_encryption is MessageEncryption.REQUIRED,
-            ),
+            rules.request_reader(settings, self._message_keys),
             settings.digests,
-            PostgresLedger(self._engine, ledger_config),
+            PostgresLedger(self._engine, rules.ledger_config(settings, self._name)),
             self._provider,
             self._clock,
-            FlowRules(
-                settings.provider_mode,
-                RetryPolicy(
-                    settings.retry_delays,
-                    settings.max_in_doubt_calls,
-                    settings.give_up_after or None,
-                ),
-                start_within=timing.start_within,
-                punctual_within=(
-                    timing.punctual_within if settings.provider_calls_per_minute else None
-                ),
-                event_format=settings.event_format,
-            ),
+            rules.flow_rules(settings),
         )
         return Flow(*parts) if self._spans is None else TracedFlow(self._spans, *parts)
 
@@ -314,26 +248,3 @@ class Worker:
         if self._spans is not None:
             self._spans.close()
         return recorded and drained
-
-
-def _provider_config(settings: Settings) -> ProviderConfig:
-    """Return the provider's part of the settings."""
-    token, proxy = settings.provider_session_token, settings.provider_proxy
-    return ProviderConfig(
-        live=settings.provider_mode is Mode.LIVE,
-        url=settings.provider_url,
-        access_key=settings.provider_access_key.get_secret_value(),
-        secret_key=settings.provider_secret_key.get_secret_value(),
-        session_token=None if token is None else token.get_secret_value(),
-        region=settings.provider_region,
-        algorithm=settings.provider_algorithm,
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        call_deadline=settings.call_deadline,
-        ca_file=None if settings.provider_ca_file is None else str(settings.provider_ca_file),
-        proxy=None if proxy is None else proxy.get_secret_value(),
-        pool_size=settings.concurrency,
-        no_record_pattern=settings.no_record_pattern,
-        # A repeat within the call would be a call that the shared limit knows nothing of.
-        free_tries=1 if settings.provider_calls_per_minute else FREE_TRIES,
-    )

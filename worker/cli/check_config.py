@@ -3,8 +3,12 @@
 import sys
 from dataclasses import asdict
 
+from worker.amqp.broker_errors import InvalidUrl
+from worker.amqp.parameters import parameters
 from worker.cli.tables import AsJson, print_json, print_table
+from worker.contract.encryption import MessageKeys
 from worker.settings import MessageSettings, Settings, SettingsInvalid, load, show
+from worker.store.address import connection_parameters
 
 
 def check_config(*, as_json: AsJson = False) -> None:
@@ -12,11 +16,6 @@ def check_config(*, as_json: AsJson = False) -> None:
 
     With --json the problems stand in the document. Exit code 2: there is one.
     """
-    from worker.amqp.broker_errors import InvalidUrl
-    from worker.amqp.parameters import parameters
-    from worker.contract.encryption import MessageKeys
-    from worker.store.address import connection_parameters
-
     problems: list[str] = []
     settings = None
     try:

@@ -1,43 +1,39 @@
 """`verification-worker contract`: the contract for who publishes requests, and a check of files."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker.cli.message_check import Finding, MessageCheck
 from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.cli.tables import AsJson, note, print_json
+from worker.contract import asyncapi as document
+from worker.contract.schemas import schemas
 
-if TYPE_CHECKING:
-    from worker.cli.message_check import Finding
-
-app = typer.Typer(help="Print the contract (alone: the JSON Schemas), or check messages by it.")
+contract = typer.Typer(
+    help="Print the contract (alone: the JSON Schemas), or check messages by it."
+)
 
 # Whoever has more wrong lines has one mistake in all of them.
 _SHOWN_MESSAGES = 50
 
 
-@app.callback(invoke_without_command=True)
-def contract(context: typer.Context) -> None:
+@contract.callback(invoke_without_command=True)
+def print_schemas(context: typer.Context) -> None:
     """Print the JSON Schemas of requests and result events."""
     if context.invoked_subcommand is None:
-        from worker.contract.schemas import schemas
-
         print_json(schemas())
 
 
-@app.command()
+@contract.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3 document of requests and result events."""
-    from worker.contract.asyncapi import asyncapi
-
-    print_json(asyncapi())
+    print_json(document.asyncapi())
 
 
-@app.command()
+@contract.command()
 def validate(
     file: Annotated[
         str, typer.Argument(help="One request or result event, or a .jsonl of many; - is input.")
@@ -58,8 +54,6 @@ def validate(
     the environment. In a .jsonl a requestId that an earlier line has with another person is a
     problem, too. Exit code 1: something is refused.
     """
-    from worker.cli.message_check import MessageCheck
-
     check = MessageCheck(message_id)
     found = [check.findings(body) for body in _bodies(file, lines=lines)]
     if as_json:

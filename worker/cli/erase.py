@@ -1,38 +1,25 @@
 """`verification-worker erase`: what is kept of a person goes, on that person's demand."""
 
-from __future__ import annotations
-
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
-from worker.cli.inputs import Yes, agreed, id_card, id_card_lines
-from worker.cli.mistakes import UserMistake, broker_mistakes, open_database, open_dead_letters
+from worker.amqp.declare import depths
+from worker.amqp.topology import topology
+from worker.cli.inputs import Order, Yes, id_card, id_card_lines
+from worker.cli.letters import DEAD_LETTERS, letter_reader
+from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts
+from worker.contract.names import DEAD, UNROUTED
+from worker.deadletters.reading import Known
+from worker.deadletters.selecting import Selection, select_about
 from worker.settings import EraseSettings, load
-from worker.telemetry.clock import SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.deadletters.reading import Known
-    from worker.deadletters.selecting import Selection
-    from worker.store.erasure import RequestsOfPerson
+from worker.store.erasure import PostgresErasure, RequestsOfPerson
 
 # A shorter one would be found in the dead letters of others.
 _SHORTEST = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What stands of some persons: in the tables, in the dead-letter queue, before the workers."""
-
-    rows: RequestsOfPerson
-    letters: Selection[Known]
-    waiting: int
-    """Messages in the queues of requests and retries: whose they are nobody can tell."""
 
 
 def erase(
@@ -52,36 +39,35 @@ def erase(
     ids, times and calls stay, for the invoice. Their dead letters are dropped. Exit code 1:
     something cannot be erased yet, and what it says tells when it can.
     """
-    from worker.deadletters.selecting import Acting, select_about
-    from worker.store.erasure import PostgresErasure
-
     settings = load(EraseSettings)
     numbers = _numbers(unchecked=unchecked)
     subjects = [each for number in numbers for each in settings.digests.subjects(number)]
     with open_database(settings, "erase") as engine:
         erasure = PostgresErasure(engine)
         rows = erasure.find(subjects)
-        with open_dead_letters(settings) as (queue, reader):
+        reader = letter_reader()
+        with DEAD_LETTERS.opened() as queue:
             about = select_about(queue, reader, numbers)
-        kept = Kept(rows, about, _waiting(settings))
-        requests, letters = kept.rows.erasable, len(kept.letters.chosen)
-        if not dry_run and _agreed(requests, letters, yes=yes):
-            with open_dead_letters(settings) as (queue, reader):
-                acting = Acting(queue, reader.read, SystemClock())
+        waiting = _waiting(settings)
+        requests, letters = rows.erasable, len(about.chosen)
+        what = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')} for good"
+        order = Order(dry_run, yes or not (requests or letters), as_json)
+        if order.agreed("erase", what, lambda: None):
+            with DEAD_LETTERS.acting() as acting:
                 acting.drop(about.chosen)
             letters = acting.done
             requests = erasure.erase(subjects)
         else:
             note("nothing was erased")
     facts = {"requests": requests, "dead_letters": letters}
-    left = {"requests_open": kept.rows.open, "events_unsent": kept.rows.unsent}
+    left = {"requests_open": rows.open, "events_unsent": rows.unsent}
     print_facts({**facts, **left}, as_json=as_json)
-    problems = list(_left(kept))
+    problems = list(_left(rows, about))
     for words in problems:
         note(words)
-    if kept.waiting:
+    if waiting:
         # No failure: where requests come in all day there is always one on its way.
-        note(f"{counted(kept.waiting, 'message')} in the queues cannot be looked at")
+        note(f"{counted(waiting, 'message')} in the queues cannot be looked at")
     sys.exit(1 if problems else 0)
 
 
@@ -99,10 +85,7 @@ def _numbers(*, unchecked: bool) -> list[str]:
 
 
 def _waiting(settings: EraseSettings) -> int:
-    from worker.amqp.declare import depths
-    from worker.amqp.topology import topology
-    from worker.contract.names import DEAD, UNROUTED
-
+    """Count the messages in the queues of requests and retries: whose they are nobody can tell."""
     with broker_mistakes():
         queues = [
             each.name
@@ -112,21 +95,15 @@ def _waiting(settings: EraseSettings) -> int:
         return sum(each.ready or 0 for each in depths(settings.amqp_url.get_secret_value(), queues))
 
 
-def _agreed(requests: int, letters: int, *, yes: bool) -> bool:
-    what = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')} for good"
-    yes = yes or not (requests or letters)
-    return agreed("erase", what, lambda: None, dry_run=False, yes=yes, as_json=False)
-
-
-def _left(kept: Kept) -> Iterator[str]:
+def _left(rows: RequestsOfPerson, letters: Selection[Known]) -> Iterator[str]:
     """Say what of the persons may still stand somewhere, and what to do about it."""
-    if kept.rows.open:
-        yield f"{counted(kept.rows.open, 'request')} not finished: erase again when they are"
-    if kept.rows.unsent:
-        events = counted(kept.rows.unsent, "event")
+    if rows.open:
+        yield f"{counted(rows.open, 'request')} not finished: erase again when they are"
+    if rows.unsent:
+        events = counted(rows.unsent, "event")
         yield f"{events} not known to be sent: `verification-worker outbox flush`, then erase again"
-    if kept.letters.closed:
-        closed = counted(kept.letters.closed, "dead letter")
+    if letters.closed:
+        closed = counted(letters.closed, "dead letter")
         yield f"{closed} encrypted to a key that is not here: set MESSAGE_KEYS and erase again"
-    if not kept.letters.all_seen:
-        yield f"only the {kept.letters.seen} oldest dead letters were looked at: erase again"
+    if not letters.all_seen:
+        yield f"only the {letters.seen} oldest dead letters were looked at: erase again"

@@ -1,31 +1,23 @@
 """`verification-worker explain`: the timeline of one request, and where it stands."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from worker.admin.timeline import timeline, verdict
-from worker.cli.mistakes import (
-    UserMistake,
-    complain,
-    open_database,
-    open_dead_letters,
-    open_letters,
-)
+from worker.admin.timeline import Moment, timeline, verdict
+from worker.cli.letters import DEAD_LETTERS, UNROUTED_EVENTS
+from worker.cli.mistakes import UserMistake, complain, open_database
 from worker.cli.tables import AsJson, note, print_json, print_table, render
 from worker.contract.names import UNROUTED, rfc3339
+from worker.core.operations import History
+from worker.core.outcome import Outcome
+from worker.deadletters.reading import Known
+from worker.deadletters.selecting import EventFilters, Filters
 from worker.settings import ToolSettings, load
-
-if TYPE_CHECKING:
-    from worker.admin.timeline import Moment
-    from worker.core.operations import History
-    from worker.core.outcome import Outcome
-    from worker.deadletters.reading import Known
+from worker.store.inquiry import PostgresInquiry
 
 _FIELDS = (
     "request_id source check_type mode state outcome error_kind error_fields reused_from charged "
@@ -53,7 +45,7 @@ def explain(
     settings = load(ToolSettings)
     history = _history(settings, request_id)
     outcome = history.outcome if history else None
-    asked = _at_the_broker(settings, request_id, outcome) if dead_letters else None
+    asked = _at_the_broker(request_id, outcome) if dead_letters else None
     letters, unrouted = asked or (None, None)
     if history is None:
         also = "; a dead letter has it: see dead-letters show" if letters else ""
@@ -71,31 +63,22 @@ def explain(
 
 
 def _history(settings: ToolSettings, request_id: str) -> History | None:
-    from worker.store.inquiry import PostgresInquiry
-
     with open_database(settings, "explain") as engine:
         return PostgresInquiry(engine).history(request_id)
 
 
-def _at_the_broker(
-    settings: ToolSettings, request_id: str, outcome: Outcome | None
-) -> tuple[list[Known], int] | None:
+def _at_the_broker(request_id: str, outcome: Outcome | None) -> tuple[list[Known], int] | None:
     """Return its dead letters, and how many copies of its event reached nobody.
 
     A confirm does not tell that: the alternate exchange takes what no queue is bound for. None
     where the broker cannot be asked: the tables still speak.
     """
-    from worker.deadletters.selecting import EventFilters, Filters, select
-    from worker.deadletters.unrouted import UnroutedEvent
-
     try:
-        with open_dead_letters(settings) as (queue, reader):
-            letters = select(queue, reader.read, Filters(name=request_id).match).chosen
+        letters = DEAD_LETTERS.choose(Filters(name=request_id).match).chosen
         if outcome is None:
             return letters, 0
-        filters = EventFilters(request_id, outcome=outcome)
-        with open_letters(settings, UNROUTED, "unrouted events") as queue:
-            return letters, select(queue, UnroutedEvent.read, filters.match).matching
+        events = EventFilters(request_id, outcome=outcome)
+        return letters, UNROUTED_EVENTS.choose(events.match).matching
     except UserMistake as mistake:
         note(f"the dead letters and unrouted events were not looked at: {mistake}")
         return None

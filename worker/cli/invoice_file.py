@@ -1,22 +1,16 @@
 """The provider's invoice as a file: which lines of it are billed calls. Streamed."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from worker.cli.csv_file import CsvFile
 from worker.cli.mistakes import UserMistake
 from worker.core.checks import passes_check_digit
 from worker.core.timing import SHANGHAI
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from worker.store.invoice import InvoiceLine
+from worker.store.invoice import InvoiceLine
 
 # What a printable id looks like; a name in Chinese does not.
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -70,8 +64,6 @@ class InvoiceFile:
 
     def lines(self, tally: Tally) -> Iterator[InvoiceLine]:
         """Yield the billed calls; raises UserMistake for a file that is no such CSV."""
-        from worker.store.invoice import InvoiceLine
-
         rows = CsvFile(self.path, self.encoding).rows()
         _, heading = next(rows, (1, []))
         id_at, time_at, charged_at = self._places(heading)

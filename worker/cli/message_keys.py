@@ -1,27 +1,26 @@
 """`verification-worker message-keys`: make the keys of encrypted messages, and publish them."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import stat
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
 
 from worker.cli.mistakes import UserMistake
 from worker.cli.tables import counted, note, print_json
+from worker.contract.encryption import MessageKeys
+from worker.contract.jwk import KeyUnusable, new_key
 from worker.settings import MessageSettings, load
 from worker.telemetry.clock import SystemClock
 
-if TYPE_CHECKING:
-    from worker.contract.encryption import MessageKeys
-
-app = typer.Typer(no_args_is_help=True, help="The keys that publishers encrypt requests to.")
+message_keys = typer.Typer(
+    no_args_is_help=True, help="The keys that publishers encrypt requests to."
+)
 
 
 class KeyType(StrEnum):
@@ -32,7 +31,7 @@ class KeyType(StrEnum):
     RSA = "RSA"
 
 
-@app.command()
+@message_keys.command()
 def generate(
     kid: Annotated[
         str | None, typer.Option(help="How messages name the key; default: today and two bytes.")
@@ -51,9 +50,6 @@ def generate(
     With --add-to nothing secret is printed: the file is replaced as a whole, with the new key
     first. Workers need the file before publishers encrypt to its key.
     """
-    from worker.contract.encryption import MessageKeys
-    from worker.contract.jwk import KeyUnusable, new_key
-
     kid = kid or f"{SystemClock().now():%Y-%m-%d}-{secrets.token_hex(2)}"
     try:
         key = new_key(key_type, kid)
@@ -72,11 +68,9 @@ def generate(
     note(f"{add_to}: {counted(len(keys.kids), 'key')}, first {', then '.join(keys.kids)}")
 
 
-@app.command()
+@message_keys.command()
 def public() -> None:
     """Print the public keys of MESSAGE_KEYS as a JWK Set, for publishers; the first is for use."""
-    from worker.contract.encryption import MessageKeys
-
     keys = MessageKeys.of(load(MessageSettings))
     if keys is None:
         raise UserMistake("MESSAGE_KEYS: is required, or MESSAGE_KEYS_FILE with a file's name")

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from worker.settings import SettingsInvalid
+from worker.telemetry.logs import configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from worker.amqp.dead_letter_queue import DeadLetterQueue
-    from worker.deadletters.reading import LetterReader
-    from worker.settings import BrokerSettings, DatabaseSettings
+    from worker.settings import DatabaseSettings
 
 
 class UserMistake(Exception):
@@ -44,11 +43,15 @@ def one_line_each() -> Iterator[None]:
 def open_database(
     settings: DatabaseSettings, command: str, *, patience: int | None = None
 ) -> Iterator[Engine]:
-    """Lend the engine; what cannot be asked is a user's mistake that names the setting."""
+    """Lend the engine; what cannot be asked is a user's mistake that names the setting.
+
+    What is logged meanwhile goes to standard error, from warnings on.
+    """
     from worker.ports import DatabaseUnfit, LedgerContended, LedgerRefused, LedgerUnavailable
     from worker.store.engine import open_engine
     from worker.store.registry import find_blocker
 
+    configure("auto", "warning")
     url = settings.database_url.get_secret_value()
     engine = open_engine(url, command, pooled=settings.is_pooled, patience=patience)
     try:
@@ -70,9 +73,13 @@ def open_database(
 
 @contextmanager
 def broker_mistakes() -> Iterator[None]:
-    """Turn what the broker's room raises into a line that names the setting to look at."""
+    """Turn what the broker's room raises into a line that names the setting to look at.
+
+    Logging is as of `open_database`, unless it is configured within.
+    """
     from worker.amqp.broker_errors import AmqpError, BrokerUnavailable, NotProvisioned
 
+    configure("auto", "warning")
     try:
         yield
     except BrokerUnavailable as error:
@@ -82,39 +89,6 @@ def broker_mistakes() -> Iterator[None]:
         raise UserMistake(f"the broker lacks a queue or exchange ({error}): {advice}") from None
     except AmqpError as error:
         raise UserMistake(f"AMQP_URL: {error}") from None
-
-
-@contextmanager
-def open_letters(settings: BrokerSettings, queue: str, noun: str) -> Iterator[DeadLetterQueue]:
-    """Lend a queue of letters, which are called `noun`; what ends it is a mistake, likewise."""
-    from worker.amqp.dead_letter_queue import DeadLetterQueue, InUse
-    from worker.telemetry.logs import configure
-
-    configure("auto", "warning")
-    with broker_mistakes():
-        try:
-            with DeadLetterQueue.opened(settings.amqp_url.get_secret_value(), queue) as opened:
-                yield opened
-        except InUse:
-            words = f"another tool holds the {noun}: try again when it is done"
-            raise UserMistake(words) from None
-
-
-@contextmanager
-def open_dead_letters(settings: BrokerSettings) -> Iterator[tuple[DeadLetterQueue, LetterReader]]:
-    """Lend the dead letters and who reads them: with MESSAGE_KEYS those that are encrypted, too.
-
-    Not over a question: nobody answers the broker's heartbeats meanwhile.
-    """
-    from worker.contract.encryption import MessageKeys
-    from worker.contract.names import DEAD
-    from worker.deadletters.reading import LetterReader
-    from worker.settings import MessageSettings, load
-    from worker.telemetry.clock import today
-
-    keys = MessageKeys.of(load(MessageSettings))
-    with open_letters(settings, DEAD, "dead letters") as queue:
-        yield queue, LetterReader(today(), keys)
 
 
 @contextmanager

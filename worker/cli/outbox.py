@@ -1,25 +1,24 @@
 """`verification-worker outbox`: results whose event nobody is known to have sent."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker.amqp.blocking import BlockingPublisher, opened
 from worker.cli.mistakes import broker_mistakes, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts, print_table
+from worker.maintenance.relay import Relay
 from worker.settings import DatabaseSettings, OutboxSettings, load
+from worker.store.inquiry import PostgresInquiry
+from worker.store.outbox import PostgresOutbox
 
-if TYPE_CHECKING:
-    from worker.maintenance.relay import Relay
-
-app = typer.Typer(no_args_is_help=True, help="Result events that are not known to be sent.")
+outbox = typer.Typer(no_args_is_help=True, help="Result events that are not known to be sent.")
 
 
 _COLUMNS = ("request_id", "mode", "source", "outcome", "completed_at", "age", "held_until")
 
 
-@app.command(name="list")
+@outbox.command(name="list")
 def list_events(
     limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
     *,
@@ -30,8 +29,6 @@ def list_events(
     Younger ones than a minute are on their way as a rule; `held_until` says until when a relay
     keeps an older one for itself.
     """
-    from worker.store.inquiry import PostgresInquiry
-
     with open_database(load(DatabaseSettings), "outbox") as engine:
         events = PostgresInquiry(engine).unsent(limit)
     rows = [
@@ -53,21 +50,14 @@ def list_events(
         note(f"no more than {counted(limit, 'row')}, the oldest first: --limit")
 
 
-@app.command()
+@outbox.command()
 def flush(*, as_json: AsJson = False) -> None:
     """Publish the unsent events of PROVIDER_MODE now, and mark what the broker confirms.
 
     As a worker's relay does, and beside any number of them: an event that is younger than a
     minute, or that a relay holds, is left to who has it.
     """
-    from worker.amqp.blocking import BlockingPublisher, opened
-    from worker.maintenance.relay import Relay
-    from worker.store.inquiry import PostgresInquiry
-    from worker.store.outbox import PostgresOutbox
-    from worker.telemetry.logs import configure
-
     settings = load(OutboxSettings)
-    configure("auto", "warning")
     url, mode = settings.amqp_url.get_secret_value(), settings.provider_mode
     with (
         broker_mistakes(),

@@ -1,14 +1,13 @@
 """`verification-worker pause` and `resume`: no worker begins a call in between."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,12 +18,8 @@ from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
 from worker.core.operations import NOTICE_SECONDS, check_reason
 from worker.settings import DatabaseSettings, load
+from worker.store.pause import PostgresPause
 from worker.telemetry.clock import SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.store.pause import PostgresPause
 
 # Between looks at the ledger: a call takes a second or so.
 _LOOK_EVERY = 0.5
@@ -100,7 +95,5 @@ def whoever() -> str:
 
 @contextmanager
 def _opened() -> Iterator[PostgresPause]:
-    from worker.store.pause import PostgresPause
-
     with open_database(load(DatabaseSettings), "pause") as engine:
         yield PostgresPause(engine)

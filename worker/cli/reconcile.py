@@ -6,12 +6,11 @@ the call (ISO 8601 or `2026-11-27 21:13:45`, in Asia/Shanghai unless it names a 
 a third whether it is charged. The columns' names are options.
 """
 
-from __future__ import annotations
-
 import sys
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
@@ -24,11 +23,7 @@ from worker.contract.names import rfc3339
 from worker.core.masking import scrub
 from worker.core.request import Mode
 from worker.settings import DatabaseSettings, load
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from worker.store.invoice import Compared, Found, Reconciliation
+from worker.store.invoice import DISPUTES, Compared, Finding, Found, Reconciliation
 
 # A batch is some 100 bytes a line: half a megabyte, and one statement of 20 ms.
 _BATCH = 5_000
@@ -72,8 +67,6 @@ def reconcile(
 
     Exit code 1: there is something to look into, or a line that cannot be read.
     """
-    from worker.store.invoice import DISPUTES, Reconciliation
-
     if as_json:
         refuse_ignored(context, ["limit"], "all rows are printed with --json")
     first, last = _moment("--from", begin), _moment("--to", end)
@@ -109,8 +102,6 @@ def _moment(option: str, words: str | None) -> datetime | None:
 
 
 def _summary(compared: Compared, tally: Tally) -> dict[str, int | datetime]:
-    from worker.store.invoice import Finding
-
     return {
         "from": compared.begin,
         "to": compared.end,

@@ -10,15 +10,17 @@ from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, counted, note, print_table
 from worker.core.outcome import ErrorKind, Outcome
 from worker.settings import DatabaseSettings, load
+from worker.store.inquiry import ListedRequest, RequestFilter
+from worker.store.inquiry import list_requests as listed
 from worker.telemetry.clock import SystemClock
 
 # They answer messages, and end no request.
 _NO_ROW = frozenset({ErrorKind.CONFLICT, ErrorKind.MODE_MISMATCH, ErrorKind.UNREADABLE})
 
-app = typer.Typer(no_args_is_help=True, help="Requests by source, outcome and time.")
+requests = typer.Typer(no_args_is_help=True, help="Requests by source, outcome and time.")
 
 
-@app.command(name="list")
+@requests.command(name="list")
 def list_requests(
     outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome.")] = None,
     kind: Annotated[
@@ -37,9 +39,6 @@ def list_requests(
     One without an outcome is open: `state` says whether a worker has it (working) or it waits for
     its next attempt (waiting).
     """
-    from worker.store.inquiry import ListedRequest, RequestFilter
-    from worker.store.inquiry import list_requests as listed
-
     begin = moment("--since", since, SystemClock().now())
     wanted = RequestFilter(begin, outcome, kind, source)
     with open_database(load(DatabaseSettings), "requests") as engine:

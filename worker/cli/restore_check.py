@@ -1,21 +1,17 @@
 """`verification-worker restore-check`: what a restored database needs before workers use it."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
+from worker.admin.cells import Cell
 from worker.cli.mistakes import UserMistake, open_database
 from worker.cli.tables import AsJson, counted, note, print_table
 from worker.settings import DatabaseSettings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from worker.admin.cells import Cell
-    from worker.store.restoring import Knowledge, Lacks
+from worker.store.overview import HEAD, PostgresOverview
+from worker.store.restoring import Knowledge, Lacks, PostgresRestore
 
 
 def restore_check(
@@ -30,9 +26,6 @@ def restore_check(
     Run it after a restore, a failover that lost commits or a move to another server, before the
     workers start. Exit code 1: something must be repaired.
     """
-    from worker.store.overview import HEAD, PostgresOverview
-    from worker.store.restoring import PostgresRestore
-
     with open_database(load(DatabaseSettings), "restore-check") as engine:
         revision = PostgresOverview(engine).revision()
         if revision is None or revision < HEAD:

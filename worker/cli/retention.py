@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from worker.cli.mistakes import open_database
 from worker.cli.tables import AsJson, note, print_facts
+from worker.maintenance.chores import old_requests
 from worker.settings import RetentionSettings, load
+from worker.store.erasure import PostgresRetention
 
 
 def retention(*, as_json: AsJson = False) -> None:
@@ -13,14 +15,9 @@ def retention(*, as_json: AsJson = False) -> None:
     What running workers do every ten minutes, for where none runs all day. It takes the worker's
     own settings as far as it needs them, and ends with 0 when nothing is left to do.
     """
-    from worker.maintenance.chores import old_requests
-    from worker.store.erasure import PostgresRetention
-    from worker.telemetry.logs import configure
-
     settings = load(RetentionSettings)
     cleared: list[int] = []
     deleted: list[int] = []
-    configure("auto", "warning")
     if not settings.clear_after_days and not settings.delete_after_days:
         note("CLEAR_AFTER_DAYS and DELETE_AFTER_DAYS are 0: everything is kept")
     with open_database(settings, "retention") as engine:

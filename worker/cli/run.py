@@ -28,9 +28,9 @@ def run() -> None:
     from worker.telemetry.logs import configure
 
     settings = load(Settings)
-    configure(settings.log_format, settings.log_level)
     try:
         with broker_mistakes():
+            configure(settings.log_format, settings.log_level)
             worker = Worker(settings)
     except CannotListen as error:
         raise UserMistake(str(error)) from None

@@ -1,23 +1,22 @@
 """`verification-worker status`: queues, requests, calls and workers at a glance."""
 
-from __future__ import annotations
-
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Engine
 
+from worker.admin.status_parts import PATIENCE, reads
+from worker.amqp.broker_errors import AmqpError
 from worker.cli.mistakes import open_database
 from worker.cli.status_view import show
 from worker.cli.tables import begin_again, print_json
 from worker.cli.usage import refuse_ignored
+from worker.ports import LedgerUnavailable
 from worker.settings import StatusSettings, load
 from worker.telemetry.clock import SystemClock
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 
 def status(
@@ -38,8 +37,6 @@ def status(
     """
     if not watch:
         refuse_ignored(context, ["every"], "is for --watch")
-    from worker.admin.status_parts import PATIENCE
-
     settings = load(StatusSettings)
     with (
         open_database(settings, "status", patience=PATIENCE) as engine,
@@ -60,10 +57,6 @@ def status(
 
 def _read(engine: Engine, settings: StatusSettings) -> tuple[dict[str, Any], dict[str, str]]:
     """Return all parts that can be read, and why the others cannot."""
-    from worker.admin.status_parts import reads
-    from worker.amqp.broker_errors import AmqpError
-    from worker.ports import LedgerUnavailable
-
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, read in reads(engine, settings).items():

@@ -1,11 +1,10 @@
 """What `status` prints for people: one line a fact, readable without colours."""
 
-from __future__ import annotations
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,12 +12,6 @@ from worker.admin.cells import duration
 from worker.cli.tables import counted, render
 from worker.contract.names import DEAD, REQUEST_QUEUES, UNROUTED, rfc3339
 from worker.core.operations import Blocker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from rich.console import RenderableType
 
 _GOOD, _NOTABLE, _BAD, _FAINT = "green", "yellow", "bold red", "dim"
 # Results are announced within a second or so; a minute later the relay has them.

@@ -1,25 +1,23 @@
 """`verification-worker submit`: publish one request, or a file of them, and wait for results."""
 
-from __future__ import annotations
-
 import base64
 import secrets
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import typer
 
+from worker.amqp.request_client import publish_request
 from worker.cli.mistakes import UserMistake, broker_mistakes, complain, file_mistakes
+from worker.cli.submit_file import submit_file
 from worker.cli.tables import print_json
 from worker.cli.usage import refuse_ignored
+from worker.contract.jwk import KeyUnusable, MessageKey, read_public_key
+from worker.contract.request_model import BYTE_ORDER_MARK
 from worker.core.outcome import ANSWERS
 from worker.settings import BrokerSettings, load
-
-if TYPE_CHECKING:
-    from worker.contract.jwk import MessageKey
-
 
 _OF_A_PERSON = ("check_type", "name", "id_card", "bankcard", "mobile", "image")
 _OF_MANY = ("results", "encoding", "yes", "live")
@@ -89,8 +87,6 @@ def submit(
     _refuse_ignored(context, file, timeout, is_many=is_many)
     seal = _as_it_is if encrypt_to is None else _recipient(encrypt_to).seal
     if file is not None and is_many:
-        from worker.cli.submit_file import submit_file
-
         answered = submit_file(
             Path(file),
             results,
@@ -102,9 +98,6 @@ def submit(
             live=live,
         )
         sys.exit(0 if answered else 1)
-    from worker.amqp.request_client import publish_request
-    from worker.telemetry.logs import configure
-
     settings = load(BrokerSettings)
     user = {
         "name": name,
@@ -124,7 +117,6 @@ def submit(
         body = orjson.dumps(request)
     except orjson.JSONEncodeError:
         raise UserMistake("an option is not text in this terminal's encoding") from None
-    configure("auto", "warning")
     with broker_mistakes():
         event = publish_request(
             settings.amqp_url.get_secret_value(),
@@ -167,8 +159,6 @@ def _as_it_is(body: bytes) -> bytes:
 
 
 def _recipient(file: Path) -> MessageKey:
-    from worker.contract.jwk import KeyUnusable, read_public_key
-
     with file_mistakes(f"--encrypt-to: {file}"):
         content = file.read_bytes()
     try:
@@ -192,8 +182,6 @@ def _from_flags(check_type: int | None, user: dict[str, str | None]) -> dict[str
 
 
 def _from_file(file: str) -> dict[str, Any]:
-    from worker.contract.request_model import BYTE_ORDER_MARK
-
     try:
         with file_mistakes(file):
             text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()

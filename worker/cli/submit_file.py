@@ -25,6 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from worker.amqp.request_client import publish_requests
 from worker.cli.mistakes import UserMistake, broker_mistakes
 from worker.cli.request_file import BadLine, RequestFile
 from worker.cli.results_file import ResultsFile
@@ -55,14 +56,10 @@ def submit_file(
     `timeout` is how many seconds may pass without any result; 0: it only publishes. `seal` makes
     of a request's body what is published. With `yes` nobody is asked about warnings.
     """
-    from worker.amqp.request_client import publish_requests
-    from worker.telemetry.logs import configure
-
     settings = load(SubmitSettings)
     reader = RequestReader(settings.check_policy, settings.max_message_bytes)
     file = RequestFile(path, encoding, source, reader)
     waits = timeout > 0
-    configure("auto", "warning")
     with ResultsFile(results) as kept:
         survey = Survey()
         survey.look_through(file, kept)

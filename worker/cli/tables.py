@@ -4,26 +4,20 @@ Standard output carries the data and nothing else, so that it can be piped; what
 the data goes to standard error (`note`). Times are UTC (ISO 8601) in both forms.
 """
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from worker.admin.cells import Cell, shown
 from worker.contract.names import rfc3339
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from rich.console import JustifyMethod, RenderableType
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

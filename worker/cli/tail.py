@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from worker.admin.cells import shown
+from worker.amqp.request_client import events
 from worker.cli.mistakes import broker_mistakes
 from worker.cli.tables import note
 from worker.core.outcome import Outcome
@@ -28,11 +29,7 @@ def tail(
     But one that nobody else is bound for comes here alone meanwhile, and not into
     verification.unrouted.
     """
-    from worker.amqp.request_client import events
-    from worker.telemetry.logs import configure
-
     settings = load(BrokerSettings)
-    configure("auto", "warning")
     url = settings.amqp_url.get_secret_value()
     with broker_mistakes(), suppress(KeyboardInterrupt):
         for body in events(url, lambda: note("listening; Ctrl-C ends it")):

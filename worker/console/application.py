@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
 from worker.console import rendering
 from worker.console.asking import NotAnswered
-from worker.console.guard import HEADERS, LANGUAGE, SESSION, Refusal, Visitor
+from worker.console.guard import HEADERS, LANGUAGE, SESSION, Guard, Refusal, Visitor
 from worker.console.words import sentence, translated
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.logs import LogEvent, describe
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from worker.console.guard import Guard
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-    Page = Callable[["Visit"], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Page = Callable[["Visit"], Awaitable[web.Response]]
 
 # Forms have a reason or a number in them.
 _LARGEST_FORM = 64 * 1024

@@ -1,16 +1,10 @@
 """Bars by hour, stacked by kind: where each stands in a picture of 24 columns. Pure."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from worker.store.overview import Hours
+from worker.store.overview import Hours
 
 HOURS = 24
 WIDTH, HEIGHT = 720, 140

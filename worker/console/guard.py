@@ -1,19 +1,15 @@
 """Who may come in and act, and what every answer tells a browser."""
 
-from __future__ import annotations
-
 import hmac
 import re
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+
+from aiohttp import web
 
 from worker.core.masking import scrub
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "

@@ -3,28 +3,21 @@
 What is done is done to the messages that were shown, and to no other: a plan remembers them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from worker.console.actions import Action
+from aiohttp import web
+
+from worker.console.actions import Action, Actions
+from worker.console.application import Application, Visit
 from worker.console.asking import LETTER_SECONDS, ask
 from worker.console.guard import Refusal
-from worker.console.letters import Wanted, grouped
+from worker.console.letters import Box, Wanted, grouped, sources
 from worker.telemetry.clock import SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiohttp import web
-
-    from worker.console.actions import Actions
-    from worker.console.application import Application, Visit
-    from worker.console.letters import Box
 
 R = TypeVar("R")
 _VERBS = ("replay", "drop")
@@ -69,6 +62,7 @@ class LetterPages:
             box=self._box,
             wanted=wanted,
             groups=grouped(items),
+            sources=sources,
             total=len(items),
             shown=_SAMPLE if wanted == Wanted() else _SHOWN,
             latest=self._actions.latest,

@@ -3,17 +3,21 @@
 Looking holds a queue for a moment, so nobody looks twice at a time, and no page does by itself.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Engine
+
+from worker.admin.cells import Cell
 from worker.admin.letter_facts import letter_facts
 from worker.amqp.dead_letter_queue import DeadLetterQueue
+from worker.contract.encryption import MessageKeys
 from worker.contract.names import DEAD, UNROUTED
+from worker.core.delivery import Letter
 from worker.core.operations import REPLAYED_PER_SECOND
 from worker.deadletters.body import masked_body
 from worker.deadletters.prospects import prospects
@@ -22,16 +26,6 @@ from worker.deadletters.selecting import Acting, EventFilters, Filters, select
 from worker.deadletters.unrouted import UnroutedEvent
 from worker.store.inquiry import PostgresInquiry
 from worker.telemetry.clock import SystemClock, today
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from sqlalchemy import Engine
-
-    from worker.admin.cells import Cell
-    from worker.contract.encryption import MessageKeys
-    from worker.core.delivery import Letter
 
 _EVENT_FACTS = ("request_id", "source", "outcome", "routing_key", "published", "event_id")
 
@@ -65,24 +59,17 @@ class Item:
     """What it was read as: by that it is found again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Messages with the same reason or routing key, the oldest first."""
-
-    name: str
-    messages: list[Item]
-
-    @property
-    def sources(self) -> list[tuple[str, int]]:
-        """Who published them, the most frequent first."""
-        return Counter(each.source or "-" for each in self.messages).most_common(4)
+def grouped(items: Iterable[Item]) -> list[tuple[str, list[Item]]]:
+    """Return them by reason or routing key, the largest group first; in each the oldest first."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.group, []).append(item)
+    return sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
 
 
-def grouped(items: Sequence[Item]) -> list[Group]:
-    """Return the groups, the largest first."""
-    in_order = sorted(items, key=lambda item: item.group)
-    groups = [Group(name, list(each)) for name, each in groupby(in_order, lambda item: item.group)]
-    return sorted(groups, key=lambda group: -len(group.messages))
+def sources(messages: Iterable[Item]) -> list[tuple[str, int]]:
+    """Return who published them, the most frequent first."""
+    return Counter(each.source or "-" for each in messages).most_common(4)
 
 
 class Box(ABC):

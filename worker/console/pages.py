@@ -1,40 +1,34 @@
 """Overview, requests, the story of one, and the pause."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
 from urllib.parse import quote
+
+from aiohttp import web
+from sqlalchemy import Engine
 
 from worker.admin.cells import read_moment
 from worker.admin.status_parts import reads
 from worker.admin.timeline import timeline, verdict
-from worker.console.actions import Action
+from worker.console.actions import Action, Actions
+from worker.console.application import Application, Visit
 from worker.console.asking import ask, ask_all
 from worker.console.chart import chart
 from worker.console.guard import Refusal
 from worker.contract.names import rfc3339
 from worker.contract.request_model import REQUEST_ID_LIMIT, SOURCE
 from worker.core.checks import FieldRefused, IdCardCheck, check_id_card
-from worker.core.operations import check_reason
+from worker.core.digests import Digests
+from worker.core.operations import History, check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
+from worker.settings import StatusSettings
 from worker.store.inquiry import PostgresInquiry, RequestFilter, list_requests
 from worker.store.overview import PostgresOverview
 from worker.store.pause import PostgresPause
 from worker.telemetry.clock import SystemClock, today
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from enum import StrEnum
-
-    from aiohttp import web
-    from sqlalchemy import Engine
-
-    from worker.console.actions import Actions
-    from worker.console.application import Application, Visit
-    from worker.core.digests import Digests
-    from worker.core.operations import History
-    from worker.settings import StatusSettings
 
 # A screen or two.
 _ROWS = 50
@@ -53,16 +47,14 @@ _CHARTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Pages:
     """What is shown of the database and the queues' depths."""
 
-    def __init__(
-        self, settings: StatusSettings, engine: Engine, digests: Digests, actions: Actions
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._digests = digests
-        self._actions = actions
+    settings: StatusSettings
+    engine: Engine
+    digests: Digests
+    actions: Actions
 
     def add_to(self, application: Application) -> None:
         """Add our pages."""
@@ -76,13 +68,13 @@ class Pages:
 
     async def overview(self, visit: Visit) -> web.Response:
         """Show all parts of the status that can be read, and the last day by hour."""
-        view = PostgresOverview(self._engine)
+        view = PostgresOverview(self.engine)
         parts, problems = await ask_all(
-            reads(self._engine, self._settings)
+            reads(self.engine, self.settings)
             | {"outcomes_by_hour": view.outcomes_by_hour, "calls_by_hour": view.calls_by_hour}
         )
         charts = {name: chart(parts[name], kinds) for name, kinds in _CHARTS if name in parts}
-        latest = self._actions.latest
+        latest = self.actions.latest
         return visit.page("overview", parts=parts, problems=problems, charts=charts, latest=latest)
 
     async def requests(self, visit: Visit) -> web.Response:
@@ -111,11 +103,11 @@ class Pages:
                 raise Refusal(400, _NOT_ASKED) from None
             history = await self._history(_request_id(text))
             return visit.go(f"/request?id={quote(history.request_id, safe='')}")
-        subjects = tuple(self._digests.subjects(number))
+        subjects = tuple(self.digests.subjects(number))
         return await self._list(visit, RequestFilter(subjects=subjects))
 
     async def _list(self, visit: Visit, wanted: RequestFilter) -> web.Response:
-        found = await ask(lambda: list_requests(self._engine, wanted, _ROWS))
+        found = await ask(lambda: list_requests(self.engine, wanted, _ROWS))
         older = found[-1].requested_at if len(found) == _ROWS and not wanted.subjects else None
         return visit.page(
             "requests",
@@ -130,23 +122,23 @@ class Pages:
     async def story(self, visit: Visit) -> web.Response:
         """Tell what happened to one request, and where it stands now."""
         history = await self._history(_request_id(visit.asked("id") or ""))
-        delays = self._settings.retry_delays
+        delays = self.settings.retry_delays
         facts = {name: getattr(history, name) for name in _FACTS}
         moments, words = timeline(history, delays), verdict(history, delays)
         return visit.page("request", history=history, facts=facts, moments=moments, words=words)
 
     async def _history(self, request_id: str) -> History:
-        history = await ask(lambda: PostgresInquiry(self._engine).history(request_id))
+        history = await ask(lambda: PostgresInquiry(self.engine).history(request_id))
         if history is None:
             raise Refusal(404, _UNKNOWN)
         return history
 
     async def pause(self, visit: Visit) -> web.Response:
         """Show whether the workers are paused, and the way to change it."""
-        order = PostgresPause(self._engine)
+        order = PostgresPause(self.engine)
         hold = await ask(order.read)
         under_way = await ask(order.calls_under_way)
-        return visit.page("pause", hold=hold, under_way=under_way, latest=self._actions.latest)
+        return visit.page("pause", hold=hold, under_way=under_way, latest=self.actions.latest)
 
     async def order_pause(self, visit: Visit) -> web.Response:
         """Let no worker begin a call."""
@@ -156,15 +148,15 @@ class Pages:
         except ValueError as error:
             raise Refusal(400, f"the reason {error}") from None
         action = Action(SystemClock().now(), user, "pause", reason)
-        order = PostgresPause(self._engine)
-        await self._actions.carry_out(action, lambda: order.pause(reason, user))
+        order = PostgresPause(self.engine)
+        await self.actions.carry_out(action, lambda: order.pause(reason, user))
         return visit.go("/pause")
 
     async def order_resume(self, visit: Visit) -> web.Response:
         """Let the workers go on."""
         user = visit.application.guard.acting(visit.visitor)
         action = Action(SystemClock().now(), user, "resume", "")
-        await self._actions.carry_out(action, PostgresPause(self._engine).resume)
+        await self.actions.carry_out(action, PostgresPause(self.engine).resume)
         return visit.go("/pause")
 
 

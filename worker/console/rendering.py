@@ -1,20 +1,14 @@
 """Templates, and how values look in them."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
+from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from worker.admin.cells import duration, shown
+from worker.admin.cells import Cell, duration, shown
 from worker.console.words import LANGUAGES
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from worker.admin.cells import Cell
 
 
 def templates() -> Environment:

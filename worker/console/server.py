@@ -1,31 +1,25 @@
 """The server: opens the port, says where, and serves until it is told to end."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
+from sqlalchemy import Engine
 
 from worker.admin.status_parts import PATIENCE
 from worker.console.actions import Actions
 from worker.console.application import Application
+from worker.console.guard import Guard
 from worker.console.letter_pages import LetterPages
 from worker.console.letters import DeadLetters, UnroutedEvents
 from worker.console.pages import Pages
 from worker.contract.encryption import MessageKeys
+from worker.settings import ConsoleSettings
 from worker.store.engine import open_engine
 from worker.telemetry.logs import LogEvent
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from worker.console.guard import Guard
-    from worker.settings import ConsoleSettings
 
 # The overview asks for a dozen parts, most of them of the database, whose pool lends four.
 _THREADS = 16

@@ -3,10 +3,10 @@
 And as a person may see it: its shape, with every value masked.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping
+from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -17,13 +17,8 @@ from worker.core.checks import CheckPolicy, FieldRefused, check_field
 from worker.core.masking import mask
 from worker.core.request import CheckType, Person, PersonField
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import date
-
-    Fields = Mapping[str, Callable[[object], object]]
-    """How each field of an object is shown."""
-    from collections.abc import Mapping
+Fields = Mapping[str, Callable[[object], object]]
+"""How each field of an object is shown."""
 
 _POLICY = CheckPolicy()
 _CHECK_TYPES = frozenset(CheckType)

@@ -8,6 +8,7 @@ def test_nothing_is_loaded_that_nobody_asked_for() -> None:
     """Neither the sandbox with its HTTP library nor what encrypts or traces messages."""
     code = """if True:
         import sys, worker.bootstrap, worker.cli.app
+        worker.cli.app.application()
         from worker.contract import encryption
         from worker.telemetry import tracing
         encryption.media_type(b"eyJ9.a.b.c.d")

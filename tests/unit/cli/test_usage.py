@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from worker.cli import main
-from worker.cli.app import app
+from worker.cli.app import application
 
 
 def ended(
@@ -143,7 +143,7 @@ def commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_command_says_what_it_is_for_and_what_reads_has_json() -> None:
-    found = dict(commands(typer.main.get_command(app)))
+    found = dict(commands(typer.main.get_command(application())))
     assert [words for words, command in found.items() if not command.help] == []
     with_json = {
         words
