@@ -153,6 +153,7 @@ def test_stopping_says_when_a_call_outlasts_the_grace() -> None:
     with running(Desk(verifier=verifier), callers=1) as stack:
         stack.give("onb-0")
         stack.wait_for_rows(1)
+        assert verifier.begun.wait(PATIENCE)  # what has not begun is handed back in time
         assert not stack.pipeline.stop(0.0)
         verifier.answers.set()
 
