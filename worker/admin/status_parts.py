@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from worker.amqp.declare import depths
-from worker.amqp.topology import topology
+from worker.amqp.topology import request_queues
 from worker.contract.names import DEAD, UNROUTED
 from worker.settings import StatusSettings
 from worker.store.overview import HEAD, PostgresOverview
@@ -55,7 +55,6 @@ def reads(engine: Engine, settings: StatusSettings) -> dict[str, Callable[[], An
 
 def _queues(settings: StatusSettings) -> list[dict[str, Any]]:
     """Return the depths in the order of a message's life."""
-    needed = topology(settings.retry_delays, settings.dead_letter_days)
-    lanes = [each.name for each in needed.queues if each.name not in (DEAD, UNROUTED)]
-    found = depths(settings.amqp_url.get_secret_value(), [*lanes, DEAD, UNROUTED])
+    queues = [*request_queues(settings.retry_delays), DEAD, UNROUTED]
+    found = depths(settings.amqp_url.get_secret_value(), queues)
     return [asdict(each) for each in found]

@@ -106,6 +106,11 @@ def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
     return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 
+def request_queues(delays: tuple[int, ...]) -> list[str]:
+    """Return the names of the queues in which requests wait, in the order of a message's life."""
+    return [each.name for lane in Lane for each in _lane_queues(lane, delays)]
+
+
 def topology(delays: tuple[int, ...], dead_letter_days: int) -> Topology:
     """Return the worker's topology; `delays` are the retries' waits in seconds."""
     return live_topology(delays, dead_letter_days) + bulk_topology(delays)

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from worker.amqp.declare import depths
-from worker.amqp.topology import topology
+from worker.amqp.topology import request_queues
 from worker.cli.inputs import Order, Yes, id_card, id_card_lines
 from worker.cli.letters import DEAD_LETTERS, letter_reader
 from worker.cli.mistakes import UserMistake, broker_mistakes, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts
-from worker.contract.names import DEAD, UNROUTED
 from worker.deadletters.reading import Known
 from worker.deadletters.selecting import Selection, select_about
 from worker.settings import EraseSettings, load
@@ -87,11 +86,7 @@ def _numbers(*, unchecked: bool) -> list[str]:
 def _waiting(settings: EraseSettings) -> int:
     """Count the messages in the queues of requests and retries: whose they are nobody can tell."""
     with broker_mistakes():
-        queues = [
-            each.name
-            for each in topology(settings.retry_delays, settings.dead_letter_days).queues
-            if each.name not in (DEAD, UNROUTED)
-        ]
+        queues = request_queues(settings.retry_delays)
         return sum(each.ready or 0 for each in depths(settings.amqp_url.get_secret_value(), queues))
 
 
