@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from worker.core.breaker import ParkReason
 from worker.core.operations import Backlog, DatabaseServer
@@ -12,16 +12,19 @@ from worker.core.request import Lane
 
 
 class _Gauges(BaseModel):
-    """Numbers, each with the help text of the gauge of its name; None: not known."""
+    """Numbers, each with the help text of the gauge of its name; None: not known.
+
+    Where the source files are missing a gauge has no text, for it is read there.
+    """
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     def families(self) -> Iterator[Metric]:
-        """Yield a gauge for each field that has a help text."""
+        """Yield a gauge for each field that is not left out."""
         for name, field in type(self).model_fields.items():
-            meaning, value = field.description, getattr(self, name)
-            if meaning is None:
+            if field.exclude:
                 continue
+            meaning, value = field.description or "", getattr(self, name)
             if name in _ONE_OF:
                 label, known = _ONE_OF[name]
                 yield _labelled(name, meaning, label, {each: each == value for each in known})
@@ -62,9 +65,9 @@ class Levels(_Gauges):
     """Messages of a lane that were delivered to this worker and are not acknowledged yet."""
     lane_consuming: Mapping[Lane, bool]
     """1 while the broker delivers a lane to this worker; 0 also while it is parked."""
-    server: DatabaseServer | None
-    clock_offset: float
-    backlog: Backlog | None
+    server: DatabaseServer | None = Field(exclude=True)
+    clock_offset: float = Field(exclude=True)
+    backlog: Backlog | None = Field(exclude=True)
 
 
 _ONE_OF: Mapping[str, tuple[str, Iterable[str]]] = {
