@@ -79,6 +79,21 @@ def test_no_minute_at_the_provider_has_a_call_too_many_however_late_each_is(
         assert one_too_many - first >= A_MINUTE
 
 
+@pytest.mark.parametrize("per_minute", [99, 100, 600])
+def test_after_a_late_bulk_call_the_earliest_live_ones_are_no_call_too_many(
+    per_minute: int,
+) -> None:
+    """The worst that lanes and lateness can do together."""
+    state = quota_state(per_minute=per_minute)
+    late = state.now + timedelta(seconds=state.quota.start_margin)
+    state, live = state.spend(0, 1), list[datetime]()
+    while len(live) < per_minute:
+        state = later(state, 0 if state.free else state.postponed().seconds)
+        live += [state.now + timedelta(seconds=each) for each in state.waits([Lane.LIVE])]
+        state = state.spend(1)
+    assert live[-1] - late >= A_MINUTE
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.1, 4.0])
 def test_the_slots_of_one_limit_are_never_closer_than_a_minute_and_the_margin(
     margin: float,
