@@ -43,8 +43,13 @@ _LIMITS = {"statement_timeout": "30s", "lock_timeout": "10s"}
 
 # A worker's statements find their rows by keys, and a session keeps the plans that it has made.
 # Made while the tables were small they would read all of them each time, until the next ANALYZE: in
-# the first minute of a new house that was three times the server's work. So this is ruled out.
-_BY_KEYS = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off")
+# the first minute of a new database that was three times the server's work. So this is ruled out.
+# And one plan serves all values: PostgreSQL would compare its cost with that of plans for the very
+# values, make one anew for every second record, and after a busy hour without ANALYZE choose worse.
+_BY_KEYS = {
+    **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
+    "plan_cache_mode": "force_generic_plan",
+}
 
 # What a new session asks first: who answers, for a pooler greets with a number of its own, and what
 # promises too little. A commit must outlive a kill of the server, whatever is set for the database

@@ -73,7 +73,6 @@ def _plan(engine: Engine, sql: str) -> dict[str, Any]:
         sql = sql.replace(f"%({each})s", f"${number}")
     nothing = ", ".join(["NULL"] * len(names))
     with connection(engine) as database:
-        database.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
         database.exec_driver_sql(f"PREPARE planned AS {sql}")
         explain = f"EXPLAIN (FORMAT JSON) EXECUTE planned ({nothing})"
         (explained,) = database.exec_driver_sql(explain).scalar_one()
