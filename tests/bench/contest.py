@@ -3,8 +3,13 @@
     ./deploy/local/bench
 
 Each round gives every contestant an empty database and a backlog of its own, and counts at the end
-that rows = events = messages. Printed are the medians of the rounds, and ratios to our own row:
-figures of one run are comparable with each other and with nothing else.
+that rows = events = messages. Printed are the medians of the rounds, and the median and the spread
+of ours / theirs in the same round: figures of one run are comparable with each other and with
+nothing else.
+
+Processor time is counted from the start of the process to the last event, so that what a contestant
+loads and prepares counts too; rates count from the first event. What the server counts (commits,
+bytes of WAL) begins at light load when the contestant consumes.
 """
 
 from __future__ import annotations
@@ -31,8 +36,8 @@ from local_broker import Broker
 from local_database import Database
 from local_stack import Servers
 from tests.bench import contestants, stand_in
-from tests.bench.process_tree import ProcessTree, Stopwatch
-from tests.bench.report import Column, leads, table
+from tests.bench.process_tree import ProcessTree, Stopwatch, server_cpu_seconds
+from tests.bench.report import Figure, leads, table
 from tests.bench.soak_load import id_card
 from tests.e2e.harness import CHECKOUT
 
@@ -47,16 +52,24 @@ LATE = 0.3
 RATE = 20.0
 """Messages per second at light load."""
 
-COLUMNS = (
-    Column("cpu", "CPU s / 1,000", 3, best=min),
-    Column("instant", "msg/s, instant", 0, best=max),
-    Column("late", "msg/s, 300 ms", 0, best=max),
-    Column("p50", "added p50, ms", 1, best=min),
-    Column("p99", "added p99, ms", 1, best=min),
-    Column("memory", "PSS, MB", 0, best=min),
+FIGURES = (
+    Figure("instant", "messages/s, instant", 0, best=max),
+    Figure("instant cpu", "CPU s / 1,000, instant", 3),
+    Figure("instant steady", "the same, after the first event", 3),
+    Figure("instant system", "with broker and database", 3),
+    Figure("late", "messages/s, 300 ms, 256 in flight", 0, best=max),
+    Figure("late cpu", "CPU s / 1,000, 300 ms", 3),
+    Figure("memory", "PSS, MB", 0),
+    Figure("p50", "20 messages/s: added p50, ms", 1),
+    Figure("p99", "added p99, ms", 1),
+    Figure("light cpu", "CPU s / 1,000", 2),
+    Figure("light system", "with broker and database", 2),
+    Figure("commits", "commits a message", 2),
+    Figure("wal", "WAL bytes a message", 0),
 )
+DRAWN = ("instant", "instant cpu", "late", "late cpu", "p50", "memory")
 Figures = dict[str, dict[str, list[float]]]
-"""By contestant and column, one of each round."""
+"""By contestant and figure, one of each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,10 @@ class Arena:
             for queue in (COLLECTOR, contestant.queue):
                 self.channel.queue_delete(queue)
             self._servers.database.drop_database(name)
+
+    def servers_cpu_seconds(self) -> float:
+        """Return user + system seconds so far of broker and database."""
+        return sum(server_cpu_seconds(pid) for pid in (self.broker_pid, self.database_pid))
 
     @property
     def broker_pid(self) -> int:
@@ -170,22 +187,63 @@ class Round:
         channel.tx_commit()
         channel.close()
 
-    def work_off(self, messages: int) -> tuple[float, float, float]:
-        """Return messages per second, CPU seconds per 1,000 and PSS of a backlog of so many."""
+    def work_off(self, messages: int) -> dict[str, float]:
+        """Return what a backlog of so many costs, and how fast it goes."""
         self.publish_backlog(messages)
+        servers = self._arena.servers_cpu_seconds()
         tree = self.start()
         done = self.await_events(1, 30)
         watch = Stopwatch(tree, done)
         self.await_events(messages, 120)
-        rate, cpu = watch.rate(messages), watch.cpu_per_1000(messages)
+        rate, steady = watch.rate(messages), watch.cpu_per_1000(messages)
+        own = tree.cpu_seconds()
+        whole = own + self._arena.servers_cpu_seconds() - servers
         memory = tree.pss()
         self._check(messages)
-        return rate, cpu, memory / 1e6
+        return {
+            "rate": rate,
+            "cpu": own / messages * 1000,
+            "steady": steady,
+            "system": whole / messages * 1000,
+            "memory": memory / 1e6,
+        }
+
+    def light_load(self, messages: int) -> dict[str, float]:
+        """Return what messages cost that come one by one, and what each waits."""
+        tree = self.start()
+        self.await_consumer()
+        time.sleep(1)  # whatever it does once
+        before = self._counted()
+        own, servers = tree.cpu_seconds(), self._arena.servers_cpu_seconds()
+        times = sorted(self.paced(messages))
+        own = tree.cpu_seconds() - own
+        whole = own + self._arena.servers_cpu_seconds() - servers
+        self._stop()  # a server's process counts its commits at the latest when it ends
+        commits, wal = (now - then for now, then in zip(self._counted(), before, strict=True))
+        return {
+            "p50": statistics.median(times),
+            "p99": times[int(len(times) * 0.99)],
+            "light cpu": own / messages * 1000,
+            "light system": whole / messages * 1000,
+            "commits": commits / messages,
+            "wal": wal / messages,
+        }
+
+    def _counted(self) -> tuple[float, float]:
+        """Return the database's commits and the server's bytes of WAL so far."""
+        with psycopg.connect(self.database_url) as database:
+            row = database.execute(_COUNTED).fetchone()
+        assert row is not None
+        return row
 
     def added_latency(self, messages: int, rate: float = RATE) -> list[float]:
         """Return milliseconds from publishing to the event's arrival, of each message."""
         self.start()
         self.await_consumer()
+        return self.paced(messages, rate)
+
+    def paced(self, messages: int, rate: float = RATE) -> list[float]:
+        """Return milliseconds from publishing to the event's arrival, of each message."""
         published: dict[str, float] = {}
         times: list[float] = []
         channel = self._arena.channel
@@ -235,8 +293,7 @@ class Round:
 
     def _check(self, messages: int) -> None:
         """Stop the contestant; every message must have made one row, one event and one ack."""
-        tree = self._trees[-1]
-        code = tree.stop()
+        code = self._stop()
         with psycopg.connect(self.database_url) as database:
             row = database.execute(self._contestant.finished).fetchone()
         rows = row[0] if row else 0
@@ -244,8 +301,17 @@ class Round:
         if counts != (messages, messages, 0) or code != 0:
             raise RuntimeError(
                 f"{self._contestant.name}: of {messages} messages came rows, events, left: "
-                f"{counts}; exit code {code}\n{tree.last_words()}"
+                f"{counts}; exit code {code}\n{self._trees[-1].last_words()}"
             )
+
+    def _stop(self) -> int:
+        return self._trees[-1].stop()
+
+
+_COUNTED = """
+SELECT xact_commit::float8, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8
+  FROM pg_stat_database WHERE datname = current_database()
+"""
 
 
 def request_number(number: int) -> dict[str, Any]:
@@ -263,23 +329,24 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
     figures: Figures = defaultdict(lambda: defaultdict(list))
     with stand_in.instant() as at_once, stand_in.delayed(LATE) as late:
         for number in range(1, length.rounds + 1):
+            turn = (number - 1) % len(field)
             # The order turns, so that nobody always runs on a machine that somebody warmed up.
-            for contestant in field[number - 1 :] + field[: number - 1]:
+            for contestant in field[turn:] + field[:turn]:
                 row = figures[contestant.name]
                 with arena.round(contestant, at_once, {}) as one:
-                    rate, cpu, memory = one.work_off(length.messages)
-                row["instant"].append(rate)
-                row["cpu"].append(cpu)
-                row["memory"].append(memory)
+                    found = one.work_off(length.messages)
+                told = {
+                    "instant" if key == "rate" else f"instant {key}": found[key] for key in found
+                }
+                told["memory"] = told.pop("instant memory")
                 with arena.round(contestant, late, contestant.late) as one:
-                    row["late"].append(one.work_off(length.messages)[0])
+                    found = one.work_off(length.messages)
+                told |= {"late": found["rate"], "late cpu": found["cpu"]}
                 with arena.round(contestant, at_once, {}) as one:
-                    times = sorted(one.added_latency(length.light_messages))
-                row["p50"].append(statistics.median(times))
-                row["p99"].append(times[int(len(times) * 0.99)])
-                last = ", ".join(
-                    f"{column.title} {row[column.key][-1]:.{column.digits}f}" for column in COLUMNS
-                )
+                    told |= one.light_load(length.light_messages)
+                for key, value in told.items():
+                    row[key].append(value)
+                last = ", ".join(f"{each.key} {told[each.key]:.{each.digits}f}" for each in FIGURES)
                 print(f"round {number}, {contestant.name}: {last}", flush=True)
     return figures
 
@@ -287,10 +354,12 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
 def main() -> int:
     """Hold the contest and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="the table has their medians")
-    parser.add_argument("--messages", type=int, default=4000, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=10, help="the table has their medians")
+    parser.add_argument("--messages", type=int, default=6000, help="of each measurement")
     parser.add_argument("--light-messages", type=int, default=200, help="of the one at light load")
-    parser.add_argument("--only", help="contestants whose names contain this, and ours")
+    parser.add_argument(
+        "--only", action="append", help="ours and those whose names contain this; may be repeated"
+    )
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of our worker")
     parser.add_argument("--picture", type=Path, help="write the table as a picture, SVG or PNG")
     given = parser.parse_args()
@@ -299,31 +368,31 @@ def main() -> int:
         scratch = Path(directory)
         settings = dict(each.split("=", 1) for each in given.settings)
         field = [contestants.ours(servers, "ours", settings)]
-        if given.only != "ours":
+        if given.only != ["ours"]:
+            wanted = given.only or [""]
             others = contestants.peers(servers, "peers")
-            field += [each for each in others if (given.only or "") in each.name]
+            field += [each for each in others if any(part in each.name for part in wanted)]
         figures = hold(Arena(servers, scratch / "contestants.log"), field, length)
-    medians = {
-        name: {key: statistics.median(values) for key, values in row.items()}
-        for name, row in figures.items()
-    }
-    print("\n" + table(medians, COLUMNS))
-    for column in COLUMNS:
-        if not leads(medians, column):
-            print(f"a peer leads: {column.title}")
+    print("\n" + table(figures, FIGURES))
+    for figure in FIGURES:
+        if not leads(figures, figure):
+            print(f"a peer leads: {figure.title}")
     if given.picture:
-        draw_picture(medians, given.picture)
+        draw_picture(figures, given.picture)
     return 0
 
 
-def draw_picture(medians: Mapping[str, Mapping[str, float]], picture: Path) -> None:
+def draw_picture(figures: Figures, picture: Path) -> None:
     """Have the peers' virtualenv draw, which has the library for it."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as figures:
-        titles = {each.key: each.title for each in COLUMNS}
-        json.dump({"medians": medians, "titles": titles}, figures)
-        figures.flush()
+    titles = {each.key: each.title for each in FIGURES if each.key in DRAWN}
+    medians = {
+        name: {key: statistics.median(row[key]) for key in titles} for name, row in figures.items()
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as document:
+        json.dump({"medians": medians, "titles": titles}, document)
+        document.flush()
         command = [str(contestants.PEERS_PYTHON), "-m", "tests.bench.picture"]
-        subprocess.run([*command, figures.name, str(picture)], cwd=CHECKOUT, check=True)
+        subprocess.run([*command, document.name, str(picture)], cwd=CHECKOUT, check=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The contest's figures as a table: medians by contestant and column, ours first."""
+"""The contest's figures as a table: a row for each figure, a column for each contestant."""
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,36 +11,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Figure:
     """One figure of the contest."""
 
     key: str
     title: str
     digits: int
-    best: Callable[[Sequence[float]], float]
+    best: Callable[[Sequence[float]], float] = min
     """min or max."""
 
 
-def table(medians: Mapping[str, Mapping[str, float]], columns: Sequence[Column]) -> str:
-    """Return a Markdown table; in brackets how many times ours each peer's figure is."""
-    ours = next(iter(medians))
-    lines = [
-        "| (medians) | " + " | ".join(column.title for column in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for name, row in medians.items():
+def table(figures: Mapping[str, Mapping[str, Sequence[float]]], wanted: Sequence[Figure]) -> str:
+    """Return a Markdown table of medians; in brackets ours / theirs, its median and its spread."""
+    ours = next(iter(figures))
+    lines = ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
+    for figure in wanted:
         cells = []
-        for column in columns:
-            figure = f"{row[column.key]:,.{column.digits}f}"
+        for name, row in figures.items():
+            median = f"{statistics.median(row[figure.key]):,.{figure.digits}f}"
             if name == ours:
-                cells.append(f"**{figure}**")
-            else:
-                cells.append(f"{figure} ({row[column.key] / medians[ours][column.key]:.2f})")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+                cells.append(f"**{median}**")
+                continue
+            ratios = sorted(
+                mine / theirs
+                for mine, theirs in zip(figures[ours][figure.key], row[figure.key], strict=True)
+            )
+            middle = statistics.median(ratios)
+            cells.append(f"{median} ({middle:.2f}; {ratios[0]:.2f} to {ratios[-1]:.2f})")
+        lines.append(f"| {figure.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def leads(medians: Mapping[str, Mapping[str, float]], column: Column) -> bool:
-    """Tell whether ours is the best figure of a column."""
-    ours = next(iter(medians))
-    return medians[ours][column.key] == column.best([row[column.key] for row in medians.values()])
+def leads(figures: Mapping[str, Mapping[str, Sequence[float]]], figure: Figure) -> bool:
+    """Tell whether ours is the best median of a figure."""
+    medians = [statistics.median(row[figure.key]) for row in figures.values()]
+    return medians[0] == figure.best(medians)
