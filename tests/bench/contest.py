@@ -173,6 +173,10 @@ class Round:
         for tree in self._trees:
             tree.kill()
 
+    def cpu_seconds(self) -> float:
+        """Return user + system seconds so far of all that was started."""
+        return sum(tree.cpu_seconds() for tree in self._trees)
+
     def publish_backlog(self, messages: int, first: int = 0) -> None:
         """Publish so many requests."""
         self.publish(request_number(first + number) for number in range(messages))

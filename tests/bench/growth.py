@@ -284,7 +284,8 @@ def lanes(given: argparse.Namespace) -> None:
                 with psycopg.connect(one.database_url) as database:
                     told = database.execute(_CALLS_BY_SOURCE, {"seconds": seconds}).fetchall()
                 calls = ", ".join(f"{source} {number:.0f}" for source, number in told)
-                print(f"calls a minute: {calls}", flush=True)
+                cpu = one.cpu_seconds()
+                print(f"calls a minute: {calls}; CPU {cpu:.1f} s", flush=True)
                 one.end()
                 arena.channel.queue_delete(BULK_REQUESTS)
 

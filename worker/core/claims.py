@@ -124,6 +124,8 @@ class Postponed:
     seconds: float
     """Until it is worth asking again."""
     shortage: Shortage
+    apart: float = 0.0
+    """Seconds from then until it is worth asking for the next that waits: a place comes free."""
 
 
 Claim = Granted | AlreadyDone | HeldElsewhere | Conflicting | Postponed

@@ -18,7 +18,7 @@ from worker.pipeline.batcher import Batcher, Credits
 from worker.pipeline.database_retry import DatabaseRetry
 from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
-from worker.pipeline.lanes import LaneQueue, Lanes
+from worker.pipeline.lanes import Aside, LaneQueue, Lanes
 from worker.pipeline.work import Admission, Finished, Task
 from worker.ports import Broker, Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent
@@ -84,8 +84,8 @@ class Intake:
         self._delivered, self._settled = dict.fromkeys(Lane, 0), dict.fromkeys(Lane, 0)
         self._returned_epochs = dict.fromkeys(Lane, -1)
         """What a lane delivered up to this epoch the broker has queued again."""
-        self._aside: list[tuple[float, Delivery]] = []
-        """What waits for a call of the shared quota and until when, in order; the claimer's."""
+        self._aside = Aside(_LONGEST_ASIDE)
+        """The claimer's."""
         self._say_postponed_at = -inf
 
     def held_of(self, lane: Lane) -> int:
@@ -162,12 +162,10 @@ class Intake:
         What no call may be made for is handed back.
         """
         now = self._clock.monotonic()
-        aside = [each for each in self._aside if not self.has_returned(each[1])]
-        self._aside = [each for each in aside if each[0] > now]
-        if due := [delivery for due_at, delivery in aside if due_at <= now]:
+        self._aside.drop(self.has_returned)
+        if due := self._aside.take_due(now):
             self._inbox.put_back(due)
-        next_due = min((due_at for due_at, _ in self._aside), default=None)
-        wait = None if next_due is None else next_due - now
+        wait = None if self._aside.next_at is None else self._aside.next_at - now
         # Within a batch live comes first as well: its calls have the earlier places in the quota.
         deliveries = sorted(self._current(self._inbox.take(limit, wait)), key=_is_bulk)
         if (closed_for := self._gate.open_for) is not None:
@@ -220,13 +218,14 @@ class Intake:
         whatever was computed: the database's clock may be set right by then.
         """
         now = self._clock.monotonic()
-        spent = []
+        spent, waiting = [], []
         for delivery, claim in postponed:
             if claim.shortage is Shortage.CALLS_PER_MINUTE:
-                self._aside.append((now + min(claim.seconds, _LONGEST_ASIDE), delivery))
+                waiting.append((delivery, claim))
                 continue
             self._gate.budget_spent(claim)
             spent.append(delivery)
+        self._aside.put(waiting, now)
         if spent:
             self._inbox.put_back(spent)
         elif now >= self._say_postponed_at:

@@ -5,12 +5,16 @@ is as fast as live while nothing of live waits.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from queue import SimpleQueue
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
+from worker.core.claims import Postponed
+from worker.core.delivery import Delivery
 from worker.core.request import Lane
 
 _WHOLE = 100
@@ -105,3 +109,49 @@ class LaneQueue(Generic[L]):
     def end(self) -> None:
         """Let one taker go when all is taken that was put before."""
         self._tickets.put(False)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    delivery: Delivery
+    latest: float
+    due_at: float = inf
+
+
+class Aside:
+    """What waits for a call of the shared quota. Not for two threads.
+
+    A lane's are asked for again in their order, one for each place that comes free: of all together
+    all but one would be turned away again. Each is asked for after `longest` seconds at the latest.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._waiting: list[_Waiting] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next is due; None: nothing waits."""
+        return min((each.due_at for each in self._waiting), default=None)
+
+    def put(self, postponed: Sequence[tuple[Delivery, Postponed]], now: float) -> None:
+        """Add what got no call; whatever waits in the same lane is due as the last of them says."""
+        self._waiting += [_Waiting(delivery, now + self._longest) for delivery, _ in postponed]
+        self._waiting.sort(key=lambda each: (each.delivery.epoch, each.delivery.tag))
+        for lane, claim in {delivery.lane: claim for delivery, claim in postponed}.items():
+            waiting = [each for each in self._waiting if each.delivery.lane is lane]
+            for place, each in enumerate(waiting):
+                each.due_at = min(now + claim.seconds + place * claim.apart, each.latest)
+
+    def take_due(self, now: float) -> list[Delivery]:
+        """Take out what is due, in order."""
+        due = [each.delivery for each in self._waiting if each.due_at <= now]
+        self._waiting = [each for each in self._waiting if each.due_at > now]
+        return due
+
+    def drop(self, is_useless: Callable[[Delivery], bool]) -> None:
+        """Forget what is of no use any more."""
+        self._waiting = [each for each in self._waiting if not is_useless(each.delivery)]

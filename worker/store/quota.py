@@ -215,7 +215,8 @@ class QuotaState:
         else:
             wait = self._until(self.next_call_at - self._bulk_horizon)
             wait = min(wait, max(_BULK_LOOK, self._until_owed))
-        return Postponed(min(wait, _MINUTE), Shortage.CALLS_PER_MINUTE)
+        apart = self.quota.spacing.total_seconds()
+        return Postponed(min(wait, _MINUTE), Shortage.CALLS_PER_MINUTE, apart)
 
     @property
     def _until_owed(self) -> float:

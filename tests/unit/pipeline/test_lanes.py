@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import pytest
 
 from tests.fakes.broker import PATIENCE
+from tests.fakes.messages import deliver
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import SlowVerifier, Stack, running
 from worker.core.claims import Postponed, Shortage
 from worker.core.request import Lane
-from worker.pipeline.lanes import LaneQueue, Lanes
+from worker.pipeline.lanes import Aside, LaneQueue, Lanes
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,42 @@ def test_what_one_lanes_channel_returned_is_not_the_other_lanes() -> None:
     stack.broker.wait_for(2)
     assert stack.pipeline.stop(stack.desk.clock.monotonic() + PATIENCE)
     assert set(stack.where_to()) == {"live-1", "live-2"}
+
+
+NO_PLACE = Postponed(2.0, Shortage.CALLS_PER_MINUTE, apart=0.5)
+
+
+def test_who_waits_for_a_place_is_asked_for_again_when_one_comes_free() -> None:
+    aside = Aside(60.0)
+    bulk = [deliver(b"", lane=Lane.BULK) for _ in range(3)]
+    live = deliver(b"")
+    aside.put([(each, NO_PLACE) for each in bulk], now=100.0)
+    aside.put([(live, Postponed(0.2, Shortage.CALLS_PER_MINUTE, apart=0.5))], now=100.0)
+    assert (aside.take_due(100.1), aside.next_at) == ([], 100.2)
+    assert aside.take_due(102.0) == [bulk[0], live]
+    assert (len(aside), aside.next_at) == (2, 102.5)
+    assert aside.take_due(103.5) == bulk[1:]
+    assert (len(aside), aside.next_at) == (0, None)
+
+
+def test_who_finds_no_place_again_keeps_its_turn_and_the_others_wait_as_long() -> None:
+    aside = Aside(60.0)
+    first, *others = [deliver(b"") for _ in range(3)]
+    aside.put([(each, NO_PLACE) for each in (first, *others)], now=100.0)
+    assert aside.take_due(102.0) == [first]
+    aside.put([(first, NO_PLACE)], now=102.4)
+    assert (aside.take_due(104.0), aside.next_at) == ([], 104.4)
+    assert aside.take_due(104.4) == [first]
+    assert aside.take_due(105.5) == others
+
+
+def test_everybody_is_asked_for_once_a_minute_whatever_the_places_are_apart() -> None:
+    aside = Aside(60.0)
+    waiting = [deliver(b"") for _ in range(5)]
+    rare = Postponed(50.0, Shortage.CALLS_PER_MINUTE, apart=60.0)
+    aside.put([(each, rare) for each in waiting], now=0.0)
+    assert aside.take_due(50.0) == waiting[:1]
+    aside.put([(waiting[0], rare)], now=50.0)
+    assert aside.take_due(60.0) == waiting[1:]
+    aside.drop(lambda each: each is waiting[0])
+    assert len(aside) == 0
