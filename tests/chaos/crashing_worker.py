@@ -66,6 +66,8 @@ class Moment:
     """Whether a call counts; asked before the method runs, with its arguments."""
     strike: Callable[..., object] = die
     """What to do at the n-th, with the method's arguments."""
+    later_too: bool = False
+    """Whether those after the n-th are struck as well: it waits, and they must not pass it."""
 
     def wrap(self, nth: int) -> None:
         """Wrap the method."""
@@ -75,8 +77,10 @@ class Moment:
         @wraps(original)
         def wrapped(*args: Any, **options: Any) -> Any:
             counts = self.counts(*args, **options)
-            if counts and not self.after and next(hits) == nth:
-                self.strike(*args, **options)
+            if counts and not self.after:
+                hit = next(hits)
+                if hit == nth or (self.later_too and hit > nth):
+                    self.strike(*args, **options)
             result = original(*args, **options)
             if counts and self.after and next(hits) == nth:
                 self.strike(*args, **options)
@@ -261,7 +265,9 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     "claimed": (Moment(Flow, "call"),),
     "call_unsent": (Moment(ArmedCall, "send_on", after=True),),
     "call_sent": (Moment(WatchedConnection, "getresponse"),),
-    "call_charged": (Moment(WatchedConnection, "getresponse", strike=_when_answered),),
+    "call_charged": (
+        Moment(WatchedConnection, "getresponse", strike=_when_answered, later_too=True),
+    ),
     "answered": (Moment(PersonalAuthClient, "verify", after=True),),
     "decided": (Moment(Flow, "decide", after=True),),
     **_database_steps("record", _records_entries, done="record_answer_unread"),
