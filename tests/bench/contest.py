@@ -53,21 +53,21 @@ RATE = 20.0
 """Messages per second at light load."""
 
 FIGURES = (
-    Figure("instant", "messages/s, instant", 0, best=max),
-    Figure("instant cpu", "CPU s / 1,000, instant", 3),
-    Figure("instant steady", "the same, after the first event", 3),
-    Figure("instant system", "with broker and database", 3),
+    Figure("rate", "messages/s, instant", 0, best=max),
+    Figure("cpu", "CPU s / 1,000, instant", 3),
+    Figure("steady", "the same, after the first event", 3),
+    Figure("system", "instant, with broker and database", 3),
     Figure("late", "messages/s, 300 ms, 256 in flight", 0, best=max),
     Figure("late cpu", "CPU s / 1,000, 300 ms", 3),
     Figure("memory", "PSS, MB", 0),
     Figure("p50", "20 messages/s: added p50, ms", 1),
-    Figure("p99", "added p99, ms", 1),
-    Figure("light cpu", "CPU s / 1,000", 2),
-    Figure("light system", "with broker and database", 2),
-    Figure("commits", "commits a message", 2),
-    Figure("wal", "WAL bytes a message", 0),
+    Figure("p99", "20 messages/s: added p99, ms", 1),
+    Figure("light cpu", "CPU s / 1,000, 20 messages/s", 2),
+    Figure("light system", "20 messages/s, with broker and database", 2),
+    Figure("commits", "commits a message, 20 messages/s", 2),
+    Figure("wal", "WAL bytes a message, 20 messages/s", 0),
 )
-DRAWN = ("instant", "instant cpu", "late", "late cpu", "p50", "memory")
+DRAWN = ("rate", "cpu", "late", "late cpu", "p50", "memory")
 Figures = dict[str, dict[str, list[float]]]
 """By contestant and figure, one of each round."""
 
@@ -218,17 +218,17 @@ class Round:
         self.await_consumer()
         time.sleep(1)  # whatever it does once
         before = self._counted()
-        own, servers = tree.cpu_seconds(), self._arena.servers_cpu_seconds()
+        watch, servers = Stopwatch(tree, 0), self._arena.servers_cpu_seconds()
         times = sorted(self.paced(messages))
-        own = tree.cpu_seconds() - own
-        whole = own + self._arena.servers_cpu_seconds() - servers
-        self._stop()  # a server's process counts its commits at the latest when it ends
+        own = watch.cpu_per_1000(messages)
+        servers = self._arena.servers_cpu_seconds() - servers
+        tree.stop()  # a server's process counts its commits at the latest when it ends
         commits, wal = (now - then for now, then in zip(self._counted(), before, strict=True))
         return {
             "p50": statistics.median(times),
             "p99": times[int(len(times) * 0.99)],
-            "light cpu": own / messages * 1000,
-            "light system": whole / messages * 1000,
+            "light cpu": own,
+            "light system": own + servers / messages * 1000,
             "commits": commits / messages,
             "wal": wal / messages,
         }
@@ -297,7 +297,8 @@ class Round:
 
     def _check(self, messages: int) -> None:
         """Stop the contestant; every message must have made one row, one event and one ack."""
-        code = self._stop()
+        tree = self._trees[-1]
+        code = tree.stop()
         with psycopg.connect(self.database_url) as database:
             row = database.execute(self._contestant.finished).fetchone()
         rows = row[0] if row else 0
@@ -305,11 +306,8 @@ class Round:
         if counts != (messages, messages, 0) or code != 0:
             raise RuntimeError(
                 f"{self._contestant.name}: of {messages} messages came rows, events, left: "
-                f"{counts}; exit code {code}\n{self._trees[-1].last_words()}"
+                f"{counts}; exit code {code}\n{tree.last_words()}"
             )
-
-    def _stop(self) -> int:
-        return self._trees[-1].stop()
 
 
 _COUNTED = """
@@ -338,11 +336,7 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
             for contestant in field[turn:] + field[:turn]:
                 row = figures[contestant.name]
                 with arena.round(contestant, at_once, {}) as one:
-                    found = one.work_off(length.messages)
-                told = {
-                    "instant" if key == "rate" else f"instant {key}": found[key] for key in found
-                }
-                told["memory"] = told.pop("instant memory")
+                    told = one.work_off(length.messages)
                 with arena.round(contestant, late, contestant.late) as one:
                     found = one.work_off(length.messages)
                 told |= {"late": found["rate"], "late cpu": found["cpu"]}

@@ -165,7 +165,8 @@ class Intake:
         self._aside.drop(self.has_returned)
         if due := self._aside.take_due(now):
             self._inbox.put_back(due)
-        wait = None if self._aside.next_at is None else self._aside.next_at - now
+        next_at = self._aside.next_at
+        wait = None if next_at is None else next_at - now
         # Within a batch live comes first as well: its calls have the earlier places in the quota.
         deliveries = sorted(self._current(self._inbox.take(limit, wait)), key=_is_bulk)
         if (closed_for := self._gate.open_for) is not None:

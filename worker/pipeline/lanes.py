@@ -1,7 +1,7 @@
 """Live before bulk, where both wait for the same: of what both want, bulk gets its share.
 
 The share is in per cent of the turns. A lane alone gets every turn, so bulk never stands still, and
-is as fast as live while nothing of live waits.
+is as fast as live while nothing of live waits. What got no call of the shared quota stands `Aside`.
 """
 
 from collections import deque
