@@ -7,10 +7,12 @@ comes after an answer is noticed while it can be, so that its connection is not 
 """
 
 import http.client
+import io
 import re
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 # http.client's own limits: generous, for an answer is paid for, whatever stands in its head.
 _MAX_LINE = 64 * 1024
@@ -35,14 +37,44 @@ class UnreadableChunk(http.client.HTTPException):
     """The answer's body is not chunked as its head says."""
 
 
+class _Source(io.RawIOBase):
+    """What comes off a socket, until the answer is over; `on_wait` is told of each wait for it."""
+
+    def __init__(self, sock: socket.socket, on_wait: Callable[[], None]) -> None:
+        self._raw = sock.makefile("rb", buffering=0)
+        self._on_wait = on_wait
+        self.is_over = False
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return what http.client reads from."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Wait for what comes; after the answer nothing does, without a look at the socket."""
+        if self.is_over:
+            return None
+        self._on_wait()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Close it; the socket stays open while its connection has it."""
+        self._raw.close()
+        super().close()
+
+
 class Answer(http.client.HTTPResponse):
     """An answer; once it is read, `surplus` tells whether the connection holds more than it.
 
     `release` gives the connection back; it is used again if the answer was read to its end.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock, method="POST")
+    def __init__(self, sock: socket.socket, on_wait: Callable[[], None]) -> None:
+        self._source = _Source(sock, on_wait)
+        super().__init__(self._source, method="POST")  # type: ignore[arg-type]
         self._sock = sock
         self.surplus = False
         self.release: Callable[[], None] = self.close
@@ -114,17 +146,14 @@ class Answer(http.client.HTTPResponse):
         super()._close_conn()  # type: ignore[misc]
 
     def _has_more(self) -> bool:
-        timeout = self._sock.gettimeout()
-        self._sock.settimeout(0)
-        try:
-            # The buffer, else what TLS has decrypted already, else the socket, without waiting.
-            return self.fp.peek(1) != b""
-        except ssl.SSLWantReadError:
-            return False
-        except OSError:
-            return True  # broken: not to be used again either
-        finally:
-            self._sock.settimeout(timeout)
+        """Whether more was read than the answer. What comes later the pool sees, before it is used.
+
+        So nobody looks at the socket here: that would be one more wait for the interpreter's lock.
+        """
+        self._source.is_over = True
+        # What TLS has decrypted beyond what was read.
+        decrypted = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
+        return decrypted > 0 or self.fp.peek(1) != b""
 
 
 def _length(value: str | None) -> int | None:

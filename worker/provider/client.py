@@ -81,7 +81,7 @@ class PersonalAuthClient:
         self._stopping = stopping if stopping is not None else threading.Event()
         self._no_record = re.compile(config.no_record_pattern)
         self._nonce = nonce
-        self._reaper = Reaper(config.call_deadline)
+        self._reaper = Reaper(min(config.call_deadline, config.read_timeout))
         self._transport = Transport(config, self._auth(config), self._reaper)
         # One object, called: the decorator would share its statistics between threads (#701).
         self._retrying = Retrying(
@@ -99,7 +99,7 @@ class PersonalAuthClient:
         resolver cannot be interrupted and has limits of its own (5 s by default).
         """
         started = monotonic()
-        armed = ArmedCall(started + self._config.call_deadline)
+        armed = ArmedCall(started + self._config.call_deadline, self._config.read_timeout)
         call = _Call(armed, encode(request), request.person, started)
         self._reaper.arm(call.armed)
         try:

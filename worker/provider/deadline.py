@@ -1,13 +1,19 @@
-"""Total deadlines: neither requests nor urllib3 has one, and a dripping server never times out.
+"""How long a call may take, and how long nothing may come.
+
+Neither requests nor urllib3 has a total deadline, and a dripping server never times out. The
+sockets have no time limit of their own: Python would ask the kernel before each send and receive
+whether it can be done, and each time that a thread gives up the interpreter's lock it has to wait
+for the others that want it.
 
 A call is armed for as long as it takes, on the thread that makes it. The connection hands it the
 socket just before the first byte leaves, the pool takes the socket away before another call can
-have it, and in between the reaper's own thread shuts it down when the deadline has passed.
+have it, and in between the reaper's own thread shuts it down when its time is over.
 """
 
 import socket
 import threading
 from contextlib import suppress
+from math import inf
 from time import monotonic
 
 
@@ -22,11 +28,12 @@ class ArmedCall:
     reaper shut the socket down, so whatever was read may be incomplete.
     """
 
-    __slots__ = ("_lock", "_sock", "deadline", "ended", "sent")
+    __slots__ = ("_lock", "_silence", "_sock", "deadline", "ended", "ends_at", "sent")
 
-    def __init__(self, deadline: float) -> None:
-        """Take the deadline on the monotonic clock."""
-        self.deadline = deadline
+    def __init__(self, deadline: float, silence: float = inf) -> None:
+        """Take the deadline on the monotonic clock, and the longest silence in seconds."""
+        self.deadline = self.ends_at = deadline
+        self._silence = silence
         self.sent = False
         self.ended = False
         self._sock: socket.socket | None = None
@@ -42,9 +49,14 @@ class ArmedCall:
     def send_on(self, sock: socket.socket) -> None:
         """Note that bytes are about to leave; raise `DeadlinePassed` where none may."""
         self.remaining()
+        self.await_byte()
         with self._lock:
             self._sock = sock
             self.sent = True
+
+    def await_byte(self) -> None:
+        """Note that a silence begins: its end is the call's, or the deadline before it."""
+        self.ends_at = min(self.deadline, monotonic() + self._silence)
 
     def let_go(self) -> None:
         """Give the socket up: once this returns, the reaper does not touch it."""
@@ -52,8 +64,8 @@ class ArmedCall:
             self._sock = None
 
     def end_if_late(self, now: float) -> None:
-        """Shut the socket down if the deadline has passed; the reading thread wakes with EOF."""
-        if now < self.deadline:
+        """Shut the socket down if the call's time is over; the reading thread wakes with EOF."""
+        if now < self.ends_at:
             return
         with self._lock:
             if self._sock is None:
@@ -67,10 +79,10 @@ class ArmedCall:
 
 
 class Reaper:
-    """Ends calls past their deadline, from construction until `stop`, on a thread of its own.
+    """Ends calls whose time is over, from construction until `stop`, on a thread of its own.
 
     Arming is one dictionary slot, keyed by the thread: a thread makes one call at a time. No call
-    is armed for less than `least` seconds, so for so long at least nobody need look.
+    has less than `least` seconds, nor has a silence, so for so long at least nobody need look.
     """
 
     # Calls end at most this much late. A sweep over 256 calls takes 20 µs, so 10 a second are
@@ -99,7 +111,7 @@ class Reaper:
         return self._calls[threading.get_ident()]
 
     def run_once(self, now: float) -> float:
-        """End every call whose deadline is before `now`; return the seconds until the next look.
+        """End every call whose end is before `now`; return the seconds until the next look.
 
         One that is late and has no socket yet may be about to send.
         """
@@ -107,7 +119,7 @@ class Reaper:
         for call in list(self._calls.values()):
             call.end_if_late(now)
             if not call.ended:
-                wait = min(wait, call.deadline - now)
+                wait = min(wait, call.ends_at - now)
         return max(wait, self.PERIOD)
 
     def stop(self) -> None:

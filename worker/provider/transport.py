@@ -159,7 +159,6 @@ def _pool(config: ProviderConfig, url: str, reaper: Reaper) -> WatchedPool:
         "timeout": config.connect_timeout,
         "reaper": reaper,
         "keep_idle": config.keep_idle,
-        "io_timeout": config.read_timeout,
         "through": None if config.proxy is None else Proxy.of(config.proxy),
     }
     if parts.scheme != "https":

@@ -25,27 +25,19 @@ _ONE_PIECE = 8 * 1024
 
 
 class WatchedConnection(HTTPConnection):
-    """Sends whole requests; `io_timeout` is the longest wait for a byte, in seconds."""
+    """Sends whole requests. Once it is connected, the reaper alone ends a wait."""
 
-    def __init__(
-        self,
-        *args: Any,
-        reaper: Reaper,
-        io_timeout: float,
-        through: Proxy | None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *args: Any, reaper: Reaper, through: Proxy | None, **options: Any) -> None:
         super().__init__(*args, **options)
         self._through = through
         self._reaper = reaper
         self._connect_timeout: float = self.timeout  # type: ignore[assignment]
-        self._io_timeout = io_timeout
         self.idle_since = 0.0
 
     def connect(self) -> None:
         """Connect, TLS included, within the connect timeout and what is left of the call."""
         super().connect()
-        self._socket().settimeout(self._io_timeout)
+        self._socket().settimeout(None)
 
     def _new_conn(self) -> socket.socket:
         remaining = self._reaper.current().remaining
@@ -75,7 +67,7 @@ class WatchedConnection(HTTPConnection):
 
     def getresponse(self) -> Answer:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = Answer(self._socket())
+        answer = Answer(self._socket(), self._reaper.current().await_byte)
         try:
             answer.begin()
         except BaseException:

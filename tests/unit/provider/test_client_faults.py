@@ -22,6 +22,7 @@ from tests.unit.provider.scripted import (
 )
 from worker.core.connecting import Unconnected
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
+from worker.provider import deadline
 from worker.provider.config import ProviderConfig
 from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
 from worker.provider.transport import Transport
@@ -127,11 +128,27 @@ def test_without_a_whole_answer_a_sent_call_is_in_doubt(act: Act) -> None:
     assert_in_doubt(connect(serve(act).url, free_tries=3).verify(ASKED))
 
 
-def test_a_silent_provider_is_in_doubt_after_the_read_timeout(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Reaper, "run_once", lambda *_: None)  # no deadline ends it
-    assert_in_doubt(connect(serve(silence).url, read_timeout=0.05).verify(ASKED))
+def test_a_silent_provider_is_in_doubt_after_the_read_timeout() -> None:
+    client = connect(serve(silence).url, read_timeout=0.05, call_deadline=10.0**6)
+    assert_in_doubt(client.verify(ASKED))
+
+
+def test_each_byte_begins_a_silence_and_the_deadline_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        call = ArmedCall(110.0, silence=4.0)
+        assert call.ends_at == 110.0  # nothing is sent yet
+        monkeypatch.setattr(deadline, "monotonic", lambda: 101.0)
+        call.send_on(ours)
+        assert call.ends_at == 105.0
+        monkeypatch.setattr(deadline, "monotonic", lambda: 104.0)
+        call.await_byte()
+        call.end_if_late(105.5)
+        assert not call.ended
+        monkeypatch.setattr(deadline, "monotonic", lambda: 107.5)
+        call.await_byte()
+        call.end_if_late(110.0)
+        assert call.ended
 
 
 def test_the_status_of_an_answer_that_breaks_off_is_reported() -> None:
