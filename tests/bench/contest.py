@@ -163,10 +163,11 @@ class Round:
         self._log = log
         self._trees: list[ProcessTree] = []
 
-    def start(self) -> ProcessTree:
+    def start(self, checkout: Path = CHECKOUT) -> ProcessTree:
         """Start the contestant, or one process more of it."""
-        self._trees.append(ProcessTree(self._contestant.command, self._environment, self._log))
-        return self._trees[-1]
+        tree = ProcessTree(self._contestant.command, self._environment, self._log, checkout)
+        self._trees.append(tree)
+        return tree
 
     def end(self) -> None:
         """Leave no process behind."""

@@ -9,6 +9,7 @@
     .venv/bin/python -m tests.bench.growth endurance --minutes 60
     .venv/bin/python -m tests.bench.growth servers
     .venv/bin/python -m tests.bench.growth start
+    .venv/bin/python -m tests.bench.growth duel ../other-checkout
 
 Each starts its own servers and prints its figures; compare within one run. `deploy/CAPACITY.md`
 computes with them.
@@ -37,7 +38,7 @@ from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, server_cpu_seconds
 from tests.conftest import migrate
-from tests.e2e.harness import BULK, BULK_REQUESTS, RESULTS
+from tests.e2e.harness import BULK, BULK_REQUESTS, CHECKOUT, RESULTS
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
 from worker.core.digests import Digest
 from worker.core.masking import Masked
@@ -392,6 +393,42 @@ def start(_given: argparse.Namespace) -> None:
         print(f"start: {statistics.median(times):.2f} s, {cpu:.2f} CPU s")
 
 
+_CALLS_OF = "SELECT count(*) FROM verification.provider_call WHERE worker LIKE %s"
+
+
+def duel(given: argparse.Namespace) -> None:
+    """Let the workers of two checkouts share one queue: both have the same machine all the time.
+
+    So their ratio is exact to some per cent where one after the other differ by a third.
+    """
+    sides = {"ours": CHECKOUT, "the other": given.other.resolve()}
+    found: dict[str, list[float]] = {"CPU": [], "PSS": []}
+    with _arena(lambda: stand_in.delayed(given.late)) as (arena, worker, url):
+        for number in range(given.rounds):
+            settings = {"CONCURRENCY": str(given.concurrency)}
+            with arena.round(worker, url, settings) as one:
+                order = list(sides)[:: -1 if number % 2 else 1]
+                trees = {name: one.start(sides[name]) for name in order}
+                while arena.consumers(worker.queue) < len(trees):
+                    one.await_consumer()
+                time.sleep(2)  # whatever they do once
+                before = {name: tree.cpu_seconds() for name, tree in trees.items()}
+                one.paced(int(given.rate * given.seconds) * 2, given.rate * 2)
+                told = {}
+                with psycopg.connect(one.database_url) as database:
+                    for name, tree in trees.items():
+                        cpu = tree.cpu_seconds() - before[name]
+                        row = database.execute(_CALLS_OF, [f"%-{tree.pid}-%"]).fetchone()
+                        told[name] = (cpu / (row or [0])[0] * 1000, tree.pss() / 1e6)
+            for each, ours, other in zip(found, *(told[name] for name in sides), strict=True):
+                found[each].append(ours / other)
+            words = [f"{name} {cpu:.2f} ms, {pss:.1f} MB" for name, (cpu, pss) in told.items()]
+            print(f"CPU a message, PSS: {'; '.join(words)}", flush=True)
+    for each, ratios in found.items():
+        middle = statistics.median(ratios)
+        print(f"{each}, ours / the other: {middle:.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+
+
 def main() -> None:
     """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -425,6 +462,14 @@ def main() -> None:
     kind.set_defaults(run=endurance)
     kinds.add_parser("servers", help="broker and database").set_defaults(run=servers)
     kinds.add_parser("start", help="from exec to the first delivery").set_defaults(run=start)
+    kind = kinds.add_parser("duel", help="this checkout's worker and another's, side by side")
+    kind.add_argument("other", type=Path)
+    kind.add_argument("--rounds", type=int, default=10)
+    kind.add_argument("--seconds", type=int, default=12)
+    kind.add_argument("--rate", type=float, default=20.0, help="messages a second, of each")
+    kind.add_argument("--late", type=float, default=0.0, help="seconds that the provider takes")
+    kind.add_argument("--concurrency", type=int, default=32)
+    kind.set_defaults(run=duel)
     given = parser.parse_args()
     given.run(given)
 

@@ -20,18 +20,29 @@ if TYPE_CHECKING:
 class ProcessTree:
     """A command in a session of its own, so that its children are found whoever their parent is."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        checkout: Path = CHECKOUT,
+    ) -> None:
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 list(command),
                 env={**os.environ, **environment},
-                cwd=CHECKOUT,
+                cwd=checkout,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
         self._log = log
+
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._popen.pid
 
     def is_alive(self) -> bool:
         """Tell whether it has not ended by itself."""

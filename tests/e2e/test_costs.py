@@ -32,7 +32,7 @@ MOST = {
     "commits": 400,
     "sends to the database": 500,
     "sends to the broker": 600,
-    "sleeps of a thread": 25_000,
+    "sleeps of a thread": 20_000,
     # Whole pages left out: the tests' servers write none. 2.6 million were counted.
     "bytes of WAL": 5_000_000,
     # Once for each of the few statements that a message takes part in, old versions included.
