@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,6 +63,30 @@ def test_a_connection_is_kept_and_every_send_has_its_own_nonce() -> None:
         client.verify(ASKED)
     assert server.connections == 1
     assert len({exchange.headers["x-jdcloud-nonce"] for exchange in server.exchanges}) == 3
+
+
+def test_a_call_on_an_open_connection_gives_up_the_interpreters_lock_no_more_than_it_must(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a time limit each of these would ask the kernel first, and so would setting one."""
+    client = connect(serve().url)
+    assert client.verify(ASKED).verdict is Outcome.MATCH
+    caller, used = threading.current_thread(), []
+
+    def watch(name: str) -> None:
+        plain = getattr(socket.socket, name)
+
+        def watched(sock: socket.socket, *arguments: object) -> object:
+            if threading.current_thread() is caller:
+                used.append((name, sock.gettimeout()))
+            return plain(sock, *arguments)
+
+        monkeypatch.setattr(socket.socket, name, watched, raising=False)
+
+    for each in ("sendall", "recv_into", "settimeout"):
+        watch(each)
+    assert client.verify(ASKED).verdict is Outcome.MATCH
+    assert used == [("sendall", None), ("recv_into", None)]
 
 
 def test_a_connection_that_idled_too_long_is_not_trusted() -> None:
