@@ -276,9 +276,9 @@ class Round:
         return times[len(times) // 10 :]  # the first open connections
 
     def await_consumer(self) -> None:
-        """Return when the contestant consumes."""
+        """Return when the contestant consumes, with all that was started of it."""
         end = time.monotonic() + 30
-        while not self._arena.consumers(self._contestant.queue):
+        while self._arena.consumers(self._contestant.queue) < len(self._trees):
             self._look_alive(end, "a consumer")
             time.sleep(0.02)
 

@@ -409,8 +409,7 @@ def duel(given: argparse.Namespace) -> None:
             with arena.round(worker, url, settings) as one:
                 order = list(sides)[:: -1 if number % 2 else 1]
                 trees = {name: one.start(sides[name]) for name in order}
-                while arena.consumers(worker.queue) < len(trees):
-                    one.await_consumer()
+                one.await_consumer()
                 time.sleep(2)  # whatever they do once
                 before = {name: tree.cpu_seconds() for name, tree in trees.items()}
                 one.paced(int(given.rate * given.seconds) * 2, given.rate * 2)
@@ -419,7 +418,8 @@ def duel(given: argparse.Namespace) -> None:
                     for name, tree in trees.items():
                         cpu = tree.cpu_seconds() - before[name]
                         row = database.execute(_CALLS_OF, [f"%-{tree.pid}-%"]).fetchone()
-                        told[name] = (cpu / (row or [0])[0] * 1000, tree.pss() / 1e6)
+                        assert row is not None
+                        told[name] = (cpu / row[0] * 1000, tree.pss() / 1e6)
             for each, ours, other in zip(found, *(told[name] for name in sides), strict=True):
                 found[each].append(ours / other)
             words = [f"{name} {cpu:.2f} ms, {pss:.1f} MB" for name, (cpu, pss) in told.items()]
