@@ -116,8 +116,15 @@ def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
     if shutil.which(command[0]) is None:
         print(f"local stack: {command[0]}: there is no such command", file=sys.stderr)
         return _NO_SUCH_COMMAND
-    with subprocess.Popen(tied(command), env=dict(environment)) as running:
+    # What ends us while the command starts waits until there is a command to end.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDINGS, signal.SIGINT))
+    with subprocess.Popen(
+        tied(command),
+        env=dict(environment),
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+    ) as running:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             code = running.wait()
         except BaseException:
             running.terminate()

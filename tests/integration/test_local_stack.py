@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -168,6 +169,29 @@ def test_exec_passes_a_signal_on_and_waits_until_the_command_has_ended() -> None
         running.send_signal(signal.SIGTERM)
         assert running.stdout.read() == "told\n"
         assert running.wait(30) == 128 + signal.SIGTERM
+
+
+def test_a_signal_that_comes_while_the_command_starts_ends_it_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ready, told = tmp_path / "ready", tmp_path / "told"
+    os.mkfifo(ready)
+
+    class ToldTooEarly(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            ready.read_text()  # the command listens, and we do not know of it yet
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", ToldTooEarly)
+    before = signal.signal(signal.SIGTERM, local_stack._leave)
+    script = f"trap 'kill $!; echo > {told}; exit' TERM; sleep 60 & echo > {ready}; wait"
+    try:
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+            local_stack.run_within(["sh", "-c", script], os.environ)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told.exists()
 
 
 def test_exec_says_in_one_line_that_there_is_no_such_command() -> None:

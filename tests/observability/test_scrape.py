@@ -98,8 +98,9 @@ def test_no_metric_and_no_label_holds_anything_of_a_person_and_no_message_adds_a
         stack.publish(request(f"series-{number}", source=f"source-{number}"), **to)
         stack.publish(b"nothing", correlation_id=f"c-{number}")
     until(lambda: stack.depth("collector") >= 25)
-    after = worker.asked("/metrics")[1]
-    assert re.search(r'settled_total\{action="completed",outcome="match"\} 1[0-9]', after)
+    # An event is counted at its confirm, a moment after it can be read.
+    completed = r'settled_total\{action="completed",outcome="match"\} 1[0-9]'
+    after = until(lambda: re.search(completed, text := worker.asked("/metrics")[1]) and text)
     hidden = [*CANARIES.values(), HOSTILE, "c-match"]
     assert [value for value in hidden if value in after] == []
     names = [{line.rpartition(" ")[0] for line in text.splitlines()} for text in (before, after)]
