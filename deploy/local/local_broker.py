@@ -190,7 +190,8 @@ class Broker(PrivateServer, Vhosts):
         declaration is answered. A node killed before that comes back with a queue of this name
         that has no leader, for ever, and none of its confirmed messages.
         """
-        name = f"{quote(vhost, safe='')}_{queue}".encode()
+        # Erlang writes a binary behind the name; other names may begin with this one.
+        name = f"{quote(vhost, safe='')}_{queue}".encode() + b"m\0\0\0"
         for _ in range(_ON_DISK_LOOKS):
             files = self.directory.glob("data/*/quorum/*/names.dets")
             if any(name in file.read_bytes() for file in files):

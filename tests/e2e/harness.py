@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -197,6 +198,15 @@ class SandboxProcess:
     def play(self, **scenario: object) -> None:
         """Let calls act by a scenario from now on; without arguments as their ID numbers say."""
         self._ask("PUT", "/scenario", json.dumps(scenario).encode())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no answer out meanwhile, however slow the machine is: it is frozen."""
+        self.process.popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.popen.send_signal(signal.SIGCONT)
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         address = self.url.removesuffix("/v1/personal") + path

@@ -15,10 +15,12 @@ import psutil
 import psycopg
 import pytest
 
+import local_broker
 import local_database
 import local_stack
+from local_broker import Broker
 from local_database import Database
-from local_errors import NotOurs, StartFailed
+from local_errors import NotOurs, StackError, StartFailed
 from local_install import missing_packages
 from local_management import ForeignBroker
 from local_ports import free_ports
@@ -212,6 +214,20 @@ def _exec(*arguments: str, **given: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_queue_is_not_taken_for_one_whose_name_begins_like_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Broker, "directory", tmp_path)
+    monkeypatch.setattr(local_broker, "_ON_DISK_LOOKS", 1)
+    names = tmp_path / "data" / "node" / "quorum" / "node" / "names.dets"
+    names.parent.mkdir(parents=True)
+    # As RabbitMQ 3.10.8 wrote it: an atom and a binary.
+    names.write_bytes(b"\x83h\x02d\x00\x0c%2F_v.r.bulkm\x00\x00\x00\x122F_VRB0LASZFYTHHGT")
+    Broker().await_on_disk("/", "v.r.bulk")
+    with pytest.raises(StackError, match="does not get on the disk"):
+        Broker().await_on_disk("/", "v.r")
 
 
 def test_a_foreign_broker_has_one_vhost_until_it_is_told_its_management_url() -> None:
