@@ -1,8 +1,8 @@
 """The AsyncAPI 3 document of the contract.
 
 It describes the worker, as AsyncAPI has it: the worker receives requests and sends results, and
-who integrates does the opposite. Its words stand in `published/asyncapi.json` itself and are
-changed there; schemas, outcomes and examples are put into it from the models and the examples.
+who integrates does the opposite. Its words stand in `published/asyncapi.json`, which refers to the
+schemas beside it; here both schemas and the examples are put into it, so that it is one document.
 AsyncAPI has no place for AMQP's own properties: they stand among the headers, and say so.
 """
 
@@ -13,7 +13,6 @@ import orjson
 
 from worker.contract import golden
 from worker.contract.schemas import request_schema, result_schema
-from worker.core.outcome import Outcome
 
 _PUBLISHED = Path(__file__).parent / "published" / "asyncapi.json"
 
@@ -23,13 +22,14 @@ def asyncapi() -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(_PUBLISHED.read_bytes())
     components = document["components"]
     request, result = components["messages"]["request"], components["messages"]["result"]
+    request["payload"] = {"$ref": "#/components/schemas/RequestV1"}
     request["examples"] = [
         {"name": name, "payload": golden.example_request(name)}
         for name in golden.NAMES
         if name not in golden.NO_REQUESTS
     ]
+    result["payload"] = {"$ref": "#/components/schemas/ResultV1"}
     result["examples"] = [_result_example(name) for name in golden.NAMES]
-    result["headers"]["properties"]["outcome"]["enum"] = [outcome.value for outcome in Outcome]
     components["schemas"] = _schemas()
     return document
 
