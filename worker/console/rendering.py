@@ -6,7 +6,7 @@ what a replay will do, a refusal), replaced one after another.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from worker.admin.cells import Cell, duration, shown
+from worker.admin.cells import Cell, age, shown
 
 LANGUAGES = ("en", "zh")
 
@@ -33,7 +33,7 @@ def templates() -> Environment:
         "cell": _cell,
         "instant": lambda moment: f"{moment:%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}",
         "number": lambda count: "?" if count is None else f"{count:,}",
-        "ago": _ago,
+        "ago": age,
         "json": _json,
     }
     return environment
@@ -52,10 +52,6 @@ def language(request: web.Request, kept: str | None) -> str:
 def _cell(value: Cell) -> str:
     """Return a value as the commands show it, and a time without what every time here has."""
     return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
-
-
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "-" if moment is None else duration(max(now - moment, timedelta()))
 
 
 def _json(value: Any) -> str:
