@@ -16,9 +16,8 @@ from worker.cli.tables import counted, print_table
 from worker.contract.encryption import MessageKeys
 from worker.contract.names import DEAD, UNROUTED
 from worker.core.delivery import Letter
-from worker.deadletters.reading import Known, LetterReader
+from worker.deadletters.reading import Known, LetterReader, UnroutedEvent
 from worker.deadletters.selecting import Acting, Selection, select
-from worker.deadletters.unrouted import UnroutedEvent
 from worker.settings import BrokerSettings, MessageSettings, load
 from worker.telemetry.clock import SystemClock, today
 

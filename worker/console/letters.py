@@ -19,10 +19,8 @@ from worker.contract.names import DEAD, UNROUTED
 from worker.core.delivery import Letter
 from worker.core.operations import REPLAYED_PER_SECOND
 from worker.deadletters.body import masked_body
-from worker.deadletters.prospects import prospects
-from worker.deadletters.reading import LetterReader
-from worker.deadletters.selecting import Acting, EventFilters, Filters, select
-from worker.deadletters.unrouted import UnroutedEvent
+from worker.deadletters.reading import LetterReader, UnroutedEvent
+from worker.deadletters.selecting import Acting, EventFilters, Filters, prospects, select
 from worker.store.inquiry import PostgresInquiry
 from worker.telemetry.clock import SystemClock, today
 
