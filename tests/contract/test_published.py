@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 from local_programs import program
 from tests.contract.guide import GUIDE, filled_in
 from tests.contract.regenerate import FOLDER, documents
-from worker.contract.asyncapi import asyncapi
 from worker.contract.encryption import JOSE, JSON
 from worker.contract.envelope import check_envelope
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
@@ -21,7 +20,7 @@ from worker.contract.jwk import ALGORITHMS, ENCRYPTIONS
 from worker.contract.names import BULK, EVENT_TYPE, REQUESTS, RESULTS, UNROUTED
 from worker.contract.request_model import CONTEXT_LIMIT, REQUEST_ID_LIMIT
 from worker.contract.result_v1 import CLOUD_PREFIX, result_event
-from worker.contract.schemas import request_schema, result_schema
+from worker.contract.schemas import asyncapi, request_schema, result_schema
 from worker.core.claims import Envelope
 from worker.core.delivery import Delivery, EventFormat
 from worker.core.outcome import ErrorKind, Outcome, Result, StoredResult

@@ -10,8 +10,8 @@ import pytest
 from tests.contract.regenerate import documents
 from tests.e2e import in_process
 from tests.e2e.harness import ID_CARD
-from worker.contract.asyncapi import asyncapi
 from worker.contract.golden import FOLDER, example_request, example_result
+from worker.contract.schemas import asyncapi
 
 WRONG = "110105194912310021"
 AGAIN = "requestId: an earlier message has it with other data: the worker answers conflict"

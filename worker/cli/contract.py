@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.cli.tables import AsJson, note, print_json
-from worker.contract import asyncapi as document
+from worker.contract import schemas
 from worker.contract.encryption import MessageKeys
 from worker.contract.request_model import BYTE_ORDER_MARK, problems_of
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.contract.result_v1 import ResultV1
-from worker.contract.schemas import schemas
 from worker.core.delivery import Delivery
 from worker.core.digests import Digest, Digests
 from worker.core.outcome import FieldProblem
@@ -107,13 +106,13 @@ def _is_event(body: bytes) -> bool:
 def print_schemas(context: typer.Context) -> None:
     """Print the JSON Schemas of requests and result events."""
     if context.invoked_subcommand is None:
-        print_json(schemas())
+        print_json(schemas.schemas())
 
 
 @contract.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3 document of requests and result events."""
-    print_json(document.asyncapi())
+    print_json(schemas.asyncapi())
 
 
 @contract.command()

@@ -14,9 +14,8 @@ from enum import StrEnum
 from typing import Self
 
 from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
-from worker.contract.envelope import usable_traceparent
+from worker.contract.envelope import NotUnpacked, unpacked, usable_traceparent
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
-from worker.contract.packing import NotUnpacked, unpacked
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
