@@ -80,13 +80,9 @@ def letter_reader() -> LetterReader:
     return LetterReader(today(), MessageKeys.of(load(MessageSettings)))
 
 
-def _event_reader() -> Callable[[Letter], UnroutedEvent]:
-    return UnroutedEvent.read
-
-
 DEAD_LETTERS: Letters[Known] = Letters(
     DEAD, "dead letter", "dead letter", LETTER_COLUMNS, lambda: letter_reader().read
 )
 UNROUTED_EVENTS: Letters[UnroutedEvent] = Letters(
-    UNROUTED, "unrouted event", "event", EVENT_COLUMNS, _event_reader
+    UNROUTED, "unrouted event", "event", EVENT_COLUMNS, lambda: UnroutedEvent.read
 )
