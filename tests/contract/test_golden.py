@@ -7,8 +7,8 @@ from jsonschema import Draft202012Validator
 
 from tests.e2e import in_process
 from tests.e2e.harness import Stack, until
-from worker.contract.asyncapi import asyncapi
 from worker.contract.golden import NAMES, NO_REQUESTS, example_request, example_result
+from worker.contract.schemas import asyncapi
 
 VARYING = ("providerRequestId", "requestedAt", "completedAt")
 # An answer to a message that has no row is named by a digest under the installation's key.

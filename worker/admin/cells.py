@@ -43,6 +43,11 @@ def duration(length: timedelta) -> str:
     return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count)
 
 
+def age(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago it was: not in the future, where the database's clock is ahead."""
+    return "-" if moment is None else duration(max(now - moment, timedelta()))
+
+
 def read_moment(text: str, now: datetime) -> datetime:
     """Return the time that somebody wrote, UTC where it names no zone; `2h` is two hours ago.
 

@@ -1,15 +1,10 @@
 """What is shown of dead letters and unrouted events: a row of each, or all that may be shown."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from datetime import datetime
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from worker.admin.cells import Cell
-    from worker.deadletters.reading import Known
+from worker.admin.cells import Cell
+from worker.deadletters.reading import Known
 
 LETTER_COLUMNS = (
     "request_id message_id source reason encrypted attempts last_error first_seen age".split()

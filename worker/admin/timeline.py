@@ -117,15 +117,11 @@ def verdict(history: History, delays: tuple[int, ...]) -> str:
 def _charges(history: History) -> str:
     certain = sum(call.charged is Charged.YES for call in history.calls)
     perhaps = sum(call.charged is Charged.UNKNOWN for call in history.calls)
-    if not certain and not perhaps:
-        # An owner may have trimmed the table of calls: then the row's own word counts.
-        words = {Charged.YES: "charged", Charged.NO: "not charged"}
-        return words.get(history.charged, "charge unknown")
-    if not perhaps:
-        return f"charged {_times(certain)}"
-    if not certain:
-        return f"charge unknown {_times(perhaps)}"
-    return f"charged {_times(certain)}, charge unknown {_times(perhaps)}"
+    counts = {"charged": certain, "charge unknown": perhaps}
+    told = ", ".join(f"{kind} {_times(count)}" for kind, count in counts.items() if count)
+    # An owner may have trimmed the table of calls: then the row's own word counts.
+    of_row = {Charged.YES: "charged", Charged.NO: "not charged"}
+    return told or of_row.get(history.charged, "charge unknown")
 
 
 def _times(count: int) -> str:

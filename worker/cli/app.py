@@ -28,7 +28,7 @@ _COMMANDS = {
     "requests dead-letters unrouted events outbox",
     "Requests and results": "submit digest contract message-keys",
 }
-_MODULES = {"resume": "pause", "events": "unrouted"}
+_MODULES = {"resume": "pause", "outbox": "events", "unrouted": "events"}
 
 
 def application(name: str | None = None) -> typer.Typer:

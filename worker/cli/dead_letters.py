@@ -13,9 +13,8 @@ from worker.cli.letters import DEAD_LETTERS, letter_reader
 from worker.cli.mistakes import UserMistake, complain, open_database
 from worker.cli.tables import AsJson, counted, note, print_facts, print_json
 from worker.core.operations import REPLAYED_PER_SECOND
-from worker.deadletters.prospects import prospects
 from worker.deadletters.reading import REASONS, UNKNOWN, Known
-from worker.deadletters.selecting import Acting, Filters, Selection, bodies
+from worker.deadletters.selecting import Acting, Filters, Selection, bodies, prospects
 from worker.settings import ToolSettings, load
 from worker.store.inquiry import PostgresInquiry
 from worker.telemetry.clock import SystemClock, today

@@ -16,9 +16,8 @@ from worker.cli.tables import counted, print_table
 from worker.contract.encryption import MessageKeys
 from worker.contract.names import DEAD, UNROUTED
 from worker.core.delivery import Letter
-from worker.deadletters.reading import Known, LetterReader
+from worker.deadletters.reading import Known, LetterReader, UnroutedEvent
 from worker.deadletters.selecting import Acting, Selection, select
-from worker.deadletters.unrouted import UnroutedEvent
 from worker.settings import BrokerSettings, MessageSettings, load
 from worker.telemetry.clock import SystemClock, today
 
@@ -81,13 +80,9 @@ def letter_reader() -> LetterReader:
     return LetterReader(today(), MessageKeys.of(load(MessageSettings)))
 
 
-def _event_reader() -> Callable[[Letter], UnroutedEvent]:
-    return UnroutedEvent.read
-
-
 DEAD_LETTERS: Letters[Known] = Letters(
     DEAD, "dead letter", "dead letter", LETTER_COLUMNS, lambda: letter_reader().read
 )
 UNROUTED_EVENTS: Letters[UnroutedEvent] = Letters(
-    UNROUTED, "unrouted event", "event", EVENT_COLUMNS, _event_reader
+    UNROUTED, "unrouted event", "event", EVENT_COLUMNS, lambda: UnroutedEvent.read
 )

@@ -64,7 +64,8 @@ class RequestFile:
     def lines(self) -> Iterator[GoodLine | BadLine]:
         """Yield every request in turn; raises UserMistake where the file is none of requests."""
         day = today()
-        for line, request in self._csv() if self._is_csv else self._json():
+        is_csv = self.path.suffix.lower() == ".csv"
+        for line, request in self._csv() if is_csv else self._json():
             if isinstance(request, BadLine):
                 yield request
                 continue
@@ -82,16 +83,8 @@ class RequestFile:
                 case Unreadable():
                     yield BadLine(line, (_in_a_file(reading.problem),))
 
-    @property
-    def _is_csv(self) -> bool:
-        return self.path.suffix.lower() == ".csv"
-
-    def _open(self) -> Any:
-        with file_mistakes(self.path):
-            return self.path.open("rb")
-
     def _json(self) -> Iterator[tuple[int, Any]]:
-        with self._open() as stream:
+        with file_mistakes(self.path), self.path.open("rb") as stream:
             for line, text in enumerate(stream, 1):
                 if not text.strip():
                     continue

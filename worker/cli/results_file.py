@@ -48,7 +48,7 @@ class ResultsFile:
         except OSError as error:
             raise UserMistake(f"{self._path}: cannot be written ({error.strerror})") from None
         try:
-            self._go_on()
+            self._go_on(self._path)
         except BaseException:
             self._stream.close()
             raise
@@ -71,13 +71,11 @@ class ResultsFile:
         self._stream.write(_csv_line(row) if self._is_csv else orjson.dumps(row) + b"\n")
         self.outcomes[event["requestId"]] = sys.intern(event["outcome"])
 
-    def _go_on(self) -> None:
+    def _go_on(self, path: Path) -> None:
         """Read what is there, cut off a torn line, and begin where nothing is."""
-        if self._path is None:
-            return
         whole = 0
         begin = _HEADING if self._is_csv else _BEGINNING
-        with self._path.open("rb") as before:
+        with path.open("rb") as before:
             for number, line in enumerate(before, 1):
                 if not line.endswith(b"\n"):
                     # Only our own may be cut off.

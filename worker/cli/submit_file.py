@@ -11,19 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.amqp.request_client import publish_requests
 from worker.cli.mistakes import UserMistake, broker_mistakes
@@ -65,19 +59,14 @@ def submit_file(
         survey.look_through(file, kept)
         _ask(survey, yes=yes)
         progress = _progress()
-        progress.start()
         bar = progress.add_task("results" if waits else "published", total=survey.lines)
-        submission = Submission(file, kept, progress, bar, waits, seal, survey.bad)
+        advance = partial(progress.advance, bar)
+        submission = Submission(file, kept, advance, waits, seal, survey.bad)
+        url, exchange = settings.amqp_url.get_secret_value(), REQUESTS if live else BULK
         try:
-            with broker_mistakes():
-                publish_requests(
-                    settings.amqp_url.get_secret_value(),
-                    submission,
-                    timeout,
-                    exchange=REQUESTS if live else BULK,
-                )
+            with broker_mistakes(), progress:
+                publish_requests(url, submission, timeout, exchange=exchange)
         finally:
-            progress.stop()
             if summary := submission.summary():
                 note(summary)
         if not summary:
@@ -92,7 +81,7 @@ class Survey:
     lines: int = 0
     bad: set[int] = field(default_factory=set)
     """Lines that are not sent."""
-    warned: int = 0
+    warned: set[int] = field(default_factory=set)
     """Lines with a warning that are to be sent, and have no result yet."""
 
     def look_through(self, file: RequestFile, kept: ResultsFile) -> None:
@@ -101,37 +90,32 @@ class Survey:
         for line in file.lines():
             self.lines += 1
             if isinstance(line, BadLine):
-                self._name(line.line, line.problems)
+                _name(self.bad, line.line, line.problems)
             elif line.request_id in seen:
-                self._name(line.line, [FieldProblem("requestId", "stands in an earlier line")])
+                again = FieldProblem("requestId", "stands in an earlier line")
+                _name(self.bad, line.line, [again])
             else:
                 seen.add(line.request_id)
                 if line.warnings and line.request_id not in kept.outcomes:
-                    self._warn(line.line, line.warnings)
-        for named, what in ((len(self.bad), "bad lines"), (self.warned, "lines with warnings")):
-            if named > _NAMED_LINES:
-                note(f"{named - _NAMED_LINES:,} more {what} are not named")
-
-    def _name(self, line: int, problems: Iterable[FieldProblem]) -> None:
-        self.bad.add(line)
-        if len(self.bad) <= _NAMED_LINES:
-            note(f"line {line}: {_words(problems)}")
-
-    def _warn(self, line: int, warnings: Iterable[FieldProblem]) -> None:
-        self.warned += 1
-        if self.warned <= _NAMED_LINES:
-            note(f"line {line}: warning: {_words(warnings)}")
+                    _name(self.warned, line.line, line.warnings, "warning: ")
+        for lines, what in ((self.bad, "bad lines"), (self.warned, "lines with warnings")):
+            if len(lines) > _NAMED_LINES:
+                note(f"{len(lines) - _NAMED_LINES:,} more {what} are not named")
 
 
-def _words(problems: Iterable[FieldProblem]) -> str:
-    return "; ".join(f"{each.field} {each.problem}" for each in problems)
+def _name(lines: set[int], line: int, problems: Iterable[FieldProblem], kind: str = "") -> None:
+    """Add a line to those of its kind, and name it while they are few."""
+    lines.add(line)
+    if len(lines) <= _NAMED_LINES:
+        words = "; ".join(f"{each.field} {each.problem}" for each in problems)
+        note(f"line {line}: {kind}{words}")
 
 
 def _ask(survey: Survey, *, yes: bool) -> None:
     """Let a person decide about warnings; where none is there, nothing is published."""
     if yes or not survey.warned:
         return
-    lines = f"{counted(survey.warned, 'line')} with a warning"
+    lines = f"{counted(len(survey.warned), 'line')} with a warning"
     if not sys.stdin.isatty():
         raise UserMistake(f"nothing is published: {lines}; look at them, then give --yes")
     typer.confirm(f"{lines}: publish all the same?", abort=True, err=True)
@@ -143,8 +127,7 @@ class Submission:
 
     file: RequestFile
     results: ResultsFile
-    progress: Progress
-    bar: TaskID
+    advance: Callable[[], None]
     waits: bool
     seal: Callable[[bytes], bytes]
     bad: Container[int] = frozenset()
@@ -172,17 +155,16 @@ class Submission:
         for line in self.file.lines():
             if isinstance(line, BadLine) or line.line in self.bad:
                 self._refused += 1
-                self.progress.advance(self.bar)
             else:
                 self._seen.add(line.request_id)
                 if line.request_id not in self.results.outcomes:
                     self._waiting.add(line.request_id)
                     if not self.waits:
-                        self.progress.advance(self.bar)
+                        self.advance()
                     yield self.seal(line.body)
                     continue
                 self._kept += 1
-                self.progress.advance(self.bar)
+            self.advance()
             yield None
 
     def result(self, body: bytes) -> None:
@@ -191,7 +173,7 @@ class Submission:
         if event["requestId"] in self._waiting:
             self._waiting.discard(event["requestId"])
             self.results.write(event)
-            self.progress.advance(self.bar)
+            self.advance()
 
     def summary(self) -> str:
         """Return in a line what became of the file; "" where it had no request, or none yet."""

@@ -14,7 +14,6 @@ import typer
 from rich.console import Console, JustifyMethod, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
 from worker.admin.cells import Cell, shown
 from worker.contract.names import rfc3339
@@ -39,7 +38,7 @@ def print_table(
     (`words_last`), these go on in the next line.
     """
     if as_json:
-        print_json([dict(zip(columns, map(_value, row), strict=True)) for row in rows])
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     cells = [tuple(row) for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -49,7 +48,7 @@ def print_table(
         side: JustifyMethod = "right" if numbers else "left"
         table.add_column(column, justify=side, overflow="fold", no_wrap=not may_fold)
     for row in cells:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*map(shown, row))
     if words_last or _fits(table):
         render(table)
         return
@@ -64,7 +63,7 @@ def print_table(
 def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
     """Print names and values, one a line; as JSON one object."""
     if as_json:
-        print_json({name: _value(cell) for name, cell in facts.items()})
+        print_json(dict(facts))
         return
     render(_block(facts.items()))
 
@@ -72,9 +71,9 @@ def print_facts(facts: Mapping[str, Cell], *, as_json: bool) -> None:
 def render(what: RenderableType) -> None:
     """Print something of rich: as wide as the terminal, elsewhere plain and never folded."""
     if sys.stdout.isatty():
-        Console(highlight=False).print(what)
+        _console().print(what)
         return
-    out = Console(width=_PIPE_COLUMNS, highlight=False)
+    out = _console(_PIPE_COLUMNS)
     with out.capture() as captured:
         out.print(what)
     # A column is as wide as its widest cell: what fills it up is of no use in a file.
@@ -83,7 +82,7 @@ def render(what: RenderableType) -> None:
 
 def begin_again() -> None:
     """Clear the terminal for the next look; elsewhere an empty line stands between two."""
-    console = Console()
+    console = _console()
     if console.is_terminal and not console.is_dumb_terminal:
         console.clear()
     else:
@@ -91,7 +90,7 @@ def begin_again() -> None:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document, indented, in UTF-8; times become ISO 8601 in UTC."""
+    """Print one JSON document, indented, in UTF-8; times become ISO 8601 in UTC, ages seconds."""
     text = orjson.dumps(
         document, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATETIME
     )
@@ -108,11 +107,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _console(width: int | None = None) -> Console:
+    """Return a console that prints texts as they are: no brackets or colons mean anything."""
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
 def _fits(table: Table) -> bool:
     """Return whether the output is wide enough for a table in which nothing is folded."""
     if not sys.stdout.isatty():
         return True
-    out = Console()
+    out = _console()
     endless = out.options.update(width=_PIPE_COLUMNS)
     return Measurement.get(out, endless, table).maximum <= out.width
 
@@ -122,12 +126,8 @@ def _block(facts: Iterable[tuple[str, Cell]]) -> Table:
     block.add_column(style="bold", no_wrap=True)
     block.add_column(overflow="fold")
     for name, cell in facts:
-        block.add_row(Text(name), Text(shown(cell)))
+        block.add_row(name, shown(cell))
     return block
-
-
-def _value(cell: Cell) -> object:
-    return _plain(cell) if isinstance(cell, datetime | timedelta) else cell
 
 
 def _plain(value: object) -> object:

@@ -5,11 +5,9 @@
     guard        who may come in and act: host, session, token, the proxy's user, headers
     pages        overview, requests, the story of one, pause
     letters      dead letters and unrouted events: grouped, planned, replayed, dropped
-    actions      what was ordered here, by whom, and how far it is
-    asking       what blocks, asked in threads with a limit of seconds
+    asking       what blocks, in threads: asked with a limit of seconds, or ordered, and by whom
     chart        bars by hour
-    rendering    templates, and how values look in them
-    words        Chinese for the English words of templates and of `worker.admin`
+    rendering    templates, how values look in them, and Chinese for what they and others say
 
 No personal data is shown, logged or kept; an ID number is taken by POST alone, and digested.
 """

@@ -12,7 +12,6 @@ from aiohttp import web
 from worker.console import rendering
 from worker.console.asking import NotAnswered
 from worker.console.guard import HEADERS, LANGUAGE, SESSION, Guard, Refusal, Visitor
-from worker.console.words import sentence, translated
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.logs import LogEvent, describe
 
@@ -82,8 +81,8 @@ class Application:
             path=visit.request.path,
             lang=lang,
             other_language=_other_language(visit),
-            t=lambda words, **more: translated(words, lang, more),
-            say=lambda words: sentence(words, lang),
+            t=lambda words, **more: rendering.translated(words, lang, more),
+            say=lambda words: rendering.sentence(words, lang),
             user=visit.visitor.user,
             may_act=guard.allow_actions,
             token=guard.token(visit.visitor),

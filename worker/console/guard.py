@@ -73,10 +73,7 @@ class Guard:
 
     def check_form(self, request: web.Request, visitor: Visitor, token: object) -> None:
         """Raise Refusal unless the form is one that we gave to this session."""
-        foreign = request.headers.get("Sec-Fetch-Site", "same-origin") not in (
-            "same-origin",
-            "none",
-        )
+        foreign = request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
         given = token if isinstance(token, str) and token.isascii() else ""
         if foreign or not hmac.compare_digest(given, self.token(visitor)):
             raise Refusal(403, "this page is from before a restart, or not ours: load it again")

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from worker.console.actions import Action, Actions
 from worker.console.application import Application, Visit
-from worker.console.asking import LETTER_SECONDS, ask
+from worker.console.asking import LETTER_SECONDS, Action, Actions, ask
 from worker.console.guard import Refusal
 from worker.console.letters import Box, Wanted, grouped, sources
 from worker.telemetry.clock import SystemClock

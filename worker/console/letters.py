@@ -3,7 +3,6 @@
 Looking holds a queue for a moment, so nobody looks twice at a time, and no page does by itself.
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field
@@ -20,10 +19,8 @@ from worker.contract.names import DEAD, UNROUTED
 from worker.core.delivery import Letter
 from worker.core.operations import REPLAYED_PER_SECOND
 from worker.deadletters.body import masked_body
-from worker.deadletters.prospects import prospects
-from worker.deadletters.reading import LetterReader
-from worker.deadletters.selecting import Acting, EventFilters, Filters, select
-from worker.deadletters.unrouted import UnroutedEvent
+from worker.deadletters.reading import LetterReader, UnroutedEvent
+from worker.deadletters.selecting import Acting, EventFilters, Filters, prospects, select
 from worker.store.inquiry import PostgresInquiry
 from worker.telemetry.clock import SystemClock, today
 
@@ -72,22 +69,24 @@ def sources(messages: Iterable[Item]) -> list[tuple[str, int]]:
     return Counter(each.source or "-" for each in messages).most_common(4)
 
 
-class Box(ABC):
+@dataclass(frozen=True, slots=True)
+class Box:
     """A queue for people. Whatever asks the broker raises what the queue does."""
 
     path: str
     queue: str
-    _read: Callable[[Letter], Any]
-
-    def __init__(self, url: str, sign: Callable[[bytes], str]) -> None:
-        """`sign` makes a message's token."""
-        self._url = url
-        self._sign = sign
+    url: str = field(repr=False)
+    read: Callable[[Letter], Any]
+    item: Callable[[Letter, Wanted], Item | None]
+    """Returns a message that is meant."""
+    replay: Callable[[Acting[Any], list[Any]], None]
+    prospects: Callable[[Sequence[Item]], dict[str, int]]
+    """Counts what a replay of these will do, in words."""
 
     def look(self, wanted: Wanted) -> list[Item]:
         """Return the messages that are meant, the oldest first."""
-        with DeadLetterQueue.opened(self._url, self.queue) as queue:
-            return select(queue, lambda letter: self._item(letter, wanted)).chosen
+        with DeadLetterQueue.opened(self.url, self.queue) as queue:
+            return select(queue, lambda letter: self.item(letter, wanted)).chosen
 
     def order(
         self, verb: str, chosen: list[Any], go_on: Callable[[], None]
@@ -100,82 +99,67 @@ class Box(ABC):
 
         def read(letter: Letter) -> Any:
             go_on()
-            return self._read(letter)
+            return self.read(letter)
 
         def act() -> None:
-            with DeadLetterQueue.opened(self._url, self.queue) as queue:
+            with DeadLetterQueue.opened(self.url, self.queue) as queue:
                 acted.append(acting := Acting(queue, read, SystemClock()))
                 if verb == "drop":
                     acting.drop(chosen)
                 else:
-                    self._replay(acting, chosen)
+                    self.replay(acting, chosen)
 
         return act, lambda: acted[0].done if acted else 0
 
-    @abstractmethod
-    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
-        """Count what a replay of these will do, in words."""
 
-    @abstractmethod
-    def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None: ...
+def dead_letters(
+    url: str, sign: Callable[[bytes], str], engine: Engine, keys: MessageKeys | None
+) -> Box:
+    """Return `verification.dead`, by reason; `sign` makes a message's token."""
+    reader, finished = LetterReader(today(), keys), PostgresInquiry(engine).finished
 
-    @abstractmethod
-    def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
-        """Return a message that is meant."""
-
-
-class DeadLetters(Box):
-    """`verification.dead`, by reason."""
-
-    path, queue = "dead-letters", DEAD
-
-    def __init__(
-        self, url: str, sign: Callable[[bytes], str], engine: Engine, keys: MessageKeys | None
-    ) -> None:
-        super().__init__(url, sign)
-        self._reader = LetterReader(today(), keys)
-        self._read = self._reader.read
-        self._inquiry = PostgresInquiry(engine)
-
-    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
-        """Ask the ledger which of them are finished."""
-        return prospects([each.origin for each in items], self._inquiry.finished)
-
-    def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
-        acting.replay(chosen, REPLAYED_PER_SECOND)
-
-    def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
-        known = self._reader.read(letter)
-        token, now = self._sign(known.mark), SystemClock().now()
+    def item(letter: Letter, wanted: Wanted) -> Item | None:
+        known = reader.read(letter)
+        token, now = sign(known.mark), SystemClock().now()
         is_meant = Filters(wanted.name, wanted.group, wanted.source).match(known)
         if not is_meant or wanted.token not in (None, token):
             return None
         names = (token, known.reason, known.request_id, known.source, known.first_seen)
         body = wanted.token and masked_body(
-            self._reader.open(letter)[0], known.request_id, known.source, today()
+            reader.open(letter)[0], known.request_id, known.source, today()
         )
         return Item(*names, letter_facts(known, now), body, known)
 
+    return Box(
+        "dead-letters",
+        DEAD,
+        url,
+        reader.read,
+        item,
+        lambda acting, chosen: acting.replay(chosen, REPLAYED_PER_SECOND),
+        lambda items: prospects([each.origin for each in items], finished),
+    )
 
-class UnroutedEvents(Box):
-    """`verification.unrouted`, by routing key."""
 
-    path, queue = "unrouted", UNROUTED
-    _read = staticmethod(UnroutedEvent.read)
+def unrouted_events(url: str, sign: Callable[[bytes], str]) -> Box:
+    """Return `verification.unrouted`, by routing key; nobody knows who is bound now."""
 
-    def prospects(self, items: Sequence[Item]) -> dict[str, int]:
-        """Say that nobody knows who is bound now."""
-        return {"published again; what still reaches nobody comes back": len(items)}
-
-    def _replay(self, acting: Acting[Any], chosen: list[Any]) -> None:
-        acting.announce(chosen)
-
-    def _item(self, letter: Letter, wanted: Wanted) -> Item | None:
+    def item(letter: Letter, wanted: Wanted) -> Item | None:
         event = UnroutedEvent.read(letter)
-        token, group = self._sign(repr(astuple(event)).encode()), event.routing_key or "-"
+        token, group = sign(repr(astuple(event)).encode()), event.routing_key or "-"
         is_meant = EventFilters(wanted.name, wanted.source).match(event)
         if not is_meant or wanted.group not in (None, group) or wanted.token not in (None, token):
             return None
         names = (token, group, event.request_id, event.source, event.published)
         facts = {name: getattr(event, name) for name in _EVENT_FACTS}
         return Item(*names, facts, None, event)
+
+    return Box(
+        "unrouted",
+        UNROUTED,
+        url,
+        UnroutedEvent.read,
+        item,
+        Acting.announce,
+        lambda items: {"published again; what still reaches nobody comes back": len(items)},
+    )

@@ -13,9 +13,8 @@ from sqlalchemy import Engine
 from worker.admin.cells import read_moment
 from worker.admin.status_parts import reads
 from worker.admin.timeline import timeline, verdict
-from worker.console.actions import Action, Actions
 from worker.console.application import Application, Visit
-from worker.console.asking import ask, ask_all
+from worker.console.asking import Action, Actions, ask, ask_all
 from worker.console.chart import chart
 from worker.console.guard import Refusal
 from worker.contract.names import rfc3339

@@ -1,14 +1,23 @@
-"""Templates, and how values look in them."""
+"""Templates, how values look in them, and Chinese for English words and sentences.
 
-from datetime import datetime, timedelta
+Codes stay codes (`match`, `in_doubt`): rows, events and logs have them. In `chinese.json`, `words`
+are those of the templates, whole; `pieces` are patterns for sentences that others make (a timeline,
+what a replay will do, a refusal), replaced one after another.
+"""
+
+import re
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import orjson
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from worker.admin.cells import Cell, duration, shown
-from worker.console.words import LANGUAGES
+from worker.admin.cells import Cell, age, shown
+
+LANGUAGES = ("en", "zh")
 
 
 def templates() -> Environment:
@@ -24,7 +33,7 @@ def templates() -> Environment:
         "cell": _cell,
         "instant": lambda moment: f"{moment:%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}",
         "number": lambda count: "?" if count is None else f"{count:,}",
-        "ago": _ago,
+        "ago": age,
         "json": _json,
     }
     return environment
@@ -45,9 +54,32 @@ def _cell(value: Cell) -> str:
     return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else shown(value)
 
 
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "-" if moment is None else duration(max(now - moment, timedelta()))
-
-
 def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+@cache
+def _chinese() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = orjson.loads(
+        (files("worker.console") / "chinese.json").read_bytes()
+    )
+    return found
+
+
+@cache
+def _pieces() -> list[tuple[re.Pattern[str], str]]:
+    pieces = _chinese()["pieces"].items()
+    return [(re.compile(rf"(?<![\w.-]){piece}(?![\w-])"), words) for piece, words in pieces]
+
+
+def translated(words: str, lang: str, values: dict[str, object]) -> str:
+    """Return a template's words in a language, with its {names} filled in."""
+    said = _chinese()["words"][words] if lang == "zh" else words
+    return said.format(**values) if values else said
+
+
+def sentence(words: str, lang: str) -> str:
+    """Return a sentence; in Chinese what is known of it, and the rest as it is."""
+    for pattern, chinese in _pieces() if lang == "zh" else ():
+        words = pattern.sub(chinese, words)
+    return words

@@ -10,11 +10,11 @@ from aiohttp import web
 from sqlalchemy import Engine
 
 from worker.admin.status_parts import PATIENCE
-from worker.console.actions import Actions
 from worker.console.application import Application
+from worker.console.asking import Actions
 from worker.console.guard import Guard
 from worker.console.letter_pages import LetterPages
-from worker.console.letters import DeadLetters, UnroutedEvents
+from worker.console.letters import dead_letters, unrouted_events
 from worker.console.pages import Pages
 from worker.contract.encryption import MessageKeys
 from worker.settings import ConsoleSettings
@@ -32,7 +32,7 @@ def application(settings: ConsoleSettings, engine: Engine, guard: Guard) -> web.
     actions, whole = Actions(), Application(guard)
     url, keys = settings.amqp_url.get_secret_value(), MessageKeys.of(settings)
     Pages(settings, engine, settings.digests, actions).add_to(whole)
-    for box in (DeadLetters(url, guard.sign, engine, keys), UnroutedEvents(url, guard.sign)):
+    for box in (dead_letters(url, guard.sign, engine, keys), unrouted_events(url, guard.sign)):
         LetterPages(box, actions).add_to(whole)
     whole.web.on_shutdown.append(actions.end)
     return whole.web

@@ -1,10 +1,13 @@
-"""The AMQP properties that a sender sets: bounded and checked before they are used again.
+"""The AMQP properties that a sender sets: bounded and checked before they are used again. Pure.
 
 `reply_to` becomes a routing key and `correlation_id` a property of the event, so both must be
-printable; a `traceparent` that is none is no reason to refuse a request and is dropped.
+printable; a `traceparent` that is none is no reason to refuse a request and is dropped. What
+`content_encoding` says that the publisher has packed is unpacked.
 """
 
 import re
+import zlib
+from dataclasses import dataclass, replace
 
 from worker.core.claims import Envelope
 from worker.core.delivery import Delivery
@@ -12,6 +15,11 @@ from worker.core.outcome import FieldProblem
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# 47: gzip or zlib, whichever it is; some clients send deflate without zlib's head, as in HTTP.
+_WBITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
+# What clients write there of a body that is not packed: a character set (kombu, Spring).
+_PLAIN = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii", "binary", "8bit", "7bit"})
+_SHOWN = re.compile(r"[a-z][a-z-]{0,15}")
 
 
 def check_envelope(delivery: Delivery) -> tuple[Envelope, list[FieldProblem]]:
@@ -42,3 +50,49 @@ def usable_traceparent(delivery: Delivery) -> str | None:
     traceparent = delivery.traceparent
     is_one = traceparent is not None and _TRACEPARENT.fullmatch(traceparent)
     return traceparent if is_one else None
+
+
+@dataclass(eq=False)
+class NotUnpacked(Exception):
+    """The body is not what its encoding says, or larger; `reason` is a dead letter's."""
+
+    reason: str
+    problem: str
+
+
+def unpacked(delivery: Delivery, limit: int) -> Delivery:
+    """Return a delivery with its body unpacked, of at most `limit` bytes; raise `NotUnpacked`.
+
+    It has an encoding afterwards only where that one is not known here.
+    """
+    if delivery.content_encoding is None:
+        return delivery
+    # Spring adds its own to what was there: `gzip, UTF-8`, formerly `gzip:UTF-8`.
+    names = [each.strip().lower() for each in re.split("[,:]", delivery.content_encoding)]
+    packings = [each for each in names if each not in _PLAIN]
+    if not packings:
+        return replace(delivery, content_encoding=None)
+    if len(packings) > 1 or packings[0] not in _WBITS:
+        return delivery
+    return replace(delivery, body=_unpack(delivery.body, packings[0], limit), content_encoding=None)
+
+
+def unknown_encoding(delivery: Delivery) -> str:
+    """Return what is wrong with an encoding that is not known here."""
+    name = (delivery.content_encoding or "").strip().lower()
+    shown = name if _SHOWN.fullmatch(name) else "what it says"
+    return f"{shown} is not known here: gzip and deflate are, and none"
+
+
+def _unpack(body: bytes, packing: str, limit: int) -> bytes:
+    for wbits in _WBITS[packing]:
+        unpacking = zlib.decompressobj(wbits)
+        try:
+            plain = unpacking.decompress(body, limit + 1)
+        except zlib.error:
+            continue
+        if len(plain) > limit:
+            raise NotUnpacked("too_large", f"is larger than {limit} bytes when unpacked")
+        if unpacking.eof and not unpacking.unused_data:
+            return plain
+    raise NotUnpacked("not_json", f"is not {packing}, or not all of it")

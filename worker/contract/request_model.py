@@ -133,19 +133,19 @@ def dump_context(context: dict[str, Any] | None, problems: list[FieldProblem]) -
     try:
         text = orjson.dumps(context)
     except (orjson.JSONEncodeError, TypeError):
-        problems.append(FieldProblem("context", "holds a number or a nesting that is too large"))
-        return None
-    if len(text) > CONTEXT_LIMIT:
-        problems.append(FieldProblem("context", f"must be at most {CONTEXT_LIMIT} bytes"))
-        return None
-    if orjson.loads(text) != context:
-        # NaN and infinities: not JSON, yet parsers take them, and null would be echoed.
-        problems.append(FieldProblem("context", "holds a number that JSON does not have"))
-        return None
-    if _NUL.search(text):
-        problems.append(FieldProblem("context", "must not contain NUL characters"))
-        return None
-    return text.decode()
+        problem = "holds a number or a nesting that is too large"
+    else:
+        if len(text) > CONTEXT_LIMIT:
+            problem = f"must be at most {CONTEXT_LIMIT} bytes"
+        elif orjson.loads(text) != context:
+            # NaN and infinities: not JSON, yet parsers take them, and null would be echoed.
+            problem = "holds a number that JSON does not have"
+        elif _NUL.search(text):
+            problem = "must not contain NUL characters"
+        else:
+            return text.decode()
+    problems.append(FieldProblem("context", problem))
+    return None
 
 
 def read_person(

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from worker.contract import leaks
 from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
-from worker.contract.envelope import check_envelope
-from worker.contract.packing import NotUnpacked, unknown_encoding, unpacked
+from worker.contract.envelope import NotUnpacked, check_envelope, unknown_encoding, unpacked
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
     DEFAULT_SOURCE,

@@ -3,7 +3,7 @@
 And as a person may see it: its shape, with every value masked.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from functools import partial
 from typing import Any
@@ -128,3 +128,9 @@ def tree_of(body: bytes) -> Mapping[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return tree if isinstance(tree, dict) else {"body": tree}
+
+
+def holds(body: bytes, id_cards: Collection[str]) -> bool:
+    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
+    texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
+    return any(number in text for text in map(spelling.compact, texts) for number in id_cards)

@@ -7,14 +7,15 @@ asked for by who knows it.
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
+from typing import Self
 
 from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
-from worker.contract.envelope import usable_traceparent
+from worker.contract.envelope import NotUnpacked, unpacked, usable_traceparent
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
-from worker.contract.packing import NotUnpacked, unpacked
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
@@ -197,3 +198,45 @@ def _mark(letter: Letter) -> bytes:
         *(headers.get(name) for name in ("reason", "attempts", "firstSeen", "x-death")),
     )
     return hashlib.sha256(repr(about).encode("utf-8", "surrogatepass") + delivery.body).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class UnroutedEvent:
+    """What may be shown of a result event that no queue was bound for; None: it does not say it.
+
+    It carries no personal data but what a publisher has put into `context`, which is never shown.
+    """
+
+    request_id: str | None
+    source: str | None
+    outcome: str | None
+    routing_key: str
+    published: datetime | None
+    event_id: str | None
+    real_request_id: str | None = field(repr=False)
+    """Its id as it was sent, to be asked for; never shown."""
+    real_routing_key: str = field(repr=False)
+    """Likewise."""
+
+    @classmethod
+    def read(cls, letter: Letter) -> Self:
+        """Read a message of the queue, whoever put it there; never raises."""
+        told = tree_of(letter.delivery.body)
+        request_id, source, outcome = (
+            text if isinstance(text := told.get(name), str) else None
+            for name in ("requestId", "source", "outcome")
+        )
+        key, seconds = letter.origin
+        published = None
+        with suppress(ValueError, OverflowError, OSError):  # AMQP has years that no calendar has
+            published = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        return cls(
+            request_id if request_id is None or scrub(request_id, None) == request_id else WITHHELD,
+            source and scrub(source, None),
+            outcome and scrub(outcome, None),
+            scrub(key, None),
+            published,
+            property_shown(letter.delivery.message_id, frozenset()),
+            request_id,
+            key,
+        )

@@ -7,7 +7,7 @@ arrived after the selection was not shown to anybody and stays.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, TypeVar
@@ -15,11 +15,16 @@ from typing import Generic, TypeVar
 from worker.amqp.dead_letter_queue import DeadLetterQueue, HeldDeadLetters
 from worker.contract import internal
 from worker.contract.names import RESULTS
-from worker.core import spelling
 from worker.core.delivery import Letter
-from worker.deadletters.body import masked_body, personal_texts, tree_of
-from worker.deadletters.reading import Encrypted, Known, LetterReader
-from worker.deadletters.unrouted import UnroutedEvent
+from worker.deadletters.body import holds, masked_body
+from worker.deadletters.reading import (
+    UNDECRYPTABLE,
+    UNREADABLE_REASONS,
+    Encrypted,
+    Known,
+    LetterReader,
+    UnroutedEvent,
+)
 from worker.ports import Clock
 
 L = TypeVar("L")
@@ -154,10 +159,29 @@ def bodies(
     ]
 
 
-def holds(body: bytes, id_cards: Collection[str]) -> bool:
-    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
-    texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
-    return any(number in text for text in map(spelling.compact, texts) for number in id_cards)
+def prospects(
+    chosen: Sequence[Known], finished: Callable[[Sequence[str]], Mapping[str, bool]]
+) -> dict[str, int]:
+    """Count the letters by what becomes of them; `finished` says which requests have an outcome."""
+    ids = sorted({known.real_request_id for known in chosen if known.real_request_id is not None})
+    states = finished(ids)
+    done = sum(states.get(known.real_request_id or "", False) for known in chosen)
+    unreadable = sum(map(_is_unreadable, chosen))
+    closed = sum(known.encrypted is Encrypted.CLOSED for known in chosen)
+    return {
+        "finished: the event is repeated, no call is made": done,
+        "unreadable: dead-lettered again": unreadable,
+        "not to be opened here (MESSAGE_KEYS): may be called, and charged": closed,
+        "not finished: may be called, and charged": len(chosen) - done - unreadable - closed,
+    }
+
+
+def _is_unreadable(known: Known) -> bool:
+    """Return whether a replay would come back, as far as can be seen here."""
+    if known.encrypted is Encrypted.CLOSED or known.reason not in UNREADABLE_REASONS:
+        return False
+    # What was not opened then and is now has its key back, unless there is no request in it.
+    return known.reason != UNDECRYPTABLE or known.real_request_id is None
 
 
 # Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`), and a slow

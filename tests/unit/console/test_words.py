@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 import worker.console
-from worker.console.words import sentence, translated
+from worker.console.rendering import sentence, translated
 
 FOLDER = Path(worker.console.__file__).parent
 WORDS: dict[str, str] = orjson.loads((FOLDER / "chinese.json").read_bytes())["words"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.messages import ID_CARD, request, spec
-from worker.deadletters.selecting import holds
+from worker.deadletters.body import holds
 
 OTHER = "110105199003070011"
 

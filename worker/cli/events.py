@@ -1,25 +1,89 @@
-"""`verification-worker unrouted`: events that no queue was bound for; and `events resend`."""
+"""Result events: `outbox`, those not known to be sent; `unrouted`; and `events resend`."""
 
 import sys
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated
 
 import typer
 
+from worker.amqp.blocking import BlockingPublisher, opened
 from worker.cli.inputs import Order, moment, with_groups
 from worker.cli.letters import UNROUTED_EVENTS
-from worker.cli.mistakes import complain, open_database
-from worker.cli.tables import AsJson, counted, note, print_facts
+from worker.cli.mistakes import broker_mistakes, complain, open_database
+from worker.cli.tables import AsJson, counted, note, print_facts, print_table
 from worker.contract.names import RESULTS
 from worker.deadletters.selecting import EventFilters
-from worker.settings import DatabaseSettings, load
-from worker.store.outbox import announce_again
+from worker.maintenance.relay import Relay
+from worker.settings import DatabaseSettings, OutboxSettings, load
+from worker.store.inquiry import PostgresInquiry
+from worker.store.outbox import PostgresOutbox, announce_again
 from worker.telemetry.clock import SystemClock
 
+outbox = typer.Typer(no_args_is_help=True, help="Result events that are not known to be sent.")
 unrouted = typer.Typer(
     no_args_is_help=True, help="Events that nobody was bound for: list, replay, drop."
 )
 events = typer.Typer(no_args_is_help=True, help="Result events of one request.")
+
+_FACTS = "request_id mode source outcome completed_at".split()
+
+
+@outbox.command(name="list")
+def list_unsent(
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List results without a confirmed event.
+
+    Younger ones than a minute are on their way as a rule; `held_until` says until when a relay
+    keeps an older one for itself.
+    """
+    with open_database(load(DatabaseSettings), "outbox") as engine:
+        found = PostgresInquiry(engine).unsent(limit)
+    facts = attrgetter(*_FACTS)
+    rows = [(*facts(each), each.read_at - each.completed_at, each.held_until) for each in found]
+    print_table((*_FACTS, "age", "held_until"), rows, as_json=as_json)
+    if not found:
+        note("every saved result is announced")
+    if len(found) == limit:
+        note(f"no more than {counted(limit, 'row')}, the oldest first: --limit")
+
+
+@outbox.command()
+def flush(*, as_json: AsJson = False) -> None:
+    """Publish the unsent events of PROVIDER_MODE now, and mark what the broker confirms.
+
+    As a worker's relay does, and beside any number of them: an event that is younger than a
+    minute, or that a relay holds, is left to who has it.
+    """
+    settings = load(OutboxSettings)
+    url, mode = settings.amqp_url.get_secret_value(), settings.provider_mode
+    with (
+        broker_mistakes(),
+        open_database(settings, "outbox") as engine,
+        opened(url, "outbox") as connection,
+    ):
+        inquiry, publisher = PostgresInquiry(engine), BlockingPublisher(connection)
+        relay = Relay(PostgresOutbox(engine, mode), publisher, settings.event_format)
+        sent = _flush(relay, inquiry.count_unsent(mode))
+        left = inquiry.count_unsent(mode)
+    print_facts({"sent": sent, "left": left}, as_json=as_json)
+    if left:
+        note("what is left is younger than a minute or held by a relay, which sends it")
+
+
+def _flush(relay: Relay, unsent: int) -> int:
+    """Run the relay until it finds no more; what was unsent at the start bounds it."""
+    sent = 0
+    try:
+        while sent < unsent and (more := relay.run_once()):
+            sent += more
+    finally:
+        # What was confirmed before an error is marked, or it would be sent once more.
+        relay.flush()
+    return sent
 
 
 @dataclass(frozen=True)
@@ -45,7 +109,7 @@ class Wanted:
 
 @unrouted.command(name="list")
 @with_groups
-def list_events(
+def list_unrouted(
     wanted: Wanted,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
     *,
