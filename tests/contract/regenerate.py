@@ -1,6 +1,6 @@
 """Writes what is made from the models again: `.venv/bin/python -m tests.contract.regenerate`.
 
-The schemas of `worker/contract/published/`, and in the publishers' guide the table of the sandbox's
+The files of `worker/contract/published/`, and in the publishers' guide the table of the sandbox's
 ID numbers and the quoted examples.
 """
 
@@ -9,18 +9,17 @@ from collections.abc import Mapping
 import orjson
 
 from tests.contract.guide import GUIDE, filled_in
-from worker.contract.schemas import schemas
+from worker.contract.schemas import asyncapi, schemas
 
 FOLDER = GUIDE.parent / "published"
 
 
 def documents() -> Mapping[str, bytes]:
-    """Return the bytes of each published schema by its file's name."""
+    """Return the bytes of each published file by its name."""
+    files = {f"{name}.schema.json": schema for name, schema in schemas().items()}
     form = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return {
-        f"{name}.schema.json": orjson.dumps(schema, option=form)
-        for name, schema in schemas().items()
-    }
+    whole = {**files, "asyncapi.json": asyncapi()}
+    return {name: orjson.dumps(each, option=form) for name, each in whole.items()}
 
 
 def main() -> None:

@@ -5,10 +5,9 @@ no default that such a client would send, a type of its own for objects alone, a
 fields where generators do not look.
 
 The document describes the worker, as AsyncAPI has it: the worker receives requests and sends
-results, and who integrates does the opposite. Its words stand in `published/asyncapi.json`, which
-refers to the schemas beside it; here both schemas and the examples are put into it, so that it is
-one document. AsyncAPI has no place for AMQP's own properties: they stand among the headers, and say
-so.
+results, and who integrates does the opposite. Its words stand in `published/asyncapi.json` itself
+and are changed there; schemas, outcomes and examples are put into it from models and examples.
+AsyncAPI has no place for AMQP's own properties: they stand among the headers, and say so.
 """
 
 from pathlib import Path
@@ -19,6 +18,7 @@ import orjson
 from worker.contract import golden
 from worker.contract.request_model import RequestV1
 from worker.contract.result_v1 import ResultV1
+from worker.core.outcome import Outcome
 from worker.core.request import FIELDS_BY_TYPE, PersonField
 
 _ASYNCAPI = Path(__file__).parent / "published" / "asyncapi.json"
@@ -84,14 +84,13 @@ def asyncapi() -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(_ASYNCAPI.read_bytes())
     components = document["components"]
     request, result = components["messages"]["request"], components["messages"]["result"]
-    request["payload"] = {"$ref": "#/components/schemas/RequestV1"}
     request["examples"] = [
         {"name": name, "payload": golden.example_request(name)}
         for name in golden.NAMES
         if name not in golden.NO_REQUESTS
     ]
-    result["payload"] = {"$ref": "#/components/schemas/ResultV1"}
     result["examples"] = [_result_example(name) for name in golden.NAMES]
+    result["headers"]["properties"]["outcome"]["enum"] = [outcome.value for outcome in Outcome]
     components["schemas"] = _components()
     return document
 
