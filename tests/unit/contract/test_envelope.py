@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.messages import ID_CARD, deliver, request
+from tests.fakes.messages import ID_CARD, deliver, request, spec
 from worker.contract.envelope import check_envelope
 from worker.contract.leaks import of_nobody
 from worker.contract.request_v1 import Reading, Refused, RequestReader, Unreadable
@@ -58,13 +58,7 @@ def test_nor_is_it_a_source_or_repeated_of_a_message_that_is_refused() -> None:
 
 @pytest.mark.parametrize("written", ["138 0013 8000", "138-0013-8000", "１３８００１３８０００"])
 def test_a_number_in_groups_or_wide_digits_is_found_where_none_may_stand(written: str) -> None:
-    spec = {"checkType": 4, "personalUser": request()["personalSpec"]["personalUser"]}
-    message: dict[str, Any] = {
-        "requestId": "onb-1",
-        "personalSpec": spec,
-        "context": {"m": written},
-    }
-    message["personalSpec"]["personalUser"]["mobile"] = "13800138000"
+    message = request(personalSpec=spec(4), context={"m": written})
     reading = read(message)
     assert isinstance(reading, Refused)
     assert "context" in {problem.field for problem in reading.problems}
