@@ -9,18 +9,12 @@ import orjson
 from hypothesis import strategies as st
 
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME
+from tests.fakes.messages import PERSON as MADE_UP
 from tests.fuzz.trees import Pairs, Raw, children, documents, dump, mutated, tree
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 
-PERSON = Person(
-    {
-        PersonField.NAME: NAME,
-        PersonField.ID_CARD: ID_CARD,
-        PersonField.BANKCARD: BANKCARD,
-        PersonField.MOBILE: MOBILE,
-    }
-)
+PERSON = Person({field: MADE_UP[field] for field in PersonField if field != PersonField.PORTRAIT})
 ASKED = VerificationRequest(
     "r-1", CheckType.BANK_CARD_FOUR_FACTOR, PERSON, "test", expires_at=None, context=None
 )
