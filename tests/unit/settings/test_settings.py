@@ -123,6 +123,7 @@ def test_settings_are_shown_as_they_are_set(whole: Environment) -> None:
         LIVE_URL + "/",
         LIVE_URL.replace("https", "http"),
         LIVE_URL.replace("cloudauth", "CloudAuth"),
+        LIVE_URL.replace("cloudauth", "cloudauth.cn-north-1"),  # another address of theirs
         LIVE_URL.replace(".com/", ".com:443/"),
     ],
 )
@@ -255,6 +256,11 @@ def test_a_window_of_reuse_is_a_duration(whole: Environment, text: str, seconds:
         ({"PROBE_SECONDS": "soon"}, "must be a number"),
         ({"LOG_LEVEL": "loud"}, "must be debug, info, warning or error"),
         ({"PROVIDER_MODE": "dry"}, "must be live or sandbox"),
+        ({"EVENT_FORMAT": "avro"}, "must be plain or cloudevents"),
+        (
+            {"PROVIDER_ACCESS_KEY": "SANDBOXACCESSKEY", "PROVIDER_MODE": "live"},
+            "is the sandbox's: PROVIDER_MODE live needs an account",
+        ),
         ({"PROVIDER_REGION": "cn north"}, "must be 1 to 64 letters, digits and hyphens"),
         ({"DIGEST_KEY": "short"}, "must have at least 32 characters"),
         ({"DELETE_AFTER_DAYS": 30, "CLEAR_AFTER_DAYS": 31}, "must not be below CLEAR_AFTER_DAYS"),
