@@ -490,7 +490,9 @@ def test_an_id_that_holds_a_number_of_the_person_is_not_usable(body: dict[str, A
 def test_an_unusable_id_is_answered_without_the_properties_that_hold_the_number(
     body_id: str | None,
 ) -> None:
-    properties = dict.fromkeys(("message_id", "reply_to", "correlation_id"), ID_CARD)
+    properties: dict[str, Any] = dict.fromkeys(
+        ("message_id", "reply_to", "correlation_id"), ID_CARD
+    )
     reading = read(request(body_id), **properties)
     assert reason(reading) == "no_usable_id"
     assert reading.envelope == Envelope()

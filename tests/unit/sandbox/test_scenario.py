@@ -202,7 +202,7 @@ def test_a_call_that_the_checks_refuse_uses_up_no_step_and_fills_no_limit(caller
 FOREVER = {"act": "match"}
 NO_CALLS = (0, -1, 1.0, "1", True)
 PROBLEMS: list[tuple[object, str]] = [
-    *((document, "scenario") for document in (None, [], "match")),
+    *((document, "scenario") for document in (None, ["match"], "match")),
     ({"acts": "match"}, "acts"),
     *(({"act": act}, "act") for act in ("no such act", "throttled", 503, ["match"])),
     *(({"act": "match", "calls": calls}, "calls") for calls in NO_CALLS),
