@@ -130,8 +130,8 @@ A_DAY = 86_400.0
 PATIENT = replace(policy(), give_up_after=A_DAY)
 
 
-def free(call_class: CallClass) -> CallReport:
-    return CallReport(call_class, NO)
+def free(call_class: CallClass, retry_after: float | None = None) -> CallReport:
+    return CallReport(call_class, NO, retry_after=retry_after)
 
 
 def old(age: float = A_DAY, calls: int = 4) -> Granted:
@@ -154,6 +154,16 @@ def old(age: float = A_DAY, calls: int = 4) -> Granted:
         (free(C.THROTTLED), old(A_DAY - 1, 9), PATIENT, False, "in 120 s"),
         (free(C.THROTTLED), old(A_DAY, 3), PATIENT, False, "in 120 s"),
         (free(C.THROTTLED), old(9 * A_DAY, 9), PATIENT, True, "in 30 s"),
+        # what is free waits as long as the provider asks, never less; no longer delay exists
+        *(
+            (free(C.THROTTLED, asked), granted(), policy(), False, expected)
+            for asked, expected in {
+                None: "in 30 s", -7.0: "in 5 s", 0.0: "in 5 s", 5.0: "in 5 s", 5.1: "in 30 s",
+                31.0: "in 120 s", 9999.0: "in 120 s", float("inf"): "in 120 s",
+            }.items()
+        ),
+        (free(C.CREDENTIALS, 60.0), granted(), policy(), False, "in 120 s, counted"),
+        (free(C.NOT_SENT, 10.0), granted(), policy(), False, "in 30 s"),
         # an intent that is taken back is no call that failed
         (CallReport(C.NOT_SENT, NO, sends=0), old(9 * A_DAY, 9), PATIENT, False, "in 5 s"),
         # a limit of 0 holds in an outage and for the calls before
@@ -163,8 +173,8 @@ def old(age: float = A_DAY, calls: int = 4) -> Granted:
         (free(C.SOURCE_FAILED), granted(charged=NO), policy(), False, "in 5 s, counted"),
         (free(C.SOURCE_FAILED), granted(charged=UNKNOWN), policy(), False, "in 5 s, counted"),
     ],
-)
-def test_outages_ages_and_earlier_calls_count_as_well(
+)  # fmt: skip
+def test_what_was_before_and_what_is_asked_for_counts_as_well(
     report: CallReport, before: Granted, rules: RetryPolicy, outage: bool, expected: str
 ) -> None:
     assert kind(decide(report, before, rules, outage=outage)) == expected
@@ -185,30 +195,6 @@ def test_what_may_not_be_called_any_more_says_whether_it_was_perhaps_paid(
     decision = expire(granted(0, doubts, charged))
     assert kind(decision) == expected
     assert decision.result.charged is charged
-
-
-@pytest.mark.parametrize(
-    ("call_class", "retry_after", "delay"),
-    [
-        (C.THROTTLED, None, 30),
-        (C.THROTTLED, 0.0, 5),
-        (C.THROTTLED, 5.0, 5),
-        (C.THROTTLED, 5.1, 30),  # never earlier than the provider asks
-        (C.THROTTLED, 31.0, 120),
-        (C.THROTTLED, 9999.0, 120),  # no longer delay exists
-        (C.THROTTLED, float("inf"), 120),
-        (C.THROTTLED, -7.0, 5),
-        (C.CREDENTIALS, 60.0, 120),
-        (C.NOT_SENT, 10.0, 30),
-    ],
-)
-def test_a_free_fault_waits_as_long_as_the_provider_asks(
-    call_class: CallClass, retry_after: float | None, delay: int
-) -> None:
-    report = CallReport(call_class, NO, retry_after=retry_after)
-    decision = decide(report, granted(), policy())
-    assert isinstance(decision, RetryLater)
-    assert decision.delay == delay
 
 
 RISING = [NO, UNKNOWN, YES]  # a free call does not undo a doubt
