@@ -104,15 +104,6 @@ def test_publishers_encrypt_to_the_public_key_and_cannot_open() -> None:
 # Not opened.
 
 
-def test_without_keys_the_problem_says_what_is_missing() -> None:
-    reading = RequestReader(CheckPolicy(), LIMIT).read(deliver(encrypted(BODY)), TODAY)
-    assert isinstance(reading, Unreadable)
-    assert reading.reason == "undecryptable"
-    assert reading.problem.problem == (
-        "is encrypted, and there are no MESSAGE_KEYS here to open it"
-    )
-
-
 def test_a_key_that_is_not_known_is_told_from_a_message_that_is_damaged() -> None:
     stranger = message_key(kid="stranger")
     assert "not known here" in problem(encrypted(BODY, stranger))

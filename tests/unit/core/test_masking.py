@@ -63,22 +63,6 @@ def test_a_person_is_masked_field_by_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "echo",
-    [
-        PORTRAIT,
-        PORTRAIT[:400],
-        PORTRAIT[1000:1030],
-        f"照片 {PORTRAIT[777:900]} 不符",
-        " ".join(PORTRAIT[at : at + 4] for at in range(500, 600, 4)),
-        "\n".join(PORTRAIT[at : at + 76] for at in range(304, 1000, 76)),
-        PORTRAIT[300:400].replace("+", "-").replace("/", "_"),
-    ],
-)
-def test_no_piece_of_an_image_is_left(echo: str) -> None:
-    assert scrub(echo, SOMEBODY) == "<image>"
-
-
-@pytest.mark.parametrize(
     ("text", "clean"),
     [
         ("认证通过", "认证通过"),
@@ -95,8 +79,21 @@ def test_no_piece_of_an_image_is_left(echo: str) -> None:
         ("a\x00b\nc\u2028d\ud800e\x9ff", "a b c d e f"),
         ("139001\x0039000", "***"),  # a control character between the digits hides nothing
         ("139001\n39000", "***"),
-        (f"image: {PORTRAIT}", "<image>"),
-        (f"image: {PORTRAIT[:80]}…", "<image>"),  # a part of it
+        # no piece of an image is left
+        *(
+            (echo, "<image>")
+            for echo in (
+                f"image: {PORTRAIT}",
+                f"image: {PORTRAIT[:80]}…",
+                PORTRAIT,
+                PORTRAIT[:400],
+                PORTRAIT[1000:1030],
+                f"照片 {PORTRAIT[777:900]} 不符",
+                " ".join(PORTRAIT[at : at + 4] for at in range(500, 600, 4)),
+                "\n".join(PORTRAIT[at : at + 76] for at in range(304, 1000, 76)),
+                PORTRAIT[300:400].replace("+", "-").replace("/", "_"),
+            )
+        ),
         ("字" * 600, "字" * TEXT_LIMIT),
         ("", ""),
     ],
