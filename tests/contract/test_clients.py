@@ -89,12 +89,6 @@ class Team:
 
 
 @pytest.fixture
-def language(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
-
-
-@pytest.fixture
 def team(language: str, stack: Stack, tmp_path: Path, node_environment: dict[str, str]) -> Team:
     """Give a team on a stack of its own."""
     return Team(language, stack, tmp_path, node_environment["NODE_PATH"])
@@ -110,8 +104,8 @@ def served(
         working.channel.queue_delete(QUEUES[language])
 
 
-every_language = pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-those_that_keep_a_queue = pytest.mark.parametrize("language", QUEUES, indirect=True)
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+those_that_keep_a_queue = pytest.mark.parametrize("language", QUEUES)
 
 
 @every_language
