@@ -240,13 +240,9 @@ def test_the_bound_on_the_size_is_inclusive(size: int, *, taken: bool) -> None:
             for name in wrong
         ),
         # values of the person's fields
-        (request(personalSpec=spec(name="")), f"{USER}.name", "2 to 50"),
         (request(personalSpec=spec(name=None)), f"{USER}.name", "is required for checkType 2"),
-        (request(personalSpec=spec(name="张\x00三")), f"{USER}.name", "an invisible character"),
         (request(personalSpec=spec(idCard="110105194912310021")), f"{USER}.idCard", "check digit"),
         (request(personalSpec=spec(4, mobile="1")), f"{USER}.mobile", "11 digits"),
-        (request(personalSpec=spec(1, bankcard="1")), f"{USER}.bankcard", "12 to 19"),
-        (request(personalSpec=spec(3, imgBase64="!")), f"{USER}.imgBase64", "base64"),
         (request(personalSpec=spec(2, mobile="")), f"{USER}.mobile", "must not be sent"),
         # the rest
         # a dot would make two words of a routing key
@@ -426,15 +422,12 @@ def test_a_wrong_luhn_digit_is_a_warning_where_the_setting_says_so(
     [
         ("reply_to", "onboarding.replies", True),
         ("reply_to", "", True),  # as if it were not there
-        ("reply_to", "r" * 255, True),
-        ("reply_to", "r" * 256, False),
         ("reply_to", "two words", False),
         ("reply_to", "a\r\nb", False),
         ("reply_to", "a\x00b", False),
         ("reply_to", "回复", False),
         ("correlation_id", "c-1", True),
         ("correlation_id", "关联 1", True),
-        ("correlation_id", "c" * 255, True),
         ("correlation_id", "é" * 128, False),  # 256 bytes
         ("correlation_id", "a\nb", False),
         ("correlation_id", "\ud800", False),
