@@ -23,6 +23,7 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import HealthCheck, settings
 
+from local_install import node_modules
 from local_stack import Servers
 
 if TYPE_CHECKING:
@@ -269,3 +270,9 @@ def alembic(url: str, name: str, *arguments: str) -> str:
     with patch.dict(os.environ, DATABASE_URL=url), redirect_stdout(said):
         getattr(command, name)(config, *arguments)
     return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def node_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Say where Node finds the packages that the folder's lock file names; installs them once."""
+    return {"NODE_PATH": str(node_modules(request.path.parent))}

@@ -6,14 +6,12 @@ import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from coverage import Coverage
 
-from local_install import node_modules
 from tests.e2e.harness import DEAD, ID_CARD, Process, Stack, request, until
 from tests.e2e.letters import UNREADABLE, put
 from worker.sandbox.magic import BY_NAME
@@ -111,9 +109,3 @@ def showing(shown: Stack) -> Iterator[Console]:
     """Run a console as it is by itself: it only shows."""
     with console(shown) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def node_environment() -> dict[str, str]:
-    """Say where Node finds the packages that the lock file names; installs them once."""
-    return {"NODE_PATH": str(node_modules(Path(__file__).parent))}

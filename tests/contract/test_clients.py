@@ -38,18 +38,11 @@ class Team:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def publish(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Publish an example to its end."""
-        return self._run(*self._command("publish"), str(REQUESTS / f"{name}.json"))
-
-    def publish_encrypted(self, name: str, keys: Path) -> subprocess.CompletedProcess[str]:
-        """Publish an example to its end, encrypted to the first of these public keys."""
-        command = self._command("publish_encrypted")
-        return self._run(*command, str(REQUESTS / f"{name}.json"), str(keys))
-
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def publish(self, name: str, *keys: Path) -> subprocess.CompletedProcess[str]:
+        """Publish an example to its end, encrypted if there is a file of public keys."""
+        command = self._command("publish_encrypted" if keys else "publish")
         return subprocess.run(
-            command,
+            [*command, str(REQUESTS / f"{name}.json"), *map(str, keys)],
             env=self._environment,
             capture_output=True,
             text=True,
@@ -96,12 +89,6 @@ class Team:
 
 
 @pytest.fixture
-def language(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
-
-
-@pytest.fixture
 def team(language: str, stack: Stack, tmp_path: Path, node_environment: dict[str, str]) -> Team:
     """Give a team on a stack of its own."""
     return Team(language, stack, tmp_path, node_environment["NODE_PATH"])
@@ -117,8 +104,8 @@ def served(
         working.channel.queue_delete(QUEUES[language])
 
 
-every_language = pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-those_that_keep_a_queue = pytest.mark.parametrize("language", QUEUES, indirect=True)
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+those_that_keep_a_queue = pytest.mark.parametrize("language", QUEUES)
 
 
 @every_language
@@ -178,7 +165,7 @@ def test_an_encrypted_request_is_answered_and_nobody_between_can_read_it(
         private += json.loads(made)["keys"]
         stack.environment["MESSAGE_KEYS"] = made
         public.write_text(stack.command("message-keys", "public").stdout)
-        done = team.publish_encrypted("match", public)
+        done = team.publish("match", public)
         assert done.returncode == 0, done.stderr
     found = [stack.channel.basic_get("verification.requests") for _ in range(3)]
     for method, properties, body in found:

@@ -14,7 +14,6 @@ import pytest
 from tests.e2e.harness import Stack, until
 from worker.contract.golden import example_request
 from worker.contract.result_v1 import CLOUD_PREFIX
-from worker.settings import OutboxSettings, SettingsInvalid, load
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 UNSEND = """UPDATE verification.request
@@ -113,11 +112,3 @@ def unsend(stack: Stack) -> None:
     """Let the event be unsent, and its minute be over."""
     stack.as_owner(UNSEND)
     stack.pass_minutes(5)
-
-
-def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AMQP_URL", "DATABASE_URL", "PROVIDER_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("EVENT_FORMAT", "avro")
-    with pytest.raises(SettingsInvalid, match=r"EVENT_FORMAT: must be plain or cloudevents"):
-        load(OutboxSettings)

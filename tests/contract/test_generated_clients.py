@@ -102,7 +102,7 @@ def test_a_generated_typescript_client_publishes_and_reads(
         names[name] = set(re.findall(r"^export (?:interface|type) (\w+)", types, re.M))
     assert names == {"request": OF_A_REQUEST, "result": OF_A_RESULT}
     client = shutil.copy(Path(__file__).with_name("generated_client.ts"), tmp_path / "client.ts")
-    options = ("--strict", "--target", "es2022", "--module", "commonjs", "--types", "")
+    options = ("--strict", "--target", "es2022", "--module", "commonjs")
     run(tools / "tsc", *options, "--outDir", tmp_path / "out", client, env=path)
     said = run(program("node"), tmp_path / "out" / "client.js", env=environment)
     assert said == 'typed-ts match yes ok {"from":"typescript"}\n'

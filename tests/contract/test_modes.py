@@ -5,9 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.harness import SandboxProcess, Stack, request, sandbox, until
-from tests.e2e.stacks import UNUSED
-from worker.provider.codes import SANDBOX_SERVER
-from worker.sandbox.answering import SERVER
 
 LIVE = {"PROVIDER_MODE": "live", "PROVIDER_ACCESS_KEY": "AN-ACCOUNT-OF-JD"}
 CALLS = "SELECT class, charged, status FROM verification_v1.calls"
@@ -37,12 +34,9 @@ def test_a_live_worker_parks_before_a_sandbox_and_gives_no_result(
     mistaken.publish(request("one", id_card))
     until(lambda: worker.said("worker.parked"))
     assert (mistaken.count(), mistaken.events()) == (0, [])
-    (call, *_) = mistaken.rows(CALLS)
-    assert call == {
-        "class": "credentials",
-        "charged": "no",
-        "status": "SANDBOX_IN_LIVE_MODE",
-    }
+    # It parks when the answer comes, and the call's end is saved after that.
+    (call, *_) = until(lambda: [each for each in mistaken.rows(CALLS) if each["class"]])
+    assert call == {"class": "credentials", "charged": "no", "status": "SANDBOX_IN_LIVE_MODE"}
     assert worker.stop() == 0
     assert mistaken.depth("collector") == 0
 
@@ -64,29 +58,3 @@ def test_the_sandbox_mode_takes_the_same_answers_and_the_other_mode_does_not(
     assert mistaken.provider.charges()["calls"] == calls
     assert mistaken.results()["one"]["mode"] == "sandbox"
     assert worker.stop() == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        # Another address of the same provider.
-        (
-            {"PROVIDER_URL": "https://cloudauth.cn-north-1.jdcloud-api.com/v1/personal"},
-            "PROVIDER_URL: must be the sandbox's address",
-        ),
-        ({"PROVIDER_MODE": "live"}, "PROVIDER_ACCESS_KEY: is the sandbox's"),
-    ],
-)
-def test_settings_that_mix_the_modes_are_refused(
-    running_sandbox: SandboxProcess, settings: dict[str, str], words: str
-) -> None:
-    stack = Stack("amqp://unused", UNUSED, running_sandbox)
-    stack.environment |= settings
-    done = stack.command("run")
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_the_worker_knows_the_sandbox_by_the_name_that_it_gives_itself() -> None:
-    assert SERVER == SANDBOX_SERVER

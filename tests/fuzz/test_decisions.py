@@ -55,8 +55,9 @@ def reports(call_class: CallClass) -> st.SearchStrategy[CallReport]:
 
 
 REPORTS = {call_class: reports(call_class) for call_class in CallClass}
-# Calls of a few kinds each, for a bound is reached by one kind again and again; the second of a
-# pair says whether there is an outage.
+# Reports, and whether there is an outage.
+History = list[tuple[CallReport, bool]]
+# Calls of a few kinds each, for a bound is reached by one kind again and again.
 histories = st.lists(st.sampled_from(CallClass), min_size=1, max_size=3).flatmap(
     lambda kinds: st.lists(
         st.tuples(
@@ -79,11 +80,9 @@ def after(granted: Granted, report: CallReport, decision: RetryLater) -> Granted
     )
 
 
-def follow(
-    history: list[tuple[CallReport, bool]], policy: RetryPolicy
-) -> tuple[list[tuple[CallReport, bool]], list[Decision]]:
+def follow(history: History, policy: RetryPolicy) -> tuple[History, list[Decision]]:
     """Return the calls that were made, up to the outcome, and what was decided after each."""
-    granted, made, decisions = FRESH, list[tuple[CallReport, bool]](), list[Decision]()
+    granted, made, decisions = FRESH, History(), list[Decision]()
     for report, outage in history:
         made.append((report, outage))
         decisions.append(decision := decide(report, granted, policy, outage=outage))
@@ -94,9 +93,7 @@ def follow(
 
 
 @given(histories, policies)
-def test_calls_that_may_cost_money_are_bounded(
-    history: list[tuple[CallReport, bool]], policy: RetryPolicy
-) -> None:
+def test_calls_that_may_cost_money_are_bounded(history: History, policy: RetryPolicy) -> None:
     made, _ = follow(history, policy)
     in_doubt = [report for report, _ in made if report.call_class is CallClass.IN_DOUBT]
     counted = [report for report, outage in made if report.call_class in TRANSIENT and not outage]
@@ -106,7 +103,7 @@ def test_calls_that_may_cost_money_are_bounded(
 
 @given(histories, policies)
 def test_a_request_ends_once_and_waits_only_for_what_is_not_its_fault(
-    history: list[tuple[CallReport, bool]], policy: RetryPolicy
+    history: History, policy: RetryPolicy
 ) -> None:
     made, decisions = follow(history, policy)
     bound = 2 + len(policy.delays) + policy.max_in_doubt_calls
@@ -149,7 +146,7 @@ def test_what_only_fails_for_free_ends_at_its_age(
 
 @given(histories, policies)
 def test_the_outcome_is_the_last_answer_and_its_cost_the_worst_of_all_calls(
-    history: list[tuple[CallReport, bool]], policy: RetryPolicy
+    history: History, policy: RetryPolicy
 ) -> None:
     made, decisions = follow(history, policy)
     charged = Charged.NO

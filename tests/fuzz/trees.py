@@ -109,6 +109,21 @@ def mutated(
     return node
 
 
+def changed(
+    valid: st.SearchStrategy[Any], values: Sequence[Any], keys: Sequence[str]
+) -> st.SearchStrategy[bytes]:
+    """Return bodies that were valid before Hypothesis changed them, other documents, and none."""
+    return st.one_of(
+        st.builds(
+            lambda node, escaped: dump(node, escaped=escaped),
+            valid.flatmap(lambda start: mutated(start, values, keys)),
+            st.booleans(),
+        ),
+        st.builds(dump, documents),
+        st.binary(max_size=200),
+    )
+
+
 def _edited(
     draw: st.DrawFn, node: Any, how: str, names: st.SearchStrategy[str], values: Any
 ) -> Any:

@@ -9,19 +9,8 @@ from typing import Any
 import pytest
 import typer
 
-from worker.cli import main
+from tests.unit.conftest import Ended
 from worker.cli.app import application
-
-
-def ended(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
-) -> tuple[int, str, str]:
-    """Run a command; return its exit code, its output and its errors."""
-    patch.setattr(sys, "argv", ["verification-worker", *words.split()])
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr()
-    return int(end.value.code or 0), said.out, said.err
 
 
 @pytest.mark.parametrize(
@@ -44,12 +33,8 @@ def ended(
         ("digest 11010519491231002X", "there are more arguments than it takes"),
     ],
 )
-def test_a_mistake_in_a_command_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, complaint: str
-) -> None:
-    code, out, err = ended(monkeypatch, capsys, words)
-    assert (code, out) == (2, "")
-    assert err == f"verification-worker: {complaint}: see --help\n"
+def test_a_mistake_in_a_command_is_one_line(ended: Ended, words: str, complaint: str) -> None:
+    assert ended(words) == (2, "", f"verification-worker: {complaint}: see --help\n")
 
 
 @pytest.mark.parametrize(
@@ -79,49 +64,42 @@ def test_a_mistake_in_a_command_is_one_line(
     ],
 )
 def test_an_option_that_would_do_nothing_is_a_mistake(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, complaint: str
+    ended: Ended, words: str, complaint: str
 ) -> None:
-    assert ended(monkeypatch, capsys, words) == (2, "", f"verification-worker: {complaint}\n")
+    assert ended(words) == (2, "", f"verification-worker: {complaint}\n")
 
 
-def test_the_help_has_the_one_rule_of_exit_codes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, out, _ = ended(monkeypatch, capsys, "--help")
-    assert "Exit codes of all commands" in out
+def test_the_help_has_the_one_rule_of_exit_codes(ended: Ended) -> None:
+    assert "Exit codes of all commands" in ended("--help")[1]
 
 
 @pytest.mark.parametrize(("words", "code"), [("", 2), ("outbox", 2), ("-h", 0), ("outbox -h", 0)])
-def test_without_a_command_there_is_help(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, code: int
-) -> None:
-    ended_with, out, err = ended(monkeypatch, capsys, words)
+def test_without_a_command_there_is_help(ended: Ended, words: str, code: int) -> None:
+    ended_with, out, err = ended(words)
     assert (ended_with, err) == (code, "")
     assert "Usage: " in out
 
 
-def test_the_version_is_that_of_the_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_version_is_that_of_the_package(ended: Ended) -> None:
     told = (0, f"verification-worker {version('verification-worker')}\n", "")
-    assert ended(monkeypatch, capsys, "--version") == told
+    assert ended("--version") == told
 
 
 @pytest.mark.parametrize(("text", "lines"), [("", 0), ("1\n2\n", 2)])
 def test_a_digest_is_that_of_one_person(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, lines: int
+    ended: Ended, monkeypatch: pytest.MonkeyPatch, text: str, lines: int
 ) -> None:
     monkeypatch.setenv("DIGEST_KEY", "a key of the tests, of 32 characters or more")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     complaint = f"needs one ID number on standard input; there are {lines}"
-    assert ended(monkeypatch, capsys, "digest") == (2, "", f"verification-worker: {complaint}\n")
+    assert ended("digest") == (2, "", f"verification-worker: {complaint}\n")
 
 
 def test_a_paragraph_of_the_help_fills_its_lines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERMINAL_WIDTH", "80")
-    _, out, _ = ended(monkeypatch, capsys, "status --help")
+    _, out, _ = ended("status --help")
     told = out[out.index("Queues are asked") : out.index("Options")].split("\n\n")[0]
     *lines, _last = (line.strip() for line in told.splitlines() if line.strip())
     assert all(len(line) > 60 for line in lines[:-1]), told

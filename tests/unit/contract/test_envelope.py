@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.messages import ID_CARD, deliver, request
+from tests.fakes.messages import ID_CARD, deliver, request, spec
 from worker.contract.envelope import check_envelope
 from worker.contract.leaks import of_nobody
 from worker.contract.request_v1 import Reading, Refused, RequestReader, Unreadable
@@ -23,17 +23,12 @@ def read(body: bytes | dict[str, Any], **properties: str) -> Reading:
     return READER.read(deliver(body, **properties), date(2026, 11, 27))
 
 
-@pytest.mark.parametrize("text", WITH_ID)
+@pytest.mark.parametrize("text", [*WITH_ID, *WITHOUT])
 def test_of_what_cannot_be_read_no_id_number_is_repeated(text: str) -> None:
     reading = read(b"{", correlation_id=text, reply_to=text)
     assert isinstance(reading, Unreadable)
-    assert reading.envelope == Envelope()
-
-
-@pytest.mark.parametrize("text", WITHOUT)
-def test_another_number_is_repeated(text: str) -> None:
-    reading = read(b"{", correlation_id=text, reply_to=text)
-    assert reading.envelope == of_nobody(reading.envelope) == Envelope(text, text)
+    kept = Envelope() if text in WITH_ID else Envelope(text, text)
+    assert reading.envelope == of_nobody(reading.envelope) == kept
 
 
 @pytest.mark.parametrize("text", [*WITH_ID, *WITHOUT])
@@ -58,13 +53,7 @@ def test_nor_is_it_a_source_or_repeated_of_a_message_that_is_refused() -> None:
 
 @pytest.mark.parametrize("written", ["138 0013 8000", "138-0013-8000", "１３８００１３８０００"])
 def test_a_number_in_groups_or_wide_digits_is_found_where_none_may_stand(written: str) -> None:
-    spec = {"checkType": 4, "personalUser": request()["personalSpec"]["personalUser"]}
-    message: dict[str, Any] = {
-        "requestId": "onb-1",
-        "personalSpec": spec,
-        "context": {"m": written},
-    }
-    message["personalSpec"]["personalUser"]["mobile"] = "13800138000"
+    message = request(personalSpec=spec(4), context={"m": written})
     reading = read(message)
     assert isinstance(reading, Refused)
     assert "context" in {problem.field for problem in reading.problems}

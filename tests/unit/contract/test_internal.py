@@ -9,9 +9,8 @@ from worker.contract import internal
 from worker.core.delivery import Publication
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-DELIVERY = deliver(
-    b"\xff any bytes", message_id="m-1", correlation_id="c-1", reply_to="r", traceparent=TRACE
-)
+PROPERTIES = {"message_id": "m-1", "correlation_id": "c-1", "reply_to": "r"}
+DELIVERY = deliver(b"\xff any bytes", **PROPERTIES, traceparent=TRACE, content_encoding="gzip")
 BEIJING = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=8)))
 
 
@@ -26,7 +25,8 @@ BEIJING = datetime(2026, 3, 1, 20, 0, tzinfo=timezone(timedelta(hours=8)))
 )
 def test_the_message_is_what_it_was(again: Publication) -> None:
     assert again.body == DELIVERY.body
-    assert (again.message_id, again.correlation_id, again.reply_to) == ("m-1", "c-1", "r")
+    assert {name: getattr(again, name) for name in PROPERTIES} == PROPERTIES
+    assert again.content_encoding == "gzip"
     assert again.event_of is None
     assert not [name for name in again.headers if name.startswith("x-")]  # 4.x drops x-death
 

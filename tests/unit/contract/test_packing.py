@@ -10,7 +10,6 @@ import pytest
 
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import deliver, request
-from worker.contract import internal
 from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 
@@ -92,10 +91,3 @@ def test_packed_or_not_a_wrong_request_is_the_same_to_the_ledger() -> None:
     wrong = json.dumps(request(extra=1)).encode()
     readings = read(wrong, None), read(gzip.compress(wrong), "gzip")
     assert [each.body for each in readings if isinstance(each, Refused)] == [wrong, wrong]
-
-
-def test_what_comes_again_is_packed_as_it_was() -> None:
-    delivery = deliver(gzip.compress(BODY), content_encoding="gzip")
-    for publication in (internal.retry(delivery, 5), internal.replay(delivery)):
-        assert publication.body == delivery.body
-        assert publication.content_encoding == "gzip"

@@ -17,13 +17,7 @@ from tests.fakes.messages import (
     request,
     spec,
 )
-from worker.contract.request_v1 import (
-    Accepted,
-    Reading,
-    Refused,
-    RequestReader,
-    Unreadable,
-)
+from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy, LuhnCheck
 from worker.core.claims import Envelope
 from worker.core.request import PortraitFields
@@ -33,12 +27,14 @@ READER = RequestReader(CheckPolicy(), 1_048_576)
 USER = "personalSpec.personalUser"
 
 
-def read(body: bytes | dict[str, Any] | None = None, **properties: Any) -> Reading:
-    return READER.read(deliver(body, **properties), TODAY)
+def read(
+    body: bytes | dict[str, Any] | None = None, reader: RequestReader = READER, **properties: Any
+) -> Reading:
+    return reader.read(deliver(body, **properties), TODAY)
 
 
 def accepted(body: dict[str, Any], reader: RequestReader = READER, **properties: Any) -> Accepted:
-    reading = reader.read(deliver(body, **properties), TODAY)
+    reading = read(body, reader, **properties)
     assert isinstance(reading, Accepted), reading
     return reading
 
@@ -83,47 +79,32 @@ def test_a_whole_request_is_read() -> None:
 
 
 # Jackson, .NET and generated clients send null for what is not set.
-NULLS: dict[str, Any] = {
-    **dict.fromkeys(("requestId", "source", "expiresAt", "context")),
-    "personalSpec": {
-        "checkType": 2,
-        "personalUser": {**dict.fromkeys(PERSON), "name": NAME, "idCard": ID_CARD},
-    },
-}
-
-
-@pytest.mark.parametrize("body", [request(), NULLS], ids=["absent", "null"])
-def test_a_bare_request_gets_its_defaults(body: dict[str, Any]) -> None:
-    reading = accepted(body, message_id="onb-1")
-    assert dict(reading.request.person.fields) == {"name": NAME, "idCard": ID_CARD}
+@pytest.mark.parametrize(
+    "unset", [{}, dict.fromkeys(("requestId", "source", "expiresAt", "context"))]
+)
+def test_a_bare_request_gets_its_defaults(unset: dict[str, None]) -> None:
+    reading = accepted(request() | unset, message_id="onb-1")
     asked = reading.request
     assert (asked.source, asked.expires_at, asked.context) == ("default", None, None)
     assert reading.envelope == Envelope()
 
 
-def test_a_byte_order_mark_is_no_part_of_the_message() -> None:
-    body = b"\xef\xbb\xbf" + json.dumps(request()).encode()
-    assert isinstance(read(body), Accepted)
-    refused = read(body.replace(b"checkType", b"kind"))
-    assert isinstance(refused, Refused)
-
-
 # The id.
 
 
-@pytest.mark.parametrize("body_id", [None, ""])
-def test_the_message_id_is_the_id_where_the_body_has_none(body_id: str | None) -> None:
-    body = request(None) if body_id is None else request(body_id)
-    assert accepted(body, message_id="m-1").request.request_id == "m-1"
-
-
-def test_the_id_in_the_body_counts_before_the_message_id() -> None:
-    assert accepted(request("onb-1"), message_id="m-1").request.request_id == "onb-1"
-
-
-@pytest.mark.parametrize("request_id", ["x", "张三 2026", "a" * 128, "é" * 128, "\U0001f600"])
-def test_any_printable_id_is_taken(request_id: str) -> None:
-    assert accepted(request(request_id)).request.request_id == request_id
+@pytest.mark.parametrize(
+    ("body_id", "message_id", "usable"),
+    [
+        (None, "m-1", "m-1"),
+        ("", "m-1", "m-1"),
+        ("onb-1", "m-1", "onb-1"),
+        *((each, None, each) for each in ("x", "张三 2026", "a" * 128, "é" * 128, "\U0001f600")),
+    ],
+)
+def test_the_id_is_the_bodys_or_else_the_message_id(
+    body_id: str | None, message_id: str | None, usable: str
+) -> None:
+    assert accepted(request(body_id), message_id=message_id).request.request_id == usable
 
 
 @pytest.mark.parametrize(
@@ -222,7 +203,7 @@ def test_what_is_no_request_is_unreadable(body: bytes, code: str) -> None:
 @pytest.mark.parametrize(("size", "taken"), [(1024, True), (1025, False)])
 def test_the_bound_on_the_size_is_inclusive(size: int, *, taken: bool) -> None:
     body = json.dumps(request()).encode()
-    reading = RequestReader(CheckPolicy(), 1024).read(deliver(body.ljust(size)), TODAY)
+    reading = read(body.ljust(size), RequestReader(CheckPolicy(), 1024))
     assert isinstance(reading, Accepted) is taken
 
 
@@ -259,13 +240,10 @@ def test_the_bound_on_the_size_is_inclusive(size: int, *, taken: bool) -> None:
             for name in wrong
         ),
         # values of the person's fields
-        (request(personalSpec=spec(name="")), f"{USER}.name", "2 to 50"),
         (request(personalSpec=spec(name=None)), f"{USER}.name", "is required for checkType 2"),
-        (request(personalSpec=spec(name="张\x00三")), f"{USER}.name", "an invisible character"),
         (request(personalSpec=spec(idCard="110105194912310021")), f"{USER}.idCard", "check digit"),
         (request(personalSpec=spec(4, mobile="1")), f"{USER}.mobile", "11 digits"),
-        (request(personalSpec=spec(1, bankcard="1")), f"{USER}.bankcard", "12 to 19"),
-        (request(personalSpec=spec(3, imgBase64="!")), f"{USER}.imgBase64", "base64"),
+        (request(personalSpec=spec(2, mobile="")), f"{USER}.mobile", "must not be sent"),
         # the rest
         # a dot would make two words of a routing key
         *(
@@ -358,11 +336,8 @@ def test_a_context_of_ordinary_values_is_echoed_as_it_is(context: dict[str, Any]
         ("2026-12-01t00:00:00z", datetime(2026, 12, 1, tzinfo=UTC)),
         ("2026-12-01 00:00:00Z", datetime(2026, 12, 1, tzinfo=UTC)),
         ("2026-12-01T08:00:00+08:00", datetime(2026, 12, 1, tzinfo=UTC)),
-        ("2026-12-01T00:00:00.5Z", datetime(2026, 12, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
-        (
-            "2026-12-01T00:00:00.123456789Z",
-            datetime(2026, 12, 1, 0, 0, 0, 123_456, tzinfo=UTC),
-        ),
+        ("2026-12-01T00:00:00.5Z", datetime(2026, 12, 1, microsecond=500_000, tzinfo=UTC)),
+        ("2026-12-01T00:00:00.123456789Z", datetime(2026, 12, 1, microsecond=123_456, tzinfo=UTC)),
         ("1999-12-31T23:59:59-00:00", datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
 )
@@ -424,12 +399,8 @@ def test_each_field_is_required_or_forbidden(
     else:
         user[field] = PERSON[field]
         problem = f"must not be sent for checkType {check_type}"
-    reading = reader.read(deliver(request(personalSpec=whole)), TODAY)
+    reading = read(request(personalSpec=whole), reader)
     assert problems(reading) == {f"{USER}.{field}": problem}
-
-
-def test_an_empty_field_that_must_not_be_sent_is_refused_as_well() -> None:
-    assert list(problems(read(request(personalSpec=spec(2, mobile=""))))) == [f"{USER}.mobile"]
 
 
 @pytest.mark.parametrize(
@@ -451,15 +422,12 @@ def test_a_wrong_luhn_digit_is_a_warning_where_the_setting_says_so(
     [
         ("reply_to", "onboarding.replies", True),
         ("reply_to", "", True),  # as if it were not there
-        ("reply_to", "r" * 255, True),
-        ("reply_to", "r" * 256, False),
         ("reply_to", "two words", False),
         ("reply_to", "a\r\nb", False),
         ("reply_to", "a\x00b", False),
         ("reply_to", "回复", False),
         ("correlation_id", "c-1", True),
         ("correlation_id", "关联 1", True),
-        ("correlation_id", "c" * 255, True),
         ("correlation_id", "é" * 128, False),  # 256 bytes
         ("correlation_id", "a\nb", False),
         ("correlation_id", "\ud800", False),
@@ -467,7 +435,7 @@ def test_a_wrong_luhn_digit_is_a_warning_where_the_setting_says_so(
 )
 def test_a_property_is_used_or_refused_by_name(name: str, value: str, *, usable: bool) -> None:
     properties: dict[str, Any] = {name: value}
-    reading = READER.read(deliver(**properties), TODAY)
+    reading = read(**properties)
     if usable:
         assert isinstance(reading, Accepted)
         assert getattr(reading.envelope, name) == (value or None)
@@ -515,7 +483,9 @@ def test_an_id_that_holds_a_number_of_the_person_is_not_usable(body: dict[str, A
 def test_an_unusable_id_is_answered_without_the_properties_that_hold_the_number(
     body_id: str | None,
 ) -> None:
-    properties = dict.fromkeys(("message_id", "reply_to", "correlation_id"), ID_CARD)
+    properties: dict[str, Any] = dict.fromkeys(
+        ("message_id", "reply_to", "correlation_id"), ID_CARD
+    )
     reading = read(request(body_id), **properties)
     assert reason(reading) == "no_usable_id"
     assert reading.envelope == Envelope()
@@ -527,7 +497,7 @@ def test_a_property_that_holds_a_number_of_the_person_is_refused(
     name: str, unknown: dict[str, Any]
 ) -> None:
     properties: dict[str, Any] = {name: f"x-{ID_CARD}"}
-    reading = READER.read(deliver(request(**unknown), **properties), TODAY)
+    reading = read(request(**unknown), **properties)
     assert problems(reading)[f"properties.{name}"] == "must not contain the person's data"
     assert reading.envelope == Envelope()
 
@@ -538,6 +508,3 @@ def test_a_property_that_holds_a_number_of_the_person_is_refused(
 )
 def test_the_name_of_an_unknown_field_is_shown_only_if_it_is_one(field: str) -> None:
     assert list(problems(read(request() | {field: 1}))) == ["(unprintable name)"]
-
-
-# Anything at all.

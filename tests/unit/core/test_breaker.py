@@ -1,4 +1,6 @@
-"""When to stop calling: every row of the breaker's table, and its waits."""
+"""When to stop calling, and how many calls at once where there is no reason to stop."""
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 
 from worker.core.breaker import (
     SHORT_HOLD,
+    Allowance,
     BreakerPolicy,
     BreakerState,
     Closed,
@@ -24,8 +27,10 @@ MIDDLE = 0.5
 """The chance at which a wait is neither shortened nor lengthened."""
 
 
-def report(call_class: CallClass, retry_after: float | None = None) -> CallReport:
-    return CallReport(call_class, Charged.NO, retry_after=retry_after)
+def report(
+    call_class: CallClass, retry_after: float | None = None, seconds: float = 0.0
+) -> CallReport:
+    return CallReport(call_class, Charged.NO, seconds=seconds, retry_after=retry_after)
 
 
 def after(state: BreakerState, *classes: CallClass, now: float = 100.0) -> BreakerState:
@@ -45,27 +50,44 @@ TRANSIENT = [
 ]
 
 
-@pytest.mark.parametrize("call_class", TRANSIENT)
-def test_failures_in_a_row_open_it(call_class: CallClass) -> None:
-    assert after(Closed(), call_class, call_class) == Closed(failures=2)
-    opened = after(Closed(), call_class, call_class, call_class)
-    assert opened == Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1)
-
-
-@pytest.mark.parametrize("call_class", [C.ANSWERED, C.REFUSED])
-def test_an_answer_between_them_begins_the_count_anew(call_class: CallClass) -> None:
-    state = after(Closed(), C.UNAVAILABLE, C.UNAVAILABLE, call_class, C.UNAVAILABLE)
-    assert state == Closed(failures=1)
+PROBING = Probing(ParkReason.PROVIDER_FAILING, openings=1)
+SPENT = Open(ParkReason.QUOTA, until=200.0, openings=1)
+UNWELL = Closed(openings=4)
 
 
 @pytest.mark.parametrize(
-    ("call_class", "reason"),
-    [(C.CREDENTIALS, ParkReason.CREDENTIALS), (C.QUOTA, ParkReason.QUOTA)],
+    ("state", "calls", "expected"),
+    [
+        # failures in a row open it
+        *((Closed(), [each] * 2, Closed(failures=2)) for each in TRANSIENT),
+        *(
+            (Closed(), [each] * 3, Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1))
+            for each in TRANSIENT
+        ),
+        # an answer between them begins the count anew
+        *(
+            (Closed(), [C.UNAVAILABLE, C.UNAVAILABLE, each, C.UNAVAILABLE], Closed(failures=1))
+            for each in (C.ANSWERED, C.REFUSED)
+        ),
+        # what would meet everybody opens it at once
+        (Closed(), [C.CREDENTIALS], Open(ParkReason.CREDENTIALS, until=105.0, openings=1)),
+        (Closed(), [C.QUOTA], Open(ParkReason.QUOTA, until=105.0, openings=1)),
+        # calls that began before it opened change nothing
+        *((SPENT, [each], SPENT) for each in CallClass),
+        # a probe that succeeds closes it, and one that fails opens it for longer
+        (PROBING, [C.ANSWERED], Closed(openings=1)),
+        (PROBING, [C.UNAVAILABLE], Open(ParkReason.PROVIDER_FAILING, until=110.0, openings=2)),
+        (PROBING, [C.CREDENTIALS], Open(ParkReason.CREDENTIALS, until=110.0, openings=2)),
+        # an outage is over after twenty successes; after a failure between them it is not well yet
+        (UNWELL, [C.ANSWERED] * 19, replace(UNWELL, successes=19)),
+        (UNWELL, [C.ANSWERED] * 20, Closed()),
+        (UNWELL, [*[C.ANSWERED] * 19, C.UNAVAILABLE, C.ANSWERED], replace(UNWELL, successes=1)),
+    ],
 )
-def test_what_would_meet_everybody_opens_it_at_once(
-    call_class: CallClass, reason: ParkReason
+def test_calls_close_it_and_open_it(
+    state: BreakerState, calls: list[CallClass], expected: BreakerState
 ) -> None:
-    assert after(Closed(), call_class) == Open(reason, until=105.0, openings=1)
+    assert after(state, *calls) == expected
 
 
 def test_a_pause_that_the_provider_asks_for_is_kept_to_the_second() -> None:
@@ -81,35 +103,10 @@ def test_a_short_pause_is_only_a_failure() -> None:
     assert after_call(Closed(), asked, POLICY, 100.0, MIDDLE) == Closed(failures=1)
 
 
-@pytest.mark.parametrize("call_class", list(CallClass))
-def test_calls_that_began_before_it_opened_change_nothing(call_class: CallClass) -> None:
-    opened = Open(ParkReason.QUOTA, until=200.0, openings=1)
-    assert after(opened, call_class) == opened
-
-
 def test_its_time_over_one_call_probes() -> None:
-    opened = Open(ParkReason.QUOTA, until=200.0, openings=1)
-    assert at(opened, 199.9) == opened
-    assert at(opened, 200.0) == Probing(ParkReason.QUOTA, openings=1)
+    assert at(SPENT, 199.9) == SPENT
+    assert at(SPENT, 200.0) == Probing(ParkReason.QUOTA, openings=1)
     assert at(Closed(failures=2), 200.0) == Closed(failures=2)
-
-
-def test_a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_longer() -> None:
-    probing = Probing(ParkReason.PROVIDER_FAILING, openings=1)
-    assert after(probing, C.ANSWERED) == Closed(openings=1)
-    assert after(probing, C.UNAVAILABLE) == Open(
-        ParkReason.PROVIDER_FAILING, until=110.0, openings=2
-    )
-    assert after(probing, C.CREDENTIALS) == Open(ParkReason.CREDENTIALS, until=110.0, openings=2)
-
-
-def test_an_outage_is_over_after_twenty_successes() -> None:
-    nearly = after(Closed(openings=4), *[C.ANSWERED] * 19)
-    assert isinstance(nearly, Closed)
-    assert nearly.openings == 4
-    assert after(nearly, C.ANSWERED) == Closed()
-    # A failure between them begins anew: it is not well yet.
-    assert after(nearly, C.UNAVAILABLE, C.ANSWERED) == Closed(openings=4, successes=1)
 
 
 def test_a_well_worker_makes_no_new_value_per_call() -> None:
@@ -173,3 +170,65 @@ def test_one_persons_foreign_page_among_answers_parks_nobody_however_often_it_co
         assert isinstance(state, Closed)
         state = after(state, C.ANSWERED)
     assert state == Closed()
+
+
+# The allowance: halved by a throttle, raised by successes.
+
+
+def test_a_throttle_halves_the_allowance_once_per_round() -> None:
+    halved = Allowance.full(32).after(report(C.THROTTLED, seconds=0.3), now=10.0)
+    assert halved.calls == 16
+    # This call began at 9.8, before the cut: it says nothing about sixteen at once.
+    assert halved.after(report(C.THROTTLED, seconds=0.3), now=10.1).calls == 16
+    assert halved.after(report(C.THROTTLED, seconds=0.3), now=10.4).calls == 8
+
+
+def test_an_allowance_never_falls_below_one_call() -> None:
+    one = Allowance.cautious(32)
+    assert one.after(report(C.THROTTLED), now=10.0).calls == 1
+
+
+def test_after_a_throttle_a_whole_round_of_successes_adds_one() -> None:
+    allowance = Allowance.full(32).after(report(C.THROTTLED), now=10.0)
+    for _ in range(17):
+        allowance = allowance.after(report(C.ANSWERED), now=11.0)
+    assert allowance.calls == 17
+
+
+def test_after_an_outage_each_round_doubles_the_allowance() -> None:
+    allowance, rounds = Allowance.cautious(32), 0
+    while allowance.calls < 32:
+        for _ in range(allowance.calls):
+            allowance = allowance.after(report(C.ANSWERED), now=1.0)
+        rounds += 1
+    assert rounds == 5
+
+
+def test_a_full_allowance_stays_as_it_is() -> None:
+    full = Allowance.full(32)
+    assert full.after(report(C.ANSWERED), now=1.0) is full
+
+
+@pytest.mark.parametrize("call_class", [C.UNAVAILABLE, C.IN_DOUBT, C.NOT_SENT, C.CREDENTIALS])
+def test_other_faults_are_the_breakers_business(call_class: CallClass) -> None:
+    full = Allowance.full(32)
+    assert full.after(report(call_class), now=1.0) is full
+
+
+def test_a_short_pause_is_held_and_a_long_one_left_to_the_breaker() -> None:
+    held = Allowance.full(4).after(report(C.THROTTLED, retry_after=3.0), now=10.0)
+    assert held.hold_until == 13.0
+    # A shorter pause asked for later does not end the longer one.
+    assert held.after(report(C.THROTTLED, retry_after=1.0), now=10.5).hold_until == 13.0
+    long = Allowance.full(4).after(report(C.THROTTLED, retry_after=60.0), now=10.0)
+    assert long.hold_until < 10.0
+
+
+@given(st.integers(1, 300), st.lists(st.sampled_from(list(CallClass)), max_size=200))
+def test_an_allowance_stays_between_one_and_its_ceiling(
+    ceiling: int, story: list[CallClass]
+) -> None:
+    allowance = Allowance.full(ceiling)
+    for step, call_class in enumerate(story):
+        allowance = allowance.after(report(call_class), now=float(step))
+        assert 1 <= allowance.calls <= ceiling

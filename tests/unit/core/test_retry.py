@@ -126,56 +126,58 @@ def test_what_the_provider_said_is_kept_when_we_give_up() -> None:
     assert decision.result.provider_request_id == "p-1"
 
 
-@pytest.mark.parametrize(
-    ("call_class", "attempts", "expected"),
-    [
-        (C.UNAVAILABLE, 0, "in 5 s"),
-        (C.UNAVAILABLE, 3, "in 120 s"),  # its last attempt, and an outage: neither failed nor dead
-        (C.SOURCE_FAILED, 3, "in 120 s"),
-        (C.CREDENTIALS, 3, "in 30 s"),
-        (C.QUOTA, 3, "in 30 s"),
-    ],
-)
-def test_an_outage_uses_up_nobodys_attempts(
-    call_class: CallClass, attempts: int, expected: str
-) -> None:
-    report = CallReport(call_class, NO)
-    assert kind(decide(report, granted(attempts), policy(), outage=True)) == expected
-
-
 A_DAY = 86_400.0
+PATIENT = replace(policy(), give_up_after=A_DAY)
+
+
+def free(call_class: CallClass, retry_after: float | None = None) -> CallReport:
+    return CallReport(call_class, NO, retry_after=retry_after)
+
+
+def old(age: float = A_DAY, calls: int = 4) -> Granted:
+    return replace(granted(), calls=calls, read_at=LONG_AGO + timedelta(seconds=age))
 
 
 @pytest.mark.parametrize(
-    ("call_class", "age", "calls", "outage", "expected"),
+    ("report", "before", "rules", "outage", "expected"),
     [
-        (C.THROTTLED, A_DAY, 4, False, "dead: provider_unavailable"),
-        (C.NOT_SENT, A_DAY, 4, False, "dead: provider_unavailable"),
-        (C.FOREIGN, A_DAY, 4, False, "dead: provider_unavailable"),
-        (C.THROTTLED, A_DAY - 1, 9, False, "in 120 s"),
-        (C.THROTTLED, A_DAY, 3, False, "in 120 s"),  # it has not had its turns, of an outage say
-        (C.THROTTLED, 9 * A_DAY, 9, True, "in 30 s"),
+        # an outage uses up nobody's attempts: at the last one it is neither failed nor dead
+        (free(C.UNAVAILABLE), granted(0), policy(), True, "in 5 s"),
+        (free(C.UNAVAILABLE), granted(3), policy(), True, "in 120 s"),
+        (free(C.SOURCE_FAILED), granted(3), policy(), True, "in 120 s"),
+        (free(C.CREDENTIALS), granted(3), policy(), True, "in 30 s"),
+        (free(C.QUOTA), granted(3), policy(), True, "in 30 s"),
+        # a request that only fails for free ends at an age, when it has had its turns
+        (free(C.THROTTLED), old(), PATIENT, False, "dead: provider_unavailable"),
+        (free(C.NOT_SENT), old(), PATIENT, False, "dead: provider_unavailable"),
+        (free(C.FOREIGN), old(), PATIENT, False, "dead: provider_unavailable"),
+        (free(C.THROTTLED), old(A_DAY - 1, 9), PATIENT, False, "in 120 s"),
+        (free(C.THROTTLED), old(A_DAY, 3), PATIENT, False, "in 120 s"),
+        (free(C.THROTTLED), old(9 * A_DAY, 9), PATIENT, True, "in 30 s"),
+        # what is free waits as long as the provider asks, never less; no longer delay exists
+        *(
+            (free(C.THROTTLED, asked), granted(), policy(), False, expected)
+            for asked, expected in {
+                None: "in 30 s", -7.0: "in 5 s", 0.0: "in 5 s", 5.0: "in 5 s", 5.1: "in 30 s",
+                31.0: "in 120 s", 9999.0: "in 120 s", float("inf"): "in 120 s",
+            }.items()
+        ),
+        (free(C.CREDENTIALS, 60.0), granted(), policy(), False, "in 120 s, counted"),
+        (free(C.NOT_SENT, 10.0), granted(), policy(), False, "in 30 s"),
+        # an intent that is taken back is no call that failed
+        (CallReport(C.NOT_SENT, NO, sends=0), old(9 * A_DAY, 9), PATIENT, False, "in 5 s"),
+        # a limit of 0 holds in an outage and for the calls before
+        (CallReport(C.UNAVAILABLE, UNKNOWN), granted(), policy(0), True, "dead: in_doubt"),
+        (free(C.THROTTLED), granted(charged=UNKNOWN), policy(0), False, "dead: in_doubt"),
+        # only this call's own charge says that its failure was paid
+        (free(C.SOURCE_FAILED), granted(charged=NO), policy(), False, "in 5 s, counted"),
+        (free(C.SOURCE_FAILED), granted(charged=UNKNOWN), policy(), False, "in 5 s, counted"),
     ],
-)
-def test_a_request_that_only_fails_for_free_ends_at_an_age(
-    call_class: CallClass, age: float, calls: int, outage: bool, expected: str
+)  # fmt: skip
+def test_what_was_before_and_what_is_asked_for_counts_as_well(
+    report: CallReport, before: Granted, rules: RetryPolicy, outage: bool, expected: str
 ) -> None:
-    old = replace(granted(), calls=calls, read_at=LONG_AGO + timedelta(seconds=age))
-    rules = replace(policy(), give_up_after=A_DAY)
-    assert kind(decide(CallReport(call_class, NO), old, rules, outage=outage)) == expected
-
-
-def test_an_intent_that_is_taken_back_is_no_call_that_failed() -> None:
-    old = replace(granted(), calls=9, read_at=LONG_AGO + timedelta(days=9))
-    report = CallReport(C.NOT_SENT, NO, sends=0)
-    assert kind(decide(report, old, replace(policy(), give_up_after=A_DAY))) == "in 5 s"
-
-
-def test_a_limit_of_0_holds_in_an_outage_and_for_the_calls_before() -> None:
-    unavailable = CallReport(C.UNAVAILABLE, UNKNOWN)
-    assert kind(decide(unavailable, granted(), policy(0), outage=True)) == "dead: in_doubt"
-    before = granted(charged=UNKNOWN)
-    assert kind(decide(CallReport(C.THROTTLED, NO), before, policy(0))) == "dead: in_doubt"
+    assert kind(decide(report, before, rules, outage=outage)) == expected
 
 
 @pytest.mark.parametrize(
@@ -195,48 +197,16 @@ def test_what_may_not_be_called_any_more_says_whether_it_was_perhaps_paid(
     assert decision.result.charged is charged
 
 
-@pytest.mark.parametrize(
-    ("call_class", "retry_after", "delay"),
-    [
-        (C.THROTTLED, None, 30),
-        (C.THROTTLED, 0.0, 5),
-        (C.THROTTLED, 5.0, 5),
-        (C.THROTTLED, 5.1, 30),  # never earlier than the provider asks
-        (C.THROTTLED, 31.0, 120),
-        (C.THROTTLED, 9999.0, 120),  # no longer delay exists
-        (C.THROTTLED, float("inf"), 120),
-        (C.THROTTLED, -7.0, 5),
-        (C.CREDENTIALS, 60.0, 120),
-        (C.NOT_SENT, 10.0, 30),
-    ],
-)
-def test_a_free_fault_waits_as_long_as_the_provider_asks(
-    call_class: CallClass, retry_after: float | None, delay: int
-) -> None:
-    report = CallReport(call_class, NO, retry_after=retry_after)
-    decision = decide(report, granted(), policy())
-    assert isinstance(decision, RetryLater)
-    assert decision.delay == delay
+RISING = [NO, UNKNOWN, YES]  # a free call does not undo a doubt
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "together"),
-    [
-        (NO, NO, NO),
-        (NO, UNKNOWN, UNKNOWN),
-        (NO, YES, YES),
-        (UNKNOWN, NO, UNKNOWN),  # a free call does not undo a doubt
-        (UNKNOWN, UNKNOWN, UNKNOWN),
-        (UNKNOWN, YES, YES),
-        (YES, NO, YES),
-        (YES, UNKNOWN, YES),
-        (YES, YES, YES),
-    ],
-)
+@pytest.mark.parametrize("before", RISING)
+@pytest.mark.parametrize("now", RISING)
 @pytest.mark.parametrize("call_class", list(CallClass))
 def test_the_charges_of_all_calls_add_up(
-    call_class: CallClass, before: Charged, now: Charged, together: Charged
+    call_class: CallClass, now: Charged, before: Charged
 ) -> None:
+    together = max(before, now, key=RISING.index)
     verdict = Outcome.MATCH if call_class is C.ANSWERED else None
     decision = decide(
         CallReport(call_class, now, verdict), granted(charged=before), policy(limit=1)
@@ -244,13 +214,6 @@ def test_the_charges_of_all_calls_add_up(
     charged = decision.charged if isinstance(decision, RetryLater) else decision.result.charged
     assert charged is together
     assert worse(before, now) is worse(now, before) is together
-
-
-@pytest.mark.parametrize("before", [NO, UNKNOWN])
-def test_a_charge_of_an_earlier_call_does_not_forbid_a_repeat(before: Charged) -> None:
-    """Only this call's own charge says that its failure was paid."""
-    report = CallReport(C.SOURCE_FAILED, NO)
-    assert isinstance(decide(report, granted(charged=before), policy()), RetryLater)
 
 
 def test_after_a_crash_there_is_no_report_and_perhaps_a_charge() -> None:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from threading import Condition, Semaphore, Thread
 from types import SimpleNamespace
@@ -227,15 +228,11 @@ class Caller:
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
         """Send a request as it is."""
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self.sandbox.port, timeout=FAR_TOO_LONG
-        )
-        try:
+        connection = http.client.HTTPConnection(self.host, timeout=FAR_TOO_LONG)
+        with closing(connection):
             connection.request(method, path, body or None, headers or {})
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
 
     def counts(self) -> Any:
         """Return the counts."""

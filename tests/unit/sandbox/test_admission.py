@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pytest
 
+from tests.fakes.messages import FIELDS_OF_TYPE, NAME, PERSON
 from tests.unit.sandbox.caller import ANYONE, Caller, RunningSandbox, Signer, encode
 from worker.sandbox.admission import Refused, read_person
 from worker.sandbox.settings import SandboxSettings
@@ -114,33 +115,21 @@ def test_secrets_have_no_repr() -> None:
 
 # The body against the document's table.
 
-VALUES = {
-    "name": "张三",
-    "idCard": "11010519491231002X",
-    "bankcard": "6222020200112233445",
-    "mobile": "13333333333",
-    "imgBase64": "/9j/4AAQ",
-}
-ROWS = {
-    0: [{"name", "idCard", "bankcard", "mobile"}],
-    1: [{"name", "idCard", "bankcard"}],
-    2: [{"name", "idCard"}],
-    3: [{"name", "idCard", "imgBase64"}, {"name", "bankcard", "imgBase64"}],
-    4: [{"name", "idCard", "mobile"}],
-}
+ROWS = {number: [set(fields)] for number, fields in FIELDS_OF_TYPE.items()}
+ROWS[3].append({"name", "bankcard", "imgBase64"})
 
 
 def spec(check_type: object, fields: set[str], **changes: object) -> bytes:
-    user = {name: VALUES[name] for name in sorted(fields)} | changes
+    user = {name: PERSON[name] for name in sorted(fields)} | changes
     return encode({"personalSpec": {"checkType": check_type, "personalUser": user}})
 
 
 @pytest.mark.parametrize("check_type", ROWS)
 def test_exactly_the_fields_of_the_row_are_accepted(check_type: int) -> None:
-    for size in range(len(VALUES) + 1):
-        for fields in map(set, combinations(VALUES, size)):
+    for size in range(len(PERSON) + 1):
+        for fields in map(set, combinations(PERSON, size)):
             if fields in ROWS[check_type]:
-                assert read_person(spec(check_type, fields)).name == "张三"
+                assert read_person(spec(check_type, fields)).name == NAME
             else:
                 with pytest.raises(Refused) as caught:
                     read_person(spec(check_type, fields))
@@ -189,12 +178,12 @@ def test_a_refusal_over_the_wire_quotes_nothing_of_the_person(caller: Caller) ->
     answer = caller.post(spec(2, {"name", "idCard", "mobile"}))
     assert answer.error == (400, "INVALID_ARGUMENT")
     text = answer.body.decode()
-    assert not any(value in text for value in VALUES.values())
+    assert not any(value in text for value in PERSON.values())
 
 
 def test_a_person_has_no_repr() -> None:
     person = read_person(spec(0, {"name", "idCard", "bankcard", "mobile"}))
-    assert not any(value in repr(person) for value in VALUES.values())
+    assert not any(value in repr(person) for value in PERSON.values())
 
 
 def test_a_portrait_with_a_bank_card_is_answered_and_counted_by_the_card(caller: Caller) -> None:
@@ -202,4 +191,4 @@ def test_a_portrait_with_a_bank_card_is_answered_and_counted_by_the_card(caller:
     assert answer.info["success"] is True
     charges = caller.request("GET", "/charges")
     assert charges.json["by_behaviour"] == {"match": 1}
-    assert VALUES["bankcard"].encode() not in charges.body
+    assert PERSON["bankcard"].encode() not in charges.body

@@ -200,61 +200,44 @@ def test_a_call_that_the_checks_refuse_uses_up_no_step_and_fills_no_limit(caller
 # What is no scenario, and how that is said.
 
 FOREVER = {"act": "match"}
+NO_CALLS = (0, -1, 1.0, "1", True)
 PROBLEMS: list[tuple[object, str]] = [
-    (None, "scenario"),
-    ([], "scenario"),
-    ("match", "scenario"),
+    *((document, "scenario") for document in (None, ["match"], "match")),
     ({"acts": "match"}, "acts"),
-    ({"steps": [{"act": "match", "cals": 1}]}, "steps[0].cals"),
-    # Acts.
-    ({"act": "no such act"}, "act"),
-    ({"act": "throttled"}, "act"),
-    ({"act": 503}, "act"),
-    ({"act": ["match"]}, "act"),
-    # Calls.
-    ({"act": "match", "calls": 0}, "calls"),
-    ({"act": "match", "calls": -1}, "calls"),
-    ({"act": "match", "calls": 1.0}, "calls"),
-    ({"act": "match", "calls": "1"}, "calls"),
-    ({"act": "match", "calls": True}, "calls"),
+    *(({"act": act}, "act") for act in ("no such act", "throttled", 503, ["match"])),
+    *(({"act": "match", "calls": calls}, "calls") for calls in NO_CALLS),
     ({"calls": 5}, "calls"),
     ({"act": None, "calls": 5}, "calls"),
-    # Steps.
-    ({"steps": {"act": "match"}}, "steps"),
-    ({"steps": [FOREVER] * 1001}, "steps"),
+    *(({"steps": steps}, "steps") for steps in ({"act": "match"}, [FOREVER] * 1001)),
     ({"steps": ["match"]}, "steps[0]"),
     ({"steps": [{}]}, "steps[0].act"),
     ({"steps": [{"act": "match", "calls": 1}, {"act": "no such act"}]}, "steps[1].act"),
+    ({"steps": [{"act": "match", "cals": 1}]}, "steps[0].cals"),
     ({"steps": [{"act": "match", "calls": 0}]}, "steps[0].calls"),
     ({"steps": [FOREVER, FOREVER]}, "steps[0].calls"),
     ({"steps": [], "act": "match"}, "act"),
     ({"steps": [], "calls": 1}, "calls"),
-    # Figures.
-    ({"latency": -0.1}, "latency"),
-    ({"latency": 86_400}, "latency"),
-    ({"latency": "1"}, "latency"),
-    ({"latency": True}, "latency"),
-    ({"calls_per_minute": -1}, "calls_per_minute"),
-    ({"calls_per_minute": 1_000_001}, "calls_per_minute"),
-    ({"calls_per_minute": 1.5}, "calls_per_minute"),
-    ({"calls_per_minute": False}, "calls_per_minute"),
+    *(({"latency": seconds}, "latency") for seconds in (-0.1, 86_400, "1", True)),
+    *(({"calls_per_minute": limit}, "calls_per_minute") for limit in (-1, 1_000_001, 1.5, False)),
 ]
 
 
-@pytest.mark.parametrize(("document", "field"), PROBLEMS)
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        *((json.dumps(document).encode(), 422, field) for document, field in PROBLEMS),
+        *(
+            (body, 400, "scenario")
+            for body in (b"", b"{", b"\xff", b'{"latency": NaN}', b"[" * 100_000)
+        ),
+    ],
+)
 def test_what_is_no_scenario_is_refused_by_the_name_of_the_field(
-    document: object, field: str
+    body: bytes, code: int, field: str
 ) -> None:
     with pytest.raises(ScenarioRefused) as caught:
-        read_scenario(json.dumps(document).encode())
-    assert (caught.value.code, caught.value.field) == (422, field)
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"latency": NaN}', b"[" * 100_000])
-def test_what_is_not_json_is_a_bad_request(body: bytes) -> None:
-    with pytest.raises(ScenarioRefused) as caught:
         read_scenario(body)
-    assert (caught.value.code, caught.value.field) == (400, "scenario")
+    assert (caught.value.code, caught.value.field) == (code, field)
 
 
 @pytest.mark.parametrize(

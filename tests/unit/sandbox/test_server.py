@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.unit.cli.test_usage import ended
+from tests.unit.conftest import Ended
 from tests.unit.sandbox.caller import FAR_TOO_LONG, Caller, RunningSandbox
 from worker.sandbox.application import MAX_BODY
 from worker.sandbox.magic import BY_NAME
@@ -83,12 +83,10 @@ def test_stopping_drops_open_connections_and_closes_the_port() -> None:
         caller.call(MATCH)
 
 
-def test_a_port_in_use_is_a_mistake_of_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_in_use_is_a_mistake_of_one_line(ended: Ended) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
-        _, _, err = ended(monkeypatch, capsys, f"sandbox --port {port}")
+        _, _, err = ended(f"sandbox --port {port}")
     assert err.endswith(f": cannot listen on 127.0.0.1:{port} (address already in use)\n")
 
 
@@ -119,9 +117,9 @@ def test_the_command_says_where_it_listens_and_ends_cleanly(number: signal.Signa
 
 
 def test_the_command_says_what_to_install_and_shows_its_table_without_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "worker.sandbox.server")
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    assert ended(monkeypatch, capsys, "sandbox")[2].endswith("'verification-worker[sandbox]'\n")
-    assert MATCH in ended(monkeypatch, capsys, "sandbox --table")[1]
+    assert ended("sandbox")[2].endswith("'verification-worker[sandbox]'\n")
+    assert MATCH in ended("sandbox --table")[1]

@@ -1,6 +1,5 @@
 """The keys of messages as settings: problems are named, nothing of a key is."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -46,18 +45,6 @@ def test_what_is_no_set_of_keys_is_named_with_what_makes_one(env: Environment, k
     assert said.startswith("MESSAGE_KEYS: must be a JWK Set in JSON")
     assert "message-keys generate" in said
     assert "s3cret" not in said
-
-
-def test_each_key_that_cannot_be_used_is_named_by_its_place(env: Environment) -> None:
-    secret = message_key().private()
-    wrong = [{**secret, "x": "AA"}, secret, {**secret, "kty": "oct"}]
-    env.set(MESSAGE_KEYS=json.dumps({"keys": wrong}))
-    said = problems()
-    assert [each.split(" is ")[0].split(" must ")[0] for each in said] == [
-        "MESSAGE_KEYS: key 1",
-        "MESSAGE_KEYS: key 3",
-    ]
-    assert secret["d"] not in "".join(said)
 
 
 def test_encryption_can_only_be_required_where_there_are_keys(env: Environment) -> None:

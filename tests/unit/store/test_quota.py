@@ -133,11 +133,31 @@ def test_slots_are_free_within_the_horizon(per_minute: int, free: int) -> None:
     assert timedelta(seconds=waits[-1]) <= HORIZON
 
 
-def test_no_slot_is_free_while_the_next_is_beyond_the_horizon() -> None:
-    spent = quota_state(per_minute=600).spend(10)
-    assert spent.free == 0
-    assert later(spent, 0.06).free == 0
-    assert later(spent, 0.07).free == 1
+SPENT = quota_state(per_minute=600).spend(10)
+ENDED = quota_state(budget=5, calls_today=5)
+
+
+@pytest.mark.parametrize(
+    ("state", "free"),
+    [
+        # the next slot is beyond the horizon, and then within it
+        (SPENT, 0),
+        (later(SPENT, 0.06), 0),
+        (later(SPENT, 0.07), 1),
+        # a new day is empty
+        (ENDED, 0),
+        (later(ENDED, 86_400), 5),
+        # a clock that goes back over midnight does not open the day again
+        (later(replace(ENDED, day=date(2026, 3, 2)), 0), 0),
+        # the budget was lowered below what is spent
+        (quota_state(budget=3, calls_today=5), 0),
+        # the smaller limit counts
+        (quota_state(per_minute=600, budget=3), 3),
+        (quota_state(per_minute=600, budget=100), 10),
+    ],
+)
+def test_both_limits_leave_so_many_calls(state: QuotaState, free: int) -> None:
+    assert state.free == free
 
 
 def test_who_waits_as_long_as_told_finds_a_slot() -> None:
@@ -169,26 +189,6 @@ def test_the_day_does_not_depend_on_the_zone_of_the_connection() -> None:
     now = datetime(2026, 3, 1, 15, 59, tzinfo=UTC)
     elsewhere = now.astimezone(timezone(timedelta(hours=14)))  # it is tomorrow there
     assert quota_state(budget=5, now=elsewhere).day == quota_state(budget=5, now=now).day == TODAY
-
-
-def test_a_new_day_is_empty() -> None:
-    spent = quota_state(budget=5, calls_today=5)
-    assert spent.free == 0
-    assert later(spent, 86_400).free == 5
-
-
-def test_a_clock_that_goes_back_over_midnight_does_not_open_the_day_again() -> None:
-    tomorrow = replace(quota_state(budget=5, calls_today=5), day=date(2026, 3, 2))
-    assert later(tomorrow, 0).free == 0
-
-
-def test_a_budget_that_was_lowered_below_what_is_spent_leaves_nothing() -> None:
-    assert quota_state(budget=3, calls_today=5).free == 0
-
-
-def test_the_smaller_limit_counts() -> None:
-    assert quota_state(per_minute=600, budget=3).free == 3
-    assert quota_state(per_minute=600, budget=100).free == 10
 
 
 def test_tokens_that_others_left_can_be_had_at_once() -> None:

@@ -1,34 +1,15 @@
 """`check-config` says all that is wrong at once, to people and to programs."""
 
 import json
-from typing import Any
 
-import pytest
-
-from tests.unit.cli.test_usage import ended
-from tests.unit.settings.conftest import SANDBOX_URL, SECRETS, Environment
+from tests.unit.conftest import Ended
+from tests.unit.settings.conftest import SECRETS, Environment
 
 
-@pytest.fixture
-def whole(monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """Give an environment with all that is required."""
-    env = Environment(monkeypatch)
-    env.set(**SECRETS, PROVIDER_MODE="sandbox", PROVIDER_URL=SANDBOX_URL)
-    return env
-
-
-def checked(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, dict[str, Any], str]:
-    code, out, err = ended(patch, capsys, "check-config --json")
-    return code, json.loads(out), err
-
-
-def test_settings_are_a_document_without_secrets(
-    whole: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_settings_are_a_document_without_secrets(whole: Environment, ended: Ended) -> None:
     whole.set(CONCURRENCY="8")
-    code, document, err = checked(monkeypatch, capsys)
+    code, out, err = ended("check-config --json")
+    document = json.loads(out)
     assert (code, document["problems"], err) == (0, [], "")
     settings = {each["name"]: each for each in document["settings"]}
     assert settings["CONCURRENCY"] == {
@@ -44,12 +25,13 @@ def test_settings_are_a_document_without_secrets(
 
 
 def test_problems_are_a_list_with_the_exit_code_of_the_words(
-    whole: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    whole: Environment, ended: Ended
 ) -> None:
     whole.set(CONCURRENCY="0", PREFECTH="8", MESSAGE_KEYS='{"keys": [{"kty": "oct"}]}')
-    code, document, err = checked(monkeypatch, capsys)
+    code, out, err = ended("check-config --json")
+    document = json.loads(out)
     assert (code, document["settings"], err) == (2, [], "")
-    told_code, out, told = ended(monkeypatch, capsys, "check-config")
+    told_code, out, told = ended("check-config")
     assert (told_code, out) == (2, "")
     assert told.splitlines() == [f"verification-worker: {each}" for each in document["problems"]]
     named = [each.partition(":")[0] for each in document["problems"]]
