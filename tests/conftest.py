@@ -4,16 +4,13 @@ One broker and one database server per process; a vhost of its own for each test
 that is emptied before it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -24,9 +21,6 @@ from alembic.config import Config
 from hypothesis import HealthCheck, settings
 
 from local_stack import Servers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NewDatabase = Callable[[], AbstractContextManager[str]]
 
@@ -147,7 +141,7 @@ def chinese_database(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def shared_database(new_database: NewDatabase) -> Iterator[SharedDatabase]:
+def shared_database(new_database: NewDatabase) -> Iterator["SharedDatabase"]:
     """Make the database that the tests of this process use one after another."""
     shared = SharedDatabase(new_database)
     yield shared

@@ -1,12 +1,11 @@
 """What every `Ledger` promises where calls are limited: no call too many, none paid twice."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.bench import Bench
 from tests.conformance.test_ledger import complete, granted, put_off
 from tests.fakes.messages import ask
 from worker.core.claims import (
@@ -23,11 +22,6 @@ from worker.core.claims import (
 from worker.core.outcome import CallClass, CallReport, Charged, ErrorKind, RetryLater
 from worker.core.request import Lane, Mode
 from worker.store import quota
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.conformance.bench import Bench
 
 A_DAY = 86_400
 A_MINUTE_AND_THE_MARGIN = 64.0  # from one call to the next, with one call a minute

@@ -1,18 +1,12 @@
 """The environments, rendered once; and a database that no migration has seen."""
 
-from __future__ import annotations
-
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
+from local_stack import Servers
 from tests.deploy.manifests import ENVIRONMENTS, Manifests, rendered
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
 
 
 @pytest.fixture(params=ENVIRONMENTS)

@@ -1,7 +1,5 @@
 """deploy/compose.yaml: two servers without a profile, all of it with them."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

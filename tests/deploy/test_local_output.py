@@ -1,10 +1,8 @@
 """What the local stack says to whoever waits in a terminal of 80 columns, or reads it in a pipe."""
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +11,6 @@ from demo_messages import messages
 from demo_stage import Report
 from demonstration import _without_prefix
 from local_errors import StackError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUN = "demo-1891f1"
 STORY = [

@@ -1,12 +1,10 @@
 """The migration Job: two at once, beside readers, where its login comes from, and how it fails."""
 
-from __future__ import annotations
-
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,10 +17,6 @@ from migrations import steps
 from tests.conftest import alembic
 from tests.deploy.manifests import CHECKOUT, rendered
 from tests.e2e.harness import Process, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 Refusal = Callable[..., list[str]]
 

@@ -1,17 +1,11 @@
 """The alerts and the dashboard in a cluster are the ones in deploy/observability."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING
 
 import yaml
 
-from tests.deploy.manifests import CHECKOUT
-
-if TYPE_CHECKING:
-    from tests.deploy.manifests import Manifests
+from tests.deploy.manifests import CHECKOUT, Manifests
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 

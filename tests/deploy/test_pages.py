@@ -1,16 +1,11 @@
 """The pages for people lead to each other: no link, and no heading that one names, is missing."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.deploy.manifests import CHECKOUT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PAGES = sorted(
     [

@@ -1,22 +1,16 @@
 """What every container must and must not be, whatever else changes in the manifests."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import OVERLAYS, SETTINGS
+from tests.deploy.manifests import OVERLAYS, SETTINGS, Manifests, Pod
 from tests.e2e import in_process
 from worker.settings import Settings
 from worker.settings.environment import is_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.deploy.manifests import Manifests, Pod
 
 SECRETS_AT = "/run/secrets/verification"
 CONTROL = "verification-stage"

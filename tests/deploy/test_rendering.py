@@ -1,18 +1,11 @@
 """Overlays of others: two in one cluster, one over this repository as its base, with tracing."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import yaml
 
-from tests.deploy.manifests import CHECKOUT, OVERLAYS, rendered, rendered_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.deploy.manifests import Manifests
+from tests.deploy.manifests import CHECKOUT, OVERLAYS, Manifests, rendered, rendered_folder
 
 KUBERNETES = OVERLAYS.parent
 PAGE = (KUBERNETES / "README.md").read_text()

@@ -1,7 +1,5 @@
 """The page of settings says what the code says, and the first page stays a first page."""
 
-from __future__ import annotations
-
 from settings_reference import FILE, renewed
 from tests.deploy.manifests import CHECKOUT
 

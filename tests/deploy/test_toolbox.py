@@ -1,9 +1,7 @@
 """People's commands run from inside the cluster: all of the runbook's, by the toolbox's secrets."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +9,6 @@ from local_ports import LOOPBACK, free_ports
 from tests.deploy.manifests import CHECKOUT, Manifests, rendered
 from tests.deploy.test_policy import SECRETS_AT, targets
 from tests.e2e import in_process
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUNBOOK = (CHECKOUT / "deploy" / "RUNBOOK.md").read_text()
 TWO = "(?:dead-letters|events|message-keys|outbox|requests|topology|unrouted) [a-z]+"

@@ -1,7 +1,5 @@
 """The version stands in pyproject.toml; the installed package and whatever repeats it agree."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from importlib.metadata import version

@@ -1,9 +1,7 @@
 """The image, built once; and what its worker works with."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,9 +9,6 @@ from local_errors import MissingProgram
 from local_programs import program
 from tests.deploy.conftest import empty_database
 from tests.image.images import Image, built
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["empty_database"]
 

@@ -1,13 +1,13 @@
 """A private Prometheus that scrapes as `deploy/observability/prometheus.yml` has it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import yaml
@@ -16,10 +16,6 @@ from local_ports import LOOPBACK, free_ports
 from local_process import Process, Workspace
 from local_programs import program
 from tests.e2e.harness import CHECKOUT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 

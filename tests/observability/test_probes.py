@@ -1,7 +1,5 @@
 """What a worker's probes say while others are away, and when its schema is too old."""
 
-from __future__ import annotations
-
 from local_ports import free_ports
 from tests.e2e.harness import Stack, free_port, until
 

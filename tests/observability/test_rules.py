@@ -1,7 +1,5 @@
 """The alerts and the dashboard are well-formed, complete, and proven by promtool."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,24 +1,19 @@
 """A real Prometheus scrapes a real worker: everything that is asked has an answer."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from local_broker import Broker
 from local_ports import LOOPBACK, free_ports
+from local_stack import Servers
 from tests.deploy.manifests import rendered
 from tests.e2e.harness import Stack, free_port, request, until
 from tests.observability.prometheus_server import Prometheus
 from tests.observability.queries import all_queries, rules
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
 
 # Each of the invented people is found nowhere but in messages.
 CANARIES = {"name": "欧阳测试者", "idCard": "119999194912310136", "mobile": "13912345678"}

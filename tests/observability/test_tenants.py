@@ -1,19 +1,15 @@
 """One Prometheus watches two deployments: what is well in one silences nothing in the other."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.observability.queries import cases, panels, rules
 from tests.observability.test_rules import NAMES, promtool
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ILL, WELL = "production", "staging"
 
