@@ -130,6 +130,14 @@ def own_database_url(new_database: NewDatabase) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """Give a database without any schema of ours."""
+    name = f"empty_{uuid.uuid4().hex}"
+    yield servers.database.create_database(name)
+    servers.database.drop_database(name)
+
+
+@pytest.fixture
 def chinese_database(servers: Servers) -> Iterator[str]:
     """Give an empty database whose encoding is not UTF8."""
     name = f"chinese_{uuid.uuid4().hex}"
@@ -146,6 +154,13 @@ def shared_database(new_database: NewDatabase) -> Iterator["SharedDatabase"]:
     shared = SharedDatabase(new_database)
     yield shared
     shared.close()
+
+
+@pytest.fixture(scope="module")
+def module_database(new_database: NewDatabase) -> Iterator[str]:
+    """Give a database that the tests of one module share as they leave it."""
+    with new_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +220,7 @@ class SharedDatabase:
 
     def _empty(self, url: str) -> bool:
         with psycopg.connect(url) as database:
-            database.execute(_END_OTHERS)
+            database.execute(END_OTHERS)
             if database.execute(_CATALOGUE).fetchone() != self._catalogue:
                 return False
             is_large = database.execute(_IS_LARGE).fetchone() == (True,)
@@ -233,7 +248,7 @@ SELECT sum(pg_relation_size(relid)) > 1000000 FROM pg_stat_user_tables
  WHERE schemaname = 'verification'
 """
 
-_END_OTHERS = """
+END_OTHERS = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid()
 """

@@ -1,11 +1,7 @@
-"""The environments, rendered once; and a database that no migration has seen."""
-
-import uuid
-from collections.abc import Iterator
+"""The environments, rendered once."""
 
 import pytest
 
-from local_stack import Servers
 from tests.deploy.manifests import ENVIRONMENTS, Manifests, rendered
 
 
@@ -20,11 +16,3 @@ def manifests(request: pytest.FixtureRequest) -> Manifests:
 def production() -> Manifests:
     """Give the manifests of production."""
     return rendered("production")
-
-
-@pytest.fixture
-def empty_database(servers: Servers) -> Iterator[str]:
-    """Give a database without any schema of ours."""
-    name = f"empty_{uuid.uuid4().hex}"
-    yield servers.database.create_database(name)
-    servers.database.drop_database(name)

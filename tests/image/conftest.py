@@ -7,10 +7,7 @@ import pytest
 
 from local_errors import MissingProgram
 from local_programs import program
-from tests.deploy.conftest import empty_database
 from tests.image.images import Image, built
-
-__all__ = ["empty_database"]
 
 ARGUMENTS = {"REVISION": "0123abc", "VERSION": "0.1.0-tried"}
 """What whoever publishes an image says about it."""

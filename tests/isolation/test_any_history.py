@@ -3,7 +3,7 @@
 The real ledger on a real server, the real rules after each call, and the money counted beside it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -11,7 +11,6 @@ from typing import Any
 
 import hypothesis.strategies as st
 import psycopg
-import pytest
 from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +21,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.conftest import NewDatabase
 from tests.fakes.verifier import MATCH, fault
 from tests.isolation.world import ASKED, UNCALLED, World
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
@@ -90,7 +88,6 @@ class Copy:
 class History(RuleBasedStateMachine):
     """One request; hypothesis picks who does what."""
 
-    database_url: str
     world: World
     engine: Any
 
@@ -328,18 +325,11 @@ class History(RuleBasedStateMachine):
         return Copy(rows, charges, len(self.world.told), known)
 
 
-@pytest.fixture(scope="module")
-def database(new_database: NewDatabase) -> Iterator[str]:
-    """Give a database of this module's own."""
-    with new_database() as url:
-        yield url
-
-
 def test_whatever_happens_in_any_order_money_is_explained_and_one_outcome_is_told(
-    database: str,
+    database_url: str,
 ) -> None:
-    engine = open_engine(database, "history")
-    with psycopg.connect(database, autocommit=True) as sql:
+    engine = open_engine(database_url, "history")
+    with psycopg.connect(database_url, autocommit=True) as sql:
         machine = type("History", (History,), {"engine": engine, "sql": sql})
         run_state_machine_as_test(
             machine, settings=settings(stateful_step_count=30, report_multiple_bugs=False)

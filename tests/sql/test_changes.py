@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -13,7 +12,6 @@ from sqlalchemy import Engine
 
 from tests.conftest import alembic
 from tests.fakes.messages import ask
-from tests.integration.store.conftest import CONFIG, engine_of
 from tests.integration.store.upkeep import Rows, finish
 from tests.sql.published import blocks, literal
 from worker.core.request import Mode
@@ -48,20 +46,6 @@ class Copy:
         return [row[1] for row in found]
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """Open the test's database as a worker does."""
-    opened = engine_of(database_url, "changes")
-    yield opened
-    opened.dispose()
-
-
-@pytest.fixture
-def ledger(engine: Engine) -> PostgresLedger:
-    """Make the ledger of one worker."""
-    return PostgresLedger(engine, CONFIG)
-
-
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_transaction_that_began_first_and_ends_last_is_not_skipped(
     owner: psycopg.Connection, reader: psycopg.Connection, database_url: str, commits: bool
@@ -83,7 +67,7 @@ def test_a_page_ends_with_a_whole_transaction(
     ledger: PostgresLedger, reader: psycopg.Connection
 ) -> None:
     for batch in range(3):
-        finish(ledger, *(ask(f"{batch}-{n}") for n in range(5)), token=str(batch))
+        finish(ledger, *(ask(f"{batch}-{n}") for n in range(5)))
     copy = Copy(reader, pages=2)
     pages = [sorted(copy.read()) for _ in range(4)]
     assert pages == [*([f"{batch}-{n}" for n in range(5)] for batch in range(3)), []]
@@ -130,7 +114,7 @@ def test_what_was_finished_before_the_migration_comes_first_and_at_once(
     for request_id in ("old-1", "old-2"):
         owner.execute(_FINISH, [request_id])
     alembic(database_url, "upgrade", "head")
-    finish(ledger, ask("new"), token="2")
+    finish(ledger, ask("new"))
     copy = Copy(reader, pages=1)
     assert [sorted(copy.read()) for _ in range(3)] == [["old-1", "old-2"], ["new"], []]
 

@@ -1,13 +1,12 @@
 """What age and an erasure clear: what goes, what stays, and that nothing is paid again."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
-from tests.integration.store.conftest import CONFIG
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import (
     Rows,
     finish,
@@ -63,7 +62,7 @@ def test_an_erased_answer_is_not_given_to_another_request(
 ) -> None:
     finish(ledger, ask("first"))
     ledger.record([], ["first"])
-    reusing = PostgresLedger(engine, replace(CONFIG, reuse_seconds=3600.0))
+    reusing = ledger_of(engine, reuse_seconds=3600.0)
     (before,) = reusing.claim([ask("second")], "2")
     erasure.erase([SUBJECT])
     (after,) = reusing.claim([ask("third")], "3")
@@ -95,10 +94,9 @@ def test_a_row_that_is_erased_while_its_message_comes_again_stays_erased(
 def test_all_of_the_persons_requests_go_under_every_key_and_in_both_modes(
     engine: Engine, ledger: PostgresLedger, erasure: PostgresErasure
 ) -> None:
-    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
-    finish_with_everything(live, "live")
+    finish_with_everything(ledger_of(engine, mode=Mode.LIVE), "live")
     finish_with_everything(ledger, "sandbox")
-    finish(ledger, ask("rotated", key_id="k2", subject=UNDER_NEW_KEY), token="r")
+    finish(ledger, ask("rotated", key_id="k2", subject=UNDER_NEW_KEY))
     ledger.record([], ["rotated"])
     assert erasure.erase([UNDER_NEW_KEY, SUBJECT]) == 3
 
@@ -113,7 +111,7 @@ def test_what_is_open_or_not_announced_is_named_and_erased_afterwards(
     assert sql.request("open")["subject_digest"] is not None
     ledger.record([], ["unsent"])
     assert erasure.erase([SUBJECT]) == 1
-    finish(ledger, ask("open"), token="2")
+    finish(ledger, ask("open"))
     ledger.record([], ["open"])
     assert erasure.erase([SUBJECT]) == 1
 
@@ -177,10 +175,9 @@ def test_clearing_empties_what_is_about_a_person_and_nothing_else(
 def test_what_is_young_open_unannounced_or_of_the_other_mode_is_kept_whole(
     ledger: PostgresLedger, engine: Engine, keeper: PostgresRetention, sql: Rows, treat: Chore
 ) -> None:
-    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
-    finish_with_everything(live, "other-mode")
+    finish_with_everything(ledger_of(engine, mode=Mode.LIVE), "other-mode")
     finish_with_everything(ledger, "old")
-    finish(ledger, ask("unannounced"), token="2")
+    finish(ledger, ask("unannounced"))
     ledger.claim([ask("open")], "3")
     sql.age(60)
     finish_with_everything(ledger, "young")

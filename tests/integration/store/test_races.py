@@ -10,13 +10,12 @@ from sqlalchemy import Engine, event, text
 from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.cutting import doing_after
 from tests.integration.store.upkeep import Rows, finish, race
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Complete, Outcome, Result
-from worker.core.request import Mode
 from worker.store import ledger as ledger_module
-from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 
@@ -32,7 +31,7 @@ def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
 
     def work(own: Engine, racer: int) -> list[Granted]:
         order = random.Random(racer).sample(IDS, len(IDS))
-        ledger = ledger_of(own, f"racer-{racer}-{lapsed}")
+        ledger = ledger_of(own, f"racer-{racer}-{lapsed}", lease_seconds=600.0)
         granted = []
         for first in range(0, len(order), BATCH):
             claims = ledger.claim([ask(each) for each in order[first : first + BATCH]], str(first))
@@ -41,11 +40,6 @@ def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
         return granted
 
     return [claim for claims in race(database_url, work) for claim in claims]
-
-
-def ledger_of(engine: Engine, worker: str = "any") -> PostgresLedger:
-    """Make a worker's ledger, whose leases outlast the race."""
-    return PostgresLedger(engine, LedgerConfig(worker, Mode.SANDBOX, 600.0, 1))
 
 
 def test_eight_workers_race_for_new_requests_and_each_is_granted_once(database_url: str) -> None:
