@@ -9,7 +9,6 @@ from tests.deploy.manifests import CHECKOUT, Manifests
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 
-
 # Where overlays/*/monitoring.yaml says that the runbook is.
 RUNBOOK = "https://git.example.org/verification-worker/blob/main/deploy/RUNBOOK.md"
 

@@ -25,9 +25,7 @@ ALL_NAMESPACES = ".*"
 
 def rules() -> list[dict[str, Any]]:
     """Return all alerting rules, as they stand in the file."""
-    return [
-        rule for group in load(OBSERVABILITY / "alerts.yaml")["groups"] for rule in group["rules"]
-    ]
+    return [rule for group in load("alerts.yaml")["groups"] for rule in group["rules"]]
 
 
 @cache

@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real worker: everything that is asked has an answer."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
     stack: Stack, servers: Servers
 ) -> None:
     """A little load meanwhile; the worker is well, so that no alert fires."""
-    published = 0
+    published = itertools.count()
     settings = {
         "DAILY_CALL_BUDGET": "100000",
         "BULK_DAILY_CALL_BUDGET": "50000",
@@ -46,18 +47,11 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
         "PROVIDER_CA_FILE": DEFAULT_CA_BUNDLE_PATH,  # any certificates
     }
     with observed(stack, servers, **settings) as prometheus:
-
-        def unanswered() -> list[tuple[str, str]]:
-            nonlocal published
-            stack.publish(request(f"observed-{published}"))
-            published += 1
-            return [(who, what) for who, what in all_queries() if not prometheus.query(what)]
-
         left: list[tuple[str, str]] = []
 
         def all_are_answered() -> bool:
-            nonlocal left
-            left = unanswered()
+            stack.publish(request(f"observed-{next(published)}"))
+            left[:] = [(who, what) for who, what in all_queries() if not prometheus.query(what)]
             return not left
 
         try:
@@ -65,7 +59,7 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
         except TimeoutError:
             raise AssertionError(f"no answer: {left}") from None
         found = prometheus.query('sum(verification_messages_settled_total{outcome="match"})')
-        assert 0 < float(found[0]["value"][1]) <= published
+        assert 0 < float(found[0]["value"][1]) <= next(published)
         alerts = prometheus.alerts()
     assert set(alerts) == {rule["alert"] for rule in rules()}
     assert {rule["health"] for rule in alerts.values()} == {"ok"}
