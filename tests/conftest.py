@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from local_stack import Servers
 
 NewDatabase = Callable[[], AbstractContextManager[str]]
+Refusal = Callable[..., list[str]]
 
 # A broker, a sandbox and workers are what tests of many folders ask for.
 pytest_plugins = ["tests.e2e.stacks"]
@@ -264,6 +265,23 @@ SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE
        (SELECT count(*) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase
          WHERE datname = current_database())
 """
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Give what runs an upgrade that must end with code 2, and returns the lines that it says."""
+
+    def refused(**environment: str) -> list[str]:
+        capsys.readouterr()
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            command.upgrade(Config(_CHECKOUT / "alembic.ini"), "head")
+        assert end.value.code == 2
+        return capsys.readouterr().err.splitlines()
+
+    return refused
 
 
 def migrate(url: str) -> None:

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from tests.fakes.verifier import MATCH, fault
 from tests.isolation.world import ASKED, UNCALLED, World
-from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
+from worker.core.claims import Entry, Granted
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire
@@ -132,9 +132,8 @@ class History(RuleBasedStateMachine):
         ).fetchone()
         for _ in range(copies):
             (claim,) = ledger.claim([self.asked], str(number))
-        if isinstance(claim, AlreadyDone):
-            self.world.told.append(claim.stored)
-        elif isinstance(claim, Granted):
+        self.world.tell(claim)
+        if isinstance(claim, Granted):
             if claim.call_number is not None:
                 assert not self._deadline_passed, "a call after the deadline"
                 assert waits is None, "a call before it was due"
@@ -270,13 +269,11 @@ class History(RuleBasedStateMachine):
         self.money_is_explained()
 
     def _check_tokens(self) -> None:
-        (spent,) = self.sql.execute(
-            "SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota"
-        ).fetchone() or (0,)
-        (sent,) = self.sql.execute(
-            "SELECT count(*) FROM verification.provider_call"
-            " WHERE class IS DISTINCT FROM 'not_sent'"
-        ).fetchone() or (0,)
+        (spent,), (sent,) = self.sql.execute(
+            """SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota UNION ALL
+               SELECT count(*) FROM verification.provider_call
+                WHERE class IS DISTINCT FROM 'not_sent'"""
+        ).fetchall()
         assert spent == sent, f"{spent} tokens for {sent} calls"
 
     def _record(self, held: Held, *, outage: bool, copies: int) -> None:
@@ -289,11 +286,7 @@ class History(RuleBasedStateMachine):
             decision = decide(report, granted, self.policy, outage=outage)
             entry = Entry(self.asked, granted, report, decision)
         for _ in range(copies):
-            match held.ledger.record([entry], [])[0]:
-                case Recorded(stored) if stored is not None:
-                    self.world.told.append(stored)
-                case FencedOut(AlreadyDone(stored)):
-                    self.world.told.append(stored)
+            self.world.tell(held.ledger.record([entry], [])[0])
 
     def _held(self, *, called: bool) -> list[Held]:
         return [

@@ -99,7 +99,7 @@ def test_whatever_the_order_of_statements_the_promises_hold(
         world = World(engines, sql, limit)
         state(world)
         return [
-            (f"{number} {operation.__name__}", _on(world, operation, number))
+            (f"{number} {operation.__name__}", partial(operation, world, number))
             for number, operation in enumerate(operations)
         ]
 
@@ -129,7 +129,3 @@ def test_of_several_requests_of_the_same_data_one_is_paid(
         assert world.charges == 1, described(steps)
         ended = sql.execute("SELECT request_id FROM verification.request WHERE outcome = 'match'")
         assert sorted(name for (name,) in ended) == ids, described(steps)
-
-
-def _on(world: World, operation: Callable[[World, int], None], number: int) -> Callable[[], None]:
-    return lambda: operation(world, number)

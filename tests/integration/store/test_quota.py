@@ -1,12 +1,15 @@
 """The shared quota in a real database: exact over racing workers, and safe when one breaks off."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations, count
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -15,7 +18,6 @@ from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG, ledger_of
-from tests.integration.store.cutting import broken_before
 from tests.integration.store.upkeep import Rows, race
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed
 from worker.core.outcome import Charged, Complete, Outcome, Result
@@ -128,6 +130,33 @@ def _lose_answer(database: Connection) -> None:
     assert driver is not None
     driver.commit()
     driver.close()
+
+
+@contextmanager
+def broken_before(engine: Engine, statement: int) -> Iterator[None]:
+    """Lose the connection before the n-th statement, counted from 1, however it is executed."""
+    count = 0
+    lent: set[Any] = set()
+
+    class Cursor(psycopg.Cursor[Any]):
+        def execute(self, *arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == statement:
+                self.connection.close()
+            return super().execute(*arguments, **options)
+
+    def watch(driver: Any, *_: object) -> None:
+        driver.cursor_factory = Cursor
+        lent.add(driver)
+
+    event.listen(engine, "checkout", watch)
+    try:
+        yield
+    finally:
+        event.remove(engine, "checkout", watch)
+        for driver in lent:
+            driver.cursor_factory = psycopg.Cursor
 
 
 def test_a_claim_whose_commit_was_lost_is_paid_once(engine: Engine) -> None:

@@ -11,7 +11,6 @@ from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import ledger_of
-from tests.integration.store.cutting import doing_after
 from tests.integration.store.upkeep import Rows, finish, race
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Complete, Outcome, Result
@@ -150,25 +149,5 @@ def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_w
         until(sql.waiting_for_locks)
         retention.commit()
         (claim,) = claims.result()
-    assert isinstance(claim, Granted)
-    assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
-
-
-def test_a_request_that_is_deleted_within_its_claim_is_claimed_as_a_new_one(
-    database_url: str, engine: Engine, ledger: PostgresLedger
-) -> None:
-    """The claim's first statement found it finished, the second does not find it."""
-    finish(ledger, ask())
-    retention = open_engine(database_url, "retention")
-
-    def delete() -> None:
-        Rows(retention)(
-            """WITH calls AS (DELETE FROM verification.provider_call)
-               DELETE FROM verification.request"""
-        )
-
-    with doing_after(engine, 1, delete):
-        (claim,) = ledger.claim([ask()], "2")
-    retention.dispose()
     assert isinstance(claim, Granted)
     assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
