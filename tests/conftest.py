@@ -38,10 +38,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No deadline: on a loaded machine a slow example is not a wrong one, nor one slowly made.
 for _name, _examples in (("quick", 15), ("full", 50), ("long", 100_000)):
     settings.register_profile(
-        _name,
-        max_examples=_examples,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
+        _name, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

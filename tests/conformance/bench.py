@@ -6,16 +6,9 @@ from typing import Any, NamedTuple
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import ANSWER, Rows
-from worker.core.claims import (
-    AlreadyDone,
-    Claim,
-    ClaimRequest,
-    Entry,
-    FencedOut,
-    Granted,
-    Recorded,
-)
+from worker.core.claims import AlreadyDone, Claim, ClaimRequest, Entry, FencedOut, Granted, Recorded
 from worker.core.outcome import (
     CallClass,
     CallReport,
@@ -31,7 +24,6 @@ from worker.core.outcome import (
 )
 from worker.core.request import Mode
 from worker.ports import Ledger
-from worker.store.claiming import LedgerConfig
 from worker.store.ledger import PostgresLedger
 
 GIVEN_UP = Result(
@@ -59,18 +51,9 @@ class RowSeen(NamedTuple):
 class Bench(Rows):
     """One database: workers with ledgers of their own, and what they wrote."""
 
-    def ledger(
-        self,
-        worker: str = "one",
-        *,
-        mode: Mode = Mode.SANDBOX,
-        lease_seconds: float = 60.0,
-        max_in_doubt_calls: int = 1,
-        **options: Any,
-    ) -> PostgresLedger:
+    def ledger(self, worker: str = "one", **options: Any) -> PostgresLedger:
         """Return the ledger of one worker; the options are of `LedgerConfig`."""
-        config = LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls, **options)
-        return PostgresLedger(self._engine, config, now=lambda: 0.0)
+        return ledger_of(self._engine, worker, now=lambda: 0.0, **options)
 
     def held_for(self, request_id: str = "onb-1") -> float:
         """Return in how many seconds an open request may be had."""

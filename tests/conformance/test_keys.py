@@ -5,14 +5,7 @@ import pytest
 from tests.conformance.bench import Bench, claimed, granted, put_off
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import finish
-from worker.core.claims import (
-    AlreadyDone,
-    Claim,
-    ClaimRequest,
-    Conflicting,
-    Granted,
-    HeldElsewhere,
-)
+from worker.core.claims import AlreadyDone, Claim, ClaimRequest, Conflicting, Granted, HeldElsewhere
 from worker.core.digests import Digest
 from worker.core.outcome import ErrorKind
 

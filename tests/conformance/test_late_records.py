@@ -2,16 +2,7 @@
 
 import pytest
 
-from tests.conformance.bench import (
-    UNTRIED,
-    Bench,
-    claimed,
-    complete,
-    granted,
-    leave,
-    put_off,
-    told,
-)
+from tests.conformance.bench import UNTRIED, Bench, claimed, complete, granted, leave, put_off, told
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
 from tests.integration.store.upkeep import ANSWER, CallSeen
@@ -40,29 +31,25 @@ def test_a_late_answer_ends_what_has_become_of_nobody(bench: Bench, stale: Grant
     assert told(claimed(bench.ledger("three"))).result == ANSWER
 
 
-@pytest.mark.parametrize("between", ["claim", "outcome"])
-def test_a_late_record_whose_answer_was_lost_changes_nothing_when_repeated(
-    bench: Bench, stale: Granted, between: str
+@pytest.mark.parametrize(
+    ("now", "state", "charged"),
+    [(HeldElsewhere, "working", "unknown"), (AlreadyDone, "done", "yes")],
+)
+def test_a_late_doubt_is_not_counted_again_and_changes_nothing_when_repeated(
+    bench: Bench, stale: Granted, now: type, state: str, charged: str
 ) -> None:
     two = bench.ledger("two")
     current = granted(two)
-    if between == "outcome":
+    if state == "done":
         complete(two, current)
     late = Entry(ask(), stale, fault(CallClass.IN_DOUBT, UNKNOWN), in_doubt())
-    first = bench.ledger().record([late], [])
+    (first,) = bench.ledger().record([late], [])
+    assert isinstance(first, FencedOut)
+    assert isinstance(first.now, now)
     before = bench.row(), bench.calls()
-    assert bench.ledger().record([late], []) == first
+    assert (before[0].state, before[0].charged, before[0].in_doubt_calls) == (state, charged, 1)
+    assert bench.ledger().record([late], []) == [first]
     assert (bench.row(), bench.calls()) == before
-    assert bench.row().in_doubt_calls == 1
-
-
-def test_a_late_doubt_that_was_counted_is_not_counted_again(bench: Bench, stale: Granted) -> None:
-    granted(bench.ledger("two"))
-    recorded = leave(bench.ledger(), stale, fault(CallClass.IN_DOUBT, UNKNOWN))
-    assert isinstance(recorded, FencedOut)
-    assert isinstance(recorded.now, HeldElsewhere)
-    assert (bench.row().state, bench.row().in_doubt_calls) == ("working", 1)
-    assert bench.row().charged == "unknown"
 
 
 @pytest.mark.parametrize("report", [UNTRIED, fault(CallClass.NOT_SENT), fault(CallClass.THROTTLED)])

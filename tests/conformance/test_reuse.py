@@ -5,15 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.bench import (
-    GIVEN_UP,
-    Bench,
-    claimed,
-    complete,
-    granted,
-    put_off,
-    told,
-)
+from tests.conformance.bench import GIVEN_UP, Bench, claimed, complete, granted, put_off, told
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import ANSWER, finish
 from worker.core.claims import AlreadyDone, ClaimRequest, Granted, HeldElsewhere, Postponed

@@ -183,10 +183,7 @@ SCHEMAS: dict[str, Schema] = dict(
             selector=fields(matchLabels=TEXTS),
         ),
         kind(
-            "monitoring.coreos.com/v1",
-            "PrometheusRule",
-            "groups",
-            groups=some(_RULES, at_least=1),
+            "monitoring.coreos.com/v1", "PrometheusRule", "groups", groups=some(_RULES, at_least=1)
         ),
         kind(
             "postgresql.cnpg.io/v1",

@@ -182,9 +182,7 @@ def test_no_file_holds_a_password(path: Any) -> None:
     ]
 
 
-def test_each_component_finds_the_secrets_that_it_needs_and_no_others(
-    manifests: Manifests,
-) -> None:
+def test_each_component_finds_the_secrets_that_it_needs_and_no_others(manifests: Manifests) -> None:
     """The files that X_FILE names are keys of the Secret that the component mounts."""
     everything = {"amqp-url", "database-url", "digest-key"}
     everything |= {"provider-access-key", "provider-secret-key"}

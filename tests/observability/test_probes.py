@@ -15,9 +15,7 @@ def test_a_worker_whose_schema_is_too_old_is_alive_and_not_ready(stack: Stack) -
     assert worker.stop() == 0
 
 
-def test_a_worker_without_broker_and_database_is_alive_not_ready_and_says_so(
-    stack: Stack,
-) -> None:
+def test_a_worker_without_broker_and_database_is_alive_not_ready_and_says_so(stack: Stack) -> None:
     (nobody,) = free_ports(1)
     worker = stack.launch_worker(
         HTTP_PORT=free_port(),

@@ -63,8 +63,7 @@ def test_no_alert_adds_up_or_matches_across_namespaces(rule: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "expression",
-    ["sum(a)", "sum by (reason) (a)", "a and b", "a unless on () b", "a / on (pod) b"],
+    "expression", ["sum(a)", "sum by (reason) (a)", "a and b", "a unless on () b", "a / on (pod) b"]
 )
 def test_what_crosses_namespaces_is_noticed(expression: str) -> None:
     with pytest.raises(AssertionError):

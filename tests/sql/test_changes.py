@@ -104,10 +104,7 @@ def test_what_a_lapsed_lease_finishes_is_a_change(
 
 @pytest.mark.usefixtures("own_database_url")
 def test_what_was_finished_before_the_migration_comes_first_and_at_once(
-    ledger: PostgresLedger,
-    reader: psycopg.Connection,
-    owner: psycopg.Connection,
-    database_url: str,
+    ledger: PostgresLedger, reader: psycopg.Connection, owner: psycopg.Connection, database_url: str
 ) -> None:
     alembic(database_url, "downgrade", "0005")
     owner.execute(_OPEN, [["old-1", "old-2"]])

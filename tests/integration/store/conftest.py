@@ -1,6 +1,7 @@
 """A real ledger on a database that was empty before the test."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -20,9 +21,15 @@ CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_call
 engine_of = cache(open_engine)
 
 
-def ledger_of(engine: Engine, worker: str = "one", **options: Any) -> PostgresLedger:
+def ledger_of(
+    engine: Engine,
+    worker: str = "one",
+    *,
+    now: Callable[[], float] = time.monotonic,
+    **options: Any,
+) -> PostgresLedger:
     """Make the ledger of a worker; the options are of `LedgerConfig`."""
-    return PostgresLedger(engine, replace(CONFIG, worker=worker, **options))
+    return PostgresLedger(engine, replace(CONFIG, worker=worker, **options), now)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
-from worker.store.ledger import PostgresLedger
 from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota
 
@@ -240,8 +239,7 @@ def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, sql: Rows) -> No
 
 def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) -> None:
     times = iter([100.0, 128.0])
-    config = replace(CONFIG, calls_per_minute=600)
-    ledger = PostgresLedger(engine, config, now=lambda: next(times))
+    ledger = ledger_of(engine, now=lambda: next(times), calls_per_minute=600)
     claims = ledger.claim([ask(each, lane=Lane.BULK) for each in ("first", "second")], "1")
     waits = [each.wait for each in claims if isinstance(each, Granted)]
     assert waits == pytest.approx([-28.0, -28.0 + SPACING])

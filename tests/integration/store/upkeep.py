@@ -101,11 +101,7 @@ class Rows:
             )
 
 
-def finish(
-    ledger: PostgresLedger,
-    *asked: ClaimRequest,
-    result: Result = ANSWER,
-) -> None:
+def finish(ledger: PostgresLedger, *asked: ClaimRequest, result: Result = ANSWER) -> None:
     """Let requests run to their outcome in one batch; a match unless said otherwise."""
     claims = ledger.claim(asked, f"finish-{next(_batches)}")
     entries = [
