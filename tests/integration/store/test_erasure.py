@@ -38,6 +38,14 @@ def erasure(engine: Engine) -> PostgresErasure:
     return PostgresErasure(engine)
 
 
+def finish_old(ledger: PostgresLedger, sql: Rows, count: int) -> None:
+    """Finish and announce so many requests, an hour ago."""
+    ids = [f"onb-{number}" for number in range(count)]
+    finish(ledger, *map(ask, ids))
+    ledger.record([], ids)
+    sql.age(60)
+
+
 def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
     ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
 ) -> None:
@@ -117,13 +125,11 @@ def test_what_is_open_or_not_announced_is_named_and_erased_afterwards(
 
 
 def test_more_than_a_batch_of_requests_is_erased(
-    ledger: PostgresLedger, erasure: PostgresErasure, monkeypatch: pytest.MonkeyPatch
+    ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure_module, "_LIMIT", 10)
-    ids = [f"onb-{number}" for number in range(25)]
-    finish(ledger, *map(ask, ids))
-    ledger.record([], ids)
-    assert erasure.erase([SUBJECT]) == len(ids)
+    finish_old(ledger, sql, 25)
+    assert erasure.erase([SUBJECT]) == 25
 
 
 # With age.
@@ -210,10 +216,7 @@ def test_a_deleted_request_goes_with_its_calls_and_its_id_is_new_again(
 def test_retention_is_bounded_and_passes_over_a_locked_row(
     ledger: PostgresLedger, engine: Engine, keeper: PostgresRetention, sql: Rows, treat: Chore
 ) -> None:
-    ids = [f"onb-{number}" for number in range(6)]
-    finish(ledger, *[ask(each) for each in ids])
-    ledger.record([], ids)
-    sql.age(60)
+    finish_old(ledger, sql, 6)
     # Of both kinds, so that deleting has to share its bound between them.
     if treat is PostgresRetention.delete:
         assert keeper.clear_personal(1800, 3) == 3
@@ -225,13 +228,10 @@ def test_retention_is_bounded_and_passes_over_a_locked_row(
 def test_eight_housekeepers_at_once_treat_each_request_once(
     ledger: PostgresLedger, database_url: str, sql: Rows, treat: Chore
 ) -> None:
-    ids = [f"onb-{number:03d}" for number in range(200)]
-    finish(ledger, *[ask(each) for each in ids])
-    ledger.record([], ids)
-    sql.age(60)
+    finish_old(ledger, sql, 200)
 
     def work(own: Engine, _racer: int) -> int:
         mine = PostgresRetention(own, Mode.SANDBOX)
         return sum(treat(mine, 1800, 10) for _ in range(25))
 
-    assert sum(race(database_url, work)) == len(ids)
+    assert sum(race(database_url, work)) == 200
