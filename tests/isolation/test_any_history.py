@@ -22,12 +22,11 @@ from hypothesis.stateful import (
 )
 
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.conftest import ledger_of
 from tests.isolation.world import ASKED, UNCALLED, World
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
-from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire
-from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 
@@ -122,10 +121,8 @@ class History(RuleBasedStateMachine):
         """Claim, and perhaps again with the same token, for the first answer was lost."""
         number = next(_tokens)
         allowed = self.world.max_in_doubt_calls
-        config = LedgerConfig(
-            f"worker-{number}", Mode.SANDBOX, 60.0, allowed, daily_call_budget=self.budget
-        )
-        ledger = PostgresLedger(self.engine, config)
+        limits: dict[str, Any] = {"max_in_doubt_calls": allowed, "daily_call_budget": self.budget}
+        ledger = ledger_of(self.engine, f"worker-{number}", **limits)
         before = self._ledger()
         waits = self.sql.execute(
             "SELECT request_id FROM verification.request WHERE due_at > now() + interval '30 s'"

@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.conftest import ledger_of
 from worker.core.claims import AlreadyDone, Claim, ClaimRequest, Entry, FencedOut, Granted, Recorded
 from worker.core.digests import Digest
 from worker.core.outcome import CallClass, CallReport, Charged, StoredResult
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire, reuse
-from worker.store.claiming import LedgerConfig
 from worker.store.erasure import PostgresErasure, PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
@@ -55,16 +55,14 @@ class World:
 
     def ledger(self, worker: str, session: int, per_minute: int | None = None) -> PostgresLedger:
         """Return a worker's ledger on a session of its own."""
-        config = LedgerConfig(
+        return ledger_of(
+            self.engines[session],
             worker,
-            Mode.SANDBOX,
-            60.0,
-            self.max_in_doubt_calls,
-            per_minute,
-            self.budget,
+            max_in_doubt_calls=self.max_in_doubt_calls,
+            calls_per_minute=per_minute,
+            daily_call_budget=self.budget,
             reuse_seconds=self.reuse,
         )
-        return PostgresLedger(self.engines[session], config)
 
     # States
 

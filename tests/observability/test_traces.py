@@ -29,11 +29,9 @@ class Collector(ThreadingHTTPServer):
     def take(self, body: bytes) -> None:
         """Keep the spans of a request."""
         for group in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for attribute in group.resource.attributes:
-                if attribute.key == "service.name":
-                    self.services.add(attribute.value.string_value)
-            for scope in group.scope_spans:
-                self.spans.extend(scope.spans)
+            named = {each.key: each.value.string_value for each in group.resource.attributes}
+            self.services.add(named["service.name"])
+            self.spans += [span for scope in group.scope_spans for span in scope.spans]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -89,17 +89,10 @@ def test_a_result_is_seen_for_its_outcome_and_again_when_it_is_cleared(
         "SELECT cleared_at IS NOT NULL, masked_name FROM verification_v1.results"
     ).fetchall()
     assert row == (True, None)
-
-
-def test_what_a_lapsed_lease_finishes_is_a_change(
-    ledger: PostgresLedger, engine: Engine, reader: psycopg.Connection
-) -> None:
-    copy = Copy(reader)
-    ledger.claim([ask("onb-1")], "1")
-    Rows(engine).age(minutes=60 * 24 * 60)
+    Rows(engine).age(60 * 24 * 60, "onb-1")
     leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=86_400.0)
     assert leases.settle_lapsed(10) != []
-    assert copy.read() == ["onb-1"]
+    assert copy.read() == ["onb-1"], "what a lapsed lease finishes"
 
 
 @pytest.mark.usefixtures("own_database_url")

@@ -41,30 +41,23 @@ def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
     return [claim for claims in race(database_url, work) for claim in claims]
 
 
-def test_eight_workers_race_for_new_requests_and_each_is_granted_once(database_url: str) -> None:
-    assert Counter(claim.request_id for claim in claim_all(database_url)) == Counter(IDS)
-
-
-def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
-    database_url: str, sql: Rows
-) -> None:
-    claim_all(database_url)
-    sql.lapse()
-    claims = claim_all(database_url, lapsed=True)
-    calls = sql("SELECT class, count(*) AS n FROM verification.provider_call GROUP BY 1")
+def by_id(claims: list[Granted]) -> dict[str, Granted]:
+    """Return all claims by their ids, which are each there once."""
     assert Counter(claim.request_id for claim in claims) == Counter(IDS)
-    assert {(claim.grant, claim.call_number, claim.in_doubt_calls) for claim in claims} == {
-        (2, 2, 1)
-    }
-    assert {row["class"]: row["n"] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
+    return {claim.request_id: claim for claim in claims}
 
 
-def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
+def test_of_workers_that_race_one_gets_each_request_one_takes_it_over_and_one_ends_it(
     database_url: str, sql: Rows
 ) -> None:
-    stale = {claim.request_id: claim for claim in claim_all(database_url)}
+    """Eight want each request, and eight want it when its lease has lapsed; then two record."""
+    stale = by_id(claim_all(database_url))
     sql.lapse()
-    current = {claim.request_id: claim for claim in claim_all(database_url, lapsed=True)}
+    current = by_id(claim_all(database_url, lapsed=True))
+    takes = {(each.grant, each.call_number, each.in_doubt_calls) for each in current.values()}
+    assert takes == {(2, 2, 1)}
+    calls = sql("SELECT class, count(*) AS n FROM verification.provider_call GROUP BY 1")
+    assert {row["class"]: row["n"] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
 
     def record_all(own: Engine, racer: int) -> int:
         grants = (stale, current)[racer]
