@@ -56,8 +56,9 @@ DURATION_OR_0 = like(
 )
 
 
-def kind(version: str, name: str, required: str = "", /, **spec: Schema) -> tuple[str, Schema]:
-    """Return a kind's name and the schema of its manifests, by the fields of its `spec`."""
+def kind(of: str, required: str = "", /, **spec: Schema) -> tuple[str, Schema]:
+    """Return the name and the schema of a kind, `apiVersion/kind`, by the fields of its `spec`."""
+    version, _, name = of.rpartition("/")
     return name, fields(
         "apiVersion kind metadata spec",
         apiVersion={"const": version},
@@ -132,8 +133,7 @@ _SYNCHRONOUS = fields(
 SCHEMAS: dict[str, Schema] = dict(
     [
         kind(
-            "keda.sh/v1alpha1",
-            "ScaledObject",
+            "keda.sh/v1alpha1/ScaledObject",
             "scaleTargetRef triggers",
             scaleTargetRef=NAMED,
             pollingInterval=number(1),
@@ -148,14 +148,12 @@ SCHEMAS: dict[str, Schema] = dict(
             triggers=some(_TRIGGER, at_least=1),
         ),
         kind(
-            "keda.sh/v1alpha1",
-            "TriggerAuthentication",
+            "keda.sh/v1alpha1/TriggerAuthentication",
             "secretTargetRef",
             secretTargetRef=some(_SECRET_KEY, at_least=1),
         ),
         kind(
-            "external-secrets.io/v1",
-            "ExternalSecret",
+            "external-secrets.io/v1/ExternalSecret",
             "secretStoreRef target data",
             refreshInterval=DURATION,
             secretStoreRef=fields(
@@ -165,8 +163,7 @@ SCHEMAS: dict[str, Schema] = dict(
             data=some(_EXTERNAL_KEY, at_least=1),
         ),
         kind(
-            "monitoring.coreos.com/v1",
-            "PodMonitor",
+            "monitoring.coreos.com/v1/PodMonitor",
             "selector podMetricsEndpoints",
             jobLabel=TEXT,
             selector=fields("matchLabels", matchLabels=TEXTS),
@@ -175,19 +172,15 @@ SCHEMAS: dict[str, Schema] = dict(
             ),
         ),
         kind(
-            "monitoring.coreos.com/v1",
-            "ServiceMonitor",
+            "monitoring.coreos.com/v1/ServiceMonitor",
             "endpoints selector",
             endpoints=some(_ENDPOINT),
             namespaceSelector=fields(matchNames=some(TEXT)),
             selector=fields(matchLabels=TEXTS),
         ),
+        kind("monitoring.coreos.com/v1/PrometheusRule", "groups", groups=some(_RULES, at_least=1)),
         kind(
-            "monitoring.coreos.com/v1", "PrometheusRule", "groups", groups=some(_RULES, at_least=1)
-        ),
-        kind(
-            "postgresql.cnpg.io/v1",
-            "Cluster",
+            "postgresql.cnpg.io/v1/Cluster",
             "instances",
             instances=number(1),
             bootstrap=fields(initdb=fields(database=TEXT, encoding=TEXT, owner=TEXT, secret=NAMED)),
@@ -198,8 +191,7 @@ SCHEMAS: dict[str, Schema] = dict(
             walStorage=SIZED,
         ),
         kind(
-            "rabbitmq.com/v1beta1",
-            "RabbitmqCluster",
+            "rabbitmq.com/v1beta1/RabbitmqCluster",
             replicas=number(0),
             persistence=fields(storage=QUANTITY),
             rabbitmq=fields(additionalConfig=TEXT),
@@ -207,24 +199,21 @@ SCHEMAS: dict[str, Schema] = dict(
             tls=fields(secretName=TEXT),
         ),
         kind(
-            "rabbitmq.com/v1beta1",
-            "Vhost",
+            "rabbitmq.com/v1beta1/Vhost",
             "name rabbitmqClusterReference",
             name=TEXT,
             defaultQueueType=one_of("quorum", "classic", "stream"),
             rabbitmqClusterReference=PERHAPS_NAMED,
         ),
         kind(
-            "rabbitmq.com/v1beta1",
-            "User",
+            "rabbitmq.com/v1beta1/User",
             "rabbitmqClusterReference",
             rabbitmqClusterReference=PERHAPS_NAMED,
             importCredentialsSecret=PERHAPS_NAMED,
             tags=some(one_of("management", "policymaker", "monitoring", "administrator")),
         ),
         kind(
-            "rabbitmq.com/v1beta1",
-            "Permission",
+            "rabbitmq.com/v1beta1/Permission",
             "permissions rabbitmqClusterReference vhost",
             vhost=TEXT,
             permissions=fields(configure=TEXT, read=TEXT, write=TEXT),

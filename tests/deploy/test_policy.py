@@ -22,11 +22,6 @@ def containers(manifests: Manifests) -> list[tuple[Pod, dict[str, Any]]]:
     return [(pod, container) for pod in manifests.pods() for container in pod.containers()]
 
 
-def test_all_that_should_run_is_there(manifests: Manifests) -> None:
-    components = {pod.component for pod in manifests.pods()}
-    assert components >= {"worker", "migration", "topology", "retention"}
-
-
 def test_each_container_has_requests_and_limits(manifests: Manifests) -> None:
     for pod, container in containers(manifests):
         for bound in ("requests", "limits"):
