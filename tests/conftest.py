@@ -4,16 +4,13 @@ One broker and one database server per process; a vhost of its own for each test
 that is emptied before it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -26,10 +23,8 @@ from hypothesis import HealthCheck, settings
 from local_install import node_modules
 from local_stack import Servers
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 NewDatabase = Callable[[], AbstractContextManager[str]]
+Refusal = Callable[..., list[str]]
 
 # A broker, a sandbox and workers are what tests of many folders ask for.
 pytest_plugins = ["tests.e2e.stacks"]
@@ -44,10 +39,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No deadline: on a loaded machine a slow example is not a wrong one, nor one slowly made.
 for _name, _examples in (("quick", 15), ("full", 50), ("long", 100_000)):
     settings.register_profile(
-        _name,
-        max_examples=_examples,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
+        _name, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -137,6 +129,14 @@ def own_database_url(new_database: NewDatabase) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """Give a database without any schema of ours."""
+    name = f"empty_{uuid.uuid4().hex}"
+    yield servers.database.create_database(name)
+    servers.database.drop_database(name)
+
+
+@pytest.fixture
 def chinese_database(servers: Servers) -> Iterator[str]:
     """Give an empty database whose encoding is not UTF8."""
     name = f"chinese_{uuid.uuid4().hex}"
@@ -148,11 +148,18 @@ def chinese_database(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def shared_database(new_database: NewDatabase) -> Iterator[SharedDatabase]:
+def shared_database(new_database: NewDatabase) -> Iterator["SharedDatabase"]:
     """Make the database that the tests of this process use one after another."""
     shared = SharedDatabase(new_database)
     yield shared
     shared.close()
+
+
+@pytest.fixture(scope="module")
+def module_database(new_database: NewDatabase) -> Iterator[str]:
+    """Give a database that the tests of one module share as they leave it."""
+    with new_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +219,7 @@ class SharedDatabase:
 
     def _empty(self, url: str) -> bool:
         with psycopg.connect(url) as database:
-            database.execute(_END_OTHERS)
+            database.execute(END_OTHERS)
             if database.execute(_CATALOGUE).fetchone() != self._catalogue:
                 return False
             is_large = database.execute(_IS_LARGE).fetchone() == (True,)
@@ -240,7 +247,7 @@ SELECT sum(pg_relation_size(relid)) > 1000000 FROM pg_stat_user_tables
  WHERE schemaname = 'verification'
 """
 
-_END_OTHERS = """
+END_OTHERS = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
@@ -256,6 +263,23 @@ SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute WHERE
        (SELECT count(*) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase
          WHERE datname = current_database())
 """
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Give what runs an upgrade that must end with code 2, and returns the lines that it says."""
+
+    def refused(**environment: str) -> list[str]:
+        capsys.readouterr()
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            command.upgrade(Config(_CHECKOUT / "alembic.ini"), "head")
+        assert end.value.code == 2
+        return capsys.readouterr().err.splitlines()
+
+    return refused
 
 
 def migrate(url: str) -> None:

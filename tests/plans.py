@@ -1,11 +1,7 @@
 """PostgreSQL's plans, as EXPLAIN (FORMAT JSON) gives them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Any
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,14 +1,40 @@
 """A ledger with a look inside: many workers on one database, whose clocks a test sets back."""
 
 import json
+from itertools import count
 from typing import Any, NamedTuple
 
-from tests.integration.store.upkeep import Rows
+from tests.fakes.messages import ask
+from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.conftest import ledger_of
+from tests.integration.store.upkeep import ANSWER, Rows
+from worker.core.claims import AlreadyDone, Claim, ClaimRequest, Entry, FencedOut, Granted, Recorded
+from worker.core.outcome import (
+    CallClass,
+    CallReport,
+    Charged,
+    Complete,
+    ErrorKind,
+    Failure,
+    FieldProblem,
+    Outcome,
+    Result,
+    RetryLater,
+    StoredResult,
+)
 from worker.core.request import Mode
-from worker.store.claiming import LedgerConfig
+from worker.ports import Ledger
 from worker.store.ledger import PostgresLedger
 
+GIVEN_UP = Result(
+    Outcome.FAILED,
+    Charged.UNKNOWN,
+    failure=Failure(ErrorKind.IN_DOUBT, "in doubt", (FieldProblem("body", "is a test"),)),
+)
+UNTRIED = CallReport(CallClass.NOT_SENT, Charged.NO, sends=0)
+
 _TABLES = ("request", "provider_call")
+_tokens = count(1)
 
 
 class RowSeen(NamedTuple):
@@ -25,27 +51,9 @@ class RowSeen(NamedTuple):
 class Bench(Rows):
     """One database: workers with ledgers of their own, and what they wrote."""
 
-    def ledger(
-        self,
-        worker: str = "one",
-        *,
-        mode: Mode = Mode.SANDBOX,
-        lease_seconds: float = 60.0,
-        max_in_doubt_calls: int = 1,
-        **options: Any,
-    ) -> PostgresLedger:
+    def ledger(self, worker: str = "one", **options: Any) -> PostgresLedger:
         """Return the ledger of one worker; the options are of `LedgerConfig`."""
-        config = LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls, **options)
-        return PostgresLedger(self._engine, config, now=lambda: 0.0)
-
-    def set_lease(self, request_id: str, seconds: float) -> None:
-        """Let a lease end so many seconds from now; below 0 it has lapsed."""
-        self(
-            """UPDATE verification.request
-                  SET lease_until = now() + make_interval(secs => :s) WHERE request_id = :id""",
-            s=seconds,
-            id=request_id,
-        )
+        return ledger_of(self._engine, worker, now=lambda: 0.0, **options)
 
     def held_for(self, request_id: str = "onb-1") -> float:
         """Return in how many seconds an open request may be had."""
@@ -55,8 +63,6 @@ class Bench(Rows):
             id=request_id,
         )
         return float(found["left"])
-
-    lease_left = held_for
 
     def row(self, request_id: str = "onb-1") -> RowSeen:
         """Return what a claim or a record may have changed in a request."""
@@ -98,10 +104,6 @@ class Bench(Rows):
         """Let what is spent today have been spent yesterday."""
         self("UPDATE verification.call_quota SET day = day - 1")
 
-    def age_calls(self, days: int) -> None:
-        """Let all calls have begun so many days earlier."""
-        self.age(days * 24 * 60)
-
     def let_slots_pass(self, seconds: float) -> None:
         """Let the next free slot come so many seconds sooner."""
         self(
@@ -109,3 +111,63 @@ class Bench(Rows):
                   SET next_call_at = next_call_at - make_interval(secs => :s)""",
             s=seconds,
         )
+
+
+def claimed(ledger: Ledger, asked: ClaimRequest | None = None, batch: str | None = None) -> Claim:
+    """Claim one request; `batch` is the claim's token, a new one if none is given."""
+    (claim,) = ledger.claim([asked or ask()], batch or f"batch-{next(_tokens)}")
+    return claim
+
+
+def granted(ledger: Ledger, asked: ClaimRequest | None = None, batch: str | None = None) -> Granted:
+    """Claim one request that can be had."""
+    claim = claimed(ledger, asked, batch)
+    assert isinstance(claim, Granted)
+    return claim
+
+
+def told(found: object) -> StoredResult:
+    """Return what a record or the claim of a copy says of a request that has its outcome."""
+    assert isinstance(found, Recorded | AlreadyDone)
+    assert found.stored is not None
+    return found.stored
+
+
+def complete(
+    ledger: Ledger,
+    claim: Granted,
+    result: Result = ANSWER,
+    report: CallReport | None = MATCH,
+    asked: ClaimRequest | None = None,
+) -> Recorded | FencedOut:
+    """Record how a claimed request ended."""
+    entry = Entry(asked or ask(claim.request_id), claim, report, Complete(result))
+    (recorded,) = ledger.record([entry], [])
+    return recorded
+
+
+def put_off(
+    ledger: Ledger,
+    claim: Granted,
+    call_class: CallClass = CallClass.UNAVAILABLE,
+    *,
+    counted: bool = False,
+    charged: Charged = Charged.NO,
+    delay: int = 0,
+) -> Recorded | FencedOut:
+    """Record that a claimed request is to be tried again; it is due in `delay` seconds."""
+    return leave(ledger, claim, fault(call_class, charged), counted=counted, delay=delay)
+
+
+def leave(
+    ledger: Ledger,
+    claim: Granted,
+    report: CallReport = UNTRIED,
+    *,
+    counted: bool = False,
+    delay: int = 0,
+) -> Recorded | FencedOut:
+    """Record that a call comes to nothing for now: as a rule one that no try was made of."""
+    decision = RetryLater(delay, counted, report.call_class, report.charged)
+    (recorded,) = ledger.record([Entry(ask(claim.request_id), claim, report, decision)], [])
+    return recorded

@@ -1,26 +1,24 @@
-"""Every test of this room asks the ledger what it promises, on an empty database."""
-
-from collections.abc import Iterator
+"""Every test of this folder asks the ledger what it promises, on an empty database."""
 
 import pytest
+from sqlalchemy import Engine
 
-from tests.conformance.bench import Bench
-from tests.conformance.test_ledger import granted
-from tests.integration.store.conftest import engine_of
+from tests.conformance.bench import Bench, granted
+from tests.integration.store.conftest import engine
 from worker.core.claims import Granted
+
+__all__ = ["engine"]
 
 
 @pytest.fixture
-def bench(database_url: str) -> Iterator[Bench]:
+def bench(engine: Engine) -> Bench:
     """Give the database with a look inside."""
-    engine = engine_of(database_url, "conformance")
-    yield Bench(engine)
-    engine.dispose()
+    return Bench(engine)
 
 
 @pytest.fixture
 def stale(bench: Bench) -> Granted:
     """Let worker `one` claim, and its lease lapse."""
     claim = granted(bench.ledger())
-    bench.set_lease("onb-1", -1)
+    bench.lapse()
     return claim

@@ -2,20 +2,12 @@
 
 import pytest
 
-from tests.conformance.bench import Bench
-from tests.conformance.test_ledger import ANSWER, UNTRIED, complete, granted, leave, put_off
+from tests.conformance.bench import UNTRIED, Bench, claimed, complete, granted, leave, put_off, told
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
-from tests.integration.store.upkeep import CallSeen
+from tests.integration.store.upkeep import ANSWER, CallSeen
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere, Recorded
-from worker.core.outcome import (
-    CallClass,
-    CallReport,
-    Charged,
-    Complete,
-    DeadLetter,
-    ErrorKind,
-)
+from worker.core.outcome import CallClass, CallReport, Charged, Complete, DeadLetter, ErrorKind
 from worker.core.retry import in_doubt
 
 UNKNOWN = Charged.UNKNOWN
@@ -24,13 +16,11 @@ UNKNOWN = Charged.UNKNOWN
 def test_a_late_answer_ends_the_request_whoever_works_on_it(bench: Bench, stale: Granted) -> None:
     two = bench.ledger("two")
     current = granted(two)
-    recorded = complete(bench.ledger(), stale)
-    assert isinstance(recorded, Recorded)
-    assert recorded.stored is not None
-    assert recorded.stored.result == ANSWER
+    recorded = told(complete(bench.ledger(), stale))
+    assert recorded.result == ANSWER
     # The other one's call may be made: it is in doubt until it is reported.
     assert bench.calls() == [CallSeen(1, "answered", "yes"), CallSeen(2, "in_doubt", "unknown")]
-    assert complete(two, current) == FencedOut(AlreadyDone(recorded.stored))
+    assert complete(two, current) == FencedOut(AlreadyDone(recorded))
     assert bench.calls() == [CallSeen(1, "answered", "yes"), CallSeen(2, "answered", "yes")]
     assert bench.row().calls == 2
 
@@ -38,34 +28,28 @@ def test_a_late_answer_ends_the_request_whoever_works_on_it(bench: Bench, stale:
 def test_a_late_answer_ends_what_has_become_of_nobody(bench: Bench, stale: Granted) -> None:
     put_off(bench.ledger("two"), granted(bench.ledger("two")), CallClass.NOT_SENT)
     assert isinstance(complete(bench.ledger(), stale), Recorded)
-    (claim,) = bench.ledger("three").claim([ask()], "1")
-    assert isinstance(claim, AlreadyDone)
-    assert claim.stored.result == ANSWER
+    assert told(claimed(bench.ledger("three"))).result == ANSWER
 
 
-@pytest.mark.parametrize("between", ["claim", "outcome"])
-def test_a_late_record_whose_answer_was_lost_changes_nothing_when_repeated(
-    bench: Bench, stale: Granted, between: str
+@pytest.mark.parametrize(
+    ("now", "state", "charged"),
+    [(HeldElsewhere, "working", "unknown"), (AlreadyDone, "done", "yes")],
+)
+def test_a_late_doubt_is_not_counted_again_and_changes_nothing_when_repeated(
+    bench: Bench, stale: Granted, now: type, state: str, charged: str
 ) -> None:
     two = bench.ledger("two")
     current = granted(two)
-    if between == "outcome":
+    if state == "done":
         complete(two, current)
     late = Entry(ask(), stale, fault(CallClass.IN_DOUBT, UNKNOWN), in_doubt())
-    first = bench.ledger().record([late], [])
+    (first,) = bench.ledger().record([late], [])
+    assert isinstance(first, FencedOut)
+    assert isinstance(first.now, now)
     before = bench.row(), bench.calls()
-    assert bench.ledger().record([late], []) == first
+    assert (before[0].state, before[0].charged, before[0].in_doubt_calls) == (state, charged, 1)
+    assert bench.ledger().record([late], []) == [first]
     assert (bench.row(), bench.calls()) == before
-    assert bench.row().in_doubt_calls == 1
-
-
-def test_a_late_doubt_that_was_counted_is_not_counted_again(bench: Bench, stale: Granted) -> None:
-    granted(bench.ledger("two"))
-    recorded = leave(bench.ledger(), stale, fault(CallClass.IN_DOUBT, UNKNOWN))
-    assert isinstance(recorded, FencedOut)
-    assert isinstance(recorded.now, HeldElsewhere)
-    assert (bench.row().state, bench.row().in_doubt_calls) == ("working", 1)
-    assert bench.row().charged == "unknown"
 
 
 @pytest.mark.parametrize("report", [UNTRIED, fault(CallClass.NOT_SENT), fault(CallClass.THROTTLED)])
@@ -81,7 +65,7 @@ def test_a_doubt_of_a_call_that_was_free_is_taken_back(
 
 def test_a_free_call_leaves_the_doubt_of_another_one(bench: Bench, stale: Granted) -> None:
     granted(bench.ledger("two"))
-    bench.set_lease("onb-1", -1)
+    bench.lapse()
     granted(bench.ledger("three", max_in_doubt_calls=2))
     leave(bench.ledger(), stale, fault(CallClass.THROTTLED))
     assert (bench.row().in_doubt_calls, bench.row().charged) == (1, "unknown")
@@ -102,21 +86,12 @@ def test_a_finished_request_keeps_its_row_and_the_call_is_booked(
 # What an asynchronous failover leaves.
 
 
-@pytest.fixture
-def others(bench: Bench) -> list[Granted]:
-    """Let worker `one` claim three requests."""
-    claims = bench.ledger().claim([ask(each) for each in ("a", "b", "c")], "1")
-    return [claim for claim in claims if isinstance(claim, Granted)]
-
-
-def test_a_row_that_is_gone_is_written_again_and_the_others_stay(
-    bench: Bench, others: list[Granted]
-) -> None:
+def test_a_row_that_is_gone_is_written_again_and_the_others_stay(bench: Bench) -> None:
+    ledger = bench.ledger()
+    others = [granted(ledger, ask(each)) for each in ("a", "b", "c")]
     bench.lose("b")
     entries = [Entry(ask(each.request_id), each, MATCH, Complete(ANSWER)) for each in others]
-    recorded = bench.ledger().record(entries, [])
-    stored = [each.stored.result for each in recorded if isinstance(each, Recorded) and each.stored]
-    assert stored == [ANSWER] * 3
+    assert [told(each).result for each in ledger.record(entries, [])] == [ANSWER] * 3
     assert bench.calls("b") == [CallSeen(1, "answered", "yes")]
     assert bench.row("b") == bench.row("a")
 
@@ -129,7 +104,7 @@ def test_a_row_that_is_gone_waits_with_all_that_was_known(bench: Bench, stale: G
     row = bench.row()
     assert (row.state, row.attempts, row.calls, row.in_doubt_calls) == ("waiting", 1, 2, 1)
     assert bench.calls() == [CallSeen(2, "unavailable", "unknown")]
-    assert granted(two, batch="2").call_number == 3
+    assert granted(two).call_number == 3
 
 
 def test_a_request_that_was_never_called_is_gone_without_a_call(bench: Bench) -> None:
@@ -163,14 +138,14 @@ def test_an_intent_that_goes_leaves_the_next_call_a_number(bench: Bench) -> None
     put_off(one, first)
     assert leave(two, second) == Recorded(None)
     assert [call.call_class for call in bench.calls()] == ["not_sent", "unavailable"]
-    assert granted(two, batch="2").call_number == 3
+    assert granted(two).call_number == 3
 
 
 def test_a_row_that_was_set_back_is_ended_by_an_answer_and_else_comes_again(bench: Bench) -> None:
     one = bench.ledger()
     put_off(one, granted(one))
     bench.keep("onb-1")
-    current = granted(one, batch="2")
+    current = granted(one)
     bench.set_back("onb-1")
     gave_up = DeadLetter(in_doubt().result, ErrorKind.IN_DOUBT)
     late = Entry(ask(), current, fault(CallClass.IN_DOUBT, UNKNOWN), gave_up)

@@ -1,18 +1,14 @@
 """The manifests of an environment, as kustomize renders them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OVERLAYS = CHECKOUT / "deploy" / "kubernetes" / "overlays"

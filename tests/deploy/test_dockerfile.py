@@ -1,7 +1,5 @@
 """What can be read in the Dockerfile; `tests/image` builds it."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

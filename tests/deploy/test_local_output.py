@@ -1,10 +1,9 @@
 """What the local stack says to whoever waits in a terminal of 80 columns, or reads it in a pipe."""
 
-from __future__ import annotations
-
-import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,80 +13,60 @@ from demo_stage import Report
 from demonstration import _without_prefix
 from local_errors import StackError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+Printed = Callable[..., str]
 RUN = "demo-1891f1"
 STORY = [
     {"message": each["id"], "what happens": each["story"]}
     for several in messages(RUN)
     for each in several
 ]
-RESULTS = [
-    {
-        "request_id": f"{RUN}-no-record",
-        "outcome": "no_record",
-        "name": "张*",
-        "charged": "unknown",
-        "calls": 1,
-        "error_kind": "invalid_request",
-    }
+WIDEST = {"charged": "unknown", "calls": 1, "error_kind": "invalid_request"}
+RESULTS: list[dict[str, object]] = [
+    {"request_id": f"{RUN}-no-record", "outcome": "no_record", "name": "张*", **WIDEST}
 ]
-EVENTS = [
-    _without_prefix(
-        RUN,
-        {
-            "message": f"{RUN}-unreadable",
-            "outcome": "no_record",
-            "routing key": "default.rejected",
-            "charged": "unknown",
-            "calls": 1,
-            "error_kind": "invalid_request",
-            "event_id": "hidden",
-        },
-    )
-]
+EVENT = {"message": f"{RUN}-unreadable", "outcome": "no_record", "routing key": "default.rejected"}
+EVENTS = [_without_prefix(RUN, {**EVENT, **WIDEST, "event_id": "hidden"})]
 
 
-@pytest.fixture(params=["pipe", "dumb", "xterm", "no colour"])
-def output(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Let standard output be a pipe, or a terminal of 80 columns."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: request.param != "pipe")
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb" if request.param == "dumb" else "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    if request.param == "no colour":
-        monkeypatch.setenv("NO_COLOR", "1")
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Printed:
+    """Give what prints a table to a pipe, or to a terminal with such variables."""
+
+    def table(rows: list[dict[str, object]], *, pipe: bool = False, **variables: str) -> str:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: not pipe)
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for name, value in {"COLUMNS": "80", "TERM": "xterm-256color", **variables}.items():
+            monkeypatch.setenv(name, value)
+        Report().table(rows)
+        return capsys.readouterr().out
+
+    return table
 
 
 @pytest.mark.parametrize("rows", [STORY, RESULTS, EVENTS], ids=["story", "results", "events"])
+@pytest.mark.parametrize(
+    ("output", "without"),
+    [
+        ({"pipe": True}, "\x1b"),
+        ({"TERM": "dumb"}, "\x1b"),
+        ({}, "…"),
+        ({"NO_COLOR": "1"}, "\x1b[3"),
+    ],
+    ids=["pipe", "dumb", "xterm", "no colour"],
+)
 def test_the_tables_of_the_demonstration_are_whole_in_80_columns(
-    output: None, capsys: pytest.CaptureFixture[str], rows: list[dict[str, object]]
+    printed: Printed, output: dict[str, Any], without: str, rows: list[dict[str, object]]
 ) -> None:
-    Report().table(rows)
-    printed = capsys.readouterr().out
-    if os.environ["TERM"] == "dumb" or not sys.stdout.isatty():
-        assert "\x1b" not in printed
-    if "NO_COLOR" in os.environ:
-        assert "\x1b[3" not in printed
-    assert all(str(cell) in printed for row in rows for cell in row.values())
-    assert "…" not in printed
+    text = printed(rows, **output)
+    assert all(str(cell) in text for row in rows for cell in row.values())
+    assert without not in text
+    assert "…" not in text
 
 
-def test_in_a_narrow_terminal_what_is_looked_for_first_stays_whole(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "50")
-    monkeypatch.setenv("TERM", "xterm")
-    Report().table(RESULTS)
-    printed = capsys.readouterr().out
-    assert all(word in printed for word in ("outcome", "no_record", "charged", "unknown", "calls"))
-    assert "…" not in printed
+def test_in_a_narrow_terminal_what_is_looked_for_first_stays_whole(printed: Printed) -> None:
+    text = printed(RESULTS, COLUMNS="50", TERM="xterm")
+    assert all(word in text for word in ("outcome", "no_record", "charged", "unknown", "calls"))
+    assert "…" not in text
 
 
 def test_an_installer_that_takes_long_says_where_it_is(

@@ -1,7 +1,5 @@
 """What can break in `deploy/local/matrix` without a server: its rows, its table, its folders."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

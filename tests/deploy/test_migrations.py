@@ -1,30 +1,20 @@
 """The migration Job: two at once, beside readers, where its login comes from, and how it fails."""
 
-from __future__ import annotations
-
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from psycopg import sql
 
 from local_database import Database
 from migrations import steps
-from tests.conftest import alembic
-from tests.deploy.manifests import CHECKOUT, rendered
+from tests.conftest import Refusal, alembic
+from tests.deploy.manifests import rendered
 from tests.e2e.harness import Process, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-Refusal = Callable[..., list[str]]
 
 # What migrations/env.py locks.
 LOCK = 7_351_200_911
@@ -64,22 +54,6 @@ def heard(upgrade: Process, words: str) -> None:
 def succeeds(upgrade: Process) -> None:
     """Wait for its end, which must be a good one."""
     assert upgrade.ended() == 0, upgrade.lines
-
-
-@pytest.fixture
-def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
-    """Give what runs an upgrade that must end with code 2, and returns what it says."""
-
-    def refused(**environment: str) -> list[str]:
-        monkeypatch.delenv("DATABASE_URL", raising=False)
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as end:
-            command.upgrade(Config(CHECKOUT / "alembic.ini"), "head")
-        assert end.value.code == 2
-        return capsys.readouterr().err.splitlines()
-
-    return refused
 
 
 @pytest.fixture

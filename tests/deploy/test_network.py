@@ -1,16 +1,11 @@
 """Who reaches whom, by the network policies: asked as Kubernetes would."""
 
-from __future__ import annotations
-
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import rendered
-
-if TYPE_CHECKING:
-    from tests.deploy.manifests import Manifests, Pod
+from tests.deploy.manifests import Manifests, Pod, rendered
 
 
 def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:

@@ -1,13 +1,11 @@
 """Numbers in the manifests that follow from numbers in the code: they move together."""
 
-from __future__ import annotations
-
 import math
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.deploy.manifests import CHECKOUT, rendered
+from tests.deploy.manifests import CHECKOUT, Manifests, rendered
 from worker.bootstrap import DRAIN_SECONDS
 from worker.contract.names import REQUEST_QUEUES
 from worker.core.request import Lane
@@ -15,9 +13,6 @@ from worker.maintenance.housekeeper import STOP_SECONDS
 from worker.settings import Settings
 from worker.settings.worker import LIVE_URL
 from worker.store.engine import POOL_SIZE
-
-if TYPE_CHECKING:
-    from tests.deploy.manifests import Manifests
 
 # The README on a worker's memory, in MiB: itself, and its messages at the worst.
 ITSELF, PEAK = 80, 2

@@ -1,20 +1,13 @@
 """The alerts and the dashboard in a cluster are the ones in deploy/observability."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING
 
 import yaml
 
-from tests.deploy.manifests import CHECKOUT
-
-if TYPE_CHECKING:
-    from tests.deploy.manifests import Manifests
+from tests.deploy.manifests import CHECKOUT, Manifests
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
-
 
 # Where overlays/*/monitoring.yaml says that the runbook is.
 RUNBOOK = "https://git.example.org/verification-worker/blob/main/deploy/RUNBOOK.md"

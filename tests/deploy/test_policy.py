@@ -1,22 +1,17 @@
 """What every container must and must not be, whatever else changes in the manifests."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import OVERLAYS, SETTINGS
+from local_ports import LOOPBACK, free_ports
+from tests.deploy.manifests import OVERLAYS, SETTINGS, Manifests, Pod
 from tests.e2e import in_process
 from worker.settings import Settings
 from worker.settings.environment import is_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.deploy.manifests import Manifests, Pod
 
 SECRETS_AT = "/run/secrets/verification"
 CONTROL = "verification-stage"
@@ -25,11 +20,6 @@ CONTROL = "verification-stage"
 def containers(manifests: Manifests) -> list[tuple[Pod, dict[str, Any]]]:
     """Return every container of every workload, with its pod."""
     return [(pod, container) for pod in manifests.pods() for container in pod.containers()]
-
-
-def test_all_that_should_run_is_there(manifests: Manifests) -> None:
-    components = {pod.component for pod in manifests.pods()}
-    assert components >= {"worker", "migration", "topology", "retention"}
 
 
 def test_each_container_has_requests_and_limits(manifests: Manifests) -> None:
@@ -136,25 +126,30 @@ def test_each_container_starts_a_command_that_there_is(manifests: Manifests) -> 
 def test_the_settings_fit_together_when_the_secrets_are_files(
     manifests: Manifests, tmp_path: Path
 ) -> None:
-    is_live = manifests.settings()["PROVIDER_MODE"] == "live"
-    secrets = {
-        "amqp-url": "amqp://u:p@broker/v",
-        "database-url": "postgresql://u:p@database/d",
-        "digest-key": "a key of the tests, of 32 characters or more",
-        "provider-access-key": "AN-ACCOUNT-OF-JD" if is_live else "SANDBOXACCESSKEY",
-        "provider-secret-key": "sandbox-secret-key",
-    }
-    for name, value in secrets.items():
-        (tmp_path / name).write_text(value)
-    settings = {
-        name: value.replace(SECRETS_AT, str(tmp_path))
-        for name, value in manifests.settings().items()
-    }
-    done = in_process.run(("check-config",), settings)
+    done = in_process.run(("check-config",), environment(manifests, "worker", tmp_path))
     assert done.returncode == 0, done.stderr
     for line in (r"TOPOLOGY +check", r"HTTP_PORT +8080", r"AMQP_URL +\(hidden\)"):
         assert re.search(line, done.stdout), line
     assert "u:p@" not in done.stdout
+
+
+def environment(manifests: Manifests, component: str, folder: Path) -> dict[str, str]:
+    """Return a component's environment, its secrets as files; nobody answers where they lead."""
+    (nobody,) = free_ports(1)
+    is_live = manifests.settings()["PROVIDER_MODE"] == "live"
+    values = {
+        "amqp-url": f"amqp://u:p@{LOOPBACK}:{nobody}/v",
+        "database-url": f"postgresql://u:p@{LOOPBACK}:{nobody}/d",
+        "digest-key": "a key of the tests, of 32 characters or more",
+        "provider-access-key": "AN-ACCOUNT-OF-JD" if is_live else "SANDBOXACCESSKEY",
+        "provider-secret-key": "sandbox-secret-key",
+    }
+    (secret,) = manifests.pod(component).secrets()
+    for key in targets(manifests)[secret]:
+        (folder / key).write_text(values[key])
+    return {
+        name: value.replace(SECRETS_AT, str(folder)) for name, value in manifests.settings().items()
+    }
 
 
 # Where a secret might be written down: its own setting, or a URL with a password.
@@ -182,9 +177,7 @@ def test_no_file_holds_a_password(path: Any) -> None:
     ]
 
 
-def test_each_component_finds_the_secrets_that_it_needs_and_no_others(
-    manifests: Manifests,
-) -> None:
+def test_each_component_finds_the_secrets_that_it_needs_and_no_others(manifests: Manifests) -> None:
     """The files that X_FILE names are keys of the Secret that the component mounts."""
     everything = {"amqp-url", "database-url", "digest-key"}
     everything |= {"provider-access-key", "provider-secret-key"}

@@ -1,7 +1,5 @@
 """`deploy/kubernetes/prepare` waits for both Jobs, and ends when one has failed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,18 +1,12 @@
 """Overlays of others: two in one cluster, one over this repository as its base, with tracing."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import yaml
 
-from tests.deploy.manifests import CHECKOUT, OVERLAYS, rendered, rendered_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.deploy.manifests import Manifests
+from tests.deploy.manifests import CHECKOUT, OVERLAYS, Manifests, rendered, rendered_folder
 
 KUBERNETES = OVERLAYS.parent
 PAGE = (KUBERNETES / "README.md").read_text()
@@ -57,6 +51,15 @@ def overlay_of_the_page(folder: Path) -> Path:
     return folder
 
 
+def rendered_with(folder: Path, components: Callable[[list[str]], list[str]]) -> Manifests:
+    """Render the page's overlay with what becomes of its components."""
+    file = overlay_of_the_page(folder) / "kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    kustomization["components"] = components(kustomization["components"])
+    file.write_text(yaml.safe_dump(kustomization))
+    return rendered_folder(folder)
+
+
 def test_an_overlay_needs_only_the_files_that_the_page_shows(tmp_path: Path) -> None:
     manifests = rendered_folder(overlay_of_the_page(tmp_path))
     assert manifests.settings()["PROVIDER_CALLS_PER_MINUTE"] == "600"
@@ -69,11 +72,7 @@ def test_an_overlay_needs_only_the_files_that_the_page_shows(tmp_path: Path) -> 
 
 
 def test_with_tracing_the_workers_reach_the_collector_and_know_where_it_is(tmp_path: Path) -> None:
-    folder = overlay_of_the_page(tmp_path)
-    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    kustomization["components"].append("BASE/tracing")
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    manifests = rendered_folder(folder)
+    manifests = rendered_with(tmp_path, lambda named: [*named, "BASE/tracing"])
     endpoint = manifests.settings()["OTEL_EXPORTER_OTLP_ENDPOINT"]
     (rule,) = manifests.one("NetworkPolicy", "workers-to-collector")["spec"]["egress"]
     assert endpoint.endswith(f":{rule['ports'][0]['port']}")
@@ -83,12 +82,8 @@ def test_with_tracing_the_workers_reach_the_collector_and_know_where_it_is(tmp_p
 
 
 def test_without_the_component_nothing_needs_the_prometheus_operator(tmp_path: Path) -> None:
-    folder = overlay_of_the_page(tmp_path)
-    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    del kustomization["components"]
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    kinds = {each["apiVersion"] for each in rendered_folder(folder).documents}
-    assert kinds == {
+    manifests = rendered_with(tmp_path, lambda _: [])
+    assert {each["apiVersion"] for each in manifests.documents} == {
         "v1",
         "apps/v1",
         "batch/v1",

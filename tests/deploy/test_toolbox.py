@@ -1,19 +1,13 @@
 """People's commands run from inside the cluster: all of the runbook's, by the toolbox's secrets."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from local_ports import LOOPBACK, free_ports
 from tests.deploy.manifests import CHECKOUT, Manifests, rendered
-from tests.deploy.test_policy import SECRETS_AT, targets
+from tests.deploy.test_policy import environment
 from tests.e2e import in_process
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUNBOOK = (CHECKOUT / "deploy" / "RUNBOOK.md").read_text()
 TWO = "(?:dead-letters|events|message-keys|outbox|requests|topology|unrouted) [a-z]+"
@@ -35,25 +29,11 @@ MORE = {
     "reconcile": ("invoice.csv",),
     "submit": ("people.csv",),
 }
+CLEARING = {"CLEAR_AFTER_DAYS": "1"}  # or retention has nothing to do
 FILES = {
     "invoice.csv": "provider_request_id,at\nx,2026-11-27T21:48:17Z\n",
     "people.csv": "requestId,checkType,name,idCard\nonb-1,2,张三,11010519491231002X\n",
 }
-
-
-def settings_of(manifests: Manifests, component: str, folder: Path) -> dict[str, str]:
-    """Return a component's environment, its secrets as files; nobody answers where they lead."""
-    (nobody,) = free_ports(1)
-    values = {
-        "amqp-url": f"amqp://u:p@{LOOPBACK}:{nobody}/v",
-        "database-url": f"postgresql://u:p@{LOOPBACK}:{nobody}/d",
-        "digest-key": "a key of the tests, of 32 characters or more",
-    }
-    (secret,) = manifests.pod(component).secrets()
-    for key in targets(manifests)[secret]:
-        (folder / key).write_text(values[key])
-    settings = manifests.settings() | {"CLEAR_AFTER_DAYS": "1"}  # or retention has nothing to do
-    return {name: value.replace(SECRETS_AT, str(folder)) for name, value in settings.items()}
 
 
 @pytest.mark.parametrize("command", sorted(NAMED - ELSEWHERE), ids=" ".join)
@@ -61,11 +41,11 @@ def test_a_command_of_the_runbook_has_all_that_it_needs(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes as far as the servers."""
-    environment = settings_of(rendered("production"), "toolbox", tmp_path)
+    settings = environment(rendered("production"), "toolbox", tmp_path) | CLEARING
     for name, content in FILES.items():
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
-    done = in_process.run((*command, *MORE.get(command[-1], ())), environment, INVENTED)
+    done = in_process.run((*command, *MORE.get(command[-1], ())), settings, INVENTED)
     if command == ("digest",):
         assert done.returncode == 0
     else:
@@ -77,8 +57,8 @@ def test_the_nightly_retention_needs_no_key_of_the_provider(
     manifests: Manifests, tmp_path: Path
 ) -> None:
     (container,) = manifests.pod("retention").containers()
-    environment = settings_of(manifests, "retention", tmp_path)
-    done = in_process.run(tuple(container["args"]), environment)
+    settings = environment(manifests, "retention", tmp_path) | CLEARING
+    done = in_process.run(tuple(container["args"]), settings)
     assert "DATABASE_URL: the database does not answer" in done.stderr
     assert "required" not in done.stderr
 

@@ -1,21 +1,13 @@
 """The image, built once; and what its worker works with."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from local_errors import MissingProgram
 from local_programs import program
-from tests.deploy.conftest import empty_database
 from tests.image.images import Image, built
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["empty_database"]
 
 ARGUMENTS = {"REVISION": "0123abc", "VERSION": "0.1.0-tried"}
 """What whoever publishes an image says about it."""

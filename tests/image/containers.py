@@ -1,18 +1,12 @@
 """A built image's commands, run as Kubernetes runs them, by util-linux alone."""
 
-from __future__ import annotations
-
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import psutil
 
 from local_process import tied
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.image.images import Image
+from tests.image.images import Image
 
 # The files read-only and in a namespace of mounts; then a namespace of processes, whose first is
 # the command itself, with no other user's rights. It dies with who waits for it.

@@ -5,8 +5,6 @@ gives is made of them, with the Python of that version, pip and a shell. Both st
 `.local/image`.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -15,18 +13,16 @@ import shutil
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from debian_releases import NotToBeHad, Releases
 from local_errors import StackError
 from local_programs import program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCKERFILE = CHECKOUT / "deploy/Dockerfile"

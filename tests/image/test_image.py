@@ -1,26 +1,18 @@
 """The image does its work as Kubernetes runs it: read-only, as nobody, as process 1."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from local_ports import LOOPBACK, free_ports
 from tests.deploy.manifests import rendered
-from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
+from tests.e2e.harness import DEAD, REQUESTS, Process, SandboxProcess, Stack, request, until
 from tests.image.conftest import ARGUMENTS
 from tests.image.containers import Container
 from tests.image.images import BASE, Image
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import psutil
-
-    from tests.e2e.harness import SandboxProcess
 
 pytestmark = pytest.mark.timeout(1800)  # packages come from afar, and are compiled: a minute of CPU
 

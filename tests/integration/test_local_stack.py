@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from local_errors import NotOurs, StackError, StartFailed
 from local_install import missing_packages
 from local_management import ForeignBroker
 from local_ports import free_ports
+from tests.e2e.harness import until
 
 _PROGRAM = Path(local_stack.__file__)
 
@@ -33,14 +33,6 @@ pytestmark = [
         bool(missing_packages({})), reason="the servers' programs are not installed"
     ),
 ]
-
-
-def _until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for other processes, which can tell us nothing: by looking, for a bounded time."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "it has not come about"
-        time.sleep(0.02)
 
 
 def test_a_new_server_goes_round_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,34 +118,28 @@ def test_nothing_is_left_when_the_parent_is_ended(
         parent.send_signal(number)
         parent.wait(30)
 
-    _until(lambda: not any(_is_running(pid) for pid in started))
-    _until(lambda: not _processes_of(directories))
+    until(lambda: not any(_is_running(pid) for pid in started))
+    until(lambda: not _processes_of(directories))
     if with_guards:
         for directory in directories:
             shutil.rmtree(directory)
-    _until(lambda: not any(directory.exists() for directory in directories))
+    until(lambda: not any(directory.exists() for directory in directories))
 
 
 def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"  # ended; whoever adopted it takes its time to read the exit code
+    with suppress(psutil.NoSuchProcess):
+        # A zombie has ended; whoever adopted it takes its time to read the exit code.
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _processes_of(directories: list[Path]) -> set[int]:
     """Return the processes that have one of the directories as argument, variable or place."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            text += os.fsencode((entry / "cwd").readlink())
-        except OSError:  # it ended while we looked, or is another user's
-            continue
-        if any(os.fsencode(directory) in text for directory in directories):
-            found.add(int(entry.name))
-    return found
+    return {
+        each.pid
+        for each in psutil.process_iter(["cmdline", "environ", "cwd"])
+        if any(str(directory) in str(each.info) for directory in directories)
+    }
 
 
 def test_exec_hands_on_the_servers_and_the_exit_code() -> None:

@@ -3,7 +3,7 @@
 The real ledger on a real server, the real rules after each call, and the money counted beside it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -11,7 +11,6 @@ from typing import Any
 
 import hypothesis.strategies as st
 import psycopg
-import pytest
 from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,14 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.conftest import NewDatabase
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.conftest import ledger_of
 from tests.isolation.world import ASKED, UNCALLED, World
-from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
+from worker.core.claims import Entry, Granted
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
-from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire
-from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 
@@ -90,7 +87,6 @@ class Copy:
 class History(RuleBasedStateMachine):
     """One request; hypothesis picks who does what."""
 
-    database_url: str
     world: World
     engine: Any
 
@@ -125,19 +121,16 @@ class History(RuleBasedStateMachine):
         """Claim, and perhaps again with the same token, for the first answer was lost."""
         number = next(_tokens)
         allowed = self.world.max_in_doubt_calls
-        config = LedgerConfig(
-            f"worker-{number}", Mode.SANDBOX, 60.0, allowed, daily_call_budget=self.budget
-        )
-        ledger = PostgresLedger(self.engine, config)
+        limits: dict[str, Any] = {"max_in_doubt_calls": allowed, "daily_call_budget": self.budget}
+        ledger = ledger_of(self.engine, f"worker-{number}", **limits)
         before = self._ledger()
         waits = self.sql.execute(
             "SELECT request_id FROM verification.request WHERE due_at > now() + interval '30 s'"
         ).fetchone()
         for _ in range(copies):
             (claim,) = ledger.claim([self.asked], str(number))
-        if isinstance(claim, AlreadyDone):
-            self.world.told.append(claim.stored)
-        elif isinstance(claim, Granted):
+        self.world.tell(claim)
+        if isinstance(claim, Granted):
             if claim.call_number is not None:
                 assert not self._deadline_passed, "a call after the deadline"
                 assert waits is None, "a call before it was due"
@@ -273,13 +266,11 @@ class History(RuleBasedStateMachine):
         self.money_is_explained()
 
     def _check_tokens(self) -> None:
-        (spent,) = self.sql.execute(
-            "SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota"
-        ).fetchone() or (0,)
-        (sent,) = self.sql.execute(
-            "SELECT count(*) FROM verification.provider_call"
-            " WHERE class IS DISTINCT FROM 'not_sent'"
-        ).fetchone() or (0,)
+        (spent,), (sent,) = self.sql.execute(
+            """SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota UNION ALL
+               SELECT count(*) FROM verification.provider_call
+                WHERE class IS DISTINCT FROM 'not_sent'"""
+        ).fetchall()
         assert spent == sent, f"{spent} tokens for {sent} calls"
 
     def _record(self, held: Held, *, outage: bool, copies: int) -> None:
@@ -292,11 +283,7 @@ class History(RuleBasedStateMachine):
             decision = decide(report, granted, self.policy, outage=outage)
             entry = Entry(self.asked, granted, report, decision)
         for _ in range(copies):
-            match held.ledger.record([entry], [])[0]:
-                case Recorded(stored) if stored is not None:
-                    self.world.told.append(stored)
-                case FencedOut(AlreadyDone(stored)):
-                    self.world.told.append(stored)
+            self.world.tell(held.ledger.record([entry], [])[0])
 
     def _held(self, *, called: bool) -> list[Held]:
         return [
@@ -328,18 +315,11 @@ class History(RuleBasedStateMachine):
         return Copy(rows, charges, len(self.world.told), known)
 
 
-@pytest.fixture(scope="module")
-def database(new_database: NewDatabase) -> Iterator[str]:
-    """Give a database of this module's own."""
-    with new_database() as url:
-        yield url
-
-
 def test_whatever_happens_in_any_order_money_is_explained_and_one_outcome_is_told(
-    database: str,
+    database_url: str,
 ) -> None:
-    engine = open_engine(database, "history")
-    with psycopg.connect(database, autocommit=True) as sql:
+    engine = open_engine(database_url, "history")
+    with psycopg.connect(database_url, autocommit=True) as sql:
         machine = type("History", (History,), {"engine": engine, "sql": sql})
         run_state_machine_as_test(
             machine, settings=settings(stateful_step_count=30, report_multiple_bugs=False)

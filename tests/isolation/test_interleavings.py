@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from tests.conftest import NewDatabase
 from tests.isolation.stepper import Stepper, described, stepping
 from tests.isolation.world import World
 from worker.store.engine import open_engine
@@ -60,16 +59,9 @@ def scenes() -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def database(new_database: NewDatabase) -> Iterator[str]:
-    """Give a database of this module's own."""
-    with new_database() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def engines(database: str) -> Iterator[list[Engine]]:
+def engines(module_database: str) -> Iterator[list[Engine]]:
     """Open a pool for each session."""
-    opened = [open_engine(database, f"session {number}") for number in range(3)]
+    opened = [open_engine(module_database, f"session {number}") for number in range(3)]
     for engine in opened:
         engine.connect().close()  # what SQLAlchemy asks a new connection is no step
     yield opened
@@ -78,9 +70,9 @@ def engines(database: str) -> Iterator[list[Engine]]:
 
 
 @pytest.fixture(scope="module")
-def sql(database: str) -> Iterator[psycopg.Connection[Any]]:
+def sql(module_database: str) -> Iterator[psycopg.Connection[Any]]:
     """Open a session that looks and prepares."""
-    with psycopg.connect(database, autocommit=True) as opened:
+    with psycopg.connect(module_database, autocommit=True) as opened:
         yield opened
 
 
@@ -107,7 +99,7 @@ def test_whatever_the_order_of_statements_the_promises_hold(
         world = World(engines, sql, limit)
         state(world)
         return [
-            (f"{number} {operation.__name__}", _on(world, operation, number))
+            (f"{number} {operation.__name__}", partial(operation, world, number))
             for number, operation in enumerate(operations)
         ]
 
@@ -137,7 +129,3 @@ def test_of_several_requests_of_the_same_data_one_is_paid(
         assert world.charges == 1, described(steps)
         ended = sql.execute("SELECT request_id FROM verification.request WHERE outcome = 'match'")
         assert sorted(name for (name,) in ended) == ids, described(steps)
-
-
-def _on(world: World, operation: Callable[[World, int], None], number: int) -> Callable[[], None]:
-    return lambda: operation(world, number)

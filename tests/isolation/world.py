@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
-from worker.core.claims import AlreadyDone, ClaimRequest, Entry, FencedOut, Granted, Recorded
+from tests.integration.store.conftest import ledger_of
+from worker.core.claims import AlreadyDone, Claim, ClaimRequest, Entry, FencedOut, Granted, Recorded
 from worker.core.digests import Digest
 from worker.core.outcome import CallClass, CallReport, Charged, StoredResult
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire, reuse
-from worker.store.claiming import LedgerConfig
 from worker.store.erasure import PostgresErasure, PostgresRetention
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
@@ -55,16 +55,14 @@ class World:
 
     def ledger(self, worker: str, session: int, per_minute: int | None = None) -> PostgresLedger:
         """Return a worker's ledger on a session of its own."""
-        config = LedgerConfig(
+        return ledger_of(
+            self.engines[session],
             worker,
-            Mode.SANDBOX,
-            60.0,
-            self.max_in_doubt_calls,
-            per_minute,
-            self.budget,
+            max_in_doubt_calls=self.max_in_doubt_calls,
+            calls_per_minute=per_minute,
+            daily_call_budget=self.budget,
             reuse_seconds=self.reuse,
         )
-        return PostgresLedger(self.engines[session], config)
 
     # States
 
@@ -76,11 +74,7 @@ class World:
     def called_and_lapsed(self) -> None:
         """Let a worker claim and call, and be held up for longer than its lease."""
         self.empty()
-        ledger = self.ledger("first", 0)
-        claim = ledger.claim([ASKED], "1")[0]
-        assert isinstance(claim, Granted)
-        self.charges += 1
-        self.first = ledger, claim
+        self._call_first("1")
         self.sql.execute("UPDATE verification.request SET lease_until = now() - interval '1 hour'")
 
     def claimed_and_lapsed(self) -> None:
@@ -104,11 +98,7 @@ class World:
         """Let an asynchronous failover lose a take-over whose call is made."""
         self.waiting()
         self.sql.execute("CREATE TEMPORARY TABLE kept AS SELECT * FROM verification.request")
-        ledger = self.ledger("first", 0)
-        claim = ledger.claim([ASKED], "2")[0]
-        assert isinstance(claim, Granted)
-        self.charges += 1
-        self.first = ledger, claim
+        self._call_first("2")
         self.sql.execute("DELETE FROM verification.request")
         self.sql.execute("INSERT INTO verification.request SELECT * FROM kept")
         self.sql.execute("DELETE FROM verification.provider_call WHERE call_number = 2")
@@ -133,6 +123,14 @@ class World:
         """Let the request have its outcome an hour ago, and nobody know of its event."""
         self.done()
         self.sql.execute("UPDATE verification.request SET event_sent_at = NULL, settled_at = NULL")
+
+    def _call_first(self, token: str) -> None:
+        """Let the first worker claim and call."""
+        ledger = self.ledger("first", 0)
+        (claim,) = ledger.claim([ASKED], token)
+        assert isinstance(claim, Granted)
+        self.charges += 1
+        self.first = ledger, claim
 
     # Operations: what each does, on the session that it is given.
 
@@ -170,10 +168,7 @@ class World:
         """Claim again under the first worker's token: the first answer was lost. Then go on."""
         assert self.first is not None
         ledger, _ = self.first
-        claim = ledger.claim([ASKED], "1")[0]
-        if isinstance(claim, AlreadyDone):
-            self.told.append(claim.stored)
-        self._go_on(ledger, ASKED, MATCH, claim)
+        self._go_on(ledger, ASKED, MATCH, self._claim(ledger, ASKED, "1"))
 
     def settle_lapsed(self, session: int) -> None:
         """Settle what nobody works on."""
@@ -211,10 +206,9 @@ class World:
         orders.calls_under_way()
         orders.resume()
 
-    def _claim(self, ledger: PostgresLedger, asked: ClaimRequest) -> object:
-        claim = ledger.claim([asked], str(next(_tokens)))[0]
-        if isinstance(claim, AlreadyDone):
-            self.told.append(claim.stored)
+    def _claim(self, ledger: PostgresLedger, asked: ClaimRequest, token: str = "") -> Claim:
+        (claim,) = ledger.claim([asked], token or f"own-{next(_tokens)}")
+        self.tell(claim)
         return claim
 
     def _work(
@@ -227,16 +221,18 @@ class World:
         ledger: PostgresLedger,
         asked: ClaimRequest,
         report: CallReport,
-        claim: object,
+        claim: Claim,
         charged: int = 1,
     ) -> None:
         if not isinstance(claim, Granted):
             return
-        if claim.call_number is None:
+        if claim.reuse is not None:
+            self._record(ledger, Entry(asked, claim, None, reuse(claim.reuse, claim)))
+        elif claim.call_number is None:
             self._record(ledger, Entry(asked, claim, None, expire(claim)))
-            return
-        self.charges += charged
-        self._record(ledger, Entry(asked, claim, report, decide(report, claim, self._policy)))
+        else:
+            self.charges += charged
+            self._record(ledger, Entry(asked, claim, report, decide(report, claim, self._policy)))
 
     def _late(self, report: CallReport) -> None:
         assert self.first is not None
@@ -244,10 +240,14 @@ class World:
         self._record(ledger, Entry(ASKED, granted, report, decide(report, granted, self._policy)))
 
     def _record(self, ledger: PostgresLedger, entry: Entry) -> None:
-        match ledger.record([entry], [])[0]:
-            case Recorded(stored) if stored is not None:
+        self.tell(ledger.record([entry], [])[0])
+
+    def tell(self, found: Claim | Recorded | FencedOut) -> None:
+        """Keep the outcome that a claim or a record has told, if it has one."""
+        match found:
+            case AlreadyDone(stored) | FencedOut(AlreadyDone(stored)):
                 self.told.append(stored)
-            case FencedOut(AlreadyDone(stored)):
+            case Recorded(stored) if stored is not None:
                 self.told.append(stored)
 
     @property
@@ -263,16 +263,7 @@ class World:
 
     def ask_for(self, request_id: str, session: int) -> None:
         """Claim one of these requests, use an answer that is there or call, and record."""
-        ledger = self.ledger(f"{request_id}-{session}", session)
-        asked = ask(request_id)
-        claim = ledger.claim([asked], str(next(_tokens)))[0]
-        if not isinstance(claim, Granted):
-            return
-        if claim.reuse is not None:
-            self._record(ledger, Entry(asked, claim, None, reuse(claim.reuse, claim)))
-            return
-        self.charges += 1
-        self._record(ledger, Entry(asked, claim, MATCH, decide(MATCH, claim, self._policy)))
+        self._work(self.ledger(f"{request_id}-{session}", session), ask(request_id), MATCH)
 
     # What must hold
 

@@ -1,13 +1,12 @@
 """A private Prometheus that scrapes as `deploy/observability/prometheus.yml` has it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
-import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import yaml
@@ -16,10 +15,6 @@ from local_ports import LOOPBACK, free_ports
 from local_process import Process, Workspace
 from local_programs import program
 from tests.e2e.harness import CHECKOUT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 
@@ -50,8 +45,8 @@ class Prometheus:
             f"--web.listen-address={LOOPBACK}:{port}",
             "--log.level=warn",
         ]
+        environment = {"PATH": os.environ["PATH"]}
         try:
-            environment = {"PATH": os.environ["PATH"]}
             self._process = Process(
                 "Prometheus", command, workspace=self._workspace, environment=environment
             )
@@ -81,7 +76,7 @@ class Prometheus:
 
     def _configuration(self) -> dict[str, Any]:
         """Return the deployed configuration with our targets in it; it looks every second."""
-        configuration = load(OBSERVABILITY / "prometheus.yml")
+        configuration: dict[str, Any] = load("prometheus.yml")
         configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         for job in configuration["scrape_configs"]:
             job.pop("dns_sd_configs", None)
@@ -90,15 +85,11 @@ class Prometheus:
         return configuration
 
     def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self._address}/-/ready", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
+        with suppress(OSError), urllib.request.urlopen(f"{self._address}/-/ready", timeout=5):
+            return True
+        return False
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Return what is in a YAML file."""
-    with path.open() as stream:
-        content: dict[str, Any] = yaml.safe_load(stream)
-    return content
+def load(name: str) -> Any:
+    """Return what is in a YAML file of `deploy/observability`."""
+    return yaml.safe_load((OBSERVABILITY / name).read_text())

@@ -1,18 +1,14 @@
 """What the dashboard and the alerts ask, in pieces that a healthy worker has an answer for."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from tests.observability.prometheus_server import OBSERVABILITY, load
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _COMPARISON = re.compile(r" *(?:==|!=|<=|>=|<|>) -?[\d.]+")
 # What joins two parts stands on a line of its own.
@@ -29,9 +25,7 @@ ALL_NAMESPACES = ".*"
 
 def rules() -> list[dict[str, Any]]:
     """Return all alerting rules, as they stand in the file."""
-    return [
-        rule for group in load(OBSERVABILITY / "alerts.yaml")["groups"] for rule in group["rules"]
-    ]
+    return [rule for group in load("alerts.yaml")["groups"] for rule in group["rules"]]
 
 
 @cache

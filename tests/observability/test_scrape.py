@@ -1,68 +1,48 @@
-"""A real Prometheus scrapes a real worker: everything that is asked has an answer."""
+"""A real Prometheus scrapes a real worker, and its probes are asked."""
 
-from __future__ import annotations
-
+import itertools
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from local_broker import Broker
 from local_ports import LOOPBACK, free_ports
+from local_stack import Servers
 from tests.deploy.manifests import rendered
 from tests.e2e.harness import Stack, free_port, request, until
 from tests.observability.prometheus_server import Prometheus
 from tests.observability.queries import all_queries, rules
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
-
 # Each of the invented people is found nowhere but in messages.
 CANARIES = {"name": "欧阳测试者", "idCard": "119999194912310136", "mobile": "13912345678"}
 HOSTILE = "source-0123456789"
-
-
-@contextmanager
-def observed(stack: Stack, servers: Servers, **settings: str) -> Iterator[Prometheus]:
-    """Watch a worker and the broker of this session."""
-    assert isinstance(servers.broker, Broker), "the metrics of its own broker: unset AMQP_URL"
-    port = free_port()
-    stack.start_worker(HTTP_PORT=port, **settings)
-    targets = {
-        "verification-worker": [f"{LOOPBACK}:{port}"],
-        "rabbitmq": [servers.broker.metrics_address],
-    }
-    with Prometheus(targets) as prometheus:
-        yield prometheus
+BEHIND = "the schema is not at head: run `alembic upgrade head`"
 
 
 def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
     stack: Stack, servers: Servers
 ) -> None:
     """A little load meanwhile; the worker is well, so that no alert fires."""
-    published = 0
+    assert isinstance(servers.broker, Broker), "the metrics of its own broker: unset AMQP_URL"
+    published, port = itertools.count(), free_port()
     settings = {
         "DAILY_CALL_BUDGET": "100000",
         "BULK_DAILY_CALL_BUDGET": "50000",
         "CLEAR_AFTER_DAYS": "1",
         "PROVIDER_CA_FILE": DEFAULT_CA_BUNDLE_PATH,  # any certificates
     }
-    with observed(stack, servers, **settings) as prometheus:
-
-        def unanswered() -> list[tuple[str, str]]:
-            nonlocal published
-            stack.publish(request(f"observed-{published}"))
-            published += 1
-            return [(who, what) for who, what in all_queries() if not prometheus.query(what)]
-
+    stack.start_worker(HTTP_PORT=port, **settings)
+    targets = {
+        "verification-worker": [f"{LOOPBACK}:{port}"],
+        "rabbitmq": [servers.broker.metrics_address],
+    }
+    with Prometheus(targets) as prometheus:
         left: list[tuple[str, str]] = []
 
         def all_are_answered() -> bool:
-            nonlocal left
-            left = unanswered()
+            stack.publish(request(f"observed-{next(published)}"))
+            left[:] = [(who, what) for who, what in all_queries() if not prometheus.query(what)]
             return not left
 
         try:
@@ -70,7 +50,7 @@ def test_every_query_of_the_dashboard_and_of_every_alert_has_an_answer(
         except TimeoutError:
             raise AssertionError(f"no answer: {left}") from None
         found = prometheus.query('sum(verification_messages_settled_total{outcome="match"})')
-        assert 0 < float(found[0]["value"][1]) <= published
+        assert 0 < float(found[0]["value"][1]) <= next(published)
         alerts = prometheus.alerts()
     assert set(alerts) == {rule["alert"] for rule in rules()}
     assert {rule["health"] for rule in alerts.values()} == {"ok"}
@@ -156,3 +136,34 @@ def test_two_deployments_on_one_broker_are_told_apart(stack: Stack, servers: Ser
         ill = until(lambda: prometheus.query(firing["VerificationNoWorker"]), 60)
         assert [each["metric"] for each in ill] == [{"namespace": "another"}]
         assert prometheus.query(firing["VerificationQueuesUnseen"]) == []
+
+
+# Probes.
+
+
+def test_a_worker_whose_schema_is_too_old_is_alive_and_not_ready(stack: Stack) -> None:
+    stack.as_owner("UPDATE verification.alembic_version SET version_num = '0003'")
+    worker = stack.start_worker(HTTP_PORT=free_port())
+    assert until(lambda: (said := worker.asked("/readyz"))[0] == 503 and said) == (503, BEHIND)
+    assert worker.asked("/livez") == (200, "ok")
+    assert "verification_schema_behind 1.0" in worker.asked("/metrics")[1]
+    assert worker.stop() == 0
+
+
+def test_a_worker_without_broker_and_database_is_alive_not_ready_and_says_so(stack: Stack) -> None:
+    (nobody,) = free_ports(1)
+    worker = stack.launch_worker(
+        HTTP_PORT=free_port(),
+        AMQP_URL=f"amqp://guest:guest@127.0.0.1:{nobody}/",
+        DATABASE_URL=f"postgresql://nobody@127.0.0.1:{nobody}/nothing",
+    )
+    until(lambda: worker.said("amqp.connection_lost"))
+    until(lambda: worker.said("database.unavailable"))
+    assert worker.asked("/livez") == (200, "ok")
+    status, words = worker.asked("/readyz")
+    assert status == 503
+    assert "the broker is not connected" in words
+    text = until(lambda: "verification_database_up 0.0" in (t := worker.asked("/metrics")[1]) and t)
+    assert "verification_broker_connected 0.0" in text
+    assert "verification_outbox_events" not in text
+    assert worker.stop() == 0

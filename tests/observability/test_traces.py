@@ -1,11 +1,10 @@
 """A real worker sends its spans to a collector, and works on without one."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -14,9 +13,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from local_ports import LOOPBACK, free_ports
 from tests.e2e.harness import Stack, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = f"00-{TRACE}-{PARENT}-01"
@@ -33,11 +29,9 @@ class Collector(ThreadingHTTPServer):
     def take(self, body: bytes) -> None:
         """Keep the spans of a request."""
         for group in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for attribute in group.resource.attributes:
-                if attribute.key == "service.name":
-                    self.services.add(attribute.value.string_value)
-            for scope in group.scope_spans:
-                self.spans.extend(scope.spans)
+            named = {each.key: each.value.string_value for each in group.resource.attributes}
+            self.services.add(named["service.name"])
+            self.spans += [span for scope in group.scope_spans for span in scope.spans]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A login for people, made as the guide says."""
+"""A login for people, made as the guide says, and a worker's ledger."""
 
 import secrets
 from collections.abc import Iterator
@@ -7,7 +7,10 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
+from tests.integration.store.conftest import engine, ledger
 from tests.sql.published import blocks, literal
+
+__all__ = ["engine", "ledger"]
 
 
 @pytest.fixture

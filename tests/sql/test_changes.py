@@ -4,7 +4,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -13,7 +12,6 @@ from sqlalchemy import Engine
 
 from tests.conftest import alembic
 from tests.fakes.messages import ask
-from tests.integration.store.conftest import CONFIG, engine_of
 from tests.integration.store.upkeep import Rows, finish
 from tests.sql.published import blocks, literal
 from worker.core.request import Mode
@@ -48,20 +46,6 @@ class Copy:
         return [row[1] for row in found]
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """Open the test's database as a worker does."""
-    opened = engine_of(database_url, "changes")
-    yield opened
-    opened.dispose()
-
-
-@pytest.fixture
-def ledger(engine: Engine) -> PostgresLedger:
-    """Make the ledger of one worker."""
-    return PostgresLedger(engine, CONFIG)
-
-
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_transaction_that_began_first_and_ends_last_is_not_skipped(
     owner: psycopg.Connection, reader: psycopg.Connection, database_url: str, commits: bool
@@ -83,7 +67,7 @@ def test_a_page_ends_with_a_whole_transaction(
     ledger: PostgresLedger, reader: psycopg.Connection
 ) -> None:
     for batch in range(3):
-        finish(ledger, *(ask(f"{batch}-{n}") for n in range(5)), token=str(batch))
+        finish(ledger, *(ask(f"{batch}-{n}") for n in range(5)))
     copy = Copy(reader, pages=2)
     pages = [sorted(copy.read()) for _ in range(4)]
     assert pages == [*([f"{batch}-{n}" for n in range(5)] for batch in range(3)), []]
@@ -105,32 +89,22 @@ def test_a_result_is_seen_for_its_outcome_and_again_when_it_is_cleared(
         "SELECT cleared_at IS NOT NULL, masked_name FROM verification_v1.results"
     ).fetchall()
     assert row == (True, None)
-
-
-def test_what_a_lapsed_lease_finishes_is_a_change(
-    ledger: PostgresLedger, engine: Engine, reader: psycopg.Connection
-) -> None:
-    copy = Copy(reader)
-    ledger.claim([ask("onb-1")], "1")
-    Rows(engine).age(minutes=60 * 24 * 60)
+    Rows(engine).age(60 * 24 * 60, "onb-1")
     leases = PostgresLeases(engine, Mode.SANDBOX, max_in_doubt_calls=0, abandon_after=86_400.0)
     assert leases.settle_lapsed(10) != []
-    assert copy.read() == ["onb-1"]
+    assert copy.read() == ["onb-1"], "what a lapsed lease finishes"
 
 
 @pytest.mark.usefixtures("own_database_url")
 def test_what_was_finished_before_the_migration_comes_first_and_at_once(
-    ledger: PostgresLedger,
-    reader: psycopg.Connection,
-    owner: psycopg.Connection,
-    database_url: str,
+    ledger: PostgresLedger, reader: psycopg.Connection, owner: psycopg.Connection, database_url: str
 ) -> None:
     alembic(database_url, "downgrade", "0005")
     owner.execute(_OPEN, [["old-1", "old-2"]])
     for request_id in ("old-1", "old-2"):
         owner.execute(_FINISH, [request_id])
     alembic(database_url, "upgrade", "head")
-    finish(ledger, ask("new"), token="2")
+    finish(ledger, ask("new"))
     copy = Copy(reader, pages=1)
     assert [sorted(copy.read()) for _ in range(3)] == [["old-1", "old-2"], ["new"], []]
 

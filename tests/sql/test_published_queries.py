@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from tests.bench.growth import fill
-from tests.conftest import NewDatabase
 from tests.plans import nodes
 from tests.sql.published import literal, queries
 
@@ -27,19 +26,18 @@ SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes
 
 
 @pytest.fixture(scope="module")
-def filled(new_database: NewDatabase) -> Iterator[str]:
+def filled(module_database: str) -> str:
     """Give a database with finished requests and their calls."""
-    with new_database() as url:
-        with psycopg.connect(url, autocommit=True) as owner:
-            indexes = owner.execute(_INDEXES).fetchall()
-            for statement in _FAST:
-                owner.execute(literal(statement))
-            for index, _ in indexes:
-                owner.execute(literal(f"DROP INDEX {index}"))
-            fill(url, 0, ROWS, SPACING)
-            for _, definition in indexes:
-                owner.execute(literal(definition))
-        yield url
+    with psycopg.connect(module_database, autocommit=True) as owner:
+        indexes = owner.execute(_INDEXES).fetchall()
+        for statement in _FAST:
+            owner.execute(literal(statement))
+        for index, _ in indexes:
+            owner.execute(literal(f"DROP INDEX {index}"))
+        fill(module_database, 0, ROWS, SPACING)
+        for _, definition in indexes:
+            owner.execute(literal(definition))
+    return module_database
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from worker.amqp.session import Session
 
 MakeSession = Callable[..., Session]
 """Makes a session that is closed when the test ends; see `Session` for the options."""
+Start = Callable[..., tuple[Session, Collector]]
+"""Makes such a session and starts it with the sink given, or one that keeps what it gets."""
 Consuming = Callable[..., tuple[Session, Collector]]
 """Publishes so many requests and starts a session, with these options, that takes them."""
 
@@ -56,14 +58,24 @@ def bare(amqp_url: str) -> Iterator[Bare]:
 
 
 @pytest.fixture
-def consuming(make_session: MakeSession, bare: Bare, amqp_url: str) -> Consuming:
-    """Start a session on a vhost that has its topology, and requests."""
+def start(make_session: MakeSession) -> Start:
+    """Start sessions on this test's vhost."""
 
-    def start(requests: int, **options: Any) -> tuple[Session, Collector]:
-        declare.apply(amqp_url, TOPOLOGY)
-        bare.publish(ids(requests))
-        session, sink = make_session(**options), Collector()
+    def started(sink: Collector | None = None, **options: Any) -> tuple[Session, Collector]:
+        session, sink = make_session(**options), sink or Collector()
         session.start(sink)
         return session, sink
 
-    return start
+    return started
+
+
+@pytest.fixture
+def consuming(start: Start, bare: Bare, amqp_url: str) -> Consuming:
+    """Start a session on a vhost that has its topology, and requests."""
+
+    def consume(requests: int, body: bytes = b"{}", **options: Any) -> tuple[Session, Collector]:
+        declare.apply(amqp_url, TOPOLOGY)
+        bare.publish(ids(requests), body)
+        return start(**options)
+
+    return consume

@@ -32,15 +32,8 @@ def test_the_check_of_an_empty_vhost_names_everything_and_makes_nothing(amqp_url
     found = declare.check(amqp_url, TOPOLOGY)
     assert len(found) == len(TOPOLOGY.exchanges) + len(TOPOLOGY.queues)
     assert all("is missing: run verification-worker topology apply" in one for one in found)
+    assert any(one.startswith("queue verification.retry.5s is missing: ") for one in found)
     assert declare.check(amqp_url, TOPOLOGY) == found
-
-
-def test_the_check_names_a_missing_queue(amqp_url: str, bare: Bare) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    bare.channel.queue_delete("verification.retry.5s")
-    assert declare.check(amqp_url, TOPOLOGY) == [
-        "queue verification.retry.5s is missing: run verification-worker topology apply"
-    ]
 
 
 def test_the_check_names_arguments_that_differ(amqp_url: str) -> None:

@@ -6,12 +6,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from local_stack import Servers
-from tests.integration.amqp.conftest import MakeSession
+from tests.integration.amqp.conftest import Consuming, Start
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
     Bare,
-    Collector,
     Log,
     acknowledged,
     answered,
@@ -43,11 +42,8 @@ def wait_until_ready(session: Session, log: Log) -> None:
     assert published.wait(PATIENCE)
 
 
-def test_a_deleted_queue_is_declared_again_and_consumed(
-    make_session: MakeSession, bare: Bare, log: Log
-) -> None:
-    session, sink = make_session(), Collector()
-    session.start(sink)
+def test_a_deleted_queue_is_declared_again_and_consumed(start: Start, bare: Bare, log: Log) -> None:
+    session, sink = start()
     wait_until_ready(session, log)
     bare.channel.queue_delete(REQUESTS)
     line = log.wait_for_line(CONSUMING_STOPPED)
@@ -59,10 +55,9 @@ def test_a_deleted_queue_is_declared_again_and_consumed(
 
 
 def test_a_missing_queue_is_waited_for_where_the_worker_declares_nothing(
-    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+    start: Start, bare: Bare, amqp_url: str, log: Log
 ) -> None:
-    session, sink = make_session(topology=None), Collector()
-    session.start(sink)
+    session, sink = start(topology=None)
     line = log.wait_for_line(CONSUMING_STOPPED, kind="NotProvisioned")
     assert line["advice"] == "not provisioned: run verification-worker topology apply"
     assert not session.consuming
@@ -72,10 +67,10 @@ def test_a_missing_queue_is_waited_for_where_the_worker_declares_nothing(
 
 
 def test_a_queue_with_other_arguments_is_named_and_waited_for(
-    make_session: MakeSession, bare: Bare, log: Log
+    start: Start, bare: Bare, log: Log
 ) -> None:
     bare.channel.queue_declare(DEAD, durable=True)
-    make_session().start(Collector())
+    start()
     line = log.wait_for_line(CONSUMING_STOPPED, kind="TopologyDiffers")
     assert DEAD in line["problem"]
     bare.channel.queue_delete(DEAD)
@@ -83,13 +78,12 @@ def test_a_queue_with_other_arguments_is_named_and_waited_for(
 
 
 def test_a_publication_that_no_queue_takes_is_repeated_until_one_does(
-    make_session: MakeSession, bare: Bare, amqp_url: str, log: Log
+    start: Start, bare: Bare, amqp_url: str, log: Log
 ) -> None:
     declare.apply(amqp_url, TOPOLOGY)
     bare.channel.queue_delete(RETRY)
     bare.publish(ids(2))
-    session, sink = make_session(topology=None), Collector()
-    session.start(sink)
+    session, sink = start(topology=None)
     stuck, free = sink.wait_for_deliveries(2)
     session.settle([answered(stuck, "", RETRY), answered(free, RESULTS, "a.match")])
     log.wait_for_line(PUBLICATION_REFUSED, routing_key=RETRY, setbacks=2)
@@ -106,10 +100,9 @@ def test_a_publication_that_no_queue_takes_is_repeated_until_one_does(
     ("exchange", "routing_key", "queue"), [("", RETRY, RETRY), (RESULTS, "a.match", UNROUTED)]
 )
 def test_what_was_deleted_is_declared_again(
-    make_session: MakeSession, bare: Bare, log: Log, exchange: str, routing_key: str, queue: str
+    start: Start, bare: Bare, log: Log, exchange: str, routing_key: str, queue: str
 ) -> None:
-    session, sink = make_session(), Collector()
-    session.start(sink)
+    session, sink = start()
     wait_until_ready(session, log)
     if exchange:
         bare.channel.exchange_delete(exchange)
@@ -124,16 +117,12 @@ def test_what_was_deleted_is_declared_again(
 
 
 def test_an_acknowledgement_of_an_older_epoch_is_dropped(
-    make_session: MakeSession, bare: Bare, log: Log, amqp_url: str, servers: Servers
+    consuming: Consuming, log: Log, amqp_url: str, servers: Servers
 ) -> None:
-    if servers.broker.management_url is None:
+    if (management := servers.broker.management_url) is None:
         pytest.skip("needs the management interface")
-    session, sink = make_session(), Collector()
-    session.start(sink)
-    log.wait_for_line(CONSUMING)
-    bare.publish(ids(1))
+    session, sink = consuming(1)
     (old,) = sink.wait_for_deliveries(1)
-    management = servers.broker.management_url
     cut(management, worker_connections(management, amqp_url))
     new = sink.wait_for_deliveries(2)[1]
     assert (new.message_id, new.epoch, new.redelivered) == (old.message_id, old.epoch + 1, True)
@@ -156,11 +145,10 @@ def test_an_acknowledgement_of_an_older_epoch_is_dropped(
     ],
 )
 def test_a_broker_that_is_down_or_refuses_us_is_tried_again_with_a_clear_line(
-    make_session: MakeSession, amqp_url: str, log: Log, url: str | None, kind: str, problem: str
+    start: Start, amqp_url: str, log: Log, url: str | None, kind: str, problem: str
 ) -> None:
     url = url or amqp_url.replace(f":{urlsplit(amqp_url).password}@", ":hidden@")
-    session = make_session(url=url)
-    session.start(Collector())
+    session, _ = start(url=url)
     line = log.wait_for_line(CONNECTION_LOST, 3, kind=kind)
     assert problem in line["problem"]
     assert line["broker"] == url.rpartition("@")[2]
@@ -171,17 +159,15 @@ def test_a_broker_that_is_down_or_refuses_us_is_tried_again_with_a_clear_line(
 
 
 def test_closing_while_the_broker_is_frozen_is_bounded(
-    make_session: MakeSession, servers: Servers, log: Log
+    start: Start, servers: Servers, log: Log
 ) -> None:
     if not servers.private:
         pytest.skip("the broker is not ours to freeze")
-    session = make_session()
-    session.start(Collector())
+    session, _ = start()
     log.wait_for_line(CONSUMING)
     servers.broker.pause()  # type: ignore[union-attr]
     try:
-        connecting = make_session()
-        connecting.start(Collector())
+        connecting, _ = start()
         connecting.close(timeout=0.5)
         session.close(timeout=0.5)
     finally:

@@ -1,7 +1,10 @@
 """A real ledger on a database that was empty before the test."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -16,6 +19,17 @@ CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_call
 
 # An engine keeps what it has compiled: tests of one database share one, and no connection.
 engine_of = cache(open_engine)
+
+
+def ledger_of(
+    engine: Engine,
+    worker: str = "one",
+    *,
+    now: Callable[[], float] = time.monotonic,
+    **options: Any,
+) -> PostgresLedger:
+    """Make the ledger of a worker; the options are of `LedgerConfig`."""
+    return PostgresLedger(engine, replace(CONFIG, worker=worker, **options), now)
 
 
 @pytest.fixture
@@ -37,7 +51,7 @@ def as_worker(engine: Engine) -> Engine:
 @pytest.fixture
 def ledger(engine: Engine) -> PostgresLedger:
     """Make the ledger of one worker."""
-    return PostgresLedger(engine, CONFIG)
+    return ledger_of(engine)
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """What age and an erasure clear: what goes, what stays, and that nothing is paid again."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
-from tests.integration.store.conftest import CONFIG
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import (
     Rows,
     finish,
@@ -39,6 +38,14 @@ def erasure(engine: Engine) -> PostgresErasure:
     return PostgresErasure(engine)
 
 
+def finish_old(ledger: PostgresLedger, sql: Rows, count: int) -> None:
+    """Finish and announce so many requests, an hour ago."""
+    ids = [f"onb-{number}" for number in range(count)]
+    finish(ledger, *map(ask, ids))
+    ledger.record([], ids)
+    sql.age(60)
+
+
 def test_erasing_leaves_the_outcome_and_the_bill_and_nothing_of_the_person(
     ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows
 ) -> None:
@@ -63,7 +70,7 @@ def test_an_erased_answer_is_not_given_to_another_request(
 ) -> None:
     finish(ledger, ask("first"))
     ledger.record([], ["first"])
-    reusing = PostgresLedger(engine, replace(CONFIG, reuse_seconds=3600.0))
+    reusing = ledger_of(engine, reuse_seconds=3600.0)
     (before,) = reusing.claim([ask("second")], "2")
     erasure.erase([SUBJECT])
     (after,) = reusing.claim([ask("third")], "3")
@@ -95,10 +102,9 @@ def test_a_row_that_is_erased_while_its_message_comes_again_stays_erased(
 def test_all_of_the_persons_requests_go_under_every_key_and_in_both_modes(
     engine: Engine, ledger: PostgresLedger, erasure: PostgresErasure
 ) -> None:
-    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
-    finish_with_everything(live, "live")
+    finish_with_everything(ledger_of(engine, mode=Mode.LIVE), "live")
     finish_with_everything(ledger, "sandbox")
-    finish(ledger, ask("rotated", key_id="k2", subject=UNDER_NEW_KEY), token="r")
+    finish(ledger, ask("rotated", key_id="k2", subject=UNDER_NEW_KEY))
     ledger.record([], ["rotated"])
     assert erasure.erase([UNDER_NEW_KEY, SUBJECT]) == 3
 
@@ -113,19 +119,17 @@ def test_what_is_open_or_not_announced_is_named_and_erased_afterwards(
     assert sql.request("open")["subject_digest"] is not None
     ledger.record([], ["unsent"])
     assert erasure.erase([SUBJECT]) == 1
-    finish(ledger, ask("open"), token="2")
+    finish(ledger, ask("open"))
     ledger.record([], ["open"])
     assert erasure.erase([SUBJECT]) == 1
 
 
 def test_more_than_a_batch_of_requests_is_erased(
-    ledger: PostgresLedger, erasure: PostgresErasure, monkeypatch: pytest.MonkeyPatch
+    ledger: PostgresLedger, erasure: PostgresErasure, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure_module, "_LIMIT", 10)
-    ids = [f"onb-{number}" for number in range(25)]
-    finish(ledger, *map(ask, ids))
-    ledger.record([], ids)
-    assert erasure.erase([SUBJECT]) == len(ids)
+    finish_old(ledger, sql, 25)
+    assert erasure.erase([SUBJECT]) == 25
 
 
 # With age.
@@ -177,10 +181,9 @@ def test_clearing_empties_what_is_about_a_person_and_nothing_else(
 def test_what_is_young_open_unannounced_or_of_the_other_mode_is_kept_whole(
     ledger: PostgresLedger, engine: Engine, keeper: PostgresRetention, sql: Rows, treat: Chore
 ) -> None:
-    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
-    finish_with_everything(live, "other-mode")
+    finish_with_everything(ledger_of(engine, mode=Mode.LIVE), "other-mode")
     finish_with_everything(ledger, "old")
-    finish(ledger, ask("unannounced"), token="2")
+    finish(ledger, ask("unannounced"))
     ledger.claim([ask("open")], "3")
     sql.age(60)
     finish_with_everything(ledger, "young")
@@ -213,10 +216,7 @@ def test_a_deleted_request_goes_with_its_calls_and_its_id_is_new_again(
 def test_retention_is_bounded_and_passes_over_a_locked_row(
     ledger: PostgresLedger, engine: Engine, keeper: PostgresRetention, sql: Rows, treat: Chore
 ) -> None:
-    ids = [f"onb-{number}" for number in range(6)]
-    finish(ledger, *[ask(each) for each in ids])
-    ledger.record([], ids)
-    sql.age(60)
+    finish_old(ledger, sql, 6)
     # Of both kinds, so that deleting has to share its bound between them.
     if treat is PostgresRetention.delete:
         assert keeper.clear_personal(1800, 3) == 3
@@ -228,13 +228,10 @@ def test_retention_is_bounded_and_passes_over_a_locked_row(
 def test_eight_housekeepers_at_once_treat_each_request_once(
     ledger: PostgresLedger, database_url: str, sql: Rows, treat: Chore
 ) -> None:
-    ids = [f"onb-{number:03d}" for number in range(200)]
-    finish(ledger, *[ask(each) for each in ids])
-    ledger.record([], ids)
-    sql.age(60)
+    finish_old(ledger, sql, 200)
 
     def work(own: Engine, _racer: int) -> int:
         mine = PostgresRetention(own, Mode.SANDBOX)
         return sum(treat(mine, 1800, 10) for _ in range(25))
 
-    assert sum(race(database_url, work)) == len(ids)
+    assert sum(race(database_url, work)) == 200

@@ -1,6 +1,5 @@
 """What goes wrong with a database comes out as one of two errors, without its words."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -8,10 +7,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from local_stack import Servers
+from tests.conftest import END_OTHERS
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
-from tests.integration.store.conftest import CONFIG
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import Rows
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
@@ -20,14 +19,6 @@ from worker.store.engine import POOL_SIZE, connection, execute, open_engine
 from worker.store.ledger import PostgresLedger
 
 CANARY = "canary-in-the-data"
-
-
-@pytest.fixture
-def empty_database_url(servers: Servers) -> Iterator[str]:
-    """Give a database without our schema."""
-    name = "not_migrated"
-    yield servers.database.create_database(name)
-    servers.database.drop_database(name)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +58,9 @@ def test_a_text_that_cannot_be_encoded_is_refused(ledger: PostgresLedger) -> Non
         ledger.record([], [f"{CANARY}\ud800"])
 
 
-def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_database_url: str) -> None:
-    engine = open_engine(empty_database_url, "store tests")
-    ledger = PostgresLedger(engine, CONFIG)
+def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_database: str) -> None:
+    engine = open_engine(empty_database, "store tests")
+    ledger = ledger_of(engine)
     for use in (lambda: ledger.claim([ask()], "1"), lambda: ledger.record([], ["onb-1"])):
         with pytest.raises(LedgerUnavailable, match="alembic upgrade head"):
             use()
@@ -80,19 +71,12 @@ def test_a_connection_that_the_server_closed_is_unavailable_once(
     ledger: PostgresLedger, database_url: str
 ) -> None:
     ledger.claim([ask("before")], "1")
-    _close_all_connections(database_url)
+    with psycopg.connect(database_url) as administrator:
+        administrator.execute(END_OTHERS)
     with pytest.raises(LedgerUnavailable):
         ledger.claim([ask("after")], "2")
     (claim,) = ledger.claim([ask("after")], "2")
     assert isinstance(claim, Granted)
-
-
-def _close_all_connections(url: str) -> None:
-    with psycopg.connect(url) as administrator:
-        administrator.execute(
-            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                WHERE datname = current_database() AND pid <> pg_backend_pid()"""
-        )
 
 
 @pytest.mark.parametrize(
@@ -127,4 +111,4 @@ def test_a_pool_that_is_used_up_is_unavailable(
         for _ in range(POOL_SIZE):
             lent.enter_context(connection(engine))
         with pytest.raises(LedgerUnavailable, match="no database connection was free"):
-            PostgresLedger(engine, CONFIG).record([], [])
+            ledger_of(engine).record([], [])

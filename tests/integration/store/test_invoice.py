@@ -27,16 +27,14 @@ def call(
     mode: str = "live",
 ) -> None:
     """Write a call down."""
+    values = {"request_id": request_id, "number": number, "mode": mode, "charged": charged}
     Rows(engine)(
         """INSERT INTO verification.provider_call (request_id, call_number, mode, worker,
              started_at, finished_at, class, provider_request_id, charged)
            VALUES (:request_id, :number, :mode, 'w', :at, :at, 'answered', :id, :charged)""",
-        request_id=request_id,
-        number=number,
-        mode=mode,
+        **values,
         at=DAY + timedelta(hours=hour),
         id=provider_id,
-        charged=charged,
     )
 
 

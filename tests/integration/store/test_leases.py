@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.fakes.messages import ask, deliver, request
 from tests.fakes.verifier import FakeVerifier
-from tests.integration.store.conftest import CONFIG
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.test_schema import flow_over
 from tests.integration.store.upkeep import DAY, Rows, leave_waiting, locked, past, race
 from worker.core.claims import AlreadyDone, Granted, HeldElsewhere
@@ -29,16 +29,9 @@ Settle = Callable[..., list[ErrorKind | None]]
 def settle(engine: Engine) -> Settle:
     """Settle lapsed requests of this mode; a message is lost after 30 days."""
 
-    def run(
-        max_in_doubt_calls: int = 1, abandon_after: float | None = 30 * DAY, limit: int = 100
-    ) -> list[ErrorKind | None]:
-        leases = PostgresLeases(
-            engine,
-            Mode.SANDBOX,
-            max_in_doubt_calls=max_in_doubt_calls,
-            abandon_after=abandon_after,
-        )
-        return leases.settle_lapsed(limit)
+    def run(limit: int = 100, **options: Any) -> list[ErrorKind | None]:
+        usual: dict[str, Any] = {"max_in_doubt_calls": 1, "abandon_after": 30 * DAY}
+        return PostgresLeases(engine, Mode.SANDBOX, **(usual | options)).settle_lapsed(limit)
 
     return run
 
@@ -61,20 +54,16 @@ def test_a_lapsed_lease_leaves_a_call_in_doubt_and_a_request_that_waits(
     assert sql.calls() == [(1, "in_doubt", "unknown"), (2, None, "unknown")]
 
 
-def test_a_lease_that_holds_or_lapsed_a_moment_ago_is_left(
-    ledger: PostgresLedger, sql: Rows, settle: Settle
+def test_a_lease_that_holds_or_lapsed_a_moment_ago_or_of_the_other_mode_is_left(
+    ledger: PostgresLedger, engine: Engine, sql: Rows, settle: Settle
 ) -> None:
+    ledger_of(engine, mode=Mode.LIVE).claim([ask("other-mode")], "1")
     ledger.claim([ask("moment-ago")], "1")
-    sql.age(SOON)
+    sql.age(LAPSED, "other-mode")
+    sql.age(SOON, "moment-ago")
     ledger.claim([ask("holds")], "2")
     assert settle() == []
-    assert {sql.request(each)["state"] for each in ("moment-ago", "holds")} == {"working"}
-
-
-def test_requests_of_the_other_mode_are_left(engine: Engine, sql: Rows, settle: Settle) -> None:
-    PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE)).claim([ask()], "1")
-    sql.age(LAPSED)
-    assert settle() == []
+    assert {each["state"] for each in sql("SELECT state FROM verification.request")} == {"working"}
 
 
 def test_a_request_with_too_many_calls_in_doubt_fails_without_its_message(
@@ -187,10 +176,7 @@ def test_a_request_that_is_open_for_so_long_has_lost_its_message(
 
 
 def test_a_batch_is_bounded_and_a_locked_row_is_passed_over(
-    ledger: PostgresLedger,
-    engine: Engine,
-    settle: Settle,
-    sql: Rows,
+    ledger: PostgresLedger, engine: Engine, settle: Settle, sql: Rows
 ) -> None:
     ledger.claim([ask(f"onb-{number}") for number in range(5)], "1")
     sql.age(LAPSED)
@@ -215,7 +201,7 @@ def test_settlers_and_takers_over_at_once_agree_on_every_doubt(
             for _ in range(20):
                 mine.settle_lapsed(10)
             return 0
-        other = PostgresLedger(own, replace(CONFIG, worker=f"taker-{racer}"))
+        other = ledger_of(own, f"taker-{racer}")
         granted = 0
         for first in range(0, len(ids), 20):
             batch = [ask(each) for each in ids[first : first + 20]]

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
-from tests.integration.store.conftest import CONFIG
-from tests.integration.store.upkeep import ENVELOPE, Rows, finish, locked, race
+from tests.integration.store.conftest import ledger_of
+from tests.integration.store.upkeep import ANSWER, ENVELOPE, Rows, finish, locked, race
 from worker.contract.result_v1 import result_event
 from worker.core.claims import AlreadyDone
 from worker.core.outcome import ErrorKind, Failure, FieldProblem, Outcome, Result
@@ -32,9 +32,9 @@ REFUSED = Failure(
 )
 
 
-@pytest.mark.parametrize("result", [None, Result(Outcome.REJECTED, failure=REFUSED)])
+@pytest.mark.parametrize("result", [ANSWER, Result(Outcome.REJECTED, failure=REFUSED)])
 def test_an_unsent_event_is_the_one_that_a_replay_sends(
-    ledger: PostgresLedger, box: PostgresOutbox, sql: Rows, result: Result | None
+    ledger: PostgresLedger, box: PostgresOutbox, sql: Rows, result: Result
 ) -> None:
     asked = replace(ask(context='{"applicant":42}', source="web"), envelope=ENVELOPE)
     finish(ledger, asked, result=result)
@@ -51,13 +51,12 @@ def test_an_unsent_event_is_the_one_that_a_replay_sends(
 def test_only_finished_and_unsent_results_of_this_mode_that_are_a_minute_old_are_taken(
     ledger: PostgresLedger, engine: Engine, box: PostgresOutbox, sql: Rows
 ) -> None:
-    live = PostgresLedger(engine, replace(CONFIG, mode=Mode.LIVE))
-    finish(live, ask("other-mode"), token="0")
+    finish(ledger_of(engine, mode=Mode.LIVE), ask("other-mode"))
     finish(ledger, ask("old"), ask("sent"))
     ledger.record([], ["sent"])
     ledger.claim([ask("open")], "2")
     sql.age(2)
-    finish(ledger, ask("young"), token="3")
+    finish(ledger, ask("young"))
     assert taken(box) == {"old"}
 
 

@@ -19,10 +19,6 @@ def reader(engine: Engine) -> PostgresBacklog:
     return PostgresBacklog(engine, Mode.SANDBOX)
 
 
-def test_empty_tables_have_no_backlog(reader: PostgresBacklog) -> None:
-    assert reader.read() == Backlog()
-
-
 def test_unsent_events_are_counted_and_the_oldest_gives_the_age(
     reader: PostgresBacklog, engine: Engine, ledger: PostgresLedger, sql: Rows
 ) -> None:

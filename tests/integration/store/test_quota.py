@@ -1,12 +1,15 @@
 """The shared quota in a real database: exact over racing workers, and safe when one breaks off."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations, count
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -14,24 +17,17 @@ from sqlalchemy.exc import DBAPIError
 from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
-from tests.integration.store.conftest import CONFIG
-from tests.integration.store.cutting import broken_before
+from tests.integration.store.conftest import CONFIG, ledger_of
 from tests.integration.store.upkeep import Rows, race
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
-from worker.store.ledger import PostgresLedger
 from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota
 
 SPACING = Quota(600, None, 4.0).spacing.total_seconds()
-
-
-def limited(engine: Engine, worker: str = "one", **limits: Any) -> PostgresLedger:
-    """Make the ledger of one worker, with limits."""
-    return PostgresLedger(engine, replace(CONFIG, worker=worker, **limits))
 
 
 def quota_row(engine: Engine) -> Any:
@@ -60,7 +56,7 @@ def test_eight_workers_spend_a_budget_to_the_call(
     monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
 
     def claim_all(own: Engine, racer: int) -> list[Claim]:
-        ledger = limited(own, f"worker-{racer}", daily_call_budget=100)
+        ledger = ledger_of(own, f"worker-{racer}", daily_call_budget=100)
         mine = [f"onb-{number}" for number in range(300) if number % 4 == racer // 2]
         return [
             claim
@@ -79,7 +75,7 @@ def test_the_places_of_racing_workers_never_overlap(database_url: str) -> None:
     """A place lies between what the claim's start and its end say; that is enough to tell."""
 
     def claim_some(own: Engine, racer: int) -> list[tuple[float, float]]:
-        ledger = limited(own, f"worker-{racer}", calls_per_minute=600)
+        ledger = ledger_of(own, f"worker-{racer}", calls_per_minute=600)
         places = []
         for number in range(4):
             before = time.monotonic()
@@ -107,7 +103,7 @@ def test_claims_and_records_race_without_a_deadlock(
     done = Complete(Result(Outcome.MATCH, Charged.YES))
 
     def work(own: Engine, racer: int) -> int:
-        ledger = limited(own, f"worker-{racer}", daily_call_budget=150)
+        ledger = ledger_of(own, f"worker-{racer}", daily_call_budget=150)
         order = ids if racer < 2 else ids[::-1]
         calls = 0
         for first in range(0, len(order), 20):
@@ -135,8 +131,35 @@ def _lose_answer(database: Connection) -> None:
     driver.close()
 
 
+@contextmanager
+def broken_before(engine: Engine, statement: int) -> Iterator[None]:
+    """Lose the connection before the n-th statement, counted from 1, however it is executed."""
+    count = 0
+    lent: set[Any] = set()
+
+    class Cursor(psycopg.Cursor[Any]):
+        def execute(self, *arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == statement:
+                self.connection.close()
+            return super().execute(*arguments, **options)
+
+    def watch(driver: Any, *_: object) -> None:
+        driver.cursor_factory = Cursor
+        lent.add(driver)
+
+    event.listen(engine, "checkout", watch)
+    try:
+        yield
+    finally:
+        event.remove(engine, "checkout", watch)
+        for driver in lent:
+            driver.cursor_factory = psycopg.Cursor
+
+
 def test_a_claim_whose_commit_was_lost_is_paid_once(engine: Engine) -> None:
-    ledger = limited(engine, calls_per_minute=600, daily_call_budget=5)
+    ledger = ledger_of(engine, calls_per_minute=600, daily_call_budget=5)
     batch = [ask(f"onb-{number}") for number in range(8)]
     event.listen(engine, "commit", _lose_answer, once=True)
     with pytest.raises(LedgerUnavailable):
@@ -149,7 +172,7 @@ def test_a_claim_whose_commit_was_lost_is_paid_once(engine: Engine) -> None:
 
 
 def test_a_claim_that_the_database_refuses_spends_nothing(engine: Engine) -> None:
-    ledger = limited(engine, calls_per_minute=600, daily_call_budget=5)
+    ledger = ledger_of(engine, calls_per_minute=600, daily_call_budget=5)
     ledger.claim([ask("before")], "1")
     before = quota_row(engine)
     with pytest.raises(LedgerRefused):
@@ -169,9 +192,9 @@ def test_a_take_over_that_is_cut_in_half_leaves_nothing_behind_and_is_repeated(
     A repeat that took the row for its own would call without an intent and forget the doubt: a
     second payment that no limit bounds and no ledger shows.
     """
-    limited(engine, daily_call_budget=5).claim([ask()], "1")
+    ledger_of(engine, daily_call_budget=5).claim([ask()], "1")
     sql.lapse()
-    two = limited(engine, "two", daily_call_budget=budget, max_in_doubt_calls=limit)
+    two = ledger_of(engine, "two", daily_call_budget=budget, max_in_doubt_calls=limit)
     for statement in count(1):
         try:
             with broken_before(engine, statement):
@@ -192,7 +215,7 @@ def test_a_worker_that_freezes_in_its_claim_holds_the_others_up_for_seconds_alon
     """The server ends its transaction: else one frozen process would stop all workers."""
     frozen = engine.execution_options(isolation_level="READ COMMITTED").connect()
     lock_quota(frozen, Quota(None, 5, 4.0), CONFIG.mode)
-    assert called(limited(engine, daily_call_budget=5).claim([ask()], "1")) == 1
+    assert called(ledger_of(engine, daily_call_budget=5).claim([ask()], "1")) == 1
     with pytest.raises(DBAPIError, match=r"idle.in.transaction"):
         frozen.execute(text("SELECT 1"))
     frozen.close()
@@ -200,7 +223,7 @@ def test_a_worker_that_freezes_in_its_claim_holds_the_others_up_for_seconds_alon
 
 def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, sql: Rows) -> None:
     """A time from before the wait would give out places that have passed."""
-    ledger = limited(engine, calls_per_minute=600)
+    ledger = ledger_of(engine, calls_per_minute=600)
     ledger.claim([ask("first")], "1")
     sql("UPDATE verification.call_quota SET next_call_at = '2026-01-01'")
     transactions = engine.execution_options(isolation_level="READ COMMITTED")
@@ -216,8 +239,7 @@ def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, sql: Rows) -> No
 
 def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) -> None:
     times = iter([100.0, 128.0])
-    config = replace(CONFIG, calls_per_minute=600)
-    ledger = PostgresLedger(engine, config, now=lambda: next(times))
+    ledger = ledger_of(engine, now=lambda: next(times), calls_per_minute=600)
     claims = ledger.claim([ask(each, lane=Lane.BULK) for each in ("first", "second")], "1")
     waits = [each.wait for each in claims if isinstance(each, Granted)]
     assert waits == pytest.approx([-28.0, -28.0 + SPACING])
@@ -228,12 +250,12 @@ def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) 
 
 def test_limits_leave_no_setting_behind_on_the_connection(engine: Engine, sql: Rows) -> None:
     """The pool lends the same connection to claims, records and maintenance."""
-    limited(engine, daily_call_budget=5).claim([ask()], "1")
+    ledger_of(engine, daily_call_budget=5).claim([ask()], "1")
     assert [*sql("SHOW idle_in_transaction_session_timeout")[0].values()] == ["0"]
 
 
 def test_without_calls_nothing_is_written(engine: Engine, sql: Rows) -> None:
-    ledger = limited(engine, daily_call_budget=5)
+    ledger = ledger_of(engine, daily_call_budget=5)
     ledger.claim([ask("one"), ask("two", wants_call=False)], "1")
     before = sql("SELECT xmin FROM verification.call_quota")
     ledger.claim([ask("one"), ask("three", wants_call=False)], "2")

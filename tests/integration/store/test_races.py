@@ -10,13 +10,11 @@ from sqlalchemy import Engine, event, text
 from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
-from tests.integration.store.cutting import doing_after
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import Rows, finish, race
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Complete, Outcome, Result
-from worker.core.request import Mode
 from worker.store import ledger as ledger_module
-from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 
@@ -32,7 +30,7 @@ def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
 
     def work(own: Engine, racer: int) -> list[Granted]:
         order = random.Random(racer).sample(IDS, len(IDS))
-        ledger = ledger_of(own, f"racer-{racer}-{lapsed}")
+        ledger = ledger_of(own, f"racer-{racer}-{lapsed}", lease_seconds=600.0)
         granted = []
         for first in range(0, len(order), BATCH):
             claims = ledger.claim([ask(each) for each in order[first : first + BATCH]], str(first))
@@ -43,35 +41,23 @@ def claim_all(database_url: str, *, lapsed: bool = False) -> list[Granted]:
     return [claim for claims in race(database_url, work) for claim in claims]
 
 
-def ledger_of(engine: Engine, worker: str = "any") -> PostgresLedger:
-    """Make a worker's ledger, whose leases outlast the race."""
-    return PostgresLedger(engine, LedgerConfig(worker, Mode.SANDBOX, 600.0, 1))
-
-
-def test_eight_workers_race_for_new_requests_and_each_is_granted_once(database_url: str) -> None:
-    assert Counter(claim.request_id for claim in claim_all(database_url)) == Counter(IDS)
-
-
-def test_eight_workers_race_for_lapsed_requests_and_each_is_taken_over_once(
-    database_url: str, sql: Rows
-) -> None:
-    claim_all(database_url)
-    sql.lapse()
-    claims = claim_all(database_url, lapsed=True)
-    calls = sql("SELECT class, count(*) AS n FROM verification.provider_call GROUP BY 1")
+def by_id(claims: list[Granted]) -> dict[str, Granted]:
+    """Return all claims by their ids, which are each there once."""
     assert Counter(claim.request_id for claim in claims) == Counter(IDS)
-    assert {(claim.grant, claim.call_number, claim.in_doubt_calls) for claim in claims} == {
-        (2, 2, 1)
-    }
-    assert {row["class"]: row["n"] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
+    return {claim.request_id: claim for claim in claims}
 
 
-def test_stale_and_current_owners_record_at_once_and_one_of_each_counts(
+def test_of_workers_that_race_one_gets_each_request_one_takes_it_over_and_one_ends_it(
     database_url: str, sql: Rows
 ) -> None:
-    stale = {claim.request_id: claim for claim in claim_all(database_url)}
+    """Eight want each request, and eight want it when its lease has lapsed; then two record."""
+    stale = by_id(claim_all(database_url))
     sql.lapse()
-    current = {claim.request_id: claim for claim in claim_all(database_url, lapsed=True)}
+    current = by_id(claim_all(database_url, lapsed=True))
+    takes = {(each.grant, each.call_number, each.in_doubt_calls) for each in current.values()}
+    assert takes == {(2, 2, 1)}
+    calls = sql("SELECT class, count(*) AS n FROM verification.provider_call GROUP BY 1")
+    assert {row["class"]: row["n"] for row in calls} == {"in_doubt": len(IDS), None: len(IDS)}
 
     def record_all(own: Engine, racer: int) -> int:
         grants = (stale, current)[racer]
@@ -156,25 +142,5 @@ def test_a_request_that_is_deleted_with_its_calls_is_a_new_one_to_a_claim_that_w
         until(sql.waiting_for_locks)
         retention.commit()
         (claim,) = claims.result()
-    assert isinstance(claim, Granted)
-    assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)
-
-
-def test_a_request_that_is_deleted_within_its_claim_is_claimed_as_a_new_one(
-    database_url: str, engine: Engine, ledger: PostgresLedger
-) -> None:
-    """The claim's first statement found it finished, the second does not find it."""
-    finish(ledger, ask())
-    retention = open_engine(database_url, "retention")
-
-    def delete() -> None:
-        Rows(retention)(
-            """WITH calls AS (DELETE FROM verification.provider_call)
-               DELETE FROM verification.request"""
-        )
-
-    with doing_after(engine, 1, delete):
-        (claim,) = ledger.claim([ask()], "2")
-    retention.dispose()
     assert isinstance(claim, Granted)
     assert (claim.grant, claim.call_number, claim.calls) == (1, 1, 1)

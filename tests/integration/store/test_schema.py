@@ -1,8 +1,6 @@
 """What people and roles find in the database."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -12,7 +10,7 @@ from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
 from tests.fakes.messages import ask, deliver
 from tests.fakes.verifier import FakeVerifier
-from tests.integration.store.conftest import CONFIG
+from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import Rows, finish, leave_waiting, past
 from worker.contract.request_v1 import RequestReader
 from worker.core.checks import CheckPolicy
@@ -75,8 +73,8 @@ def test_the_schema_can_be_taken_down_and_put_up_again(database_url: str, engine
 
 
 def test_the_worker_role_may_do_its_work(as_worker: Engine) -> None:
-    limits: dict[str, Any] = {"daily_call_budget": 9, "reuse_seconds": 60.0}
-    flow = flow_over(PostgresLedger(as_worker, replace(CONFIG, **limits)), FakeVerifier())
+    ledger = ledger_of(as_worker, daily_call_budget=9, reuse_seconds=60.0)
+    flow = flow_over(ledger, FakeVerifier())
     (task,) = flow.admit([deliver()], "1").tasks
     (settlement,) = flow.record([flow.decide(task, flow.call(task))], [])
     assert settlement.line["outcome"] == "match"

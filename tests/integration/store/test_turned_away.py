@@ -54,7 +54,4 @@ def test_days_go_with_the_requests_of_their_mode(engine: Engine, sql: Rows) -> N
     sql("UPDATE verification.turned_away SET day = day - 10")
     count_turned_away(engine, Mode.LIVE, {("web", "conflict"): 2})
     PostgresRetention(engine, Mode.LIVE).delete(9 * 86_400.0, 500)
-    assert counted(sql) == [
-        ("live", "web", "conflict", 2),
-        ("sandbox", "web", "conflict", 1),
-    ]
+    assert counted(sql) == [("live", "web", "conflict", 2), ("sandbox", "web", "conflict", 1)]

@@ -1,13 +1,15 @@
 """Requests in every state that the chores meet, and a look at what became of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
@@ -28,10 +30,11 @@ from worker.store.ledger import PostgresLedger
 
 T = TypeVar("T")
 
-
+ANSWER = Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, MATCH.provider_request_id)
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 DAY = 86_400.0
 RACERS = 8
+_batches = count(1)
 
 
 class CallSeen(NamedTuple):
@@ -70,7 +73,10 @@ class Rows:
 
     def lapse(self) -> None:
         """Let every lease have lapsed."""
-        self("UPDATE verification.request SET lease_until = now() - interval '1s'")
+        self(
+            """UPDATE verification.request SET lease_until = now() - interval '1s'
+                WHERE state = 'working'"""
+        )
 
     def waiting_for_locks(self) -> int:
         """Return how many sessions wait for a lock."""
@@ -95,17 +101,11 @@ class Rows:
             )
 
 
-def finish(
-    ledger: PostgresLedger,
-    *asked: ClaimRequest,
-    result: Result | None = None,
-    token: str = "1",
-) -> None:
+def finish(ledger: PostgresLedger, *asked: ClaimRequest, result: Result = ANSWER) -> None:
     """Let requests run to their outcome in one batch; a match unless said otherwise."""
-    claims = ledger.claim(asked, token)
-    given = result or Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, "provider-1")
+    claims = ledger.claim(asked, f"finish-{next(_batches)}")
     entries = [
-        Entry(each, claim, MATCH, Complete(given))
+        Entry(each, claim, MATCH, Complete(result))
         for each, claim in zip(asked, claims, strict=True)
         if isinstance(claim, Granted)
     ]
@@ -129,21 +129,13 @@ def race(database_url: str, work: Callable[[Engine, int], T], racers: int = RACE
         return list(threads.map(one, range(racers)))
 
 
-class locked:  # noqa: N801  # reads as a verb's condition
+@contextmanager
+def locked(engine: Engine, request_id: str) -> Iterator[None]:
     """Hold the lock of one request, as a claim that is under way does."""
-
-    def __init__(self, engine: Engine, request_id: str) -> None:
-        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
-        self._request_id = request_id
-
-    def __enter__(self) -> None:
-        self._database: Connection = self._engine.connect()
-        query = "SELECT FROM verification.request WHERE request_id = :id FOR UPDATE"
-        self._database.execute(text(query), {"id": self._request_id})
-
-    def __exit__(self, *_: object) -> None:
-        self._database.rollback()
-        self._database.close()
+    query = "SELECT FROM verification.request WHERE request_id = :id FOR UPDATE"
+    with engine.execution_options(isolation_level="READ COMMITTED").begin() as database:
+        database.execute(text(query), {"id": request_id})
+        yield
 
 
 def finish_with_everything(ledger: PostgresLedger, request_id: str = "onb-1") -> None:
@@ -152,14 +144,9 @@ def finish_with_everything(ledger: PostgresLedger, request_id: str = "onb-1") ->
     masked = replace(base.masked, name="欧*", id_card="1*X", bankcard="*5702", mobile="138*8000")
     asked = replace(base, masked=replace(masked, portrait="6148 bytes"), envelope=ENVELOPE)
     problems = (FieldProblem("personalSpec", "is odd"),)
-    result = Result(
-        Outcome.FAILED,
-        Charged.YES,
-        MATCH.auth_info,
-        "provider-1",
-        Failure(ErrorKind.PROTOCOL_ERROR, "words of ours", problems),
-    )
-    finish(ledger, asked, result=result, token=request_id)
+    failure = Failure(ErrorKind.PROTOCOL_ERROR, "words of ours", problems)
+    result = replace(ANSWER, outcome=Outcome.FAILED, failure=failure)
+    finish(ledger, asked, result=result)
     ledger.record([], [request_id])
 
 
