@@ -183,7 +183,7 @@ class Claiming:
             row.state != "done" or row.read_at - row.completed_at < ROTATED_WITHIN
         ):
             # While keys are rotated: a worker that has the key answers it, when it comes again.
-            return HeldElsewhere(row.read_at)
+            return HeldElsewhere()
         if not same:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:

@@ -168,8 +168,8 @@ def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
     if row.state == "done":
         return AlreadyDone(stored_result(row))
     if row.state == "waiting" and row.due_at is not None:
-        return HeldElsewhere(row.due_at, max(0.0, (row.due_at - row.read_at).total_seconds()))
-    return HeldElsewhere(row.lease_until or row.read_at)
+        return HeldElsewhere(max(0.0, (row.due_at - row.read_at).total_seconds()))
+    return HeldElsewhere()
 
 
 def stored_result(row: Row[Any]) -> StoredResult:
