@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from tests.integration.store.upkeep import Rows
+from tests.integration.store.upkeep import Rows, quota_of
 from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.ledger import PostgresLedger
@@ -32,10 +32,18 @@ class Bench(Rows):
         mode: Mode = Mode.SANDBOX,
         lease_seconds: float = 60.0,
         max_in_doubt_calls: int = 1,
-        **options: Any,
+        reuse_seconds: float | None = None,
+        **limits: Any,
     ) -> PostgresLedger:
-        """Return the ledger of one worker; the options are of `LedgerConfig`."""
-        config = LedgerConfig(worker, mode, lease_seconds, max_in_doubt_calls, **options)
+        """Return the ledger of one worker; the limits are of `Quota`."""
+        config = LedgerConfig(
+            worker,
+            mode,
+            lease_seconds,
+            max_in_doubt_calls,
+            quota_of(**limits),
+            reuse_seconds=reuse_seconds,
+        )
         return PostgresLedger(self._engine, config, now=lambda: 0.0)
 
     def set_lease(self, request_id: str, seconds: float) -> None:

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from tests.conftest import NewDatabase
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.upkeep import quota_of
 from tests.isolation.world import ASKED, UNCALLED, World
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, Recorded
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
@@ -126,7 +127,7 @@ class History(RuleBasedStateMachine):
         number = next(_tokens)
         allowed = self.world.max_in_doubt_calls
         config = LedgerConfig(
-            f"worker-{number}", Mode.SANDBOX, 60.0, allowed, daily_call_budget=self.budget
+            f"worker-{number}", Mode.SANDBOX, 60.0, allowed, quota_of(None, self.budget)
         )
         ledger = PostgresLedger(self.engine, config)
         before = self._ledger()

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
+from tests.integration.store.upkeep import quota_of
 from worker.core.claims import AlreadyDone, ClaimRequest, Entry, FencedOut, Granted, Recorded
 from worker.core.digests import Digest
 from worker.core.outcome import CallClass, CallReport, Charged, StoredResult
@@ -60,8 +61,7 @@ class World:
             Mode.SANDBOX,
             60.0,
             self.max_in_doubt_calls,
-            per_minute,
-            self.budget,
+            quota_of(per_minute, self.budget),
             reuse_seconds=self.reuse,
         )
         return PostgresLedger(self.engines[session], config)

@@ -39,29 +39,12 @@ class LedgerConfig:
     mode: Mode
     lease_seconds: float
     max_in_doubt_calls: int
-    calls_per_minute: int | None = None
-    """Of all workers in this mode, in any 60 s; None is no limit."""
-    daily_call_budget: int | None = None
-    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
-    start_margin: float = 4.0
-    """Seconds by which a call may reach the provider later than its place in the quota."""
+    quota: Quota | None = None
+    """What limits the calls of all workers in this mode; None where nothing does."""
     longest_delay: float = 1800.0
     """The longest wait for another attempt, in seconds."""
     reuse_seconds: float | None = None
     """How long a paid answer is given again to requests of the same data; None: it is not."""
-    bulk_share: int = 10
-    """What bulk gets at least of the calls per minute, in per cent."""
-    bulk_daily_call_budget: int | None = None
-    """The part of the day's calls that bulk may use; None: all that live leaves."""
-
-    @property
-    def quota(self) -> Quota | None:
-        """What limits the calls of all workers; None where nothing does."""
-        limits = self.calls_per_minute, self.daily_call_budget, self.bulk_daily_call_budget
-        if limits == (None, None, None):
-            return None
-        per_minute, per_day, bulk_per_day = limits
-        return Quota(per_minute, per_day, self.start_margin, self.bulk_share, bulk_per_day)
 
 
 class Claiming:

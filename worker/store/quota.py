@@ -42,16 +42,18 @@ _AT_ONCE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What all workers together may call; None is no limit."""
+    """What all workers of a mode together may call; None is no limit."""
 
-    calls_per_minute: int | None
-    daily_call_budget: int | None
-    start_margin: float
+    calls_per_minute: int | None = None
+    """In any 60 s."""
+    daily_call_budget: int | None = None
+    """In a day of Asia/Shanghai."""
+    start_margin: float = 4.0
     """Seconds by which a call may reach the provider later than its slot."""
     bulk_share: int = 10
     """What bulk gets at least of the calls per minute, in per cent."""
     bulk_daily_call_budget: int | None = None
-    """The part of the day's calls that bulk may use."""
+    """The part of the day's calls that bulk may use; None: all that live leaves."""
 
     @property
     def spacing(self) -> timedelta:

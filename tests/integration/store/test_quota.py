@@ -16,7 +16,7 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG
 from tests.integration.store.cutting import broken_before
-from tests.integration.store.upkeep import Rows, race
+from tests.integration.store.upkeep import Rows, quota_of, race
 from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
@@ -29,9 +29,12 @@ from worker.store.quota_row import lock_quota
 SPACING = Quota(600, None, 4.0).spacing.total_seconds()
 
 
-def limited(engine: Engine, worker: str = "one", **limits: Any) -> PostgresLedger:
+def limited(
+    engine: Engine, worker: str = "one", max_in_doubt_calls: int = 1, **limits: Any
+) -> PostgresLedger:
     """Make the ledger of one worker, with limits."""
-    return PostgresLedger(engine, replace(CONFIG, worker=worker, **limits))
+    config = replace(CONFIG, worker=worker, max_in_doubt_calls=max_in_doubt_calls)
+    return PostgresLedger(engine, replace(config, quota=quota_of(**limits)))
 
 
 def quota_row(engine: Engine) -> Any:
@@ -216,7 +219,7 @@ def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, sql: Rows) -> No
 
 def test_a_place_is_no_later_because_the_claim_is_answered_late(engine: Engine) -> None:
     times = iter([100.0, 128.0])
-    config = replace(CONFIG, calls_per_minute=600)
+    config = replace(CONFIG, quota=Quota(calls_per_minute=600))
     ledger = PostgresLedger(engine, config, now=lambda: next(times))
     claims = ledger.claim([ask(each, lane=Lane.BULK) for each in ("first", "second")], "1")
     waits = [each.wait for each in claims if isinstance(each, Granted)]

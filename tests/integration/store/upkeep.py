@@ -25,6 +25,7 @@ from worker.core.outcome import (
 )
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
+from worker.store.quota import Quota
 
 T = TypeVar("T")
 
@@ -32,6 +33,14 @@ T = TypeVar("T")
 ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' * 16}-01")
 DAY = 86_400.0
 RACERS = 8
+
+
+def quota_of(
+    calls_per_minute: int | None = None, daily_call_budget: int | None = None
+) -> Quota | None:
+    """Return what limits a ledger with these; None: nothing does."""
+    quota = Quota(calls_per_minute, daily_call_budget)
+    return None if quota == Quota() else quota
 
 
 class CallSeen(NamedTuple):
