@@ -12,35 +12,26 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, text
 
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Recorded
 from worker.core.outcome import CallClass, Charged, Complete, worse
 from worker.core.request import Mode
 from worker.ports import LedgerContended
 from worker.store import statements
+from worker.store.claiming import read_rows
 from worker.store.engine import run
 from worker.store.rows import booked_call, claim_batch, not_claimed, record_batch, recorded_result
 
 # A row that is gone, as the claim had left it; then it is recorded like any other.
-RESTORE = text("""
-WITH asked AS (
-  SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
-    request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
-    subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
-    masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz, published_at timestamptz, lane text)
-), restored AS (
+RESTORE = text(f"""
+WITH restored AS (
   INSERT INTO verification.request (
-    request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
-    grants, calls, attempts, in_doubt_calls, charged, requested_at, subject_digest, masked_name,
-    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at, lane)
-  SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner, now(),
-    :grant_number, :calls, :attempts, :doubts, :charged, :requested_at, subject_digest, masked_name,
-    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at, lane
-    FROM asked
+    {statements.ASKED_COLUMNS}, mode, state, lease_owner, lease_until, grants, calls, attempts,
+    in_doubt_calls, charged, requested_at)
+  SELECT {statements.ASKED_COLUMNS}, :mode, 'working', :owner, now(), :grant_number, :calls,
+    :attempts, :doubts, :charged, :requested_at
+    FROM json_to_recordset(CAST(:batch AS json)) AS t({statements.ASKED})
   ON CONFLICT (request_id) DO NOTHING
   RETURNING request_id, source, check_type, published_at
 )
@@ -50,7 +41,7 @@ SELECT request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), so
   published_at
   FROM restored WHERE CAST(:call_number AS int) IS NOT NULL
 ON CONFLICT (request_id, call_number) DO NOTHING
-""")
+""")  # noqa: S608  # made of our own constants alone
 
 CALLS = text("""
 SELECT request_id, call_number, worker, finished_at, class, charged, milliseconds
@@ -133,7 +124,7 @@ def book(database: Connection, mode: Mode, entries: Sequence[Entry]) -> Answers:
 def _book(database: Connection, entry: Entry, row: Row[Any]) -> Entry | None:
     """Book a late call; return the entry that now ends the request, if it does."""
     report, owner = entry.report, entry.granted.owner
-    calls = _rows(database, CALLS, entry)
+    calls = database.execute(CALLS, {"ids": [entry.granted.request_id]}).all()
     ours = next((each for each in calls if each.worker == owner), None)
     # What a worker itself reported has its milliseconds; a doubt of somebody else has none.
     if report is None or (ours is not None and ours.milliseconds is not None):
@@ -187,14 +178,10 @@ def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
 
 
 def _row(database: Connection, entry: Entry) -> Row[Any]:
-    rows = _rows(database, statements.READ, entry)
-    if not rows:
+    row = read_rows(database, [entry.granted]).get(entry.granted.request_id)
+    if row is None:
         raise LedgerContended("a row went away")
-    return rows[0]
-
-
-def _rows(database: Connection, statement: TextClause, entry: Entry) -> Sequence[Row[Any]]:
-    return database.execute(statement, {"ids": [entry.granted.request_id]}).all()
+    return row
 
 
 def _as_claimed(entry: Entry) -> dict[str, object]:
