@@ -33,12 +33,10 @@ from worker.settings import Settings, load
 from worker.store.backlog import PostgresBacklog
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
+from worker.store.fleet import PostgresPause, PostgresRegistry, count_turned_away
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-from worker.store.pause import PostgresPause
-from worker.store.registry import PostgresRegistry
-from worker.store.turned_away import count_turned_away
 from worker.telemetry.certificates import certificate_files
 from worker.telemetry.clock import SystemClock
 from worker.telemetry.health_server import HealthServer

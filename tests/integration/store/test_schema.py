@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -23,12 +22,13 @@ from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
 from worker.store.backlog import PostgresBacklog
 from worker.store.erasure import PostgresRetention
+from worker.store.fleet import count_turned_away
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD
+from worker.store.quota import Quota
 from worker.store.tables import metadata
-from worker.store.turned_away import count_turned_away
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -75,8 +75,8 @@ def test_the_schema_can_be_taken_down_and_put_up_again(database_url: str, engine
 
 
 def test_the_worker_role_may_do_its_work(as_worker: Engine) -> None:
-    limits: dict[str, Any] = {"daily_call_budget": 9, "reuse_seconds": 60.0}
-    flow = flow_over(PostgresLedger(as_worker, replace(CONFIG, **limits)), FakeVerifier())
+    config = replace(CONFIG, quota=Quota(daily_call_budget=9), reuse_seconds=60.0)
+    flow = flow_over(PostgresLedger(as_worker, config), FakeVerifier())
     (task,) = flow.admit([deliver()], "1").tasks
     (settlement,) = flow.record([flow.decide(task, flow.call(task))], [])
     assert settlement.line["outcome"] == "match"
