@@ -26,7 +26,7 @@ from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline
-from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.pipeline.traced import TracedFlow
 from worker.ports import DeliverySink, LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.settings import Settings, load
@@ -92,7 +92,7 @@ class Worker:
         )
         self._sink: DeliverySink = self._pipeline
         if self._spans is not None:
-            self._sink = TracedSink(self._pipeline, self._spans)
+            self._spans.sink, self._sink = self._pipeline, self._spans
 
         # What is done beside them.
         leases = PostgresLeases(
