@@ -37,16 +37,13 @@ class Batch(Protocol):
 
     def requests(self) -> Iterator[bytes | None]:
         """Yield request bodies; None where a turn was taken and there is nothing to publish."""
-        ...
 
     def result(self, body: bytes) -> None:
         """Take one result event; it may be a repeat."""
-        ...
 
     @property
     def awaited(self) -> int:
         """How many requests that were published have no result yet."""
-        ...
 
 
 def publish_requests(
