@@ -126,17 +126,15 @@ UPDATE verification.request
 RETURNING 1
 """)
 
-# A batch that is claimed again under its own token works under a whole lease again.
+# A batch that is claimed again under its own token works under a whole lease again. Where its own
+# intent is written down, it may already call.
 RENEW = text("""
-UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)
+UPDATE verification.request AS r SET lease_until = now() + make_interval(secs => :lease)
  WHERE request_id = ANY(CAST(:ids AS text[])) AND lease_owner = :owner AND state = 'working'
-RETURNING request_id
-""")
-
-# Which of these may already call: the batch's own intent is written down.
-INTENDED = text("""
-SELECT request_id FROM verification.provider_call
- WHERE request_id = ANY(CAST(:ids AS text[])) AND worker = :owner AND finished_at IS NULL
+RETURNING request_id,
+  EXISTS (SELECT FROM verification.provider_call AS c
+           WHERE c.request_id = r.request_id AND c.worker = :owner AND c.finished_at IS NULL)
+    AS intended
 """)
 
 READ = text(f"""
