@@ -7,7 +7,7 @@ whoever called knows what has its result, and gives the others again.
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from worker.amqp.blocking import opened
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable
@@ -32,23 +32,11 @@ _LEFT_BEHIND_MS = 86_400_000
 _TURN = 256
 
 
-class Batch(Protocol):
-    """Where requests come from and results go."""
-
-    def requests(self) -> Iterator[bytes | None]:
-        """Yield request bodies; None where a turn was taken and there is nothing to publish."""
-
-    def result(self, body: bytes) -> None:
-        """Take one result event; it may be a repeat."""
-
-    @property
-    def awaited(self) -> int:
-        """How many requests that were published have no result yet."""
-
-
 def publish_requests(
     url: str,
-    batch: Batch,
+    requests: Iterator[bytes | None],
+    on_result: Callable[[bytes], None],
+    awaited: Callable[[], int],
     timeout: float,
     *,
     message_id: str | None = None,
@@ -56,40 +44,28 @@ def publish_requests(
 ) -> None:
     """Return when all requests are confirmed and all results are there.
 
-    Or when no result has come for `timeout` seconds: `batch.awaited` says so. With 0 no results
-    are waited for. `message_id` is the requests' own.
+    `requests` yields their bodies; None where a turn was taken and there is nothing to publish.
+    `on_result` takes a result event, which may be a repeat. `awaited` says how many requests that
+    were published have no result yet: some, where no result has come for `timeout` seconds. With 0
+    no results are waited for. `message_id` is the requests' own.
     Raises InvalidUrl, AccessRefused, NotProvisioned, Unroutable, and BrokerUnavailable, also where
     a confirm does not come in that time: then nobody knows, and the same again is harmless.
     """
     patience = timeout if timeout > 0 else CONFIRM_SECONDS
     results_key = f"submit.{secrets.token_hex(8)}" if timeout > 0 else None
     with opened(url, "submit", patience) as connection:
-        _Exchange(connection, batch, results_key, message_id, exchange).run(patience)
+        _Exchange(connection, requests, on_result, awaited, results_key, message_id, exchange).run(
+            patience
+        )
 
 
 def publish_request(url: str, body: bytes, timeout: float, message_id: str) -> bytes | None:
     """Publish one request; return its result event, or None, as `publish_requests` does."""
-    batch = _One(body)
-    publish_requests(url, batch, timeout, message_id=message_id)
-    return batch.event
-
-
-class _One:
-    """A batch of one request."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.event: bytes | None = None
-
-    def requests(self) -> Iterator[bytes]:
-        yield self._body
-
-    def result(self, body: bytes) -> None:
-        self.event = body
-
-    @property
-    def awaited(self) -> int:
-        return int(self.event is None)
+    came: list[bytes] = []
+    publish_requests(
+        url, iter([body]), came.append, lambda: not came, timeout, message_id=message_id
+    )
+    return came[-1] if came else None
 
 
 class _Exchange:
@@ -98,15 +74,18 @@ class _Exchange:
     def __init__(
         self,
         connection: BlockingPikaConnection,
-        batch: Batch,
+        requests: Iterator[bytes | None],
+        on_result: Callable[[bytes], None],
+        awaited: Callable[[], int],
         results_key: str | None,
         message_id: str | None,
         exchange: str,
     ) -> None:
         self._connection = connection
         self._exchange = exchange
-        self._batch = batch
-        self._requests = batch.requests()
+        self._requests = requests
+        self._on_result = on_result
+        self._awaited = awaited
         self._results_key = results_key
         self._message_id = message_id
         self._confirms: Confirms[None] = Confirms()
@@ -150,7 +129,7 @@ class _Exchange:
         return len(self._confirms) >= WINDOW
 
     def _is_complete(self) -> bool:
-        waits = self._results_key is not None and self._batch.awaited
+        waits = self._results_key is not None and self._awaited()
         return self._exhausted and not self._confirms and not waits
 
     def _publish_some(self) -> None:
@@ -180,7 +159,7 @@ class _Exchange:
 
     def _received(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
         self._heard_at = time.monotonic()
-        self._batch.result(body)
+        self._on_result(body)
 
 
 def _returned(_channel: Any, method: Any, *_: object) -> None:

@@ -72,7 +72,9 @@ def submit_file(
             with broker_mistakes():
                 publish_requests(
                     settings.amqp_url.get_secret_value(),
-                    submission,
+                    submission.requests(),
+                    submission.result,
+                    lambda: submission.awaited,
                     timeout,
                     exchange=REQUESTS if live else BULK,
                 )
@@ -139,7 +141,7 @@ def _ask(survey: Survey, *, yes: bool) -> None:
 
 @dataclass(slots=True)
 class Submission:
-    """The `Batch` of the broker's client: which lines are published, and what came of them."""
+    """A file on its way to the broker: which lines are published, and what came of them."""
 
     file: RequestFile
     results: ResultsFile
