@@ -37,8 +37,9 @@ from worker.store.fleet import PostgresPause, PostgresRegistry, count_turned_awa
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-from worker.telemetry.certificates import certificate_files
+from worker.telemetry.certificates import CertificateGauge, certificate_files
 from worker.telemetry.clock import SystemClock
+from worker.telemetry.gauges import Gauges
 from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
 from worker.telemetry.metrics import Metrics
@@ -158,8 +159,8 @@ class Worker:
         python = ".".join(map(str, sys.version_info[:3]))
         labels = {"version": build, "python": python, "mode": mode}
         budgets = settings.daily_call_budget, settings.bulk_daily_call_budget
-        self._metrics.watch(health.levels, budgets[0], labels, budgets[1])
-        self._metrics.watch_certificates(certificate_files(settings))
+        gauges = Gauges(health.levels, budgets[0], labels, budgets[1])
+        self._metrics.watch(gauges, CertificateGauge(certificate_files(settings)))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
 
