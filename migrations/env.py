@@ -16,13 +16,13 @@ from worker.ports import DatabaseUnfit
 from worker.settings import DatabaseSettings, SettingsInvalid, load
 from worker.store.database_errors import mapped
 from worker.store.engine import open_for_migrations
+from worker.store.tables import SCHEMA, metadata
 
 if TYPE_CHECKING:
     import psycopg
     from alembic.runtime.migration import MigrationInfo
     from sqlalchemy import Engine
 
-_SCHEMA = "verification"
 # Any fixed number: whoever holds this advisory lock is migrating.
 _LOCK = 7_351_200_911
 _POLL_SECONDS = 0.2
@@ -37,6 +37,11 @@ _ADVICE = {
     "57P02": "the database has ended the connection: run it again",
     "57P03": "the database is starting or stopping: run it again",
 }
+
+
+def include_name(name: str | None, kind: str, _parents: object) -> bool:
+    """Compare our schema alone."""
+    return kind != "schema" or name == SCHEMA
 
 
 def say(ctx: object, step: MigrationInfo, *_: object, **__: object) -> None:  # noqa: ARG001
@@ -71,8 +76,8 @@ def migrate(connection: Connection) -> None:
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text("SET statement_timeout = 0"))  # an index takes as long as it takes
     # Looked at first: IF NOT EXISTS asks for the right to create it, even where it exists.
-    if connection.scalar(text(f"SELECT to_regnamespace('{_SCHEMA}') IS NULL")):
-        connection.execute(text(f"CREATE SCHEMA {_SCHEMA}"))
+    if connection.scalar(text(f"SELECT to_regnamespace('{SCHEMA}') IS NULL")):
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     connection.commit()
     patiently(connection, partial(run_migrations, connection))
 
@@ -82,7 +87,11 @@ def run_migrations(connection: Connection) -> None:
     connection.rollback()  # what asked who was in the way
     context.configure(
         connection=connection,
-        version_table_schema=_SCHEMA,
+        target_metadata=metadata,
+        include_schemas=True,
+        include_name=include_name,
+        compare_server_default=True,
+        version_table_schema=SCHEMA,
         on_version_apply=say,
         transaction_per_migration=True,
     )
@@ -95,7 +104,7 @@ def owners_engine() -> Engine:
     engine = open_for_migrations(load(DatabaseSettings).database_url.get_secret_value())
 
     def prepare(new: psycopg.Connection[Any], _record: object) -> None:
-        # Each name of ours is written with its schema: none is found by the path.
+        # Alembic tells a table without a schema from one in the path's first: ours must not be it.
         new.execute("SET search_path TO pg_catalog")
         new.commit()
 

@@ -26,31 +26,15 @@ _SCHEMAS = ("verification_v1", "verification")
 
 _COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS relation, a.attname AS name,
-       format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ', not null' ELSE '' END
-       || coalesce(', default ' || pg_get_expr(d.adbin, d.adrelid), '') AS type,
+       format_type(a.atttypid, a.atttypmod) AS type,
        obj_description(n.oid, 'pg_namespace') AS schema_comment,
        obj_description(c.oid, 'pg_class') AS relation_comment,
        col_description(c.oid, a.attnum) AS comment
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
  WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p', 'v', 'm')
  ORDER BY array_position(%s, n.nspname::text), c.relname, a.attnum
-"""
-
-# What the worker's tables hold to and are found by, in the database's own words.
-_RULES = r"""
-SELECT relname AS relation, conname AS name, pg_get_constraintdef(k.oid) AS words
-  FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = conrelid
- WHERE connamespace = 'verification'::regnamespace AND contype = 'c'
-UNION ALL
-SELECT tablename, indexname, regexp_replace(indexdef, 'CREATE (.*)INDEX .* USING ', '\1')
-  FROM pg_indexes WHERE schemaname = 'verification'
-UNION ALL
-SELECT relname, 'storage', array_to_string(reloptions, ', ')
-  FROM pg_class WHERE relnamespace = 'verification'::regnamespace AND reloptions IS NOT NULL
- ORDER BY 1, 2
 """
 
 
@@ -74,13 +58,10 @@ def dictionary(database: psycopg.Connection) -> str:
     """Return the dictionary of a migrated database; raise CommentMissing naming what has none."""
     schemas = list(_SCHEMAS)
     found = [Column(*row) for row in database.execute(_COLUMNS, (schemas, schemas))]
-    rules: dict[str, list[str]] = {}
-    for relation, name, words in database.execute(_RULES):
-        rules.setdefault(f"verification.{relation}", []).append(f"- `{name}`: {words}")
-    return "\n".join(_lines(found, rules)) + "\n"
+    return "\n".join(_lines(found)) + "\n"
 
 
-def _lines(columns: list[Column], rules: dict[str, list[str]]) -> Iterator[str]:
+def _lines(columns: list[Column]) -> Iterator[str]:
     schema = relation = None
     for column in columns:
         if column.schema != schema:
@@ -91,8 +72,6 @@ def _lines(columns: list[Column], rules: dict[str, list[str]]) -> Iterator[str]:
             relation = (column.schema, column.relation)
             yield f"\n### `{'.'.join(relation)}`\n"
             yield _said(column.relation_comment, ".".join(relation))
-            if kept := rules.get(".".join(relation)):
-                yield "\n" + "\n".join(kept)
             yield "\n| column | type | |\n|---|---|---|"
         said = _said(column.comment, f"{column.schema}.{column.relation}.{column.name}")
         yield f"| `{column.name}` | {column.type} | {said} |"
@@ -108,13 +87,6 @@ def renewed(document: str, database: psycopg.Connection) -> str:
     """Return the document with its second half made anew."""
     guide, mark, _ = document.partition(MARK)
     return f"{guide}{mark}\n{dictionary(database)}"
-
-
-def is_current(database_url: str) -> bool:
-    """Return whether the document says what a migrated database is like, to the word."""
-    document = FILE.read_text(encoding="utf-8")
-    with psycopg.connect(database_url) as database:
-        return document == renewed(document, database)
 
 
 def main() -> None:

@@ -89,7 +89,6 @@ def upgrade() -> None:
                 for name, (_, words) in _NEW[view].items()
             ),
         )
-    # Few pages, for rows stand in the order of their ends but for a while.
     build_index("request_completed_at_idx", "verification.request USING brin (completed_at)")
 
 
