@@ -49,7 +49,6 @@ class Ledger(Protocol):
         Request ids within a batch are distinct. `token` names the batch: a repeat of a batch
         whose commit was lost on the way back finds its own claims again.
         """
-        ...
 
     def record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -58,7 +57,6 @@ class Ledger(Protocol):
 
         `announced` are ids of requests for which the broker has confirmed all that is published.
         """
-        ...
 
 
 class Verifier(Protocol):
@@ -66,7 +64,6 @@ class Verifier(Protocol):
 
     def verify(self, request: VerificationRequest) -> CallReport:
         """Make one call, by its deadline, and report it: a fault is a report, not an error."""
-        ...
 
 
 class Broker(Protocol):
@@ -74,19 +71,15 @@ class Broker(Protocol):
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Publish, wait for the confirms, acknowledge: in the background, whatever happens."""
-        ...
 
     def pause(self) -> None:
         """Stop taking deliveries; those taken can still be settled."""
-        ...
 
     def resume(self, prefetch: int | None = None) -> None:
         """Take deliveries again, so many unacknowledged ones of a lane; None: as at the start."""
-        ...
 
     def allow_bulk(self, allowed: bool) -> None:
         """Take nothing of the bulk lane from now on, or again what is wanted."""
-        ...
 
 
 class Publisher(Protocol):
@@ -95,12 +88,10 @@ class Publisher(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the broker is there."""
-        ...
 
     @property
     def blocked(self) -> bool:
         """Whether it takes no publications now."""
-        ...
 
     def publish(
         self, publications: Sequence[Publication], on_confirmed: Callable[[], None]
@@ -109,7 +100,6 @@ class Publisher(Protocol):
 
         `on_confirmed` is called then, on the broker's thread, and must not block.
         """
-        ...
 
 
 class Outbox(Protocol):
@@ -120,15 +110,12 @@ class Outbox(Protocol):
 
         Unless they are held or marked they are given out again after a minute.
         """
-        ...
 
     def hold(self, request_ids: Sequence[str]) -> None:
         """Keep for another minute what was taken and is not sent yet."""
-        ...
 
     def mark_sent(self, request_ids: Sequence[str]) -> None:
         """Mark these events as sent, for good."""
-        ...
 
 
 class DeliverySink(Protocol):
@@ -136,15 +123,12 @@ class DeliverySink(Protocol):
 
     def deliver(self, delivery: Delivery) -> None:
         """Take one delivery; must not block."""
-        ...
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
         """Learn that everything these caused is confirmed and they are acknowledged."""
-        ...
 
     def returned(self, epoch: int, lane: Lane) -> None:
         """Learn that the broker has queued again what a lane's channels delivered up to here."""
-        ...
 
 
 class Clock(Protocol):
@@ -152,8 +136,6 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the time in UTC."""
-        ...
 
     def monotonic(self) -> float:
         """Return seconds that only grow, to measure with."""
-        ...

@@ -38,12 +38,12 @@ from worker.pipeline.runner import Pipeline
 from worker.provider.client import PersonalAuthClient
 from worker.provider.deadline import ArmedCall
 from worker.provider.watched_pool import WatchedConnection
-from worker.store import booking, quota_row, statements
-from worker.store.booking import Booking
+from worker.store import booking, ledger, quota_row, statements
 from worker.store.engine import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from worker.core.delivery import Settlement
 
@@ -57,9 +57,9 @@ def die(*_: object, **__: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A method and when to die: before or after those of its calls that count."""
+    """A method or function, and when to die: before or after those of its calls that count."""
 
-    owner: type
+    owner: type | ModuleType
     method: str
     after: bool = False
     counts: Callable[..., bool] = lambda *_, **__: True
@@ -272,9 +272,9 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     "decided": (Moment(Flow, "decide", after=True),),
     **_database_steps("record", _records_entries, done="record_answer_unread"),
     "late_unbooked": (_TAKEN_OVER, Moment(psycopg.Cursor, "execute", counts=_is(_BOOK))),
-    "late_uncommitted": (_TAKEN_OVER, Moment(Booking, "book", after=True)),
-    "late_booked": (_TAKEN_OVER, Moment(Booking, "book", after=True, strike=_when_committed)),
-    "vanished_restored": (_VANISHED, Moment(Booking, "book", after=True, strike=_when_committed)),
+    "late_uncommitted": (_TAKEN_OVER, Moment(ledger, "book", after=True)),
+    "late_booked": (_TAKEN_OVER, Moment(ledger, "book", after=True, strike=_when_committed)),
+    "vanished_restored": (_VANISHED, Moment(ledger, "book", after=True, strike=_when_committed)),
     "tokens_unreturned": (Moment(psycopg.Cursor, "execute", counts=_is(_RETURN_TOKENS)),),
     "tokens_returned": (
         Moment(

@@ -20,10 +20,10 @@ from worker.core.outcome import CallClass, CallReport, Charged, StoredResult
 from worker.core.request import Mode
 from worker.core.retry import RetryPolicy, decide, expire, reuse
 from worker.store.erasure import PostgresErasure, PostgresRetention
+from worker.store.fleet import PostgresPause
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-from worker.store.pause import PostgresPause
 
 REQUEST = "onb-1"
 ASKED = ask(REQUEST)

@@ -14,6 +14,8 @@ from tests.observability.prometheus_server import OBSERVABILITY
 from tests.observability.queries import ALL_NAMESPACES, cases, panels, parts_of, rules
 from tests.unit.telemetry.test_metrics import LEVELS
 from worker.core.breaker import ParkReason
+from worker.telemetry.certificates import CertificateGauge
+from worker.telemetry.gauges import Gauges
 from worker.telemetry.metrics import Metrics
 
 NAMES = [rule["alert"] for rule in rules()]
@@ -97,8 +99,7 @@ def test_every_part_of_an_alert_is_found() -> None:
 
 def test_only_metrics_of_the_catalogue_are_asked_for() -> None:
     metrics = Metrics()
-    metrics.watch(lambda: LEVELS, 1, {}, bulk_budget=1)
-    metrics.watch_certificates({})
+    metrics.watch(Gauges(lambda: LEVELS, 1, {}, bulk_budget=1), CertificateGauge({}))
     families = list(metrics.registry.collect())
     known = {each.name for each in families}
     known |= {sample.name for family in families for sample in family.samples}

@@ -10,9 +10,8 @@ from worker.amqp.declare import depths
 from worker.amqp.topology import request_queues
 from worker.contract.names import DEAD, UNROUTED
 from worker.settings import StatusSettings
+from worker.store.fleet import PostgresPause, find_blocker
 from worker.store.overview import HEAD, PostgresOverview
-from worker.store.pause import PostgresPause
-from worker.store.registry import find_blocker
 
 PATIENCE = 2
 """Seconds for a statement of the parts: a table that is locked shall not hide the others."""

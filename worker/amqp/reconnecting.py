@@ -68,11 +68,9 @@ class Owner(Protocol):
 
     def connected(self, pika: Any) -> None:
         """Use this fresh connection."""
-        ...
 
     def disconnected(self) -> None:
         """Forget the connection: it is gone, and so are its channels (told one by one before)."""
-        ...
 
 
 class ReconnectingConnection:

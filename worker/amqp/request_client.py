@@ -7,7 +7,8 @@ whoever called knows what has its result, and gives the others again.
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from worker.amqp.blocking import opened
 from worker.amqp.broker_errors import BrokerUnavailable, Unroutable
@@ -32,26 +33,11 @@ _LEFT_BEHIND_MS = 86_400_000
 _TURN = 256
 
 
-class Batch(Protocol):
-    """Where requests come from and results go."""
-
-    def requests(self) -> Iterator[bytes | None]:
-        """Yield request bodies; None where a turn was taken and there is nothing to publish."""
-        ...
-
-    def result(self, body: bytes) -> None:
-        """Take one result event; it may be a repeat."""
-        ...
-
-    @property
-    def awaited(self) -> int:
-        """How many requests that were published have no result yet."""
-        ...
-
-
 def publish_requests(
     url: str,
-    batch: Batch,
+    requests: Iterator[bytes | None],
+    on_result: Callable[[bytes], None],
+    awaited: Callable[[], int],
     timeout: float,
     *,
     message_id: str | None = None,
@@ -59,89 +45,73 @@ def publish_requests(
 ) -> None:
     """Return when all requests are confirmed and all results are there.
 
-    Or when no result has come for `timeout` seconds: `batch.awaited` says so. With 0 no results
-    are waited for. `message_id` is the requests' own.
+    `requests` yields their bodies; None where a turn was taken and there is nothing to publish.
+    `on_result` takes a result event, which may be a repeat. `awaited` says how many requests that
+    were published have no result yet: some, where no result has come for `timeout` seconds. With 0
+    no results are waited for. `message_id` is the requests' own.
     Raises InvalidUrl, AccessRefused, NotProvisioned, Unroutable, and BrokerUnavailable, also where
     a confirm does not come in that time: then nobody knows, and the same again is harmless.
     """
     patience = timeout if timeout > 0 else CONFIRM_SECONDS
     results_key = f"submit.{secrets.token_hex(8)}" if timeout > 0 else None
     with opened(url, "submit", patience) as connection:
-        _Exchange(connection, batch, results_key, message_id, exchange).run(patience)
+        _Exchange(connection, requests, on_result, awaited, results_key, message_id, exchange).run(
+            patience
+        )
 
 
 def publish_request(url: str, body: bytes, timeout: float, message_id: str) -> bytes | None:
     """Publish one request; return its result event, or None, as `publish_requests` does."""
-    batch = _One(body)
-    publish_requests(url, batch, timeout, message_id=message_id)
-    return batch.event
+    came: list[bytes] = []
+    publish_requests(
+        url, iter([body]), came.append, lambda: not came, timeout, message_id=message_id
+    )
+    return came[-1] if came else None
 
 
-class _One:
-    """A batch of one request."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.event: bytes | None = None
-
-    def requests(self) -> Iterator[bytes]:
-        yield self._body
-
-    def result(self, body: bytes) -> None:
-        self.event = body
-
-    @property
-    def awaited(self) -> int:
-        return int(self.event is None)
-
-
+@dataclass
 class _Exchange:
     """Requests on their way out and results on their way in, over one channel."""
 
-    def __init__(
-        self,
-        connection: BlockingPikaConnection,
-        batch: Batch,
-        results_key: str | None,
-        message_id: str | None,
-        exchange: str,
-    ) -> None:
-        self._connection = connection
-        self._exchange = exchange
-        self._batch = batch
-        self._requests = batch.requests()
-        self._results_key = results_key
-        self._message_id = message_id
+    connection: BlockingPikaConnection
+    requests: Iterator[bytes | None]
+    on_result: Callable[[bytes], None]
+    awaited: Callable[[], int]
+    results_key: str | None
+    message_id: str | None
+    exchange: str
+
+    def __post_init__(self) -> None:
         self._confirms: Confirms[None] = Confirms()
         self._exhausted = False
         self._refused = False
         self._heard_at = time.monotonic()
         self._queue: str | None = None
-        self._channel: Any = connection.channel()
+        self._channel: Any = self.connection.channel()
         self._channel.add_on_return_callback(_returned)
-        self._publish = connection.in_background(self._channel, self._answered)
-        if results_key is not None:
+        self._publish = self.connection.in_background(self._channel, self._answered)
+        if self.results_key is not None:
             # Bound before the first request leaves. Where we are interrupted, it takes the results
             # that are still to come, or each would be an unrouted event for an operator to see.
             expires = {"x-expires": _LEFT_BEHIND_MS}
             self._queue = self._channel.queue_declare(
                 "", durable=True, arguments=expires
             ).method.queue
-            self._channel.queue_bind(self._queue, RESULTS, results_key)
+            self._channel.queue_bind(self._queue, RESULTS, self.results_key)
             self._channel.basic_consume(self._queue, self._received, auto_ack=True)
 
     def run(self, patience: float) -> None:
         while not self._is_complete():
-            if not self._connection.blocked:
-                with self._connection.corked():
+            if not self.connection.blocked:
+                with self.connection.corked():
                     self._publish_some()
-            can_go_on = not (self._exhausted or self._is_full or self._connection.blocked)
-            self._connection.listen(self._channel, 0 if can_go_on else _TICK)
+            can_go_on = not (self._exhausted or self._is_full or self.connection.blocked)
+            self.connection.listen(self._channel, 0 if can_go_on else _TICK)
             if self._refused:
                 raise BrokerUnavailable("the broker could not store a request")
             # While the broker is blocked, the connection's own bound is the one.
             silent = time.monotonic() - self._heard_at
-            if silent > patience and not self._connection.blocked:
+            if silent > patience and not self.connection.blocked:
                 if self._confirms or not self._exhausted:
                     raise BrokerUnavailable("no confirm came in time")
                 return
@@ -153,7 +123,7 @@ class _Exchange:
         return len(self._confirms) >= WINDOW
 
     def _is_complete(self) -> bool:
-        waits = self._results_key is not None and self._batch.awaited
+        waits = self.results_key is not None and self.awaited()
         return self._exhausted and not self._confirms and not waits
 
     def _publish_some(self) -> None:
@@ -161,7 +131,7 @@ class _Exchange:
             if self._is_full:
                 return
             try:
-                body = next(self._requests)
+                body = next(self.requests)
             except StopIteration:
                 self._exhausted = True
                 return
@@ -170,10 +140,10 @@ class _Exchange:
 
     def _publish_one(self, body: bytes) -> None:
         request = Publication(
-            self._exchange, _ROUTING_KEY, body, self._message_id, reply_to=self._results_key
+            self.exchange, _ROUTING_KEY, body, self.message_id, reply_to=self.results_key
         )
         properties = written_properties(request)
-        self._publish(self._exchange, _ROUTING_KEY, body, properties, mandatory=True)
+        self._publish(self.exchange, _ROUTING_KEY, body, properties, mandatory=True)
         self._confirms.sent(None)
 
     def _answered(self, method: Any) -> None:
@@ -183,7 +153,7 @@ class _Exchange:
 
     def _received(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
         self._heard_at = time.monotonic()
-        self._batch.result(body)
+        self.on_result(body)
 
 
 def _returned(_channel: Any, method: Any, *_: object) -> None:

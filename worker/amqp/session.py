@@ -70,7 +70,7 @@ class Session:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
         self._mailbox = Mailbox(lambda: self._ioloop.add_callback_threadsafe(self._mailbox.run))
-        self._loop_lag = LoopLag(self._ioloop)
+        self.loop_lag = LoopLag(self._ioloop)
         self._publisher = BackgroundPublisher(
             url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
         )
@@ -133,16 +133,6 @@ class Session:
     def running(self) -> bool:
         """Whether the amqp thread lives."""
         return self._thread.is_alive()
-
-    @property
-    def late_by(self) -> float:
-        """Seconds by which the loop is late now."""
-        return self._loop_lag.late_by
-
-    @property
-    def lag(self) -> float:
-        """The most by which the loop was late in the last half minute or more, in seconds."""
-        return self._loop_lag.lag
 
     def start(self, sink: DeliverySink) -> None:
         """Connect and consume into this sink; returns at once. Once only."""
@@ -207,7 +197,7 @@ class Session:
     def _run(self) -> None:
         failure: Exception | None = None
         try:
-            self._loop_lag.beat()
+            self.loop_lag.beat()
             for user in self._users:
                 user.connection.open()
             self._ioloop.start()

@@ -68,7 +68,7 @@ class HealthState:
         ended += [] if session.running else ["amqp"]
         ended += [each.name for each in self.housekeepers if not each.running]
         words = [f"the thread {name} has ended" for name in ended]
-        if session.running and (late := session.late_by) > STUCK_SECONDS:
+        if session.running and (late := session.loop_lag.late_by) > STUCK_SECONDS:
             words.append(f"the amqp loop has not turned for {late:.0f} s")
         return words if self._works.is_set() else []
 
@@ -137,7 +137,7 @@ class HealthState:
             breaker_state=type(gate.state).__name__.lower(),
             parked=gate.parked,
             settlements_unconfirmed=session.unconfirmed,
-            amqp_loop_lag_seconds=session.lag,
+            amqp_loop_lag_seconds=session.loop_lag.lag,
             broker_connected=session.connected,
             broker_consuming=session.consuming,
             broker_blocked=session.blocked,

@@ -13,6 +13,7 @@ from worker.pipeline.intake import CLAIMS_PER_CALLER, PipelineSize
 from worker.provider.config import FREE_TRIES, ProviderConfig
 from worker.settings import MessageEncryption, Settings
 from worker.store.claiming import LedgerConfig
+from worker.store.quota import Quota
 
 
 def session(settings: Settings, fail: Callable[[], None]) -> Session:
@@ -61,19 +62,21 @@ def pipeline_size(settings: Settings) -> PipelineSize:
 
 def ledger_config(settings: Settings, worker: str) -> LedgerConfig:
     """Return what this worker claims by."""
-    timing = settings.timing
+    quota = Quota(
+        settings.provider_calls_per_minute or None,
+        settings.daily_call_budget or None,
+        settings.timing.start_margin,
+        settings.bulk_share,
+        settings.bulk_daily_call_budget or None,
+    )
     return LedgerConfig(
         worker,
         settings.provider_mode,
-        timing.lease_seconds,
+        settings.timing.lease_seconds,
         settings.max_in_doubt_calls,
-        settings.provider_calls_per_minute or None,
-        settings.daily_call_budget or None,
-        start_margin=timing.start_margin,
+        quota if settings.has_call_limit else None,
         longest_delay=settings.retry_delays[-1],
         reuse_seconds=settings.reuse_results_for or None,
-        bulk_share=settings.bulk_share,
-        bulk_daily_call_budget=settings.bulk_daily_call_budget or None,
     )
 
 

@@ -26,21 +26,20 @@ from worker.maintenance.relay import Relay
 from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
 from worker.pipeline.runner import Pipeline
-from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.pipeline.traced import TracedFlow
 from worker.ports import DeliverySink, LedgerUnavailable
 from worker.provider.client import PersonalAuthClient
 from worker.settings import Settings, load
 from worker.store.backlog import PostgresBacklog
 from worker.store.engine import open_engine
 from worker.store.erasure import PostgresRetention
+from worker.store.fleet import PostgresPause, PostgresRegistry, count_turned_away
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
-from worker.store.pause import PostgresPause
-from worker.store.registry import PostgresRegistry
-from worker.store.turned_away import count_turned_away
-from worker.telemetry.certificates import certificate_files
+from worker.telemetry.certificates import CertificateGauge, certificate_files
 from worker.telemetry.clock import SystemClock
+from worker.telemetry.gauges import Gauges
 from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
 from worker.telemetry.metrics import Metrics
@@ -94,7 +93,7 @@ class Worker:
         )
         self._sink: DeliverySink = self._pipeline
         if self._spans is not None:
-            self._sink = TracedSink(self._pipeline, self._spans)
+            self._spans.sink, self._sink = self._pipeline, self._spans
 
         # What is done beside them.
         leases = PostgresLeases(
@@ -160,8 +159,8 @@ class Worker:
         python = ".".join(map(str, sys.version_info[:3]))
         labels = {"version": build, "python": python, "mode": mode}
         budgets = settings.daily_call_budget, settings.bulk_daily_call_budget
-        self._metrics.watch(health.levels, budgets[0], labels, budgets[1])
-        self._metrics.watch_certificates(certificate_files(settings))
+        gauges = Gauges(health.levels, budgets[0], labels, budgets[1])
+        self._metrics.watch(gauges, CertificateGauge(certificate_files(settings)))
         host, port = settings.http_host, settings.http_port
         self._health_server = HealthServer(host, port, health.answer) if port else None
 

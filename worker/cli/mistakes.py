@@ -49,7 +49,7 @@ def open_database(
     """
     from worker.ports import DatabaseUnfit, LedgerContended, LedgerRefused, LedgerUnavailable
     from worker.store.engine import open_engine
-    from worker.store.registry import find_blocker
+    from worker.store.fleet import find_blocker
 
     configure("auto", "warning")
     url = settings.database_url.get_secret_value()

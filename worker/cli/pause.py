@@ -18,7 +18,7 @@ from worker.cli.usage import refuse_ignored
 from worker.contract.names import rfc3339
 from worker.core.operations import NOTICE_SECONDS, check_reason
 from worker.settings import DatabaseSettings, load
-from worker.store.pause import PostgresPause
+from worker.store.fleet import PostgresPause
 from worker.telemetry.clock import SystemClock
 
 # Between looks at the ledger: a call takes a second or so.

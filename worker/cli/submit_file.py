@@ -65,7 +65,14 @@ def submit_file(
         url, exchange = settings.amqp_url.get_secret_value(), REQUESTS if live else BULK
         try:
             with broker_mistakes(), progress:
-                publish_requests(url, submission, timeout, exchange=exchange)
+                publish_requests(
+                    url,
+                    submission.requests(),
+                    submission.result,
+                    lambda: submission.awaited,
+                    timeout,
+                    exchange=exchange,
+                )
         finally:
             if summary := submission.summary():
                 note(summary)
@@ -123,7 +130,7 @@ def _ask(survey: Survey, *, yes: bool) -> None:
 
 @dataclass(slots=True)
 class Submission:
-    """The `Batch` of the broker's client: which lines are published, and what came of them."""
+    """A file on its way to the broker: which lines are published, and what came of them."""
 
     file: RequestFile
     results: ResultsFile

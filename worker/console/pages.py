@@ -24,9 +24,9 @@ from worker.core.digests import Digests
 from worker.core.operations import History, check_reason
 from worker.core.outcome import Charged, ErrorKind, Outcome
 from worker.settings import StatusSettings
+from worker.store.fleet import PostgresPause
 from worker.store.inquiry import PostgresInquiry, RequestFilter, list_requests
 from worker.store.overview import PostgresOverview
-from worker.store.pause import PostgresPause
 from worker.telemetry.clock import SystemClock, today
 
 # A screen or two.

@@ -94,9 +94,8 @@ class AlreadyDone:
 
 @dataclass(frozen=True, slots=True)
 class HeldElsewhere:
-    """Somebody works on it now, until `until` at the latest, or its next attempt is due then."""
+    """Somebody works on it now, or its next attempt is not due yet."""
 
-    until: datetime
     wait: float = 0.0
     """Seconds until it is worth asking again; 0: soon."""
 

@@ -117,7 +117,7 @@ def pause_reader(
         set_pause(pause, asked_at)
         return 0
 
-    # A third of what is promised (`core.pause`), so that two looks fit in. One row by one session.
+    # A third of what is promised (`core.operations`): two looks fit in. One row by one session.
     return Chore("pause", 1.0, 1, run_once)
 
 

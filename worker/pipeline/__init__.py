@@ -10,9 +10,9 @@
     work            what the threads hand to each other
     batcher, lanes  where work gathers between two threads
     database_retry  work that needs the database, again and again while it is away
-    traced          the flow and the sink with spans on them
+    traced          the flow with spans on its calls
 
-Neighbours use `Flow`, `FlowRules`, `Gate`, `Pipeline`, `PipelineSize`, `TracedFlow`, `TracedSink`.
+Neighbours use `Flow`, `FlowRules`, `Gate`, `Pipeline`, `PipelineSize`, `TracedFlow`.
 
 The way of one delivery, from the broker to its settlement:
 

@@ -15,8 +15,7 @@ class Waiting(Protocol[T]):
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[T]: ...
     def append(self, one: T, /) -> None: ...  # noqa: D102  # as a deque's
-    def extend(self, many: Iterable[T], /) -> None: ...  # noqa: D102
-    def extendleft(self, many: Iterable[T], /) -> None: ...  # noqa: D102
+    def appendleft(self, one: T, /) -> None: ...  # noqa: D102
     def popleft(self) -> T: ...  # noqa: D102
     def clear(self) -> None: ...  # noqa: D102
 
@@ -52,13 +51,15 @@ class Batcher(Generic[T]):
     def put_all(self, many: Iterable[T]) -> None:
         """Add several with one wake-up."""
         with self._changed:
-            self._waiting.extend(many)
+            for one in many:
+                self._waiting.append(one)
             self._changed.notify()
 
     def put_back(self, many: Sequence[T]) -> None:
         """Add what was taken and cannot be used yet, before all others."""
         with self._changed:
-            self._waiting.extendleft(reversed(many))
+            for one in reversed(many):
+                self._waiting.appendleft(one)
             self._changed.notify()
 
     def drop(self, is_useless: Callable[[T], bool]) -> None:
@@ -66,7 +67,8 @@ class Batcher(Generic[T]):
         with self._changed:
             useful = [one for one in self._waiting if not is_useless(one)]
             self._waiting.clear()
-            self._waiting.extend(useful)
+            for one in useful:
+                self._waiting.append(one)
 
     def take(self, limit: int, timeout: float | None = None) -> list[T]:
         """Wait for at least one and return up to `limit`; empty after `timeout` or when closed."""

@@ -50,35 +50,28 @@ class PipelineSize:
         return total, max(1, min(self.batch_limit, total - callers))
 
 
+@dataclass
 class Intake:
     """From the broker's deliveries to `tasks` for the callers, and to what is finished at once."""
 
-    def __init__(
-        self,
-        flow: Flow,
-        broker: Broker,
-        clock: Clock,
-        gate: Gate,
-        database: DatabaseRetry,
-        metrics: Metrics,
-        size: PipelineSize,
-        finished: Batcher[Finished],
-    ) -> None:
-        self.tasks: LaneQueue[Task] = LaneQueue(size.bulk_share)
-        self.credits = Credits(*size.claims(size.callers))
+    flow: Flow
+    broker: Broker
+    clock: Clock
+    gate: Gate
+    database: DatabaseRetry
+    metrics: Metrics
+    size: PipelineSize
+    finished: Batcher[Finished]
+
+    def __post_init__(self) -> None:
+        share = self.size.bulk_share
+        self.tasks: LaneQueue[Task] = LaneQueue(share)
+        self.credits = Credits(*self.size.claims(self.size.callers))
         self.claimed = 0
         """Requests that got a lease. The claimer alone counts: no lock."""
         self.stopping = Event()
-        self._flow = flow
-        self._broker = broker
-        self._clock = clock
-        self._gate = gate
-        self._database = database
-        self._metrics = metrics
-        self._size = size
-        self._finished = finished
         self._log = structlog.get_logger()
-        self._arrived: Lanes[Delivery] = Lanes(size.bulk_share)
+        self._arrived: Lanes[Delivery] = Lanes(share)
         self._inbox: Batcher[Delivery] = Batcher(waiting=self._arrived)
         # The broker's thread alone counts.
         self._delivered, self._settled = dict.fromkeys(Lane, 0), dict.fromkeys(Lane, 0)
@@ -123,14 +116,14 @@ class Intake:
 
     def allow_calls(self, calls: int) -> None:
         """Claim no more than may be called soon: a claim's lease runs."""
-        self.credits.set_total(*self._size.claims(calls))
+        self.credits.set_total(*self.size.claims(calls))
 
     # The claimer's thread.
 
     def claim_all(self) -> None:
         """Claim as long as there are credits."""
         batch_number = 0
-        while credits_taken := self.credits.take(self._size.batch_limit):
+        while credits_taken := self.credits.take(self.size.batch_limit):
             deliveries = self._next_deliveries(credits_taken)
             if self.stopping.is_set():
                 return
@@ -146,13 +139,13 @@ class Intake:
             for task in admission.tasks:
                 self.tasks.put(task)
             if admission.finished:
-                self._finished.put_all(admission.finished)
+                self.finished.put_all(admission.finished)
             # Nothing is written of these: who comes again gets the same answer.
             answers = [
                 each for each in admission.settlements if not self.has_returned(each.delivery)
             ]
             if answers:
-                self._broker.settle(answers)
+                self.broker.settle(answers)
             if admission.postponed:
                 self._set_aside(admission.postponed)
 
@@ -161,7 +154,7 @@ class Intake:
 
         What no call may be made for is handed back.
         """
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         self._aside.drop(self.has_returned)
         if due := self._aside.take_due(now):
             self._inbox.put_back(due)
@@ -169,10 +162,10 @@ class Intake:
         wait = None if next_at is None else next_at - now
         # Within a batch live comes first as well: its calls have the earlier places in the quota.
         deliveries = sorted(self._current(self._inbox.take(limit, wait)), key=_is_bulk)
-        if (closed_for := self._gate.open_for) is not None:
+        if (closed_for := self.gate.open_for) is not None:
             self._hand_back(deliveries, closed_for)
             return []
-        if (closed_for := self._gate.bulk_closed_for) is not None:
+        if (closed_for := self.gate.bulk_closed_for) is not None:
             live = sum(not _is_bulk(each) for each in deliveries)
             self._hand_back(deliveries[live:], closed_for)
             return deliveries[:live]
@@ -191,14 +184,14 @@ class Intake:
             nonlocal batch, tried
             if not tried:
                 batch = self._current(batch)
-            if not self._gate.pause_is_known:
-                raise LedgerUnavailable(self._gate.pause_problem)
+            if not self.gate.pause_is_known:
+                raise LedgerUnavailable(self.gate.pause_problem)
             tried = True
-            return self._flow.admit(batch, token)
+            return self.flow.admit(batch, token)
 
-        admission = self._database.keep_trying(admit, self.stopping)
+        admission = self.database.keep_trying(admit, self.stopping)
         if batch and admission is not None:
-            self._metrics.claimed(len(batch))
+            self.metrics.claimed(len(batch))
         return admission
 
     def _current(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -209,7 +202,7 @@ class Intake:
         """Let others have these, or ourselves later."""
         if not deliveries or self.stopping.is_set():
             return
-        self._broker.settle(self._flow.settling.hand_back(deliveries, seconds))
+        self.broker.settle(self.flow.settling.hand_back(deliveries, seconds))
         self._log.info(LogEvent.HANDED_BACK, messages=len(deliveries), seconds=round(seconds, 1))
 
     def _set_aside(self, postponed: Sequence[tuple[Delivery, Postponed]]) -> None:
@@ -218,13 +211,13 @@ class Intake:
         For tomorrow's budget we park, or the bulk lane alone does. The longest wait is a minute,
         whatever was computed: the database's clock may be set right by then.
         """
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         spent, waiting = [], []
         for delivery, claim in postponed:
             if claim.shortage is Shortage.CALLS_PER_MINUTE:
                 waiting.append((delivery, claim))
                 continue
-            self._gate.budget_spent(claim)
+            self.gate.budget_spent(claim)
             spent.append(delivery)
         self._aside.put(waiting, now)
         if spent:

@@ -5,7 +5,7 @@ is as fast as live while nothing of live waits. What got no call of the shared q
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -26,7 +26,6 @@ class InLane(Protocol):
     @property
     def lane(self) -> Lane:
         """Which one."""
-        ...
 
 
 L = TypeVar("L", bound=InLane)
@@ -51,15 +50,9 @@ class Lanes(Generic[L]):
         """Add one as its lane's last."""
         (self.live if one.lane is Lane.LIVE else self.bulk).append(one)
 
-    def extend(self, many: Iterable[L]) -> None:
-        """Add several as their lanes' last."""
-        for one in many:
-            self.append(one)
-
-    def extendleft(self, many: Iterable[L]) -> None:
-        """Add several, each as its lane's first."""
-        for one in many:
-            (self.live if one.lane is Lane.LIVE else self.bulk).appendleft(one)
+    def appendleft(self, one: L) -> None:
+        """Add one as its lane's first."""
+        (self.live if one.lane is Lane.LIVE else self.bulk).appendleft(one)
 
     def clear(self) -> None:
         """Forget all."""

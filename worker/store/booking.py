@@ -8,38 +8,30 @@ This is rare, so it is many small statements in one transaction, under the locks
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, text
 
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Recorded
 from worker.core.outcome import CallClass, Charged, Complete, worse
+from worker.core.request import Mode
 from worker.ports import LedgerContended
 from worker.store import statements
+from worker.store.claiming import read_rows
 from worker.store.engine import run
 from worker.store.rows import booked_call, claim_batch, not_claimed, record_batch, recorded_result
 
 # A row that is gone, as the claim had left it; then it is recorded like any other.
-RESTORE = text("""
-WITH asked AS (
-  SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
-    request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
-    subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
-    masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz, published_at timestamptz, lane text)
-), restored AS (
+RESTORE = text(f"""
+WITH restored AS (
   INSERT INTO verification.request (
-    request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
-    grants, calls, attempts, in_doubt_calls, charged, requested_at, subject_digest, masked_name,
-    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at, lane)
-  SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner, now(),
-    :grant_number, :calls, :attempts, :doubts, :charged, :requested_at, subject_digest, masked_name,
-    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at, lane
-    FROM asked
+    {statements.ASKED_COLUMNS}, mode, state, lease_owner, lease_until, grants, calls, attempts,
+    in_doubt_calls, charged, requested_at)
+  SELECT {statements.ASKED_COLUMNS}, :mode, 'working', :owner, now(), :grant_number, :calls,
+    :attempts, :doubts, :charged, :requested_at
+    FROM json_to_recordset(CAST(:batch AS json)) AS t({statements.ASKED})
   ON CONFLICT (request_id) DO NOTHING
   RETURNING request_id, source, check_type, published_at
 )
@@ -49,7 +41,7 @@ SELECT request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), so
   published_at
   FROM restored WHERE CAST(:call_number AS int) IS NOT NULL
 ON CONFLICT (request_id, call_number) DO NOTHING
-""")
+""")  # noqa: S608  # made of our own constants alone
 
 CALLS = text("""
 SELECT request_id, call_number, worker, finished_at, class, charged, milliseconds
@@ -94,98 +86,8 @@ RETURNING grants
 """)
 
 
-@dataclass(slots=True)
-class Booking:
-    """Books what a record left, on one connection with a transaction."""
-
-    database: Connection
-    mode: str
-    answers: dict[tuple[str, str], Recorded | FencedOut] = field(default_factory=dict)
-    """By request id and owner."""
-
-    def book(self, entries: Sequence[Entry]) -> dict[tuple[str, str], Recorded | FencedOut]:
-        """Book these entries and return what became of each."""
-        entries = sorted(entries, key=lambda each: (each.granted.request_id, -each.granted.grant))
-        for entry in entries:
-            self.database.execute(RESTORE, {"mode": self.mode, **_as_claimed(entry)})
-        late = self._record(entries)
-        for entry in late:
-            adopted = self._book(entry, self._row(entry))
-            for left in [entry] if adopted is None else self._record([adopted]):
-                self.answers[key_of(left)] = self._answer(left)
-        return self.answers
-
-    def _record(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Record those that are as their claims had left them, and return the others."""
-        marks: dict[str, object] = {"batch": record_batch(entries), "announced": []}
-        rows = {_row_key(row): row for row in run(self.database, statements.RECORD, marks)}
-        for entry in entries:
-            if (row := rows.get(key_of(entry))) is not None:
-                self.answers[key_of(entry)] = Recorded(recorded_result(entry, row))
-        return [each for each in entries if key_of(each) not in rows]
-
-    def _book(self, entry: Entry, row: Row[Any]) -> Entry | None:
-        """Book a late call; return the entry that now ends the request, if it does."""
-        report, owner = entry.report, entry.granted.owner
-        calls = self._rows(CALLS, entry)
-        ours = next((each for each in calls if each.worker == owner), None)
-        # What a worker itself reported has its milliseconds; a doubt of somebody else has none.
-        if report is None or (ours is not None and ours.milliseconds is not None):
-            return None
-        if ours is None and report.sends == 0:
-            return None
-        others = [each for each in calls if each is not ours]
-        number = max([row.calls, *(each.call_number for each in calls)]) + 1
-        number = number if ours is None else ours.call_number
-        call = {
-            "request_id": row.request_id,
-            "call_number": number,
-            "mode": row.mode,
-            "owner": owner,
-            "started_at": entry.granted.read_at,
-            **booked_call(report),
-        }
-        self.database.execute(BOOK, call)
-        if row.state == "done":
-            return None
-        doubted = ours is not None and ours.finished_at is not None
-        is_free = report.charged is Charged.NO and report.call_class is not CallClass.IN_DOUBT
-        doubts = row.in_doubt_calls + (not is_free and not doubted) - (is_free and doubted)
-        charges = [Charged(each.charged) for each in others if each.finished_at is not None]
-        if doubts or not doubted or Charged(row.charged) is Charged.YES:
-            charges.append(Charged(row.charged))
-        counts: dict[str, object] = {
-            "request_id": row.request_id,
-            "calls": max(row.calls, number),
-            "doubts": doubts,
-        }
-        charged = reduce(worse, charges, report.charged)
-        if not isinstance(entry.decision, Complete) or report.sends == 0:
-            self.database.execute(COUNT, {**counts, "charged": charged.value})
-            return None
-        if any(each.finished_at is None for each in others):
-            charged = worse(charged, Charged.UNKNOWN)
-        grant = self.database.execute(ADOPT, {**counts, "owner": owner}).scalar_one()
-        granted = replace(entry.granted, grant=grant, call_number=number)
-        result = replace(entry.decision.result, charged=charged)
-        return replace(entry, granted=granted, decision=Complete(result))
-
-    def _answer(self, entry: Entry) -> Recorded | FencedOut:
-        """Tell a record that was committed before (its answer was lost) from a late one."""
-        row = self._row(entry)
-        now = not_claimed(row)
-        if row.grants == entry.granted.grant and row.state != "working":
-            return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
-        return FencedOut(now)
-
-    def _row(self, entry: Entry) -> Row[Any]:
-        rows = self._rows(statements.READ, entry)
-        if not rows:
-            raise LedgerContended("a row went away")
-        return rows[0]
-
-    def _rows(self, statement: TextClause, entry: Entry) -> Sequence[Row[Any]]:
-        return self.database.execute(statement, {"ids": [entry.granted.request_id]}).all()
+Answers = dict[tuple[str, str], Recorded | FencedOut]
+"""What became of entries, by `key_of`."""
 
 
 def key_of(entry: Entry) -> tuple[str, str]:
@@ -193,8 +95,93 @@ def key_of(entry: Entry) -> tuple[str, str]:
     return entry.granted.request_id, entry.granted.owner
 
 
-def _row_key(row: Any) -> tuple[str, str]:
-    return row.request_id, row.owner
+def record(database: Connection, batch: Sequence[Entry], announced: Sequence[str] = ()) -> Answers:
+    """Record those that are as their claims had left them; the others have no answer."""
+    marks = {"batch": record_batch(batch), "announced": list(announced)}
+    rows = {(row.request_id, row.owner): row for row in run(database, statements.RECORD, marks)}
+    return {
+        key: Recorded(recorded_result(each, rows[key]))
+        for each in batch
+        if (key := key_of(each)) in rows
+    }
+
+
+def book(database: Connection, mode: Mode, entries: Sequence[Entry]) -> Answers:
+    """Book what a record left, in a transaction of its own; every entry has an answer."""
+    entries = sorted(entries, key=lambda each: (each.granted.request_id, -each.granted.grant))
+    for entry in entries:
+        database.execute(RESTORE, {"mode": mode.value, **_as_claimed(entry)})
+    answers = record(database, entries)
+    for entry in [each for each in entries if key_of(each) not in answers]:
+        adopted = _book(database, entry, _row(database, entry))
+        if adopted is not None:
+            answers |= record(database, [adopted])
+        if key_of(entry) not in answers:
+            answers[key_of(entry)] = _answer(database, adopted or entry)
+    return answers
+
+
+def _book(database: Connection, entry: Entry, row: Row[Any]) -> Entry | None:
+    """Book a late call; return the entry that now ends the request, if it does."""
+    report, owner = entry.report, entry.granted.owner
+    calls = database.execute(CALLS, {"ids": [entry.granted.request_id]}).all()
+    ours = next((each for each in calls if each.worker == owner), None)
+    # What a worker itself reported has its milliseconds; a doubt of somebody else has none.
+    if report is None or (ours is not None and ours.milliseconds is not None):
+        return None
+    if ours is None and report.sends == 0:
+        return None
+    others = [each for each in calls if each is not ours]
+    number = max([row.calls, *(each.call_number for each in calls)]) + 1
+    number = number if ours is None else ours.call_number
+    call = {
+        "request_id": row.request_id,
+        "call_number": number,
+        "mode": row.mode,
+        "owner": owner,
+        "started_at": entry.granted.read_at,
+        **booked_call(report),
+    }
+    database.execute(BOOK, call)
+    if row.state == "done":
+        return None
+    doubted = ours is not None and ours.finished_at is not None
+    is_free = report.charged is Charged.NO and report.call_class is not CallClass.IN_DOUBT
+    doubts = row.in_doubt_calls + (not is_free and not doubted) - (is_free and doubted)
+    charges = [Charged(each.charged) for each in others if each.finished_at is not None]
+    if doubts or not doubted or Charged(row.charged) is Charged.YES:
+        charges.append(Charged(row.charged))
+    counts: dict[str, object] = {
+        "request_id": row.request_id,
+        "calls": max(row.calls, number),
+        "doubts": doubts,
+    }
+    charged = reduce(worse, charges, report.charged)
+    if not isinstance(entry.decision, Complete) or report.sends == 0:
+        database.execute(COUNT, {**counts, "charged": charged.value})
+        return None
+    if any(each.finished_at is None for each in others):
+        charged = worse(charged, Charged.UNKNOWN)
+    grant = database.execute(ADOPT, {**counts, "owner": owner}).scalar_one()
+    granted = replace(entry.granted, grant=grant, call_number=number)
+    result = replace(entry.decision.result, charged=charged)
+    return replace(entry, granted=granted, decision=Complete(result))
+
+
+def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
+    """Tell a record that was committed before (its answer was lost) from a late one."""
+    row = _row(database, entry)
+    now = not_claimed(row)
+    if row.grants == entry.granted.grant and row.state != "working":
+        return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
+    return FencedOut(now)
+
+
+def _row(database: Connection, entry: Entry) -> Row[Any]:
+    row = read_rows(database, [entry.granted]).get(entry.granted.request_id)
+    if row is None:
+        raise LedgerContended("a row went away")
+    return row
 
 
 def _as_claimed(entry: Entry) -> dict[str, object]:

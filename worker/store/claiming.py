@@ -39,29 +39,12 @@ class LedgerConfig:
     mode: Mode
     lease_seconds: float
     max_in_doubt_calls: int
-    calls_per_minute: int | None = None
-    """Of all workers in this mode, in any 60 s; None is no limit."""
-    daily_call_budget: int | None = None
-    """Of all workers in this mode, in a day of Asia/Shanghai; None is no limit."""
-    start_margin: float = 4.0
-    """Seconds by which a call may reach the provider later than its place in the quota."""
+    quota: Quota | None = None
+    """What limits the calls of all workers in this mode; None where nothing does."""
     longest_delay: float = 1800.0
     """The longest wait for another attempt, in seconds."""
     reuse_seconds: float | None = None
     """How long a paid answer is given again to requests of the same data; None: it is not."""
-    bulk_share: int = 10
-    """What bulk gets at least of the calls per minute, in per cent."""
-    bulk_daily_call_budget: int | None = None
-    """The part of the day's calls that bulk may use; None: all that live leaves."""
-
-    @property
-    def quota(self) -> Quota | None:
-        """What limits the calls of all workers; None where nothing does."""
-        limits = self.calls_per_minute, self.daily_call_budget, self.bulk_daily_call_budget
-        if limits == (None, None, None):
-            return None
-        per_minute, per_day, bulk_per_day = limits
-        return Quota(per_minute, per_day, self.start_margin, self.bulk_share, bulk_per_day)
 
 
 class Claiming:
@@ -71,6 +54,7 @@ class Claiming:
         self._database = database
         self._config = config
         self._owner = owner
+        self._ours = {"owner": owner, "mode": config.mode.value, "lease": config.lease_seconds}
         self.repeated: set[str] = set()
         """Granted again: their intents to call were committed by the first try of this batch."""
 
@@ -80,19 +64,16 @@ class Claiming:
         The usual case, all ids new, is one statement. Ids that are known need a second one, ids
         that are not ours to take a look at their rows.
         """
-        lease = {"owner": self._owner, "lease": self._config.lease_seconds}
-        values = {"batch": claim_batch(batch), "mode": self._config.mode.value, **lease}
-        claims: dict[str, Claim] = {
-            row.request_id: _granted(row) for row in run(self._database, statements.CLAIM, values)
-        }
+        rows = run(self._database, statements.CLAIM, {**self._ours, "batch": claim_batch(batch)})
+        claims: dict[str, Claim] = {row.request_id: _granted(row) for row in rows}
         if known := [each for each in batch if each.request_id not in claims]:
             claims |= self._take_over(known)
         if rest := [each for each in batch if each.request_id not in claims]:
-            rows = read_rows(self._database, rest)
-            if old := [each for each in rest if self._is_under_fallback(each, rows)]:
-                self._rekey(old, rows)
+            found = read_rows(self._database, rest)
+            if old := [each for each in rest if self._is_under_fallback(each, found)]:
+                self._rekey(old, found)
                 claims |= self.claim(old)
-            claims |= self._answer([each for each in rest if each.request_id not in claims], rows)
+            claims |= self._answer([each for each in rest if each.request_id not in claims], found)
         return claims
 
     def claim_at_most(
@@ -183,7 +164,7 @@ class Claiming:
             row.state != "done" or row.read_at - row.completed_at < ROTATED_WITHIN
         ):
             # While keys are rotated: a worker that has the key answers it, when it comes again.
-            return HeldElsewhere(row.read_at)
+            return HeldElsewhere()
         if not same:
             return Conflicting(ErrorKind.CONFLICT)
         if row.mode != self._config.mode.value:
@@ -191,32 +172,24 @@ class Claiming:
         return not_claimed(row)
 
     def _take_over(self, known: list[ClaimRequest], *, again: bool = False) -> dict[str, Claim]:
-        values = {
-            "batch": claim_batch(known),
-            "again": again,
-            "slack": SLACK.total_seconds(),
-            "max_in_doubt": self._config.max_in_doubt_calls,
-            "mode": self._config.mode.value,
-            "owner": self._owner,
-            "lease": self._config.lease_seconds,
-        }
+        limits = {"slack": SLACK.total_seconds(), "max_in_doubt": self._config.max_in_doubt_calls}
+        values = {**self._ours, **limits, "batch": claim_batch(known), "again": again}
         rows = self._database.execute(statements.TAKE_OVER, values)
         return {row.request_id: _granted(row) for row in rows}
 
     def _claim_again(
         self, ours: list[ClaimRequest], rows: Mapping[str, Row[Any]]
     ) -> dict[str, Claim]:
-        ids = {"ids": [each.request_id for each in ours], "owner": self._owner}
-        lease = {"lease": self._config.lease_seconds}
-        renewed = set(self._database.execute(statements.RENEW, {**ids, **lease}).scalars())
-        intended = set(self._database.execute(statements.INTENDED, ids).scalars())
-        self.repeated |= renewed & intended
+        asked = {**self._ours, "ids": [each.request_id for each in ours]}
+        renewed = self._database.execute(statements.RENEW, asked).all()
+        intended = {row.request_id for row in renewed if row.intended}
+        self.repeated |= intended
         claims: dict[str, Claim] = {
-            request_id: _granted(rows[request_id], may_call=True)
-            for request_id in renewed & intended
+            request_id: _granted(rows[request_id], may_call=True) for request_id in intended
         }
         # The first try wanted no call, or might make none.
-        rest = [each for each in ours if each.request_id in renewed - intended]
+        uncalled = {row.request_id for row in renewed} - intended
+        rest = [each for each in ours if each.request_id in uncalled]
         return claims | (self._take_over(rest, again=True) if rest else {})
 
 

@@ -20,12 +20,13 @@ _CLEARED = """
        auth_message = NULL, auth_detail = NULL, error_fields = NULL, reply_to = NULL,
        correlation_id = NULL, traceparent = NULL"""
 
+_OLD = """SELECT request_id FROM verification.request
+   WHERE completed_at < now() - make_interval(secs => :older_than) AND mode = :mode"""
+
 # An event that was not sent is made of the row: it stays whole until then.
 CLEAR = text(f"""
 WITH old AS (
-  SELECT request_id FROM verification.request
-   WHERE completed_at < now() - make_interval(secs => :older_than) AND mode = :mode
-     AND {KEPT}
+  {_OLD} AND {KEPT}
    ORDER BY completed_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE verification.request SET {_CLEARED}
@@ -37,14 +38,10 @@ RETURNING 1
 # are named by arrays: for a join the planner, who does not know that room, reads whole tables.
 DELETE = text(f"""
 WITH kept AS (
-  SELECT request_id FROM verification.request
-   WHERE completed_at < now() - make_interval(secs => :older_than) AND mode = :mode
-     AND {KEPT}
+  {_OLD} AND {KEPT}
    ORDER BY completed_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), cleared AS (
-  SELECT request_id FROM verification.request
-   WHERE completed_at < now() - make_interval(secs => :older_than) AND mode = :mode
-     AND cleared_at IS NOT NULL
+  {_OLD} AND cleared_at IS NOT NULL
    ORDER BY completed_at LIMIT :limit - (SELECT count(*) FROM kept) FOR UPDATE SKIP LOCKED
 ), old AS (
   SELECT request_id FROM kept UNION ALL SELECT request_id FROM cleared
@@ -90,18 +87,18 @@ _LIMIT = 500
 
 
 class PostgresRetention:
-    """The `Retention` in PostgreSQL, for one mode."""
+    """Retention for one mode. Both return how many requests they treated, `limit` at most."""
 
     def __init__(self, engine: Engine, mode: Mode) -> None:
         self._engine = engine
         self._mode = mode
 
     def clear_personal(self, older_than: float, limit: int) -> int:
-        """Clear what is about a person (see `ports.Retention`)."""
+        """Clear what is about a person of requests that ended so many seconds ago."""
         return self._count(CLEAR, older_than, limit)
 
     def delete(self, older_than: float, limit: int) -> int:
-        """Delete requests and their calls (see `ports.Retention`)."""
+        """Delete requests and their calls that ended so many seconds ago."""
         return self._count(DELETE, older_than, limit)
 
     def _count(self, statement: TextClause, older_than: float, limit: int) -> int:

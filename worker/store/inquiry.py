@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Engine, Row, TextClause, text
+from sqlalchemy import Engine, TextClause, text
 
 from worker.core.operations import CallRecord, History
-from worker.core.outcome import CallClass, Charged, ErrorKind, FieldProblem, Outcome
-from worker.core.request import Lane, Mode
+from worker.core.outcome import Charged, ErrorKind, Outcome
+from worker.core.request import Mode
 from worker.store.engine import execute
 from worker.store.rows import UNSENT, from_columns
 
@@ -75,7 +74,13 @@ class PostgresInquiry:
         rows = execute(self.engine, HISTORY, request_id=request_id)
         if not rows:
             return None
-        return _history(rows[0], [_call(row) for row in rows if row.number is not None])
+        calls = [
+            from_columns(CallRecord, row, charged=row.call_charged)
+            for row in rows
+            if row.number is not None
+        ]
+        refused = rows[0].error_fields or ()
+        return from_columns(History, rows[0], error_fields=refused, calls=calls)
 
     def finished(self, request_ids: Sequence[str]) -> dict[str, bool]:
         """Say of each known request whether it has its outcome; unknown ids are left out."""
@@ -88,35 +93,13 @@ class PostgresInquiry:
 
     def unsent(self, limit: int) -> list[UnsentEvent]:
         """Return the oldest results whose event is not known to be sent."""
-        return [
-            from_columns(UnsentEvent, row, mode=Mode(row.mode), outcome=Outcome(row.outcome))
-            for row in execute(self.engine, UNSENT_EVENTS, limit=limit)
-        ]
+        rows = execute(self.engine, UNSENT_EVENTS, limit=limit)
+        return [from_columns(UnsentEvent, row) for row in rows]
 
     def count_unsent(self, mode: Mode) -> int:
         """Count a mode's results whose event is not known to be sent."""
         ((count,),) = execute(self.engine, COUNT_UNSENT, mode=mode.value)
         return int(count)
-
-
-def _history(row: Row[Any], calls: list[CallRecord]) -> History:
-    return from_columns(
-        History,
-        row,
-        mode=Mode(row.mode),
-        lane=Lane(row.lane),
-        charged=Charged(row.charged),
-        outcome=None if row.outcome is None else Outcome(row.outcome),
-        error_kind=None if row.error_kind is None else ErrorKind(row.error_kind),
-        error_fields=tuple(FieldProblem(**each) for each in row.error_fields or ()),
-        calls=tuple(calls),
-    )
-
-
-def _call(row: Row[Any]) -> CallRecord:
-    call_class = None if row.call_class is None else CallClass(row.call_class)
-    charged = Charged(row.call_charged)
-    return from_columns(CallRecord, row, call_class=call_class, charged=charged)
 
 
 # By (source, requested_at) or requested_at, whichever fits: each has an index.
@@ -183,14 +166,4 @@ def list_requests(engine: Engine, wanted: RequestFilter, limit: int) -> list[Lis
     """Return the newest requests that are meant. Errors as of `ports.Ledger`."""
     statement, given = selection(wanted)
     rows = execute(engine, statement, limit=limit, **given)
-    return [
-        from_columns(
-            ListedRequest,
-            row,
-            mode=Mode(row.mode),
-            outcome=None if row.outcome is None else Outcome(row.outcome),
-            error_kind=None if row.error_kind is None else ErrorKind(row.error_kind),
-            charged=Charged(row.charged),
-        )
-        for row in rows
-    ]
+    return [from_columns(ListedRequest, row) for row in rows]

@@ -127,18 +127,14 @@ WITH placed AS (
    WHERE c.mode = :mode AND c.started_at >= :begin AND c.started_at < :end
      AND c.finished_at IS NOT NULL AND c.charged IN ('yes', 'unknown')
 )
-SELECT 'billed_unknown' AS kind, line, provider_request_id, request_id, call_number,
-       billed_at AS at
-  FROM once WHERE request_id IS NULL
-UNION ALL
-SELECT 'billed_free', line, provider_request_id, request_id, call_number, billed_at
-  FROM once WHERE charged = 'no'
+SELECT kind, line, provider_request_id, request_id, call_number, billed_at AS at
+  FROM once, LATERAL (VALUES ('billed_unknown', request_id IS NULL),
+                             ('billed_free', charged = 'no'),
+                             ('billed_second_call', call_place > 1)) AS findings(kind, holds)
+ WHERE holds
 UNION ALL
 SELECT 'billed_again', line, provider_request_id, request_id, call_number, billed_at
   FROM placed WHERE place > 1
-UNION ALL
-SELECT 'billed_second_call', line, provider_request_id, request_id, call_number, billed_at
-  FROM once WHERE call_place > 1
 UNION ALL
 SELECT CASE WHEN charged = 'yes' THEN 'unbilled'
             WHEN is_billed THEN 'in_doubt_billed'

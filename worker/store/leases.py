@@ -72,9 +72,8 @@ _MESSAGES = orjson.dumps({kind.value: words for kind, words in MESSAGES.items()}
 
 
 class PostgresLeases:
-    """The `Leases` in PostgreSQL, for one mode.
+    """Lapsed leases of one mode. Errors as of `ports.Ledger`.
 
-    Errors as of `ports.Ledger`.
     `abandon_after` is in seconds; None: a request waits for its message for ever. It must be
     longer than dead letters are kept, for until then a person may replay one.
     """
@@ -88,6 +87,6 @@ class PostgresLeases:
         self._asked = {"mode": mode.value, "messages": _MESSAGES, **limits, **times}
 
     def settle_lapsed(self, limit: int) -> list[ErrorKind | None]:
-        """Settle requests that nobody works on (see `ports.Leases`)."""
+        """Settle requests that nobody works on; say why each failed. None: it goes on waiting."""
         settled = execute(self._engine, SETTLE, **self._asked, limit=limit)
         return [None if kind is None else ErrorKind(kind) for (kind,) in settled]

@@ -8,30 +8,18 @@ from time import monotonic
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
-from worker.core.claims import (
-    Claim,
-    ClaimRequest,
-    Entry,
-    FencedOut,
-    Granted,
-    Recorded,
-)
+from worker.core.claims import Claim, ClaimRequest, Entry, FencedOut, Granted, Recorded
 from worker.core.outcome import CallClass
 from worker.core.request import Lane
 from worker.ports import Ledger, LedgerContended
-from worker.store import statements
-from worker.store.booking import Booking, key_of
+from worker.store.booking import Answers, book, key_of, record
 from worker.store.claiming import Claiming, LedgerConfig
-from worker.store.engine import connection, run
+from worker.store.engine import connection
 from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota, return_tokens, save_quota, tokens_held
 from worker.store.reuse import SameData, look_up
-from worker.store.rows import (
-    record_batch,
-    recorded_result,
-)
 from worker.telemetry.logs import LogEvent
 
 T = TypeVar("T")
@@ -56,10 +44,7 @@ class PostgresLedger(Ledger):
     def claim(self, batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
         """Claim requests and commit the intents to call (see `ports.Ledger`)."""
         owner = f"{self._config.worker}/{token}"
-        quota = self._config.quota
-        if quota is None:
-            return _again(lambda: self._claim(batch, owner))
-        return _again(lambda: self._claim_within(quota, batch, owner))
+        return _again(lambda: self._claim(batch, owner))
 
     def record(
         self, batch: Sequence[Entry], announced: Sequence[str]
@@ -68,29 +53,27 @@ class PostgresLedger(Ledger):
         return _again(lambda: self._record(batch, announced))
 
     def _claim(self, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
-        if self._config.reuse_seconds is not None:
+        if self._config.quota is not None:
+            return self._claim_within(self._config.quota, batch, owner)
+        if (within := self._config.reuse_seconds) is not None:
             with connection(self._transactions) as database, database.begin():
-                return self._claim_on(database, batch, owner)
+                known = look_up(database, batch, self._config.mode, within)
+                claims = Claiming(database, self._config, owner).claim(known.left(batch))
+            return known.added(batch, claims)
         with connection(self._engine) as database:
-            return self._claim_on(database, batch, owner)
-
-    def _claim_on(
-        self, database: Connection, batch: Sequence[ClaimRequest], owner: str
-    ) -> list[Claim]:
-        known = self._known(database, batch)
-        claims = Claiming(database, self._config, owner).claim(known.left(batch))
-        return known.added(batch, claims)
+            claims = Claiming(database, self._config, owner).claim(batch)
+        return [claims[each.request_id] for each in batch]
 
     def _claim_within(self, quota: Quota, batch: Sequence[ClaimRequest], owner: str) -> list[Claim]:
         """Claim what the quota has calls for, in one transaction with the tokens that it costs.
 
         What needs no call, or no other one, is answered whatever is left of the quota.
         """
-        mode = self._config.mode
+        mode, within = self._config.mode, self._config.reuse_seconds
         with connection(self._transactions) as database, database.begin():
             state = lock_quota(database, quota, mode)
             locked_at = self._now()
-            known = self._known(database, batch)
+            known = SameData() if within is None else look_up(database, batch, mode, within)
             claiming = Claiming(database, self._config, owner)
             # What has expired needs no call, and no token.
             left = [_unless_expired(each, state.now) for each in known.left(batch)]
@@ -118,55 +101,32 @@ class PostgresLedger(Ledger):
             claims[granted.request_id] = replace(granted, wait=wait - passed)
         return known.added(batch, claims)
 
-    def _known(self, database: Connection, batch: Sequence[ClaimRequest]) -> SameData:
-        """Return what others have, or are asking, of this batch's data; where reuse is on."""
-        within = self._config.reuse_seconds
-        if within is None:
-            return SameData()
-        return look_up(database, batch, self._config.mode, within)
-
     def _record(
         self, batch: Sequence[Entry], announced: Sequence[str]
     ) -> list[Recorded | FencedOut]:
-        if self._config.quota is not None and any(map(_is_unsent, batch)):
-            return self._record_within(self._config.quota, batch, announced)
-        with connection(self._engine) as database:
-            saved = _saved(database, batch, announced)
-        if missed := [each for each in batch if key_of(each) not in saved]:
+        quota, mode = self._config.quota, self._config.mode
+        unsent = [each for each in batch if _is_unsent(each)]
+        if quota is None or not unsent:
+            with connection(self._engine) as database:
+                saved = record(database, batch, announced)
+            if missed := _without_answer(batch, saved):
+                with connection(self._transactions) as database, database.begin():
+                    saved |= book(database, mode, missed)
+        else:
+            # In one transaction with the tokens of the calls that were not sent after all. The
+            # quota's row is locked first, as by a claim.
             with connection(self._transactions) as database, database.begin():
-                saved |= Booking(database, self._config.mode.value).book(missed)
-        return [saved[key_of(each)] for each in batch]
-
-    def _record_within(
-        self, quota: Quota, batch: Sequence[Entry], announced: Sequence[str]
-    ) -> list[Recorded | FencedOut]:
-        """Record in one transaction with the tokens of the calls that were not sent after all.
-
-        The quota's row is locked first, as by a claim.
-        """
-        mode = self._config.mode
-        with connection(self._transactions) as database, database.begin():
-            lock_quota(database, quota, mode)
-            unsent = [each for each in batch if _is_unsent(each)]
-            held = tokens_held(database, unsent, mode)
-            saved = _saved(database, batch, announced)
-            if missed := [each for each in batch if key_of(each) not in saved]:
-                saved |= Booking(database, mode.value).book(missed)
-            return_tokens(database, held, tokens_held(database, unsent, mode), mode)
+                lock_quota(database, quota, mode)
+                held = tokens_held(database, unsent, mode)
+                saved = record(database, batch, announced)
+                if missed := _without_answer(batch, saved):
+                    saved |= book(database, mode, missed)
+                return_tokens(database, held, tokens_held(database, unsent, mode), mode)
         return [saved[key_of(each)] for each in batch]
 
 
-def _saved(
-    database: Connection, batch: Sequence[Entry], announced: Sequence[str]
-) -> dict[tuple[str, str], Recorded | FencedOut]:
-    """Record what is as its claim had left it."""
-    marks = {"batch": record_batch(batch), "announced": list(announced)}
-    rows = {(row.request_id, row.owner): row for row in run(database, statements.RECORD, marks)}
-    return {
-        key_of(each): Recorded(recorded_result(each, rows[key_of(each)]))
-        for each in batch
-        if key_of(each) in rows
-    }
+def _without_answer(batch: Sequence[Entry], saved: Answers) -> list[Entry]:
+    return [each for each in batch if key_of(each) not in saved]
 
 
 def _is_unsent(entry: Entry) -> bool:

@@ -39,32 +39,22 @@ UPDATE verification.request
 RETURNING {RESULT_COLUMNS}, reply_to, correlation_id, traceparent
 """)  # noqa: S608  # made of our own constants alone
 
-HOLD = text("""
-WITH held AS (
+_STILL_UNSENT = """
+WITH unsent AS (
   SELECT request_id FROM verification.request
    WHERE request_id = ANY(CAST(:ids AS text[])) AND event_sent_at IS NULL
    ORDER BY request_id FOR NO KEY UPDATE
 )
-UPDATE verification.request
-   SET event_retry_at = now() + make_interval(secs => :held_for)
- WHERE request_id = ANY(ARRAY(SELECT request_id FROM held))
-""")
+UPDATE verification.request SET {} WHERE request_id = ANY(ARRAY(SELECT request_id FROM unsent))
+"""
+HOLD = text(_STILL_UNSENT.format("event_retry_at = now() + make_interval(secs => :held_for)"))
+MARK_SENT = text(_STILL_UNSENT.format("event_sent_at = now()"))
 
 # The relay looks at what is a minute old: whoever asks for it again need not wait so long.
 ANNOUNCE_AGAIN = text("""
 UPDATE verification.request SET event_sent_at = NULL, event_retry_at = NULL
  WHERE request_id = :request_id AND completed_at IS NOT NULL
 RETURNING request_id
-""")
-
-MARK_SENT = text("""
-WITH sent AS (
-  SELECT request_id FROM verification.request
-   WHERE request_id = ANY(CAST(:ids AS text[])) AND event_sent_at IS NULL
-   ORDER BY request_id FOR NO KEY UPDATE
-)
-UPDATE verification.request SET event_sent_at = now()
- WHERE request_id = ANY(ARRAY(SELECT request_id FROM sent))
 """)
 
 

@@ -38,19 +38,13 @@ SELECT count(*) AS events, min(completed_at) AS oldest
 
 # Finished rows stand in one of three partial indexes; without their conditions the whole table
 # would be read.
+_ANY_MODE = "mode IN ('live', 'sandbox')"
+_SINCE = "SELECT outcome, completed_at FROM verification.request WHERE completed_at > :since AND "
 _FINISHED = f"""
-  SELECT outcome, completed_at FROM verification.request
-   WHERE mode IN ('live', 'sandbox') AND completed_at > :since
-     AND {KEPT}
-  UNION ALL
-  SELECT outcome, completed_at FROM verification.request
-   WHERE mode IN ('live', 'sandbox') AND completed_at > :since
-     AND cleared_at IS NOT NULL
-  UNION ALL
-  SELECT outcome, completed_at FROM verification.request
-   WHERE completed_at > :since
-     AND event_sent_at IS NULL AND cleared_at IS NULL
-"""  # noqa: S608  # made of our own constants alone
+  {_SINCE} {_ANY_MODE} AND {KEPT} UNION ALL
+  {_SINCE} {_ANY_MODE} AND cleared_at IS NOT NULL UNION ALL
+  {_SINCE} event_sent_at IS NULL AND cleared_at IS NULL
+"""
 
 _HOUR_AGO = "now() - interval '1 hour'"
 OUTCOMES = text(f"""
@@ -100,27 +94,22 @@ SELECT mode, count(*) AS calls FROM verification.provider_call
 
 # Workers of the release before this one have no row of their own.
 WORKERS = text(f"""
-SELECT name, sum(calls)::int AS calls, max(seen_at) AS seen_at, max(state) AS state,
-       max(reason) AS reason, max(probe_at) AS probe_at, max(held) AS held,
-       max(calls_under_way) AS calls_under_way, max(returned) AS returned,
-       max(version) AS version
-  FROM (
-  SELECT split_part(worker, '/', 1) AS name, count(*) AS calls,
-         max(coalesce(finished_at, started_at)) AS seen_at, NULL AS state, NULL AS reason,
-         NULL::timestamptz AS probe_at, NULL::int AS held, NULL::int AS calls_under_way,
-         NULL::int AS returned, NULL AS version
+WITH calling AS (
+  SELECT split_part(worker, '/', 1) AS name, count(*)::int AS calls,
+         max(coalesce(finished_at, started_at)) AS seen_at
     FROM (SELECT worker, started_at, finished_at FROM verification.provider_call
            WHERE started_at > now() - make_interval(mins => :minutes)
            ORDER BY started_at DESC LIMIT :at_most) AS latest
    GROUP BY 1
-  UNION ALL
-  SELECT split_part(lease_owner, '/', 1), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-    FROM verification.request
-   WHERE {OPEN} AND lease_until >= now() GROUP BY 1
-  UNION ALL
-  SELECT name, 0, seen_at, state, reason, probe_at, held, calls_under_way, returned, version
-    FROM verification.worker WHERE seen_at > now() - make_interval(mins => :minutes)
-) AS seen GROUP BY 1 ORDER BY 1
+), leasing AS (
+  SELECT DISTINCT split_part(lease_owner, '/', 1) AS name FROM verification.request
+   WHERE {OPEN} AND lease_until >= now()
+), said AS (
+  SELECT * FROM verification.worker WHERE seen_at > now() - make_interval(mins => :minutes)
+)
+SELECT name, coalesce(calls, 0) AS calls, greatest(calling.seen_at, said.seen_at) AS seen_at, state,
+       reason, probe_at, held, calls_under_way, returned, version
+  FROM calling FULL JOIN leasing USING (name) FULL JOIN said USING (name) ORDER BY name
 """)  # noqa: S608  # made of our own constants alone
 
 

@@ -42,16 +42,18 @@ _AT_ONCE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What all workers together may call; None is no limit."""
+    """What all workers of a mode together may call; None is no limit."""
 
-    calls_per_minute: int | None
-    daily_call_budget: int | None
-    start_margin: float
+    calls_per_minute: int | None = None
+    """In any 60 s."""
+    daily_call_budget: int | None = None
+    """In a day of Asia/Shanghai."""
+    start_margin: float = 4.0
     """Seconds by which a call may reach the provider later than its slot."""
     bulk_share: int = 10
     """What bulk gets at least of the calls per minute, in per cent."""
     bulk_daily_call_budget: int | None = None
-    """The part of the day's calls that bulk may use."""
+    """The part of the day's calls that bulk may use; None: all that live leaves."""
 
     @property
     def spacing(self) -> timedelta:
@@ -96,33 +98,20 @@ class QuotaState:
     clock_set_back: bool = False
     """The next place was further ahead than any claim puts it: that was capped."""
 
-    @classmethod
-    def read(
-        cls,
-        quota: Quota,
-        now: datetime,
-        next_call_at: datetime,
-        day: date,
-        calls_today: int,
-        live_at: datetime | None = None,
-        bulk_credit: int = 0,
-        bulk_calls: int = 0,
-    ) -> QuotaState:
+    def renewed(self) -> QuotaState:
         """Return the state as it stands now: a slot that has passed is lost, a new day is empty.
 
         A clock that goes back over midnight does not open a day again, and one that is set back
         stops nobody for longer than a minute: then the last minute's calls are over.
         """
-        today = shanghai_date(now)
-        if today > day:
-            day, calls_today, bulk_calls = today, 0, 0
-        minute = timedelta(seconds=_MINUTE)
-        set_back = next_call_at > now + max(minute, _MOST_AHEAD * quota.spacing)
+        state, now, spacing = self, self.now, self.quota.spacing
+        if (today := shanghai_date(now)) > self.day:
+            state = replace(self, day=today, calls_today=0, bulk_calls=0)
+        next_call_at, minute = self.next_call_at, timedelta(seconds=_MINUTE)
+        set_back = next_call_at > now + max(minute, _MOST_AHEAD * spacing)
         if set_back:
-            next_call_at = now + max(minute, quota.spacing + HORIZON)
-        next_call_at = max(next_call_at, now)
-        counts = calls_today, live_at, bulk_credit, bulk_calls
-        return cls(quota, now, next_call_at, day, *counts, clock_set_back=set_back)
+            next_call_at = now + max(minute, spacing + HORIZON)
+        return replace(state, next_call_at=max(next_call_at, now), clock_set_back=set_back)
 
     @property
     def free(self) -> int:

@@ -14,10 +14,12 @@ from worker.core.request import Lane, Mode
 from worker.store.quota import Quota, QuotaState
 
 # `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
-# a worker that freezes here would hold up all others: the server ends its transaction.
+# a worker that freezes here would hold up all others: the server ends its transaction. Workers
+# without lanes begin a new day without `bulk_day`.
 LOCK_QUOTA = text("""
 WITH locked AS MATERIALIZED (
-  SELECT next_call_at, day, calls_today, live_at, bulk_credit, bulk_day, bulk_calls
+  SELECT next_call_at, day, calls_today, live_at, bulk_credit,
+         CASE WHEN bulk_day = day THEN bulk_calls ELSE 0 END AS bulk_calls
     FROM verification.call_quota
    WHERE mode = :mode FOR NO KEY UPDATE
 )
@@ -64,17 +66,8 @@ def lock_quota(database: Connection, quota: Quota, mode: Mode) -> QuotaState:
     if row is None:
         database.execute(OPEN_QUOTA, {"mode": mode.value})
         row = database.execute(LOCK_QUOTA, {"mode": mode.value}).one()
-    return QuotaState.read(
-        quota,
-        row.now,
-        row.next_call_at,
-        row.day,
-        row.calls_today,
-        row.live_at,
-        row.bulk_credit,
-        # Workers without lanes begin a new day without it.
-        row.bulk_calls if row.bulk_day == row.day else 0,
-    )
+    *stands, _timeout = row
+    return QuotaState(quota, *stands).renewed()
 
 
 class Tokens(NamedTuple):

@@ -5,9 +5,8 @@ it: a request whose check type has no ID number is never answered so. While one 
 asked the others wait for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -20,8 +19,7 @@ from worker.store.rows import RESULT_COLUMNS, as_json, bytea, stored_result
 # In order, so that two batches cannot wait for each other; and the server ends the transaction of a
 # worker that freezes here.
 LOCK_DATA = text("""
-SELECT now() AS read_at, pg_advisory_xact_lock(key),
-       set_config('idle_in_transaction_session_timeout', '3s', true)
+SELECT pg_advisory_xact_lock(key), set_config('idle_in_transaction_session_timeout', '3s', true)
   FROM unnest(CAST(:keys AS bigint[])) AS key
 """)
 
@@ -65,8 +63,8 @@ class SameData:
     """What is known of the data of a batch's requests, by their ids."""
 
     paid: Mapping[str, StoredResult] = field(default_factory=dict)
-    asked: Mapping[str, datetime] = field(default_factory=dict)
-    """Those that wait for another one's answer, with the database's time."""
+    asked: Collection[str] = ()
+    """Those that wait for another one's answer."""
 
     def left(self, batch: Sequence[ClaimRequest]) -> list[ClaimRequest]:
         """Return those that are to be claimed: without a call where an answer is paid."""
@@ -79,7 +77,7 @@ class SameData:
     def added(self, batch: Sequence[ClaimRequest], claims: Mapping[str, Claim]) -> list[Claim]:
         """Return the claims of the whole batch, in its order."""
         return [
-            HeldElsewhere(self.asked[each.request_id])
+            HeldElsewhere()
             if each.request_id in self.asked
             else self._with_answer(claims[each.request_id])
             for each in batch
@@ -96,28 +94,23 @@ def look_up(
 ) -> SameData:
     """Return what was paid `within` seconds and what is being asked; lock the data meanwhile."""
     asking = [each for each in batch if each.wants_call]
-    rows: list[dict[str, object]] = [
-        {
-            "wanted": each.request_id,
-            "subject": bytea(digest.subject),
-            "fingerprint": bytea(digest.fingerprint),
-        }
+    digests = [
+        (each.request_id, digest)
         for each in asking
         for digest in each.digests
         if digest.subject is not None
     ]
-    if not rows:
+    if not digests:
         return SameData()
-    keys = {
-        int.from_bytes(digest.fingerprint[:8], signed=True)
-        for each in asking
-        for digest in each.digests
-        if digest.subject is not None
-    }
-    now = database.execute(LOCK_DATA, {"keys": sorted(keys)}).all()[0].read_at
+    rows: list[dict[str, object]] = [
+        {"wanted": wanted, "subject": bytea(of.subject), "fingerprint": bytea(of.fingerprint)}
+        for wanted, of in digests
+    ]
+    keys = {int.from_bytes(of.fingerprint[:8], signed=True) for _, of in digests}
+    database.execute(LOCK_DATA, {"keys": sorted(keys)})
     known = {"batch": as_json(rows), "mode": mode.value}
     # In this order: one that ends between the two is held or paid, in the other one neither.
-    held = dict.fromkeys(database.execute(ASKED, known).scalars(), now)
+    held = set(database.execute(ASKED, known).scalars())
     found = database.execute(REUSABLE, {**known, "within": within})
     paid = {row.wanted: stored_result(row) for row in found}
     first: dict[bytes, str] = {}
@@ -125,5 +118,5 @@ def look_up(
         if each.digest.subject is None or each.request_id in held or each.request_id in paid:
             continue
         if first.setdefault(each.digest.fingerprint, each.request_id) != each.request_id:
-            held[each.request_id] = now
-    return SameData(paid, {name: at for name, at in held.items() if name not in paid})
+            held.add(each.request_id)
+    return SameData(paid, held - paid.keys())

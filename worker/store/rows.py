@@ -1,10 +1,11 @@
 """Core values to rows of `request` and back, and what such a row says, in SQL."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
+from pydantic import TypeAdapter
 from sqlalchemy import Row
 
 from worker.core.claims import AlreadyDone, ClaimRequest, Entry, HeldElsewhere
@@ -168,8 +169,8 @@ def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:
     if row.state == "done":
         return AlreadyDone(stored_result(row))
     if row.state == "waiting" and row.due_at is not None:
-        return HeldElsewhere(row.due_at, max(0.0, (row.due_at - row.read_at).total_seconds()))
-    return HeldElsewhere(row.lease_until or row.read_at)
+        return HeldElsewhere(max(0.0, (row.due_at - row.read_at).total_seconds()))
+    return HeldElsewhere()
 
 
 def stored_result(row: Row[Any]) -> StoredResult:
@@ -213,7 +214,10 @@ def _stored(row: Row[Any], result: Result, *, announced: bool = False) -> Stored
     )
 
 
+_reader = cache(TypeAdapter[Any])
+
+
 def from_columns(kind: type[T], row: Row[Any], **other: object) -> T:
-    """Return a dataclass's value: what `other` does not say is in the columns of its fields."""
-    names = (each.name for each in fields(kind) if each.name not in other)  # type: ignore[arg-type]
-    return kind(**{name: getattr(row, name) for name in names}, **other)
+    """Return a dataclass's value, of its fields' types: from `other`, or else from its columns."""
+    value: T = _reader(kind).validate_python({**row._mapping, **other})  # type: ignore[arg-type]
+    return value

@@ -14,27 +14,24 @@ from sqlalchemy import text
 from worker.store.engine import compiled
 from worker.store.rows import RESULT_COLUMNS
 
-# New requests alone: whether a known one may be taken is TAKE_OVER's to say. An id that another
-# transaction inserts at this moment is waited for, and is a known one then.
-CLAIM = compiled("""
-WITH asked AS (
-  SELECT *, (wants_call AND (expires_at IS NULL OR expires_at > now()))::int AS calls
-    FROM json_to_recordset(CAST(:batch AS json)) AS t(
-    request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
-    wants_call boolean,
+# What a row keeps of its message, as it stands in a batch (`rows.claim_batch`).
+ASKED = """request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
     subject_digest bytea, masked_name text, masked_id_card text, masked_bankcard text,
     masked_mobile text, masked_portrait text, context json, reply_to text, correlation_id text,
-    traceparent text, expires_at timestamptz, published_at timestamptz, lane text)
+    traceparent text, expires_at timestamptz, published_at timestamptz, lane text"""
+ASKED_COLUMNS = ", ".join(each.split()[0] for each in ASKED.split(","))
+
+# New requests alone: whether a known one may be taken is TAKE_OVER's to say. An id that another
+# transaction inserts at this moment is waited for, and is a known one then.
+CLAIM = compiled(f"""
+WITH asked AS (
+  SELECT *, (wants_call AND (expires_at IS NULL OR expires_at > now()))::int AS calls
+    FROM json_to_recordset(CAST(:batch AS json)) AS t({ASKED}, wants_call boolean)
    ORDER BY request_id
 ), claimed AS (
   INSERT INTO verification.request (
-    request_id, fingerprint, digest_key, source, check_type, mode, state, lease_owner, lease_until,
-    grants, calls, subject_digest, masked_name, masked_id_card, masked_bankcard, masked_mobile,
-    masked_portrait, context, reply_to, correlation_id, traceparent, expires_at, published_at, lane)
-  SELECT request_id, fingerprint, digest_key, source, check_type, :mode, 'working', :owner,
-    now() + make_interval(secs => :lease), 1, calls, subject_digest, masked_name,
-    masked_id_card, masked_bankcard, masked_mobile, masked_portrait, context, reply_to,
-    correlation_id, traceparent, expires_at, published_at, lane
+    {ASKED_COLUMNS}, mode, state, lease_owner, lease_until, grants, calls)
+  SELECT {ASKED_COLUMNS}, :mode, 'working', :owner, now() + make_interval(secs => :lease), 1, calls
     FROM asked
   ON CONFLICT (request_id) DO NOTHING
   RETURNING request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,
@@ -48,7 +45,7 @@ WITH asked AS (
 SELECT request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,
   may_call, read_at
   FROM claimed
-""")
+""")  # noqa: S608  # made of our own constants alone
 
 # What is known and may be had: it waits and is due or needs no call, or its lease has lapsed. Where
 # a request stands is read and the next call intended in this one statement, under the row's lock:
@@ -129,17 +126,15 @@ UPDATE verification.request
 RETURNING 1
 """)
 
-# A batch that is claimed again under its own token works under a whole lease again.
+# A batch that is claimed again under its own token works under a whole lease again. Where its own
+# intent is written down, it may already call.
 RENEW = text("""
-UPDATE verification.request SET lease_until = now() + make_interval(secs => :lease)
+UPDATE verification.request AS r SET lease_until = now() + make_interval(secs => :lease)
  WHERE request_id = ANY(CAST(:ids AS text[])) AND lease_owner = :owner AND state = 'working'
-RETURNING request_id
-""")
-
-# Which of these may already call: the batch's own intent is written down.
-INTENDED = text("""
-SELECT request_id FROM verification.provider_call
- WHERE request_id = ANY(CAST(:ids AS text[])) AND worker = :owner AND finished_at IS NULL
+RETURNING request_id,
+  EXISTS (SELECT FROM verification.provider_call AS c
+           WHERE c.request_id = r.request_id AND c.worker = :owner AND c.finished_at IS NULL)
+    AS intended
 """)
 
 READ = text(f"""

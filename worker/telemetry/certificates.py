@@ -31,7 +31,10 @@ def certificate_files(settings: Settings) -> dict[str, Path]:
 
 
 class CertificateGauge:
-    """A collector of prometheus-client. A file that cannot be read has no sample."""
+    """A collector of prometheus-client, of files by the setting that names each.
+
+    A file that cannot be read has no sample.
+    """
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files

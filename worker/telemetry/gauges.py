@@ -109,7 +109,10 @@ class _Backlog(_Gauges):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gauges:
-    """A collector of prometheus-client; `levels` is asked once for each scrape."""
+    """A collector of prometheus-client; `levels` is asked once for each scrape.
+
+    The budgets are of a day, 0 for none.
+    """
 
     levels: Callable[[], Levels]
     budget: int

@@ -5,9 +5,8 @@ looked up at the start: some 3 µs a message. Every label's values are a closed 
 metric ever holds an id, a source or anything of a person.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from time import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -21,7 +20,7 @@ from worker.core.outcome import CallClass, Charged, Complete, Outcome
 from worker.core.request import Lane
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.certificates import CertificateGauge
-from worker.telemetry.gauges import Gauges, Levels
+from worker.telemetry.gauges import Gauges
 
 # A request waits for milliseconds or, over retries and outages, for hours.
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
@@ -146,19 +145,10 @@ class Metrics:
         self._charges = {each: charges.labels(each.value) for each in Charged}
         self._seconds = {each: call_seconds.labels(each.value).observe for each in CallClass}
 
-    def watch(
-        self,
-        levels: Callable[[], Levels],
-        budget: int,
-        about: dict[str, str],
-        bulk_budget: int = 0,
-    ) -> None:
-        """Show how things stand whenever somebody asks; a budget is of a day, 0 for none."""
-        self.registry.register(Gauges(levels, budget, about, bulk_budget))
-
-    def watch_certificates(self, files: Mapping[str, Path]) -> None:
-        """Show when the certificates in these files end, by the setting that names each."""
-        self.registry.register(CertificateGauge(files))
+    def watch(self, *gauges: Gauges | CertificateGauge) -> None:
+        """Show how things stand whenever somebody asks."""
+        for each in gauges:
+            self.registry.register(each)
 
     def exposition(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the text that a scraper with this Accept header takes."""

@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from worker.core.delivery import Delivery, Settlement
 from worker.core.outcome import CallReport
 from worker.core.request import Lane
+from worker.ports import DeliverySink
 from worker.telemetry.logs import LogEvent
 
 # The last batch takes milliseconds; a collector that is away must not hold up the end.
@@ -41,9 +42,11 @@ _FACTS = ("action", "request_id", "outcome", "reason", "delay", "check_type", "c
 
 
 class Spans:
-    """The spans of the messages that a worker holds."""
+    """The spans of the messages that a worker holds: a `DeliverySink` in front of another one."""
 
     def __init__(self, provider: TracerProvider) -> None:
+        self.sink: DeliverySink
+        """Known before anything is delivered."""
         self._provider = provider
         self._tracer = provider.get_tracer(_SERVICE)
         self._propagator = TraceContextTextMapPropagator()
@@ -52,21 +55,13 @@ class Spans:
 
     # The broker's thread.
 
-    def begin(self, delivery: Delivery) -> Delivery:
-        """Begin a message's span and return the message with it in place of its sender's."""
-        span = self._tracer.start_span(
-            "verify", self._sent_by(delivery), SpanKind.CONSUMER, _MESSAGING
-        )
-        self._held[delivery.lane, delivery.epoch, delivery.tag] = span
-        about = span.get_span_context()
-        if not about.is_valid:
-            return delivery
-        flags = int(about.trace_flags)
-        traceparent = f"00-{about.trace_id:032x}-{about.span_id:016x}-{flags:02x}"
-        return replace(delivery, traceparent=traceparent)
+    def deliver(self, delivery: Delivery) -> None:
+        """Hand in a message with a span of its own, from here to the confirm."""
+        self.sink.deliver(self._begun(delivery))
 
-    def end(self, settlements: Sequence[Settlement]) -> None:
-        """End the spans of messages that are settled."""
+    def settled(self, settlements: Sequence[Settlement]) -> None:
+        """Hand these on and end their spans."""
+        self.sink.settled(settlements)
         for settlement in settlements:
             delivery = settlement.delivery
             span = self._held.pop((delivery.lane, delivery.epoch, delivery.tag), None)
@@ -78,12 +73,26 @@ class Spans:
                     span.set_attribute(f"verification.{fact}", _plain(line[fact]))
             span.end()
 
-    def end_returned(self, epoch: int, lane: Lane) -> None:
-        """End the spans of a lane's messages that were delivered up to this epoch: they return."""
+    def returned(self, epoch: int, lane: Lane) -> None:
+        """Hand this on and end the spans of what comes again."""
+        self.sink.returned(epoch, lane)
         for key in [each for each in self._held if each[0] is lane and each[1] <= epoch]:
             span = self._held.pop(key)
             span.set_attribute("verification.action", "returned")
             span.end()
+
+    def _begun(self, delivery: Delivery) -> Delivery:
+        """Begin a message's span and return the message with it in place of its sender's."""
+        span = self._tracer.start_span(
+            "verify", self._sent_by(delivery), SpanKind.CONSUMER, _MESSAGING
+        )
+        self._held[delivery.lane, delivery.epoch, delivery.tag] = span
+        about = span.get_span_context()
+        if not about.is_valid:
+            return delivery
+        flags = int(about.trace_flags)
+        traceparent = f"00-{about.trace_id:032x}-{about.span_id:016x}-{flags:02x}"
+        return replace(delivery, traceparent=traceparent)
 
     # The callers.
 

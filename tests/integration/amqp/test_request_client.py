@@ -54,16 +54,16 @@ class Many:
         self.results: list[bytes] = []
         self._number = number
 
+    def publish(self, url: str, timeout: float) -> None:
+        """Publish all of it."""
+        publish_requests(url, self.requests(), self.results.append, lambda: self.awaited, timeout)
+
     def requests(self) -> Iterator[bytes | None]:
         """Yield a request and a turn without one, as often as it was said."""
         while self.left:
             self.left -= 1
             yield REQUEST
             yield None
-
-    def result(self, body: bytes) -> None:
-        """Keep it."""
-        self.results.append(body)
 
     @property
     def awaited(self) -> int:
@@ -84,7 +84,7 @@ def test_a_request_goes_out_and_its_result_comes_back(
     assert publish_request(amqp_url, REQUEST, 0, "m-2") is None
     assert sink.wait_for_deliveries(2)[1].reply_to is None
     many = Many(3 * WINDOW)
-    publish_requests(amqp_url, many, PATIENCE)
+    many.publish(amqp_url, PATIENCE)
     assert (len(many.results), many.awaited) == (3 * WINDOW, 0)
     sink.stop()
 
@@ -92,7 +92,7 @@ def test_a_request_goes_out_and_its_result_comes_back(
 def test_a_result_that_does_not_come_is_waited_for_so_long(amqp_url: str, bare: Bare) -> None:
     declare.apply(amqp_url, TOPOLOGY)
     many = Many(2)
-    publish_requests(amqp_url, many, 0.05)
+    many.publish(amqp_url, 0.05)
     assert many.awaited == bare.count(REQUESTS) == 2
 
 
@@ -140,7 +140,7 @@ def test_a_broker_short_of_memory_is_named_and_waited_for_within_a_bound(
     with memory_alarm(own_broker):
         many = Many(3 * WINDOW)
         with pytest.raises(BrokerUnavailable, match="memory or disk alarm"):
-            publish_requests(amqp_url, many, SOON)
+            many.publish(amqp_url, SOON)
         assert many.left > 0  # held back, not piled up
         with (
             pytest.raises(BrokerUnavailable, match="memory or disk alarm"),

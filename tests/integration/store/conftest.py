@@ -14,6 +14,7 @@ from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
+from worker.store.quota import Quota
 
 CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_calls=1)
 
@@ -26,10 +27,15 @@ def ledger_of(
     worker: str = "one",
     *,
     now: Callable[[], float] = time.monotonic,
+    calls_per_minute: int | None = None,
+    daily_call_budget: int | None = None,
     **options: Any,
 ) -> PostgresLedger:
-    """Make the ledger of a worker; the options are of `LedgerConfig`."""
-    return PostgresLedger(engine, replace(CONFIG, worker=worker, **options), now)
+    """Make the ledger of a worker with these limits; the options are of `LedgerConfig`."""
+    quota: Quota | None = Quota(calls_per_minute, daily_call_budget)
+    quota = None if quota == Quota() else quota
+    config = replace(CONFIG, worker=worker, quota=quota, **options)
+    return PostgresLedger(engine, config, now)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import Rows
+from worker.store.fleet import PostgresPause
 from worker.store.ledger import PostgresLedger
-from worker.store.pause import PostgresPause
 
 
 def test_a_pause_stands_until_it_is_lifted_and_keeps_its_beginning(as_worker: Engine) -> None:

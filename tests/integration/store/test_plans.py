@@ -31,7 +31,6 @@ BY_REQUEST_ID: dict[str, str | TextClause] = {
     "rekey": statements.REKEY,
     "renew": statements.RENEW,
     "cap": statements.CAP,
-    "intended": statements.INTENDED,
     "read": statements.READ,
     "record": statements.RECORD,
     "booked calls": booking.CALLS,

@@ -21,12 +21,12 @@ from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
 from worker.store.backlog import PostgresBacklog
 from worker.store.erasure import PostgresRetention
+from worker.store.fleet import count_turned_away
 from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD
 from worker.store.tables import metadata
-from worker.store.turned_away import count_turned_away
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -5,9 +5,9 @@ from sqlalchemy import Engine
 
 from tests.integration.store.upkeep import RACERS, Rows, race
 from worker.core.request import Mode
-from worker.store import turned_away
+from worker.store import fleet
 from worker.store.erasure import PostgresRetention
-from worker.store.turned_away import count_turned_away
+from worker.store.fleet import count_turned_away
 
 _COUNTED = "SELECT mode, source, reason, messages FROM verification_v1.turned_away ORDER BY 1, 2, 3"
 
@@ -37,7 +37,7 @@ def test_counts_of_all_workers_add_up_by_mode_source_and_reason(
 def test_who_names_a_new_source_each_time_fills_no_table(
     engine: Engine, sql: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turned_away, "ROWS_A_DAY", 3)
+    monkeypatch.setattr(fleet, "ROWS_A_DAY", 3)
     for first in (0, 100):
         made: dict[tuple[object, object], int] = {
             (f"s-{first + number}", "no_usable_id"): 1 for number in range(100)

@@ -152,7 +152,7 @@ class DeskLedger:
             row.state, row.owner, row.grants = "working", owner, row.grants + 1
             row.lease_until = now + LEASE
         elif row.owner != owner:
-            return HeldElsewhere(row.lease_until)
+            return HeldElsewhere()
         reuse = self.reuse.get(asked.request_id)
         expired = asked.expires_at is not None and asked.expires_at <= now
         wants_call = asked.wants_call and reuse is None and not expired
@@ -177,7 +177,7 @@ class DeskLedger:
         if row.grants != granted.grant:
             if row.state == "done":
                 return FencedOut(row.done())
-            return FencedOut(HeldElsewhere(row.lease_until))
+            return FencedOut(HeldElsewhere())
         if row.state != "working":  # a repeat of what was recorded already
             return Recorded(row.stored)
         if report is not None and report.sends == 0:

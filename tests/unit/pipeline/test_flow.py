@@ -245,7 +245,7 @@ def test_the_second_copy_in_one_batch_waits_in_the_first_retry_queue() -> None:
 @pytest.mark.parametrize(("wait", "delay"), [(0.0, 5), (5.1, 30), (3600.0, 30)])
 def test_a_copy_that_comes_too_early_goes_into_the_queue_that_fits(wait: float, delay: int) -> None:
     desk = Desk()
-    desk.ledger.instead["onb-1"] = lambda _: HeldElsewhere(desk.clock.now(), wait)
+    desk.ledger.instead["onb-1"] = lambda _: HeldElsewhere(wait)
     assert desk.work_one(deliver()).line["delay"] == delay
     assert desk.provider.asked == []
 

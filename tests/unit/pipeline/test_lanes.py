@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import pytest
 
@@ -28,8 +29,8 @@ def some(lane: Lane, count: int) -> list[One]:
 
 def lanes(share: int, *ones: Iterable[One]) -> Lanes[One]:
     made: Lanes[One] = Lanes(share)
-    for each in ones:
-        made.extend(each)
+    for each in chain(*ones):
+        made.append(each)
     return made
 
 
@@ -45,15 +46,17 @@ def test_while_both_wait_bulk_gets_its_share_to_the_turn(share: int) -> None:
 def test_a_lane_alone_gets_every_turn_and_owes_nothing_for_it() -> None:
     alone = lanes(10, some(Lane.BULK, 50))
     assert [alone.popleft().number for _ in range(50)] == list(range(50))
-    alone.extend([*some(Lane.BULK, 9), *some(Lane.LIVE, 9)])
+    for each in [*some(Lane.BULK, 9), *some(Lane.LIVE, 9)]:
+        alone.append(each)
     assert {alone.popleft().lane for _ in range(9)} == {Lane.LIVE}
 
 
 def test_each_lane_keeps_its_order_and_what_is_put_back_comes_first() -> None:
     made = lanes(10, some(Lane.LIVE, 3), some(Lane.BULK, 3))
     taken = [made.popleft() for _ in range(6)]
-    made.extend(some(Lane.LIVE, 1))
-    made.extendleft(reversed(taken))
+    made.append(One(Lane.LIVE))
+    for each in reversed(taken):
+        made.appendleft(each)
     assert [each.number for each in made.live] == [0, 1, 2, 0]
     assert [each.number for each in made.bulk] == [0, 1, 2]
     assert len(made) == len(list(made)) == 7

@@ -28,14 +28,13 @@ def quota_state(
     now: datetime = NOON,
 ) -> QuotaState:
     """Return a quota whose next slot is now."""
-    return QuotaState.read(Quota(per_minute, budget, margin), now, now, TODAY, calls_today)
+    return QuotaState(Quota(per_minute, budget, margin), now, now, TODAY, calls_today).renewed()
 
 
 def later(state: QuotaState, seconds: float) -> QuotaState:
     """Return what another claim reads after so many seconds."""
     now = state.now + timedelta(seconds=seconds)
-    counts = state.calls_today, state.live_at, state.bulk_credit, state.bulk_calls
-    return QuotaState.read(state.quota, now, state.next_call_at, state.day, *counts)
+    return replace(state, now=now).renewed()
 
 
 # A step is how long until the next claim, how many calls it wants, how many of an earlier batch
@@ -238,7 +237,7 @@ def simulate(
 @pytest.mark.parametrize("per_minute", [6, 60, 600, 60_000])
 def test_bulk_gets_its_share_and_no_more_while_live_wants_all(per_minute: int, share: int) -> None:
     quota = Quota(per_minute, None, 4.0, bulk_share=share)
-    state = QuotaState.read(quota, NOON, NOON, TODAY, 0)
+    state = QuotaState(quota, NOON, NOON, TODAY, 0)
     seconds = 3_000 * quota.spacing.total_seconds() if per_minute < 60_000 else 30
     live, bulk, _ = simulate(state, seconds, live_every=0.0005)
     owed = (len(live) + len(bulk)) * share / 100
@@ -272,7 +271,7 @@ def test_bulk_alone_has_all_that_live_alone_would_have() -> None:
 
 def test_bulk_leaves_the_rest_of_the_day_to_live() -> None:
     quota = Quota(None, 10, 4.0, bulk_daily_call_budget=3)
-    state = QuotaState.read(quota, NOON, NOON, TODAY, 0)
+    state = QuotaState(quota, NOON, NOON, TODAY, 0)
     assert state.shares(0, 20) == (0, 3)
     spent = state.spend(2, 3)
     assert spent.shares(20, 20) == (5, 0)

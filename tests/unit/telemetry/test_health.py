@@ -38,8 +38,7 @@ class Parts:
     def __init__(self) -> None:
         self.session = part(
             running=True,
-            late_by=0.0,
-            lag=0.5,
+            loop_lag=part(late_by=0.0, lag=0.5),
             connected=False,
             consuming=False,
             blocked=False,
@@ -110,7 +109,7 @@ def test_a_worker_without_the_bulk_lane_is_ready_and_says_so(parts: Parts) -> No
 def test_a_dead_thread_is_named(parts: Parts) -> None:
     parts.pipeline.dead = ["claimer", "breaker"]
     parts.housekeeper.running = parts.session.running = False
-    parts.session.late_by = 1000.0  # of course: it is dead
+    parts.session.loop_lag.late_by = 1000.0  # of course: it is dead
     names = ("claimer", "breaker", "amqp", "housekeeper")
     assert parts.health.dead() == [f"the thread {name} has ended" for name in names]
 
@@ -125,7 +124,7 @@ def test_a_dead_thread_is_named(parts: Parts) -> None:
 def test_a_loop_that_does_not_turn_is_dead_after_a_while(
     parts: Parts, late_by: float, words: list[str]
 ) -> None:
-    parts.session.late_by = late_by
+    parts.session.loop_lag.late_by = late_by
     assert parts.health.dead() == words
 
 

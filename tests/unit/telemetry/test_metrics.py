@@ -16,7 +16,8 @@ from worker.core.operations import Backlog, DatabaseServer
 from worker.core.outcome import CallClass, Charged
 from worker.core.request import Lane
 from worker.deadletters.reading import UNREADABLE_REASONS
-from worker.telemetry.gauges import Levels
+from worker.telemetry.certificates import CertificateGauge
+from worker.telemetry.gauges import Gauges, Levels
 from worker.telemetry.metrics import Metrics
 
 NOW = START.timestamp()
@@ -85,7 +86,7 @@ def samples(metrics: Metrics) -> list[tuple[str, dict[str, str], float]]:
 def watched(levels: Levels = LEVELS, budget: int = 0) -> dict[str, float]:
     """Return the gauges of these levels, by name and label."""
     metrics = Metrics()
-    metrics.watch(lambda: levels, budget, {"version": "1.2.3"})
+    metrics.watch(Gauges(lambda: levels, budget, {"version": "1.2.3"}))
     return {
         name + "".join(f"/{value}" for value in labels.values()): value
         for name, labels, value in samples(metrics)
@@ -276,8 +277,7 @@ def test_a_schema_that_is_behind_is_all_that_is_said_of_the_books() -> None:
 
 def test_every_metric_has_a_help_text_and_a_name_as_the_field_wants_it() -> None:
     metrics = Metrics()
-    metrics.watch(lambda: LEVELS, 100, {"version": "1"})
-    metrics.watch_certificates({})
+    metrics.watch(Gauges(lambda: LEVELS, 100, {"version": "1"}), CertificateGauge({}))
     families = list(metrics.registry.collect())
     assert len(families) >= 30
     for family in families:

@@ -20,7 +20,7 @@ from tests.unit.pipeline.stack import Stack
 from worker.core.delivery import Delivery, Settlement
 from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.request import Lane
-from worker.pipeline.traced import TracedFlow, TracedSink
+from worker.pipeline.traced import TracedFlow
 from worker.telemetry import tracing
 from worker.telemetry.spans import Spans
 
@@ -39,7 +39,7 @@ class Traced:
         desk = Desk(*script)
         stack = Stack(desk, callers=1, flow=TracedFlow(spans, *desk.parts))
         self.pipeline, self.broker = stack.pipeline, stack.broker
-        self.sink = TracedSink(self.pipeline, spans)
+        self.sink, spans.sink = spans, self.pipeline
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
         """Work on these until all is confirmed."""
@@ -150,7 +150,7 @@ def test_each_of_many_messages_has_its_own_span_and_none_is_kept(made: list[Trac
     calls = {ids(call)[2] for call in one.spans("personalAuth")}
     assert calls == {ids(message)[1] for message in one.spans("verify")}
     assert len(calls) == 20
-    assert one.sink._spans._held == {}
+    assert one.sink._held == {}
 
 
 def test_no_span_holds_anything_of_a_person(made: list[Traced]) -> None:
@@ -230,4 +230,4 @@ def test_the_span_of_a_message_that_comes_again_ends() -> None:
     traced.sink.returned(1, Lane.LIVE)
     (span,) = traced.exporter.get_finished_spans()
     assert (span.attributes or {})["verification.action"] == "returned"
-    assert len(traced.sink._spans._held) == 1
+    assert len(traced.sink._held) == 1
