@@ -27,7 +27,6 @@ class Cluster(Lifetime):
 
     def __init__(self) -> None:
         self._workspace = Workspace("cluster")
-        self._epmd: Process | None = None
         (self._epmd_port,) = free_ports(1)
         cookie = secrets.token_hex(20)
         names = tuple(f"verification-{number}@localhost" for number in range(1, _NODES + 1))
@@ -39,7 +38,7 @@ class Cluster(Lifetime):
     def start(self) -> None:
         """Start all nodes; return when each says that all of them run."""
         command = [program("epmd"), "-port", str(self._epmd_port), "-address", LOOPBACK]
-        self._epmd = Process("epmd", command, workspace=self._workspace, environment={})
+        Process("epmd", command, workspace=self._workspace, environment={})
         self.nodes[0].start()
         for node in self.nodes[1:]:
             node.launch()
@@ -58,8 +57,6 @@ class Cluster(Lifetime):
             for node in self.nodes:
                 node.close()
         finally:
-            if self._epmd is not None:
-                self._epmd.kill()
             self._workspace.close()
 
     def create_vhost(self, name: str) -> str:
