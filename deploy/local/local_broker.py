@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from local_errors import StackError, StartFailed
 from local_management import Management, Vhosts
-from local_ports import LOOPBACK, free_ports, speaks_amqp
+from local_ports import LOOPBACK, free_ports
 from local_process import PrivateServer, Process, Workspace
 from local_programs import program, search_path
 
@@ -183,7 +183,7 @@ class Broker(PrivateServer, Vhosts):
         return epmd_is_gone or "could_not_start_listener" in failure.log_tail
 
     def _answers(self) -> bool:
-        return speaks_amqp(self._ports.amqp) and Management(self.management_url).is_ready()
+        return Management(self.management_url).listens_on(self._ports.amqp)
 
     def _write_files(self) -> None:
         directory = self.directory

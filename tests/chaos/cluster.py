@@ -7,6 +7,8 @@ import secrets
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import requests
+
 from local_broker import Broker, Membership
 from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken
@@ -67,7 +69,7 @@ class Cluster(Lifetime):
         """
         try:
             return self.nodes[0].create_vhost(name)
-        except TimeoutError:
+        except requests.Timeout:
             return self.nodes[0].create_vhost(name)
 
     def leader(self, vhost: str, queue: str) -> Broker:
