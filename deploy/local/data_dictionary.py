@@ -11,12 +11,8 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FILE = Path(__file__).resolve().parents[1] / "DATA.md"
 MARK = "<!-- Below: written by deploy/local/data-dictionary from the comments in the database. -->"
@@ -25,11 +21,9 @@ MARK = "<!-- Below: written by deploy/local/data-dictionary from the comments in
 _SCHEMAS = ("verification_v1", "verification")
 
 _COLUMNS = """
-SELECT n.nspname AS schema, c.relname AS relation, a.attname AS name,
-       format_type(a.atttypid, a.atttypmod) AS type,
-       obj_description(n.oid, 'pg_namespace') AS schema_comment,
-       obj_description(c.oid, 'pg_class') AS relation_comment,
-       col_description(c.oid, a.attnum) AS comment
+SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+       obj_description(n.oid, 'pg_namespace'), obj_description(c.oid, 'pg_class'),
+       col_description(c.oid, a.attnum)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -42,39 +36,21 @@ class CommentMissing(Exception):
     """Something in the database does not say what it is."""
 
 
-class Column(NamedTuple):
-    """A column, with what is said of it and of where it stands."""
-
-    schema: str
-    relation: str
-    name: str
-    type: str
-    schema_comment: str | None
-    relation_comment: str | None
-    comment: str | None
-
-
 def dictionary(database: psycopg.Connection) -> str:
     """Return the dictionary of a migrated database; raise CommentMissing naming what has none."""
     schemas = list(_SCHEMAS)
-    found = [Column(*row) for row in database.execute(_COLUMNS, (schemas, schemas))]
-    return "\n".join(_lines(found)) + "\n"
-
-
-def _lines(columns: list[Column]) -> Iterator[str]:
-    schema = relation = None
-    for column in columns:
-        if column.schema != schema:
-            schema = column.schema
-            yield f"\n## Schema `{schema}`\n"
-            yield _said(column.schema_comment, schema)
-        if (column.schema, column.relation) != relation:
-            relation = (column.schema, column.relation)
-            yield f"\n### `{'.'.join(relation)}`\n"
-            yield _said(column.relation_comment, ".".join(relation))
-            yield "\n| column | type | |\n|---|---|---|"
-        said = _said(column.comment, f"{column.schema}.{column.relation}.{column.name}")
-        yield f"| `{column.name}` | {column.type} | {said} |"
+    lines: list[str] = []
+    told = None
+    for schema, relation, name, kind, *comments in database.execute(_COLUMNS, (schemas, schemas)):
+        table = f"{schema}.{relation}"
+        if told is None or told[0] != schema:
+            lines += [f"\n## Schema `{schema}`\n", _said(comments[0], schema)]
+        if told != (schema, relation):
+            lines += [f"\n### `{table}`\n", _said(comments[1], table)]
+            lines += ["\n| column | type | |", "|---|---|---|"]
+        told = (schema, relation)
+        lines.append(f"| `{name}` | {kind} | {_said(comments[2], f'{table}.{name}')} |")
+    return "\n".join(lines) + "\n"
 
 
 def _said(comment: str | None, what: str) -> str:
