@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from local_errors import StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 # From the oldest: what is released is taken before what is still made.
@@ -84,19 +84,17 @@ class Releases:
         `others` are of the same release, in the version that it has. Raises NotToBeHad.
         """
         self._prepare()
-        release = self._release(package, version)
+        listed = run(["apt-cache", "madison", package], self._environment)
+        release = release_of(listed, version)
+        if release is None:
+            raise NotToBeHad(f"no Debian release has {package} {version}")
         archives = root.with_name(f"{root.name}.archives")
         for folder in (root, archives):
             shutil.rmtree(folder, ignore_errors=True)
         (archives / "partial").mkdir(parents=True)
-        wanted = [f"--target-release={release}", package, *others]
-        options = [
-            "--quiet",
-            "--yes",
-            "--download-only",
-            f"--option=Dir::Cache::Archives={archives}",
-        ]
-        run(["apt-get", "install", *options, *wanted], self._environment)
+        fetch = "apt-get install --quiet --yes --download-only".split()
+        options = [f"--option=Dir::Cache::Archives={archives}", f"--target-release={release}"]
+        run([*fetch, *options, package, *others], self._environment)
         for archive in sorted(archives.glob("*.deb")):
             run(["dpkg-deb", "--extract", str(archive), str(root)])
         shutil.rmtree(archives)
@@ -126,14 +124,6 @@ class Releases:
         run(["apt-get", "--quiet", "update"], self._environment)
         self._is_ready = True
 
-    def _release(self, package: str, version: str) -> str:
-        """Return the first release that has the package in this version."""
-        listed = run(["apt-cache", "madison", package], self._environment)
-        found = release_of(listed, version)
-        if found is None:
-            raise NotToBeHad(f"no Debian release has {package} {version}")
-        return found
-
 
 def release_of(listed: str, version: str) -> str | None:
     """Return the first release whose version fits, from what `apt-cache madison` prints."""
@@ -150,7 +140,11 @@ def relocate(root: Path) -> None:
     loader = next(file for file in root.rglob("ld-linux-*") if not file.is_symlink())
     places = (*root.glob("lib/*-linux-gnu*"), *root.glob("usr/lib/*-linux-gnu*"))
     libraries = ":".join(map(str, places))
-    for file, content in list(_executables(root)):
+    files = [each for each in root.rglob("*") if each.is_file() and not each.is_symlink()]
+    for file in files:
+        if ".so" in file.name or not file.stat().st_mode & 0o100:
+            continue
+        content = file.read_bytes()
         if content.startswith(b"\x7fELF") and b"/ld-linux-" in content[:_HEAD]:
             moved = file.rename(file.with_name(f"{file.name}.elf"))
             words = {"loader": loader, "libraries": libraries, "program": moved}
@@ -159,14 +153,6 @@ def relocate(root: Path) -> None:
         else:  # Erlang's scripts say where they are
             file.write_bytes(content.replace(b"ROOTDIR=/usr/", f"ROOTDIR={root}/usr/".encode()))
         file.chmod(0o755)
-
-
-def _executables(root: Path) -> Iterator[tuple[Path, bytes]]:
-    for file in root.rglob("*"):
-        if file.is_symlink() or not file.is_file() or ".so" in file.name:
-            continue
-        if file.stat().st_mode & 0o100:
-            yield file, file.read_bytes()
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> str:
