@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 from local_errors import StackError
+from local_process import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,10 +47,6 @@ exec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"
 _HEAD = 4096
 
 
-class NotToBeHad(StackError):
-    """A version cannot be had on this machine; the text says why."""
-
-
 def fits(found: str, wanted: str) -> bool:
     """Tell whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
     return found == wanted or found.startswith(f"{wanted}.")
@@ -69,7 +65,7 @@ class Releases:
     def unpack(self, package: str, version: str, root: Path) -> Path:
         """Unpack a package of this version, made to run from `root`; return that.
 
-        Once is enough. Raises NotToBeHad.
+        Once is enough. Raises StackError.
         """
         done = root / ".unpacked"
         if not done.exists():
@@ -81,13 +77,13 @@ class Releases:
     def extract(self, package: str, version: str, root: Path, *others: str) -> None:
         """Put a package of this version with all that it needs into a new folder.
 
-        `others` are of the same release, in the version that it has. Raises NotToBeHad.
+        `others` are of the same release, in the version that it has. Raises StackError.
         """
         self._prepare()
         listed = run(["apt-cache", "madison", package], self._environment)
         release = release_of(listed, version)
         if release is None:
-            raise NotToBeHad(f"no Debian release has {package} {version}")
+            raise StackError(f"no Debian release has {package} {version}")
         archives = root.with_name(f"{root.name}.archives")
         for folder in (root, archives):
             shutil.rmtree(folder, ignore_errors=True)
@@ -104,14 +100,14 @@ class Releases:
         if self._is_ready:
             return
         if shutil.which("apt-get") is None:
-            raise NotToBeHad("this machine has no apt-get to get Debian's packages with")
+            raise StackError("this machine has no apt-get to get Debian's packages with")
         line = "$(ORIGIN) $(RELEASE) $(REPO_URI)"
         listed = run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"])
         sources = [words.split() for words in listed.splitlines()]
         known = (*_RELEASES, "stable", "testing", "unstable")
         addresses = [each[2] for each in sources if each[0] == "Debian" and each[1] in known]
         if not addresses:
-            raise NotToBeHad("apt knows no Debian release here: run apt-get update first")
+            raise StackError("apt knows no Debian release here: run apt-get update first")
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         files = {
@@ -153,23 +149,3 @@ def relocate(root: Path) -> None:
         else:  # Erlang's scripts say where they are
             file.write_bytes(content.replace(b"ROOTDIR=/usr/", f"ROOTDIR={root}/usr/".encode()))
         file.chmod(0o755)
-
-
-def run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """Run a program to its end and return what it prints. Raises NotToBeHad with its last words."""
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError as error:
-        raise NotToBeHad(f"{command[0]}: {error.strerror}") from error
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        words = " ".join(" ".join(line.split()) for line in said)
-        raise NotToBeHad(f"{' '.join(command[:3])} ended with code {done.returncode}: {words}")
-    return done.stdout

@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from rich.text import Text
 from local_errors import StackError
 from local_management import DIRECTLY
 from local_ports import LOOPBACK, free_ports
-from local_process import Process, Workspace, tied
+from local_process import Process, Workspace, run
 from local_stack import Servers
 from worker.settings import Settings
 
@@ -155,19 +154,10 @@ class Stage:
 
     def command(self, program: str, *arguments: str) -> tuple[str, str]:
         """Run a command of the product; return it and its output. Raises StackError."""
-        words = " ".join((program, *arguments))
-        done = subprocess.run(
-            tied([str(_BIN / program), *arguments]),
-            cwd=Path(__file__).resolve().parents[2],
-            env={**self.environment, "COLUMNS": str(_COLUMNS - 2)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StackError(f"{words} ended with code {done.returncode}: {done.stderr.strip()}")
-        return words, done.stdout.rstrip()
+        environment = {**self.environment, "COLUMNS": str(_COLUMNS - 2)}
+        checkout = Path(__file__).resolve().parents[2]
+        said = run([str(_BIN / program), *arguments], environment, checkout)
+        return " ".join((program, *arguments)), said.rstrip()
 
     def stop(self) -> None:
         """Stop everything in order. Raises NotAsExpected where the worker does not end well."""

@@ -81,6 +81,31 @@ def tied(command: Sequence[str], ending: signal.Signals = signal.SIGKILL) -> lis
     return [setpriv, "--pdeathsig", ending.name, "--", *command]
 
 
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> str:
+    """Run a program to its end and return what it prints. Raises StackError with its last words."""
+    try:
+        done = subprocess.run(
+            tied(command),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise StackError(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        words = " ".join((Path(command[0]).name, *command[1:3]))
+        raise StackError("\n".join((f"{words} ended with code {done.returncode}:", *said)))
+    return done.stdout
+
+
 class Lifetime(ABC):
     """Started by `with`, and closed however the block ends; what fails to start is closed, too."""
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debian_releases import NotToBeHad, fits
+from debian_releases import fits
 from local_errors import StackError
 from local_process import tied
 from local_programs import FOLDERS
@@ -115,8 +115,8 @@ def _tried(
     try:
         has_all = row == "base"
         variant = Variant(", ".join(each)) if has_all else Versions(_FOLDER).get(*row.split("="))
-    except NotToBeHad as reason:
-        notes.append(f"{title(row)}: {reason}")
+    except StackError as reason:
+        notes.append(f"{title(row)}: {' '.join(str(reason).split())}")
         yield from ("not to be had here", *["–"] * len(suites))
         return
     yield variant.found

