@@ -261,7 +261,7 @@ class Process:
             family = self._signal_family(signal.SIGKILL)
             self._child.wait()
             deadline = time.monotonic() + _KILL_SECONDS
-            while any(map(_is_running, family)) and time.monotonic() < deadline:
+            while any(map(is_running, family)) and time.monotonic() < deadline:
                 time.sleep(0.005)
 
     def end(self) -> None:
@@ -380,7 +380,8 @@ class PrivateServer(Lifetime):
         return self._process
 
 
-def _is_running(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended, whoever may have to read its exit code."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE  # which holds no port and no file any more
     except psutil.NoSuchProcess:
