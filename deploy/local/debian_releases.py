@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from local_errors import StackError
@@ -59,8 +60,6 @@ class Releases:
         """Use the releases of these names; each has 10 MB of lists, which take 5 s to read."""
         self._folder = folder
         self._names = names
-        self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
-        self._is_ready = False
 
     def unpack(self, package: str, version: str, root: Path) -> Path:
         """Unpack a package of this version, made to run from `root`; return that.
@@ -79,8 +78,7 @@ class Releases:
 
         `others` are of the same release, in the version that it has. Raises StackError.
         """
-        self._prepare()
-        listed = run(["apt-cache", "madison", package], self._environment)
+        listed = run(["apt-cache", "madison", package], self._apt)
         release = release_of(listed, version)
         if release is None:
             raise StackError(f"no Debian release has {package} {version}")
@@ -90,15 +88,14 @@ class Releases:
         (archives / "partial").mkdir(parents=True)
         fetch = "apt-get install --quiet --yes --download-only".split()
         options = [f"--option=Dir::Cache::Archives={archives}", f"--target-release={release}"]
-        run([*fetch, *options, package, *others], self._environment)
+        run([*fetch, *options, package, *others], self._apt)
         for archive in sorted(archives.glob("*.deb")):
             run(["dpkg-deb", "--extract", str(archive), str(root)])
         shutil.rmtree(archives)
 
-    def _prepare(self) -> None:
-        """Fetch the lists, from where this machine has its own release from."""
-        if self._is_ready:
-            return
+    @cached_property
+    def _apt(self) -> dict[str, str]:
+        """The variables by which apt has the lists: fetched from where our own release is from."""
         if shutil.which("apt-get") is None:
             raise StackError("this machine has no apt-get to get Debian's packages with")
         line = "$(ORIGIN) $(RELEASE) $(REPO_URI)"
@@ -117,8 +114,9 @@ class Releases:
         }
         for name, content in files.items():
             (self._folder / name).write_text(content)
-        run(["apt-get", "--quiet", "update"], self._environment)
-        self._is_ready = True
+        environment = {**os.environ, "APT_CONFIG": str(self._folder / "apt.conf")}
+        run(["apt-get", "--quiet", "update"], environment)
+        return environment
 
 
 def release_of(listed: str, version: str) -> str | None:

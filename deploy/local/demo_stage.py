@@ -111,7 +111,8 @@ class Stage:
         self.directory = self._workspace.directory
         # Without the worker's settings: a CONCURRENCY of the shell stays out.
         settings = {name.upper() for name in Settings.model_fields}
-        shell = {k: v for k, v in os.environ.items() if k.removesuffix("_FILE") not in settings}
+        settings |= {f"{name}_FILE" for name in settings}
+        shell = {name: value for name, value in os.environ.items() if name not in settings}
         self.environment = shell | {
             "PROVIDER_MODE": "sandbox",
             "PROVIDER_ACCESS_KEY": f"DEMO{secrets.token_hex(8).upper()}",
