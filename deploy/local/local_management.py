@@ -15,7 +15,7 @@ _SECONDS = 30.0
 _PAUSE = 0.5
 
 # A proxy of the environment has no business between us and our own machine.
-DIRECTLY = {"http": ""}
+DIRECTLY = {"http": "", "https": ""}
 
 
 class Management:
