@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from local_errors import StackError
+from local_process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 # From the oldest: what is released is taken before what is still made.
@@ -47,10 +48,6 @@ exec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"
 _HEAD = 4096
 
 
-class NotToBeHad(StackError):
-    """A version cannot be had on this machine; the text says why."""
-
-
 def fits(found: str, wanted: str) -> bool:
     """Tell whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
     return found == wanted or found.startswith(f"{wanted}.")
@@ -63,13 +60,11 @@ class Releases:
         """Use the releases of these names; each has 10 MB of lists, which take 5 s to read."""
         self._folder = folder
         self._names = names
-        self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
-        self._is_ready = False
 
     def unpack(self, package: str, version: str, root: Path) -> Path:
         """Unpack a package of this version, made to run from `root`; return that.
 
-        Once is enough. Raises NotToBeHad.
+        Once is enough. Raises StackError.
         """
         done = root / ".unpacked"
         if not done.exists():
@@ -81,39 +76,35 @@ class Releases:
     def extract(self, package: str, version: str, root: Path, *others: str) -> None:
         """Put a package of this version with all that it needs into a new folder.
 
-        `others` are of the same release, in the version that it has. Raises NotToBeHad.
+        `others` are of the same release, in the version that it has. Raises StackError.
         """
-        self._prepare()
-        release = self._release(package, version)
+        listed = run(["apt-cache", "madison", package], self._apt)
+        release = release_of(listed, version)
+        if release is None:
+            raise StackError(f"no Debian release has {package} {version}")
         archives = root.with_name(f"{root.name}.archives")
         for folder in (root, archives):
             shutil.rmtree(folder, ignore_errors=True)
         (archives / "partial").mkdir(parents=True)
-        wanted = [f"--target-release={release}", package, *others]
-        options = [
-            "--quiet",
-            "--yes",
-            "--download-only",
-            f"--option=Dir::Cache::Archives={archives}",
-        ]
-        run(["apt-get", "install", *options, *wanted], self._environment)
+        fetch = "apt-get install --quiet --yes --download-only".split()
+        options = [f"--option=Dir::Cache::Archives={archives}", f"--target-release={release}"]
+        run([*fetch, *options, package, *others], self._apt)
         for archive in sorted(archives.glob("*.deb")):
             run(["dpkg-deb", "--extract", str(archive), str(root)])
         shutil.rmtree(archives)
 
-    def _prepare(self) -> None:
-        """Fetch the lists, from where this machine has its own release from."""
-        if self._is_ready:
-            return
+    @cached_property
+    def _apt(self) -> dict[str, str]:
+        """The variables by which apt has the lists: fetched from where our own release is from."""
         if shutil.which("apt-get") is None:
-            raise NotToBeHad("this machine has no apt-get to get Debian's packages with")
+            raise StackError("this machine has no apt-get to get Debian's packages with")
         line = "$(ORIGIN) $(RELEASE) $(REPO_URI)"
         listed = run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"])
         sources = [words.split() for words in listed.splitlines()]
         known = (*_RELEASES, "stable", "testing", "unstable")
         addresses = [each[2] for each in sources if each[0] == "Debian" and each[1] in known]
         if not addresses:
-            raise NotToBeHad("apt knows no Debian release here: run apt-get update first")
+            raise StackError("apt knows no Debian release here: run apt-get update first")
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         files = {
@@ -123,16 +114,9 @@ class Releases:
         }
         for name, content in files.items():
             (self._folder / name).write_text(content)
-        run(["apt-get", "--quiet", "update"], self._environment)
-        self._is_ready = True
-
-    def _release(self, package: str, version: str) -> str:
-        """Return the first release that has the package in this version."""
-        listed = run(["apt-cache", "madison", package], self._environment)
-        found = release_of(listed, version)
-        if found is None:
-            raise NotToBeHad(f"no Debian release has {package} {version}")
-        return found
+        environment = {**os.environ, "APT_CONFIG": str(self._folder / "apt.conf")}
+        run(["apt-get", "--quiet", "update"], environment)
+        return environment
 
 
 def release_of(listed: str, version: str) -> str | None:
@@ -150,7 +134,11 @@ def relocate(root: Path) -> None:
     loader = next(file for file in root.rglob("ld-linux-*") if not file.is_symlink())
     places = (*root.glob("lib/*-linux-gnu*"), *root.glob("usr/lib/*-linux-gnu*"))
     libraries = ":".join(map(str, places))
-    for file, content in list(_executables(root)):
+    files = [each for each in root.rglob("*") if each.is_file() and not each.is_symlink()]
+    for file in files:
+        if ".so" in file.name or not file.stat().st_mode & 0o100:
+            continue
+        content = file.read_bytes()
         if content.startswith(b"\x7fELF") and b"/ld-linux-" in content[:_HEAD]:
             moved = file.rename(file.with_name(f"{file.name}.elf"))
             words = {"loader": loader, "libraries": libraries, "program": moved}
@@ -159,31 +147,3 @@ def relocate(root: Path) -> None:
         else:  # Erlang's scripts say where they are
             file.write_bytes(content.replace(b"ROOTDIR=/usr/", f"ROOTDIR={root}/usr/".encode()))
         file.chmod(0o755)
-
-
-def _executables(root: Path) -> Iterator[tuple[Path, bytes]]:
-    for file in root.rglob("*"):
-        if file.is_symlink() or not file.is_file() or ".so" in file.name:
-            continue
-        if file.stat().st_mode & 0o100:
-            yield file, file.read_bytes()
-
-
-def run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """Run a program to its end and return what it prints. Raises NotToBeHad with its last words."""
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError as error:
-        raise NotToBeHad(f"{command[0]}: {error.strerror}") from error
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-        words = " ".join(" ".join(line.split()) for line in said)
-        raise NotToBeHad(f"{' '.join(command[:3])} ended with code {done.returncode}: {words}")
-    return done.stdout

@@ -1,8 +1,7 @@
-"""The demonstration's messages, the client that exchanges them, and whether all came as it must.
+"""The demonstration's messages, how they are exchanged, and whether all came as it must.
 
 `demo_messages.json` has the messages: the people are invented, their ID numbers the sandbox's magic
-ones, `expected` is an event's outcome, charge, calls and error, and its row's where it has one. The
-client is an ordinary one: a publishing system can do the same with any AMQP library.
+ones, `expected` is an event's outcome, charge, calls and error, and its row's where it has one.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pika
-
+from worker.amqp.blocking import BlockingPublisher, opened
 from worker.contract.names import REQUESTS, RESULTS
+from worker.core.delivery import Publication
 from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:
@@ -38,11 +37,12 @@ def messages(run: str) -> tuple[list[Message], list[Message]]:
     `run` is their source and their ids' prefix.
     """
     kinds = json.loads(_FILE.read_text(encoding="utf-8"))
-    first, second = ([_built(run, each) for each in kinds[kind]] for kind in ("first", "second"))
-    return first, second
+    for message in (*kinds["first"], *kinds["second"]):
+        message["id"] = f"{run}-{message['name']}"
+    return kinds["first"], kinds["second"]
 
 
-def _built(run: str, message: Message) -> Message:
+def _publication(run: str, message: Message) -> Publication:
     numbers = {name: magic.id_card for name, magic in BY_NAME.items()}
     # Valid but for its check digit, which is X.
     numbers["wrong digit"] = f"{numbers['match'][:-1]}0"
@@ -57,82 +57,71 @@ def _built(run: str, message: Message) -> Message:
         }
         body = json.dumps(request, ensure_ascii=False)
     reply_to = f"{run}.{message['reply_to']}" if "reply_to" in message else None
-    return {**message, "id": f"{run}-{message['name']}", "body": body, "reply_to": reply_to}
+    ids = (message["id"], message["id"])
+    return Publication(REQUESTS, "demonstration", body.encode(), *ids, reply_to=reply_to)
 
 
-class Client:
-    """Publishes requests, and has a queue of its own for their events, in `events` as they came."""
+def exchange(url: str, run: str, is_worth_it: Callable[[], bool]) -> list[Row]:
+    """Publish all messages, and return their events as they came, from a queue of our own.
 
-    def __init__(self, connection: pika.BlockingConnection, run: str) -> None:
-        self._connection = connection
-        self._run = run
-        self._channel = connection.channel()
-        self._channel.confirm_delivery()
-        queue = self._channel.queue_declare("", exclusive=True).method.queue
-        self._channel.queue_bind(queue, RESULTS, "#")
-        self._channel.basic_consume(queue, self._arrived, auto_ack=True)
-        self.events: list[Row] = []
-
-    def publish(self, messages: Sequence[Message]) -> None:
-        """Publish messages; when this returns, the broker has them safe."""
-        for message in messages:
-            properties = pika.BasicProperties(
-                content_type="application/json",
-                delivery_mode=2,
-                correlation_id=message["id"],
-                message_id=message["id"],
-                reply_to=message["reply_to"],
-            )
-            body = message["body"].encode()
-            self._channel.basic_publish(REQUESTS, "demonstration", body, properties, mandatory=True)
-
-    def wait_for(self, messages: Sequence[Message], is_worth_it: Callable[[], bool]) -> None:
-        """Return once each message has its event, after 30 s, or when it is in vain."""
+    All have come, or none more for 30 s, or it is in vain. In ids and routing keys of the events is
+    not what all have in common: a table of 80 columns has no room for it.
+    """
+    first, second = messages(run)
+    missing = {f"-{message['name']}" for message in (*first, *second)}
+    events: list[Row] = []
+    with opened(url, "demonstration") as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, RESULTS, "#")
+        publisher = BlockingPublisher(connection)
+        publisher.publish([_publication(run, each) for each in first], lambda: None)
         deadline = time.monotonic() + _EVENT_SECONDS
-        wanted = {message["id"] for message in messages}
-        while not wanted <= {event["message"] for event in self.events}:
-            if time.monotonic() > deadline or not is_worth_it():
-                return
-            self._connection.process_data_events(time_limit=_LOOK_SECONDS)
+        arrivals = channel.consume(queue, auto_ack=True, inactivity_timeout=_LOOK_SECONDS)
+        while missing and is_worth_it() and time.monotonic() < deadline:
+            method, properties, body = next(arrivals)
+            if method is None or not str(properties.correlation_id).startswith(f"{run}-"):
+                continue  # nothing yet, or another system's: the queue is bound to everything
+            event = json.loads(body)
+            name = properties.correlation_id.removeprefix(run)
+            events.append(
+                {
+                    "message": name,
+                    "outcome": event["outcome"],
+                    "routing key": method.routing_key.removeprefix(run),
+                    "charged": event["charged"],
+                    "calls": event["calls"],
+                    "error_kind": event["error"] and event["error"]["kind"],
+                    "event_id": event["eventId"],
+                }
+            )
+            # The repeat and the conflict find the request answered: no wait, no chance.
+            if name == f"-{first[0]['name']}" and name in missing:
+                publisher.publish([_publication(run, each) for each in second], lambda: None)
+            missing.discard(name)
+    return events
 
-    def _arrived(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if not str(properties.correlation_id).startswith(f"{self._run}-"):
-            return  # another system's: the queue is bound to everything
-        event = json.loads(body)
-        self.events.append(
-            {
-                "message": properties.correlation_id,
-                "outcome": event["outcome"],
-                "routing key": method.routing_key,
-                "charged": event["charged"],
-                "calls": event["calls"],
-                "error_kind": event["error"] and event["error"]["kind"],
-                "event_id": event["eventId"],
-            }
-        )
 
-
-def problems(
-    sent: Sequence[Message], events: Sequence[Row], results: Sequence[Row], billed: Row
-) -> Iterator[str]:
+def problems(run: str, events: Sequence[Row], results: Sequence[Row], billed: Row) -> Iterator[str]:
     """Yield a sentence for everything that is not as it must be."""
-    by_message = {event["message"]: event for event in events}
+    first, second = messages(run)
+    by_message = {f"{run}{event['message']}": event for event in events}
     rows = {row["request_id"]: row for row in results}
-    for message in sent:
-        event, wanted = by_message.get(message["id"], {}), message["expected"]
-        if (told := [event.get(name) for name in _COMPARED]) != wanted:
-            yield f"{message['id']}: the event says {told if event else 'nothing'}, not {wanted}"
-        row = rows.get(message["id"], {})
-        saved = [row.get(name) for name in _COMPARED]
-        if message.get("row", True) and saved != wanted:
-            yield f"{message['id']}: the row says {saved}, not {wanted}"
-    twins = [key for key in by_message if key.endswith(("-match", "-repeated"))]
-    if len({by_message[key]["event_id"] for key in twins}) > 1:
+    wanted_bill = {"calls": 0, "charges": 0}
+    for message in (*first, *second):
+        found = {"event": by_message.get(message["id"])}
+        if message.get("row", True):
+            found["row"] = rows.get(message["id"])
+            wanted_bill["calls"] += message["expected"][2]
+            wanted_bill["charges"] += message.get("charges", 0)
+        for what, facts in found.items():
+            said = facts and [facts[name] for name in _COMPARED]
+            if said != message["expected"]:
+                yield f"{message['id']}: the {what} says {said}, not {message['expected']}"
+    twins = (event for event in events if event["message"] in ("-match", "-repeated"))
+    if len({event["event_id"] for event in twins}) > 1:
         yield "the repeated request got another eventId than the first one"
-    if len(events) > len(sent):
-        yield f"{len(events)} events came for {len(sent)} messages"
-    calls = sum(each["expected"][2] for each in sent if each.get("row", True))
-    charges = sum(each.get("charges", 0) for each in sent)
-    if (billed["calls"], billed["charges"]) != (calls, charges):
-        paid = f"{billed['calls']} calls, {billed['charges']} paid"
-        yield f"the bill has {paid}, not {calls}, {charges}"
+    if len(events) > len(first + second):
+        yield f"{len(events)} events came for {len(first + second)} messages"
+    if (bill := {name: billed[name] for name in wanted_bill}) != wanted_bill:
+        yield f"the bill has {bill}, not {wanted_bill}"

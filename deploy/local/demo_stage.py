@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import re
 import secrets
-import subprocess
+import signal
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+import requests
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.padding import Padding
@@ -22,8 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from local_errors import StackError
+from local_management import DIRECTLY
 from local_ports import LOOPBACK, free_ports
-from local_process import Process, Workspace, tied
+from local_process import Process, Workspace, run
 from local_stack import Servers
 from worker.settings import Settings
 
@@ -39,9 +39,8 @@ _BIN = Path(sys.executable).parent
 # On servers of our own nobody wants to watch the standard 5 s pass.
 _QUICK_RETRIES = "1s,5s"
 
-_LISTENING = re.compile(r"listening on (http://(\S+?)/\S*)")
-
-_CONSOLE = re.compile(r'"url":"(http[^"]+)"')
+# Of the sandbox, and of the console.
+_ADDRESS = re.compile(r'(?:listening on |"url":")(http[^\s"]+)')
 
 # Fits any terminal. In a narrower one what is looked for first still stays whole.
 _COLUMNS = 80
@@ -63,9 +62,8 @@ class Report:
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
-        self._console.width = _COLUMNS
-        if self._console.is_terminal:
-            self._console.width = min(_COLUMNS, Console().width)
+        width = self._console.width if self._console.is_terminal else _COLUMNS
+        self._console.width = min(_COLUMNS, width)
         self.busy = self._console.status
         self._started = time.monotonic()
 
@@ -103,87 +101,71 @@ class Stage:
 
     def __init__(self, report: Report) -> None:
         self.servers = Servers()
+        self.worker: Process | None = None
         self._report = report
-        self._running = ExitStack()
-        self.close = self._running.close
         self._workspace = Workspace("demonstration")
-        self._running.callback(self._workspace.close)
+        self._exits = ExitStack()
+        self._exits.callback(self.servers.close)
+        self._exits.callback(self._workspace.close)
+        self.close = self._exits.close
         self.directory = self._workspace.directory
-        self._provider = {
+        # Without the worker's settings: a CONCURRENCY of the shell stays out.
+        settings = {name.upper() for name in Settings.model_fields}
+        settings |= {f"{name}_FILE" for name in settings}
+        shell = {name: value for name, value in os.environ.items() if name not in settings}
+        self.environment = shell | {
             "PROVIDER_MODE": "sandbox",
             "PROVIDER_ACCESS_KEY": f"DEMO{secrets.token_hex(8).upper()}",
             "PROVIDER_SECRET_KEY": secrets.token_hex(16),
             "DIGEST_KEY": secrets.token_hex(32),
         }
-        self.environment = _clean_environment() | self._provider
-        self._sandbox_address = ""
-        self._worker: Process | None = None
 
     def own_variables(self) -> dict[str, str]:
         """Return what a person's shell lacks to talk to what runs here."""
-        ours = {"PROVIDER_URL", "RETRY_DELAYS", *self._provider}
-        ours |= {name for name in self.servers.environment() if not os.environ.get(name)}
-        return {name: value for name, value in self.environment.items() if name in ours}
+        ours = self.environment.items()
+        return {name: value for name, value in ours if os.environ.get(name) != value}
 
     def start(self) -> None:
         """Start everything; return when the worker consumes. Raises StackError."""
         sandbox = self._service("sandbox", "sandbox", "--port", "0")  # while the servers come up
-        self._running.enter_context(self.servers)
+        self.servers.start()
         self._use_servers()
         self._report.step("schema", self.command("alembic", "upgrade", "head")[0])
         self._report.step("topology", self.command("verification-worker", "topology", "apply")[0])
-        sandbox.wait_until(lambda: _LISTENING.search(sandbox.log()) is not None)
-        url, self._sandbox_address = _LISTENING.findall(sandbox.log())[0]
-        self.environment["PROVIDER_URL"] = url
+        self.environment["PROVIDER_URL"] = url = _address(sandbox)
         self._report.step("sandbox", f"{url}, a stand-in for JD")
         (port,) = free_ports(1)
-        self.environment |= {"HTTP_HOST": LOOPBACK, "HTTP_PORT": str(port)}
-        worker = self._worker = self._service("worker", "run")
-        worker.wait_until(lambda: _get(f"{LOOPBACK}:{port}", "/readyz") is not None)
+        self.worker = self._service("worker", "run", HTTP_HOST=LOOPBACK, HTTP_PORT=str(port))
+        self.worker.wait_until(lambda: _is_ready(f"http://{LOOPBACK}:{port}/readyz"))
         self._report.step("worker", f"ready; its log: {self.directory / 'worker.log'}")
 
     def console(self) -> str:
         """Start the console, and return its address."""
-        console = self._service("console", "console", "--port", "0", "--allow-actions")
-        console.wait_until(lambda: _CONSOLE.search(console.log()) is not None)
-        url: str = _CONSOLE.findall(console.log())[0]
-        return url
+        return _address(self._service("console", "console", "--port", "0", "--allow-actions"))
 
     def is_working(self) -> bool:
         """Tell whether the worker is alive."""
-        return self._worker is not None and self._worker.is_alive()
-
-    def worker_log_tail(self) -> str:
-        """Return the worker's last lines; "" where it was never started."""
-        return "" if self._worker is None else self._worker.log_tail()
+        return self.worker is not None and self.worker.is_alive()
 
     def billed(self) -> Row:
         """Ask the sandbox for the calls and charges that it has counted."""
-        counts: Row = json.loads(_get(self._sandbox_address, "/charges") or "{}")
+        address = urljoin(self.environment["PROVIDER_URL"], "/charges")
+        counts: Row = requests.get(address, timeout=2, proxies=DIRECTLY).json()
         return counts
 
     def command(self, program: str, *arguments: str) -> tuple[str, str]:
         """Run a command of the product; return it and its output. Raises StackError."""
-        words = " ".join((program, *arguments))
-        done = subprocess.run(
-            tied([str(_BIN / program), *arguments]),
-            cwd=Path(__file__).resolve().parents[2],
-            env={**self.environment, "COLUMNS": str(_COLUMNS - 2)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StackError(f"{words} ended with code {done.returncode}: {done.stderr.strip()}")
-        return words, done.stdout.rstrip()
+        environment = {**self.environment, "COLUMNS": str(_COLUMNS - 2)}
+        checkout = Path(__file__).resolve().parents[2]
+        said = run([str(_BIN / program), *arguments], environment, checkout)
+        return " ".join((program, *arguments)), said.rstrip()
 
     def stop(self) -> None:
         """Stop everything in order. Raises NotAsExpected where the worker does not end well."""
-        if self._worker is not None:
-            self._worker.stop()
-            if self._worker.exit_code != 0:
-                raise NotAsExpected(f"the worker ended with code {self._worker.exit_code}")
+        if self.worker is not None:
+            self.worker.stop()
+            if self.worker.exit_code != 0:
+                raise NotAsExpected(f"the worker ended with code {self.worker.exit_code}")
             self._report.step("worker", "finished its work after SIGTERM and exited 0")
         self.close()
         self._report.step("the rest", "stopped; no process and no file is left")
@@ -204,32 +186,24 @@ class Stage:
             whose = "private" if server.private else "as the environment names it"
             self._report.step(name, f"{parts.hostname}:{parts.port}{parts.path}, {whose}")
 
-    def _service(self, name: str, *arguments: str) -> Process:
-        service = Process(
+    def _service(self, name: str, *arguments: str, **more: str) -> Process:
+        return Process(
             name,
             [str(_BIN / "verification-worker"), *arguments],
             workspace=self._workspace,
-            environment=self.environment,
+            environment={**self.environment, **more},
+            ending=signal.SIGTERM,
         )
-        self._running.callback(service.stop)
-        return service
 
 
-def _clean_environment() -> dict[str, str]:
-    """Return the shell's environment without the worker's settings: a CONCURRENCY stays out."""
-    settings = {name.upper() for name in Settings.model_fields}
-    settings |= {f"{name}_FILE" for name in settings}
-    return {name: value for name, value in os.environ.items() if name not in settings}
+def _address(service: Process) -> str:
+    """Return the address that a service says it can be found at, once it does."""
+    service.wait_until(lambda: _ADDRESS.search(service.log()) is not None)
+    return str(_ADDRESS.findall(service.log())[0])
 
 
-def _get(address: str, path: str) -> str | None:
-    """Fetch a page of our own machine, without a proxy of the environment; None if not 200."""
-    connection = http.client.HTTPConnection(address, timeout=2.0)
+def _is_ready(address: str) -> bool:
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.read().decode() if answer.status == http.client.OK else None
-    except OSError:
-        return None
-    finally:
-        connection.close()
+        return requests.get(address, timeout=2, proxies=DIRECTLY).ok
+    except requests.RequestException:
+        return False

@@ -8,8 +8,6 @@ import signal
 # Nothing is started yet: Ctrl-C may end us on the spot, and without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import argparse
-import json
 import os
 import secrets
 import shlex
@@ -23,13 +21,12 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
 
-from demo_messages import Client, messages, problems
+from demo_messages import exchange, messages, problems
 from demo_stage import NotAsExpected, Report, Stage
 from local_errors import NotOurs, StackError, StartFailed
-from worker.amqp.blocking import opened
+from worker.amqp.blocking import asked, opened
 from worker.amqp.broker_errors import AmqpError, NotProvisioned
 from worker.contract.names import REQUESTS
-from worker.sandbox.magic import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,12 +54,6 @@ SELECT request_id, call_number AS call, class, http_status AS http, charged, mil
  WHERE starts_with(request_id, '{run}-')
  ORDER BY started_at, request_id"""
 
-_INTERRUPTED = 128 + signal.SIGINT
-
-
-class TimeIsUp(StackError):
-    """Something hangs."""
-
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """Break off what is under way, once: `timeout` sends SIGINT twice."""
@@ -73,17 +64,14 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _ring(number: int, frame: FrameType | None) -> NoReturn:
     del number, frame
-    raise TimeIsUp(f"not done after {_LIMIT_SECONDS} s: something hangs")
+    raise StackError(f"not done after {_LIMIT_SECONDS} s: something hangs")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Demonstrate, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="deploy/local/run", description=__doc__)
-    parser.add_argument("--stay", action="store_true", help="keep everything up until Ctrl-C")
-    stay: bool = parser.parse_args(arguments).stay
+    """Demonstrate, and return the exit code; `deploy/local/run` has checked the arguments."""
     for name, beginnings in _URLS.items():
         if not os.environ.get(name, beginnings[0]).startswith(beginnings):
-            _complain(f"run: {name} must begin with {' or '.join(beginnings)}")
+            print(f"run: {name} must begin with {' or '.join(beginnings)}", file=sys.stderr)
             return 2
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGALRM, _ring)
@@ -92,10 +80,10 @@ def main(arguments: Sequence[str]) -> int:
     report = Report()
     try:
         with closing(Stage(report)) as stage:
-            return _act(stage, report, stay=stay)
+            return _act(stage, report, stay="--stay" in arguments)
     except KeyboardInterrupt:
-        _complain("", "interrupted: everything is stopped")
-        return _INTERRUPTED
+        print("\ninterrupted: everything is stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _act(stage: Stage, report: Report, *, stay: bool) -> int:
@@ -107,18 +95,25 @@ def _act(stage: Stage, report: Report, *, stay: bool) -> int:
             _stay(stage, report, run)
         report.title("Stopping")
         stage.stop()
-        if not stay:
-            _say_what_next(report)
     except NotOurs as refusal:
-        _complain(f"run: {refusal}")
+        print(f"run: {refusal}", file=sys.stderr)
         return 2
     except (StackError, AmqpError, psycopg.Error, OSError) as error:
         signal.alarm(0)
-        _complain(f"run: {str(error).strip() or type(error).__name__}")
-        tail = stage.worker_log_tail()
-        if tail and not isinstance(error, StartFailed):  # which has it in its words
-            _complain("The end of the worker's log:", tail)
+        print(f"run: {str(error).strip() or type(error).__name__}", file=sys.stderr)
+        # A server that does not start has its own log in its words.
+        if stage.worker is not None and not isinstance(error, StartFailed):
+            print(
+                "The end of the worker's log:", stage.worker.log_tail(), sep="\n", file=sys.stderr
+            )
         return 1
+    if not stay:
+        report.title("What next")
+        report.lines(
+            "./deploy/local/run --stay    # keeps all this up, to try every command on it",
+            "./deploy/local/test          # all checks and tests",
+            "README.md                    # what it promises, and the way to production",
+        )
     return 0
 
 
@@ -133,53 +128,37 @@ def _demonstrate(stage: Stage, report: Report) -> str:
             _refuse_queue_in_use(stage.servers.broker.url)
         stage.start()
     run = f"demo-{secrets.token_hex(3)}"
-    found = list(_exchange(stage, report, run))
-    if not stage.is_working():
-        found.insert(0, "the worker has ended by itself")
-    if found:
-        raise NotAsExpected("\n".join(("not all is as it must be:", *found)))
-    count = sum(map(len, messages(run)))
-    report.title(f"Checked: all {count} messages led to what they must, in rows, events and calls")
-    return run
-
-
-def _exchange(stage: Stage, report: Report, run: str) -> Iterator[str]:
-    """Exchange the messages, show what came of them, and yield what is not as it must be."""
     first, second = messages(run)
     sent = [*first, *second]
     report.title(f"Publishing {len(sent)} messages to the exchange verification.requests")
     report.table([{"message": each["id"], "what happens": each["story"]} for each in sent])
-    with (
-        opened(stage.environment["AMQP_URL"], "demonstration") as connection,
-        report.busy("waiting for the result events"),
-    ):
-        client = Client(connection, run)
-        client.publish(first)
-        # The repeat and the conflict find the request answered: no wait, no chance.
-        client.wait_for(first[:1], stage.is_working)
-        client.publish(second)
-        client.wait_for(sent, stage.is_working)
+    with report.busy("waiting for the result events"):
+        events = exchange(stage.environment["AMQP_URL"], run, stage.is_working)
+    found = list(_look_at_all(stage, report, run, events))
+    if not stage.is_working():
+        found.insert(0, "the worker has ended by itself")
+    if found:
+        raise NotAsExpected("\n".join(("not all is as it must be:", *found)))
+    report.title(
+        f"Checked: all {len(sent)} messages led to what they must, in rows, events and calls"
+    )
+    return run
+
+
+def _look_at_all(stage: Stage, report: Report, run: str, events: Sequence[Row]) -> Iterator[str]:
+    """Show what came of the messages, and yield what is not as it must be."""
     reader, results, calls = _read_saved(stage.environment["DATABASE_URL"], run)
     report.title(f"Results by SQL, read {reader}")
     report.lines("", *f"{_RESULTS.format(run=run)};".splitlines(), style="cyan")
     report.table(results)
     report.title(f"Events on verification.results, without {run} in ids and routing keys")
-    report.table([_without_prefix(run, each) for each in client.events])
+    report.table([{name: event[name] for name in event if name != "event_id"} for event in events])
     report.title("Calls to the provider, as verification_v1.calls has them")
     report.table(calls)
     billed = stage.billed()
-    yield from problems(sent, client.events, results, billed)
+    yield from problems(run, events, results, billed)
     yield from _compare(report, calls, billed)
     yield from _look_at_the_dead_letter(stage, report, f"{run}-unreadable")
-
-
-def _without_prefix(run: str, event: Row) -> Row:
-    """Return an event for a table of 80 columns: what all have in common stands in its title."""
-    return {
-        name: value.removeprefix(run) if isinstance(value, str) else value
-        for name, value in event.items()
-        if name != "event_id"
-    }
 
 
 def _read_saved(url: str, run: str) -> tuple[str, list[Row], list[Row]]:
@@ -210,38 +189,25 @@ def _compare(report: Report, calls: Sequence[Row], billed: Row) -> Iterator[str]
 
 def _look_at_the_dead_letter(stage: Stage, report: Report, message_id: str) -> Iterator[str]:
     """Show it by the product's own command; a broker that is not ours is left without it."""
-    chosen = ("--request-id", message_id)
     words, shown = stage.command("verification-worker", "dead-letters", "show", message_id)
     report.title("The dead letter in verification.dead")
     report.lines("", words, "", *shown.splitlines())
     if "not_json" not in shown:
         yield "the unreadable message is not among the dead letters with the reason not_json"
     if not stage.servers.broker.private:
-        stage.command("verification-worker", "dead-letters", "drop", "--yes", *chosen)
-
-
-def _say_what_next(report: Report) -> None:
-    report.title("What next")
-    report.lines(
-        "./deploy/local/run --stay    # keeps all this up, to try every command on it",
-        "./deploy/local/test          # all checks and tests",
-        "README.md                    # what it promises, and the way to production",
-    )
+        drop = f"dead-letters drop --yes --request-id {message_id}"
+        stage.command("verification-worker", *drop.split())
 
 
 def _stay(stage: Stage, report: Report, run: str) -> None:
     """Say how to use what runs, and return at Ctrl-C. Raises NotAsExpected if the worker ends."""
-    sample = stage.directory / "request.json"
-    user = {"name": "张三", "idCard": BY_NAME["match"].id_card}
-    spec = {"checkType": 2, "personalUser": user}
-    sample.touch(mode=0o600)
-    sample.write_text(json.dumps({"personalSpec": spec}, ensure_ascii=False), encoding="utf-8")
     report.title(f"Everything stays up until Ctrl-C. To look at it: {stage.console()}")
     report.lines("", "In another terminal:")
     exports = (f"export {key}={shlex.quote(value)}" for key, value in stage.own_variables().items())
     report.lines("", f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH", *exports, "")
     report.lines(
-        f"verification-worker submit {sample}",
+        "verification-worker submit --check-type 2 \\",
+        "  --name 张三 --id-card 11010519491231002X",
         f"verification-worker explain {run}-in-doubt    # its story, call by call",
         "verification-worker status",
         "verification-worker dead-letters list",
@@ -265,22 +231,16 @@ def _refuse_queue_in_use(url: str) -> None:
     """
     try:
         with opened(url, "demonstration") as connection:
-            found = connection.channel().queue_declare(REQUESTS, passive=True).method
+            waiting, consumers = asked(connection, REQUESTS)
     except NotProvisioned:  # there is no such queue yet
         return
     except AmqpError as error:
         raise StackError(f"the broker of AMQP_URL cannot be used: {error}") from error
-    if found.consumer_count or found.message_count:
+    if waiting or consumers:
         raise NotOurs(
-            f"the queue {REQUESTS} of AMQP_URL is in use ({found.consumer_count} consumers, "
-            f"{found.message_count} messages): give the demonstration a vhost of its own"
+            f"the queue {REQUESTS} of AMQP_URL is in use ({consumers} consumers, "
+            f"{waiting} messages): give the demonstration a vhost of its own"
         )
-
-
-def _complain(*lines: str) -> None:
-    """Print lines on standard error."""
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -14,15 +14,12 @@ from urllib.parse import quote
 
 from local_errors import StackError, StartFailed
 from local_management import Management, Vhosts
-from local_ports import LOOPBACK, free_ports, is_taken, speaks_amqp
+from local_ports import LOOPBACK, free_ports
 from local_process import PrivateServer, Process, Workspace
 from local_programs import program, search_path
 
 # 10 s in looks of 0.05 s: twenty times what it takes.
 _ON_DISK_LOOKS = 200
-
-# A port found free may be taken a moment later. Once is an accident; four times is something else.
-_STARTS = 4
 
 _ERLANG_ARGUMENTS = " ".join(
     (
@@ -104,7 +101,6 @@ class Broker(PrivateServer, Vhosts):
         self._more_configuration = configuration if durable else _NOT_DURABLE + configuration
         self._chosen: _Ports | None = None
         self._epmd: Process | None = None
-        self._has_run = False
 
     @property
     def url(self) -> str:  # type: ignore[override]
@@ -126,13 +122,8 @@ class Broker(PrivateServer, Vhosts):
         """Host and port of the node's metrics, for Prometheus."""
         return f"{LOOPBACK}:{self._ports.metrics}"
 
-    def start(self) -> None:
-        """Start the node (3 to 7 s); return when AMQP and the management interface answer."""
-        self.launch()
-        self.wait_ready()
-
     def launch(self) -> None:
-        """Start the node without waiting for it. Raises MissingProgram."""
+        """Start the node without waiting for it (3 to 7 s). Raises MissingProgram."""
         server, epmd = program("rabbitmq-server"), program("epmd")
         if self._workspace is None:
             self._workspace = Workspace("broker", lasting=self.durable)
@@ -140,9 +131,7 @@ class Broker(PrivateServer, Vhosts):
             if self._membership is not None:
                 self._chosen = replace(self._chosen, epmd=self._membership.epmd)
             self._write_files()
-        if self._has_run and is_taken(self._ports.amqp):
-            # A stranger's handshake would pass for ours.
-            raise StartFailed(self.name, f"finds its port {self._ports.amqp} taken", "")
+        self._refuse_taken(self._ports.amqp)
         environment = self._environment()
         if self._membership is None and (self._epmd is None or not self._epmd.is_alive()):
             # RabbitMQ would start one itself, as a daemon that outlives everything.
@@ -157,21 +146,6 @@ class Broker(PrivateServer, Vhosts):
             environment=environment,
             last_words="BOOT FAILED",  # 10 s and a crash dump before it ends
         )
-
-    def wait_ready(self) -> None:
-        """Return when the launched node answers; a new one goes round a port that is taken."""
-        for attempt in range(1, _STARTS + 1):
-            try:
-                self._running().wait_until(self._answers)
-            except StartFailed as failure:
-                # One that has run must come back where its clients look for it.
-                if self._has_run or attempt == _STARTS or not self._has_collided(failure):
-                    raise
-                self.close()
-                self.launch()
-            else:
-                self._has_run = True
-                return
 
     def stop(self) -> None:
         """End the node in its own orderly way; the data stay for another `start()`.
@@ -199,18 +173,6 @@ class Broker(PrivateServer, Vhosts):
             time.sleep(0.05)
         raise StackError(f"the queue {queue!r} of the vhost {vhost!r} does not get on the disk")
 
-    def close(self) -> None:
-        """End the node at once and remove its data: they need no orderly end any more."""
-        try:
-            for process in (self._process, self._epmd):
-                if process is not None:
-                    process.kill()
-        finally:
-            if self._workspace is not None:
-                self._workspace.close()
-            self._workspace = self._chosen = self._process = self._epmd = None
-            self._has_run = False
-
     @property
     def _ports(self) -> _Ports:
         if self._chosen is None:
@@ -222,7 +184,7 @@ class Broker(PrivateServer, Vhosts):
         return epmd_is_gone or "could_not_start_listener" in failure.log_tail
 
     def _answers(self) -> bool:
-        return speaks_amqp(self._ports.amqp) and Management(self.management_url).is_ready()
+        return Management(self.management_url).listens_on(self._ports.amqp)
 
     def _write_files(self) -> None:
         directory = self.directory

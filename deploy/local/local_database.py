@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pwd
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -18,16 +17,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from local_errors import StackError, StartFailed
-from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import START_SECONDS, PrivateServer, Process, Workspace, tied
+from local_errors import StackError
+from local_ports import LOOPBACK, free_ports
+from local_process import PrivateServer, Process, Workspace
 from local_programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-# A port found free may be taken a moment later. Once is an accident; four times is something else.
-_STARTS = 4
 
 # The postmaster writes its state on the eighth line of postmaster.pid; `pg_ctl -w` reads it there.
 _STATE_LINE = 7
@@ -111,40 +107,17 @@ class Database(PrivateServer, Databases):
             raise StackError("PostgreSQL has not been started")
         return f"postgresql://postgres@{LOOPBACK}:{self._port}/postgres"
 
-    def start(self) -> None:
-        """Start the server (0.1 s; the first time 0.7 s); return when it accepts connections."""
+    def launch(self) -> None:
+        """Start the server (0.1 s; the first time 0.7 s). Raises MissingProgram and StartFailed."""
         server = program("postgres")
-        for attempt in range(1, _STARTS + 1):
-            is_new = self._workspace is None
-            try:
-                self._start_once(server)
-            except StartFailed as failure:
-                # One that has run must come back where its clients look for it.
-                if not is_new or attempt == _STARTS or "in use" not in failure.log_tail:
-                    raise
-                self.close()
-            else:
-                return
-
-    def _start_once(self, server: str) -> None:
+        self._refuse_taken(self._port)
         if self._workspace is None:
             self._workspace = Workspace("database", lasting=self.durable)
             (self._port,) = free_ports(1)
             self._create_cluster()
-        elif is_taken(self._port):
-            raise StartFailed(self.name, f"finds its port {self._port} taken", "")
-        command = [server, "-D", str(self._data), "-p", str(self._port)]
-        for name, value in self._settings.items():
-            command += ["-c", f"{name}={value}"]
-        self._process = Process(
-            self.name,
-            command,
-            workspace=self._workspace,
-            environment=_environment(),
-            user=self._user,
-            ending=signal.SIGQUIT,  # a killed one would leave a shared memory segment behind
-        )
-        self._process.wait_until(self._accepts)
+        settings = (f"--{name}={value}" for name, value in self._settings.items())
+        command = [server, "-D", str(self._data), "-p", str(self._port), *settings]
+        self._process = self._run_as_user(self.name, command)
 
     def stop(self) -> None:
         """End the server and its connections in its own orderly way; the data stay."""
@@ -156,21 +129,11 @@ class Database(PrivateServer, Databases):
         self.stop()
         self.start()
 
-    def close(self) -> None:
-        """Stop the server, in no orderly way if its data are not to last, and remove the data."""
-        try:
-            if self._process is not None:
-                self._process.stop(signal.SIGINT if self.durable else signal.SIGQUIT)
-        finally:
-            if self._workspace is not None:
-                self._workspace.close()
-            self._workspace = self._process = None
-
     @property
     def _data(self) -> Path:
         return self.directory / "data"
 
-    def _accepts(self) -> bool:
+    def _answers(self) -> bool:
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -193,23 +156,18 @@ class Database(PrivateServer, Databases):
             self._hand_over(file)
 
     def _run_tool(self, command: Sequence[str]) -> None:
-        """Run one of PostgreSQL's programs as the server's user. Raises StartFailed."""
-        done = subprocess.run(
-            tied(command),
-            cwd=self.directory,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            check=False,
-            start_new_session=True,
+        """Run one of PostgreSQL's programs to its end. Raises StartFailed."""
+        self._run_as_user(Path(command[0]).name, command).wait()
+
+    def _run_as_user(self, name: str, command: Sequence[str]) -> Process:
+        return Process(
+            name,
+            command,
+            workspace=self.workspace,
+            environment=_environment(),
             user=self._user,
-            group=None if self._user is None else pwd.getpwnam(self._user).pw_gid,
-            extra_groups=None if self._user is None else [],
+            ending=signal.SIGQUIT,  # a killed server would leave a shared memory segment behind
         )
-        if done.returncode != 0:
-            name = Path(command[0]).name
-            raise StartFailed(name, f"ended with code {done.returncode}", done.stderr.strip())
 
     def _hand_over(self, path: Path) -> None:
         if self._user is not None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
-import urllib.error
-import urllib.request
-from typing import cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import requests
 
 from local_errors import NotOurs
 
 # A vhost's deletion waits for its quorum queues; on a busy machine that has taken 5 s.
 _SECONDS = 30.0
 _PAUSE = 0.5
+
+# A proxy of the environment has no business between us and our own machine.
+DIRECTLY = {"http": "", "https": ""}
 
 
 class Management:
@@ -25,15 +26,12 @@ class Management:
         self.url = url
         self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         self._user = unquote(parts.username or "guest")
-        pair = f"{self._user}:{unquote(parts.password or 'guest')}"
-        self._authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        # A proxy of the environment has no business between us and our own machine.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._password = unquote(parts.password or "guest")
 
-    def is_ready(self) -> bool:
-        """Tell whether the API answers."""
+    def listens_on(self, port: int) -> bool:
+        """Tell whether the API answers, and the broker's clients are served on this port."""
         try:
-            self._call("GET", "/api/overview", timeout=2.0)
+            self._call("GET", f"/api/health/checks/port-listener/{port}", timeout=2.0)
         except OSError:  # refused, reset, timed out, and every HTTP status that is an error
             return False
         return True
@@ -49,21 +47,20 @@ class Management:
             try:
                 self._call("PUT", f"/api/vhosts/{vhost}", {})
                 break
-            except urllib.error.HTTPError as error:
-                if error.code < 500 or not tries_left:
+            except requests.HTTPError as error:
+                if error.response.status_code < 500 or not tries_left:
                     raise
             time.sleep(_PAUSE)
             self.delete_vhost(name)
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        user = quote(self._user, safe="")
-        self._call("PUT", f"/api/permissions/{vhost}/{user}", everything)
+        self._call("PUT", f"/api/permissions/{vhost}/{quote(self._user, safe='')}", everything)
 
     def delete_vhost(self, name: str) -> None:
         """Delete a vhost with its queues and connections; none of that name is no error."""
         try:
             self._call("DELETE", f"/api/vhosts/{quote(name, safe='')}")
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
+        except requests.HTTPError as error:
+            if error.response.status_code != requests.codes.not_found:
                 raise
 
     def copy_vhost(self, template: str, name: str) -> None:
@@ -74,19 +71,18 @@ class Management:
     def _call(
         self, method: str, path: str, body: object = None, *, timeout: float = _SECONDS
     ) -> bytes:
-        request = urllib.request.Request(  # noqa: S310 (the scheme is the caller's own http)
+        answer = requests.request(
+            method,
             self._base + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": self._authorization, "Content-Type": "application/json"},
+            json=body,
+            auth=(self._user, self._password),
+            proxies=DIRECTLY,
+            timeout=timeout,
         )
-        try:
-            with self._opener.open(request, timeout=timeout) as answer:
-                return cast("bytes", answer.read())
-        except urllib.error.HTTPError as error:
-            with error:  # its caller may drop it
-                error.add_note(f"{method} {path}: {error.read(2_000).decode(errors='replace')}")
-            raise
+        if not answer.ok:
+            words = f"{method} {path}: {answer.status_code} {answer.text[:2_000]}"
+            raise requests.HTTPError(words, response=answer)
+        return answer.content
 
 
 class Vhosts:

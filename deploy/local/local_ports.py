@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1: which are free, which are taken, and where a broker answers."""
+"""Ports of 127.0.0.1: which are free, and which are taken."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ LOOPBACK = "127.0.0.1"
 _FIRST, _LAST = 15_000, 32_000
 
 _ATTEMPTS = 200
-
-# "AMQP", 0, version 0-9-1: what a client says first.
-_GREETING = b"AMQP\x00\x00\x09\x01"
-
-# The answer is a method frame (1) on channel 0 with Connection.Start (class 10, method 10).
-_START_FRAME = (b"\x01\x00\x00", b"\x00\x0a\x00\x0a")
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,14 +38,3 @@ def is_taken(port: int) -> bool:
     with socket.socket() as caller:
         caller.settimeout(1.0)
         return caller.connect_ex((LOOPBACK, port)) == 0
-
-
-def speaks_amqp(port: int) -> bool:
-    """Tell whether an AMQP 0-9-1 broker answers on `port`."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=2.0) as connection:
-            connection.sendall(_GREETING)
-            answer = connection.recv(11, socket.MSG_WAITALL)
-    except OSError:
-        return False
-    return answer.startswith(_START_FRAME[0]) and answer.endswith(_START_FRAME[1])

@@ -11,17 +11,17 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from local_errors import StackError, StartFailed
+from local_ports import is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
 # A start takes 1 to 7 s; a busy machine with two cores has needed 20.
@@ -45,13 +45,26 @@ _TELL_SECONDS = 0.2
 # The servers of one test process reach 0.4 GB; Docker gives a container 64 MB.
 _ROOM_IN_MEMORY = 2 << 30
 
-# Waits for our end at a pipe that only we hold open, ends what is still watched (a frozen process
-# would not hear it) and removes the directory, again where something was still writing.
-_GUARD = """
+# A port found free may be taken a moment later. Once is an accident; four times is something else.
+_STARTS = 4
+
+# Names the workspace in the environment of all that runs in it, and of what that has started.
+_MARK = "LOCAL_WORKSPACE"
+
+# Waits for our end at a pipe that only we hold open, ends what still bears the mark (a frozen
+# process would not hear it) and removes the directory, again where something was still writing.
+# SIGKILL comes after 8 s: a killed PostgreSQL would leave shared memory behind, and it takes 5 s
+# to end its frozen children.
+_GUARD = f"""
 trap '' INT TERM HUP
 while read -r line; do :; done
-while read -r ending pid; do kill -CONT "$pid"; kill -"$ending" "$pid"; done <"$1/watched"
-for try in 1 2 3 4 5 6 7 8 9; do rm -rf "$1" && break; sleep 0.2; done
+for round in $(seq 50); do
+  [ "$round" -le 40 ] && ending=QUIT || ending=KILL
+  left=$(grep -lsF "{_MARK}=$1" /proc/[0-9]*/environ | cut -d/ -f3)
+  for pid in $left; do kill -CONT "$pid"; kill -"$ending" "$pid"; done
+  rm -rf "$1" && [ -z "$left" ] && break
+  sleep 0.2
+done
 """
 
 
@@ -65,7 +78,32 @@ def tied(command: Sequence[str], ending: signal.Signals = signal.SIGKILL) -> lis
     setpriv = shutil.which("setpriv")
     if setpriv is None or threading.current_thread() is not threading.main_thread():
         return list(command)
-    return [setpriv, "--pdeathsig", _short(ending), "--", *command]
+    return [setpriv, "--pdeathsig", ending.name, "--", *command]
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> str:
+    """Run a program to its end and return what it prints. Raises StackError with its last words."""
+    try:
+        done = subprocess.run(
+            tied(command),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise StackError(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        words = " ".join((Path(command[0]).name, *command[1:3]))
+        raise StackError("\n".join((f"{words} ended with code {done.returncode}:", *said)))
+    return done.stdout
 
 
 class Lifetime(ABC):
@@ -87,56 +125,35 @@ class Lifetime(ABC):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class Workspace:
-    """A directory outside the checkout, removed by `close()`, or by its guard if we are killed.
+    """A directory outside the checkout, and what runs in it; both end with `close()`.
 
-    The guard also ends what `tied` cannot: a frozen server, or any where setpriv is missing.
+    If we are killed, its guard removes it and ends what `tied` cannot: a frozen server, what a
+    server has started, or any process where setpriv is missing.
     """
 
     def __init__(self, name: str, *, lasting: bool = True) -> None:
         """Make the directory: on a disk, or in memory where it need not be `lasting`."""
-        base = _base() if lasting else _base_in_memory() or _base()
+        base = _base(lasting=lasting)
         self.directory = Path(tempfile.mkdtemp(prefix=f"verification-{name}-", dir=base))
         # Others may pass through (PostgreSQL runs under its own user when we are root), not list.
         self.directory.chmod(0o711)
-        self._watched: dict[int, signal.Signals] = {}
-        self._write()
-        self._guard = subprocess.Popen(
+        guard = subprocess.Popen(
             ["sh", "-c", _GUARD, "verification-guard", str(self.directory)],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C in the terminal is not for the guard
         )
-
-    def watch(self, pid: int, ending: signal.Signals = signal.SIGKILL) -> None:
-        """Have the guard send `ending` to this process when we are gone."""
-        self._watched[pid] = ending
-        self._write()
-
-    def forget(self, pid: int) -> None:
-        """Tell the guard that this process has ended: its number may soon be somebody else's."""
-        if self._watched.pop(pid, None) is not None and self.directory.exists():
-            self._write()
-
-    def close(self) -> None:
-        """End what is still watched and remove the directory. May be called twice."""
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
-        self._guard.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)  # somebody may have killed the guard
-
-    def _write(self) -> None:
-        lines = (f"{_short(ending)} {pid}\n" for pid, ending in self._watched.items())
-        (self.directory / "watched").write_text("".join(lines))
+        self.exits = ExitStack()
+        """What `close()` does, the last first. May be closed twice."""
+        self.close = self.exits.close
+        # Somebody may have killed the guard.
+        self.exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.exits.callback(guard.communicate)
 
 
 class Process:
@@ -159,14 +176,14 @@ class Process:
         """
         self.name = name
         self._last_words = last_words
-        self._workspace = workspace
+        self._ending = ending
         self._log = workspace.directory / f"{name.lower()}.log"
         with self._log.open("ab") as log:
             self._log_start = log.tell()  # an earlier run's lines are not this one's
             self._child = subprocess.Popen(
                 tied(command, ending),
                 cwd=workspace.directory,
-                env=dict(environment),
+                env={**environment, _MARK: str(workspace.directory)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -177,7 +194,7 @@ class Process:
             )
         self.pid = self._child.pid
         """The server's own process number (no shell and no `runuser` in between)."""
-        workspace.watch(self.pid, ending)
+        workspace.exits.callback(self.end)
 
     @property
     def exit_code(self) -> int | None:
@@ -186,10 +203,7 @@ class Process:
 
     def is_alive(self) -> bool:
         """Tell whether the server has not ended."""
-        if self.exit_code is None:
-            return True
-        self._workspace.forget(self.pid)
-        return False
+        return self.exit_code is None
 
     def log(self) -> str:
         """Return all that this run of the server has written."""
@@ -222,6 +236,12 @@ class Process:
             self.kill()
             raise StartFailed(self.name, why, self.log_tail())
 
+    def wait(self) -> None:
+        """Return once it has done what it was started for. Raises StartFailed if it has not."""
+        self._child.wait(START_SECONDS)
+        if self.exit_code != 0:
+            raise StartFailed(self.name, f"ended with code {self.exit_code}", self.log_tail())
+
     def stop(self, polite: signal.Signals = signal.SIGTERM) -> None:
         """End the server in its own orderly way; kill it if that takes too long."""
         try:
@@ -238,34 +258,39 @@ class Process:
         """Kill -9 the server and all its children, and return when they are gone."""
         if self.is_alive():
             os.kill(self.pid, signal.SIGSTOP)  # frozen, it starts no successor for a killed child
-            children = psutil.Process(self.pid).children(recursive=True)
-            self._child.kill()
-            for child in children:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
+            family = self._signal_family(signal.SIGKILL)
             self._child.wait()
-            _wait_for(children)
-        self._workspace.forget(self.pid)
+            deadline = time.monotonic() + _KILL_SECONDS
+            while any(map(is_running, family)) and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+    def end(self) -> None:
+        """End the server in the quickest way: nobody needs its data any more."""
+        if self._ending == signal.SIGKILL:
+            self.kill()
+        else:
+            self.stop(self._ending)
 
     def pause(self) -> None:
         """Freeze the server and its children: connections stay open, nothing answers."""
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
+        self._signal_family(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a frozen server go on."""
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
+        self._signal_family(signal.SIGCONT)
 
-    def _family(self) -> list[psutil.Process]:
+    def _signal_family(self, number: signal.Signals) -> list[psutil.Process]:
+        """Send a signal to the server and its children, and return them."""
         server = psutil.Process(self.pid)
-        return [server, *server.children(recursive=True)]
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        return family
 
 
 class PrivateServer(Lifetime):
-    """What broker and database have in common: a process and a directory, ours to mistreat."""
+    """A server of ours, to mistreat: `start()` after `kill()` finds the same port and data."""
 
     private = True
     name: str
@@ -274,18 +299,61 @@ class PrivateServer(Lifetime):
         self.durable = durable
         self._workspace: Workspace | None = None
         self._process: Process | None = None
+        self._has_run = False
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where it runs, from the first start until `close()`."""
+        if self._workspace is None:
+            raise StackError(f"{self.name} has not been started")
+        return self._workspace
 
     @property
     def directory(self) -> Path:
-        """Where data and logs are, from the first start until `close()`."""
-        if self._workspace is None:
-            raise StackError(f"{self.name} has not been started")
-        return self._workspace.directory
+        """Where data and logs are."""
+        return self.workspace.directory
 
     @property
     def pid(self) -> int:
         """The server's process number, which is its session's too."""
         return self._running().pid
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start it without waiting for it. Raises MissingProgram."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Tell whether it can be used."""
+
+    def _has_collided(self, failure: StartFailed) -> bool:
+        """Tell whether it has not started because of its port, in the system's words."""
+        return "in use" in failure.log_tail
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        self.launch()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return when the launched server answers; a new one goes round a port that is taken."""
+        for attempt in range(1, _STARTS + 1):
+            try:
+                self._running().wait_until(self._answers)
+            except StartFailed as failure:
+                # One that has run must come back where its clients look for it.
+                if self._has_run or attempt == _STARTS or not self._has_collided(failure):
+                    raise
+                self.close()
+                self.launch()
+            else:
+                self._has_run = True
+                return
+
+    def _refuse_taken(self, port: int) -> None:
+        """Raise StartFailed where its port is taken: a stranger's handshake would pass for ours."""
+        if self._has_run and is_taken(port):
+            raise StartFailed(self.name, f"finds its port {port} taken", "")
 
     def kill(self) -> None:
         """Kill -9 the server with all its children; the data stay for another `start()`."""
@@ -299,43 +367,38 @@ class PrivateServer(Lifetime):
         """Let a frozen server go on."""
         self._running().resume()
 
+    def close(self) -> None:
+        """End the server in the quickest way and remove its data. May be called twice."""
+        workspace, self._workspace = self._workspace, None
+        self._process, self._has_run = None, False
+        if workspace is not None:
+            workspace.close()
+
     def _running(self) -> Process:
         if self._process is None:
             raise StackError(f"{self.name} has not been started")
         return self._process
 
 
-def _wait_for(processes: Sequence[psutil.Process]) -> None:
-    deadline = time.monotonic() + _KILL_SECONDS
-    while any(_is_running(each) for each in processes) and time.monotonic() < deadline:
-        time.sleep(0.005)
-
-
-def _is_running(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended, whoever may have to read its exit code."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE  # which holds no port and no file any more
     except psutil.NoSuchProcess:
         return False
 
 
-def _short(number: signal.Signals) -> str:
-    return number.name.removeprefix("SIG")
-
-
-def _base() -> str:
+def _base(*, lasting: bool) -> str:
     """Return a directory for temporary files that a second user can get into.
 
-    TMPDIR may lie in somebody's home with mode 0700: as root we then use /tmp, or PostgreSQL's
-    user could not reach its own data.
+    It is in memory where they need not be `lasting` and it has room for both servers. TMPDIR may
+    lie in somebody's home with mode 0700: as root we then use /tmp, or PostgreSQL's user could not
+    reach its own data.
     """
+    memory = "/dev/shm"  # noqa: S108 (mkdtemp within)
+    is_ours = not lasting and os.access(memory, os.W_OK | os.X_OK)
+    if is_ours and shutil.disk_usage(memory).free >= _ROOM_IN_MEMORY:
+        return memory
     wanted = Path(tempfile.gettempdir()).resolve()
     reachable = all(place.stat().st_mode & 0o001 for place in (wanted, *wanted.parents))
     return str(wanted) if reachable or os.geteuid() != 0 else "/tmp"  # noqa: S108 (mkdtemp within)
-
-
-def _base_in_memory() -> str | None:
-    """Return the place of shared memory where it has room for both servers; None elsewhere."""
-    place = Path("/dev/shm")  # noqa: S108 (mkdtemp within)
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        return None
-    return str(place) if shutil.disk_usage(place).free >= _ROOM_IN_MEMORY else None

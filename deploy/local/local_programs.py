@@ -27,7 +27,7 @@ _POSTGRESQL = "lib/postgresql/*/bin"
 
 def program(name: str) -> str:
     """Return where a program is; of PostgreSQL's, the newest. Raises MissingProgram."""
-    folders = sorted(Path("/usr").glob(_PLACES.get(name, _POSTGRESQL)), key=_version)
+    folders = sorted(Path("/usr").glob(_PLACES.get(name, _POSTGRESQL)), key=numbers)
     if name not in _PLACES:
         # All of PostgreSQL's programs come from one version: the newest that has the server.
         folders = [folder for folder in folders if (folder / "postgres").exists()]
@@ -45,5 +45,6 @@ def search_path() -> str:
     return os.pathsep.join(filter(None, given))
 
 
-def _version(folder: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", str(folder))]
+def numbers(version: object) -> list[int]:
+    """Return what versions, or folders that are named for them, are compared by."""
+    return [int(number) for number in re.findall(r"\d+", str(version))]

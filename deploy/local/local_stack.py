@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from local_broker import Broker
@@ -24,7 +25,7 @@ from local_database import Database, ForeignDatabase
 from local_errors import StackError
 from local_install import install_missing
 from local_management import ForeignBroker
-from local_process import Lifetime, tied
+from local_process import Lifetime, PrivateServer, tied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +58,9 @@ class Servers(Lifetime):
         self.database: Database | ForeignDatabase = (
             ForeignDatabase(database) if database else Database(durable=durable)
         )
-        self._replaced: dict[signal.Signals, object] = {}
+        both = (self.broker, self.database)
+        self._ours = [server for server in both if isinstance(server, PrivateServer)]
+        self._exits = ExitStack()
 
     @property
     def private(self) -> bool:
@@ -69,41 +72,30 @@ class Servers(Lifetime):
         return {"AMQP_URL": self.broker.url, "DATABASE_URL": self.database.url}
 
     def start(self) -> None:
-        """Start both; return when both answer. Raises StackError."""
-        self._make_endings_orderly()
-        if isinstance(self.broker, Broker):
-            self.broker.launch()  # boots while the database is made: no thread needed
-        if isinstance(self.database, Database):
-            self.database.start()
-        if isinstance(self.broker, Broker):
-            self.broker.wait_ready()
+        """Start both; return when both answer. Raises StackError.
+
+        Signals that would end us on the spot become SystemExit meanwhile, so that `with` is left. A
+        handler that the program has set is its own business and stays.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in _ENDINGS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, _leave)
+                    self._exits.callback(_restore, number)
+        for server in self._ours:
+            self._exits.callback(server.close)
+            server.launch()  # the broker boots while the database is made: no thread needed
+        for server in self._ours:
+            server.wait_ready()
 
     def close(self) -> None:
         """Stop what is ours and remove its data. May be called twice."""
-        try:
-            if isinstance(self.broker, Broker):
-                self.broker.close()
-        finally:
-            if isinstance(self.database, Database):
-                self.database.close()
-            self._restore_endings()
+        self._exits.close()
 
-    def _make_endings_orderly(self) -> None:
-        """Turn signals that would end us on the spot into SystemExit, so that `with` is left.
 
-        A handler that the program has set is its own business and stays.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in _ENDINGS:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                self._replaced[number] = signal.signal(number, _leave)
-
-    def _restore_endings(self) -> None:
-        for number in self._replaced:
-            if signal.getsignal(number) is _leave:
-                signal.signal(number, signal.SIG_DFL)
-        self._replaced.clear()
+def _restore(number: signal.Signals) -> None:
+    if signal.getsignal(number) is _leave:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -133,16 +125,13 @@ def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _execute(command: Sequence[str], *, scratch: bool) -> int:
-    with Servers() as servers:
+    with Servers() as servers, ExitStack() as exits:
         variables = {**os.environ, **servers.environment()}
-        if not scratch:
-            return run_within(command, variables)
-        name = f"scratch_{uuid.uuid4().hex}"
-        variables["DATABASE_URL"] = servers.database.create_database(name)
-        try:
-            return run_within(command, variables)
-        finally:
-            servers.database.drop_database(name)
+        if scratch:
+            name = f"scratch_{uuid.uuid4().hex}"
+            variables["DATABASE_URL"] = servers.database.create_database(name)
+            exits.callback(servers.database.drop_database, name)
+        return run_within(command, variables)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,9 +13,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from debian_releases import NotToBeHad, fits
+from debian_releases import fits
 from local_errors import StackError
 from local_process import tied
 from local_programs import FOLDERS
@@ -50,42 +50,27 @@ _INTERRUPTED = 130
 _COMPLETE = (0, 1)
 
 
-class Row(NamedTuple):
-    """One component in one version; without a component nothing is varied."""
+def plan(found: Mapping[str, str], only: Sequence[str] = ()) -> list[str]:
+    """Return the rows: `base`, then each version that the base does not have, as `rabbitmq=4.0`.
 
-    component: str = ""
-    version: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.component}={self.version}" if self.component else "base"
-
-    @property
-    def title(self) -> str:
-        """What stands in the table."""
-        return f"{COMPONENTS[self.component][0]} {self.version}" if self.component else "nothing"
-
-
-def plan(found: Mapping[str, str], only: Sequence[str] = ()) -> list[Row]:
-    """Return the rows: the base, then each version that the base does not have.
-
-    With `only`, those alone: `base`, `rabbitmq=4.0`, or `rabbitmq` for all of its versions. What
-    the base has is the base's row. Raises StackError for what there is not.
+    With `only`, those alone; `rabbitmq` is all of its versions. What the base has is the base's
+    row. Raises StackError for what there is not.
     """
-    every = {"base": {Row()}}
+    rows = {"base": "base"}
     for component, (_, versions) in COMPONENTS.items():
-        for row in (Row(component, version) for version in versions):
-            stands_for = Row() if fits(found[component], row.version) else row
-            every[str(row)] = {stands_for}
-            every.setdefault(component, set()).add(stands_for)
-    if unknown := [wish for wish in only if wish not in every]:
-        raise StackError(f"there is no row {unknown[0]}; there are {', '.join(every)}")
-    return sorted(set().union(*(every[wish] for wish in only or every)), key=_place)
+        for version in versions:
+            row = f"{component}={version}"
+            rows[row] = "base" if fits(found[component], version) else row
+    if unknown := [wish for wish in only if wish not in (*rows, *COMPONENTS)]:
+        raise StackError(f"there is no row {unknown[0]}; there are {', '.join(rows)}")
+    wanted = set(only or rows)
+    return list(dict.fromkeys(rows[name] for name in rows if wanted & {name, name.split("=")[0]}))
 
 
-def _place(row: Row) -> tuple[int, int]:
-    if not row.component:
-        return (-1, 0)
-    return list(COMPONENTS).index(row.component), COMPONENTS[row.component][1].index(row.version)
+def title(row: str) -> str:
+    """Return what stands in the table."""
+    component, _, version = row.partition("=")
+    return f"{COMPONENTS[component][0]} {version}" if version else "nothing"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for row in rows:
             print(row, file=sys.stderr)
-            _print_cells(row.title, *_tried(row, found, suites, notes))
+            _print_cells(title(row), *_tried(row, found, suites, notes))
     except KeyboardInterrupt:
         return _INTERRUPTED
     finally:
@@ -123,32 +108,29 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _tried(
-    row: Row, found: Mapping[str, str], suites: Sequence[str], notes: list[str]
+    row: str, found: Mapping[str, str], suites: Sequence[str], notes: list[str]
 ) -> Iterator[str]:
     """Get the row's version, run the suites on it, and yield the row's cells."""
+    each = (f"{title} {found[name]}" for name, (title, _) in COMPONENTS.items())
     try:
-        if row.component:
-            variant = Versions(_FOLDER).get(*row)
-        else:
-            each = (f"{title} {found[name]}" for name, (title, _) in COMPONENTS.items())
-            variant = Variant(", ".join(each))
-    except NotToBeHad as reason:
-        notes.append(f"{row.title}: {reason}")
+        has_all = row == "base"
+        variant = Variant(", ".join(each)) if has_all else Versions(_FOLDER).get(*row.split("="))
+    except StackError as reason:
+        notes.append(f"{title(row)}: {' '.join(str(reason).split())}")
         yield from ("not to be had here", *["–"] * len(suites))
         return
     yield variant.found
     for suite in suites:
         words, told = _run(suite, variant, _FOLDER / f"log/{row}-{suite}.log")
-        notes += [f"{row.title}, {suite}, {line}" for line in told]
+        notes += [f"{title(row)}, {suite}, {line}" for line in told]
         yield words
 
 
 def _run(suite: str, variant: Variant, log: Path) -> tuple[str, list[str]]:
     """Run a suite, its output to a file; return what came of it, and what is to be noted."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *_SUITES[suite]]
-    if not _SUITES[suite]:
-        command = ["deploy/local/demonstration.py"]
+    paths = _SUITES[suite]
+    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
     # Servers that somebody else runs would be of one version in all rows.
     ours = {"AMQP_URL", "AMQP_MANAGEMENT_URL", "DATABASE_URL"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
@@ -156,7 +138,7 @@ def _run(suite: str, variant: Variant, log: Path) -> tuple[str, list[str]]:
         environment[FOLDERS] = variant.programs
     with log.open("wb") as output:
         code = subprocess.run(
-            tied([variant.python, *command]),
+            tied([variant.python, *(pytest if paths else ["deploy/local/demonstration.py"])]),
             cwd=_CHECKOUT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -164,12 +146,11 @@ def _run(suite: str, variant: Variant, log: Path) -> tuple[str, list[str]]:
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-    if not _SUITES[suite]:  # the demonstration counts nothing
-        failed = [f"failed: {log.relative_to(_CHECKOUT)}"] if code else []
-        return "failed" if code else "passed", failed
-    if code not in _COMPLETE:
-        return "failed", [f"failed, pytest ended with code {code}: {log.relative_to(_CHECKOUT)}"]
-    return read_log(log.read_text(errors="replace"))
+    if paths and code in _COMPLETE:
+        return read_log(log.read_text(errors="replace"))
+    if code == 0:  # the demonstration counts nothing
+        return "passed", []
+    return "failed", [f"failed, ended with code {code}: {log.relative_to(_CHECKOUT)}"]
 
 
 def read_log(text: str) -> tuple[str, list[str]]:

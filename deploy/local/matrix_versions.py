@@ -11,16 +11,16 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from debian_releases import NotToBeHad, Releases, fits, run
-from local_programs import program
+from debian_releases import Releases, fits
+from local_errors import StackError
+from local_process import run
+from local_programs import numbers, program
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _LOCKED = _CHECKOUT / "deploy/requirements-dev.txt"
@@ -59,7 +59,7 @@ class Versions:
         self._releases = Releases(folder / "apt")
 
     def get(self, component: str, version: str) -> Variant:
-        """Return what a row runs on, fetched if need be. Raises NotToBeHad."""
+        """Return what a row runs on, fetched if need be. Raises StackError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         kinds = {"rabbitmq": self._rabbitmq, "postgresql": _postgresql, "python": self._python}
         return kinds.get(component, _packages)(version, self._folder / f"{component}-{version}")
@@ -72,19 +72,25 @@ class Versions:
         return Variant(found, programs=os.pathsep.join(map(str, folders)))
 
     def _python(self, version: str, home: Path) -> Variant:
-        interpreter = _own_python(version)
-        if interpreter is None:
-            root = home.with_name(f"{home.name}-root")
+        # uv asks the machine's own ones, pyenv's among them, whose shims may be empty.
+        pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+        newest_first = sorted(pyenv.glob(f"{version}*/bin"), key=numbers, reverse=True)
+        path = os.pathsep.join([*map(str, newest_first), os.environ.get("PATH", os.defpath)])
+        find = [_UV, "python", "find", "--system", "--no-python-downloads", version]
+        try:
+            interpreter = run(find, {**os.environ, "PATH": path}).strip()
+        except StackError:
             try:
+                root = home.with_name(f"{home.name}-root")
                 root = self._releases.unpack(f"python{version}", version, root)
                 interpreter = str(root / f"usr/bin/python{version}")
-            except NotToBeHad:
+            except StackError:
                 interpreter = version  # uv knows more places, and may download
         python = _virtualenv(interpreter, home)
         install = [_UV, "pip", "install", "--quiet", "--python", python, "--no-deps"]
         run([*install, "--require-hashes", "--requirement", str(_LOCKED)])
         run([*install, "--no-build-isolation", "--editable", str(_CHECKOUT)])
-        return Variant(_python_version(python) or version, python)
+        return Variant(run([python, "--version"]).split()[1], python)
 
 
 def _postgresql(version: str, home: Path) -> Variant:
@@ -92,9 +98,9 @@ def _postgresql(version: str, home: Path) -> Variant:
     folder = home / "node_modules" / package / "native/bin"
     if not (folder / "postgres").exists():
         offered: list[str] = json.loads(run(["npm", "view", package, "versions", "--json"]))
-        fitting = sorted((each for each in offered if fits(each, version)), key=_numbers)
+        fitting = sorted((each for each in offered if fits(each, version)), key=numbers)
         if not fitting:
-            raise NotToBeHad(f"{package} has no PostgreSQL {version}")
+            raise StackError(f"{package} has no PostgreSQL {version}")
         # Its one script makes the links that a package of npm cannot hold.
         quiet = ["--silent", "--no-audit", "--no-fund"]
         run(["npm", "install", *quiet, "--prefix", str(home), f"{package}@{fitting[-1]}"])
@@ -131,25 +137,5 @@ def _virtualenv(python: str, home: Path) -> str:
     return str(home / "bin/python")
 
 
-def _own_python(version: str) -> str | None:
-    """Return this machine's Python of a version, if there is one that runs."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    installed = sorted(pyenv.glob(f"{version}*/bin/python3"), key=lambda path: _numbers(str(path)))
-    candidates = (shutil.which(f"python{version}"), *map(str, reversed(installed)))
-    runs = (each for each in candidates if each and fits(_python_version(each) or "", version))
-    return next(runs, None)
-
-
-def _python_version(python: str) -> str | None:
-    code = "import platform; print(platform.python_version())"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None  # pyenv's shims may be empty
-
-
 def _postgresql_version(server: str) -> str:
     return run([server, "--version"]).split()[2]  # postgres (PostgreSQL) 15.18 (Debian …)
-
-
-def _numbers(version: str) -> list[int]:
-    """Return what versions are compared by."""
-    return [int(number) for number in re.findall(r"\d+", version)]

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +55,7 @@ http {{
 @contextmanager
 def instant() -> Iterator[str]:
     """Run nginx and yield the address of a provider that answers at once."""
-    workspace = Workspace("nginx")
-    process: Process | None = None
-    try:
+    with closing(Workspace("nginx")) as workspace:
         (port,) = free_ports(1)
         configuration = workspace.directory / "nginx.conf"
         answer = ANSWER.replace("\\", "\\\\")
@@ -72,10 +70,6 @@ def instant() -> Iterator[str]:
         )
         process.wait_until(lambda: is_taken(port))
         yield f"http://{LOOPBACK}:{port}{PATH}"
-    finally:
-        if process is not None:
-            process.stop()
-        workspace.close()
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import secrets
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import requests
+
 from local_broker import Broker, Membership
 from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken
@@ -27,7 +29,6 @@ class Cluster(Lifetime):
 
     def __init__(self) -> None:
         self._workspace = Workspace("cluster")
-        self._epmd: Process | None = None
         (self._epmd_port,) = free_ports(1)
         cookie = secrets.token_hex(20)
         names = tuple(f"verification-{number}@localhost" for number in range(1, _NODES + 1))
@@ -39,7 +40,7 @@ class Cluster(Lifetime):
     def start(self) -> None:
         """Start all nodes; return when each says that all of them run."""
         command = [program("epmd"), "-port", str(self._epmd_port), "-address", LOOPBACK]
-        self._epmd = Process("epmd", command, workspace=self._workspace, environment={})
+        Process("epmd", command, workspace=self._workspace, environment={})
         self.nodes[0].start()
         for node in self.nodes[1:]:
             node.launch()
@@ -58,8 +59,6 @@ class Cluster(Lifetime):
             for node in self.nodes:
                 node.close()
         finally:
-            if self._epmd is not None:
-                self._epmd.kill()
             self._workspace.close()
 
     def create_vhost(self, name: str) -> str:
@@ -70,7 +69,7 @@ class Cluster(Lifetime):
         """
         try:
             return self.nodes[0].create_vhost(name)
-        except TimeoutError:
+        except requests.Timeout:
             return self.nodes[0].create_vhost(name)
 
     def leader(self, vhost: str, queue: str) -> Broker:

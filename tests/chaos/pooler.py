@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,15 +29,16 @@ class Pooler(PrivateServer):
         super().__init__(durable=False)
         self._server = urlsplit(url)
         self._ignored = ignored
-        (self._port,) = free_ports(1)
+        self._port = 0
 
     def through(self, url: str) -> str:
         """Return this URL with the pooler in place of its server."""
         parts = urlsplit(url)
         return parts._replace(netloc=f"postgres@{LOOPBACK}:{self._port}").geturl()
 
-    def start(self) -> None:
-        """Start it; return when it answers."""
+    def launch(self) -> None:
+        """Start it without waiting for it."""
+        (self._port,) = free_ports(1)
         self._workspace = Workspace("pooler", lasting=False)
         settings = {
             "listen_addr": LOOPBACK,
@@ -63,14 +63,6 @@ class Pooler(PrivateServer):
             environment=_environment(),
             user=_unprivileged_user() if os.geteuid() == 0 else None,  # it refuses root
         )
-        self._process.wait_until(self._accepts)
-
-    def close(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.stop(signal.SIGINT)
-        if self._workspace is not None:
-            self._workspace.close()
 
     def counts(self) -> dict[str, Any]:
         """Return PgBouncer's own totals over all databases: transactions, queries, bytes."""
@@ -83,7 +75,7 @@ class Pooler(PrivateServer):
         # It knows simple queries alone.
         return psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
 
-    def _accepts(self) -> bool:
+    def _answers(self) -> bool:
         try:
             with self._console() as console:
                 console.execute("SHOW VERSION")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-import settings_reference
+from reference_pages import SETTINGS, reference, renewed
 from tests.bench import stand_in
 from tests.deploy.manifests import CHECKOUT
 
@@ -64,9 +64,8 @@ def test_the_readme_is_read_in_ten_minutes() -> None:
 
 
 def test_the_committed_settings_are_those_of_the_code() -> None:
-    committed = settings_reference.FILE.read_text(encoding="utf-8")
-    renewed = settings_reference.renewed(committed)
-    assert committed == renewed, "run ./deploy/local/settings-reference"
+    committed = SETTINGS.read_text(encoding="utf-8")
+    assert committed == renewed(committed, reference()), "run ./deploy/local/settings-reference"
 
 
 def test_the_installed_worker_has_the_version_of_the_project() -> None:

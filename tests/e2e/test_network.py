@@ -7,7 +7,7 @@ import os
 import re
 import ssl
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -32,23 +32,19 @@ LOGIN, PASSWORD = "alice", "PasswordOfTheProxy"
 @contextmanager
 def tinyproxy(allowed: int) -> Iterator[tuple[int, Process]]:
     """Run Debian's tinyproxy, which opens tunnels to one port for who knows the password."""
-    workspace = Workspace("tinyproxy")
     (port,) = free_ports(1)
-    settings = workspace.directory / "tinyproxy.conf"
-    settings.write_text(
-        f"Port {port}\nListen {LOOPBACK}\nTimeout 60\nMaxClients 64\nAllow {LOOPBACK}\n"
-        f"BasicAuth {LOGIN} {PASSWORD}\nConnectPort {allowed}\nLogLevel Connect\n"
-    )
-    command = [program("tinyproxy"), "-d", "-c", str(settings)]
-    try:
+    with closing(Workspace("tinyproxy")) as workspace:
+        settings = workspace.directory / "tinyproxy.conf"
+        settings.write_text(
+            f"Port {port}\nListen {LOOPBACK}\nTimeout 60\nMaxClients 64\nAllow {LOOPBACK}\n"
+            f"BasicAuth {LOGIN} {PASSWORD}\nConnectPort {allowed}\nLogLevel Connect\n"
+        )
+        command = [program("tinyproxy"), "-d", "-c", str(settings)]
         process = Process(
             "tinyproxy", command, workspace=workspace, environment={"PATH": os.environ["PATH"]}
         )
         process.wait_until(lambda: is_taken(port))
         yield port, process
-        process.kill()
-    finally:
-        workspace.close()
 
 
 def test_calls_go_through_tinyproxy_to_a_provider_over_tls(

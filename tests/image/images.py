@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from debian_releases import NotToBeHad, Releases
+from debian_releases import Releases
 from local_errors import StackError
 from local_programs import program
 
@@ -103,7 +103,7 @@ def _make_base() -> None:
     lists, python = _FOLDER / "apt", f"python{version}"
     try:
         Releases(lists, [_RELEASE]).extract(f"{python}-venv", version, root, "dash")
-    except NotToBeHad as reason:
+    except StackError as reason:
         sys.stderr.write(f"{BASE} cannot be made here: {reason}\n")
         return
     for place in _MERGED:

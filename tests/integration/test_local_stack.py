@@ -23,6 +23,7 @@ from local_errors import NotOurs, StackError, StartFailed
 from local_install import missing_packages
 from local_management import ForeignBroker
 from local_ports import free_ports
+from local_process import is_running
 from tests.e2e.harness import until
 
 _PROGRAM = Path(local_stack.__file__)
@@ -76,6 +77,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 given = dict(each.split("=") for each in sys.argv[1:])
 with Servers(given) as servers, subprocess.Popen(tied(["sleep", "600"])) as command:
     ours = [each for each in (servers.broker, servers.database) if each.private]
+    if not given:
+        servers.database.pause()  # it does not hear what its starter's end sends it
     print(*(each.directory for each in ours), flush=True)
     try:
         sys.stdin.read()
@@ -96,7 +99,10 @@ with Servers(given) as servers, subprocess.Popen(tied(["sleep", "600"])) as comm
 def test_nothing_is_left_when_the_parent_is_ended(
     number: signal.Signals, with_guards: bool, given: list[str]
 ) -> None:
-    """Processes end even if their guards are killed with the parent; directories then stay."""
+    """Processes end even if their guards are killed with the parent; directories then stay.
+
+    The guards end a frozen server.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT, *given],
         env={**os.environ, "PYTHONPATH": str(_PROGRAM.parent)},
@@ -108,7 +114,7 @@ def test_nothing_is_left_when_the_parent_is_ended(
         assert parent.stdout is not None
         directories = [Path(word) for word in parent.stdout.readline().split()]
         children = psutil.Process(parent.pid).children(recursive=True)
-        started = {child.pid for child in children} | _processes_of(directories)
+        started = {*children, *_processes_of(directories)}
         guards = [child for child in children if "verification-guard" in child.cmdline()]
         assert len(guards) == len(directories)
         assert len(started) >= 6, "the servers with their children, a command and the guards"
@@ -118,7 +124,7 @@ def test_nothing_is_left_when_the_parent_is_ended(
         parent.send_signal(number)
         parent.wait(30)
 
-    until(lambda: not any(_is_running(pid) for pid in started))
+    until(lambda: not any(map(is_running, started)))
     until(lambda: not _processes_of(directories))
     if with_guards:
         for directory in directories:
@@ -126,20 +132,15 @@ def test_nothing_is_left_when_the_parent_is_ended(
     until(lambda: not any(directory.exists() for directory in directories))
 
 
-def _is_running(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        # A zombie has ended; whoever adopted it takes its time to read the exit code.
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _processes_of(directories: list[Path]) -> set[int]:
+def _processes_of(directories: list[Path]) -> set[psutil.Process]:
     """Return the processes that have one of the directories as argument, variable or place."""
-    return {
-        each.pid
-        for each in psutil.process_iter(["cmdline", "environ", "cwd"])
-        if any(str(directory) in str(each.info) for directory in directories)
-    }
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it ended while we looked, or is another user's
+            text = repr((process.cmdline(), process.environ(), process.cwd()))
+            if any(str(directory) in text for directory in directories):
+                found.add(process)
+    return found
 
 
 def test_exec_hands_on_the_servers_and_the_exit_code() -> None:

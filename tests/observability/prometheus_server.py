@@ -6,36 +6,40 @@ import shutil
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
 import yaml
 
 from local_ports import LOOPBACK, free_ports
-from local_process import Process, Workspace
+from local_process import PrivateServer, Process, Workspace
 from local_programs import program
 from tests.e2e.harness import CHECKOUT
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 
 
-class Prometheus:
+class Prometheus(PrivateServer):
     """Runs while it is entered. `targets` are the addresses of each job, as host:port.
 
     `more` are jobs beside those of the file, as Prometheus has them.
     """
 
+    name = "Prometheus"
+
     def __init__(
         self, targets: Mapping[str, list[str]], more: Sequence[Mapping[str, Any]] = ()
     ) -> None:
+        super().__init__(durable=True)
         self._targets = targets
         self._more = more
 
-    def __enter__(self) -> Self:
+    def launch(self) -> None:
+        """Start it without waiting for it."""
         self._workspace = Workspace("prometheus")
         (port,) = free_ports(1)
         self._address = f"http://{LOOPBACK}:{port}"
-        directory = self._workspace.directory
+        directory = self.directory
         shutil.copy(OBSERVABILITY / "alerts.yaml", directory)
         (directory / "prometheus.yml").write_text(yaml.safe_dump(self._configuration()))
         command = [
@@ -46,19 +50,9 @@ class Prometheus:
             "--log.level=warn",
         ]
         environment = {"PATH": os.environ["PATH"]}
-        try:
-            self._process = Process(
-                "Prometheus", command, workspace=self._workspace, environment=environment
-            )
-            self._process.wait_until(self._is_ready)
-        except BaseException:
-            self._workspace.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._workspace.close()
+        self._process = Process(
+            self.name, command, workspace=self._workspace, environment=environment
+        )
 
     def query(self, query: str) -> list[dict[str, Any]]:
         """Return what a query finds now. An error in it fails the test."""
@@ -84,7 +78,7 @@ class Prometheus:
         configuration["scrape_configs"] += self._more
         return configuration
 
-    def _is_ready(self) -> bool:
+    def _answers(self) -> bool:
         with suppress(OSError), urllib.request.urlopen(f"{self._address}/-/ready", timeout=5):
             return True
         return False
