@@ -1,9 +1,12 @@
 """A mistake in a command is one line on standard error and exit code 2; help is help."""
 
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +101,33 @@ def test_without_a_command_there_is_help(
     ended_with, out, err = ended(monkeypatch, capsys, words)
     assert (ended_with, err) == (code, "")
     assert "Usage: " in out
+
+
+FULL = "what it says cannot be written (No space left on device)"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        ("--version >/dev/full", 2, FULL),
+        ("digest --keys >&-", 0, None),
+        ("digest <&-", 2, "needs one ID number on standard input; there are 0"),
+        ("digest <&- >&- 2>&-", 2, None),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_no_defect(
+    words: str, code: int, complaint: str | None
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m worker {words}"],
+        env={**os.environ, "DIGEST_KEY": "a key of the tests, of 32 characters or more"},
+        cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    told = "" if complaint is None else f"verification-worker: {complaint}\n"
+    assert (done.returncode, done.stderr) == (code, told)
 
 
 def test_the_version_is_that_of_the_package(
