@@ -8,13 +8,19 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run one command; `run`, which stays in memory, without what only the others need."""
+    """Run one command; `run`, which stays in memory, without what only the others need.
+
+    Ctrl-C ends it without a word, while it is being loaded as well.
+    """
     _open_missing_streams()
-    if sys.argv[1:] == ["run"]:
-        from worker.cli.run import main as command
-    else:
-        from worker.cli.app import main as command
-    command()
+    try:
+        if sys.argv[1:] == ["run"]:
+            from worker.cli.run import main as command
+        else:
+            from worker.cli.app import main as command
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _open_missing_streams() -> None:

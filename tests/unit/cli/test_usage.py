@@ -130,6 +130,16 @@ def test_a_stream_that_is_closed_or_full_is_no_defect(
     assert (done.returncode, done.stderr) == (code, told)
 
 
+def test_an_interrupt_while_a_command_is_loaded_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.cli.app.import_module", interrupted)
+    assert ended(monkeypatch, capsys, "status") == (130, "", "")
+
+
 def test_the_version_is_that_of_the_package(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
