@@ -128,9 +128,10 @@ def select_about(
 
     def read(letter: Letter) -> Known | None:
         nonlocal closed
-        body, encrypted = reader.open(letter)
-        closed += encrypted is Encrypted.CLOSED
-        is_theirs = encrypted is not Encrypted.CLOSED and holds(body, id_cards)
+        forms = list(reader.forms(letter))
+        closed += any(encrypted is Encrypted.CLOSED for _, encrypted in forms)
+        open_ = (body for body, encrypted in forms if encrypted is not Encrypted.CLOSED)
+        is_theirs = any(holds(body, id_cards) for body in open_)
         return reader.read(letter) if is_theirs else None
 
     found = select(queue, read)
@@ -155,7 +156,11 @@ def bodies(
 
 
 def holds(body: bytes, id_cards: Collection[str]) -> bool:
-    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
+    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it.
+
+    In UTF-16 and UTF-32 zeros stand between the characters.
+    """
+    body = body.replace(b"\0", b"")
     texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
     return any(number in text for text in map(spelling.compact, texts) for number in id_cards)
 
