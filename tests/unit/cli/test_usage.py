@@ -38,6 +38,7 @@ def ended(
         ("status --jsn", "there is no option --jsn, perhaps --json"),
         ("pause --timeout", "--timeout needs a value"),
         ("pause --timeout 0", "--timeout: must be at least 1"),
+        ("status --watch --every inf", "--every: must be at most 3600.0"),
         ("submit --timeout -1", "--timeout: must be at least 0"),
         ("outbox list --limit 0", "--limit: must be at least 1"),
         ("outbox list --limit many", "--limit: must be a whole number"),
