@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,12 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     assert worker.stop() == 0
     put(stack, request("hers-too"))
     put(stack, request("his-too", OTHER))
+    put(stack, gzip.compress(json.dumps(request("hers-packed")).encode()), {"reason": "not_json"})
     put(stack, f"id={ID_CARD.lower()}".encode(), {"reason": "not_json"})
     before = stack.results()
     looked, found = erase(stack, "--dry-run")
     assert looked.returncode == 0, looked.stderr
-    assert found == {"requests": 1, "dead_letters": 2, "requests_open": 0, "events_unsent": 0}
+    assert found == {"requests": 1, "dead_letters": 3, "requests_open": 0, "events_unsent": 0}
     assert stack.results() == before
     done, said = erase(stack, "--yes")
     assert (done.returncode, said) == (0, found), done.stderr

@@ -154,9 +154,14 @@ class BlockingPikaConnection(BlockingConnection):  # type: ignore[misc]  # pika 
         if self.blocked:
             self._impl.cut()
             self.process_data_events(seconds)
-        else:
-            self._impl.ioloop.call_later(seconds, self._impl.cut)
+            return
+        self._impl.ioloop.call_later(seconds, self._impl.cut)
+        try:
             self.close()
+        except AssertionError:
+            # Ctrl-C came in the middle of an order of pika's, which it now finds half done.
+            self._impl.cut()
+            self.process_data_events(seconds)
 
 
 class IoServices(SelectorIOServicesAdapter):  # type: ignore[misc]  # pika has no types

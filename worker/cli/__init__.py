@@ -1,14 +1,31 @@
 """The commands. A user's mistake is one line on standard error and exit code 2."""
 
+import os
 import sys
+from pathlib import Path
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run one command; `run`, which stays in memory, without what only the others need."""
-    if sys.argv[1:] == ["run"]:
-        from worker.cli.run import main as command
-    else:
-        from worker.cli.app import main as command
-    command()
+    """Run one command; `run`, which stays in memory, without what only the others need.
+
+    Ctrl-C ends it without a word, while it is being loaded as well.
+    """
+    _open_missing_streams()
+    try:
+        if sys.argv[1:] == ["run"]:
+            from worker.cli.run import main as command
+        else:
+            from worker.cli.app import main as command
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _open_missing_streams() -> None:
+    """Open what was closed when we were started, or a connection would get its number."""
+    nowhere = Path(os.devnull)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, nowhere.open(mode, encoding="utf-8"))  # to the end

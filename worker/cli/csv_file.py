@@ -61,7 +61,8 @@ class CsvFile:
         """Return the encoding in which every line can be read, or raise UserMistake."""
         try:
             name = codecs.lookup(self.encoding).name
-        except LookupError:
+            bytes(4).decode(name)  # not every codec is one of texts
+        except (LookupError, UnicodeError):
             raise UserMistake(f"--encoding: {self.encoding!r} is none; try gb18030") from None
         if name.startswith(("utf-16", "utf-32")):  # whose line ends are not bytes
             return name
@@ -94,7 +95,7 @@ class CsvFile:
 def _decodes(line: bytes, encoding: str) -> bool:
     try:
         line.decode(encoding)
-    except UnicodeDecodeError:
+    except UnicodeError:
         return False
     return True
 

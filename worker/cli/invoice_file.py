@@ -122,9 +122,9 @@ def parse_time(words: str) -> datetime | None:
     words = _UNPADDED.sub(lambda number: number[0].zfill(2), words.strip().replace("/", "-"))
     try:
         moment = datetime.fromisoformat(words)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
+    except (ValueError, OverflowError):  # the first day of the year 1 is none in UTC
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)).astimezone(UTC)
 
 
 def _is_id_card(identifier: str) -> bool:

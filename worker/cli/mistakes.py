@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from worker.settings import DatabaseSettings
+
+
+# A disk that is full, or broken, under a file that a command writes or that its output goes into.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class UserMistake(Exception):
@@ -36,6 +41,11 @@ def one_line_each() -> Iterator[None]:
         several = mistake.problems if isinstance(mistake, SettingsInvalid) else [str(mistake)]
         for problem in several:
             complain(problem)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        complain(f"what it says cannot be written ({error.strerror})")
         sys.exit(2)
 
 
@@ -98,7 +108,7 @@ def file_mistakes(file: Path | str, encoding: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         raise UserMistake(f"{file}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, LookupError):
+    except UnicodeError:  # of UTF-16 without a mark at its beginning, too
         advice = "name its --encoding, such as gb18030"
         raise UserMistake(f"{file}: is not {encoding}: {advice}") from None
 

@@ -71,7 +71,11 @@ class RequestFile:
                 continue
             if self.source is not None and request.get("source") is None:
                 request["source"] = self.source
-            body = orjson.dumps(request)
+            try:
+                body = orjson.dumps(request)
+            except orjson.JSONEncodeError:
+                yield _bad(line, "is nested too deeply")
+                continue
             reading = self.reader.read(Delivery(0, 0, body), day)
             match reading:
                 case Accepted():

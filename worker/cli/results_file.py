@@ -46,7 +46,7 @@ class ResultsFile:
             self._stream.close()
             raise UserMistake(f"{self._path}: another submit writes to it") from None
         except OSError as error:
-            raise UserMistake(f"{self._path}: cannot be written ({error.strerror})") from None
+            raise self._unwritable(error) from None
         try:
             self._go_on(self._path)
         except BaseException:
@@ -68,7 +68,7 @@ class ResultsFile:
             "charged": event["charged"],
             "error": _why(event.get("error")),
         }
-        self._stream.write(_csv_line(row) if self._is_csv else orjson.dumps(row) + b"\n")
+        self._append(_csv_line(row) if self._is_csv else orjson.dumps(row) + b"\n")
         self.outcomes[event["requestId"]] = sys.intern(event["outcome"])
 
     def _go_on(self, path: Path) -> None:
@@ -89,7 +89,17 @@ class ResultsFile:
                     raise self._mistake(number)
         self._stream.truncate(whole)
         if self._is_csv and not whole:
-            self._stream.write(_HEADING)
+            self._append(_HEADING)
+
+    def _append(self, line: bytes) -> None:
+        """Write it all: of a disk that is nearly full a write takes what there is room for."""
+        try:
+            while line:
+                line = line[self._stream.write(line) :]
+        except OSError as error:
+            if self._path is None:
+                raise
+            raise self._unwritable(error) from None
 
     def _remember(self, number: int, line: bytes) -> None:
         try:
@@ -100,6 +110,9 @@ class ResultsFile:
             self.outcomes[str(row["requestId"])] = sys.intern(str(row["outcome"]))
         except (ValueError, KeyError, TypeError):
             raise self._mistake(number) from None
+
+    def _unwritable(self, error: OSError) -> UserMistake:
+        return UserMistake(f"{self._path}: cannot be written ({error.strerror})")
 
     def _mistake(self, number: int) -> UserMistake:
         return UserMistake(

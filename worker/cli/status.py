@@ -40,7 +40,7 @@ def status(
         bool, typer.Option("--watch", help="Look again and again, to Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")
+        float, typer.Option(min=0.1, max=3600, help="Seconds between two looks of --watch.")
     ] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

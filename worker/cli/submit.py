@@ -116,6 +116,8 @@ def submit(
     try:
         body = orjson.dumps(request)
     except orjson.JSONEncodeError:
+        if file is not None:
+            raise UserMistake(f"{file}: is nested too deeply") from None
         raise UserMistake("an option is not text in this terminal's encoding") from None
     with broker_mistakes():
         event = publish_request(

@@ -7,6 +7,7 @@ printable; a `traceparent` that is none is no reason to refuse a request and is 
 
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from worker.core.claims import Envelope
@@ -19,6 +20,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WBITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
 # What clients write there of a body that is not packed: a character set (kombu, Spring).
 _PLAIN = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii", "binary", "8bit", "7bit"})
+# How gzip and zlib begin, and no JSON.
+_MAGIC = (b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda")
+_PIECE = 4_096
 _SHOWN = re.compile(r"[a-z][a-z-]{0,15}")
 
 
@@ -75,6 +79,23 @@ def unpacked(delivery: Delivery, limit: int) -> Delivery:
     if len(packings) > 1 or packings[0] not in _WBITS:
         return delivery
     return replace(delivery, body=_unpack(delivery.body, packings[0], limit), content_encoding=None)
+
+
+def beginning(body: bytes, limit: int) -> bytes:
+    """Return what can be unpacked of a body that looks packed, whatever is said of it, or nothing.
+
+    At most `limit` bytes of it, and where it is damaged what stands before that.
+    """
+    if not body.startswith(_MAGIC):
+        return b""
+    unpacking, plain, left = zlib.decompressobj(47), [], limit
+    with suppress(zlib.error):
+        for at in range(0, len(body), _PIECE):
+            plain.append(unpacking.decompress(body[at : at + _PIECE], left))
+            left -= len(plain[-1])
+            if not left:
+                break
+    return b"".join(plain)
 
 
 def unknown_encoding(delivery: Delivery) -> str:

@@ -131,6 +131,10 @@ def tree_of(body: bytes) -> Mapping[str, Any]:
 
 
 def holds(body: bytes, id_cards: Collection[str]) -> bool:
-    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it."""
+    """Return whether one of these ID numbers stands in a body, as it is or as JSON writes it.
+
+    In UTF-16 and UTF-32 zeros stand between the characters.
+    """
+    body = body.replace(b"\0", b"")
     texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
     return any(number in text for text in map(spelling.compact, texts) for number in id_cards)

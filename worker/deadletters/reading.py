@@ -7,6 +7,7 @@ asked for by who knows it.
 
 import hashlib
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import Self
 
 from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
-from worker.contract.envelope import NotUnpacked, unpacked, usable_traceparent
+from worker.contract.envelope import NotUnpacked, beginning, unpacked, usable_traceparent
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
@@ -43,6 +44,9 @@ REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKin
 _ERRORS = REASONS | {each.value for each in CallClass}
 
 UNKNOWN = "unknown"
+# Where persons are looked for: what was too large to be worked on, and packed twice.
+_MOST_SEARCHED = 16 * MOST_READ
+_MOST_LAYERS = 2
 _PLAIN = re.compile(r"[\x20-\x7e]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -139,6 +143,21 @@ class LetterReader:
             body = unpacked(letter.delivery, MOST_READ).body
         except NotUnpacked:
             body = letter.delivery.body
+        return self._opened(body)
+
+    def forms(self, letter: Letter) -> Iterator[tuple[bytes, Encrypted]]:
+        """Yield the body as it is read, and as it would be if more were said of how it is packed.
+
+        A letter is here because something is wrong with it, and somebody's number is in it still.
+        """
+        yield self.open(letter)
+        body = letter.delivery.body
+        for _ in range(_MOST_LAYERS):
+            if not (body := beginning(body, _MOST_SEARCHED)):
+                return
+            yield self._opened(body)
+
+    def _opened(self, body: bytes) -> tuple[bytes, Encrypted]:
         if not is_encrypted(body):
             return body, Encrypted.NO
         try:

@@ -133,9 +133,10 @@ def select_about(
 
     def read(letter: Letter) -> Known | None:
         nonlocal closed
-        body, encrypted = reader.open(letter)
-        closed += encrypted is Encrypted.CLOSED
-        is_theirs = encrypted is not Encrypted.CLOSED and holds(body, id_cards)
+        forms = list(reader.forms(letter))
+        closed += any(encrypted is Encrypted.CLOSED for _, encrypted in forms)
+        open_ = (body for body, encrypted in forms if encrypted is not Encrypted.CLOSED)
+        is_theirs = any(holds(body, id_cards) for body in open_)
         return reader.read(letter) if is_theirs else None
 
     found = select(queue, read)

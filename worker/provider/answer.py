@@ -69,11 +69,15 @@ class _Source(io.RawIOBase):
 class Answer(http.client.HTTPResponse):
     """An answer; once it is read, `surplus` tells whether the connection holds more than it.
 
-    `release` gives the connection back; it is used again if the answer was read to its end.
+    `on_over` is told when nothing more is read, before the socket can be closed. `release` gives
+    the connection back; it is used again if the answer was read to its end.
     """
 
-    def __init__(self, sock: socket.socket, on_wait: Callable[[], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, on_wait: Callable[[], None], on_over: Callable[[], None]
+    ) -> None:
         self._source = _Source(sock, on_wait)
+        self._on_over = on_over
         super().__init__(self._source, method="POST")  # type: ignore[arg-type]
         self._sock = sock
         self.surplus = False
@@ -141,6 +145,7 @@ class Answer(http.client.HTTPResponse):
 
     def _close_conn(self) -> None:
         """Let the connection go, at the body's end; the buffer goes with it, so look first."""
+        self._on_over()
         if not self.will_close:
             self.surplus = self.surplus or self._has_more()
         super()._close_conn()  # type: ignore[misc]

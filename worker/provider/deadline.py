@@ -6,8 +6,9 @@ whether it can be done, and each time that a thread gives up the interpreter's l
 for the others that want it.
 
 A call is armed for as long as it takes, on the thread that makes it. The connection hands it the
-socket just before the first byte leaves, the pool takes the socket away before another call can
-have it, and in between the reaper's own thread shuts it down when its time is over.
+socket just before the first byte leaves, and it is taken away before the socket is closed, whose
+number the kernel gives to the next that is opened, or another call can have it. In between the
+reaper's own thread shuts it down when its time is over.
 """
 
 import socket
@@ -48,9 +49,9 @@ class ArmedCall:
 
     def send_on(self, sock: socket.socket) -> None:
         """Note that bytes are about to leave; raise `DeadlinePassed` where none may."""
-        self.remaining()
-        self.await_byte()
         with self._lock:
+            self.remaining()
+            self.await_byte()
             self._sock = sock
             self.sent = True
 
@@ -68,7 +69,8 @@ class ArmedCall:
         if now < self.ends_at:
             return
         with self._lock:
-            if self._sock is None:
+            # Meanwhile a byte may have come, or the next try have begun.
+            if now < self.ends_at or self._sock is None:
                 return
             self.ended = True
             sock, self._sock = self._sock, None
@@ -76,6 +78,11 @@ class ArmedCall:
             # the reading thread, which then would read ciphertext as if it were an answer.
             with suppress(OSError):  # closed already
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """End it now: while it still connects nothing leaves any more."""
+        self.deadline = -inf
+        self.end_if_late(inf)
 
 
 class Reaper:
@@ -98,9 +105,10 @@ class Reaper:
 
     def arm(self, call: ArmedCall) -> None:
         """Watch the call that this thread is about to make."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the reaper has stopped: no call has a deadline any more")
         self._calls[threading.get_ident()] = call
+        if not self._thread.is_alive():
+            self.disarm()
+            raise RuntimeError("the reaper has stopped: no call has a deadline any more")
 
     def disarm(self) -> None:
         """Forget this thread's call."""
@@ -126,7 +134,8 @@ class Reaper:
         """End every call under way, watch no more; returns when the thread has ended."""
         self._stopped.set()
         self._thread.join()
-        self.run_once(float("inf"))
+        for call in list(self._calls.values()):
+            call.end()
 
     def _run(self) -> None:
         wait = self._least

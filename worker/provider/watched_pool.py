@@ -67,7 +67,8 @@ class WatchedConnection(HTTPConnection):
 
     def getresponse(self) -> Answer:  # type: ignore[override]
         """Read the answer's head; the body is left to be read, and not decoded."""
-        answer = Answer(self._socket(), self._reaper.current().await_byte)
+        call = self._reaper.current()
+        answer = Answer(self._socket(), call.await_byte, call.let_go)
         try:
             answer.begin()
         except BaseException:
@@ -112,6 +113,7 @@ class WatchedPool(HTTPConnectionPool):
             connection.request(method, url, body, headers)
             answer: Answer = connection.getresponse()
         except BaseException:
+            self._reaper.current().let_go()
             connection.close()
             self._give_back(connection)
             raise
@@ -119,6 +121,7 @@ class WatchedPool(HTTPConnectionPool):
         return answer
 
     def _release(self, connection: Any, answer: Answer) -> None:
+        self._reaper.current().let_go()
         if not answer.isclosed():  # it was not read to its end
             answer.close()
             connection.close()
@@ -127,7 +130,6 @@ class WatchedPool(HTTPConnectionPool):
         self._give_back(connection)
 
     def _give_back(self, connection: Any) -> None:
-        self._reaper.current().let_go()
         connection.idle_since = monotonic()
         self._put_conn(connection)
 

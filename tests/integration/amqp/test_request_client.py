@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 
 from local_broker import Broker
 from local_stack import Servers
@@ -23,6 +24,7 @@ from tests.integration.amqp.harness import (
 from worker.amqp import declare
 from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import BrokerUnavailable, NotProvisioned, Unroutable
+from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.amqp.pika_connection import BLOCKED, UNREADABLE_PROPERTIES
 from worker.amqp.request_client import WINDOW, publish_request, publish_requests
 from worker.contract.names import DEAD, REQUESTS, RESULTS
@@ -119,6 +121,33 @@ def test_a_result_whose_headers_pika_cannot_decode_arrives(
         bare.publish(["e-1"], b"{}", RESULTS, request.reply_to, headers={"when": UNDECODABLE})
     assert event.result(PATIENCE) == b"{}"
     log.wait_for_line(UNREADABLE_PROPERTIES)
+
+
+@pytest.mark.parametrize("order", ["basic_consume", "basic_get"])
+def test_an_interrupt_amid_an_order_to_the_broker_ends_the_command_and_loses_nothing(
+    amqp_url: str, bare: Bare, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    """What pika finds half done when it closes must not hide that somebody pressed Ctrl-C."""
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(["l-1", "l-2"], routing_key=DEAD)
+    whole = getattr(BlockingChannel, order)
+
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def half_done(*arguments: object, **options: object) -> object:
+        monkeypatch.setattr(BlockingChannel, "_flush_output", interrupted)
+        return whole(*arguments, **options)
+
+    def look() -> None:
+        with DeadLetterQueue.opened(amqp_url) as queue, queue.hold() as held:
+            list(held.letters())
+
+    monkeypatch.setattr(BlockingChannel, order, half_done)
+    with pytest.raises(KeyboardInterrupt):
+        look()
+    assert [name for name, _ in bare.take_all(DEAD)] == ["l-1", "l-2"]
 
 
 # A command's bound; a stalled machine still learns within it that the broker is blocked.

@@ -107,6 +107,9 @@ def test_a_file_is_read_as_a_stream(tmp_path: Path) -> None:
         ("2026-11-01T04:00:00Z", NOON),
         ("", None),
         ("noon", None),
+        # .NET's first moment, and one that another zone has in the year 10000.
+        ("0001-01-01 00:00:00", None),
+        ("9999-12-31T23:00:00-08:00", None),
     ],
 )
 def test_times_are_the_providers_unless_they_name_a_zone(

@@ -98,6 +98,7 @@ a-8,2,{NAME},{ID_CARD},,,,
         ("{", "line is not JSON in UTF-8"),
         ("[]", "line must be a JSON object"),
         ("{}", "requestId is required"),
+        (f'{{"context": {{"a": {"[" * 300}{"]" * 300}}}}}', "line is nested too deeply"),
     ],
 )
 def test_a_line_that_is_no_request_is_a_problem(tmp_path: Path, line: str, problem: str) -> None:
@@ -133,3 +134,13 @@ def test_a_spreadsheet_in_gb18030_needs_its_encoding(tmp_path: Path) -> None:
     (found,) = lines(tmp_path / "people.csv", text, encoding="gb18030")
     assert isinstance(found, GoodLine)
     assert json.loads(found.body)["personalSpec"]["personalUser"]["name"] == "张三"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "undefined", "rot13", "zip"])
+def test_an_encoding_that_the_file_is_not_in_is_a_users_mistake(
+    tmp_path: Path, encoding: str
+) -> None:
+    for name in ("Zhang", "张三"):
+        text = f"{HEADING}\na-1,2,{name},{ID_CARD},,,,\n".encode()
+        with pytest.raises(UserMistake, match=r"encoding|columns"):
+            lines(tmp_path / "people.csv", text, encoding=encoding)

@@ -1,6 +1,7 @@
 """The results file survives any kill and never takes a file that is something else."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,24 @@ def test_two_at_once_do_not_write_to_one_file(tmp_path: Path) -> None:
         ResultsFile(path),
     ):
         pass
+
+
+@pytest.mark.parametrize("room", [0, 40])
+def test_a_full_disk_is_named_and_what_fits_is_cut_off_the_next_time(
+    tmp_path: Path, room: int
+) -> None:
+    path = tmp_path / "results.csv"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+    try:
+        with pytest.raises(UserMistake, match=r"results.csv: cannot be written \(File too large\)"):
+            fill(path, "a-1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert len(path.read_bytes()) == room
+    fill(path, "a-2")
+    with ResultsFile(path) as results:
+        assert results.outcomes == {"a-2": "match"}
 
 
 def test_the_name_says_the_form(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """A mistake in a command is one line on standard error and exit code 2; help is help."""
 
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from worker.cli.app import application
         ("status --jsn", "there is no option --jsn, perhaps --json"),
         ("pause --timeout", "--timeout needs a value"),
         ("pause --timeout 0", "--timeout: must be at least 1"),
+        ("status --watch --every inf", "--every: must be at most 3600.0"),
         ("submit --timeout -1", "--timeout: must be at least 0"),
         ("outbox list --limit 0", "--limit: must be at least 1"),
         ("outbox list --limit many", "--limit: must be a whole number"),
@@ -78,6 +82,43 @@ def test_without_a_command_there_is_help(ended: Ended, words: str, code: int) ->
     ended_with, out, err = ended(words)
     assert (ended_with, err) == (code, "")
     assert "Usage: " in out
+
+
+FULL = "what it says cannot be written (No space left on device)"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        ("--version >/dev/full", 2, FULL),
+        ("digest --keys >&-", 0, None),
+        ("digest <&-", 2, "needs one ID number on standard input; there are 0"),
+        ("digest <&- >&- 2>&-", 2, None),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_no_defect(
+    words: str, code: int, complaint: str | None
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m worker {words}"],
+        env={**os.environ, "DIGEST_KEY": "a key of the tests, of 32 characters or more"},
+        cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    told = "" if complaint is None else f"verification-worker: {complaint}\n"
+    assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_an_interrupt_while_a_command_is_loaded_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, ended: Ended
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.cli.app.import_module", interrupted)
+    assert ended("status") == (130, "", "")
 
 
 def test_the_version_is_that_of_the_package(ended: Ended) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from time import monotonic
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.unit.provider.scripted import (
     MATCH,
     Act,
     Certificate,
+    Exchange,
     answer,
     connect,
     drip,
@@ -199,6 +201,67 @@ def test_a_socket_that_was_let_go_is_not_shut_down() -> None:
         call.end_if_late(10.0**9 + 1)
         assert not call.ended
         ours.sendall(b"still open")
+
+
+# What comes of an answer before the reaper begins to end its call, and what comes meanwhile.
+ENDINGS = {
+    "broken head": (b"", b"rubbish\r\n"),
+    "broken body": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"),
+    "larger than we read": (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 300_000),
+    "read to its end": (HEAD.replace(b"\n", b"\nConnection: close\r\n", 1), MATCH),
+    "more than one": (HEAD, MATCH + b"x"),
+}
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_no_socket_is_closed_while_the_reaper_has_it(
+    ending: tuple[bytes, bytes],
+    over_tls: bool,
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else its number may be another call's by the time that the kernel shuts it down."""
+    first, then = ending
+    is_ending = threading.Event()
+    was_open: list[bool] = []
+    shutdown = socket.socket.shutdown
+
+    def slow(sock: socket.socket, how: int) -> None:
+        if threading.current_thread().name == "provider-reaper":
+            is_ending.set()
+            time.sleep(0.1)  # so long the kernel takes
+            was_open.append(sock.fileno() != -1)
+        shutdown(sock, how)
+
+    def act(exchange: Exchange) -> bool:
+        exchange.sock.sendall(first)
+        assert is_ending.wait(60)
+        exchange.sock.sendall(then)
+        exchange.over.wait()
+        return False
+
+    monkeypatch.setattr(socket.socket, "shutdown", slow)
+    ca_file, tls = certificate() if over_tls else ("", None)
+    client = connect(serve(act, tls=tls).url, ca_file=ca_file, call_deadline=0.25)
+    assert_in_doubt(client.verify(ASKED))
+    assert was_open == [True]
+
+
+def test_the_next_try_is_not_ended_for_the_silence_before_it() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        call = ArmedCall(deadline=10.0**9, silence=10.0)
+        call.await_byte()
+        now = call.ends_at + 1
+        # The reaper has seen that it is late; then the next try has its socket first.
+        with call._lock:
+            reaper = threading.Thread(target=call.end_if_late, args=(now,))
+            reaper.start()
+            time.sleep(0.1)
+            call.ends_at, call._sock = now + 9, ours
+        reaper.join()
+        assert not call.ended
 
 
 def test_no_byte_leaves_after_the_deadline() -> None:

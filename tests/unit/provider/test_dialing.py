@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.provider.scripted import ASKED, OPEN, Certificate, connect, serve
 from worker.core.connecting import Unconnected
-from worker.core.outcome import CallClass, Outcome
+from worker.core.outcome import CallClass, CallReport, Outcome
 from worker.provider.config import ProviderConfig
 from worker.provider.dialing import Proxy
 
@@ -148,6 +148,27 @@ def test_without_a_tunnel_nothing_is_sent_and_it_is_said_why(
     client = connect("http://127.0.0.1:1/", proxy=proxy(answer).url(), **options)
     report = client.verify(ASKED)
     assert (report.call_class, report.not_sent_because) == (CallClass.NOT_SENT, why)
+
+
+def test_what_still_connects_when_the_client_is_closed_sends_nothing() -> None:
+    """Nobody would end it: it could wait for its answer for ever."""
+    is_asked, is_closed = threading.Event(), threading.Event()
+
+    def opens_late(client: socket.socket, over: threading.Event) -> None:
+        is_asked.set()
+        assert is_closed.wait(60)
+        client.sendall(OPENED)
+        over.wait()
+
+    client = connect("http://127.0.0.1:1/", proxy=proxy(opens_late).url())
+    reports: list[CallReport] = []
+    thread = threading.Thread(target=lambda: reports.append(client.verify(ASKED)), daemon=True)
+    thread.start()
+    assert is_asked.wait(60)
+    client.close()
+    is_closed.set()
+    thread.join(timeout=60)
+    assert [report.call_class for report in reports] == [CallClass.NOT_SENT]
 
 
 def test_a_proxy_that_is_not_there_is_to_blame() -> None:
