@@ -150,7 +150,8 @@ def test_when_killed_between_taking_over_and_calling_then_both_calls_are_in_doub
     given_up = [row for row in accounts.results.values() if row["error_kind"] == "in_doubt"]
     assert given_up
     assert all(row["in_doubt_calls"] == 2 for row in given_up)
-    assert accounts.charges["charges"] <= 6
+    # Who was not taken over by the killed worker may be called once more.
+    assert accounts.charges["charges"] <= again.charges["charges"] + 6 - len(given_up)
 
 
 @pytest.mark.parametrize("step", ["late_unbooked", "late_uncommitted", "late_booked"])
