@@ -22,29 +22,24 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika
 import psycopg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
 from local_broker import Broker
 from local_database import Database
 from local_stack import Servers
 from tests.bench import contestants, stand_in
+from tests.bench.contestants import Contestant
 from tests.bench.process_tree import ProcessTree, Stopwatch, server_cpu_seconds
 from tests.bench.report import Figure, leads, table
 from tests.bench.soak_load import id_card
 from tests.e2e.harness import CHECKOUT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from tests.bench.contestants import Contestant
 
 COLLECTOR = "bench.collector"
 LATE = 0.3

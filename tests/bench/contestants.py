@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika
 import psycopg
 
+from local_stack import Servers
 from tests.bench.peers import common, queues
 from tests.conftest import migrate
 from tests.e2e.harness import CHECKOUT, COMMAND, REQUESTS, RESULTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from local_stack import Servers
 
 Message = tuple[str, str, bytes, pika.BasicProperties]
 """Exchange, routing key, body, properties."""

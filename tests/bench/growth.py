@@ -19,18 +19,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
 from local_database import Database
 from local_stack import Servers
@@ -47,9 +45,6 @@ from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # Rows as the worker leaves them, made by the server itself: 10 million take a few minutes.
 _FILL = """

@@ -15,19 +15,16 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
 from local_broker import Broker
 from local_database import Database
 from local_stack import Servers
 from tests.bench import soak_check
 from tests.bench.soak_faults import PATIENCE, Faults, Site, all_consume
-from tests.bench.soak_load import Publisher
+from tests.bench.soak_load import Publisher, Sent
 from tests.chaos.middlebox import Middlebox
 from tests.chaos.proxy import Proxy
 from tests.conftest import migrate
@@ -41,11 +38,6 @@ from tests.e2e.harness import (
     sandbox,
     until,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from tests.bench.soak_load import Sent
 
 # Short everywhere, so that many faults and their ends fit into a minute: a lease lapses after
 # 2 x (1 + 0.5) + 1 = 4 s, a dead connection is noticed within 10 s.

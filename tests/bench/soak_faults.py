@@ -6,24 +6,17 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.chaos.middlebox import STATUSES
-from tests.chaos.proxy import TO_CLIENT, TO_SERVER
-from tests.e2e.harness import until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_broker import Broker
-    from local_database import Database
-    from tests.chaos.middlebox import Middlebox
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Process, SandboxProcess
+from local_broker import Broker
+from local_database import Database
+from tests.chaos.middlebox import STATUSES, Middlebox
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Proxy
+from tests.e2e.harness import Process, SandboxProcess, until
 
 # Behaviours that a whole outage may have.
 OUTAGES = ["unavailable", "access_error", "quota_exceeded", "rate_limited", "rate_limited_silent",

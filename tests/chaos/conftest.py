@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,12 +11,8 @@ import pytest
 from local_broker import Broker
 from local_database import Database
 from local_ports import is_taken
+from local_stack import Servers
 from tests.chaos.proxy import Proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_stack import Servers
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from pika.channel import Channel
@@ -30,6 +31,7 @@ from worker.amqp.settler import Settler
 from worker.cli import main
 from worker.contract.names import DEAD
 from worker.contract.request_v1 import RequestReader
+from worker.core.delivery import Settlement
 from worker.core.request import Lane
 from worker.deadletters.selecting import Acting
 from worker.maintenance.relay import Relay
@@ -41,11 +43,6 @@ from worker.provider.watched_pool import WatchedConnection
 from worker.store import booking, quota_row, statements
 from worker.store.booking import Booking
 from worker.store.engine import compiled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from worker.core.delivery import Settlement
 
 _ANSWER_SECONDS = 5.0
 

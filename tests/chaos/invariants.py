@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.e2e.harness import DEAD, REQUESTS, until
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import DEAD, REQUESTS, Stack, until
 
 RETRY_QUEUES = tuple(f"verification.retry.{delay}s" for delay in (1, 2, 3))
 """The delay queues that a stack has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.chaos.invariants import (
     RETRY_QUEUES,
@@ -12,10 +12,7 @@ from tests.chaos.invariants import (
     queues_are_empty,
     settle,
 )
-from tests.e2e.harness import ID_CARD, REQUESTS, Process, request, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import ID_CARD, REQUESTS, Process, Stack, request, until
 
 MISMATCH, NO_RECORD, REFUSED = "119999194912310013", "119999194912310021", "119999194912310152"
 WRONG_CHECK_DIGIT, CHARGED_IN_VAIN = "110105194912310021", "119999194912310048"

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.e2e.harness import request, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process, Stack
+from tests.e2e.harness import Process, Stack, request, until
 
 # At 0.12 s a call, 66 messages a second: a load of 150 lasts long enough to break something in
 # the middle of it, and more is with the broker than with the worker.

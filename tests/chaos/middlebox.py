@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Direction, Proxy
-
-if TYPE_CHECKING:
-    from tests.chaos.proxy import _Link
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Direction, Proxy, _Link
 
 STATUSES = (
     "200 OK", "400 Bad Request", "403 Forbidden", "407 Proxy Authentication Required",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,9 +13,6 @@ from local_database import _environment, _unprivileged_user
 from local_ports import LOOPBACK, free_ports
 from local_process import PrivateServer, Process, Workspace
 from local_programs import program
-
-if TYPE_CHECKING:
-    from typing import Any
 
 # Fewer sessions than two workers ask for: each transaction goes to whichever is free.
 _SESSIONS = 3

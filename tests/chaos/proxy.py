@@ -7,18 +7,16 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from local_ports import LOOPBACK, free_ports
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-    from typing import Any, Self
+Arrived = asyncio.Queue[tuple[float, bytes]]
 
-    Arrived = asyncio.Queue[tuple[float, bytes]]
 
 _CHUNK = 65_536
 # So many chunks are on their way at most; then the sender feels that nothing is taken.

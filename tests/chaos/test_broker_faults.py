@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
+from local_broker import Broker
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import LATENCY, PACE, Load, consumes_again, loses_connections, times_said
-from tests.e2e.harness import DEAD, REQUESTS, free_port, request, until
+from tests.chaos.proxy import Proxy
+from tests.e2e.harness import DEAD, REQUESTS, Stack, free_port, request, until
 from tests.integration.amqp.harness import evaluate, memory_alarm
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+ProxyMaker = Callable[[str], Proxy]
 
-    from local_broker import Broker
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Stack
-
-    ProxyMaker = Callable[[str], Proxy]
 
 SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
 QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted"] + [

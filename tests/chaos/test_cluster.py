@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika
 import pytest
 from pika import exceptions
 
+from local_broker import Broker
 from tests.chaos.cluster import Cluster, Front
-from tests.e2e.harness import DEAD, REQUESTS, RESULTS, Stack, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from local_broker import Broker
-    from tests.e2e.harness import Process, SandboxProcess
+from tests.e2e.harness import (
+    DEAD,
+    REQUESTS,
+    RESULTS,
+    Process,
+    SandboxProcess,
+    Stack,
+    request,
+    until,
+)
 
 # A third of them is published when the node dies.
 MANY = 500

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.chaos.killed_worker import Backlog, StateAfterKill, await_lapsed_leases, crash, recover
-from tests.e2e.harness import REQUESTS, free_port, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import REQUESTS, Stack, free_port, until
 
 
 def test_when_killed_before_the_claim_then_nothing_is_in_doubt(stack: Stack) -> None:

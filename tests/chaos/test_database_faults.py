@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 
+from local_database import Database
 from tests.chaos.database import (
     administrator,
     is_back,
@@ -20,19 +23,12 @@ from tests.chaos.database import (
 )
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
+from tests.chaos.proxy import Proxy
 from tests.conftest import migrate
-from tests.e2e.harness import REQUESTS, free_port, request, until
+from tests.e2e.harness import REQUESTS, Stack, free_port, request, until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+ProxyMaker = Callable[[str], Proxy]
 
-    import psycopg
-
-    from local_database import Database
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Stack
-
-    ProxyMaker = Callable[[str], Proxy]
 
 # A claim that could not be recorded lapses after 2 x (1 + 0.5) + 1 = 4 s.
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1"}

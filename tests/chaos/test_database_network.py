@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from tests.chaos.database import READY, is_back, misses_database, stands_still
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, times_said
-from tests.chaos.proxy import TO_CLIENT
-from tests.e2e.harness import free_port, until
+from tests.chaos.proxy import TO_CLIENT, Proxy
+from tests.e2e.harness import Stack, free_port, until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+ProxyMaker = Callable[[str], Proxy]
 
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Stack
-
-    ProxyMaker = Callable[[str], Proxy]
 
 # The only test that takes its time: a failover does.
 FAILOVER_SECONDS = 30.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 import psycopg
 import pytest
@@ -11,16 +11,11 @@ from sqlalchemy import text
 
 from local_database import Database
 from tests.conftest import migrate
-from tests.e2e.harness import request, until
+from tests.e2e.harness import Stack, request, until
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import CONFIG
 from worker.store.engine import execute, open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.e2e.harness import Stack
 
 # Commits that nobody waits for are written after at most thrice this long.
 WEAK = {"synchronous_commit": "off", "wal_writer_delay": "10s"}

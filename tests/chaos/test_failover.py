@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,9 +22,6 @@ from tests.chaos.replication import (
 from tests.conftest import migrate
 from tests.e2e.harness import SandboxProcess, Stack, free_port, until
 from tests.e2e.stacks import apply_topology
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load, consumes_again, loses_connections, times_said
-from tests.chaos.proxy import TO_CLIENT, TO_SERVER
-from tests.e2e.harness import REQUESTS, until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Process, Stack
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Proxy
+from tests.e2e.harness import REQUESTS, Process, Stack, until
 
 # A second between heartbeats: pika then notices a silent peer after 6 to 12 s, the broker after 2.
 QUICK = "heartbeat=1&socket_timeout=2&stack_timeout=2"

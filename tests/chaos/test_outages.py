@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from tests.chaos.invariants import RETRY_QUEUES
 from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, free_port, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MESSAGES = 300
 # The first wait of a parked worker: probes then come after 0.5, 1, 2, … seconds.

@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
 
+from local_stack import Servers
 from tests.chaos.load import PACE, Load
 from tests.chaos.pooler import Pooler
-from tests.e2e.harness import CHECKOUT
+from tests.e2e.harness import CHECKOUT, Stack
 from worker.store.engine import connection, execute, open_engine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
-    from tests.e2e.harness import Stack
 
 NAMED = {"DATABASE_POOLER": "transaction"}
 

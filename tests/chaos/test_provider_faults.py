@@ -6,17 +6,14 @@ Where an end is open, the request waits: what fails for everybody costs nobody a
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from tests.chaos.invariants import Accounts, assert_nothing_lost, read_accounts, settle
-from tests.e2e.harness import REQUESTS, request, until
+from tests.e2e.harness import REQUESTS, Stack, request, until
 from worker.sandbox.charges import subject_digest
 from worker.sandbox.magic import BY_NAME
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
 
 # The sandbox's slow answers take 2 s and its dripping ones a minute: all of them too long.
 QUICK = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "CONCURRENCY": "16"}

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import DEAD, REQUESTS, Process, request, until
+from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
 from tests.e2e.letters import put
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
 
 LETTERS = 8
 REPLAY = ["dead-letters", "replay", "--yes", "--rate", "1000"]

@@ -6,7 +6,7 @@ What a sender chooses never becomes a queue, an exchange, a header, a line of th
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,11 +23,8 @@ from tests.chaos.malicious_messages import (
     TRAP,
     malicious_messages,
 )
-from tests.e2e.harness import DEAD, Stack, request, until
+from tests.e2e.harness import DEAD, Process, Stack, request, until
 from worker.telemetry.logs import configure
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process
 
 MESSAGES = malicious_messages()
 SETTLEMENTS = len(MESSAGES) + 1

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.chaos.database import administrator
-from tests.e2e.harness import request, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process, Stack
+from tests.e2e.harness import Process, Stack, request, until
 
 MIB = 1_048_576
 PREFETCH = 64

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pika
@@ -13,14 +14,9 @@ import pytest
 from pika import exceptions
 
 from local_management import Management
+from local_stack import Servers
 from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.e2e.harness import DEAD, Stack, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_stack import Servers
-    from tests.e2e.harness import Process
+from tests.e2e.harness import DEAD, Process, Stack, request, until
 
 # RabbitMQ's regular expressions match anywhere in a name: without ^ and $ they permit too much.
 CONFIGURE = "^$"

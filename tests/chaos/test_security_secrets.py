@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 
 from tests.e2e import in_process
-from tests.e2e.harness import SETTINGS, Stack, request, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process
+from tests.e2e.harness import SETTINGS, Process, Stack, request, until
 
 FILED = ("AMQP_URL", "DATABASE_URL", "PROVIDER_ACCESS_KEY", "PROVIDER_SECRET_KEY", "DIGEST_KEY")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,17 +14,12 @@ import pytest
 from local_broker import Broker
 from local_database import Database
 from local_ports import LOOPBACK, free_ports
+from local_stack import Servers
 from tests.chaos.certificates import Certificates
 from tests.chaos.cluster import Api
 from tests.chaos.replication import ask
-from tests.e2e.harness import REQUESTS, Stack, request, until
+from tests.e2e.harness import REQUESTS, Process, Stack, request, until
 from tests.integration.amqp.harness import cut, evaluate, worker_connections
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
-    from tests.e2e.harness import Process
 
 
 @pytest.fixture(scope="module")

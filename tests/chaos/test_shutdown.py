@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+from local_broker import Broker
+from local_database import Database
 from tests.chaos.crashing_worker import SECRET
 from tests.chaos.invariants import assert_nothing_lost, settle
 from tests.chaos.load import PACE, Load
-from tests.e2e.harness import Process, request, until
-
-if TYPE_CHECKING:
-    from local_broker import Broker
-    from local_database import Database
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import Process, Stack, request, until
 
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
 

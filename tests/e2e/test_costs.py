@@ -7,9 +7,9 @@ message goes past it, a busy machine does not.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,12 +18,7 @@ import pytest
 from local_ports import free_ports
 from tests.bench.soak_load import id_card
 from tests.chaos.proxy import TO_SERVER, Proxy
-from tests.e2e.harness import request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.e2e.harness import Process, Stack
+from tests.e2e.harness import Process, Stack, request, until
 
 _SLEEPS = re.compile(r"^voluntary_ctxt_switches:\s+([0-9]+)", re.MULTILINE)
 MESSAGES = 1000

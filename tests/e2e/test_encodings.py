@@ -6,15 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from local_process import tied
 from tests.e2e.harness import CHECKOUT, COMMAND, DEAD, Stack, request, until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # The first character of the name is no letter of GBK.
 RARE = "𠮷野"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import subprocess
+from typing import Any
 
 import pytest
 
 from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 from tests.e2e.letters import bodies, put
 from tests.fakes.keys import as_setting, message_keys
-
-if TYPE_CHECKING:
-    import subprocess
 
 OTHER = "119999194912310013"  # the sandbox: a mismatch
 ALWAYS_FAILS = "119999194912310224"

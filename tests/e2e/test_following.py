@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from tests.e2e.harness import ID_CARD, RESULTS, Process, Stack, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MISMATCH = "119999194912310013"
 

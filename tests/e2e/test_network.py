@@ -7,8 +7,8 @@ import os
 import re
 import ssl
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,13 +18,8 @@ from local_process import Process, Workspace
 from local_programs import program
 from tests.chaos.certificates import Certificates
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import free_port, request, until
+from tests.e2e.harness import Stack, free_port, request, until
 from tests.unit.sandbox.caller import RunningSandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.harness import Stack
 
 LOGIN, PASSWORD = "alice", "PasswordOfTheProxy"
 

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from local_broker import Broker
 from local_database import Database
+from local_stack import Servers
 from tests.e2e.harness import (
     CHECKOUT,
     COMMAND,
@@ -26,9 +26,6 @@ from tests.e2e.harness import (
     until,
 )
 from worker.core.delivery import MOST_RETURNS
-
-if TYPE_CHECKING:
-    from local_stack import Servers
 
 
 def test_missing_settings_are_all_named_at_once_and_the_exit_code_is_2() -> None:

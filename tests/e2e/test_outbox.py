@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local_broker import Broker
+from local_stack import Servers
 from tests.e2e.harness import REQUESTS, Stack, request, until
-
-if TYPE_CHECKING:
-    from local_stack import Servers
 
 SLOW, HANGS = "119999194912310320", "119999194912310283"
 

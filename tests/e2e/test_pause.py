@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import ID_CARD, REQUESTS, Stack, free_port, request, until
+from tests.e2e.harness import ID_CARD, REQUESTS, Process, Stack, free_port, request, until
 from worker.core.operations import NOTICE_SECONDS
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process
 
 WHY = "the provider moves its data centre"
 MESSAGES = 1_000

@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.harness import COMMAND, ID_CARD, Stack, request, until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ONCE_IN_DOUBT = "119999194912310435"
 NO_RECORD = "119999194912310021"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tests.e2e.harness import ID_CARD, Stack, request, until
-
-if TYPE_CHECKING:
-    from typing import Any
 
 MISMATCH = "119999194912310013"
 

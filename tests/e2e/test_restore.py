@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,10 +18,6 @@ from tests.e2e.harness import REQUESTS, Stack, request, until
 from tests.integration.store.conftest import engine_of
 from tests.sql.test_changes import Copy
 from worker.store.restoring import RIGHTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 _CALLS = "SELECT provider_request_id AS id, started_at AS at FROM verification_v1.calls"
 # So that the other server's transactions begin with lower numbers than these rows have.

@@ -7,7 +7,9 @@ import json
 import os
 import pty
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from tests.bench.soak_load import id_card
 from tests.e2e.harness import (
@@ -21,10 +23,6 @@ from tests.e2e.harness import (
     Stack,
     until,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 COLUMNS = ("requestId", "checkType", "name", "idCard", "bankcard", "mobile", "source", "expiresAt")
 NAME, MISMATCH, CONTRADICTORY = "欧阳测试者", "119999194912310013", "119999194912310064"

@@ -5,20 +5,16 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
+from local_stack import Servers
 from tests.chaos.certificates import Certificates
 from tests.e2e import in_process
 from tests.e2e.harness import SETTINGS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
 
 SECRET = "Tr0ub4dor"
 

@@ -8,14 +8,10 @@ import json
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.e2e.every_command import ended
-from tests.privacy.system import PATIENCE, PYTHON, eventually
-
-if TYPE_CHECKING:
-    from tests.privacy.canaries import Canary
-    from tests.privacy.system import Job, Site
+from tests.privacy.canaries import Canary
+from tests.privacy.system import PATIENCE, PYTHON, Job, Site, eventually
 
 
 def use_commands_about_people(site: Site) -> None:

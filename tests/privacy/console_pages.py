@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import re
 from itertools import count
-from typing import TYPE_CHECKING
 
 import requests
 
 from tests.e2e.harness import COMMAND
-from tests.privacy.system import PATIENCE, eventually
-
-if TYPE_CHECKING:
-    from tests.privacy.canaries import Canary
-    from tests.privacy.system import Site
+from tests.privacy.canaries import Canary
+from tests.privacy.system import PATIENCE, Site, eventually
 
 _PAGES = ("/", "/?lang=zh", "/requests", "/dead-letters", "/unrouted", "/pause")
 

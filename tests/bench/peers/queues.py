@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 QUORUM = {"x-queue-type": "quorum"}
 DRAMATIQ_ACTOR = "verify"
