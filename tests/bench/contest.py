@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +36,7 @@ from local_stack import Servers
 from tests.bench import contestants, stand_in
 from tests.bench.contestants import Contestant
 from tests.bench.process_tree import ProcessTree, Stopwatch, server_cpu_seconds
-from tests.bench.report import Figure, leads, table
+from tests.bench.report import Figure, leads, picture, table
 from tests.bench.soak_load import id_card
 from tests.e2e.harness import CHECKOUT
 
@@ -355,7 +354,7 @@ def main() -> int:
         "--only", action="append", help="ours and those whose names contain this; may be repeated"
     )
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of our worker")
-    parser.add_argument("--picture", type=Path, help="write the table as a picture, SVG or PNG")
+    parser.add_argument("--picture", type=Path, help="draw some of the figures as bars, SVG")
     given = parser.parse_args()
     length = Length(given.rounds, given.messages, given.light_messages)
     with tempfile.TemporaryDirectory() as directory, Servers({}) as servers:
@@ -372,21 +371,8 @@ def main() -> int:
         if not leads(figures, figure):
             print(f"a peer leads: {figure.title}")
     if given.picture:
-        draw_picture(figures, given.picture)
+        given.picture.write_text(picture(figures, [each for each in FIGURES if each.key in DRAWN]))
     return 0
-
-
-def draw_picture(figures: Figures, picture: Path) -> None:
-    """Have the peers' virtualenv draw, which has the library for it."""
-    titles = {each.key: each.title for each in FIGURES if each.key in DRAWN}
-    medians = {
-        name: {key: statistics.median(row[key]) for key in titles} for name, row in figures.items()
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as document:
-        json.dump({"medians": medians, "titles": titles}, document)
-        document.flush()
-        command = [str(contestants.PEERS_PYTHON), "-m", "tests.bench.picture"]
-        subprocess.run([*command, document.name, str(picture)], cwd=CHECKOUT, check=True)
 
 
 if __name__ == "__main__":
