@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,21 +11,14 @@ from local_broker import Broker
 from local_database import Database
 from local_ports import is_taken
 from local_stack import Servers
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Proxy, ProxyMaker, address
 
 
 @pytest.fixture
-def proxy_to() -> Iterator[Callable[[str], Proxy]]:
+def proxy_to() -> Iterator[ProxyMaker]:
     """Make proxies in front of the server that a URL names: broker, database or sandbox."""
     with ExitStack() as exits:
-
-        def make(url: str) -> Proxy:
-            parts = urlsplit(url)
-            assert parts.hostname is not None
-            assert parts.port is not None
-            return exits.enter_context(Proxy(parts.hostname, parts.port))
-
-        yield make
+        yield lambda url: exits.enter_context(Proxy(url))
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def own_database(servers: Servers) -> Iterator[Database]:
 
 
 def _bring_back(server: Broker | Database) -> None:
-    if is_taken(urlsplit(server.url).port or 0):
+    if is_taken(address(server.url)[1]):
         server.resume()
     else:
         server.start()

@@ -194,13 +194,7 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         return _has(kind, [group.settlement for group in groups])
 
     def entries(_self: object, entries: Any, *_: object) -> bool:
-        return _has(kind, [group.settlement for group, _ in entries])
-
-    def entry(_self: object, entry: Any) -> bool:
-        return _has(kind, [entry[0].settlement])
-
-    def settlements(_self: object, settlements: Any) -> bool:
-        return _has(kind, settlements)
+        return groups(_self, [group for group, _ in entries])
 
     def settled(settler: Settler) -> bool:
         return _has(kind, settler._settled)
@@ -213,8 +207,14 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         _when_written(settler._consumers[Lane.LIVE]._pika)
 
     moments = {
-        "unpublished": Moment(Session, "settle", counts=settlements),
-        "published": Moment(PublishChannel, "publish", after=True, counts=entry, strike=published),
+        "unpublished": Moment(Session, "settle", counts=lambda _, settled: _has(kind, settled)),
+        "published": Moment(
+            PublishChannel,
+            "publish",
+            after=True,
+            counts=lambda _, entry: entries(_, [entry]),
+            strike=published,
+        ),
         "confirm_unread": Moment(BackgroundPublisher, "confirmed", counts=entries),
         "unacked": Moment(Settler, "finish", after=True, counts=groups),
         "ack_unsent": Moment(Settler, "flush", after=True, counts=settled),
