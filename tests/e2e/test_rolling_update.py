@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import alembic
 from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
 
-# The worker of 0.1.0 as it was released, without examples and pages: what it claimed,
-# recorded and published by is its code, and no copy of its statements could tell for it.
+# The worker of 0.1.0 as it was released, without examples, pages and what `run` never loads: what
+# it claimed, recorded and published by is its code, and no copy of its statements could tell.
 _RELEASED = Path(__file__).with_name("worker-0.1.0.tar.xz")
 _SCHEMA = "0007"
 
