@@ -56,14 +56,10 @@ def ends_of_all(stack: Stack, dead: dict[bytes, Any]) -> dict[str, str]:
 
 def rows_as_text(stack: Stack) -> str:
     """Return all that the tables hold."""
-    texts = []
+    rows = """SELECT r::text FROM verification.request AS r UNION ALL
+              SELECT c::text FROM verification.provider_call AS c"""
     with psycopg.connect(stack.database_url) as connection:
-        for query in (
-            "SELECT r::text FROM verification.request r",
-            "SELECT c::text FROM verification.provider_call c",
-        ):
-            texts += [text for (text,) in connection.execute(query)]
-    return "\n".join(texts)
+        return "\n".join(text for (text,) in connection.execute(rows))
 
 
 def test_when_messages_are_malicious_then_each_has_its_end_and_its_line(stack: Stack) -> None:

@@ -14,8 +14,12 @@ import psycopg
 
 from tests.e2e.harness import DEAD, SandboxProcess
 from tests.privacy.canaries import Canary
-from tests.privacy.commands import submit_encrypted, use_commands_about_people, use_dead_letters
-from tests.privacy.console_pages import look_at_the_console
+from tests.privacy.commands import (
+    look_at_the_console,
+    submit_encrypted,
+    use_commands_about_people,
+    use_dead_letters,
+)
 from tests.privacy.echoing_provider import ANSWERS, PARKING, echoing_provider
 from tests.privacy.failing_worker import DEBUGGING, STEPS
 from tests.privacy.messages import refused_messages
