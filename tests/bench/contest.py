@@ -14,37 +14,31 @@ bytes of WAL) begins at light load when the contestant consumes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import defaultdict
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import pika
 import psycopg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
+import typer
+from typer import Argument, Option
 
 from local_broker import Broker
 from local_database import Database
+from local_process import Workspace
 from local_stack import Servers
 from tests.bench import contestants, stand_in
-from tests.bench.process_tree import ProcessTree, Stopwatch, server_cpu_seconds
-from tests.bench.report import Figure, leads, table
+from tests.bench.contestants import Contestant
+from tests.bench.process_tree import ProcessTree, Stopwatch, cpu_seconds
+from tests.bench.report import Figure, leads, picture, table
 from tests.bench.soak_load import id_card
-from tests.e2e.harness import CHECKOUT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from tests.bench.contestants import Contestant
+from tests.e2e.harness import CHECKOUT, request
 
 COLLECTOR = "bench.collector"
 LATE = 0.3
@@ -72,21 +66,15 @@ Figures = dict[str, dict[str, list[float]]]
 """By contestant and figure, one of each round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
-    """How long a contest is."""
-
-    rounds: int
-    messages: int
-    light_messages: int
-
-
 class Arena:
     """The servers, and a channel of our own to them."""
 
-    def __init__(self, servers: Servers, log: Path) -> None:
+    def __init__(self, servers: Servers, workspace: Workspace) -> None:
+        assert isinstance(servers.broker, Broker)
+        assert isinstance(servers.database, Database)
+        self.pids = {"broker": servers.broker.pid, "database": servers.database.pid}
+        self.workspace = workspace
         self._servers = servers
-        self._log = log
         parameters = pika.URLParameters(servers.broker.url)
         parameters.heartbeat = 0
         self._connection = pika.BlockingConnection(parameters)
@@ -111,7 +99,7 @@ class Arena:
             "DATABASE_URL": url,
             "PROVIDER_URL": provider,
         }
-        the_round = Round(self, contestant, environment, url, self._log)
+        the_round = Round(self, contestant, environment, url)
         try:
             yield the_round
         finally:
@@ -122,19 +110,7 @@ class Arena:
 
     def servers_cpu_seconds(self) -> float:
         """Return user + system seconds so far of broker and database."""
-        return sum(server_cpu_seconds(pid) for pid in (self.broker_pid, self.database_pid))
-
-    @property
-    def broker_pid(self) -> int:
-        """The process, and session, of the broker."""
-        assert isinstance(self._servers.broker, Broker)
-        return self._servers.broker.pid
-
-    @property
-    def database_pid(self) -> int:
-        """The process, and session, of the database server."""
-        assert isinstance(self._servers.database, Database)
-        return self._servers.database.pid
+        return sum(map(cpu_seconds, self.pids.values()))
 
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
@@ -145,38 +121,31 @@ class Arena:
         return int(self.channel.queue_declare(queue, passive=True).method.consumer_count)
 
 
+@dataclass(slots=True)
 class Round:
     """One contestant at work."""
 
-    def __init__(
-        self,
-        arena: Arena,
-        contestant: Contestant,
-        environment: Mapping[str, str],
-        database_url: str,
-        log: Path,
-    ) -> None:
-        self._arena = arena
-        self._contestant = contestant
-        self._environment = environment
-        self.database_url = database_url
-        self._log = log
-        self._trees: list[ProcessTree] = []
+    arena: Arena
+    contestant: Contestant
+    environment: Mapping[str, str]
+    database_url: str
+    trees: list[ProcessTree] = field(default_factory=list)
 
     def start(self, checkout: Path = CHECKOUT) -> ProcessTree:
         """Start the contestant, or one process more of it."""
-        tree = ProcessTree(self._contestant.command, self._environment, self._log, checkout)
-        self._trees.append(tree)
+        command, workspace = self.contestant.command, self.arena.workspace
+        tree = ProcessTree(command, self.environment, workspace, checkout)
+        self.trees.append(tree)
         return tree
 
     def end(self) -> None:
         """Leave no process behind."""
-        for tree in self._trees:
+        for tree in self.trees:
             tree.kill()
 
     def cpu_seconds(self) -> float:
         """Return user + system seconds so far of all that was started."""
-        return sum(tree.cpu_seconds() for tree in self._trees)
+        return sum(cpu_seconds(tree.pid) for tree in self.trees)
 
     def publish_backlog(self, messages: int, first: int = 0) -> None:
         """Publish so many requests."""
@@ -184,10 +153,10 @@ class Round:
 
     def publish(self, requests: Iterable[dict[str, Any]], exchange: str | None = None) -> None:
         """Publish fast, in one transaction."""
-        channel = self._arena.channel.connection.channel()
+        channel = self.arena.channel.connection.channel()
         channel.tx_select()
-        for request in requests:
-            usual, *rest = self._contestant.message(request)
+        for each in requests:
+            usual, *rest = self.contestant.message(each)
             channel.basic_publish(exchange or usual, *rest)
         channel.tx_commit()
         channel.close()
@@ -195,14 +164,14 @@ class Round:
     def work_off(self, messages: int) -> dict[str, float]:
         """Return what a backlog of so many costs, and how fast it goes."""
         self.publish_backlog(messages)
-        servers = self._arena.servers_cpu_seconds()
+        servers = self.arena.servers_cpu_seconds()
         tree = self.start()
         done = self.await_events(1, 30)
         watch = Stopwatch(tree, done)
         self.await_events(messages, 120)
         rate, steady = watch.rate(messages), watch.cpu_per_1000(messages)
-        own = tree.cpu_seconds()
-        whole = own + self._arena.servers_cpu_seconds() - servers
+        own = cpu_seconds(tree.pid)
+        whole = own + self.arena.servers_cpu_seconds() - servers
         memory = tree.pss()
         self._check(messages)
         return {
@@ -219,10 +188,10 @@ class Round:
         self.await_consumer()
         time.sleep(1)  # whatever it does once
         before = self._counted()
-        watch, servers = Stopwatch(tree, 0), self._arena.servers_cpu_seconds()
+        watch, servers = Stopwatch(tree, 0), self.arena.servers_cpu_seconds()
         times = sorted(self.paced(messages))
         own = watch.cpu_per_1000(messages)
-        servers = self._arena.servers_cpu_seconds() - servers
+        servers = self.arena.servers_cpu_seconds() - servers
         tree.stop()  # a server's process counts its commits at the latest when it ends
         commits, wal = (now - then for now, then in zip(self._counted(), before, strict=True))
         return {
@@ -241,17 +210,11 @@ class Round:
         assert row is not None
         return row
 
-    def added_latency(self, messages: int, rate: float = RATE) -> list[float]:
-        """Return milliseconds from publishing to the event's arrival, of each message."""
-        self.start()
-        self.await_consumer()
-        return self.paced(messages, rate)
-
     def paced(self, messages: int, rate: float = RATE) -> list[float]:
         """Return milliseconds from publishing to the event's arrival, of each message."""
         published: dict[str, float] = {}
         times: list[float] = []
-        channel = self._arena.channel
+        channel = self.arena.channel
 
         def arrived(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
             started = published[json.loads(body)["requestId"]]
@@ -265,9 +228,9 @@ class Round:
             while (left := due - time.monotonic()) > 0:
                 channel.connection.process_data_events(left)
             due += 1 / rate
-            request = request_number(number)
-            published[request["requestId"]] = time.monotonic()
-            channel.basic_publish(*self._contestant.message(request))
+            message = request_number(number)
+            published[message["requestId"]] = time.monotonic()
+            channel.basic_publish(*self.contestant.message(message))
         end = time.monotonic() + 10
         while len(times) < messages:
             self._look_alive(end, "all events")
@@ -278,36 +241,36 @@ class Round:
     def await_consumer(self) -> None:
         """Return when the contestant consumes, with all that was started of it."""
         end = time.monotonic() + 30
-        while self._arena.consumers(self._contestant.queue) < len(self._trees):
+        while self.arena.consumers(self.contestant.queue) < len(self.trees):
             self._look_alive(end, "a consumer")
             time.sleep(0.02)
 
     def await_events(self, wanted: int, seconds: float) -> int:
         """Return when so many events have come, and how many these are."""
         end = time.monotonic() + seconds
-        while (count := self._arena.depth(COLLECTOR)) < wanted:
+        while (count := self.arena.depth(COLLECTOR)) < wanted:
             self._look_alive(end, f"{wanted} events ({count} came)")
             time.sleep(0.05)
         return count
 
     def _look_alive(self, end: float, what: str) -> None:
-        tree = self._trees[-1]
+        tree = self.trees[-1]
         if time.monotonic() > end or not tree.is_alive():
-            words = tree.last_words()
-            raise RuntimeError(f"{self._contestant.name}: waited in vain for {what}\n{words}")
+            name, words = self.contestant.name, tree.log_tail()
+            raise RuntimeError(f"{name}: waited in vain for {what}\n{words}")
 
     def _check(self, messages: int) -> None:
         """Stop the contestant; every message must have made one row, one event and one ack."""
-        tree = self._trees[-1]
-        code = tree.stop()
+        tree = self.trees[-1]
+        tree.stop()
         with psycopg.connect(self.database_url) as database:
-            row = database.execute(self._contestant.finished).fetchone()
+            row = database.execute(self.contestant.finished).fetchone()
         rows = row[0] if row else 0
-        counts = (rows, self._arena.depth(COLLECTOR), self._arena.depth(self._contestant.queue))
-        if counts != (messages, messages, 0) or code != 0:
+        counts = (rows, self.arena.depth(COLLECTOR), self.arena.depth(self.contestant.queue))
+        if counts != (messages, messages, 0) or tree.exit_code != 0:
             raise RuntimeError(
-                f"{self._contestant.name}: of {messages} messages came rows, events, left: "
-                f"{counts}; exit code {code}\n{tree.last_words()}"
+                f"{self.contestant.name}: of {messages} messages came rows, events, left: "
+                f"{counts}; exit code {tree.exit_code}\n{tree.log_tail()}"
             )
 
 
@@ -319,30 +282,27 @@ SELECT xact_commit::float8, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'):
 
 def request_number(number: int) -> dict[str, Any]:
     """Return a request about a person of its own."""
-    user = {"name": "张三", "idCard": id_card(number)}
-    return {
-        "requestId": f"bench-{number:08}",
-        "personalSpec": {"checkType": 2, "personalUser": user},
-        "source": "bench",
-    }
+    return request(f"bench-{number:08}", id_card(number), source="bench")
 
 
-def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
+def hold(
+    arena: Arena, entrants: list[Contestant], rounds: int, messages: int, light_messages: int
+) -> Figures:
     """Let all of them do each discipline, round by round."""
     figures: Figures = defaultdict(lambda: defaultdict(list))
     with stand_in.instant() as at_once, stand_in.delayed(LATE) as late:
-        for number in range(1, length.rounds + 1):
-            turn = (number - 1) % len(field)
+        for number in range(1, rounds + 1):
+            turn = (number - 1) % len(entrants)
             # The order turns, so that nobody always runs on a machine that somebody warmed up.
-            for contestant in field[turn:] + field[:turn]:
+            for contestant in entrants[turn:] + entrants[:turn]:
                 row = figures[contestant.name]
                 with arena.round(contestant, at_once, {}) as one:
-                    told = one.work_off(length.messages)
+                    told = one.work_off(messages)
                 with arena.round(contestant, late, contestant.late) as one:
-                    found = one.work_off(length.messages)
+                    found = one.work_off(messages)
                 told |= {"late": found["rate"], "late cpu": found["cpu"]}
                 with arena.round(contestant, at_once, {}) as one:
-                    told |= one.light_load(length.light_messages)
+                    told |= one.light_load(light_messages)
                 for key, value in told.items():
                     row[key].append(value)
                 last = ", ".join(f"{each.key} {told[each.key]:.{each.digits}f}" for each in FIGURES)
@@ -350,49 +310,32 @@ def hold(arena: Arena, field: list[Contestant], length: Length) -> Figures:
     return figures
 
 
-def main() -> int:
+Settings = Annotated[list[str] | None, Argument(help="of our worker", metavar="NAME=VALUE")]
+
+
+def main(
+    settings: Settings = None,
+    rounds: Annotated[int, Option(help="the table has their medians")] = 10,
+    messages: Annotated[int, Option(help="of each measurement")] = 6000,
+    light_messages: Annotated[int, Option(help="of the one at light load")] = 200,
+    only: Annotated[list[str] | None, Option(help="ours and who is named so; may recur")] = None,
+    drawn: Annotated[Path | None, Option("--picture", help="some of the figures, SVG")] = None,
+) -> None:
     """Hold the contest and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10, help="the table has their medians")
-    parser.add_argument("--messages", type=int, default=6000, help="of each measurement")
-    parser.add_argument("--light-messages", type=int, default=200, help="of the one at light load")
-    parser.add_argument(
-        "--only", action="append", help="ours and those whose names contain this; may be repeated"
-    )
-    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of our worker")
-    parser.add_argument("--picture", type=Path, help="write the table as a picture, SVG or PNG")
-    given = parser.parse_args()
-    length = Length(given.rounds, given.messages, given.light_messages)
-    with tempfile.TemporaryDirectory() as directory, Servers({}) as servers:
-        scratch = Path(directory)
-        settings = dict(each.split("=", 1) for each in given.settings)
-        field = [contestants.ours(servers, "ours", settings)]
-        if given.only != ["ours"]:
-            wanted = given.only or [""]
+    with closing(Workspace("bench")) as workspace, Servers({}) as servers:
+        tuned = dict(each.split("=", 1) for each in settings or ())
+        entrants = [contestants.ours(servers, "ours", tuned)]
+        if only != ["ours"]:
             others = contestants.peers(servers, "peers")
-            field += [each for each in others if any(part in each.name for part in wanted)]
-        figures = hold(Arena(servers, scratch / "contestants.log"), field, length)
+            entrants += [each for each in others if any(part in each.name for part in only or [""])]
+        figures = hold(Arena(servers, workspace), entrants, rounds, messages, light_messages)
     print("\n" + table(figures, FIGURES))
     for figure in FIGURES:
         if not leads(figures, figure):
             print(f"a peer leads: {figure.title}")
-    if given.picture:
-        draw_picture(figures, given.picture)
-    return 0
-
-
-def draw_picture(figures: Figures, picture: Path) -> None:
-    """Have the peers' virtualenv draw, which has the library for it."""
-    titles = {each.key: each.title for each in FIGURES if each.key in DRAWN}
-    medians = {
-        name: {key: statistics.median(row[key]) for key in titles} for name, row in figures.items()
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as document:
-        json.dump({"medians": medians, "titles": titles}, document)
-        document.flush()
-        command = [str(contestants.PEERS_PYTHON), "-m", "tests.bench.picture"]
-        subprocess.run([*command, document.name, str(picture)], cwd=CHECKOUT, check=True)
+    if drawn:
+        drawn.write_text(picture(figures, [each for each in FIGURES if each.key in DRAWN]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

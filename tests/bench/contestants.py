@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import pika
 import psycopg
 
+from local_stack import Servers
 from tests.bench.peers import common, queues
 from tests.conftest import migrate
-from tests.e2e.harness import CHECKOUT, COMMAND, REQUESTS, RESULTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from local_stack import Servers
+from tests.e2e.harness import CHECKOUT, COMMAND, REQUESTS, RESULTS, run_program
 
 Message = tuple[str, str, bytes, pika.BasicProperties]
 """Exchange, routing key, body, properties."""
@@ -61,19 +57,8 @@ def ours(servers: Servers, template: str, settings: Mapping[str, str] | None = N
     migrate(servers.database.create_database(template))
 
     def declare(_channel: Any) -> None:
-        applied = subprocess.run(
-            [*COMMAND, "topology", "apply"],
-            env={
-                **os.environ,
-                **environment,
-                **servers.environment(),
-                "PROVIDER_URL": "http://127.0.0.1:9/",
-            },
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        whole = {**environment, **servers.environment(), "PROVIDER_URL": "http://127.0.0.1:9/"}
+        applied = run_program(*COMMAND, "topology", "apply", environment=whole)
         if applied.returncode != 0:
             raise RuntimeError(applied.stderr)
 
@@ -95,12 +80,9 @@ def ours(servers: Servers, template: str, settings: Mapping[str, str] | None = N
     )
 
 
-def _declaring(peer: queues.PeerQueue) -> Callable[[Any], None]:
-    def declare(channel: Any) -> None:
-        channel.exchange_declare(common.RESULTS, "topic", durable=True)
-        peer.declare(channel)
-
-    return declare
+def _declare(peer: queues.PeerQueue, channel: Any) -> None:
+    channel.exchange_declare(common.RESULTS, "topic", durable=True)
+    peer.declare(channel)
 
 
 # Each as it was fastest in trials of its own with an instant provider: calls at once, messages
@@ -133,7 +115,7 @@ def peers(servers: Servers, template: str) -> list[Contestant]:
             common.RESULTS,
             "SELECT count(*) FROM peer_request WHERE state = 'done'",
             template,
-            _declaring(queues.PEERS[module]),
+            partial(_declare, queues.PEERS[module]),
             lambda request, module=module: ("", *queues.PEERS[module].message(request)),  # type: ignore[misc]
             {**KEYS, **settings},
             late={"CONCURRENCY": str(CALLS_AT_ONCE), "PREFETCH": str(held)},

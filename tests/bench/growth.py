@@ -17,26 +17,24 @@ computes with them.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
-import tempfile
 import time
 import uuid
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
+import typer
 
 from local_database import Database
+from local_process import Workspace
 from local_stack import Servers
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
-from tests.bench.process_tree import Stopwatch, server_cpu_seconds
+from tests.bench.process_tree import Stopwatch, cpu_seconds
 from tests.conftest import migrate
 from tests.e2e.harness import BULK, BULK_REQUESTS, CHECKOUT, RESULTS
 from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
@@ -47,9 +45,6 @@ from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # Rows as the worker leaves them, made by the server itself: 10 million take a few minutes.
 _FILL = """
@@ -85,24 +80,27 @@ def fill(url: str, first: int, last: int, spacing: int = 1) -> None:
         database.execute("CHECKPOINT")
 
 
-def ledger_times(url: str, prefix: str, size: int, batches: int) -> tuple[float, float]:
-    """Return the median milliseconds of a claim and of a record of `size` requests."""
+@contextmanager
+def _ledger(url: str) -> Iterator[PostgresLedger]:
+    """Give the ledger of a worker whose name is as long as a pod's."""
     engine = open_engine(url, "bench", by_keys=True)
-    ledger = PostgresLedger(engine, LedgerConfig("bench", Mode.SANDBOX, 60.0, 1))
-    claims, records = [], []
+    config = LedgerConfig("worker-5d9c7b6f4-x2x7k-7-a1b2c3", Mode.LIVE, 60.0, 1)
     try:
-        for batch in range(batches):
-            asked = [_asked(f"{prefix}-{batch}-{number}") for number in range(size)]
-            started = time.monotonic()
-            granted = ledger.claim(asked, str(batch))
-            claims.append(time.monotonic() - started)
-            entries = [_entry(one, each) for one, each in zip(asked, granted, strict=True)]
-            started = time.monotonic()
-            ledger.record(entries, [])
-            records.append(time.monotonic() - started)
+        yield PostgresLedger(engine, config)
     finally:
         engine.dispose()
-    return statistics.median(claims) * 1000, statistics.median(records) * 1000
+
+
+def _work(ledger: PostgresLedger, ids: list[str], announced: list[str]) -> tuple[float, float]:
+    """Claim and record these requests at once; return the milliseconds of both."""
+    asked = [_asked(each) for each in ids]
+    started = time.monotonic()
+    granted = ledger.claim(asked, ids[0])
+    claimed = time.monotonic()
+    entries = [_entry(one, each) for one, each in zip(asked, granted, strict=True)]
+    recording = time.monotonic()
+    ledger.record(entries, announced)
+    return (claimed - started) * 1000, (time.monotonic() - recording) * 1000
 
 
 def _asked(request_id: str) -> ClaimRequest:
@@ -134,21 +132,29 @@ def _entry(asked: ClaimRequest, granted: object) -> Entry:
 _LARGE = {"shared_buffers": "4GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
 
 
-def rows(given: argparse.Namespace) -> None:
+_MILLIONS = [1.0, 10.0]
+
+
+def rows(millions: list[float] = _MILLIONS) -> None:
     """Claim and record with more and more rows in the tables."""
     with Database(_LARGE) as database:
         url = database.create_database("rows")
         migrate(url)
         filled = 1
-        for millions in (0.0, *given.millions):
-            wanted = int(millions * 1_000_000) + 1
+        for many in (0.0, *millions):
+            wanted = int(many * 1_000_000) + 1
             fill(url, filled, wanted)
             filled = wanted
             for size in (1, 32):
-                ledger_times(url, f"warm-{millions}-{size}", size, 300)
-                claim, record = ledger_times(url, f"new-{millions}-{size}", size, 200)
+                with _ledger(url) as ledger:
+                    times = [
+                        _work(ledger, [f"{many}-{size}-{batch}-{n}" for n in range(size)], [])
+                        for batch in range(500)
+                    ]
+                # The first 300 warm up.
+                claim, record = map(statistics.median, zip(*times[300:], strict=True))
                 print(
-                    f"{millions:4g} million rows, batches of {size:2}: "
+                    f"{many:4g} million rows, batches of {size:2}: "
                     f"claim {claim:.2f} ms, record {record:.2f} ms",
                     flush=True,
                 )
@@ -166,24 +172,29 @@ SELECT "resource_manager/record_type", count, record_size::float8, fpi_size::flo
 """
 
 
-def wal(given: argparse.Namespace) -> None:
+def wal(rows: int = 700_000, requests: int = 20_000, batch: int = 32) -> None:
     """Count the WAL of requests with random ids, and of the vacuum after them.
 
-    Records and whole pages apart: after a checkpoint each page is written whole once.
+    Records and whole pages apart: after a checkpoint each page is written whole once. So many rows
+    are in the tables before.
     """
     with Database(_NO_CHECKPOINT) as database:
         url = database.create_database("wal")
         migrate(url)
-        fill(url, 1, given.rows + 1)
-        with psycopg.connect(url, autocommit=True) as session:
+        fill(url, 1, rows + 1)
+        with psycopg.connect(url, autocommit=True) as session, _ledger(url) as ledger:
             session.execute("CREATE EXTENSION pg_walinspect")
-            before = _wal_position(session)
-            _work(url, given.requests, given.batch)
-            _print_wal(session, "requests", before, given)
+            with _counted_wal(session, "requests", requests):
+                announced: list[str] = []
+                for _ in range(requests // batch):
+                    # Among those that are there, whose digests are as random.
+                    ids = [f"old-{uuid.uuid4().hex}" for _ in range(batch)]
+                    _work(ledger, ids, announced)
+                    announced = ids
+                ledger.record([], announced)
             session.execute("CHECKPOINT")
-            before = _wal_position(session)
-            session.execute("VACUUM verification.request, verification.provider_call")
-            _print_wal(session, "their vacuum, after a checkpoint", before, given)
+            with _counted_wal(session, "their vacuum, after a checkpoint", requests):
+                session.execute("VACUUM verification.request, verification.provider_call")
             for row in session.execute(_UPDATES):
                 print("{}: {} updates, {} HOT; {} bytes of heap, {} of indexes".format(*row))
 
@@ -194,61 +205,43 @@ SELECT relname, n_tup_upd, n_tup_hot_upd, pg_relation_size(relid), pg_indexes_si
 """
 
 
-def _work(url: str, requests: int, size: int) -> None:
-    """Claim, record and announce requests, so many at once."""
-    engine = open_engine(url, "bench", by_keys=True)
-    ledger = PostgresLedger(
-        engine, LedgerConfig("worker-5d9c7b6f4-x2x7k-7-a1b2c3", Mode.LIVE, 60.0, 1)
-    )
-    announced: list[str] = []
-    for batch in range(requests // size):
-        # Among those that are there, whose digests are as random.
-        asked = [_asked(f"old-{uuid.uuid4().hex}") for _ in range(size)]
-        granted = ledger.claim(asked, str(batch))
-        ledger.record(
-            [_entry(one, each) for one, each in zip(asked, granted, strict=True)], announced
-        )
-        announced = [each.request_id for each in asked]
-    ledger.record([], announced)
-    engine.dispose()
-
-
-def _wal_position(session: psycopg.Connection) -> Any:
-    (position,) = session.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or ()
-    return position
-
-
-def _print_wal(session: psycopg.Connection, of: str, start: Any, given: argparse.Namespace) -> None:
-    span = {"start": start, "end": _wal_position(session)}
+@contextmanager
+def _counted_wal(session: psycopg.Connection, of: str, requests: int) -> Iterator[None]:
+    """Print what is written ahead meanwhile, by request."""
+    here = "SELECT pg_current_wal_insert_lsn()"
+    (start,) = session.execute(here).fetchone() or ()
+    yield
+    (end,) = session.execute(here).fetchone() or ()
+    span = {"start": start, "end": end}
     session.execute("SELECT pg_switch_wal()")  # all of it is on disk
     records, pages = session.execute(_WAL, span).fetchone() or (0, 0)
-    print(f"{of}: {records / given.requests:.0f} bytes a request in records, ", end="")
-    print(f"{pages / given.requests:.0f} in whole pages")
+    print(f"{of}: {records / requests:.0f} bytes a request in records, ", end="")
+    print(f"{pages / requests:.0f} in whole pages")
     for name, count, size, whole in session.execute(_WAL_BY_RECORD, span):
-        parts = [each / given.requests for each in (count, size, whole)]
+        parts = [each / requests for each in (count, size, whole)]
         print("  {:28} {:5.2f} records, {:5.0f} bytes, {:6.0f} in whole pages".format(name, *parts))
 
 
 @contextmanager
 def _arena(provider: Callable[[], Any]) -> Iterator[tuple[Arena, Any, str]]:
-    with tempfile.TemporaryDirectory() as directory, Servers({}) as servers, provider() as url:
-        yield Arena(servers, Path(directory) / "worker.log"), contestants.ours(servers, "ours"), url
+    with closing(Workspace("bench")) as workspace, Servers({}) as servers, provider() as url:
+        yield Arena(servers, workspace), contestants.ours(servers, "ours"), url
 
 
-def backlog(given: argparse.Namespace) -> None:
+def backlog(messages: int = 1_000_000) -> None:
     """Work 20 s on a short and on a long backlog."""
     with _arena(stand_in.instant) as (arena, worker, url):
-        for messages in (40_000, given.messages):
+        for many in (40_000, messages):
             with arena.round(worker, url, {}) as one:
-                for start in range(0, messages, 100_000):
-                    one.publish_backlog(min(100_000, messages - start), start)
+                for start in range(0, many, 100_000):
+                    one.publish_backlog(min(100_000, many - start), start)
                 tree = one.start()
                 done = one.await_events(1, 60)
                 watch = Stopwatch(tree, done)
                 time.sleep(20)
                 done = arena.depth(COLLECTOR)
                 print(
-                    f"backlog of {messages:9,}: {watch.rate(done):.0f} msg/s, "
+                    f"backlog of {many:9,}: {watch.rate(done):.0f} msg/s, "
                     f"{watch.cpu_per_1000(done):.3f} CPU s / 1,000, {tree.pss() / 1e6:.0f} MB",
                     flush=True,
                 )
@@ -260,30 +253,35 @@ SELECT source, count(*) * 60 / %(seconds)s FROM verification_v1.calls
 """
 
 
-def lanes(given: argparse.Namespace) -> None:
+def lanes(
+    workers: int = 1,
+    rounds: int = 2,
+    seconds: int = 200,
+    bulk: int = 100_000,
+    calls_per_minute: int = 600,
+) -> None:
     """Let live requests come once a second under a quota, without bulk and with much of it."""
-    settings = {"PROVIDER_CALLS_PER_MINUTE": str(given.calls_per_minute)}
-    rounds = [(True, False), (True, True)] * given.rounds + [(False, True)]
+    settings = {"PROVIDER_CALLS_PER_MINUTE": str(calls_per_minute)}
     with _arena(stand_in.instant) as (arena, worker, url):
-        for with_live, with_bulk in rounds:
+        for with_live, with_bulk in [(True, False), (True, True)] * rounds + [(False, True)]:
             with arena.round(worker, url, settings) as one:
                 arena.channel.queue_unbind(COLLECTOR, RESULTS, "#")
                 arena.channel.queue_bind(COLLECTOR, RESULTS, "bench.*")
-                waiting = range(given.seconds, given.seconds + with_bulk * given.bulk)
+                waiting = range(seconds, seconds + with_bulk * bulk)
                 one.publish(({**request_number(n), "source": "bulk"} for n in waiting), BULK)
-                for _ in range(given.workers - with_live):
+                for _ in range(workers):
                     one.start()
+                one.await_consumer()
                 if with_live:
-                    times = sorted(one.added_latency(given.seconds, rate=1.0))
+                    times = sorted(one.paced(seconds, rate=1.0))
                     found = [times[int(len(times) * part)] for part in (0.5, 0.99)]
                     print("live p50 {:.0f}, p99 {:.0f}, ".format(*found), end="")
                     print(f"max {times[-1]:.0f} ms; ", end="")
                 else:
-                    one.await_consumer()
-                    time.sleep(given.seconds)
-                seconds = given.seconds * 0.9
+                    time.sleep(seconds)
                 with psycopg.connect(one.database_url) as database:
-                    told = database.execute(_CALLS_BY_SOURCE, {"seconds": seconds}).fetchall()
+                    last = {"seconds": seconds * 0.9}
+                    told = database.execute(_CALLS_BY_SOURCE, last).fetchall()
                 calls = ", ".join(f"{source} {number:.0f}" for source, number in told)
                 cpu = one.cpu_seconds()
                 print(f"calls a minute: {calls}; CPU {cpu:.1f} s", flush=True)
@@ -291,27 +289,27 @@ def lanes(given: argparse.Namespace) -> None:
                 arena.channel.queue_delete(BULK_REQUESTS)
 
 
-def large(given: argparse.Namespace) -> None:
+def large(megabytes: int = 4, prefetch: int = 64) -> None:
     """Hold as many messages of so many bytes as the prefetch allows."""
     settings = {
         "MAX_MESSAGE_BYTES": str(8 * 1024 * 1024),
-        "PREFETCH": str(given.prefetch),
+        "PREFETCH": str(prefetch),
         "CONCURRENCY": "8",
         "PORTRAIT_MAX_BYTES": str(6 * 1024 * 1024),
     }
-    image = "/9j/" + "A" * (given.megabytes * 1024 * 1024 - 4)
+    image = "/9j/" + "A" * (megabytes * 1024 * 1024 - 4)
     with (
         _arena(lambda: stand_in.delayed(1.0)) as (arena, worker, url),
         arena.round(worker, url, settings) as one,
     ):
-        one.publish(_with_portrait(image, number) for number in range(given.prefetch * 2))
+        one.publish(_with_portrait(image, number) for number in range(prefetch * 2))
         tree, highest = one.start(), 0
-        while arena.depth(COLLECTOR) < given.prefetch * 2:
+        while arena.depth(COLLECTOR) < prefetch * 2:
             highest = max(highest, tree.pss())
             time.sleep(0.1)
         print(
-            f"{given.prefetch} messages of {given.megabytes} MiB held: "
-            f"{highest / 1e6:.0f} MB at most, {highest / 2**20 / given.megabytes:.1f} messages"
+            f"{prefetch} messages of {megabytes} MiB held: "
+            f"{highest / 1e6:.0f} MB at most, {highest / 2**20 / megabytes:.1f} messages"
         )
 
 
@@ -321,7 +319,7 @@ def _with_portrait(image: str, number: int) -> dict[str, Any]:
     return {**message, "personalSpec": {"checkType": 3, "personalUser": user}}
 
 
-def processes(_given: argparse.Namespace) -> None:
+def processes() -> None:
     """Let 1, 2 and 4 workers share a queue and a database; the provider takes 50 ms."""
     messages = 8000
     with _arena(lambda: stand_in.delayed(0.05)) as (arena, worker, url):
@@ -337,13 +335,13 @@ def processes(_given: argparse.Namespace) -> None:
                 print(f"{number} workers: {rate:.0f} msg/s, {cpu:.3f} CPU s / 1,000", flush=True)
 
 
-def endurance(given: argparse.Namespace) -> None:
+def endurance(minutes: float = 60.0, rate: float = 100.0) -> None:
     """Work for long at a steady pace; memory and file handles must not grow."""
     with _arena(stand_in.instant) as (arena, worker, url), arena.round(worker, url, {}) as one:
         tree = one.start()
         published, started = 0, time.monotonic()
-        while (elapsed := time.monotonic() - started) < given.minutes * 60:
-            due = int(elapsed * given.rate) - published
+        while (elapsed := time.monotonic() - started) < minutes * 60:
+            due = int(elapsed * rate) - published
             one.publish_backlog(due, published)
             published += due
             if int(elapsed) % 60 == 0:
@@ -356,20 +354,19 @@ def endurance(given: argparse.Namespace) -> None:
             time.sleep(1)
 
 
-def servers(_given: argparse.Namespace) -> None:
+def servers() -> None:
     """Count what a message costs the broker and the database, and its bytes on disk."""
     messages = 20_000
     with _arena(stand_in.instant) as (arena, worker, url), arena.round(worker, url, {}) as one:
         one.publish_backlog(messages)
-        leaders = {"broker": arena.broker_pid, "database": arena.database_pid}
         tree = one.start()
         done = one.await_events(1, 30)
         watch = Stopwatch(tree, done)
-        before = {name: server_cpu_seconds(pid) for name, pid in leaders.items()}
+        before = {name: cpu_seconds(pid) for name, pid in arena.pids.items()}
         one.await_events(messages, 120)
         print(f"worker: {watch.cpu_per_1000(messages):.3f} CPU s / 1,000")
-        for name, pid in leaders.items():
-            cpu = (server_cpu_seconds(pid) - before[name]) / (messages - done) * 1000
+        for name, pid in arena.pids.items():
+            cpu = (cpu_seconds(pid) - before[name]) / (messages - done) * 1000
             print(f"{name}: {cpu:.3f} CPU s / 1,000")
         size = """SELECT pg_total_relation_size('verification.request')
                        + pg_total_relation_size('verification.provider_call')"""
@@ -379,7 +376,7 @@ def servers(_given: argparse.Namespace) -> None:
         print(f"on disk, indexes included: {row[0] / messages:.0f} bytes a request")
 
 
-def start(_given: argparse.Namespace) -> None:
+def start() -> None:
     """Count the time from the start of the process until it consumes."""
     with _arena(stand_in.instant) as (arena, worker, url):
         times = []
@@ -389,39 +386,47 @@ def start(_given: argparse.Namespace) -> None:
                 tree = one.start()
                 one.await_consumer()
                 times.append(time.monotonic() - began)
-                cpu = tree.cpu_seconds()
+                cpu = cpu_seconds(tree.pid)
         print(f"start: {statistics.median(times):.2f} s, {cpu:.2f} CPU s")
 
 
 _CALLS_OF = "SELECT count(*) FROM verification.provider_call WHERE worker LIKE %s"
 
 
-def duel(given: argparse.Namespace) -> None:
+def duel(
+    other: Path,
+    rounds: int = 10,
+    seconds: int = 12,
+    rate: float = 20.0,
+    late: float = 0.0,
+    concurrency: int = 32,
+) -> None:
     """Let the workers of two checkouts share one queue: both have the same machine all the time.
 
-    So their ratio is exact to some per cent where one after the other differ by a third.
+    So their ratio is exact to some per cent where one after the other differ by a third. `rate` is
+    messages a second, of each; `late` the seconds that the provider takes.
     """
-    sides = {"ours": CHECKOUT, "the other": given.other.resolve()}
+    sides = {"ours": CHECKOUT, "the other": other.resolve()}
     found: dict[str, list[float]] = {"CPU": [], "PSS": []}
-    with _arena(lambda: stand_in.delayed(given.late)) as (arena, worker, url):
-        for number in range(given.rounds):
-            settings = {"CONCURRENCY": str(given.concurrency)}
+    with _arena(lambda: stand_in.delayed(late)) as (arena, worker, url):
+        for number in range(rounds):
+            settings = {"CONCURRENCY": str(concurrency)}
             with arena.round(worker, url, settings) as one:
                 order = list(sides)[:: -1 if number % 2 else 1]
                 trees = {name: one.start(sides[name]) for name in order}
                 one.await_consumer()
                 time.sleep(2)  # whatever they do once
-                before = {name: tree.cpu_seconds() for name, tree in trees.items()}
-                one.paced(int(given.rate * given.seconds) * 2, given.rate * 2)
+                before = {name: cpu_seconds(tree.pid) for name, tree in trees.items()}
+                one.paced(int(rate * seconds) * 2, rate * 2)
                 told = {}
                 with psycopg.connect(one.database_url) as database:
                     for name, tree in trees.items():
-                        cpu = tree.cpu_seconds() - before[name]
+                        cpu = cpu_seconds(tree.pid) - before[name]
                         row = database.execute(_CALLS_OF, [f"%-{tree.pid}-%"]).fetchone()
                         assert row is not None
                         told[name] = (cpu / row[0] * 1000, tree.pss() / 1e6)
-            for each, ours, other in zip(found, *(told[name] for name in sides), strict=True):
-                found[each].append(ours / other)
+            for each, ours, theirs in zip(found, *(told[name] for name in sides), strict=True):
+                found[each].append(ours / theirs)
             words = [f"{name} {cpu:.2f} ms, {pss:.1f} MB" for name, (cpu, pss) in told.items()]
             print(f"CPU a message, PSS: {'; '.join(words)}", flush=True)
     for each, ratios in found.items():
@@ -429,50 +434,8 @@ def duel(given: argparse.Namespace) -> None:
         print(f"{each}, ours / the other: {middle:.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
-def main() -> None:
-    """Run one of them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = parser.add_subparsers(required=True)
-    kind = kinds.add_parser("rows", help="the tables grow")
-    kind.add_argument("--millions", type=float, nargs="+", default=[1.0, 10.0])
-    kind.set_defaults(run=rows)
-    kind = kinds.add_parser("wal", help="what a request writes ahead")
-    kind.add_argument("--rows", type=int, default=700_000, help="in the tables before")
-    kind.add_argument("--requests", type=int, default=20_000)
-    kind.add_argument("--batch", type=int, default=32)
-    kind.set_defaults(run=wal)
-    kind = kinds.add_parser("backlog", help="the queue grows")
-    kind.add_argument("--messages", type=int, default=1_000_000)
-    kind.set_defaults(run=backlog)
-    kind = kinds.add_parser("lanes", help="bulk waits behind live")
-    kind.add_argument("--workers", type=int, default=1)
-    kind.add_argument("--rounds", type=int, default=2)
-    kind.add_argument("--seconds", type=int, default=200)
-    kind.add_argument("--bulk", type=int, default=100_000)
-    kind.add_argument("--calls-per-minute", type=int, default=600)
-    kind.set_defaults(run=lanes)
-    kind = kinds.add_parser("large", help="the messages grow")
-    kind.add_argument("--megabytes", type=int, default=4)
-    kind.add_argument("--prefetch", type=int, default=64)
-    kind.set_defaults(run=large)
-    kinds.add_parser("processes", help="1, 2 and 4 workers").set_defaults(run=processes)
-    kind = kinds.add_parser("endurance", help="time goes by")
-    kind.add_argument("--minutes", type=float, default=60.0)
-    kind.add_argument("--rate", type=float, default=100.0)
-    kind.set_defaults(run=endurance)
-    kinds.add_parser("servers", help="broker and database").set_defaults(run=servers)
-    kinds.add_parser("start", help="from exec to the first delivery").set_defaults(run=start)
-    kind = kinds.add_parser("duel", help="this checkout's worker and another's, side by side")
-    kind.add_argument("other", type=Path)
-    kind.add_argument("--rounds", type=int, default=10)
-    kind.add_argument("--seconds", type=int, default=12)
-    kind.add_argument("--rate", type=float, default=20.0, help="messages a second, of each")
-    kind.add_argument("--late", type=float, default=0.0, help="seconds that the provider takes")
-    kind.add_argument("--concurrency", type=int, default=32)
-    kind.set_defaults(run=duel)
-    given = parser.parse_args()
-    given.run(given)
-
-
 if __name__ == "__main__":
-    main()
+    application = typer.Typer(help=__doc__.splitlines()[0], add_completion=False)
+    for measure in (rows, wal, backlog, lanes, large, processes, endurance, servers, start, duel):
+        application.command()(measure)
+    application()

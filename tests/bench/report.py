@@ -1,13 +1,11 @@
-"""The contest's figures as a table: a row for each figure, a column for each contestant."""
+"""The contest's figures as a table, a row for each and a column for each contestant; as bars."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from html import escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +44,31 @@ def leads(figures: Mapping[str, Mapping[str, Sequence[float]]], figure: Figure) 
     """Tell whether ours is the best median of a figure."""
     medians = [statistics.median(row[figure.key]) for row in figures.values()]
     return medians[0] == figure.best(medians)
+
+
+_NAMES, _PANEL, _BAR, _ROW = 160, 220, 140, 24
+"""Widths and height in pixels: of the names, a panel, its longest bar, and a row."""
+
+
+def picture(figures: Mapping[str, Mapping[str, Sequence[float]]], wanted: Sequence[Figure]) -> str:
+    """Return an SVG of medians: a panel of bars for each figure; ours is the first row."""
+    width, height = _NAMES + _PANEL * len(wanted), _ROW * (len(figures) + 1) + 8
+    svg = f'svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+    lines = [f'<{svg} font-family="sans-serif" font-size="12">']
+    lines.append('<rect width="100%" height="100%" fill="#fff"/>')
+    lines += [
+        f'<text x="{_NAMES - 8}" y="{_ROW * row + 16}" text-anchor="end">{escape(name)}</text>'
+        for row, name in enumerate(figures, 1)
+    ]
+    for left, figure in zip(range(_NAMES, width, _PANEL), wanted, strict=True):
+        lines.append(f'<text x="{left}" y="16">{escape(figure.title)}</text>')
+        medians = [statistics.median(row[figure.key]) for row in figures.values()]
+        for row, median in enumerate(medians, 1):
+            length, top = _BAR * median / max(medians), _ROW * row
+            colour = "#1565c0" if row == 1 else "#b0bec5"
+            lines.append(
+                f'<rect x="{left}" y="{top}" width="{length:.1f}" height="20" fill="{colour}"/>'
+                f'<text x="{left + length + 4:.1f}" y="{top + 15}">'
+                f"{median:,.{figure.digits}f}</text>"
+            )
+    return "\n".join([*lines, "</svg>", ""])

@@ -9,43 +9,27 @@ Exit code 1 where a promise is broken.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
-import sys
 import time
 import traceback
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import Annotated
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
+import typer
+from typer import Argument, Option
 
 from local_broker import Broker
 from local_database import Database
 from local_stack import Servers
 from tests.bench import soak_check
-from tests.bench.soak_faults import PATIENCE, Faults, Site, all_consume
-from tests.bench.soak_load import Publisher
-from tests.chaos.middlebox import Middlebox
-from tests.chaos.proxy import Proxy
+from tests.bench.soak_faults import PATIENCE, Faults, all_consume
+from tests.bench.soak_load import Publisher, Sent
+from tests.chaos.proxy import Middlebox, Proxy
 from tests.conftest import migrate
-from tests.e2e.harness import (
-    BULK_REQUESTS,
-    CHECKOUT,
-    REQUESTS,
-    RESULTS,
-    Process,
-    Stack,
-    sandbox,
-    until,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from tests.bench.soak_load import Sent
+from tests.e2e.harness import BULK_REQUESTS, CHECKOUT, REQUESTS, Process, Stack, sandbox, until
+from tests.e2e.stacks import apply_topology
 
 # Short everywhere, so that many faults and their ends fit into a minute: a lease lapses after
 # 2 x (1 + 0.5) + 1 = 4 s, a dead connection is noticed within 10 s.
@@ -71,31 +55,26 @@ class Soak:
         self, exits: ExitStack, seed: int, rate: float, workers: int, settings: dict[str, str]
     ) -> None:
         servers = exits.enter_context(Servers({}))
-        broker, database = servers.broker, servers.database
-        assert isinstance(broker, Broker)
-        assert isinstance(database, Database)
+        assert isinstance(servers.broker, Broker)
+        assert isinstance(servers.database, Database)
+        self.broker, self.database = servers.broker, servers.database
         provider = exits.enter_context(sandbox(0.02))
         database_url = servers.database.create_database("soak")
         migrate(database_url)
         self.stack = Stack(servers.broker.url, database_url, provider)
         self.stack.environment["RETRY_DELAYS"] = ",".join(f"{delay}s" for delay in DELAYS)
         exits.callback(self.stack.close)
-        applied = self.stack.command("topology", "apply")
-        assert applied.returncode == 0, applied.stderr
-        self._collect_events()
+        apply_topology(self.stack)
+        self.stack.collect_events(quorum=True)
 
-        def address(url: str) -> tuple[str, int]:
-            parts = urlsplit(url)
-            return str(parts.hostname), int(parts.port or 0)
-
-        to_broker = exits.enter_context(Proxy(*address(servers.broker.url)))
-        to_database = exits.enter_context(Proxy(*address(database_url)))
-        to_provider = exits.enter_context(Middlebox(*address(provider.url)))
+        self.to_broker = exits.enter_context(Proxy(servers.broker.url))
+        self.to_database = exits.enter_context(Proxy(database_url))
+        self.to_provider = exits.enter_context(Middlebox(provider.url))
         self._settings = {
             **SETTINGS,
-            "AMQP_URL": to_broker.through(servers.broker.url) + "?heartbeat=5",
-            "DATABASE_URL": to_database.through(database_url),
-            "PROVIDER_URL": to_provider.through(provider.url),
+            "AMQP_URL": self.to_broker.url + "?heartbeat=5",
+            "DATABASE_URL": self.to_database.url,
+            "PROVIDER_URL": self.to_provider.url,
             **settings,
         }
         self._settings["PYTHONPATH"] = str(CHECKOUT / "tests" / "chaos" / "skewed_clock")
@@ -105,24 +84,13 @@ class Soak:
         self.broken: list[str] = []
         """What did not go on or come to an end."""
         self.workers: list[Process] = []
-        site = Site(
-            broker,
-            database,
-            database_url,
-            provider,
-            to_broker,
-            to_database,
-            to_provider,
-            self.workers,
-            self._start_worker,
-        )
-        self.faults = Faults(site, seed)
+        self.faults = Faults(self, seed)
         self.publisher = Publisher(servers.broker.url, seed, rate)
 
     def run(self, seconds: float, say: Callable[[str], None]) -> Sent:
         """Break things for so long, then let all come to rest; return what was published."""
         for _ in range(self._number):
-            self.workers.append(self._start_worker())
+            self.workers.append(self.start_worker())
         all_consume(self.workers)
         self.publisher.start()
         self.stack.forget_connection()  # the broker will be killed under it
@@ -161,40 +129,34 @@ class Soak:
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the rest is looked at
             self.broken.append(f"{what}: {error!r}")
 
-    def _start_worker(self) -> Process:
+    def start_worker(self) -> Process:
+        """Start a worker whose clock is wrong, and wait for nothing."""
         skew = str(60 * next(self._clocks))
         return self.stack.launch_worker(**self._settings, CLOCK_SKEW_SECONDS=skew)
 
-    def _collect_events(self) -> None:
-        channel = self.stack.channel
-        channel.queue_declare("collector", durable=True, arguments={"x-queue-type": "quorum"})
-        channel.queue_bind("collector", RESULTS, "#")
-
     def _waiting(self) -> int:
-        queues = [
-            REQUESTS,
-            BULK_REQUESTS,
-            *(f"verification.{lane}retry.{delay}s" for lane in ("", "bulk.") for delay in DELAYS),
-        ]
-        return sum(self.stack.depth(queue) for queue in queues)
+        retries = (f"verification.{x}retry.{delay}s" for x in ("", "bulk.") for delay in DELAYS)
+        return sum(map(self.stack.depth, (REQUESTS, BULK_REQUESTS, *retries)))
 
 
-def main() -> int:
+Settings = Annotated[list[str] | None, Argument(help="of the workers", metavar="NAME=VALUE")]
+
+
+def main(
+    settings: Settings = None,
+    minutes: Annotated[float, Option(help="how long faults occur")] = 2.0,
+    seed: Annotated[int | None, Option(help="the same seed, the same faults")] = None,
+    rate: Annotated[float, Option(help="messages per second")] = 40.0,
+    workers: Annotated[int, Option(help="how many workers")] = 3,
+) -> None:
     """Run a soak and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=2.0, help="how long faults occur")
-    seed = random.SystemRandom().randrange(1_000_000)
-    parser.add_argument("--seed", type=int, default=seed, help="the same seed, the same faults")
-    parser.add_argument("--rate", type=float, default=40.0, help="messages per second")
-    parser.add_argument("--workers", type=int, default=3, help="how many workers")
-    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of the workers")
-    given = parser.parse_args()
-    print(f"seed {given.seed}", flush=True)
-    settings = dict(each.split("=", 1) for each in given.settings)
+    seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    print(f"seed {seed}", flush=True)
+    given = dict(each.split("=", 1) for each in settings or ())
     with ExitStack() as exits:
-        soak = Soak(exits, given.seed, given.rate, given.workers, settings)
-        sent = soak.run(given.minutes * 60, lambda words: print(words, flush=True))
-        allowed = int(settings.get("MAX_IN_DOUBT_CALLS", "1"))
+        soak = Soak(exits, seed, rate, workers, given)
+        sent = soak.run(minutes * 60, lambda words: print(words, flush=True))
+        allowed = int(given.get("MAX_IN_DOUBT_CALLS", "1"))
         table = soak_check.count(soak.stack, sent, allowed, DELAYS)
         faults = soak.faults.applied
     print("\nfaults: " + ", ".join(f"{name} {times}" for name, times in sorted(faults.items())))
@@ -202,8 +164,9 @@ def main() -> int:
     for line in table:
         mark = "" if line.wanted is None else "ok" if line.holds else f"BROKEN, not {line.wanted}"
         print(f"{line.name:<42}{line.value!s:>9}  {mark}".rstrip(), flush=True)
-    return 0 if all(line.holds for line in table) and not soak.broken else 1
+    if soak.broken or not all(line.holds for line in table):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 
-from tests.bench.soak_load import MAGIC
+from tests.bench.soak_load import MAGIC, Sent
 from tests.chaos.invariants import Accounts, read_accounts
+from tests.e2e.harness import Stack
 from worker.sandbox.charges import subject_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.bench.soak_load import Sent
-    from tests.e2e.harness import Stack
 
 # A call about nobody's fault and free: such calls alone may end no request.
 _FREE = frozenset("not_sent throttled foreign".split())

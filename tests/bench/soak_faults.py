@@ -6,24 +6,16 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import psycopg
 
-from tests.chaos.middlebox import STATUSES
-from tests.chaos.proxy import TO_CLIENT, TO_SERVER
-from tests.e2e.harness import until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_broker import Broker
-    from local_database import Database
-    from tests.chaos.middlebox import Middlebox
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Process, SandboxProcess
+from local_broker import Broker
+from local_database import Database
+from tests.chaos.proxy import STATUSES, TO_CLIENT, TO_SERVER, Middlebox, Proxy
+from tests.e2e.harness import Process, Stack, until
 
 # Behaviours that a whole outage may have.
 OUTAGES = ["unavailable", "access_error", "quota_exceeded", "rate_limited", "rate_limited_silent",
@@ -37,19 +29,19 @@ PAGE = (3.0, 9.0)
 PATIENCE = 600.0
 
 
-@dataclass(slots=True)
-class Site:
+class Site(Protocol):
     """All that can be broken."""
 
     broker: Broker
     database: Database
-    database_url: str
-    provider: SandboxProcess
+    stack: Stack
     to_broker: Proxy
     to_database: Proxy
     to_provider: Middlebox
     workers: list[Process]
-    start_worker: Callable[[], Process]
+
+    def start_worker(self) -> Process:
+        """Start one more."""
 
 
 class Faults:
@@ -160,7 +152,7 @@ class Faults:
 
     def database_sessions_ended(self) -> None:
         """End all sessions but ours."""
-        with psycopg.connect(self._site.database_url) as connection:
+        with psycopg.connect(self._site.stack.database_url) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -168,7 +160,7 @@ class Faults:
 
     def rows_locked(self) -> None:
         """Hold a lock on all open requests."""
-        with psycopg.connect(self._site.database_url) as connection:
+        with psycopg.connect(self._site.stack.database_url) as connection:
             connection.execute(
                 "SELECT 1 FROM verification.request WHERE completed_at IS NULL FOR UPDATE"
             )
@@ -219,9 +211,9 @@ class Faults:
 
     def provider_outage(self) -> None:
         """Let every call fail in the same way."""
-        self._site.provider.play(act=self._random.choice(OUTAGES))
+        self._site.stack.provider.play(act=self._random.choice(OUTAGES))
         self._last()
-        self._site.provider.play()
+        self._site.stack.provider.play()
 
     def foreign_page(self) -> None:
         """Let something between us and the provider answer every call with a page of its own."""

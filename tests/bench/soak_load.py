@@ -6,17 +6,12 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
-import pika
-import pika.exceptions
-
+from tests.chaos.load import Sender
 from tests.e2e.harness import BULK, REQUESTS, request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _BIRTHDAYS = 900
@@ -24,8 +19,6 @@ _BIRTHDAYS = 900
 _OTHERS = 600_000
 # Of a copy's age in messages: half of the copies come while the first is under way or waiting.
 _COPY_AGE = 20.0
-# A broker that restarts refuses connections for 5 s.
-_RECONNECT_SECONDS = 0.5
 
 # Behaviours of the sandbox that lie in the ID number, good and bad: its magic table.
 MAGIC = {
@@ -84,14 +77,13 @@ class Publisher:
 
     def __init__(self, amqp_url: str, seed: int, rate: float) -> None:
         self.sent = Sent()
-        self._url = amqp_url
         self._random = random.Random(seed)
         self._pause = 1.0 / rate
         self._calm = False
         self._stopping = threading.Event()
         self._count = 0
         self._thread = threading.Thread(target=self._run, name="publisher")
-        self._channel: Any = None
+        self._sender = Sender(f"{amqp_url}?heartbeat=0&blocked_connection_timeout=10")
 
     def start(self) -> None:
         """Begin."""
@@ -114,30 +106,11 @@ class Publisher:
         due = time.monotonic()
         while not self._stopping.is_set():
             body, remember = self._next()
-            self._publish(body)
+            # Copies and contradictions come by the other lane as well.
+            self._sender.send(BULK if self.sent.messages % 3 == 0 else REQUESTS, body)
             remember()
             due = max(due + self._pause, time.monotonic() - 1.0)
             self._stopping.wait(max(0.0, due - time.monotonic()))
-
-    def _publish(self, body: bytes) -> None:
-        """Publish one message until it is confirmed: it may be in the queue twice then."""
-        properties = pika.BasicProperties(delivery_mode=2)
-        # Copies and contradictions come by the other lane as well.
-        exchange = BULK if self.sent.messages % 3 == 0 else REQUESTS
-        while True:
-            try:
-                if self._channel is None:
-                    parameters = pika.URLParameters(self._url)
-                    parameters.heartbeat = 0
-                    parameters.blocked_connection_timeout = 10
-                    self._channel = pika.BlockingConnection(parameters).channel()
-                    self._channel.confirm_delivery()
-                self._channel.basic_publish(exchange, "soak", body, properties, mandatory=True)
-            except (pika.exceptions.AMQPError, OSError):
-                self._channel = None
-                time.sleep(_RECONNECT_SECONDS)
-            else:
-                return
 
     def _next(self) -> tuple[bytes, Callable[[], None]]:
         """Return a message of some kind, and what is to be remembered once it is confirmed."""

@@ -12,18 +12,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "local"))
 
 from local_ports import LOOPBACK, free_ports, is_taken
 from local_process import Process, Workspace
 from local_programs import program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PATH = "/v1/personal"
 ANSWER = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 
@@ -14,7 +14,7 @@ from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken
 from local_process import Lifetime, Process, Workspace
 from local_programs import program
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Proxy, address
 from tests.e2e.harness import until
 
 # The fewest nodes of which one may die: two are still a majority.
@@ -101,12 +101,11 @@ class Front(Proxy):
 
     def __init__(self, *nodes: Broker) -> None:
         self._nodes = nodes
-        super().__init__(LOOPBACK, _port(nodes[0]))
+        super().__init__(nodes[0].url)
 
     def destination(self) -> tuple[str, int]:
         """Return the address of the first node that answers."""
-        node = next((each for each in self._nodes if answers(each)), self._nodes[0])
-        return LOOPBACK, _port(node)
+        return address(next((each for each in self._nodes if answers(each)), self._nodes[0]).url)
 
 
 class Api(Management):
@@ -122,10 +121,4 @@ class Api(Management):
 
 def answers(node: Broker) -> bool:
     """Tell whether a node takes connections."""
-    return is_taken(_port(node))
-
-
-def _port(node: Broker) -> int:
-    port = urlsplit(node.url).port
-    assert port is not None
-    return port
+    return is_taken(address(node.url)[1])

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
 from local_broker import Broker
 from local_database import Database
 from local_ports import is_taken
-from tests.chaos.proxy import Proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_stack import Servers
+from local_stack import Servers
+from tests.chaos.proxy import Proxy, ProxyMaker, address
 
 
 @pytest.fixture
-def proxy_to() -> Iterator[Callable[[str], Proxy]]:
+def proxy_to() -> Iterator[ProxyMaker]:
     """Make proxies in front of the server that a URL names: broker, database or sandbox."""
     with ExitStack() as exits:
-
-        def make(url: str) -> Proxy:
-            parts = urlsplit(url)
-            assert parts.hostname is not None
-            assert parts.port is not None
-            return exits.enter_context(Proxy(parts.hostname, parts.port))
-
-        yield make
+        yield lambda url: exits.enter_context(Proxy(url))
 
 
 @pytest.fixture
@@ -50,7 +38,7 @@ def own_database(servers: Servers) -> Iterator[Database]:
 
 
 def _bring_back(server: Broker | Database) -> None:
-    if is_taken(urlsplit(server.url).port or 0):
+    if is_taken(address(server.url)[1]):
         server.resume()
     else:
         server.start()

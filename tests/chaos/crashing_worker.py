@@ -15,9 +15,11 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, LiteralString
+from types import ModuleType
+from typing import Any, LiteralString
 
 import psycopg
 from pika.channel import Channel
@@ -30,6 +32,7 @@ from worker.amqp.settler import Settler
 from worker.cli import main
 from worker.contract.names import DEAD
 from worker.contract.request_v1 import RequestReader
+from worker.core.delivery import Settlement
 from worker.core.request import Lane
 from worker.deadletters.selecting import Acting
 from worker.maintenance.relay import Relay
@@ -40,12 +43,6 @@ from worker.provider.deadline import ArmedCall
 from worker.provider.watched_pool import WatchedConnection
 from worker.store import booking, ledger, quota_row, statements
 from worker.store.engine import compiled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
-
-    from worker.core.delivery import Settlement
 
 _ANSWER_SECONDS = 5.0
 
@@ -197,13 +194,7 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         return _has(kind, [group.settlement for group in groups])
 
     def entries(_self: object, entries: Any, *_: object) -> bool:
-        return _has(kind, [group.settlement for group, _ in entries])
-
-    def entry(_self: object, entry: Any) -> bool:
-        return _has(kind, [entry[0].settlement])
-
-    def settlements(_self: object, settlements: Any) -> bool:
-        return _has(kind, settlements)
+        return groups(_self, [group for group, _ in entries])
 
     def settled(settler: Settler) -> bool:
         return _has(kind, settler._settled)
@@ -216,8 +207,14 @@ def _way_out(kind: str) -> dict[str, tuple[Moment, ...]]:
         _when_written(settler._consumers[Lane.LIVE]._pika)
 
     moments = {
-        "unpublished": Moment(Session, "settle", counts=settlements),
-        "published": Moment(PublishChannel, "publish", after=True, counts=entry, strike=published),
+        "unpublished": Moment(Session, "settle", counts=lambda _, settled: _has(kind, settled)),
+        "published": Moment(
+            PublishChannel,
+            "publish",
+            after=True,
+            counts=lambda _, entry: entries(_, [entry]),
+            strike=published,
+        ),
         "confirm_unread": Moment(BackgroundPublisher, "confirmed", counts=entries),
         "unacked": Moment(Settler, "finish", after=True, counts=groups),
         "ack_unsent": Moment(Settler, "flush", after=True, counts=settled),

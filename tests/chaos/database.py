@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from tests.chaos.load import LATENCY, times_said
 from tests.e2e.harness import OBSERVER, Process, Stack, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 READY = (200, "ok")
 """What /readyz says."""

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.e2e.harness import DEAD, REQUESTS, until
+from tests.e2e.harness import DEAD, RETRY_QUEUES, Process, Stack, until
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from tests.e2e.harness import Stack
-
-RETRY_QUEUES = tuple(f"verification.retry.{delay}s" for delay in (1, 2, 3))
-"""The delay queues that a stack has."""
 DEAD_LETTERED = frozenset(
     "in_doubt provider_unavailable protocol_error charged_without_answer unstorable".split()
 )
@@ -59,17 +53,25 @@ class Accounts:
         return sum(row["outcome"] == outcome for row in self.results.values())
 
 
-def queues_are_empty(stack: Stack) -> bool:
-    """Return whether no message waits; those that a worker holds are not counted."""
-    return not any(stack.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES))
-
-
 def settle(stack: Stack, request_ids: Collection[str], events: int = 0) -> None:
     """Wait until all requests have an outcome, so many events are there and no queue holds any."""
     expected = set(request_ids)
     until(lambda: stack.count() >= len(expected))
     until(lambda: stack.depth("collector") >= max(events, len(expected)))
-    until(lambda: queues_are_empty(stack))
+    until(lambda: not stack.waiting())
+
+
+def finish(
+    stack: Stack, request_ids: Collection[str], *workers: Process, events: int = 0, doubts: int = 1
+) -> Accounts:
+    """Wait until all is settled, stop the workers, and find nothing lost.
+
+    So many calls in doubt may be repeated.
+    """
+    settle(stack, request_ids, events)
+    for worker in workers:
+        assert worker.stop() == 0
+    return assert_nothing_lost(stack, request_ids, max_in_doubt_calls=doubts)
 
 
 def assert_nothing_lost(
@@ -81,7 +83,7 @@ def assert_nothing_lost(
     when the workers have stopped: a message that one of them holds stands in no queue's count.
     """
     accounts = read_accounts(stack)
-    assert queues_are_empty(stack), "a message was left in a queue"
+    assert stack.waiting() == 0, "a message was left in a queue"
     assert stack.rows("SELECT * FROM verification_v1.open_requests") == []
     _assert_one_outcome_each(accounts, set(request_ids))
     _assert_all_announced(accounts)

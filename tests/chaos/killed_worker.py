@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.chaos.invariants import (
-    RETRY_QUEUES,
-    Accounts,
-    assert_nothing_lost,
-    queues_are_empty,
-    settle,
-)
-from tests.e2e.harness import ID_CARD, REQUESTS, Process, request, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
+from tests.chaos.invariants import Accounts, assert_nothing_lost, settle
+from tests.e2e.harness import ID_CARD, Process, Stack, request, until
 
 MISMATCH, NO_RECORD, REFUSED = "119999194912310013", "119999194912310021", "119999194912310152"
 WRONG_CHECK_DIGIT, CHARGED_IN_VAIN = "110105194912310021", "119999194912310048"
@@ -108,14 +99,14 @@ class StateAfterKill:
     @classmethod
     def of(cls, stack: Stack) -> StateAfterKill:
         """Look when the broker has taken back what the worker held, and take nothing."""
-        until(lambda: not consumers(stack))
+        until(lambda: not stack.consumers())
         query = "SELECT request_id, count(*) AS n FROM verification_v1.calls GROUP BY 1"
         return cls(
             stack.results(),
             {row["request_id"]: row["n"] for row in stack.rows(query)},
             stack.provider.charges(),
             stack.depth("collector"),
-            sum(stack.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES)),
+            stack.waiting(),
         )
 
     def assert_done_stays_done(self, accounts: Accounts) -> None:
@@ -124,11 +115,6 @@ class StateAfterKill:
             now = accounts.results[name]
             assert now == {**row, "event_sent_at": now["event_sent_at"]}
             assert len(accounts.calls.get(name, [])) == self.calls.get(name, 0), name
-
-
-def consumers(stack: Stack) -> int:
-    """Return how many workers consume."""
-    return int(stack.channel.queue_declare(REQUESTS, passive=True).method.consumer_count)
 
 
 def crash(stack: Stack, step: str, nth: int = 1, **settings: str) -> StateAfterKill:
@@ -154,7 +140,7 @@ def recover(stack: Stack, backlog: Backlog, **settings: str) -> Accounts:
         settle(stack, backlog.outcomes, events=len(backlog.messages))
         assert worker.stop() == 0
         # A repeat that it held stood in no queue; a worker that stops hands back what is no work.
-        if queues_are_empty(stack):
+        if not stack.waiting():
             break
     accounts = assert_nothing_lost(stack, backlog.outcomes, max_in_doubt_calls=max_in_doubt_calls)
     for name, row in accounts.results.items():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import Any
 
-from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.e2e.harness import request, until
+import pika
+import pika.exceptions
 
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process, Stack
+from tests.chaos.invariants import finish
+from tests.e2e.harness import Process, Stack, request, until
+
+# A broker that restarts refuses connections for 5 s.
+_RECONNECT_SECONDS = 0.5
 
 # At 0.12 s a call, 66 messages a second: a load of 150 lasts long enough to break something in
 # the middle of it, and more is with the broker than with the worker.
@@ -18,6 +22,14 @@ PACE = {"CONCURRENCY": "8", "PREFETCH": "64"}
 # So many are still to be done when something breaks: two seconds' work, on a machine that is busy
 # with other things at that moment too.
 AHEAD = 125
+
+
+def under_load(stack: Stack, **settings: str) -> tuple[Load, Process]:
+    """Start a load and a worker that takes its time; return when the load is under way."""
+    load = Load(stack)
+    worker = stack.start_worker(**{**PACE, **settings})
+    load.under_way(50)
+    return load, worker
 
 
 class Load:
@@ -58,16 +70,47 @@ class Load:
         The provider was well and no worker was killed: each request is one call and one charge.
         """
         stack, size = self.stack, len(self.ids)
-        settle(stack, self.ids)
-        for worker in workers:
-            assert worker.stop() == 0
-        accounts = assert_nothing_lost(stack, self.ids)
+        accounts = finish(stack, self.ids, *workers)
         assert accounts.count("match") == size
         assert accounts.dead == []
         assert stack.depth("verification.unrouted") == 0
         assert all(row["event_sent_at"] for row in accounts.results.values())
         assert accounts.charges["charges"] == accounts.charges["calls"] == stack.count("calls")
         assert stack.count("calls") == size
+
+
+class Sender:
+    """Publishes each message until it is confirmed, over any failure of the broker."""
+
+    def __init__(self, url: str) -> None:
+        self.setbacks = 0
+        """Refused publications and lost connections; what they hit was published again."""
+        self.given_up = threading.Event()
+        """Once it is set, a setback is the end."""
+        self._parameters = pika.URLParameters(url)
+        self._channel: Any = None
+
+    def send(self, exchange: str, body: bytes) -> None:
+        """Return when it is confirmed: it may be in the queue twice then."""
+        properties = pika.BasicProperties(delivery_mode=2)
+        while True:
+            try:
+                if self._channel is None:
+                    self._channel = pika.BlockingConnection(self._parameters).channel()
+                    self._channel.confirm_delivery()
+                self._channel.basic_publish(exchange, "test", body, properties, mandatory=True)
+            except (pika.exceptions.AMQPError, OSError):
+                self._channel = None
+                self.setbacks += 1
+                if self.given_up.wait(_RECONNECT_SECONDS):
+                    return
+            else:
+                return
+
+    def close(self) -> None:
+        """Close its connection."""
+        if self._channel is not None:
+            self._channel.connection.close()
 
 
 def times_said(worker: Process, event: str) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.e2e.harness import request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 TRAP = "trap"
 """A queue that no message of the worker's may ever reach."""

@@ -7,18 +7,17 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakSet
 
 from local_ports import LOOPBACK, free_ports
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-    from typing import Any, Self
+Arrived = asyncio.Queue[tuple[float, bytes]]
 
-    Arrived = asyncio.Queue[tuple[float, bytes]]
 
 _CHUNK = 65_536
 # So many chunks are on their way at most; then the sender feels that nothing is taken.
@@ -28,6 +27,14 @@ _OPENING_BYTES = 4_096
 # An order waits for what the loop does at this moment, which is never much.
 _ORDER_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
+
+
+def address(url: str) -> tuple[str, int]:
+    """Return the host and port of a URL that names both."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
 
 
 class Direction(StrEnum):
@@ -62,19 +69,17 @@ class Proxy:
     itself there, so `only=b"publish"` means the publishing connections of a worker.
     """
 
-    def __init__(self, host: str, port: int, listens_on: str = LOOPBACK) -> None:
+    def __init__(self, url: str, listens_on: str = LOOPBACK) -> None:
         self._listens_on = listens_on
         self.connections = 0
         """Accepted so far."""
-        self.resets = 0
-        """Connections that were ended by `reset` or `cut_after`."""
         self.cuts = 0
         """Cuts that have happened."""
         self.bytes = dict.fromkeys(Direction, 0)
         """Forwarded so far, each way."""
         self.pieces = dict.fromkeys(Direction, 0)
         """Pieces in which they went: at most one for each of the sender's sends."""
-        self._server = (host, port)
+        self._server = address(url)
         self._stalled_only: bytes | None = None
         self._resumed = asyncio.Event()
         self._delay, self._delay_only = 0.0, b""
@@ -82,6 +87,8 @@ class Proxy:
         self._links: set[_Link] = set()
         # Not an ephemeral port: one day a client that dials a refused one connects to itself.
         (self.port,) = free_ports(1)
+        self.url = self.through(url)
+        """The URL that it was made with, with the proxy in place of its server."""
         self._listening: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
@@ -133,7 +140,6 @@ class Proxy:
 
         async def reset() -> None:
             for link in [each for each in self._links if only in each.opening]:
-                self.resets += 1
                 await link.end()
 
         self._order(reset())
@@ -238,8 +244,7 @@ class Proxy:
         return self._delay if self._delay_only in link.opening else 0.0
 
     def forget(self, link: _Link) -> None:
-        """Count a connection that has ended."""
-        self.resets += link.is_cut
+        """Count a connection no more, which has ended."""
         self._links.discard(link)
 
 
@@ -307,6 +312,46 @@ class _Link:
                 return False
             if await self._proxy.pass_on(self, direction, data):
                 return True
+
+
+STATUSES = (
+    "200 OK", "400 Bad Request", "403 Forbidden", "407 Proxy Authentication Required",
+    "421 Misdirected Request", "502 Bad Gateway",
+)  # fmt: skip
+_BODY = b"<html><body><h1>This page is not the provider's</h1></body></html>\n"
+
+
+class Middlebox(Proxy):
+    """A proxy that keeps HTTP requests to itself while it has a page to show."""
+
+    def __init__(self, url: str) -> None:
+        self._page: bytes | None = None
+        self._kept: WeakSet[_Link] = WeakSet()
+        super().__init__(url)
+
+    def show(self, status: str) -> None:
+        """Answer all calls with a page of this status from now on."""
+        head = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(_BODY)}\r\n"
+        self._set(_page=f"{head}\r\n".encode() + _BODY)
+
+    def clear(self) -> None:
+        """Let all calls through again."""
+        self._set(_page=None)
+
+    async def pass_on(self, link: _Link, direction: Direction, data: bytes) -> bool:
+        """Pass on, or keep a whole request: its head comes as a piece of its own, then its body."""
+        if direction is TO_SERVER and data.startswith(b"POST "):
+            self._kept.discard(link)
+            if self._page is not None:
+                self._kept.add(link)
+                await self._loop.sock_sendall(link.ends[TO_CLIENT], self._page)
+        if direction is TO_SERVER and link in self._kept:
+            return False
+        return await super().pass_on(link, direction, data)
+
+
+ProxyMaker = Callable[[str], Proxy]
+"""Makes proxies in front of the servers that URLs name; they end with the test."""
 
 
 async def _end(task: asyncio.Future[Any]) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.rows import TupleRow
 
 from local_database import Database
 from local_programs import program
 from tests.e2e.harness import until
-
-if TYPE_CHECKING:
-    from psycopg.rows import TupleRow
 
 
 class Standby(Database):

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
-from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.chaos.load import LATENCY, PACE, Load, consumes_again, loses_connections, times_said
-from tests.e2e.harness import DEAD, REQUESTS, free_port, request, until
+from local_broker import Broker
+from tests.chaos.invariants import finish
+from tests.chaos.load import (
+    LATENCY,
+    PACE,
+    Load,
+    consumes_again,
+    loses_connections,
+    times_said,
+    under_load,
+)
+from tests.chaos.proxy import ProxyMaker
+from tests.e2e.harness import DEAD, REQUESTS, RETRY_QUEUES, Stack, free_port, request, until
 from tests.integration.amqp.harness import evaluate, memory_alarm
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from local_broker import Broker
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Stack
-
-    ProxyMaker = Callable[[str], Proxy]
-
 SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
-QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted"] + [
-    f"verification.retry.{seconds}s" for seconds in (1, 2, 3)
-]
+QUORUM_QUEUES = [REQUESTS, DEAD, "verification.unrouted", *RETRY_QUEUES]
 
 
 @contextmanager
@@ -86,9 +85,7 @@ def test_when_memory_is_short_then_work_goes_on_and_events_come_later(
 def test_when_the_queue_is_deleted_in_flight_then_what_is_paid_is_kept_and_copies_replay(
     stack: Stack,
 ) -> None:
-    load = Load(stack)
-    worker = stack.start_worker(**PACE)
-    load.under_way(50)
+    load, worker = under_load(stack)
     stack.channel.queue_delete(REQUESTS)
     consumes_again(worker)
     # What had been delivered is called, saved and announced, though nobody can acknowledge it.
@@ -128,10 +125,7 @@ def test_when_connections_are_lost_while_the_database_is_away_then_nothing_is_mu
     stack: Stack, proxy_to: ProxyMaker
 ) -> None:
     broker, database = proxy_to(stack.amqp_url), proxy_to(stack.database_url)
-    through = {
-        "AMQP_URL": broker.through(stack.amqp_url),
-        "DATABASE_URL": database.through(stack.database_url),
-    }
+    through = {"AMQP_URL": broker.url, "DATABASE_URL": database.url}
     worker = stack.start_worker(**through, HTTP_PORT=free_port())
     database.refuse()
     database.reset()
@@ -150,9 +144,7 @@ def test_when_connections_are_lost_while_the_database_is_away_then_nothing_is_mu
         (held,) = re.findall(r"^verification_messages_held (\S+)", metrics, re.MULTILINE)
         assert float(held) <= len(ids)
     database.accept()
-    settle(stack, ids)
-    assert worker.stop() == 0
-    accounts = assert_nothing_lost(stack, ids)
+    accounts = finish(stack, ids, worker)
     assert accounts.count("match") == len(accounts.events) == len(ids)
     assert accounts.charges["calls"] == accounts.charges["charges"] == len(ids)
     assert accounts.dead == []

@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika
 import pytest
-from pika import exceptions
 
+from local_broker import Broker
 from tests.chaos.cluster import Cluster, Front
-from tests.e2e.harness import DEAD, REQUESTS, RESULTS, Stack, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from local_broker import Broker
-    from tests.e2e.harness import Process, SandboxProcess
+from tests.chaos.load import Sender
+from tests.e2e.harness import (
+    DEAD,
+    REQUESTS,
+    RESULTS,
+    RETRY_QUEUES,
+    Process,
+    SandboxProcess,
+    Stack,
+    request,
+    until,
+)
+from tests.e2e.stacks import apply_topology
 
 # A third of them is published when the node dies.
 MANY = 500
 IDS = [f"load-{number}" for number in range(MANY)]
-QUEUES = [REQUESTS, *(f"verification.retry.{delay}s" for delay in (1, 2, 3)), DEAD]
+QUEUES = [REQUESTS, *RETRY_QUEUES, DEAD]
 # As a classic queue it would die with its node, and events of meanwhile would go nowhere.
 QUORUM = {"x-queue-type": "quorum"}
 # A frozen or lost channel of pika's must not hang a test; an answer takes milliseconds.
@@ -37,41 +44,23 @@ class Publisher(threading.Thread):
     def __init__(self, url: str, request_ids: Iterable[str]) -> None:
         super().__init__(name="publisher")
         self.confirmed: set[str] = set()
-        self.setbacks = 0
-        """Refused publications and lost connections; what they hit was published again."""
-        self._parameters = pika.URLParameters(url + PATIENCE)
-        self._unconfirmed = dict.fromkeys(request_ids)
-        self._given_up = threading.Event()
-        self._half = len(self._unconfirmed) // 2
+        self.sender = Sender(url + PATIENCE)
+        self._ids = list(request_ids)
         self.go_on = threading.Event()
         """Awaited when half is confirmed, so that there is a half to come."""
 
     def run(self) -> None:
-        """Publish what is not confirmed, over a fresh connection after each setback."""
-        while self._unconfirmed and not self._given_up.is_set():
-            try:
-                with pika.BlockingConnection(self._parameters) as connection:
-                    self._publish_over(connection)
-            except (exceptions.AMQPError, OSError):
-                self.setbacks += 1
-
-    def _publish_over(self, connection: Any) -> None:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        for request_id in list(self._unconfirmed):
-            if self._given_up.is_set():
-                return
-            if self._half and len(self.confirmed) == self._half:
+        """Publish them all, one half and then the other."""
+        for number, request_id in enumerate(self._ids):
+            if number == len(self._ids) // 2:
                 self.go_on.wait()
-            body = json.dumps(request(request_id)).encode()
-            properties = pika.BasicProperties(delivery_mode=2)
-            channel.basic_publish(REQUESTS, "test", body, properties, mandatory=True)
+            self.sender.send(REQUESTS, json.dumps(request(request_id)).encode())
             self.confirmed.add(request_id)
-            del self._unconfirmed[request_id]
+        self.sender.close()
 
     def give_up(self) -> None:
         """End, in whatever state."""
-        self._given_up.set()
+        self.sender.given_up.set()
         self.go_on.set()
         self.join()
 
@@ -85,8 +74,7 @@ class Site:
         self.vhost = f"test-{uuid.uuid4().hex}"
         # A queue's first leader is the node over which it was declared.
         self.stack = Stack(cluster.create_vhost(self.vhost), database_url, provider)
-        applied = self.stack.command("topology", "apply")
-        assert applied.returncode == 0, applied.stderr
+        apply_topology(self.stack)
         with self.channel(self.leader) as channel:
             channel.queue_declare("collector", durable=True, arguments=QUORUM)
             channel.queue_bind("collector", RESULTS, "#")
@@ -161,7 +149,8 @@ def assert_all_is_done_once(site: Site, worker: Process, publisher: Publisher) -
     until(lambda: site.depth(*QUEUES) == 0)
     assert worker.stop() == 0
     stack, charges, events = site.stack, site.stack.provider.charges(), site.events()
-    print(f"\n{publisher.setbacks} setbacks, {len(events)} events, charges {charges['charges']}")
+    setbacks = publisher.sender.setbacks
+    print(f"\n{setbacks} setbacks, {len(events)} events, charges {charges['charges']}")
     rows = stack.results()
     assert set(rows) == publisher.confirmed == set(IDS)
     assert {row["outcome"] for row in rows.values()} == {"match"}
@@ -204,5 +193,5 @@ def test_when_the_node_that_everybody_uses_is_killed_then_another_one_takes_all_
     until(lambda: len(publisher.confirmed) >= MANY // 3)
     site.leader.kill()
     assert_all_is_done_once(site, worker, publisher)
-    assert publisher.setbacks > 0
+    assert publisher.sender.setbacks > 0
     assert len([line for line in worker.lines if "amqp.consuming" in line]) > 1

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.chaos.killed_worker import Backlog, StateAfterKill, await_lapsed_leases, crash, recover
-from tests.e2e.harness import REQUESTS, free_port, until
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import REQUESTS, Stack, free_port, until
 
 
 def test_when_killed_before_the_claim_then_nothing_is_in_doubt(stack: Stack) -> None:
@@ -189,28 +184,17 @@ def test_when_killed_over_tokens_of_unsent_calls_then_each_is_returned_once(
     ), f"{len(sent)} calls were or may have been sent"
 
 
-def test_when_killed_twice_during_calls_of_one_request_then_it_fails_in_doubt(
-    stack: Stack,
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_when_killed_in_a_call_once_more_than_may_be_doubted_then_the_request_fails_in_doubt(
+    stack: Stack, crashes: int
 ) -> None:
     backlog = Backlog.plain(stack, 1, copies=2)  # somebody asks again
-    for charges in (1, 2):
+    for charges in range(1, crashes + 1):
         assert crash(stack, "call_charged").charges["charges"] == charges
         await_lapsed_leases(stack)
-    accounts = recover(stack, backlog)
+    accounts = recover(stack, backlog, MAX_IN_DOUBT_CALLS=str(crashes - 1))
     (row,) = accounts.results.values()
     assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")
-    assert (row["calls"], row["in_doubt_calls"], accounts.charges["charges"]) == (2, 2, 2)
-    assert ("in_doubt", "plain-0") in accounts.dead
-
-
-def test_when_no_call_may_be_repeated_in_doubt_then_one_crash_ends_the_request(
-    stack: Stack,
-) -> None:
-    backlog = Backlog.plain(stack, 1)
-    crash(stack, "call_charged")
-    await_lapsed_leases(stack)
-    accounts = recover(stack, backlog, MAX_IN_DOUBT_CALLS="0")
-    (row,) = accounts.results.values()
-    assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")
-    assert (row["calls"], row["in_doubt_calls"], accounts.charges["calls"]) == (1, 1, 1)
+    assert row["calls"] == row["in_doubt_calls"] == crashes
+    assert accounts.charges["charges"] == accounts.charges["calls"] == crashes
     assert ("in_doubt", "plain-0") in accounts.dead

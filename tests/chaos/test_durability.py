@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 import psycopg
 import pytest
@@ -11,16 +10,11 @@ from sqlalchemy import text
 
 from local_database import Database
 from tests.conftest import migrate
-from tests.e2e.harness import request, until
+from tests.e2e.harness import Stack, request, until
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import CONFIG
 from worker.store.engine import execute, open_engine
 from worker.store.ledger import PostgresLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.e2e.harness import Stack
 
 # Commits that nobody waits for are written after at most thrice this long.
 WEAK = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
@@ -51,22 +45,19 @@ def test_when_the_database_is_killed_right_after_the_claims_then_every_intent_is
     assert [row.request_id for row in kept] == ids
 
 
-@pytest.mark.parametrize(
-    ("value", "pinned"),
-    [
-        ("off", "on"),
-        ("local", "on"),
-        ("remote_write", "on"),
-        ("on", "on"),
-        ("remote_apply", "remote_apply"),
-    ],
-)
-def test_a_session_is_never_weaker_than_on_and_never_made_weaker(
-    own_database_url: str, value: str, pinned: str
-) -> None:
-    with psycopg.connect(own_database_url, autocommit=True) as database:
+def commit_as(url: str, value: str) -> None:
+    """Set what a commit in this database waits for."""
+    with psycopg.connect(url, autocommit=True) as database:
         name = database.info.dbname
         database.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = {value}'.encode())
+
+
+@pytest.mark.parametrize("value", ["off", "local", "remote_write", "on", "remote_apply"])
+def test_a_session_is_never_weaker_than_on_and_never_made_weaker(
+    own_database_url: str, value: str
+) -> None:
+    commit_as(own_database_url, value)
+    pinned = "remote_apply" if value == "remote_apply" else "on"
     told: list[Mapping[str, str]] = []
     engine = open_engine(own_database_url, "durability", on_weak=told.append)
     ((here,),) = execute(engine, text("SHOW synchronous_commit"))
@@ -78,12 +69,10 @@ def test_a_session_is_never_weaker_than_on_and_never_made_weaker(
 
 @pytest.mark.usefixtures("own_database_url")
 def test_a_worker_says_once_what_weakens_the_promise(stack: Stack) -> None:
-    with psycopg.connect(stack.database_url, autocommit=True) as database:
-        name = database.info.dbname
-        database.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off'.encode())
+    commit_as(stack.database_url, "off")
     worker = stack.start_worker()
     stack.publish(request("onb-1"))
     until(lambda: stack.count() == 1)
     assert worker.stop() == 0
-    (line,) = (json.loads(each) for each in worker.lines if '"database.not_durable"' in each)
+    (line,) = worker.logged("database.not_durable")
     assert (line["level"], line["synchronous_commit"]) == ("warning", "off")

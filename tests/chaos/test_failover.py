@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from local_database import Database
+from local_stack import Servers
 from tests.chaos.database import is_back, misses_database
-from tests.chaos.invariants import queues_are_empty
 from tests.chaos.load import PACE, Load
-from tests.chaos.proxy import Proxy
-from tests.chaos.replication import (
-    Standby,
-    cut_off,
-    follow,
-    is_followed,
-    promote,
-)
+from tests.chaos.proxy import Proxy, address
+from tests.chaos.replication import Standby, cut_off, follow, is_followed, promote
 from tests.conftest import migrate
 from tests.e2e.harness import SandboxProcess, Stack, free_port, until
-from tests.e2e.stacks import apply_topology
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.e2e.stacks import built
 
 
 @pytest.fixture
@@ -42,18 +33,18 @@ def standby(primary: Database) -> Iterator[Standby]:
 
 @pytest.fixture
 def pair(
-    primary: Database, standby: Standby, amqp_url: str, provider: SandboxProcess
+    primary: Database,
+    standby: Standby,
+    servers: Servers,
+    amqp_url: str,
+    provider: SandboxProcess,
+    vhost_with_topology: str | None,
 ) -> Iterator[Stack]:
     """Give a stack that knows both servers, by libpq's form of a failover URL."""
     hosts = ",".join(urlsplit(each.url).netloc.partition("@")[2] for each in (primary, standby))
     url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
-    stack = Stack(amqp_url, url, provider)
-    try:
-        apply_topology(stack)
-        stack.collect_events()
+    with built(servers, Stack(amqp_url, url, provider), vhost_with_topology) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 class Address(Proxy):
@@ -62,12 +53,11 @@ class Address(Proxy):
     def __init__(self, server: Database) -> None:
         self.server = server
         """Where each new connection goes."""
-        super().__init__(*self.destination())
+        super().__init__(server.url)
 
     def destination(self) -> tuple[str, int]:
         """Return where the next connection goes."""
-        parts = urlsplit(self.server.url)
-        return str(parts.hostname), int(parts.port or 0)
+        return address(self.server.url)
 
 
 def test_when_sessions_outlive_their_primary_then_they_are_given_up_for_the_new_one(
@@ -76,15 +66,15 @@ def test_when_sessions_outlive_their_primary_then_they_are_given_up_for_the_new_
     """The address led to the old primary as a standby for a while: it takes reads for ever."""
     is_followed(primary)
     load = Load(pair)
-    with Address(primary) as address:
-        through = {"DATABASE_URL": address.through(primary.url), "HTTP_PORT": free_port()}
+    with Address(primary) as moving:
+        through = {"DATABASE_URL": moving.url, "HTTP_PORT": free_port()}
         worker = pair.start_worker(**PACE, **through)
         load.under_way(100)
         primary.stop()
         promote(standby)
         follow(primary, standby)
         until(lambda: "SQLSTATE 25006" in str(misses_database(worker)))
-        address.server = standby
+        moving.server = standby
         is_back(worker)
         load.all_is_counted(worker)
 
@@ -104,7 +94,7 @@ def test_when_the_last_commits_are_lost_then_nothing_is_paid_twice_and_all_is_an
     promote(standby)
     is_back(worker)
     size = len(load.ids)
-    until(lambda: pair.depth("collector") >= size and queues_are_empty(pair))
+    until(lambda: pair.depth("collector") >= size and not pair.waiting())
     until(lambda: pair.count("open_requests") == 0)
     assert worker.stop() == 0
     charges, rows, events = pair.provider.charges(), pair.results(), pair.events()

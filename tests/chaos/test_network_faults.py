@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.chaos.load import PACE, Load, consumes_again, loses_connections, times_said
-from tests.chaos.proxy import TO_CLIENT, TO_SERVER
-from tests.e2e.harness import REQUESTS, until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.proxy import Proxy
-    from tests.e2e.harness import Process, Stack
+from tests.chaos.invariants import finish
+from tests.chaos.load import PACE, Load, consumes_again, loses_connections, times_said, under_load
+from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Proxy, ProxyMaker
+from tests.e2e.harness import REQUESTS, Process, Stack, until
 
 # A second between heartbeats: pika then notices a silent peer after 6 to 12 s, the broker after 2.
 QUICK = "heartbeat=1&socket_timeout=2&stack_timeout=2"
@@ -25,46 +17,36 @@ CONSUME, PUBLISH = b"verification-worker consume", b"verification-worker publish
 
 
 @pytest.fixture
-def network(stack: Stack, proxy_to: Callable[[str], Proxy]) -> Proxy:
+def network(stack: Stack, proxy_to: ProxyMaker) -> Proxy:
     """Give the network between this stack's workers and the broker."""
     return proxy_to(stack.amqp_url)
 
 
-def start_worker(stack: Stack, network: Proxy, query: str = "", **settings: str) -> Process:
-    url = f"{network.through(stack.amqp_url)}?{query}"
-    return stack.start_worker(**{**PACE, "AMQP_URL": url, **settings})
+def begin(stack: Stack, network: Proxy, query: str = "", **settings: str) -> tuple[Load, Process]:
+    """Start a load and a worker behind the network; return when the load is under way."""
+    return under_load(stack, AMQP_URL=f"{network.url}?{query}", **settings)
 
 
 def test_when_the_worker_dies_after_a_reset_then_no_message_was_acknowledged_for_another(
     stack: Stack, network: Proxy
 ) -> None:
-    load = Load(stack)
-    worker = start_worker(stack, network, PREFETCH="256", **SHORT_LEASE)
-    load.under_way(50)
+    load, worker = begin(stack, network, PREFETCH="256", **SHORT_LEASE)
     network.reset(only=CONSUME)
     consumes_again(worker)
     # What it held is with it twice now: the first copies settle with the old channel's numbers.
     load.under_way(50)
     worker.kill()
-    other = stack.start_worker(**PACE, **SHORT_LEASE)
-    settle(stack, load.ids)
-    assert other.stop() == 0
-    assert_nothing_lost(stack, load.ids)
+    finish(stack, load.ids, stack.start_worker(**PACE, **SHORT_LEASE))
 
 
 def test_when_the_worker_dies_with_events_on_their_way_then_another_announces_them(
     stack: Stack, network: Proxy
 ) -> None:
-    load = Load(stack)
-    worker = start_worker(stack, network, **SHORT_LEASE)
-    load.under_way(50)
+    load, worker = begin(stack, network, **SHORT_LEASE)
     network.stall(only=PUBLISH)
     until(lambda: stack.count() - stack.depth("collector") >= 40)
     worker.kill()
-    other = stack.start_worker(**PACE, **SHORT_LEASE)
-    settle(stack, load.ids)
-    assert other.stop() == 0
-    assert_nothing_lost(stack, load.ids)
+    finish(stack, load.ids, stack.start_worker(**PACE, **SHORT_LEASE))
 
 
 # A delivery is 300 bytes and more, an event 700: these numbers end within a frame.
@@ -79,9 +61,7 @@ CUTS = [
 def test_when_the_network_stalls_shortly_then_resets_and_cuts_within_a_frame_then_all_is_counted(
     stack: Stack, network: Proxy
 ) -> None:
-    load = Load(stack)
-    worker = start_worker(stack, network)
-    load.under_way(50)
+    load, worker = begin(stack, network)
     network.stall()
     until(lambda: not stack.count("open_requests"))
     assert stack.count() < len(load.ids)
@@ -111,8 +91,7 @@ def test_when_the_network_stalls_shortly_then_resets_and_cuts_within_a_frame_the
 def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
     stack: Stack, network: Proxy
 ) -> None:
-    load = Load(stack)
-    worker = start_worker(stack, network, QUICK)
+    load, worker = begin(stack, network, QUICK)
     for connection in (CONSUME, PUBLISH):
         load.under_way(50)
         lost, made = times_said(worker, "amqp.connection_lost"), network.connections
@@ -128,9 +107,7 @@ def test_when_the_network_stalls_one_connection_then_missed_heartbeats_end_it(
 def test_when_one_workers_network_stalls_then_another_worker_ends_its_work_without_a_charge(
     stack: Stack, network: Proxy
 ) -> None:
-    load = Load(stack)
-    stalled = start_worker(stack, network, QUICK)
-    load.under_way(50)
+    load, stalled = begin(stack, network, QUICK)
     network.stall()
     # It calls and saves what it holds, and can tell nobody.
     until(lambda: not stack.count("open_requests"))
@@ -147,8 +124,7 @@ def test_when_one_workers_network_stalls_then_another_worker_ends_its_work_witho
 
 
 def test_when_the_network_is_slow_then_nothing_is_repeated(stack: Stack, network: Proxy) -> None:
-    load = Load(stack)
-    worker = start_worker(stack, network, PREFETCH="256")
+    load, worker = begin(stack, network, PREFETCH="256")
     network.delay(0.2)
     load.under_way(50)
     load.all_is_counted(worker)
@@ -162,8 +138,7 @@ def test_when_the_broker_cannot_be_reached_at_the_start_then_the_worker_waits_fo
 ) -> None:
     load = Load(stack, 100)
     network.stall()
-    url = f"{network.through(stack.amqp_url)}?{QUICK}"
-    worker = stack.launch_worker(**PACE, AMQP_URL=url)
+    worker = stack.launch_worker(**PACE, AMQP_URL=f"{network.url}?{QUICK}")
     loses_connections(worker, 2)
     network.resume()
     consumes_again(worker, 1)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
 import pytest
 
-from tests.chaos.invariants import RETRY_QUEUES
-from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, free_port, request, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from tests.e2e.harness import DEAD, Process, Stack, free_port, request, until
 
 MESSAGES = 300
 # The first wait of a parked worker: probes then come after 0.5, 1, 2, … seconds.
@@ -32,24 +28,13 @@ def watched_worker(stack: Stack, **settings: str) -> Process:
     return stack.start_worker(**{**FAST, "HTTP_PORT": free_port(), **settings})
 
 
-def waiting(stack: Stack) -> int:
-    """Count the messages that wait in the work queue and in the delay queues."""
-    return sum(stack.depth(queue) for queue in (REQUESTS, *RETRY_QUEUES))
-
-
-def open_rows(stack: Stack) -> list[dict[str, Any]]:
-    return stack.rows("SELECT state, attempts FROM verification_v1.open_requests")
-
-
 def last(seconds: float) -> None:
     """Let an outage last: nothing to wait for, for nothing may happen."""
     time.sleep(seconds)
 
 
 def assert_all_match(stack: Stack, ids: Iterable[str]) -> None:
-    results = stack.results()
-    assert set(results) == set(ids)
-    assert {row["outcome"] for row in results.values()} == {"match"}
+    assert stack.outcomes() == dict.fromkeys(ids, "match")
     assert stack.depth(DEAD) == 0
     assert stack.count("open_requests") == 0
 
@@ -65,12 +50,13 @@ def test_when_every_call_would_be_refused_then_nothing_is_called_and_work_resume
     worker = watched_worker(stack)
     until(lambda: worker.said("worker.parked"))
     assert worker.ready()[1].startswith(f"parked: {reason} (HTTP ")
-    until(lambda: waiting(stack) == MESSAGES)
+    until(lambda: stack.waiting() == MESSAGES)
     probes = stack.provider.charges()["calls"]
     assert probes <= 8 + 3, "no more than were under way, and a few probes"
     assert stack.depth(DEAD) == stack.depth("collector") == stack.count() == 0
     # Only the call that told it is counted, for it may have been that request alone.
-    assert sum(row["attempts"] for row in open_rows(stack)) <= 1
+    attempts = stack.rows("SELECT attempts FROM verification_v1.open_requests")
+    assert sum(row["attempts"] for row in attempts) <= 1
     stack.provider.play()
     until(lambda: worker.said("worker.resumed"))
     until(lambda: stack.count() == MESSAGES)
@@ -144,7 +130,7 @@ def test_when_the_budget_of_the_day_is_spent_then_the_rest_waits_and_nobody_fail
     for worker in workers:
         until(lambda worker=worker: worker.said("worker.parked"))  # type: ignore[misc]
     until(lambda: stack.count() == 50)
-    until(lambda: waiting(stack) == 30)
+    until(lambda: stack.waiting() == 30)
     assert {worker.ready() for worker in workers} == {(200, "parked: daily_budget")}
     assert stack.provider.charges()["calls"] == 50
     assert stack.depth(DEAD) == stack.count("open_requests") == 0

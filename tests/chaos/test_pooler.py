@@ -1,25 +1,84 @@
-"""PgBouncer in transaction mode stands between workers and database."""
+"""A private PgBouncer in transaction mode stands between workers and database."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
+from local_database import _environment, _unprivileged_user
+from local_ports import LOOPBACK, free_ports
+from local_process import PrivateServer, Process, Workspace
+from local_programs import program
+from local_stack import Servers
 from tests.chaos.load import PACE, Load
-from tests.chaos.pooler import Pooler
-from tests.e2e.harness import CHECKOUT
+from tests.e2e.harness import Stack, run_program
 from worker.store.engine import connection, execute, open_engine
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+# Fewer sessions than two workers ask for: each transaction goes to whichever is free.
+_SESSIONS = 3
 
-    from local_stack import Servers
-    from tests.e2e.harness import Stack
+
+class Pooler(PrivateServer):
+    """PgBouncer before the server of `url`; `ignored` are start-up parameters that it drops."""
+
+    name = "PgBouncer"
+
+    def __init__(self, url: str, *, ignored: str = "extra_float_digits") -> None:
+        super().__init__(durable=False)
+        self._server = urlsplit(url)
+        self._ignored = ignored
+        self._port = 0
+
+    def through(self, url: str) -> str:
+        """Return this URL with the pooler in place of its server."""
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"postgres@{LOOPBACK}:{self._port}").geturl()
+
+    def launch(self) -> None:
+        """Start it without waiting for it."""
+        (self._port,) = free_ports(1)
+        self._workspace = Workspace("pooler", lasting=False)
+        settings = {
+            "listen_addr": LOOPBACK,
+            "listen_port": self._port,
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": self.directory / "users",
+            "admin_users": "postgres",
+            "pool_mode": "transaction",
+            "default_pool_size": _SESSIONS,
+            "ignore_startup_parameters": self._ignored,
+        }
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        server = f"* = host={self._server.hostname} port={self._server.port}"
+        configuration = self.directory / "pgbouncer.ini"
+        configuration.write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
+        (self.directory / "users").write_text('"postgres" ""\n')
+        self._process = Process(
+            self.name,
+            [program("pgbouncer"), str(configuration)],
+            workspace=self._workspace,
+            environment=_environment(),
+            user=_unprivileged_user() if os.geteuid() == 0 else None,  # it refuses root
+        )
+
+    def _answers(self) -> bool:
+        url = f"postgresql://postgres@{LOOPBACK}:{self._port}/pgbouncer"
+        try:
+            # It knows simple queries alone.
+            connect = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
+            with connect as console:
+                console.execute("SHOW VERSION")
+        except psycopg.Error:
+            return False
+        return True
+
 
 NAMED = {"DATABASE_POOLER": "transaction"}
 
@@ -58,18 +117,13 @@ def test_when_it_is_not_named_then_whoever_needs_the_database_says_so_and_stops(
         assert "DATABASE_POOLER=transaction" in refusal
     assert not worker.said("Traceback")
     stack.environment.update(NAMED)
-    assert stack.command("status").returncode == 0
+    stack.command("status", code=0)
 
 
 def test_migrations_go_past_it(stack: Stack, pooler: Pooler) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        cwd=CHECKOUT,
-        env={**os.environ, "DATABASE_URL": pooler.through(stack.database_url), **NAMED},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    through = {"DATABASE_URL": pooler.through(stack.database_url), **NAMED}
+    upgrade = (sys.executable, "-m", "alembic", "upgrade", "head")
+    done = run_program(*upgrade, environment=through)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "migrations the server itself" in line

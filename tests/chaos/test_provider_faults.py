@@ -6,17 +6,14 @@ Where an end is open, the request waits: what fails for everybody costs nobody a
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from tests.chaos.invariants import Accounts, assert_nothing_lost, read_accounts, settle
-from tests.e2e.harness import REQUESTS, request, until
+from tests.chaos.invariants import Accounts, finish, read_accounts
+from tests.e2e.harness import REQUESTS, Stack, request, until
 from worker.sandbox.charges import subject_digest
 from worker.sandbox.magic import BY_NAME
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
 
 # The sandbox's slow answers take 2 s and its dripping ones a minute: all of them too long.
 QUICK = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "CONCURRENCY": "16"}
@@ -123,9 +120,7 @@ def test_when_the_provider_does_all_that_it_can_then_each_request_ends_as_docume
         publish(stack, name)
     # So many failures in a row would be an outage, in which none is counted.
     worker = stack.start_worker(**QUICK, **allowed, BREAKER_FAILURES="1000")
-    settle(stack, ends)
-    assert worker.stop() == 0
-    accounts = assert_nothing_lost(stack, ends, max_in_doubt_calls=max_in_doubt_calls)
+    accounts = finish(stack, ends, worker, doubts=max_in_doubt_calls)
     for name, end in ends.items():
         row = accounts.results[name]
         charges = accounts.charges["by_subject"][subject_digest(BY_NAME[name].id_card)]["charges"]
@@ -169,9 +164,7 @@ def test_when_the_credentials_fail_once_then_nothing_is_lost_or_counted(stack: S
     publish(stack, PASSES)
     others = publish_others(stack, PASSES)
     worker = stack.start_worker(**QUICK, PROBE_SECONDS="0.2")
-    settle(stack, {*others, PASSES})
-    assert worker.stop() == 0
-    accounts = assert_nothing_lost(stack, {*others, PASSES})
+    accounts = finish(stack, {*others, PASSES}, worker)
     assert accounts.count("match") == accounts.charges["charges"] == len(others) + 1
     assert accounts.results[PASSES]["charged"] == "yes"
     assert_person_is_paid_for(accounts, PASSES)

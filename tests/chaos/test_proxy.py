@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-from tests.chaos.proxy import TO_CLIENT, TO_SERVER, Proxy
+from tests.chaos.proxy import TO_SERVER, Direction, Proxy
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+
+class Echo(socketserver.BaseRequestHandler):
+    """Answers a connection with its own bytes."""
+
+    def handle(self) -> None:
+        """Until it ends, in order or not."""
+        with suppress(ConnectionError):
+            while data := self.request.recv(65_536):
+                self.request.sendall(data)
 
 
 @pytest.fixture
-def server() -> Iterator[socket.socket]:
-    """Listen, and answer every connection with its own bytes."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        thread = threading.Thread(target=_echo_all, args=(listener,))
+def proxy() -> Iterator[Proxy]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield listener
-        listener.shutdown(socket.SHUT_RDWR)
+        with Proxy(f"tcp://127.0.0.1:{server.server_address[1]}") as running:
+            yield running
+        server.shutdown()
         thread.join()
-
-
-def _echo_all(listener: socket.socket) -> None:
-    threads = []
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            break
-        threads.append(threading.Thread(target=_echo, args=(connection,)))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-
-
-def _echo(connection: socket.socket) -> None:
-    try:
-        with connection:
-            while data := connection.recv(65_536):
-                connection.sendall(data)
-    except ConnectionError:
-        return
-
-
-@pytest.fixture
-def proxy(server: socket.socket) -> Iterator[Proxy]:
-    with Proxy(*server.getsockname()) as running:
-        yield running
 
 
 def connect(proxy: Proxy) -> socket.socket:
@@ -80,18 +59,20 @@ def receive_until_reset(client: socket.socket) -> bytes:
         received += data
 
 
-@pytest.mark.parametrize("direction", [TO_SERVER, TO_CLIENT])
-def test_a_cut_lets_the_bytes_before_it_through_and_no_more(proxy: Proxy, direction: str) -> None:
+@pytest.mark.parametrize("direction", Direction)
+def test_a_cut_lets_the_bytes_before_it_through_and_no_more(
+    proxy: Proxy, direction: Direction
+) -> None:
     with connect(proxy) as client:
         client.sendall(b"before")
         assert receive(client, 6) == b"before"
-        proxy.cut_after(10, TO_SERVER if direction == TO_SERVER else TO_CLIENT)
+        proxy.cut_after(10, direction)
         client.sendall(b"x" * 4)
         assert receive(client, 4) == b"x" * 4
         client.sendall(b"x" * 100)
         received = receive_until_reset(client)
-    assert received == (b"" if direction == TO_SERVER else b"x" * 6)
-    assert proxy.bytes[TO_CLIENT if direction == TO_CLIENT else TO_SERVER] == 16
+    assert received == (b"" if direction is TO_SERVER else b"x" * 6)
+    assert proxy.bytes[direction] == 16
     assert proxy.cuts == 1
     with connect(proxy) as client:  # once
         client.sendall(b"x" * 100)

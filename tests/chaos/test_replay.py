@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import DEAD, REQUESTS, Process, request, until
+from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
 from tests.e2e.letters import put
-
-if TYPE_CHECKING:
-    from tests.e2e.harness import Stack
 
 LETTERS = 8
 REPLAY = ["dead-letters", "replay", "--yes", "--rate", "1000"]
@@ -36,28 +31,15 @@ def standing(stack: Stack, queue: str) -> list[str]:
     return found
 
 
-def has_finished(stack: Stack, number: int) -> bool:
-    """Say whether so many requests have their outcome."""
-    return stack.count() >= number
-
-
-def await_release(stack: Stack) -> None:
-    """Wait until the broker has taken back what a killed tool held."""
-    until(lambda: not stack.channel.queue_declare(DEAD, passive=True).method.consumer_count)
-
-
 def finish(stack: Stack, names: set[str]) -> None:
     """Replay the rest, let a worker do all of it, and count."""
-    done = stack.command(*REPLAY)
-    assert done.returncode == 0, done.stderr
+    stack.command(*REPLAY, code=0)
     assert standing(stack, DEAD) == []
     worker = stack.start_worker()
     until(lambda: stack.count() == len(names))
     until(lambda: stack.depth(REQUESTS) == 0)
     assert worker.stop() == 0
-    assert {name: row["outcome"] for name, row in stack.results().items()} == dict.fromkeys(
-        names, "match"
-    )
+    assert stack.outcomes() == dict.fromkeys(names, "match")
     assert stack.provider.charges()["charges"] == len(names)
     assert standing(stack, DEAD) == []
 
@@ -68,7 +50,7 @@ def crash(stack: Stack, step: str, nth: int) -> None:
     replay = Process.start(words, stack.environment, module="tests.chaos.crashing_worker")
     stack.workers.append(replay)
     assert replay.ended(120.0) == -9, replay.lines
-    await_release(stack)
+    until(lambda: not stack.consumers(DEAD))
 
 
 # None of these moves all letters, so the next one finds some.
@@ -115,12 +97,10 @@ def test_when_killed_again_and_again_beside_a_worker_then_nothing_is_lost(stack:
     names = put_letters(stack, 40)
     worker = stack.start_worker()
     for finished in (1, 8, 20, 21):
-        replay = Process.start(
-            ["dead-letters", "replay", "--yes", "--rate", "20"], stack.environment
-        )
-        until(partial(has_finished, stack, finished))
+        replay = Process.start([*REPLAY[:-1], "20"], stack.environment)
+        until(lambda finished=finished: stack.count() >= finished)  # type: ignore[misc]
         replay.kill()
-        await_release(stack)
+        until(lambda: not stack.consumers(DEAD))
     assert worker.stop() == 0
     lost = names - set(stack.results()) - {*standing(stack, DEAD), *standing(stack, REQUESTS)}
     assert lost == set()

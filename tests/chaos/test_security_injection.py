@@ -6,30 +6,17 @@ What a sender chooses never becomes a queue, an exchange, a header, a line of th
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 import structlog
 
-from tests.chaos.malicious_messages import (
-    BIDI,
-    FORGED,
-    ID_CARD,
-    LOOK_UP,
-    NAME,
-    RED,
-    SQL,
-    TRAP,
-    malicious_messages,
-)
-from tests.e2e.harness import DEAD, Stack, request, until
+from tests.chaos import malicious_messages as sent
+from tests.e2e.harness import DEAD, Process, Stack, request, until
 from worker.telemetry.logs import configure
 
-if TYPE_CHECKING:
-    from tests.e2e.harness import Process
-
-MESSAGES = malicious_messages()
+MESSAGES = sent.malicious_messages()
 SETTLEMENTS = len(MESSAGES) + 1
 """One of them is called twice and so settled twice."""
 EVENT_HEADERS = {"outcome", "source", "traceparent"}
@@ -38,7 +25,7 @@ DEAD_HEADERS = {"reason", "attempts", "firstSeen", "lastError", "publisherRoutin
 
 def storm(stack: Stack, **settings: str) -> Process:
     """Send them all to one worker; return it when it has settled each and one more, and ended."""
-    stack.channel.queue_declare(TRAP, durable=True)
+    stack.channel.queue_declare(sent.TRAP, durable=True)
     worker = stack.start_worker(**settings)
     for message in MESSAGES:
         stack.publish(message.body, **message.properties)
@@ -69,14 +56,10 @@ def ends_of_all(stack: Stack, dead: dict[bytes, Any]) -> dict[str, str]:
 
 def rows_as_text(stack: Stack) -> str:
     """Return all that the tables hold."""
-    texts = []
+    rows = """SELECT r::text FROM verification.request AS r UNION ALL
+              SELECT c::text FROM verification.provider_call AS c"""
     with psycopg.connect(stack.database_url) as connection:
-        for query in (
-            "SELECT r::text FROM verification.request r",
-            "SELECT c::text FROM verification.provider_call c",
-        ):
-            texts += [text for (text,) in connection.execute(query)]
-    return "\n".join(texts)
+        return "\n".join(text for (text,) in connection.execute(rows))
 
 
 def test_when_messages_are_malicious_then_each_has_its_end_and_its_line(stack: Stack) -> None:
@@ -89,22 +72,29 @@ def test_when_messages_are_malicious_then_each_has_its_end_and_its_line(stack: S
         # The broker's own header says how often the letter was handed out.
         assert set(properties.headers) - {"x-delivery-count"} == DEAD_HEADERS
     events = stack.take()
-    assert stack.depth(TRAP) == 0, "a sender chose a queue"
+    assert stack.depth(sent.TRAP) == 0, "a sender chose a queue"
     chosen = {str(m.properties.get("reply_to")) for m in MESSAGES if m.ends == "match"}
     for method, properties, _ in events:
         assert method.routing_key in chosen | {"default.match", "default.rejected"}
         assert set(properties.headers) <= EVENT_HEADERS
         assert (properties.correlation_id or "").isprintable()
     said = [*worker.lines, rows_as_text(stack), *(str(p) + b.decode() for _, p, b in events)]
-    assert NAME not in "\n".join(said)
-    assert ID_CARD not in "\n".join(said).upper()
+    assert sent.NAME not in "\n".join(said)
+    assert sent.ID_CARD not in "\n".join(said).upper()
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_whatever_is_logged_stays_on_its_line_and_changes_no_colour(
     log_format: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    values = [SQL, LOOK_UP, BIDI, FORGED, RED, "vertical\x0bnext\x85separator\u2028"]
+    values = [
+        sent.SQL,
+        sent.LOOK_UP,
+        sent.BIDI,
+        sent.FORGED,
+        sent.RED,
+        "vertical\x0bnext\x85separator\u2028",
+    ]
     before = structlog.get_config()
     configure(log_format, "info")
     try:
@@ -114,5 +104,5 @@ def test_whatever_is_logged_stays_on_its_line_and_changes_no_colour(
         structlog.configure(**before)
     said = capfd.readouterr().err
     assert len(said.split("\n")) == len(values) + 1
-    assert RED not in said
+    assert sent.RED not in said
     assert "\r" not in said

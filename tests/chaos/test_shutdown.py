@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+from local_broker import Broker
+from local_database import Database
 from tests.chaos.crashing_worker import SECRET
-from tests.chaos.invariants import assert_nothing_lost, settle
-from tests.chaos.load import PACE, Load
-from tests.e2e.harness import Process, request, until
-
-if TYPE_CHECKING:
-    from local_broker import Broker
-    from local_database import Database
-    from tests.e2e.harness import Stack
+from tests.chaos.invariants import finish
+from tests.chaos.load import PACE, under_load
+from tests.e2e.harness import Process, Stack, request, until
 
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
 
@@ -33,18 +29,14 @@ def test_after_the_order_no_call_begins_and_all_are_paid_once_by_the_next_worker
     uncounted = "SELECT calls FROM verification_v1.open_requests WHERE calls + attempts > 0"
     assert stack.rows(uncounted) == []
     stack.provider.play()
-    second = stack.start_worker()
-    settle(stack, ids)
-    assert second.stop() == 0
-    assert assert_nothing_lost(stack, ids).charges["charges"] == stack.count("calls") == len(ids)
+    accounts = finish(stack, ids, stack.start_worker())
+    assert accounts.charges["charges"] == stack.count("calls") == len(ids)
 
 
 def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
     stack: Stack, own_broker: Broker
 ) -> None:
-    load = Load(stack)
-    worker = stack.start_worker(**PACE, **SHORT)
-    load.under_way(50)
+    load, worker = under_load(stack, **SHORT)
     own_broker.pause()
     assert worker.stop() == 1
     assert worker.said('"clean":false')
@@ -55,9 +47,7 @@ def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_noth
 def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
     stack: Stack, own_database: Database
 ) -> None:
-    load = Load(stack)
-    worker = stack.start_worker(**PACE, **SHORT)
-    load.under_way(50)
+    load, worker = under_load(stack, **SHORT)
     own_database.pause()
     assert worker.stop() == 1
     own_database.resume()

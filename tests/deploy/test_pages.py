@@ -99,7 +99,7 @@ def test_a_command_of_the_bench_explains_itself(command: str) -> None:
         text=True,
         check=False,
     )
-    assert (told.returncode, "usage:" in told.stdout) == (0, True), told.stderr
+    assert (told.returncode, "usage:" in told.stdout.lower()) == (0, True), told.stderr
 
 
 def test_the_late_provider_of_the_bench_answers() -> None:

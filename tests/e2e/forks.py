@@ -18,14 +18,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from local_process import tied
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1

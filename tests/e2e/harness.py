@@ -12,11 +12,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import pika
 import psycopg
@@ -26,13 +27,12 @@ from local_process import tied
 from tests.e2e import in_process
 from tests.e2e.forks import Forked
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "worker"]
 REQUESTS, RESULTS, DEAD = "verification.requests", "verification.results", "verification.dead"
 BULK, BULK_REQUESTS = "verification.bulk", "verification.requests.bulk"
+RETRY_QUEUES = tuple(f"verification.retry.{delay}s" for delay in (1, 2, 3))
+"""The delay queues that a stack has."""
 OBSERVER = "observer"
 """What a stack's own session in the database is named."""
 SETTINGS = {
@@ -77,10 +77,33 @@ def request(
     return {"requestId": request_id, "personalSpec": spec, **more}
 
 
+def as_user(url: str, name: str, password: str) -> str:
+    """Return a URL with another user in it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{name}:{quote(password)}@{host}").geturl()
+
+
 def free_port() -> str:
     """Return a port for a worker's HTTP_PORT."""
     (port,) = free_ports(1)
     return str(port)
+
+
+def run_program(
+    *command: str, text: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run any program to its end, with these settings beside our own."""
+    return subprocess.run(
+        tied(command),
+        env={**os.environ, **(environment or {})},
+        cwd=CHECKOUT,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @dataclass
@@ -131,6 +154,10 @@ class Process:
     def said(self, words: str) -> str | None:
         """Return the first line with these words."""
         return next((line for line in self.lines if words in line), None)
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return an event's log lines; fails where any line is no JSON: a traceback."""
+        return [line for line in map(json.loads, list(self.lines)) if line["event"] == event]
 
     def consumes(self, queue: str) -> bool:
         """Tell whether it has begun to consume a queue."""
@@ -251,28 +278,28 @@ class Stack:
         self.workers.append(process)
         return process
 
-    def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of the worker's to its end, inside this process."""
-        return in_process.run(arguments, self.environment, text)
+    def command(
+        self, *arguments: str, text: str = "", code: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside this process; where a code is given, it must end with that."""
+        done = in_process.run(arguments, self.environment, text)
+        assert code in (None, done.returncode), done.stdout + done.stderr
+        return done
 
-    def document(self, *arguments: str, code: int = 0) -> Any:
+    def document(self, *arguments: str, code: int = 0, text: str = "") -> Any:
         """Return what a command says in JSON, when it has ended with this code."""
-        done = self.command(*arguments, "--json")
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(self.command(*arguments, "--json", text=text, code=code).stdout)
+
+    def refused(self, *arguments: str, text: str = "") -> str:
+        """Return the one line with which a command must refuse, before it has done anything."""
+        done = self.command(*arguments, text=text, code=2)
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        return line
 
     def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end as a process of its own, where that is the point."""
-        return subprocess.run(
-            tied([*COMMAND, *arguments]),
-            env={**os.environ, **self.environment},
-            cwd=CHECKOUT,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return run_program(*COMMAND, *arguments, text=text, environment=self.environment)
 
     # The broker's side
 
@@ -292,9 +319,10 @@ class Stack:
             self._channel.confirm_delivery()
         return self._channel
 
-    def collect_events(self) -> None:
+    def collect_events(self, *, quorum: bool = False) -> None:
         """Keep every event from now on in a queue of ours."""
-        self.channel.queue_declare("collector", durable=True)
+        arguments = {"x-queue-type": "quorum"} if quorum else None
+        self.channel.queue_declare("collector", durable=True, arguments=arguments)
         self.channel.queue_bind("collector", RESULTS, "#")
 
     def publish(
@@ -319,6 +347,14 @@ class Stack:
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
         return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def consumers(self, queue: str = REQUESTS) -> int:
+        """Return how many consumers a queue has."""
+        return int(self.channel.queue_declare(queue, passive=True).method.consumer_count)
+
+    def waiting(self) -> int:
+        """Return how many messages wait to be worked on; those that a worker holds do not count."""
+        return sum(map(self.depth, (REQUESTS, *RETRY_QUEUES)))
 
     def take(self, queue: str = "collector") -> list[tuple[Any, Any, bytes]]:
         """Take everything that waits in a queue: (method, properties, body)."""
@@ -368,6 +404,16 @@ class Stack:
         return {
             row["request_id"]: row for row in self.rows("SELECT * FROM verification_v1.results")
         }
+
+    def outcomes(self) -> dict[str, str]:
+        """Return all outcomes by request id."""
+        return {name: row["outcome"] for name, row in self.results().items()}
+
+    def have_answered(self, *messages: dict[str, Any], **properties: Any) -> None:
+        """Publish requests, and return when their events are marked as sent."""
+        for message in messages:
+            self.publish(message, **properties)
+        until(lambda: self.is_sent(*(each["requestId"] for each in messages)))
 
     def is_sent(self, *request_ids: str) -> bool:
         """Tell whether the events of these requests are marked as sent."""

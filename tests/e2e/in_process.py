@@ -6,13 +6,10 @@ import io
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 from unittest.mock import patch
 
 import structlog
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def run(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pika
 
-from tests.e2e.harness import DEAD, REQUESTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import DEAD, REQUESTS, Stack
 
 UNREADABLE = b'{"requestId": '
 

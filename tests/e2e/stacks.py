@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from local_management import Management
+from local_stack import Servers
+from tests.conftest import NewDatabase
 from tests.e2e.harness import DEAD, REQUESTS, SandboxProcess, Stack, sandbox, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
-    from tests.conftest import NewDatabase
 
 UNUSED = "postgresql://unused"
 """A database that a command does not dial."""
@@ -116,5 +112,4 @@ def built(servers: Servers, stack: Stack, template: str | None) -> Iterator[Stac
 
 def apply_topology(stack: Stack) -> None:
     """Declare what the worker needs, by its own command."""
-    applied = stack.command("topology", "apply")
-    assert applied.returncode == 0, applied.stderr
+    stack.command("topology", "apply", code=0)

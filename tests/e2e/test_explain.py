@@ -1,10 +1,10 @@
-"""`explain`: what happened to one request, in each place where it can stand."""
+"""What happened to one request, wherever it stands (`explain`), and which there were."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.harness import DEAD, Stack, request, until
+from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 from tests.e2e.letters import UNREADABLE, put
 
 FAILS_ONCE, ALWAYS_FAILS, HANGS = "119999194912310363", "119999194912310224", "119999194912310283"
@@ -20,8 +20,7 @@ def events(history: dict[str, Any]) -> list[str]:
 
 
 def test_a_finished_request_tells_its_call_its_charge_and_its_event(working: Stack) -> None:
-    working.publish(request("finished", source="web"))
-    until(lambda: working.is_sent("finished"))
+    working.have_answered(request("finished", source="web"))
     history = explain(working, "finished")
     assert history["verdict"] == "finished: match, charged once; event sent"
     assert events(history)[:3] == ["first claimed", "call 1 started", "call 1 finished"]
@@ -32,11 +31,9 @@ def test_a_finished_request_tells_its_call_its_charge_and_its_event(working: Sta
 
 
 def test_without_the_broker_the_tables_still_speak(working: Stack) -> None:
-    working.publish(request("no-broker"))
-    until(lambda: working.is_sent("no-broker"))
+    working.have_answered(request("no-broker"))
     working.environment["AMQP_URL"] = "amqp://guest:guest@127.0.0.1:1/nowhere"
-    done = working.command("explain", "no-broker")
-    assert done.returncode == 0
+    done = working.command("explain", "no-broker", code=0)
     assert done.stdout.splitlines()[-1] == "finished: match, charged once; event sent"
     assert "the dead letters and unrouted events were not looked at" in done.stderr
     assert working.command("explain", "no-broker", "--no-dead-letters").stderr == ""
@@ -63,7 +60,7 @@ def test_an_event_that_nobody_was_bound_for_is_not_called_sent_without_a_word(
     working.channel.queue_bind("collector", "verification.results", "#")
     dropped = working.command("unrouted", "drop", "--request-id", "bound", "--yes")
     assert (dropped.returncode, working.depth("verification.unrouted")) == (0, 1)
-    assert working.command("unrouted", "replay", "--yes").returncode == 0
+    working.command("unrouted", "replay", "--yes", code=0)
     until(lambda: working.depth("verification.unrouted") == 0)
     assert explain(working, "unbound")["verdict"].endswith("; event sent")
 
@@ -102,7 +99,7 @@ def test_an_unknown_id_is_one_line_and_exit_code_1(working: Stack) -> None:
 
 def test_a_waiting_request_names_the_queue_that_it_returns_from(stack: Stack) -> None:
     stack.environment["RETRY_DELAYS"] = "10m"
-    assert stack.command("topology", "apply").returncode == 0
+    stack.command("topology", "apply", code=0)
     stack.start_worker()
     stack.publish(request("onb-1", ALWAYS_FAILS))
     until(lambda: stack.depth("verification.retry.10m") == 1)
@@ -124,3 +121,40 @@ def test_a_request_under_way_names_its_holder_and_afterwards_its_doubt(stack: St
     history = explain(stack, "onb-1")
     assert history["verdict"].startswith("in doubt: worker ")
     assert "lease lapsed" in events(history)
+
+
+MISMATCH = "119999194912310013"
+
+
+def test_requests_are_listed_by_outcome_kind_source_and_time(stack: Stack) -> None:
+    def listed(*options: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = stack.document("requests", "list", *options)
+        assert ID_CARD not in str(rows)
+        return rows
+
+    def ids(*options: str) -> set[str]:
+        return {row["request_id"] for row in listed(*options)}
+
+    stack.start_worker()
+    stack.have_answered(request("old"))
+    stack.as_owner("UPDATE verification.request SET requested_at = now() - interval '3 days'")
+    stack.have_answered(request("match", source="desk"))
+    stack.publish(request("mismatch", MISMATCH))
+    stack.publish(request("rejected", "1", source="desk"))
+    until(lambda: stack.is_sent("mismatch", "rejected"))
+    assert ids() == {"match", "mismatch", "rejected"}
+    assert ids("--since", "4d") == {"old", "match", "mismatch", "rejected"}
+    assert ids("--outcome", "mismatch") == {"mismatch"}
+    assert ids("--kind", "invalid_request") == {"rejected"}
+    assert ids("--source", "desk", "--since", "1h") == {"match", "rejected"}
+    assert ids("--source", "desk", "--outcome", "match") == {"match"}
+    assert ids("--source", "nobody") == set()
+    (row,) = listed("--outcome", "match")
+    assert row["charged"] == "yes"
+    assert row["state"] == "done"
+    assert (row["calls"], row["error_kind"], row["check_type"]) == (1, None, 2)
+    for rowless in (("--outcome", "conflict"), ("--kind", "unreadable")):
+        assert "turned_away" in stack.command("requests", "list", *rowless).stderr
+    newest = stack.command("requests", "list", "--limit", "1")
+    assert "no more than 1 row" in newest.stderr
+    assert len(newest.stdout.splitlines()) == 2

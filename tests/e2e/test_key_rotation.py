@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from tests.e2e.harness import ID_CARD, request, until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.e2e.harness import Stack
+from tests.e2e.harness import ID_CARD, Stack, request, until
 
 NEW = "the next key of the tests, of 32 characters too"
 UNAVAILABLE_ONCE = "119999194912310363"  # the sandbox: 503 once, then a match

@@ -15,11 +15,6 @@ def begun(stack: Stack, prefix: str = "", limit: int = 10_000) -> int:
     return int(stack.rows(query, prefix, limit)[0]["n"])
 
 
-def consumers(stack: Stack, queue: str) -> int:
-    """Count who consumes a queue."""
-    return int(stack.channel.queue_declare(queue, passive=True).method.consumer_count)
-
-
 def test_a_live_request_passes_a_backlog_of_bulk_under_a_quota(stack: Stack) -> None:
     """Of ten calls a second bulk takes nine, and holds no more places than a moment has."""
     stack.publish_many((request(f"bulk-{n}") for n in range(2_000)), exchange=BULK)
@@ -69,8 +64,7 @@ def test_bulk_takes_its_own_way_through_retries_dead_letters_and_replay(stack: S
     assert "bulk lane" in told
     assert "verification.bulk.retry." in told
     assert worker.stop() == 0
-    done = stack.command("dead-letters", "replay", "--yes")
-    assert done.returncode == 0, done.stderr
+    stack.command("dead-letters", "replay", "--yes", code=0)
     until(lambda: stack.depth(BULK_REQUESTS) == 1)
     assert stack.depth(REQUESTS) == 0
 
@@ -79,7 +73,7 @@ def test_the_rest_of_the_day_is_kept_for_live(stack: Stack) -> None:
     worker = stack.start_worker(BULK_DAILY_CALL_BUDGET="3", HTTP_PORT=free_port())
     stack.publish_many((request(f"bulk-{n}") for n in range(8)), exchange=BULK)
     until(lambda: worker.said("bulk.budget_spent"))
-    until(lambda: consumers(stack, BULK_REQUESTS) == 0)
+    until(lambda: stack.consumers(BULK_REQUESTS) == 0)
     for number in range(5):
         stack.publish(request(f"live-{number}"))
     until(lambda: stack.count() == 8)
@@ -91,11 +85,11 @@ def test_the_rest_of_the_day_is_kept_for_live(stack: Stack) -> None:
 
 def test_a_pause_holds_both_lanes(stack: Stack) -> None:
     stack.start_worker()
-    until(lambda: consumers(stack, BULK_REQUESTS) == 1)
+    until(lambda: stack.consumers(BULK_REQUESTS) == 1)
     for order, expected in ((("pause", "--reason", "a look"), 0), (("resume",), 1)):
-        assert stack.command(*order).returncode == 0
+        stack.command(*order, code=0)
         for queue in (REQUESTS, BULK_REQUESTS):
-            until(lambda queue=queue, expected=expected: consumers(stack, queue) == expected)  # type: ignore[misc]
+            until(lambda queue=queue, expected=expected: stack.consumers(queue) == expected)  # type: ignore[misc]
 
 
 def test_a_worker_lives_without_the_bulk_lane_and_takes_it_up_when_it_is_there(
@@ -116,6 +110,6 @@ def test_a_worker_lives_without_the_bulk_lane_and_takes_it_up_when_it_is_there(
     lines = [each for each in worker.lines if "amqp.consuming_stopped" in each]
     assert len(lines) == 1
     assert "verification-worker topology apply" in lines[0]
-    assert stack.command("topology", "apply").returncode == 0
+    stack.command("topology", "apply", code=0)
     stack.publish(request("bulk-1"), exchange=BULK)
     until(lambda: stack.count() == 2)

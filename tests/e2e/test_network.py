@@ -7,9 +7,8 @@ import os
 import re
 import ssl
 import urllib.request
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 
@@ -18,13 +17,8 @@ from local_process import Process, Workspace
 from local_programs import program
 from tests.chaos.certificates import Certificates
 from tests.chaos.proxy import Proxy
-from tests.e2e.harness import free_port, request, until
+from tests.e2e.harness import Stack, free_port, request, until
 from tests.unit.sandbox.caller import RunningSandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.harness import Stack
 
 LOGIN, PASSWORD = "alice", "PasswordOfTheProxy"
 
@@ -65,7 +59,7 @@ def test_calls_go_through_tinyproxy_to_a_provider_over_tls(
         for number in range(3):
             stack.publish(request(f"through-{number}"))
         until(lambda: stack.count() == 3)
-        assert {row["outcome"] for row in stack.results().values()} == {"match"}
+        assert {*stack.outcomes().values()} == {"match"}
         opened = re.findall(rf"CONNECT localhost:{sandbox.port} ", process.log())
         assert opened
         assert worker.stop() == 0
@@ -108,23 +102,16 @@ def test_where_a_call_cannot_be_sent_everything_says_why(
 def test_everything_is_reached_by_addresses_of_ipv6(stack: Stack) -> None:
     """The servers of the tests listen on IPv4 alone, so a relay stands before each."""
     names = ("AMQP_URL", "DATABASE_URL", "PROVIDER_URL")
-    places = [urlsplit(stack.environment[name]) for name in names]
-    relays = [Proxy(each.hostname or "", each.port or 0, "::1") for each in places]
-    try:
-        through = {
-            name: relay.through(stack.environment[name])
-            for name, relay in zip(names, relays, strict=True)
-        }
+    with ExitStack() as exits:
+        relays = {n: exits.enter_context(Proxy(stack.environment[n], "::1")) for n in names}
+        through = {name: relay.url for name, relay in relays.items()}
         assert all("[::1]:" in url for url in through.values())
-        (port,) = free_ports(1)
-        worker = stack.start_worker(**through, HTTP_HOST="::1", HTTP_PORT=str(port))
+        port = free_port()
+        worker = stack.start_worker(**through, HTTP_HOST="::1", HTTP_PORT=port)
         stack.publish(request("over-ipv6"))
         until(lambda: "over-ipv6" in stack.results())
         with urllib.request.urlopen(f"http://[::1]:{port}/readyz", timeout=10) as answer:
             assert answer.read() == b"ok\n"
         assert worker.said("[::1]:")
         assert worker.stop() == 0
-        assert all(relay.connections for relay in relays)
-    finally:
-        for relay in relays:
-            relay.close()
+        assert all(relay.connections for relay in relays.values())

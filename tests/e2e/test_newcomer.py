@@ -9,8 +9,9 @@ import signal
 import subprocess
 import threading
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pika
 import psycopg
@@ -21,10 +22,6 @@ from local_process import tied
 from tests.e2e.harness import CHECKOUT, ID_CARD, until
 from tests.sql.published import literal, queries
 from worker.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 CHINESE = (CHECKOUT / "deploy" / "README.zh.md").read_text(encoding="utf-8")

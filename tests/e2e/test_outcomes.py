@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Stack, request, until
+from tests.e2e.harness import Stack, request, run_program, until
 
 MISMATCH, FAILS_ONCE = "119999194912310013", "119999194912310363"
 
@@ -94,20 +93,11 @@ def test_a_packed_request_is_unpacked_again_after_a_retry(working: Stack) -> Non
 def test_a_foreign_client_publishes_and_reads_its_event(working: Stack) -> None:
     working.channel.queue_declare("foreign", durable=True)
     working.channel.queue_bind("foreign", "verification.results", "shell.client")
-    url = [f"--url={working.amqp_url}"]
-    subprocess.run(
-        ["amqp-publish", *url, "-e", "verification.requests", "-r", "x", "-t", "shell.client"],
-        input=json.dumps(request("foreign"), ensure_ascii=False).encode(),
-        check=True,
-        timeout=60,
-    )
+    url, message = f"--url={working.amqp_url}", json.dumps(request("foreign"), ensure_ascii=False)
+    publish = ("amqp-publish", url, "-e", "verification.requests", "-r", "x", "-t", "shell.client")
+    assert run_program(*publish, text=message).returncode == 0
     until(lambda: working.depth("foreign"))
-    consumed = subprocess.run(
-        ["amqp-consume", *url, "-q", "foreign", "-c", "1", "cat"],
-        check=True,
-        timeout=60,
-        capture_output=True,
-    )
+    consumed = run_program("amqp-consume", url, "-q", "foreign", "-c", "1", "cat")
     assert json.loads(consumed.stdout)["outcome"] == "match"
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import COMMAND, ID_CARD, Stack, request, until
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.e2e.harness import COMMAND, ID_CARD, Stack, request, run_program, until
 
 ONCE_IN_DOUBT = "119999194912310435"
 NO_RECORD = "119999194912310021"
@@ -27,11 +21,8 @@ def ledger(module_stack: Stack) -> dict[str, str]:
     module_stack.publish(request("doubted", ONCE_IN_DOUBT))
     until(lambda: module_stack.count() == 5)
     calls = module_stack.rows("SELECT * FROM verification_v1.calls")
-    return {
-        each["request_id"]: each["provider_request_id"]
-        for each in calls
-        if each["provider_request_id"]
-    }
+    named = {each["request_id"]: each["provider_request_id"] for each in calls}
+    return {request_id: given for request_id, given in named.items() if given}
 
 
 # Like an ID number; with the right check digit it would be no id at all.
@@ -53,15 +44,14 @@ def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
 ) -> None:
     charged = [ledger[each] for each in ("inv-0", "inv-1", "inv-2", "doubted")]
     today = ["--from", "2020-01-01", "--to", "2100-01-01"]
-    done = working.command("reconcile", str(invoice(working, tmp_path / "a.csv", charged)), *today)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = working.command(
+        "reconcile", str(invoice(working, tmp_path / "a.csv", charged)), *today, code=0
+    )
     assert "in_doubt_without_id" in done.stdout  # one row: the call whose answer was lost
 
     wrong = [*charged[1:], charged[2], ledger["free"], "never-heard-of", NUMBER]
     file = str(invoice(working, tmp_path / "b.csv", wrong))
-    done = working.command("reconcile", file, *today, "--json")
-    assert done.returncode == 1
-    said: dict[str, Any] = json.loads(done.stdout)
+    said = working.document("reconcile", file, *today, code=1)
     counted = {name: said["summary"][name] for name in said["summary"] if said["summary"][name]}
     found = {(each["finding"], each["line"], each["request_id"]) for each in said["findings"]}
     assert found == {
@@ -75,7 +65,7 @@ def test_an_invoice_that_agrees_is_good_and_every_other_is_told_apart(
     assert (counted["billed_lines"], counted["known_to_the_ledger"]) == (7, 5)
     shown = working.command("reconcile", file, *today, "--limit", "1")
     assert "at most 1 rows of each finding are shown" in shown.stderr
-    for output in (done.stdout, shown.stdout, shown.stderr):
+    for output in (str(said), shown.stdout, shown.stderr):
         assert NUMBER not in output
 
 
@@ -83,24 +73,17 @@ def test_a_wrong_file_is_one_line_that_says_what_to_do(
     working: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
     file = invoice(working, tmp_path / "a.csv", list(ledger.values()), "id,when")
-    done = working.command("reconcile", str(file))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "name one by --column-request-id; there are: id, when" in done.stderr
+    advice = "name one by --column-request-id; there are: id, when"
+    assert advice in working.refused("reconcile", str(file))
     named = ("--column-request-id", "id", "--column-time", "when")
-    assert (
-        working.command("reconcile", str(file), *named, "--json").returncode == 1
-    )  # `free` billed
-    for path, words in ((tmp_path / "no.csv", "cannot be read"), (tmp_path, "cannot be read")):
-        done = working.command("reconcile", str(path))
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert words in done.stderr
+    working.document("reconcile", str(file), *named, code=1)  # `free` billed
+    for path in (tmp_path / "no.csv", tmp_path):
+        assert "cannot be read" in working.refused("reconcile", str(path))
 
 
 def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
     working: Stack, tmp_path: Path, ledger: dict[str, str]
 ) -> None:
-    environment = {**os.environ, **working.environment}
-
     def peak(lines: int) -> int:
         """Return the command's peak of resident memory in kB."""
         path = tmp_path / f"{lines}.csv"
@@ -112,10 +95,7 @@ def test_a_large_invoice_takes_no_more_memory_than_a_small_one(
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
         command = [sys.executable, "-c", measured, *COMMAND, "reconcile", str(path), "--json"]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True, timeout=120
-        )
-        return int(done.stdout)
+        return int(run_program(*command, environment=working.environment).stdout)
 
     small, large = peak(5_000), peak(50_000)
     assert large < small + 7_000, f"{small} kB and {large} kB"

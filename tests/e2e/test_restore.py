@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import text
 
 from local_database import Database
-from local_process import tied
 from local_programs import program
-from tests.e2e.harness import REQUESTS, Stack, request, until
+from tests.e2e.harness import REQUESTS, Stack, request, run_program, until
 from tests.integration.store.conftest import engine_of
 from tests.sql.test_changes import Copy
 from worker.store.restoring import RIGHTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 _CALLS = "SELECT provider_request_id AS id, started_at AS at FROM verification_v1.calls"
 # So that the other server's transactions begin with lower numbers than these rows have.
@@ -82,8 +77,7 @@ def test_a_dump_under_load_is_restored_into_another_server_and_the_counts_are_ex
     restored = other_server.create_database("restored")
     tool("pg_restore", f"--dbname={restored}", str(dump), code=1)
     moved = Stack(stack.amqp_url, restored, stack.provider)
-    looked = moved.command("restore-check")
-    assert looked.returncode == 1
+    looked = moved.command("restore-check", code=1)
     found = {line.split()[0]: line for line in looked.stdout.splitlines()[1:]}
     assert all("--repair" in found[each] for each in ("roles", "rights", "changes", "statistics"))
     repaired = moved.command("restore-check", "--repair")
@@ -142,9 +136,7 @@ def unknown_to(stack: Stack, billed: dict[str, str], invoice: Path) -> int:
 
 def tool(name: str, *arguments: str, code: int = 0) -> None:
     """Run one of PostgreSQL's programs."""
-    done = subprocess.run(
-        tied([program(name), *arguments]), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_program(program(name), *arguments)
     if "server version mismatch" in done.stderr:  # LOCAL_PROGRAMS has the server alone
         pytest.skip(f"{name} is older than the server")
     assert done.returncode == code, done.stderr

@@ -6,20 +6,17 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import alembic
 from tests.e2e.harness import DEAD, REQUESTS, Process, Stack, request, until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# The worker of 0.1.0 as it was released, without examples and pages: what it claimed,
-# recorded and published by is its code, and no copy of its statements could tell for it.
+# The worker of 0.1.0 as it was released, without examples, pages and what `run` never loads: what
+# it claimed, recorded and published by is its code, and no copy of its statements could tell.
 _RELEASED = Path(__file__).with_name("worker-0.1.0.tar.xz")
 _SCHEMA = "0007"
 

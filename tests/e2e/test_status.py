@@ -1,14 +1,17 @@
-"""The status: everything at a glance, and whatever part is missing said in a line."""
+"""What people look at: the status, once or again and again, and events as they come."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
-from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, Stack, request, until
+from tests.e2e.harness import DEAD, ID_CARD, REQUESTS, RESULTS, Process, Stack, request, until
 
 FAILS = "119999194912310152"
 
@@ -87,9 +90,8 @@ def test_a_locked_table_hides_no_other_part_and_who_locks_it_is_named(stack: Sta
         stack.publish(request("waits"))
         line = json.loads(until(lambda: worker.said("database.blocked")))
         said = stack.document("status", code=1)
-        refused = stack.command("outbox", "list")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert f"held up by pid {pid}, application an-analyst" in refused.stderr
+        refused = stack.refused("outbox", "list")
+    assert f"held up by pid {pid}, application an-analyst" in refused
     assert f"held up by pid {pid}, application an-analyst, since" in line["reason"]
     assert (said["locks"]["pid"], said["locks"]["application"]) == (pid, "an-analyst")
     assert said["problems"]["open_requests"].startswith("a lock is held by another session")
@@ -101,8 +103,7 @@ def test_a_locked_table_hides_no_other_part_and_who_locks_it_is_named(stack: Sta
 def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack: Stack) -> None:
     amqp_url, database_url = stack.amqp_url, stack.database_url
     stack.environment["AMQP_URL"] = "amqp://127.0.0.1:1/"
-    done = stack.command("status")
-    assert done.returncode == 1
+    done = stack.command("status", code=1)
     assert "the broker does not answer" in done.stdout
     assert "open requests" in done.stdout
 
@@ -117,8 +118,7 @@ def test_a_part_that_cannot_be_reached_is_a_line_and_the_others_are_shown(stack:
     stack.channel.queue_delete(DEAD)
     stack.as_owner("DROP TABLE verification.fleet_control")
     stack.as_owner("UPDATE verification.alembic_version SET version_num = '0004'")
-    done = stack.command("status")
-    assert done.returncode == 1
+    done = stack.command("status", code=1)
     assert f"{DEAD}" in done.stdout
     assert "is missing: run verification-worker topology apply" in done.stdout
     assert "the schema is not there: run `alembic upgrade head`" in done.stdout
@@ -133,3 +133,58 @@ def test_without_settings_it_says_which(stack: Stack) -> None:
         del stack.environment[name]
     done = stack.command("status")
     assert (done.returncode, done.stderr.count("is required")) == (2, 2)
+
+
+MISMATCH = "119999194912310013"
+
+
+@contextmanager
+def followed(stack: Stack, *arguments: str) -> Iterator[Process]:
+    """Run a command that goes on, and end it by Ctrl-C."""
+    running = Process.start([*arguments], stack.environment)
+    try:
+        yield running
+        running.popen.send_signal(signal.SIGINT)
+        assert running.ended() == 0, running.lines
+    finally:
+        running.kill()
+
+
+def printed(tail: Process) -> list[str]:
+    """Return what it said after it had begun to listen."""
+    first, *others = tail.lines
+    assert "listening" in first
+    return others
+
+
+def test_a_tail_prints_the_events_that_are_meant_and_nobody_misses_one(working: Stack) -> None:
+    with followed(working, "tail", "--outcome", "mismatch", "--json") as tail:
+        until(lambda: tail.said("listening"))
+        working.channel.basic_publish(RESULTS, "default.mismatch", b"no event of ours")
+        working.publish(request("hit"), reply_to="somebody")
+        working.publish(request("miss", MISMATCH, context={"applicant": 42}), reply_to="somebody")
+        until(lambda: tail.said("requestId"))
+    (event,) = map(json.loads, printed(tail))
+    assert (event["requestId"], event["context"]) == ("miss", {"applicant": 42})
+    bodies = [body for _, _, body in working.take()]
+    collected = {json.loads(body)["requestId"] for body in bodies if body.startswith(b"{")}
+    assert collected == {"hit", "miss"}
+
+
+def test_a_tail_for_people_has_a_line_for_each_event(working: Stack) -> None:
+    with followed(working, "tail", "--source", "desk") as tail:
+        until(lambda: tail.said("listening"))
+        working.publish(request("elsewhere"))
+        working.publish(request("rejected", "1", source="desk"))
+        until(lambda: tail.said("invalid_request"))
+    (line,) = printed(tail)
+    assert line.split()[1:] == "rejected charged no desk rejected invalid_request".split()
+    assert ID_CARD not in line
+
+
+def test_the_status_is_looked_at_again_and_again(working: Stack) -> None:
+    with followed(working, "status", "--watch", "--every", "0.1") as status:
+        until(lambda: sum("not paused" in line for line in status.lines) > 1)
+        working.command("pause", "--reason", "a look")
+        until(lambda: status.said("PAUSED"))
+    assert not status.said("\x1b")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import ssl
 import threading
-from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
 
+from local_stack import Servers
 from tests.chaos.certificates import Certificates
 from tests.e2e import in_process
 from tests.e2e.harness import SETTINGS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from local_stack import Servers
 
 SECRET = "Tr0ub4dor"
 
@@ -145,27 +142,23 @@ def test_a_url_that_cannot_be_meant_is_refused_before_anything_is_opened(
 @contextmanager
 def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Give the port of a server that says this to whoever comes, and ends the connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                client.settimeout(10)
-                with client, suppress(OSError), ExitStack() as stack:
-                    if tls is not None:
-                        client = stack.enter_context(tls.wrap_socket(client, server_side=True))
-                    client.recv(8)
-                    client.sendall(answer)
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.settimeout(10)
+            with suppress(OSError):
+                if tls is not None:
+                    self.request = tls.wrap_socket(self.request, server_side=True)
+                self.request.recv(8)
+                self.request.sendall(answer)
 
-        thread = threading.Thread(target=serve)
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield listener.getsockname()[1]
+            yield server.server_address[1]
         finally:
-            listener.shutdown(socket.SHUT_RDWR)
+            server.shutdown()
             thread.join()
 
 

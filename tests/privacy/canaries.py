@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from worker.core.checks import id_card_check_digit, passes_luhn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Extension A (three bytes in UTF-8), and extension B (four bytes, a surrogate pair in UTF-16). Not
 # from its beginning: U+3531 in UTF-16 is what "51" is in ASCII.

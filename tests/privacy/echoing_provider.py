@@ -10,18 +10,15 @@ import base64
 import hashlib
 import itertools
 import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tests.privacy.canaries import full_width, grouped
 from tests.privacy.observation import http_server
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Person = dict[str, str]
-    Answer = Callable[[Person], bytes]
+Person = dict[str, str]
+Answer = Callable[[Person], bytes]
 
 
 def _raw(status: str, body: bytes, **headers: str) -> bytes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import wraps
 from http.client import HTTPConnection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.cli import main
 from worker.contract.request_v1 import RequestReader
@@ -22,9 +23,6 @@ from worker.pipeline.runner import Pipeline
 from worker.pipeline.work import Finished, Task
 from worker.provider.client import PersonalAuthClient
 from worker.telemetry import logs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class QuotingError(Exception):

@@ -10,7 +10,9 @@ import re
 import subprocess
 import sys
 import urllib.request
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pika
 import psycopg
@@ -18,17 +20,12 @@ from psycopg import sql
 
 from local_programs import program
 from tests.e2e.harness import DEAD, RESULTS
+from tests.privacy.canaries import Canary
 from tests.privacy.search import written
-from tests.privacy.system import PYTHON, Site, eventually
+from tests.privacy.system import PYTHON, Site, System, eventually
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+Items = Iterator[tuple[str, bytes]]
 
-    from tests.privacy.canaries import Canary
-    from tests.privacy.system import System
-
-    Items = Iterator[tuple[str, bytes]]
 
 # Pages of the database and its log are made of empty space for the most part.
 _EMPTY = re.compile(rb"\0{64,}")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.privacy.canaries import full_width, grouped, wrong_check_digit
+from tests.privacy.canaries import Canary, People, full_width, grouped, wrong_check_digit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.privacy.canaries import Canary, People
-
-    Change = Callable[[Canary], dict[str, object]]
+Change = Callable[[Canary], dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import pika
@@ -14,9 +15,6 @@ import requests
 
 from local_management import Management
 from local_ports import LOOPBACK, free_ports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 # Each worker is scraped every half second; sessions are looked at as often.
 _EVERY = 0.5

@@ -9,19 +9,14 @@ it was, and never a value.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from tests.privacy.canaries import Canary
 from tests.privacy.locations import LOCATIONS
 from tests.privacy.scenarios import run_all
 from tests.privacy.search import Needle, Search
-from tests.privacy.system import running_system
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.privacy.canaries import Canary
-    from tests.privacy.system import System
+from tests.privacy.system import System, running_system
 
 _SHOWN = 40
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from tests.e2e.harness import DEAD, SandboxProcess
-from tests.privacy.commands import submit_encrypted, use_commands_about_people, use_dead_letters
-from tests.privacy.console_pages import look_at_the_console
+from tests.privacy.canaries import Canary
+from tests.privacy.commands import (
+    look_at_the_console,
+    submit_encrypted,
+    use_commands_about_people,
+    use_dead_letters,
+)
 from tests.privacy.echoing_provider import ANSWERS, PARKING, echoing_provider
 from tests.privacy.failing_worker import DEBUGGING, STEPS
 from tests.privacy.messages import refused_messages
-from tests.privacy.system import PATIENCE, Site, eventually
+from tests.privacy.system import PATIENCE, Job, Site, System, eventually
 from worker.sandbox.magic import ACTS
-
-if TYPE_CHECKING:
-    from tests.privacy.canaries import Canary
-    from tests.privacy.system import Job, System
 
 # What PostgreSQL refuses with the whole row in its own words: at the claim, and at the record.
 _POISON = """ALTER TABLE verification.request ADD CONSTRAINT poison CHECK (

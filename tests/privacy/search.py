@@ -11,15 +11,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
-from tests.privacy.canaries import full_width, grouped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tests.privacy.canaries import Canary
+from tests.privacy.canaries import Canary, full_width, grouped
 
 _STEP = 4
 # Five bytes, and three characters where each is written as `\u0031`.

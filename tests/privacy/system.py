@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from local_broker import Broker
 from local_database import Database
@@ -26,9 +26,6 @@ from tests.privacy.canaries import People
 from tests.privacy.observation import BrokerPages, Firehose, Watch, http_server
 from worker.amqp import declare
 from worker.amqp.topology import topology
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Every statement with its parameters, of every session, and what fails with its parameters, too.
 _TELLING_ALL = {

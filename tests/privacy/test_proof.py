@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.privacy.locations import LOCATIONS
 from tests.privacy.proof import search
 from tests.privacy.scenarios import run_all
-from tests.privacy.system import Site, running_system
+from tests.privacy.system import Site, System, running_system
 from worker.core.outcome import CallClass, ErrorKind, Outcome
-
-if TYPE_CHECKING:
-    from tests.privacy.system import System
 
 
 @pytest.mark.usefixtures("own_servers")

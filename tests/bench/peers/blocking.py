@@ -13,23 +13,8 @@ import threading
 import psycopg_pool
 import requests
 
-from tests.bench.peers.common import (
-    CALL_SECONDS,
-    CLAIM,
-    CONNECT_SECONDS,
-    FIND,
-    FINISH,
-    Answer,
-    CallFailed,
-    Event,
-    Request,
-    Settings,
-    Signer,
-    event,
-    known_answer,
-    read_answer,
-    read_request,
-)
+from tests.bench.peers import common
+from tests.bench.peers.common import Answer, CallFailed, Event, Request, Settings, Signer
 
 
 class Job:
@@ -49,12 +34,12 @@ class Job:
 
     def run(self, message: object) -> Event:
         """Return a message's event, its result committed. Raises InvalidRequest, CallFailed."""
-        request = read_request(message, self._settings.digest_key)
+        request = common.read_request(message, self._settings.digest_key)
         answer = self._claim(request)
         if answer is None:
             answer = self._call(request)
             self._finish(request, answer)
-        return event(request, answer)
+        return common.event(request, answer)
 
     def close(self) -> None:
         """Close the database's connections."""
@@ -62,10 +47,10 @@ class Job:
 
     def _claim(self, request: Request) -> Answer | None:
         with self._pool.connection() as connection:
-            if connection.execute(CLAIM, request.claim()).fetchone() is not None:
+            if connection.execute(common.CLAIM, request.claim()).fetchone() is not None:
                 return None
-            row = connection.execute(FIND, (request.request_id,)).fetchone()
-        return known_answer(request, row)
+            row = connection.execute(common.FIND, (request.request_id,)).fetchone()
+        return common.known_answer(request, row)
 
     def _call(self, request: Request) -> Answer:
         try:
@@ -73,16 +58,16 @@ class Job:
                 self._settings.provider_url,
                 data=request.body,
                 headers=self._signer.headers(request.body),
-                timeout=(CONNECT_SECONDS, CALL_SECONDS),
+                timeout=(common.CONNECT_SECONDS, common.CALL_SECONDS),
                 allow_redirects=False,
             )
         except requests.RequestException as failure:
             raise CallFailed(type(failure).__name__) from failure
-        return read_answer(response.status_code, response.content)
+        return common.read_answer(response.status_code, response.content)
 
     def _finish(self, request: Request, answer: Answer) -> None:
         with self._pool.connection() as connection:
-            connection.execute(FINISH, (*answer, request.request_id))
+            connection.execute(common.FINISH, (*answer, request.request_id))
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

@@ -16,18 +16,16 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pika
 
 from tests.bench.peers.blocking import Job
 from tests.bench.peers.common import RESULTS, Event, InvalidRequest, Settings
 from tests.bench.peers.queues import PEERS, QUORUM
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 QUEUE = PEERS["pika_threads"].queue
 

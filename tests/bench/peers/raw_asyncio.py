@@ -24,24 +24,8 @@ import aio_pika
 import aiohttp
 import asyncpg
 
-from tests.bench.peers.common import (
-    CALL_SECONDS,
-    CLAIM,
-    CONNECT_SECONDS,
-    FIND,
-    FINISH,
-    RESULTS,
-    Answer,
-    CallFailed,
-    InvalidRequest,
-    Request,
-    Settings,
-    Signer,
-    event,
-    known_answer,
-    read_answer,
-    read_request,
-)
+from tests.bench.peers import common
+from tests.bench.peers.common import Answer, CallFailed, InvalidRequest, Request, Settings, Signer
 from tests.bench.peers.queues import PEERS, QUORUM
 
 QUEUE = PEERS["raw_asyncio"].queue
@@ -55,7 +39,7 @@ def _numbered(statement: str) -> str:
     return re.sub("%s", lambda _: f"${next(numbers)}", statement)
 
 
-_CLAIM, _FIND, _FINISH = (_numbered(each) for each in (CLAIM, FIND, FINISH))
+_CLAIM, _FIND, _FINISH = (_numbered(each) for each in (common.CLAIM, common.FIND, common.FINISH))
 
 
 async def _keep(connection: Any) -> None:
@@ -97,12 +81,12 @@ class Worker:
             await asyncio.wait(self._under_way)
 
     async def _process(self, message: Any) -> None:
-        request = read_request(message.body, self._settings.digest_key)
+        request = common.read_request(message.body, self._settings.digest_key)
         answer = await self._claim(request)
         if answer is None:
             answer = await self._call(request)
             await self._pool.execute(_FINISH, *answer, request.request_id)
-        happened = event(request, answer)
+        happened = common.event(request, answer)
         publication = aio_pika.Message(
             happened.body,
             content_type="application/json",
@@ -115,7 +99,7 @@ class Worker:
     async def _claim(self, request: Request) -> Answer | None:
         if await self._pool.fetchrow(_CLAIM, *request.claim()) is not None:
             return None
-        return known_answer(request, await self._pool.fetchrow(_FIND, request.request_id))
+        return common.known_answer(request, await self._pool.fetchrow(_FIND, request.request_id))
 
     async def _call(self, request: Request) -> Answer:
         try:
@@ -125,7 +109,7 @@ class Worker:
                 headers=self._signer.headers(request.body),
                 allow_redirects=False,
             ) as response:
-                return read_answer(response.status, await response.read())
+                return common.read_answer(response.status, await response.read())
         except (aiohttp.ClientError, TimeoutError) as failure:
             raise CallFailed(type(failure).__name__) from failure
 
@@ -146,13 +130,15 @@ async def run(settings: Settings) -> None:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=settings.concurrency),
-                timeout=aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(
+                    total=common.CALL_SECONDS, sock_connect=common.CONNECT_SECONDS
+                ),
             )
         )
         connection: Any = await aio_pika.connect_robust(settings.amqp_url)
         await stack.enter_async_context(connection)
         publishing = await connection.channel(publisher_confirms=True)
-        exchange = await publishing.get_exchange(RESULTS, ensure=False)
+        exchange = await publishing.get_exchange(common.RESULTS, ensure=False)
         consuming = await connection.channel(publisher_confirms=False)
         await consuming.set_qos(prefetch_count=settings.prefetch)
         queue = await consuming.declare_queue(QUEUE, durable=True, arguments=QUORUM)
