@@ -1,12 +1,13 @@
 """What each chore asks of the database, what it passes on, and what it says."""
 
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from tests.fakes.clock import START, FakeClock
 from worker.core.operations import (
@@ -70,7 +71,7 @@ class FakeLeases:
 
 
 def test_lapsed_requests_are_settled_and_counted_by_what_became_of_them(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     chore = FakeLeases(None, None, ErrorKind.IN_DOUBT, ErrorKind.MESSAGE_LOST).chore
     chore.run_once()
@@ -104,7 +105,7 @@ def test_nothing_is_settled_before_the_database_has_answered_for_a_while() -> No
     ("clear", "delete", "size"), [(0, 0, 0), (3, 7, 7), (7, 3, 7), (900, 1, 500), (1, 900, 500)]
 )
 def test_retention_goes_by_its_days_and_a_run_is_as_large_as_its_larger_half(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
     clear_days: float,
     delete_days: float,
     asked: list[tuple[str, float]],
@@ -195,7 +196,7 @@ def test_what_cannot_be_counted_now_is_counted_later_and_nothing_asks_nothing() 
 
 
 def test_who_holds_the_database_up_is_said_once_a_minute_while_it_does(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     clock, answers = FakeClock(), True
     asked: list[float] = []

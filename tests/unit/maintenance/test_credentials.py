@@ -1,6 +1,6 @@
 """Renewed credentials are used when they are whole, and those in use stay until then."""
 
-from collections.abc import MutableMapping
+from structlog.typing import EventDict
 
 from worker.maintenance.credentials import renewed_credentials
 from worker.settings import SettingsInvalid
@@ -10,9 +10,7 @@ OLD, MIXED, NEW = ("old key", "old secret"), ("new key", "old secret"), ("new ke
 GONE = SettingsInvalid(["PROVIDER_SECRET_KEY_FILE: cannot be read (FileNotFoundError)"])
 
 
-def test_what_changes_is_used_at_the_second_look_that_finds_it(
-    log: list[MutableMapping[str, object]],
-) -> None:
+def test_what_changes_is_used_at_the_second_look_that_finds_it(log: list[EventDict]) -> None:
     looks_at: list[tuple[str, str] | SettingsInvalid]
     looks_at = [OLD, MIXED, NEW, GONE, GONE, NEW, NEW, OLD]
     script = iter(looks_at)

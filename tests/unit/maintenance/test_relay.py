@@ -1,12 +1,12 @@
 """The relay sends what is unsent, once, and marks what is confirmed and nothing else."""
 
 from collections import deque
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from threading import Event, Thread, current_thread
-from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH
@@ -111,7 +111,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unsent_events_are_published_as_a_replay_would_and_marked(
-    broker: FakePublisher, log: list[MutableMapping[str, Any]]
+    broker: FakePublisher, log: list[EventDict]
 ) -> None:
     outbox = FakeOutbox("one", "two")
     assert Relay(outbox, broker).run_once() == 2
@@ -123,7 +123,7 @@ def test_unsent_events_are_published_as_a_replay_would_and_marked(
 
 
 def test_one_run_sends_a_hundred_at_most_and_says_nothing_of_none(
-    broker: FakePublisher, log: list[MutableMapping[str, Any]]
+    broker: FakePublisher, log: list[EventDict]
 ) -> None:
     outbox = FakeOutbox(*map(str, range(150)))
     sender = Relay(outbox, broker)
@@ -210,7 +210,7 @@ def test_an_interrupted_run_ends_and_flushing_marks_what_was_confirmed_since(
 
 
 def test_flushing_without_a_database_says_so_and_goes_on(
-    broker: FakePublisher, log: list[MutableMapping[str, Any]], impatient: None
+    broker: FakePublisher, log: list[EventDict], impatient: None
 ) -> None:
     outbox = FakeOutbox("slow")
     broker.refuses = {"slow"}

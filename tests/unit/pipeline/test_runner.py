@@ -1,12 +1,9 @@
 """The pipeline's threads: all that is delivered is settled, and stopping loses nothing paid."""
 
-from collections.abc import Iterator, MutableMapping
 from threading import Thread
-from typing import Any
 
 import pytest
-import structlog
-from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests.fakes.broker import PATIENCE
 from tests.fakes.messages import ID_CARD, deliver
@@ -27,20 +24,11 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "ANNOUNCE_PAUSE", 0.01)
 
 
-@pytest.fixture
-def log() -> Iterator[list[MutableMapping[str, Any]]]:
-    structlog.reset_defaults()
-    with capture_logs() as lines:
-        yield lines
-
-
 def ids(count: int) -> list[str]:
     return [f"onb-{number}" for number in range(count)]
 
 
-def lines_of(
-    log: list[MutableMapping[str, Any]], event: LogEvent
-) -> list[MutableMapping[str, Any]]:
+def lines_of(log: list[EventDict], event: LogEvent) -> list[EventDict]:
     return [line for line in log if line["event"] == event]
 
 
@@ -75,9 +63,7 @@ def test_no_more_is_claimed_than_callers_can_soon_call() -> None:
         stack.broker.wait_for(5)
 
 
-def test_confirmed_events_are_marked_and_each_message_is_one_log_line(
-    log: list[MutableMapping[str, Any]],
-) -> None:
+def test_confirmed_events_are_marked_and_each_message_is_one_log_line(log: list[EventDict]) -> None:
     with running() as stack:
         stack.give(*ids(3))
         stack.broker.wait_for(3)
@@ -91,7 +77,7 @@ def test_confirmed_events_are_marked_and_each_message_is_one_log_line(
 
 
 def test_a_message_without_an_event_of_a_row_is_logged_and_marks_nothing(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     with running() as stack:
         stack.pipeline.deliver(deliver(b"nothing"))
@@ -111,7 +97,7 @@ def test_marks_that_came_after_the_last_record_are_written_at_the_end() -> None:
 
 
 def test_marks_are_left_to_the_relay_where_the_database_is_away_at_the_end(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     with running() as stack:
         stack.give("onb-0")
@@ -159,7 +145,7 @@ def test_stopping_says_when_a_call_outlasts_the_grace() -> None:
 
 
 def test_a_claim_waits_for_the_database_and_is_then_made_under_its_first_name(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     with running() as stack:
         stack.desk.ledger.faults.extend([AWAY] * 10_000)
@@ -233,9 +219,7 @@ def test_stopping_gives_up_a_record_at_the_end_of_the_grace() -> None:
             assert not thread.is_alive()
 
 
-def test_what_nobody_expected_is_reported_without_its_words(
-    log: list[MutableMapping[str, Any]],
-) -> None:
+def test_what_nobody_expected_is_reported_without_its_words(log: list[EventDict]) -> None:
     with running(Desk(ValueError(f"choked on {ID_CARD}"))) as stack:
         stack.give("onb-0")
         assert stack.failed.wait(PATIENCE)
@@ -304,7 +288,7 @@ def test_every_stage_is_watched() -> None:
 
 
 def test_what_waits_for_a_call_stands_aside_and_is_asked_again_after_a_minute_at_most(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     desk = Desk()
     desk.ledger.instead["waits"] = lambda _: Postponed(3_600.0, Shortage.CALLS_PER_MINUTE)

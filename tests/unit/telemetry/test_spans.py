@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests.fakes.broker import PATIENCE
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
@@ -31,7 +32,7 @@ SENT = f"00-{TRACE}-{PARENT}-01"
 class Traced:
     """A pipeline between fakes whose spans are kept in memory."""
 
-    def __init__(self, *script: CallReport | Exception) -> None:
+    def __init__(self, *script: CallReport) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
@@ -54,21 +55,21 @@ class Traced:
         return [each for each in self.exporter.get_finished_spans() if each.name == name]
 
 
+Start = Callable[..., Traced]
+
+
 @pytest.fixture
-def made() -> Iterator[list[Traced]]:
-    """Stop what a test starts."""
-    started: list[Traced] = []
-    yield started
-    for each in started:
-        assert each.pipeline.stop(PATIENCE)
+def traced() -> Iterator[Start]:
+    """Give what starts a traced pipeline, until the test is over."""
+    with ExitStack() as started:
 
+        def start(*script: CallReport) -> Traced:
+            one = Traced(*script)
+            one.pipeline.start()
+            started.callback(one.pipeline.stop, PATIENCE)
+            return one
 
-def traced(made: list[Traced], *script: CallReport | Exception) -> Traced:
-    """Start a traced pipeline."""
-    one = Traced(*script)
-    one.pipeline.start()
-    made.append(one)
-    return one
+        yield start
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:
@@ -84,10 +85,8 @@ def ids(span: ReadableSpan) -> tuple[str, str, str | None]:
     return f"{about.trace_id:032x}", f"{about.span_id:016x}", above
 
 
-def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that(
-    made: list[Traced],
-) -> None:
-    one = traced(made)
+def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that(traced: Start) -> None:
+    one = traced()
     (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
     (message,), (call,) = one.spans("verify"), one.spans("personalAuth")
     assert ids(message)[::2] == (TRACE, PARENT)
@@ -113,8 +112,8 @@ def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that(
     assert call.status.status_code is not StatusCode.ERROR
 
 
-def test_a_message_without_a_senders_span_begins_a_trace(made: list[Traced]) -> None:
-    one = traced(made)
+def test_a_message_without_a_senders_span_begins_a_trace(traced: Start) -> None:
+    one = traced()
     (settlement,) = one.work(deliver(request("a"), traceparent="00-rubbish"))
     (message,) = one.spans("verify")
     trace, span, parent = ids(message)
@@ -124,8 +123,8 @@ def test_a_message_without_a_senders_span_begins_a_trace(made: list[Traced]) -> 
     assert int(carried[-2:], 16) & 1, "it is sampled"
 
 
-def test_a_sender_that_samples_nothing_is_followed(made: list[Traced]) -> None:
-    one = traced(made)
+def test_a_sender_that_samples_nothing_is_followed(traced: Start) -> None:
+    one = traced()
     (settlement,) = one.work(deliver(request("a"), traceparent=f"00-{TRACE}-{PARENT}-00"))
     assert one.exporter.get_finished_spans() == ()
     carried = str(settlement.publications[0].headers["traceparent"])
@@ -133,8 +132,8 @@ def test_a_sender_that_samples_nothing_is_followed(made: list[Traced]) -> None:
     assert carried.endswith("-00")
 
 
-def test_the_next_attempt_is_a_span_below_the_one_before(made: list[Traced]) -> None:
-    one = traced(made, fault(CallClass.UNAVAILABLE))
+def test_the_next_attempt_is_a_span_below_the_one_before(traced: Start) -> None:
+    one = traced(fault(CallClass.UNAVAILABLE))
     (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
     (message,), (call,) = one.spans("verify"), one.spans("personalAuth")
     retry = settlement.publications[0]
@@ -144,8 +143,8 @@ def test_the_next_attempt_is_a_span_below_the_one_before(made: list[Traced]) -> 
     assert call.status.description == "unavailable"
 
 
-def test_each_of_many_messages_has_its_own_span_and_none_is_kept(made: list[Traced]) -> None:
-    one = traced(made)
+def test_each_of_many_messages_has_its_own_span_and_none_is_kept(traced: Start) -> None:
+    one = traced()
     one.work(*(deliver(request(f"onb-{number}"), traceparent=SENT) for number in range(20)))
     calls = {ids(call)[2] for call in one.spans("personalAuth")}
     assert calls == {ids(message)[1] for message in one.spans("verify")}
@@ -153,8 +152,8 @@ def test_each_of_many_messages_has_its_own_span_and_none_is_kept(made: list[Trac
     assert one.sink._spans._held == {}
 
 
-def test_no_span_holds_anything_of_a_person(made: list[Traced]) -> None:
-    one = traced(made, fault(CallClass.IN_DOUBT, Charged.UNKNOWN), MATCH)
+def test_no_span_holds_anything_of_a_person(traced: Start) -> None:
+    one = traced(fault(CallClass.IN_DOUBT, Charged.UNKNOWN), MATCH)
     one.work(
         deliver(request("a", personalSpec=spec(0))),
         deliver(request("b", personalSpec=spec(0)), correlation_id=MOBILE),
@@ -185,15 +184,14 @@ def test_without_an_endpoint_there_are_no_spans(environment: dict[str, str]) -> 
 
 
 def test_without_the_extra_it_is_said_once_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, log: list[EventDict]
 ) -> None:
     monkeypatch.delitem(sys.modules, "worker.telemetry.spans", raising=False)
     for name in [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with capture_logs() as lines:
-        assert tracing.spans(ENDPOINT, "one") is None
-    (line,) = lines
+    assert tracing.spans(ENDPOINT, "one") is None
+    (line,) = log
     assert line["event"] == "tracing.off"
     assert "verification-worker[otel]" in line["advice"]
 
