@@ -25,22 +25,13 @@ class Turning:
             self.lag.beat()
 
 
-def test_a_loop_that_has_not_begun_is_not_late() -> None:
+def test_a_loop_that_has_begun_and_stands_is_later_every_second() -> None:
     loop = Turning()
     loop.clock.advance(100)
     assert loop.lag.late_by == loop.lag.lag == 0
-
-
-def test_a_loop_that_turns_is_not_late() -> None:
-    loop = Turning()
     for _ in range(100):
         loop.turn()
-    assert loop.lag.late_by == loop.lag.lag == 0
-
-
-def test_a_loop_that_stands_is_later_every_second() -> None:
-    loop = Turning()
-    loop.turn()
+        assert loop.lag.late_by == loop.lag.lag == 0
     loop.clock.advance(BEAT_SECONDS + 31)
     assert loop.lag.late_by == loop.lag.lag == 31
 
