@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event, Thread, current_thread
 
@@ -180,12 +181,11 @@ def test_an_interrupted_run_ends_and_flushing_marks_what_was_confirmed_since(
 ) -> None:
     monkeypatch.setattr(relay, "CONFIRM_SECONDS", 60.0)
     outbox, broker, sender = relaying("slow", refused=["slow"])
-    running = Thread(target=sender.run_once, daemon=True)
-    running.start()
-    assert broker.reached.wait(5)
-    sender.interrupt()
-    running.join(5)
-    assert not running.is_alive()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(sender.run_once)
+        assert broker.reached.wait(5)
+        sender.interrupt()
+        assert running.result(5) == 0
     broker.confirm_the_rest()
     sender.flush()
     assert outbox.unsent == {}

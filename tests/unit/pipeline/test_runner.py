@@ -1,6 +1,6 @@
 """The pipeline's threads: all that is delivered is settled, and stopping loses nothing paid."""
 
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from structlog.typing import EventDict
@@ -92,14 +92,11 @@ def test_the_last_marks_are_written_at_the_end_or_left_to_the_relay(
 
 
 def test_stopping_finishes_the_calls_under_way_and_lets_the_rest_go_uncalled() -> None:
-    with calling(*ids(5)) as stack:
-        clean: list[bool] = []
-        stopper = Thread(target=lambda: clean.append(stack.stop()))
-        stopper.start()
+    with calling(*ids(5)) as stack, ThreadPoolExecutor(1) as threads:
+        clean = threads.submit(stack.stop)
         stack.join("claimer")  # the stop has begun: nothing more is claimed
         stack.provider.answers.set()
-        stopper.join(PATIENCE)
-        assert clean == [True]
+        assert clean.result(PATIENCE)
         assert len(stack.broker.settled) == 2
         called, uncalled = stack.desk.rows.values()
         assert (called.state, len(called.calls)) == ("done", 1)

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -114,12 +115,6 @@ def test_an_exchange_of_another_thread_does_not_count() -> None:
         return CONFLICT(exchange)
 
     client = connect(serve(conflict_first, conflict_first, answer()).url, free_tries=3)
-    reports = []
-    threads = [
-        threading.Thread(target=lambda: reports.append(client.verify(ASKED))) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        reports = threads.map(client.verify, [ASKED, ASKED])
     assert [(report.verdict, report.sends) for report in reports] == [(Outcome.MATCH, 2)] * 2
