@@ -1,13 +1,17 @@
-"""A broker that answers heartbeats and nothing else is cut; waits between tries grow."""
+"""A broker that answers heartbeats alone is cut, a try may fail, and waits between tries grow."""
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborted
 from pika.exceptions import ChannelClosedByBroker
 
 from tests.fakes.loop import FakeLoop
 from worker.amqp.consumer import Consumer
+from worker.amqp.pika_connection import IoServices, PikaConnection
 from worker.amqp.reconnecting import ANSWER_SECONDS, Backoff, ReconnectingConnection
 
 
@@ -91,3 +95,35 @@ def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_on
     assert returned == [1]  # once only, though the connection went as well
     consumer.connected(pika)
     assert not consumer._backoff.is_waiting
+
+
+def told(*, cancelled: bool) -> list[Any]:
+    """Return what is told of a transport over a socket without a peer."""
+    loop, heard = IOLoop(), []  # type: ignore[var-annotated]
+    services = IoServices(loop)
+    attempt = services.create_streaming_connection(lambda: None, socket.socket(), heard.append)
+    assert heard == []  # pika takes no answer before it has the attempt
+    if cancelled:
+        attempt.cancel()
+    loop.call_later(0, loop.stop)
+    loop.start()
+    loop.close()
+    return heard
+
+
+def test_a_socket_that_has_lost_its_peer_is_a_failure_of_the_try() -> None:
+    (failure,) = told(cancelled=False)
+    assert isinstance(failure, ValueError)
+
+
+def test_a_cancelled_try_tells_nothing() -> None:
+    assert told(cancelled=True) == []
+
+
+def test_a_connection_that_is_closed_in_its_handshake_is_an_end_and_no_defect() -> None:
+    """Where this happens pika gives the class of its error (`AMQPConnectionWorkflow`)."""
+    connection = PikaConnection.__new__(PikaConnection)
+    ended: list[object] = []
+    connection._handle_connection_workflow_failure = ended.append
+    connection._on_connection_workflow_done(AMQPConnectionWorkflowAborted)
+    assert ended == [None]

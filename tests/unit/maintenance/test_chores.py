@@ -1,4 +1,4 @@
-"""What each chore asks of the database, what it passes on, and what it says."""
+"""What each chore asks, what it passes on, and what it says."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -28,9 +28,11 @@ from worker.maintenance.chores import (
     registry,
     turned_away,
 )
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.housekeeper import JITTER
 from worker.pipeline.batcher import Batcher
 from worker.ports import LedgerUnavailable
+from worker.settings import SettingsInvalid
 from worker.telemetry.logs import LogEvent
 
 DAY = 86_400.0
@@ -234,3 +236,26 @@ def test_the_clocks_differ_by_what_the_way_of_the_answer_does_not_explain(
     monitor = BacklogMonitor(Backlog, server, server.clock)
     monitor.chore.run_once()
     assert (monitor.server, monitor.clock_offset) == (told, offset)
+
+
+OLD, MIXED, NEW = ("old key", "old secret"), ("new key", "old secret"), ("new key", "new secret")
+GONE = SettingsInvalid(["PROVIDER_SECRET_KEY_FILE: cannot be read (FileNotFoundError)"])
+
+
+def test_what_changes_is_used_at_the_second_look_that_finds_it(log: list[EventDict]) -> None:
+    looks_at: list[tuple[str, str] | SettingsInvalid]
+    looks_at = [OLD, MIXED, NEW, GONE, GONE, NEW, NEW, OLD]
+    script = iter(looks_at)
+    used: list[tuple[str, str]] = []
+
+    def read() -> tuple[str, str]:
+        found = next(script)
+        if isinstance(found, SettingsInvalid):
+            raise found
+        return found
+
+    chore = renewed_credentials(OLD, read, used.append)
+    looks = [chore.run_once() or len(used) for _ in range(8)]
+    assert (used, looks) == ([NEW], [0, 0, 0, 0, 0, 1, 1, 1])
+    events = [line["event"] for line in log]
+    assert events == [LogEvent.CREDENTIALS_UNREADABLE, LogEvent.CREDENTIALS_RENEWED]

@@ -192,27 +192,21 @@ def test_nothing_is_claimed_before_it_is_known_whether_there_is_a_pause(
 # A database that is away.
 
 
-def test_no_message_is_taken_before_the_database_has_answered() -> None:
+def test_no_message_is_taken_before_the_database_has_answered_or_while_looks_at_it_fail() -> None:
     stack = Stack()
     stack.gate.expect_pause_reports()
     with stack:
         assert stack.broker.wanted == [STOP]  # told before the broker's thread begins
         assert parked(stack) is ParkReason.DATABASE
-        stack.gate.set_pause(None, stack.desk.clock.monotonic())
-        stack.broker.wait_until_wanted(STOP, ALL)
-
-
-def test_a_worker_whose_looks_at_the_database_fail_parks_after_some_seconds() -> None:
-    with Stack() as stack:
-        stack.gate.expect_pause_reports()
         stack.gate.set_pause(None, 0.0)
+        stack.broker.wait_until_wanted(STOP, ALL)
         stack.advance(AWAY_AFTER - 0.1)
         assert parked(stack) is None
         stack.advance(0.1)
-        stack.broker.wait_until_wanted(STOP)
+        stack.broker.wait_until_wanted(STOP, ALL, STOP)
         assert parked(stack) is ParkReason.DATABASE
         stack.gate.set_pause(None, stack.desk.clock.monotonic())
-        stack.broker.wait_until_wanted(STOP, ALL)
+        stack.broker.wait_until_wanted(STOP, ALL, STOP, ALL)
 
 
 def test_a_worker_whose_claims_fail_parks_though_it_can_read() -> None:
