@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import orjson
 import pytest
@@ -14,7 +15,6 @@ from tests.unit.provider.scripted import (
     MATCH,
     OK,
     PORTRAIT,
-    WHOLE,
     Certificate,
     Exchange,
     answer,
@@ -122,11 +122,10 @@ def test_threads_share_the_client_and_each_gets_its_own_answer() -> None:
         )
         return answer(body)(exchange)
 
-    mine = threading.local()
+    mine, numbers = threading.local(), count()
 
     def nonce() -> str:
-        mine.count = getattr(mine, "count", 0) + 1
-        mine.nonce = f"{threading.get_ident()}-{mine.count}"
+        mine.nonce = f"n-{next(numbers)}"
         return str(mine.nonce)
 
     server = serve(echo_nonce)
@@ -142,29 +141,23 @@ def test_threads_share_the_client_and_each_gets_its_own_answer() -> None:
     assert server.connections <= 8
 
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+LENGTH, PACKED = b"Content-Length: %d\r\n" % len(MATCH), gzip.compress(MATCH)
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+ODD = b"HTTP/1.1 200 OK\nno colon\nContent-Type: text/html\n"
+FRAMINGS = {
+    "chunked": (CHUNKED % (len(MATCH), MATCH), True),
+    "ended by the connection": (OK + b"\r\n" + MATCH, False),
+    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\n" + MATCH, False),
+    "the same length twice": (OK + LENGTH + LENGTH + b"\r\n" + MATCH, True),
+    "bare line feeds and another type": (ODD + LENGTH.replace(b"\r", b"") + b"\n" + MATCH, True),
+    "compressed unasked": (
+        OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(PACKED), PACKED),
+        True,
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("data", "keeps"),
-    [
-        pytest.param(CHUNKED % (len(MATCH), MATCH), True, id="chunked"),
-        pytest.param(OK + b"\r\n" + MATCH, False, id="ended by the connection"),
-        pytest.param(b"HTTP/1.0 200 OK\r\n\r\n" + MATCH, False, id="HTTP/1.0"),
-        pytest.param(
-            OK + b"Content-Length: %d\r\n" % len(MATCH) + WHOLE.removeprefix(OK), True,
-            id="the same length twice",
-        ),
-        pytest.param(
-            b"HTTP/1.1 200 OK\nno colon\nContent-Type: text/html\nContent-Length: %d\n\n%b"
-            % (len(MATCH), MATCH), True, id="bare line feeds and another type",
-        ),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(gzip.compress(MATCH)), gzip.compress(MATCH)), True, id="compressed unasked",
-        ),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("data", "keeps"), FRAMINGS.values(), ids=FRAMINGS)
 def test_a_paid_answer_is_read_in_every_framing(data: bytes, keeps: bool) -> None:
     server = serve(raw(data, close=not keeps))
     client = connect(server.url)

@@ -196,7 +196,7 @@ def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read() -> None:
 
 def test_a_call_that_was_ended_leaves_nothing_behind_that_hurts_the_next() -> None:
     server = serve(drip(HEAD, b" "), answer())
-    client = connect(server.url, call_deadline=0.25)
+    client = connect(server.url, call_deadline=1.0)
     assert_in_doubt(client.verify(ASKED))
     assert client.verify(ASKED).verdict is Outcome.MATCH
     assert server.connections == 2
