@@ -248,18 +248,6 @@ def test_a_pause_never_probes_and_the_breaker_goes_on_beneath_it() -> None:
     assert gate.enter(NOW)  # the probe
 
 
-def test_the_breaker_thread_hears_a_pause_and_its_end() -> None:
-    gate, _ = watched()
-    paused = in_background(lambda: gate.await_change(GateView(Closed(), 4)))
-    gate.set_pause(PAUSE, NOW)
-    assert paused.get(timeout=PATIENCE) == GateView(PAUSE, 4)
-    lifted = in_background(lambda: gate.await_change(GateView(PAUSE, 4)))
-    gate.set_pause(PAUSE, NOW)
-    assert lifted.empty()
-    gate.set_pause(None, NOW)
-    assert lifted.get(timeout=PATIENCE) == GateView(Closed(), 4)
-
-
 def test_what_was_read_of_a_pause_is_known_for_three_seconds() -> None:
     clock = FakeClock()
     gate = gate_of(clock=clock)

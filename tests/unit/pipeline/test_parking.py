@@ -13,13 +13,12 @@ from tests.unit.pipeline.stack import Stack, calling
 from worker.core.breaker import ParkReason
 from worker.core.claims import Claim, ClaimRequest
 from worker.core.operations import Pause
-from worker.core.outcome import CallClass, Charged
+from worker.core.outcome import CallClass
 from worker.pipeline import database_retry
 from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.ports import LedgerUnavailable
 
 CREDENTIALS = fault(CallClass.CREDENTIALS)
-UNAVAILABLE = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
 RETRY_5S, RETRY_30S = "verification.retry.5s", "verification.retry.30s"
 STOP, ONE, ALL = 0, 1, None
 PAUSE = Pause("maintenance of the provider", "ops@desk", START)
@@ -93,19 +92,6 @@ def test_after_an_outage_few_are_claimed_at_first() -> None:
         stack.wait_for_rows(2 + 4)
         stack.provider.answers.set()
         stack.broker.wait_for(10)
-
-
-def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:
-    desk = Desk(*[UNAVAILABLE] * 4)
-    with Stack(desk, callers=1, wait=5.0) as stack:
-        stack.give("one", "two", "three")
-        stack.broker.wait_until_wanted(STOP)
-        stack.broker.wait_for(3)
-        stack.advance(5.0)
-        stack.broker.wait_until_wanted(STOP, ONE)
-        stack.give("probe")
-        stack.broker.wait_until_wanted(STOP, ONE, STOP)
-    assert attempts(desk, "one", "two", "three", "probe") == [1, 1, 0, 0]
 
 
 # A pause that a person has ordered.

@@ -39,12 +39,6 @@ def test_every_delivery_is_settled_once() -> None:
     assert len(stack.provider.asked) == 25
 
 
-def test_no_more_is_claimed_than_callers_can_soon_call() -> None:
-    with calling(*ids(5)) as stack:  # it waits for two claims, and a third would be one too many
-        stack.provider.answers.set()
-        stack.broker.wait_for(5)
-
-
 def test_what_needs_no_call_takes_no_credit() -> None:
     with calling("onb-0") as stack:
         # The one caller is busy; far more than its two credits go past it.
