@@ -6,8 +6,8 @@ import pytest
 from structlog.typing import EventDict
 
 from tests.fakes.broker import PATIENCE
-from tests.fakes.messages import ID_CARD, deliver
-from tests.unit.pipeline.desk import Desk
+from tests.fakes.messages import ID_CARD, deliver, request
+from tests.unit.pipeline.desk import Desk, after
 from tests.unit.pipeline.stack import AWAY, Stack, calling
 from worker.core.claims import Postponed, Shortage
 from worker.pipeline import database_retry, runner
@@ -31,10 +31,12 @@ def lines_of(log: list[EventDict], event: LogEvent) -> list[EventDict]:
 
 
 def test_every_delivery_is_settled_once() -> None:
+    late = deliver(request("late", expiresAt=after(0)))  # no call is made
     with Stack() as stack:
-        deliveries = stack.give(*ids(25))
-        settled = stack.broker.wait_for(25)
-    assert sorted(each.delivery.tag for each in settled) == [each.tag for each in deliveries]
+        deliveries = [*stack.give(*ids(25)), late]
+        stack.pipeline.deliver(late)
+        settled = stack.broker.wait_for(26)
+    assert sorted(each.delivery.tag for each in settled) == sorted(each.tag for each in deliveries)
     assert {each.line["action"] for each in settled} == {"completed"}
     assert len(stack.provider.asked) == 25
 
