@@ -84,11 +84,3 @@ def test_a_failure_means_one_of_four_things_and_is_said_in_words_without_its_use
     assert type(meant) is kind
     assert words in str(meant)
     assert "alice" not in str(meant)
-
-
-def test_a_difference_names_the_queue_and_the_brokers_reason_and_what_to_do() -> None:
-    error = mapped(closed(406, DIFFERS))
-    assert isinstance(error, TopologyDiffers)
-    assert error.name == "verification.retry.5s"
-    assert "x-message-ttl" in error.what
-    assert "Delete it when it is empty" in str(error)
