@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from datetime import datetime
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -10,7 +10,6 @@ from worker.core.claims import ClaimRequest, Envelope
 from worker.core.delivery import Delivery
 from worker.core.digests import Digest
 from worker.core.masking import NOBODY
-from worker.core.request import Lane
 
 NAME = "欧阳不存在"
 ID_CARD = "11010519491231002X"
@@ -65,22 +64,9 @@ def ask(
     subject: bytes = b"\x02" * 32,
     key_id: str = "k1",
     former: tuple[Digest, ...] = (),
-    source: str = "default",
-    wants_call: bool = True,
-    context: str | None = None,
-    expires_at: datetime | None = None,
-    lane: Lane = Lane.LIVE,
+    **rest: Any,
 ) -> ClaimRequest:
-    """Return what the ledger is asked for a request."""
-    return ClaimRequest(
-        request_id,
-        (Digest(key_id, fingerprint, subject), *former),
-        source,
-        2,
-        wants_call,
-        NOBODY,
-        Envelope(),
-        expires_at,
-        context,
-        lane=lane,
-    )
+    """Return what the ledger is asked for a request; `rest` replaces other fields."""
+    digests = (Digest(key_id, fingerprint, subject), *former)
+    asked = ClaimRequest(request_id, digests, "default", 2, True, NOBODY, Envelope(), None, None)
+    return replace(asked, **rest)

@@ -1,13 +1,24 @@
-"""Commands, run in the tests' own process."""
+"""The log of one test, and commands, run in the tests' own process."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from worker.cli import main
 
 Ended = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def log() -> Iterator[list[EventDict]]:
+    """Collect all log lines of this test."""
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture

@@ -12,21 +12,14 @@ BULK_REQUESTS = REQUEST_QUEUES[Lane.BULK]
 
 def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
     names = [queue.name for queue in topology(DELAYS, 14).queues]
+    delays = ("5s", "30s", "2m", "10m", "30m")
     assert names == [
         "verification.dead",
         "verification.unrouted",
         "verification.requests",
-        "verification.retry.5s",
-        "verification.retry.30s",
-        "verification.retry.2m",
-        "verification.retry.10m",
-        "verification.retry.30m",
+        *(f"verification.retry.{delay}" for delay in delays),
         "verification.requests.bulk",
-        "verification.bulk.retry.5s",
-        "verification.bulk.retry.30s",
-        "verification.bulk.retry.2m",
-        "verification.bulk.retry.10m",
-        "verification.bulk.retry.30m",
+        *(f"verification.bulk.retry.{delay}" for delay in delays),
     ]
 
 

@@ -1,12 +1,13 @@
-"""What each chore asks of the database, what it passes on, and what it says."""
+"""What each chore asks, what it passes on, and what it says."""
 
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from tests.fakes.clock import START, FakeClock
 from worker.core.operations import (
@@ -27,9 +28,11 @@ from worker.maintenance.chores import (
     registry,
     turned_away,
 )
+from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.housekeeper import JITTER
 from worker.pipeline.batcher import Batcher
 from worker.ports import LedgerUnavailable
+from worker.settings import SettingsInvalid
 from worker.telemetry.logs import LogEvent
 
 DAY = 86_400.0
@@ -70,7 +73,7 @@ class FakeLeases:
 
 
 def test_lapsed_requests_are_settled_and_counted_by_what_became_of_them(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     chore = FakeLeases(None, None, ErrorKind.IN_DOUBT, ErrorKind.MESSAGE_LOST).chore
     chore.run_once()
@@ -104,7 +107,7 @@ def test_nothing_is_settled_before_the_database_has_answered_for_a_while() -> No
     ("clear", "delete", "size"), [(0, 0, 0), (3, 7, 7), (7, 3, 7), (900, 1, 500), (1, 900, 500)]
 )
 def test_retention_goes_by_its_days_and_a_run_is_as_large_as_its_larger_half(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
     clear_days: float,
     delete_days: float,
     asked: list[tuple[str, float]],
@@ -195,7 +198,7 @@ def test_what_cannot_be_counted_now_is_counted_later_and_nothing_asks_nothing() 
 
 
 def test_who_holds_the_database_up_is_said_once_a_minute_while_it_does(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     clock, answers = FakeClock(), True
     asked: list[float] = []
@@ -233,3 +236,26 @@ def test_the_clocks_differ_by_what_the_way_of_the_answer_does_not_explain(
     monitor = BacklogMonitor(Backlog, server, server.clock)
     monitor.chore.run_once()
     assert (monitor.server, monitor.clock_offset) == (told, offset)
+
+
+OLD, MIXED, NEW = ("old key", "old secret"), ("new key", "old secret"), ("new key", "new secret")
+GONE = SettingsInvalid(["PROVIDER_SECRET_KEY_FILE: cannot be read (FileNotFoundError)"])
+
+
+def test_what_changes_is_used_at_the_second_look_that_finds_it(log: list[EventDict]) -> None:
+    looks_at: list[tuple[str, str] | SettingsInvalid]
+    looks_at = [OLD, MIXED, NEW, GONE, GONE, NEW, NEW, OLD]
+    script = iter(looks_at)
+    used: list[tuple[str, str]] = []
+
+    def read() -> tuple[str, str]:
+        found = next(script)
+        if isinstance(found, SettingsInvalid):
+            raise found
+        return found
+
+    chore = renewed_credentials(OLD, read, used.append)
+    looks = [chore.run_once() or len(used) for _ in range(8)]
+    assert (used, looks) == ([NEW], [0, 0, 0, 0, 0, 1, 1, 1])
+    events = [line["event"] for line in log]
+    assert events == [LogEvent.CREDENTIALS_UNREADABLE, LogEvent.CREDENTIALS_RENEWED]

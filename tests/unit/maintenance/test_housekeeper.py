@@ -1,10 +1,11 @@
 """The housekeeper runs every chore, whatever happens to one of them, and stops when told."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
-from typing import Any
+
+from structlog.typing import EventDict
 
 from tests.fakes.clock import FakeClock
 from worker.maintenance.chores import Chore
@@ -131,7 +132,7 @@ def test_a_backlog_of_one_chore_does_not_keep_the_others_waiting() -> None:
 
 
 def test_a_database_that_is_away_is_reported_once_and_every_chore_goes_on(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     diary = Diary(until=6)
     diary.keep(diary.chore("a", *[LedgerUnavailable("away") for _ in range(3)]))
@@ -141,9 +142,7 @@ def test_a_database_that_is_away_is_reported_once_and_every_chore_goes_on(
     assert (log[0]["chore"], log[-1]["tries"]) == ("a", 3)
 
 
-def test_a_chore_that_asks_no_database_does_not_say_that_it_is_back(
-    log: list[MutableMapping[str, Any]],
-) -> None:
+def test_a_chore_that_asks_no_database_does_not_say_that_it_is_back(log: list[EventDict]) -> None:
     diary = Diary(until=6)
     diary.keep(diary.chore("a", *[LedgerUnavailable("away") for _ in range(10)]), diary.chore("b"))
     assert diary.runs.count("b") == 3
@@ -158,7 +157,7 @@ def test_chores_can_be_run_before_the_start_and_a_database_that_is_away_is_no_er
 
 
 def test_an_unexpected_error_is_reported_without_its_words_and_stops_the_process(
-    log: list[MutableMapping[str, Any]],
+    log: list[EventDict],
 ) -> None:
     diary, failed = Diary(until=2), Event()
     assert diary.keep(diary.chore("a", ValueError("words")), on_failure=failed.set) == ["a"]

@@ -1,12 +1,13 @@
 """The relay sends what is unsent, once, and marks what is confirmed and nothing else."""
 
 from collections import deque
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event, Thread, current_thread
-from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH
@@ -98,23 +99,22 @@ class FakePublisher:
         thread.join()
 
 
-@pytest.fixture
-def broker() -> FakePublisher:
-    """Make a broker that confirms at once."""
-    return FakePublisher()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for confirms for a moment alone; ten seconds otherwise."""
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for confirms for a moment alone: who confirms does so at once."""
     monkeypatch.setattr(relay, "CONFIRM_SECONDS", 0.01)
 
 
-def test_unsent_events_are_published_as_a_replay_would_and_marked(
-    broker: FakePublisher, log: list[MutableMapping[str, Any]]
-) -> None:
-    outbox = FakeOutbox("one", "two")
-    assert Relay(outbox, broker).run_once() == 2
+def relaying(*unsent: str, refused: Sequence[str] = ()) -> tuple[FakeOutbox, FakePublisher, Relay]:
+    """Return an outbox with these events, a broker that does not confirm some, and a relay."""
+    outbox, broker = FakeOutbox(*unsent), FakePublisher()
+    broker.refuses = set(refused)
+    return outbox, broker, Relay(outbox, broker)
+
+
+def test_unsent_events_are_published_as_a_replay_would_and_marked(log: list[EventDict]) -> None:
+    outbox, broker, sender = relaying("one", "two")
+    assert sender.run_once() == 2
     assert outbox.marked_by == {current_thread().name}  # not the broker's, which must not wait
     assert broker.published == [result_event(stored(each), ENVELOPE) for each in ("one", "two")]
     assert outbox.unsent == {}
@@ -122,31 +122,30 @@ def test_unsent_events_are_published_as_a_replay_would_and_marked(
     assert (line["event"], line["events"], line["unconfirmed"]) == (LogEvent.RELAYED, 2, 0)
 
 
-def test_one_run_sends_a_hundred_at_most_and_says_nothing_of_none(
-    broker: FakePublisher, log: list[MutableMapping[str, Any]]
-) -> None:
-    outbox = FakeOutbox(*map(str, range(150)))
-    sender = Relay(outbox, broker)
+def test_one_run_sends_a_hundred_at_most_and_says_nothing_of_none(log: list[EventDict]) -> None:
+    _, _, sender = relaying(*map(str, range(150)))
     assert [sender.run_once() for _ in range(3)] == [100, 50, 0]
     assert [line["events"] for line in log] == [100, 50]
 
 
-def test_one_event_that_the_broker_refuses_holds_up_no_other(
-    broker: FakePublisher, impatient: None
-) -> None:
-    outbox = FakeOutbox("bad", "good")
-    broker.refuses = {"bad"}
-    assert Relay(outbox, broker).run_once() == 1
+def test_unconfirmed_events_count_towards_the_hundred() -> None:
+    ids = [*map(str, range(150))]
+    _, broker, sender = relaying(*ids, refused=ids)
+    assert [sender.run_once() for _ in range(3)] == [0, 0, 0]
+    assert len(broker.published) == 100
+
+
+def test_one_event_that_the_broker_refuses_holds_up_no_other() -> None:
+    outbox, _, sender = relaying("bad", "good", refused=["bad"])
+    assert sender.run_once() == 1
     assert set(outbox.unsent) == {"bad"}
 
 
-def test_an_unconfirmed_event_is_held_and_not_published_again_and_marked_when_it_is_confirmed(
-    broker: FakePublisher, impatient: None
-) -> None:
+def test_an_unconfirmed_event_is_held_and_not_published_again_and_marked_when_it_is_confirmed() -> (
+    None
+):
     """The broker's thread does not give up: every further copy would go out as well."""
-    outbox = FakeOutbox("slow")
-    broker.refuses = {"slow"}
-    sender = Relay(outbox, broker)
+    outbox, broker, sender = relaying("slow", refused=["slow"])
     for _ in range(10):
         assert sender.run_once() == 0
         outbox.clock.advance(45)
@@ -158,12 +157,9 @@ def test_an_unconfirmed_event_is_held_and_not_published_again_and_marked_when_it
     assert (broker.ids(), outbox.unsent) == (["slow"], {})
 
 
-def test_a_mark_that_failed_is_made_up_for_before_anything_is_taken(
-    broker: FakePublisher,
-) -> None:
-    outbox = FakeOutbox("one")
+def test_a_mark_that_failed_is_made_up_for_before_anything_is_taken() -> None:
+    outbox, broker, sender = relaying("one")
     outbox.faults.append(LedgerUnavailable("away"))
-    sender = Relay(outbox, broker)
     with pytest.raises(LedgerUnavailable):
         sender.run_once()
     outbox.clock.advance(120)
@@ -171,50 +167,32 @@ def test_a_mark_that_failed_is_made_up_for_before_anything_is_taken(
     assert (broker.ids(), outbox.unsent) == (["one"], {})
 
 
-def test_unconfirmed_events_count_towards_the_hundred(
-    broker: FakePublisher, impatient: None
-) -> None:
-    ids = [*map(str, range(150))]
-    sender, broker.refuses = Relay(FakeOutbox(*ids), broker), set(ids)
-    for _ in range(3):
-        sender.run_once()
-    assert len(broker.published) == 100
-
-
 @pytest.mark.parametrize("trouble", ["away", "blocked"])
-def test_nothing_is_taken_while_the_broker_takes_nothing(
-    broker: FakePublisher, trouble: str
-) -> None:
-    outbox = FakeOutbox("one")
+def test_nothing_is_taken_while_the_broker_takes_nothing(trouble: str) -> None:
+    outbox, broker, sender = relaying("one")
     broker.connected, broker.blocked = trouble != "away", trouble == "blocked"
-    assert Relay(outbox, broker).run_once() == 0
+    assert sender.run_once() == 0
     assert broker.published == []
     assert Relay(outbox, FakePublisher()).run_once() == 1
 
 
 def test_an_interrupted_run_ends_and_flushing_marks_what_was_confirmed_since(
-    broker: FakePublisher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    outbox = FakeOutbox("slow")
-    broker.refuses = {"slow"}
-    sender = Relay(outbox, broker)
-    running = Thread(target=sender.run_once, daemon=True)
-    running.start()
-    assert broker.reached.wait(5)
-    sender.interrupt()
-    running.join(5)
-    assert not running.is_alive()
+    monkeypatch.setattr(relay, "CONFIRM_SECONDS", 60.0)
+    outbox, broker, sender = relaying("slow", refused=["slow"])
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(sender.run_once)
+        assert broker.reached.wait(5)
+        sender.interrupt()
+        assert running.result(5) == 0
     broker.confirm_the_rest()
     sender.flush()
     assert outbox.unsent == {}
 
 
-def test_flushing_without_a_database_says_so_and_goes_on(
-    broker: FakePublisher, log: list[MutableMapping[str, Any]], impatient: None
-) -> None:
-    outbox = FakeOutbox("slow")
-    broker.refuses = {"slow"}
-    sender = Relay(outbox, broker)
+def test_flushing_without_a_database_says_so_and_goes_on(log: list[EventDict]) -> None:
+    outbox, broker, sender = relaying("slow", refused=["slow"])
     sender.run_once()
     broker.confirm_the_rest()
     outbox.faults.append(LedgerUnavailable("away"))

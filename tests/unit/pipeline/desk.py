@@ -20,7 +20,6 @@ from worker.core.request import Mode
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import Flow, FlowRules
 from worker.pipeline.work import Admission, Finished, Task
-from worker.ports import Verifier
 
 START_WITHIN = 28.0
 LEASE = 60.0
@@ -36,7 +35,6 @@ class Desk:
         beside: Desk | None = None,
         worker: str = "one",
         max_in_doubt_calls: int = 1,
-        verifier: Verifier | None = None,
         keys: MessageKeys | None = None,
         required: bool = False,
         punctual_within: float | None = None,
@@ -51,7 +49,7 @@ class Desk:
             reader,
             Digests(b"k" * 32),
             self.ledger,
-            verifier or self.provider,
+            self.provider,
             self.clock,
             FlowRules(Mode.SANDBOX, retries, START_WITHIN, punctual_within),
         )

@@ -1,40 +1,33 @@
 """A pipeline between fakes, on its own threads, with a clock that a test moves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event
+from typing import Self
 
 from tests.fakes.broker import PATIENCE, FakeBroker
 from tests.fakes.messages import deliver, request
-from tests.fakes.verifier import FakeVerifier
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import BreakerPolicy
 from worker.core.delivery import Delivery
 from worker.core.outcome import CallReport
-from worker.core.request import Lane, VerificationRequest
+from worker.core.request import Lane
 from worker.pipeline.flow import Flow
 from worker.pipeline.gate import Gate
 from worker.pipeline.intake import PipelineSize
 from worker.pipeline.runner import Pipeline
+from worker.ports import LedgerUnavailable
 from worker.telemetry.metrics import Metrics
 
-
-class SlowVerifier(FakeVerifier):
-    """A provider that says when a call has begun, and answers when it is told to."""
-
-    def __init__(self, *script: CallReport | Exception) -> None:
-        super().__init__(*script)
-        self.begun, self.answers = Event(), Event()
-
-    def verify(self, request: VerificationRequest) -> CallReport:
-        """Answer as the script says."""
-        self.begun.set()
-        assert self.answers.wait(PATIENCE)
-        return super().verify(request)
+AWAY = LedgerUnavailable("SQLSTATE 53100")
+_FOR_EVER = 10_000
 
 
 class Stack:
-    """A pipeline between fakes. Its clock stands, so a deadline is how long `stop` may wait."""
+    """A pipeline between fakes; within `with` it runs.
+
+    Its clock stands, so a deadline is how long `stop` may wait.
+    """
 
     def __init__(
         self,
@@ -44,6 +37,7 @@ class Stack:
         flow: Flow | None = None,
     ) -> None:
         self.desk = desk or Desk()
+        self.provider, self.ledger = self.desk.provider, self.desk.ledger
         self.broker, self.failed, self.metrics = FakeBroker(), Event(), Metrics()
         policy = BreakerPolicy(failures=3, first_wait=wait)
         self.gate = Gate(policy, callers, self.desk.clock, lambda: 0.5)
@@ -57,6 +51,18 @@ class Stack:
             self.metrics,
         )
 
+    def __enter__(self) -> Self:
+        self.pipeline.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.provider.answers.set()
+        self.stop()
+
+    def stop(self) -> bool:
+        """Let the pipeline finish; True when all was recorded."""
+        return self.pipeline.stop(self.desk.clock.monotonic() + PATIENCE)
+
     def give(self, *ids: str, lane: Lane = Lane.LIVE) -> list[Delivery]:
         """Deliver requests with these ids."""
         deliveries = [deliver(request(each), message_id=each, lane=lane) for each in ids]
@@ -66,17 +72,28 @@ class Stack:
 
     def wait_for_rows(self, count: int) -> None:
         """Return when so many requests were claimed."""
-        self.desk.ledger.wait_until(lambda: len(self.desk.rows) >= count)
+        self.ledger.wait_until(lambda: len(self.desk.rows) >= count)
         assert len(self.desk.rows) == count
 
-    def wait_for_faults(self, left: int) -> None:
-        """Return when the ledger has raised all but so many of its faults."""
-        self.desk.ledger.wait_until(lambda: len(self.desk.ledger.faults) <= left)
+    def lose_database(self) -> None:
+        """Have the ledger fail from now on."""
+        self.ledger.faults.extend([AWAY] * _FOR_EVER)
 
-    def thread(self, name: str) -> Thread:
-        """Return the thread of a name."""
-        (thread,) = [each for each in self.pipeline._threads if each.name == name]
-        return thread
+    def wait_for_tries(self, count: int) -> None:
+        """Return when the ledger has failed so many times."""
+        self.ledger.wait_until(lambda: len(self.ledger.faults) <= _FOR_EVER - count)
+
+    def restore_database(self) -> None:
+        """Have the ledger work again."""
+        with self.ledger.changed:
+            self.ledger.faults.clear()
+
+    def join(self, *names: str) -> None:
+        """Wait for the ends of the threads of these names; of all where none is named."""
+        for each in self.pipeline._threads:
+            if each.name in names or not names:
+                each.join(PATIENCE)
+                assert not each.is_alive()
 
     def database_answers(self) -> bool:
         """Ask the pipeline anew, each time."""
@@ -97,11 +114,15 @@ class Stack:
 
 
 @contextmanager
-def running(desk: Desk | None = None, callers: int = 2, wait: float = 60.0) -> Iterator[Stack]:
-    """Run a pipeline until the test is over."""
-    stack = Stack(desk, callers, wait)
-    stack.pipeline.start()
-    try:
+def calling(*ids: str, script: Sequence[CallReport] = ()) -> Iterator[Stack]:
+    """Run a pipeline whose one caller waits for the answer to the first of these requests.
+
+    The second is claimed, and the others are held.
+    """
+    stack = Stack(Desk(*script), callers=1)
+    stack.provider.answers.clear()
+    stack.give(*ids)
+    with stack:
+        stack.wait_for_rows(min(len(ids), 2))
+        assert stack.provider.begun.wait(PATIENCE)
         yield stack
-    finally:
-        stack.pipeline.stop(stack.desk.clock.monotonic() + PATIENCE)

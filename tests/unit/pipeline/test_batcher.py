@@ -1,6 +1,7 @@
 """A batch is what gathered; credits bound what is claimed; closing lets everybody go."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -81,17 +82,14 @@ def test_nothing_that_many_threads_put_is_lost_or_doubled() -> None:
         for number in range(first, first + 1_000):
             batcher.put(number)
 
-    threads = [Thread(target=put, args=(first,)) for first in range(0, 4_000, 1_000)]
-    for thread in threads:
-        thread.start()
     taken: list[int] = []
-    while len(taken) < 4_000:
-        batch = batcher.take(64, PATIENCE)
-        assert batch, f"{len(taken)} of 4000 came"
-        taken += batch
+    with ThreadPoolExecutor(4) as threads:
+        threads.map(put, range(0, 4_000, 1_000))
+        while len(taken) < 4_000:
+            batch = batcher.take(64, PATIENCE)
+            assert batch, f"{len(taken)} of 4000 came"
+            taken += batch
     assert sorted(taken) == list(range(4_000))
-    for thread in threads:
-        thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize(

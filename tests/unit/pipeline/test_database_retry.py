@@ -2,14 +2,14 @@
 
 from threading import Event
 
-from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests.fakes.clock import FakeClock
 from worker.pipeline.database_retry import DatabaseRetry
 from worker.ports import LedgerUnavailable
 
 
-def test_it_is_said_once_a_minute_and_not_by_the_count_of_tries() -> None:
+def test_it_is_said_once_a_minute_and_not_by_the_count_of_tries(log: list[EventDict]) -> None:
     clock, tries = FakeClock(), 0
     away: list[bool] = []
 
@@ -28,9 +28,8 @@ def test_it_is_said_once_a_minute_and_not_by_the_count_of_tries() -> None:
         clock.advance(9.0)  # it waits for a lock
         raise LedgerUnavailable("a lock is held by another session")
 
-    with capture_logs() as log:
-        retry = DatabaseRetry(clock, 5.0, away.append)
-        assert retry.keep_trying(work, Patient()) == "done"
+    retry = DatabaseRetry(clock, 5.0, away.append)
+    assert retry.keep_trying(work, Patient()) == "done"
     assert [line["event"] for line in log] == ["database.unavailable"] * 4 + ["database.back"]
     assert [line["tries"] for line in log] == [1, 7, 13, 19, 20]
     assert (away[0], away[-1]) == (True, False)

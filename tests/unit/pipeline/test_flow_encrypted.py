@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.fakes.keys import encrypted, message_keys
-from tests.fakes.messages import ID_CARD, NAME, deliver, request, spec
+from tests.fakes.messages import deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk, body, targets
 from worker.core.outcome import CallClass, CallReport
@@ -47,17 +47,6 @@ def test_a_raw_request_that_is_refused_leaves_no_digest_of_its_person() -> None:
     assert desk.row().asked.digest.subject is None
 
 
-def test_what_cannot_be_opened_is_a_dead_letter_with_its_reason() -> None:
-    desk = Desk()
-    delivery = deliver(sealed(request()), reply_to="replies")
-    settlement = desk.work_one(delivery)
-    dead, event = settlement.publications
-    assert (dead.headers["reason"], dead.body) == ("undecryptable", delivery.body)
-    assert settlement.line["reason"] == "undecryptable"
-    assert body(event)["error"]["fields"][0]["field"] == "body"
-    assert desk.rows == {}
-
-
 def test_the_same_wrong_request_encrypted_anew_is_no_conflict() -> None:
     desk = sealed_desk()
     first, second = (sealed(request(extra=1)) for _ in range(2))
@@ -72,16 +61,6 @@ def test_the_same_unreadable_text_encrypted_anew_has_the_same_event() -> None:
         desk.work_one(deliver(sealed(b"{"), correlation_id="c")).publications[1] for _ in range(2)
     ]
     assert events[0].message_id == events[1].message_id
-
-
-def test_a_raw_unreadable_body_is_sealed_before_it_is_kept() -> None:
-    desk = sealed_desk(required=True)
-    raw = json.dumps({"personalSpec": request()["personalSpec"]}, ensure_ascii=False).encode()
-    dead, _ = desk.work_one(deliver(raw)).publications
-    assert dead.headers["reason"] == "no_usable_id"
-    assert NAME.encode() not in dead.body
-    assert ID_CARD.encode() not in dead.body
-    assert KEYS.open(dead.body) == raw
 
 
 def test_a_sealed_letter_that_is_replayed_is_sealed_once_and_has_the_same_event() -> None:

@@ -81,19 +81,9 @@ def end_calls(gate: Gate, *reports: CallReport) -> list[bool]:
     return [gate.after_call(report) for report in reports]
 
 
-def is_open(gate: Gate) -> bool:
-    """Ask the gate anew, each time."""
-    return gate.open_for is not None
-
-
 def reason(gate: Gate) -> ParkReason | None:
     """Ask the gate anew, each time."""
     return gate.parked
-
-
-def is_known(gate: Gate) -> bool:
-    """Ask the gate anew, each time."""
-    return gate.pause_is_known
 
 
 @pytest.mark.parametrize("report", [MATCH, None])  # None: its time was over, no call was made
@@ -138,18 +128,39 @@ def test_a_call_waits_for_its_place_in_the_quota_and_where_the_provider_wants_it
     assert held.get(timeout=PATIENCE) is True
 
 
-def test_while_it_is_open_nobody_enters_and_those_who_wait_are_sent_away() -> None:
+CLOSED: dict[str, Callable[[Gate], object]] = {
+    "it is open": lambda gate: gate.after_call(fault(CallClass.CREDENTIALS)),
+    "it is paused": lambda gate: gate.set_pause(PAUSE, NOW),
+    "the order to stop came": lambda gate: gate.shut_down(),
+}
+
+
+@pytest.mark.parametrize("not_before", [NOW, 3_600.0])  # for room; for its place in the quota
+@pytest.mark.parametrize("close", CLOSED.values(), ids=CLOSED)
+def test_nobody_enters_any_more_and_those_who_wait_are_sent_away(
+    close: Callable[[Gate], object], not_before: float
+) -> None:
     gate, clock = watched(ceiling=2)
     assert [gate.enter(NOW), gate.enter(NOW)] == [True, True]
-    waiting = clock.waits(lambda: gate.enter(NOW + 3_600.0))
-    assert not gate.after_call(FAILS)
-    assert not is_open(gate)
-    assert gate.after_call(FAILS)
-    assert is_open(gate)
+    waiting = clock.waits(lambda: gate.enter(not_before))
+    close(gate)
     assert waiting.get(timeout=PATIENCE) is False
     assert gate.enter(NOW) is False
-    assert gate.open_for == 5.0
-    assert gate.parked is ParkReason.PROVIDER_FAILING
+
+
+def test_it_opens_for_its_time_with_the_failure_that_is_one_too_many() -> None:
+    gate = gate_of()
+    assert end_calls(gate, FAILS, FAILS) == [False, True]
+    assert (gate.open_for, gate.parked) == (5.0, ParkReason.PROVIDER_FAILING)
+
+
+def test_a_pause_closes_it_until_it_is_lifted() -> None:
+    gate = gate_of()
+    gate.set_pause(PAUSE, NOW)
+    assert (gate.open_for, gate.parked) == (0.0, ParkReason.PAUSED)
+    gate.set_pause(None, NOW)
+    assert (gate.open_for, gate.parked) == (None, None)
+    assert gate.enter(NOW)
 
 
 def test_its_time_over_one_call_at_a_time_may_probe() -> None:
@@ -166,24 +177,16 @@ def test_its_time_over_one_call_at_a_time_may_probe() -> None:
     assert gate.open_for == 10.0
 
 
-def test_a_request_that_was_called_before_is_no_probe_while_there_may_be_others() -> None:
+def test_a_request_that_was_called_before_probes_where_only_such_come() -> None:
     clock = FakeClock()
     gate = gate_of(clock=clock)
     assert gate.enter(NOW, called_before=True)
     gate.after_call(FAILS)
     end_calls(gate, FAILS)
     clock.advance(5.0)
-    assert [gate.enter(NOW, called_before=True) for _ in range(3)] == [False] * 3
-    assert end_calls(gate, MATCH) == [True]
-    assert gate.enter(NOW, called_before=True)
-
-
-def test_where_only_such_requests_come_one_of_them_probes() -> None:
-    clock = FakeClock()
-    gate = gate_of(clock=clock)
-    end_calls(gate, FAILS, FAILS)
-    clock.advance(5.0)
     assert [gate.enter(NOW, called_before=True) for _ in range(11)] == [False] * 10 + [True]
+    assert gate.after_call(MATCH)  # the probe's end belongs to the outage
+    assert gate.enter(NOW, called_before=True)
 
 
 def test_a_success_that_nobody_probed_for_is_no_outage() -> None:
@@ -207,24 +210,13 @@ def test_the_breaker_thread_hears_each_change_in_time() -> None:
 
 def test_a_spent_budget_parks_and_what_was_granted_before_is_still_called() -> None:
     gate = gate_of()
+    end_calls(gate, MATCH)
     gate.budget_spent(Postponed(3_600.0, Shortage.DAILY_BUDGET))
-    assert gate.parked is ParkReason.DAILY_BUDGET
+    # The last call has not told why.
+    assert (gate.parked, gate.because) == (ParkReason.DAILY_BUDGET, None)
     assert gate.open_for == 120.0
     assert end_calls(gate, FAILS) == [False]
     assert gate.calls == (0, 4)
-
-
-@pytest.mark.parametrize("not_before", [NOW, 3_600.0])  # for room; for its place in the quota
-def test_after_the_order_to_stop_nobody_enters_and_those_who_wait_are_sent_away(
-    not_before: float,
-) -> None:
-    gate, clock = watched(ceiling=1)
-    assert gate.enter(NOW)
-    waiting = clock.waits(lambda: gate.enter(not_before))
-    gate.shut_down()
-    assert waiting.get(timeout=PATIENCE) is False
-    assert gate.after_call(MATCH) is False
-    assert gate.enter(NOW) is False
 
 
 @pytest.mark.parametrize("opened", [False, True])
@@ -238,25 +230,6 @@ def test_shutting_down_lets_the_breaker_thread_go(opened: bool) -> None:
     waiting = clock.waits(lambda: gate.await_change(seen))
     gate.shut_down()
     assert waiting.get(timeout=PATIENCE) is None
-
-
-# A pause that a person has ordered.
-
-
-@pytest.mark.parametrize("not_before", [NOW, 3_600.0])  # for room; for its place in the quota
-def test_while_paused_nobody_enters_and_those_who_wait_are_sent_away(not_before: float) -> None:
-    gate, clock = watched(ceiling=1)
-    assert gate.enter(NOW)
-    waiting = clock.waits(lambda: gate.enter(not_before))
-    gate.set_pause(PAUSE, NOW)
-    assert waiting.get(timeout=PATIENCE) is False
-    assert gate.enter(NOW) is False
-    assert gate.open_for == 0.0
-    assert reason(gate) is ParkReason.PAUSED
-    gate.set_pause(None, NOW)
-    gate.after_call(MATCH)
-    assert gate.enter(NOW)
-    assert reason(gate) is None
 
 
 def test_a_pause_never_probes_and_the_breaker_goes_on_beneath_it() -> None:
@@ -275,29 +248,17 @@ def test_a_pause_never_probes_and_the_breaker_goes_on_beneath_it() -> None:
     assert gate.enter(NOW)  # the probe
 
 
-def test_the_breaker_thread_hears_a_pause_and_its_end() -> None:
-    gate, _ = watched()
-    paused = in_background(lambda: gate.await_change(GateView(Closed(), 4)))
-    gate.set_pause(PAUSE, NOW)
-    assert paused.get(timeout=PATIENCE) == GateView(PAUSE, 4)
-    lifted = in_background(lambda: gate.await_change(GateView(PAUSE, 4)))
-    gate.set_pause(PAUSE, NOW)
-    assert lifted.empty()
-    gate.set_pause(None, NOW)
-    assert lifted.get(timeout=PATIENCE) == GateView(Closed(), 4)
-
-
 def test_what_was_read_of_a_pause_is_known_for_three_seconds() -> None:
     clock = FakeClock()
     gate = gate_of(clock=clock)
-    assert is_known(gate)  # nobody reads it
+    known = [gate.pause_is_known]  # nobody reads it
     gate.expect_pause_reports()
-    assert not is_known(gate)
+    known.append(gate.pause_is_known)
     gate.set_pause(None, clock.monotonic())
-    clock.advance(3.0)
-    assert is_known(gate)
-    clock.advance(0.1)
-    assert not is_known(gate)
+    for passed in (3.0, 0.1):
+        clock.advance(passed)
+        known.append(gate.pause_is_known)
+    assert known == [True, False, True, False]
 
 
 @pytest.mark.parametrize("ordered", [None, PAUSE])
@@ -310,17 +271,6 @@ def test_no_call_begins_before_a_look_at_the_orders_that_is_fresh(ordered: Pause
     waiting = clock.waits(lambda: gate.enter(NOW))
     gate.set_pause(ordered, clock.monotonic())
     assert waiting.get(timeout=PATIENCE) is (ordered is None)
-
-
-@pytest.mark.parametrize("call_class", [CallClass.CREDENTIALS, CallClass.QUOTA])
-def test_what_calls_under_way_teach_is_learnt_in_a_pause(call_class: CallClass) -> None:
-    gate = gate_of()
-    assert gate.enter(NOW)
-    gate.set_pause(PAUSE, NOW)
-    gate.after_call(fault(call_class))
-    gate.set_pause(None, NOW)
-    assert reason(gate) not in (None, ParkReason.PAUSED)
-    assert is_open(gate)
 
 
 @pytest.mark.parametrize(
@@ -340,10 +290,3 @@ def test_why_it_is_parked_is_what_the_last_call_met(report: CallReport, words: s
     assert (gate.parked, gate.because) == (ParkReason.PROVIDER_FAILING, words)
     gate.set_pause(PAUSE, NOW)
     assert gate.because == PAUSE.reason
-
-
-def test_what_no_call_has_told_is_not_told_by_the_last_one() -> None:
-    gate = gate_of()
-    end_calls(gate, MATCH)
-    gate.budget_spent(Postponed(3_600.0, Shortage.DAILY_BUDGET))
-    assert (gate.parked, gate.because) == (ParkReason.DAILY_BUDGET, None)

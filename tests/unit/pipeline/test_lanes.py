@@ -6,10 +6,9 @@ from itertools import chain
 
 import pytest
 
-from tests.fakes.broker import PATIENCE
 from tests.fakes.messages import deliver
 from tests.unit.pipeline.desk import Desk
-from tests.unit.pipeline.stack import SlowVerifier, Stack, running
+from tests.unit.pipeline.stack import Stack
 from worker.core.claims import Postponed, Shortage
 from worker.core.request import Lane
 from worker.pipeline.lanes import Aside, LaneQueue, Lanes
@@ -75,14 +74,14 @@ def test_a_live_one_overtakes_the_bulk_that_waits_for_a_taker() -> None:
 
 def test_a_live_request_is_called_before_the_bulk_that_is_claimed_already() -> None:
     """It waits for no more than one free claim, and for the next free caller."""
-    verifier = SlowVerifier()
-    with running(Desk(verifier=verifier), callers=2) as stack:
+    with Stack() as stack:
+        stack.provider.answers.clear()
         stack.give(*(f"bulk-{number}" for number in range(8)), lane=Lane.BULK)
         stack.wait_for_rows(4)  # two are called, two wait for a caller
         stack.give("live")
-        verifier.answers.set()
+        stack.provider.answers.set()
         stack.broker.wait_for(9)
-    asked = [each.request_id for each in verifier.asked]
+    asked = [each.request_id for each in stack.provider.asked]
     assert asked.index("live") <= 4
     assert len(asked) == 9
 
@@ -92,7 +91,7 @@ def test_bulk_stops_alone_when_its_budget_is_spent_and_goes_on_by_itself() -> No
     spent = Postponed(60.0, Shortage.BULK_BUDGET)
     for name in ("bulk-1", "bulk-2"):
         desk.ledger.instead[name] = lambda _: spent
-    with running(desk) as stack:
+    with Stack(desk) as stack:
         stack.give("bulk-1", "bulk-2", lane=Lane.BULK)
         stack.broker.wait_for(2)
         stack.broker.wait_until_bulk_allowed(False)
@@ -118,9 +117,9 @@ def test_what_one_lanes_channel_returned_is_not_the_other_lanes() -> None:
     stack.give("bulk-1", lane=Lane.BULK)
     stack.pipeline.returned(1, Lane.BULK)
     assert [stack.pipeline.held_of(lane) for lane in Lane] == [2, 0]
-    stack.pipeline.start()
-    stack.broker.wait_for(2)
-    assert stack.pipeline.stop(stack.desk.clock.monotonic() + PATIENCE)
+    with stack:
+        stack.broker.wait_for(2)
+        assert stack.stop()
     assert set(stack.where_to()) == {"live-1", "live-2"}
 
 

@@ -5,25 +5,28 @@ from threading import Event
 
 import pytest
 
-from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import START
 from tests.fakes.messages import deliver, request
 from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
-from tests.unit.pipeline.stack import SlowVerifier, Stack, running
+from tests.unit.pipeline.stack import Stack, calling
 from worker.core.breaker import ParkReason
 from worker.core.claims import Claim, ClaimRequest
 from worker.core.operations import Pause
-from worker.core.outcome import CallClass, Charged
+from worker.core.outcome import CallClass
 from worker.pipeline import database_retry
 from worker.pipeline.gate import AWAY_AFTER, Gate
 from worker.ports import LedgerUnavailable
 
 CREDENTIALS = fault(CallClass.CREDENTIALS)
-UNAVAILABLE = fault(CallClass.UNAVAILABLE, Charged.UNKNOWN)
 RETRY_5S, RETRY_30S = "verification.retry.5s", "verification.retry.30s"
 STOP, ONE, ALL = 0, 1, None
 PAUSE = Pause("maintenance of the provider", "ops@desk", START)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
 
 
 def parked(stack: Stack) -> ParkReason | None:
@@ -36,32 +39,26 @@ def attempts(desk: Desk, *ids: str) -> list[int]:
 
 
 def test_wrong_credentials_park_at_once_and_burn_no_message() -> None:
-    provider = SlowVerifier(CREDENTIALS)
-    desk = Desk(verifier=provider)
-    with running(desk, callers=1) as stack:
-        stack.give("called", "claimed", "held-1", "held-2", "held-3")
-        stack.wait_for_rows(2)
-        provider.answers.set()
+    held = ("held-1", "held-2", "held-3")
+    with calling("called", "claimed", *held, script=[CREDENTIALS]) as stack:
+        stack.provider.answers.set()
         stack.broker.wait_for(5)
         stack.broker.wait_until_wanted(STOP)
         assert parked(stack) is ParkReason.CREDENTIALS
         stack.give("late")
         stack.broker.wait_for(6)
-    assert len(provider.asked) == 1
+    assert len(stack.provider.asked) == 1
     # What was not even claimed comes back when the worker probes, after 60 s.
-    assert stack.where_to() == {
-        "called": RETRY_30S,
-        "claimed": RETRY_5S,
-        **dict.fromkeys(("held-1", "held-2", "held-3", "late"), RETRY_30S),
-    }
+    late = dict.fromkeys((*held, "late"), RETRY_30S)
+    assert stack.where_to() == {"called": RETRY_30S, "claimed": RETRY_5S, **late}
     # Only the one that told it: while others are served it may be that request alone.
-    assert attempts(desk, "called", "claimed") == [1, 0]
-    assert {row.state for row in desk.rows.values()} == {"waiting"}
+    assert attempts(stack.desk, "called", "claimed") == [1, 0]
+    assert {row.state for row in stack.desk.rows.values()} == {"waiting"}
 
 
 def test_a_probe_that_succeeds_resumes_and_one_that_fails_waits_again() -> None:
     desk = Desk(CREDENTIALS, CREDENTIALS)
-    with running(desk, callers=1, wait=5.0) as stack:
+    with Stack(desk, callers=1, wait=5.0) as stack:
         stack.give("first")
         stack.broker.wait_until_wanted(STOP)
         stack.advance(5.0)
@@ -80,10 +77,7 @@ def test_a_probe_that_succeeds_resumes_and_one_that_fails_waits_again() -> None:
 
 
 def test_after_an_outage_few_are_claimed_at_first() -> None:
-    provider = SlowVerifier(CREDENTIALS)
-    desk = Desk(verifier=provider)
-    with running(desk, callers=4) as stack:
-        provider.answers.set()
+    with Stack(Desk(CREDENTIALS), callers=4) as stack:
         stack.give("refused")
         stack.broker.wait_until_wanted(STOP)
         stack.advance(60.0)
@@ -91,38 +85,21 @@ def test_after_an_outage_few_are_claimed_at_first() -> None:
         stack.give("probe")
         stack.broker.wait_until_wanted(STOP, ONE, ALL)
         stack.broker.wait_for(2)
-        provider.answers.clear()
+        stack.provider.answers.clear()
         stack.give(*[f"after-{number}" for number in range(8)])
         # One success: two calls at once, and a claimed request that waits for each.
         assert stack.pipeline._credits._total == 4
         stack.wait_for_rows(2 + 4)
-        provider.answers.set()
+        stack.provider.answers.set()
         stack.broker.wait_for(10)
-
-
-def test_failures_in_a_row_park_and_from_then_on_count_for_nobody() -> None:
-    desk = Desk(*[UNAVAILABLE] * 4)
-    with running(desk, callers=1, wait=5.0) as stack:
-        stack.give("one", "two", "three")
-        stack.broker.wait_until_wanted(STOP)
-        stack.broker.wait_for(3)
-        stack.advance(5.0)
-        stack.broker.wait_until_wanted(STOP, ONE)
-        stack.give("probe")
-        stack.broker.wait_until_wanted(STOP, ONE, STOP)
-    assert attempts(desk, "one", "two", "three", "probe") == [1, 1, 0, 0]
 
 
 # A pause that a person has ordered.
 
 
 def test_a_paused_worker_finishes_its_call_and_hands_back_the_rest_uncounted() -> None:
-    provider = SlowVerifier()
-    desk = Desk(verifier=provider)
-    with running(desk, callers=1) as stack:
-        stack.give("called", "claimed", "held-1", "held-2")
-        stack.wait_for_rows(2)
-        assert provider.begun.wait(10)
+    with calling("called", "claimed", "held-1", "held-2") as stack:
+        desk, provider = stack.desk, stack.provider
         stack.gate.set_pause(PAUSE, 0.0)
         stack.broker.wait_until_wanted(STOP)
         assert stack.gate.view.state is PAUSE
@@ -155,11 +132,10 @@ def test_a_claim_whose_answer_was_lost_is_let_go_when_it_is_interrupted_before_t
     interrupt: Callable[[Stack], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Handed back as if it were not claimed, its intent would count as a call in doubt."""
-    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
     desk = Desk()
     desk.ledger.lose_answers = 1
     claim = desk.ledger.claim
-    with running(desk, callers=1) as stack:
+    with Stack(desk, callers=1) as stack:
 
         def claim_and_interrupt(batch: Sequence[ClaimRequest], token: str) -> list[Claim]:
             try:
@@ -188,7 +164,7 @@ def test_nothing_is_claimed_before_it_is_known_whether_there_is_a_pause(
         return answer
 
     monkeypatch.setattr(Gate, "pause_is_known", property(ask))
-    with running(callers=1) as stack:
+    with Stack(callers=1) as stack:
         stack.gate.expect_pause_reports()
         stack.give("first")
         assert asked.wait(10)
@@ -202,63 +178,44 @@ def test_nothing_is_claimed_before_it_is_known_whether_there_is_a_pause(
 # A database that is away.
 
 
-def test_no_message_is_taken_before_the_database_has_answered() -> None:
+def test_no_message_is_taken_before_the_database_has_answered_or_while_looks_at_it_fail() -> None:
     stack = Stack()
     stack.gate.expect_pause_reports()
-    stack.pipeline.start()
-    try:
+    with stack:
         assert stack.broker.wanted == [STOP]  # told before the broker's thread begins
         assert parked(stack) is ParkReason.DATABASE
-        stack.gate.set_pause(None, stack.desk.clock.monotonic())
-        stack.broker.wait_until_wanted(STOP, ALL)
-    finally:
-        stack.pipeline.stop(PATIENCE)
-
-
-def test_a_worker_whose_looks_at_the_database_fail_parks_after_some_seconds() -> None:
-    with running() as stack:
-        stack.gate.expect_pause_reports()
         stack.gate.set_pause(None, 0.0)
+        stack.broker.wait_until_wanted(STOP, ALL)
         stack.advance(AWAY_AFTER - 0.1)
         assert parked(stack) is None
         stack.advance(0.1)
-        stack.broker.wait_until_wanted(STOP)
+        stack.broker.wait_until_wanted(STOP, ALL, STOP)
         assert parked(stack) is ParkReason.DATABASE
         stack.gate.set_pause(None, stack.desk.clock.monotonic())
-        stack.broker.wait_until_wanted(STOP, ALL)
+        stack.broker.wait_until_wanted(STOP, ALL, STOP, ALL)
 
 
-def test_a_worker_whose_claims_fail_parks_though_it_can_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
-    desk = Desk()
-    desk.ledger.faults.extend([LedgerUnavailable("SQLSTATE 53100")] * 10_000)
-    with running(desk) as stack:
+def test_a_worker_whose_claims_fail_parks_though_it_can_read() -> None:
+    with Stack() as stack:
+        stack.lose_database()
         stack.give("held")
-        stack.wait_for_faults(10_000 - 1)
+        stack.wait_for_tries(1)
         stack.advance(AWAY_AFTER)
         stack.broker.wait_until_wanted(STOP)
         assert parked(stack) is ParkReason.DATABASE
-        with desk.ledger.changed:
-            desk.ledger.faults.clear()
+        stack.restore_database()
         stack.broker.wait_for(1)
         stack.broker.wait_until_wanted(STOP, ALL)
 
 
 def test_what_the_broker_has_queued_again_is_forgotten_unless_it_is_claimed() -> None:
-    provider = SlowVerifier()
-    desk = Desk(verifier=provider)
-    with running(desk, callers=1) as stack:
-        stack.give("called", "claimed", "waits-1", "waits-2")
-        stack.wait_for_rows(2)
-        assert provider.begun.wait(PATIENCE)
+    with calling("called", "claimed", "waits-1", "waits-2") as stack:
         stack.pipeline.returned(1)
         assert stack.pipeline.held == 0
         again = [
             deliver(request(each), message_id=each, epoch=2) for each in ("claimed", "waits-1")
         ]
-        provider.answers.set()
+        stack.provider.answers.set()
         stack.broker.wait_for(2)
         for each in again:
             stack.pipeline.deliver(each)
@@ -270,15 +227,12 @@ def test_what_the_broker_has_queued_again_is_forgotten_unless_it_is_claimed() ->
         ("completed", 2),
         ("completed", 2),
     ]
-    assert len(provider.asked) == 3
+    assert len(stack.provider.asked) == 3
     assert stack.pipeline.held == 2
 
 
-def test_a_batch_that_was_not_tried_is_forgotten_when_it_was_queued_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 0.01)
-    with running() as stack:
+def test_a_batch_that_was_not_tried_is_forgotten_when_it_was_queued_again() -> None:
+    with Stack() as stack:
         stack.gate.expect_pause_reports()
         stack.give("first")
         while stack.database_answers():

@@ -148,12 +148,13 @@ class ScriptedServer:
             sock.settimeout(5)
             if self._tls is not None:
                 with self._tls.wrap_socket(sock, server_side=True) as wrapped:
-                    self._play(wrapped, number)
+                    self.play(wrapped, number)
             else:
-                self._play(sock, number)
+                self.play(sock, number)
         self.closed.release()
 
-    def _play(self, sock: socket.socket, number: int) -> None:
+    def play(self, sock: socket.socket, number: int) -> None:
+        """Answer the requests of a connection."""
         with sock.makefile("rb") as stream:
             while True:
                 line = stream.readline().decode()
@@ -163,7 +164,7 @@ class ScriptedServer:
                 while (field_line := stream.readline().decode().strip()) != "":
                     name, _, value = field_line.partition(":")
                     headers[name.lower()] = value.strip()
-                body = stream.read(int(headers["content-length"]))
+                body = stream.read(int(headers.get("content-length", 0)))
                 exchange = Exchange(number, line.strip(), headers, body, sock, self._over)
                 with self._lock:
                     self.exchanges.append(exchange)

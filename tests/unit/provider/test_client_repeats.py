@@ -2,12 +2,13 @@
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
 
 from tests.unit.provider.scripted import ASKED, Act, Exchange, answer, connect, raw, reset, serve
-from worker.core.outcome import CallClass, Charged, Outcome
+from worker.core.outcome import CallClass, Outcome
 
 
 def refusal(status: int, word: str, **headers: str) -> Act:
@@ -26,31 +27,40 @@ CONFLICT = refusal(403, "APIGW_NONCE_CONFLICT")
 THROTTLED = refusal(429, "RATE_LIMIT", Retry_After="0")
 
 
-def test_a_nonce_that_met_another_is_replaced_once() -> None:
-    server = serve(CONFLICT, answer())
-    report = connect(server.url, free_tries=3).verify(ASKED)
-    assert (report.verdict, report.sends) == (Outcome.MATCH, 2)
-    nonces = [exchange.headers["x-jdcloud-nonce"] for exchange in server.exchanges]
-    assert len(set(nonces)) == 2
+@pytest.mark.parametrize(
+    ("acts", "tries", "sends", "call_class"),
+    [
+        ((CONFLICT, answer()), 3, 2, "answered"),
+        ((CONFLICT,), 5, 2, "credentials"),  # a second conflict is left to people
+        ((THROTTLED, answer()), 3, 2, "answered"),  # a short throttle is waited for
+        ((THROTTLED,), 2, 2, "throttled"),
+        ((CONFLICT, reset), 9, 2, "in_doubt"),  # doubt ends the call
+        # What is not provably free and passing is never repeated.
+        ((reset,), 9, 1, "in_doubt"),
+        ((raw(b""),), 9, 1, "in_doubt"),
+        ((answer(b"", status=500),), 9, 1, "foreign"),
+        ((answer(b"{}"),), 9, 1, "in_doubt"),
+        ((refusal(401, "ACCESS_ERROR"),), 9, 1, "credentials"),
+        ((refusal(400, "INVALID_ARGUMENT"),), 9, 1, "refused"),
+        ((refusal(429, "QUOTA_EXCEEDED", Retry_After="0"),), 9, 1, "quota"),
+    ],
+)
+def test_a_call_is_sent_again_while_that_is_free_and_has_a_new_nonce_each_time(
+    acts: tuple[Act, ...], tries: int, sends: int, call_class: str
+) -> None:
+    server = serve(*acts)
+    report = connect(server.url, free_tries=tries).verify(ASKED)
+    assert (report.call_class, report.sends) == (call_class, sends)
+    nonces = {exchange.headers["x-jdcloud-nonce"] for exchange in server.exchanges}
+    assert len(nonces) == len(server.exchanges) == sends
 
 
-def test_a_second_conflict_is_left_to_people() -> None:
-    report = connect(serve(CONFLICT).url, free_tries=5).verify(ASKED)
-    assert (report.call_class, report.sends) == (CallClass.CREDENTIALS, 2)
-    assert (report.status, report.charged) == ("APIGW_NONCE_CONFLICT", Charged.NO)
-
-
-def test_a_short_throttle_is_waited_for() -> None:
-    report = connect(serve(THROTTLED, answer()).url, free_tries=3).verify(ASKED)
-    assert (report.verdict, report.sends) == (Outcome.MATCH, 2)
-
-
-@pytest.mark.parametrize("headers", [{}, {"Retry_After": "3"}], ids=["unsaid", "long"])
-def test_a_longer_throttle_is_reported_at_once(headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(("headers", "wait"), [({}, None), ({"Retry_After": "3"}, 3.0)])
+def test_a_longer_throttle_is_reported_at_once(headers: dict[str, str], wait: float | None) -> None:
     act = refusal(429, "RATE_LIMIT", **headers)
     report = connect(serve(act).url, free_tries=3).verify(ASKED)
     assert (report.call_class, report.sends) == (CallClass.THROTTLED, 1)
-    assert report.retry_after == (float(headers["Retry_After"]) if headers else None)
+    assert report.retry_after == wait
 
 
 def test_a_connection_that_could_not_be_made_is_tried_again(
@@ -68,35 +78,12 @@ def test_a_connection_that_could_not_be_made_is_tried_again(
     assert (report.verdict, report.sends) == (Outcome.MATCH, 2)
 
 
-def test_the_tries_are_counted_and_end() -> None:
-    server = serve(THROTTLED)
-    report = connect(server.url, free_tries=2).verify(ASKED)
-    assert (report.call_class, report.sends) == (CallClass.THROTTLED, 2)
-    assert len(server.exchanges) == 2
-
-
 @pytest.mark.parametrize("limit", ["free_budget", "call_deadline"])
 def test_no_try_begins_after_the_budget_or_the_deadline(limit: str) -> None:
     act = refusal(429, "RATE_LIMIT", Retry_After="2")
     client = connect(serve(act).url, free_tries=9, stopping=NoWaiting(), **{limit: 1.0})
     report = client.verify(ASKED)
     assert (report.call_class, report.sends) == (CallClass.THROTTLED, 1)
-
-
-@pytest.mark.parametrize(
-    "act",
-    [reset, raw(b""), answer(b"", status=500), answer(b"{}"), refusal(401, "ACCESS_ERROR"),
-     refusal(400, "INVALID_ARGUMENT"), refusal(429, "QUOTA_EXCEEDED", Retry_After="0")],
-)  # fmt: skip
-def test_what_is_not_provably_free_and_passing_is_never_repeated(act: Act) -> None:
-    server = serve(act)
-    assert connect(server.url, free_tries=9).verify(ASKED).sends == 1
-    assert len(server.exchanges) == 1
-
-
-def test_doubt_after_a_free_try_ends_the_call() -> None:
-    report = connect(serve(CONFLICT, reset).url, free_tries=9).verify(ASKED)
-    assert (report.call_class, report.sends) == (CallClass.IN_DOUBT, 2)
 
 
 def test_stopping_cuts_the_wait_short_and_makes_no_further_try() -> None:
@@ -128,12 +115,6 @@ def test_an_exchange_of_another_thread_does_not_count() -> None:
         return CONFLICT(exchange)
 
     client = connect(serve(conflict_first, conflict_first, answer()).url, free_tries=3)
-    reports = []
-    threads = [
-        threading.Thread(target=lambda: reports.append(client.verify(ASKED))) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        reports = threads.map(client.verify, [ASKED, ASKED])
     assert [(report.verdict, report.sends) for report in reports] == [(Outcome.MATCH, 2)] * 2

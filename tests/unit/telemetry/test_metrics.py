@@ -1,6 +1,7 @@
 """Everything that happens is counted once, under names from closed lists, and cheaply."""
 
 import re
+from typing import Any
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -8,12 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes.clock import START
 from tests.fakes.messages import deliver, request, spec
-from tests.fakes.verifier import MATCH, fault
+from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
 from worker.core.breaker import ParkReason
 from worker.core.delivery import Delivery, Settlement
 from worker.core.operations import Backlog, DatabaseServer
-from worker.core.outcome import CallClass, Charged
+from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.request import Lane
 from worker.deadletters.reading import UNREADABLE_REASONS
 from worker.telemetry.certificates import CertificateGauge
@@ -93,29 +94,57 @@ def watched(levels: Levels = LEVELS, budget: int = 0) -> dict[str, float]:
     }
 
 
-def test_a_match_is_one_message_one_call_and_one_charge() -> None:
-    counted = Counted()
-    counted.work(deliver(request("a")), deliver(request("b")))
-    assert counted.samples("verification_messages_settled_total") == {("completed", "match"): 2}
-    assert counted.samples("verification_calls_total") == {("answered", "yes"): 2}
-    assert counted.samples("verification_charges_total") == {("no",): 2}
-    assert counted.samples("verification_call_seconds_count") == {("answered",): 2}
-    assert counted.samples("verification_call_seconds_sum") == {("answered",): 0.5}
-    assert counted.samples("verification_claim_batch_messages_sum") == {(): 2}
-    assert counted.samples("verification_record_batch_messages_sum") == {(): 2}
-    assert counted.samples("verification_retries_total") == {}
-    assert counted.samples("verification_dead_letters_total") == {}
+WRONG = request("b", personalSpec=spec(idCard="110105194912310021"))
 
 
-def test_a_replay_and_a_request_that_fails_the_checks_are_no_calls() -> None:
-    counted = Counted()
-    for _ in range(2):
-        counted.work(deliver(request("a")))
-    counted.work(deliver(request("b", personalSpec=spec(idCard="110105194912310021"))))
-    settled = {("completed", "match"): 1, ("replayed", "match"): 1, ("completed", "rejected"): 1}
-    assert counted.samples("verification_messages_settled_total") == settled
-    assert counted.samples("verification_calls_total") == {("answered", "yes"): 1}
-    assert counted.samples("verification_record_batch_messages_count") == {(): 2}
+@pytest.mark.parametrize(
+    ("script", "batches", "counted"),
+    [
+        # One message, one call and one charge each.
+        ([], [[request("a"), request("b")]], {
+            "messages_settled_total": {("completed", "match"): 2},
+            "calls_total": {("answered", "yes"): 2},
+            "charges_total": {("no",): 2},
+            "call_seconds_count": {("answered",): 2},
+            "call_seconds_sum": {("answered",): 0.5},
+            "claim_batch_messages_sum": {(): 2},
+            "record_batch_messages_sum": {(): 2},
+            "retries_total": {},
+            "dead_letters_total": {},
+        }),
+        # A replay and a request that fails the checks are no calls.
+        ([], [[request("a")], [request("a")], [WRONG]], {
+            "messages_settled_total":
+                {("completed", "match"): 1, ("replayed", "match"): 1, ("completed", "rejected"): 1},
+            "calls_total": {("answered", "yes"): 1},
+            "record_batch_messages_count": {(): 2},
+        }),
+        # A failed call is a retry by its class.
+        ([fault(CallClass.UNAVAILABLE)], [[request("a")]], {
+            "retries_total": {("unavailable",): 1},
+            "calls_total": {("unavailable", "no"): 1},
+        }),
+        # A charge after one in doubt counts as paid twice.
+        ([fault(CallClass.IN_DOUBT, Charged.UNKNOWN)], [[request("a")], [request("a")]], {
+            "charges_total": {("unknown",): 1},
+            "calls_total": {("in_doubt", "unknown"): 1, ("answered", "yes"): 1},
+        }),
+        # Dead letters are counted by their reason.
+        ([fault(CallClass.PROTOCOL_ERROR)], [[b"nothing", request("a")]], {
+            "dead_letters_total": {("not_json",): 1, ("protocol_error",): 1},
+            "messages_settled_total": {("dead_lettered", "none"): 1, ("completed", "failed"): 1},
+        }),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_messages_is_counted(
+    script: list[CallReport],
+    batches: list[list[Any]],
+    counted: dict[str, dict[tuple[str, ...], float]],
+) -> None:
+    found = Counted(Desk(*script))
+    for batch in batches:
+        found.work(*map(deliver, batch))
+    assert {name: found.samples(f"verification_{name}") for name in counted} == counted
 
 
 def test_an_answer_that_is_given_again_is_no_call_and_counted_as_reused() -> None:
@@ -129,35 +158,11 @@ def test_an_answer_that_is_given_again_is_no_call_and_counted_as_reused() -> Non
     assert counted.samples("verification_results_reused_total") == {(): 2}
 
 
-def test_a_failed_call_is_a_retry_by_its_class_and_an_intent_that_was_not_tried_is_no_call() -> (
-    None
-):
-    counted = Counted(Desk(fault(CallClass.UNAVAILABLE)))
-    counted.work(deliver(request("a")))
-    assert counted.samples("verification_retries_total") == {("unavailable",): 1}
-    assert counted.samples("verification_calls_total") == {("unavailable", "no"): 1}
-    (task,) = counted.desk.admit(deliver(request("b"))).tasks
+def test_an_intent_that_was_not_tried_is_no_call() -> None:
+    counted = Counted()
+    (task,) = counted.desk.admit(deliver()).tasks
     counted.metrics.recorded([counted.desk.flow.decide(task, None).entry])
-    assert counted.samples("verification_calls_total") == {("unavailable", "no"): 1}
-
-
-def test_a_charge_after_one_in_doubt_counts_as_paid_twice() -> None:
-    counted = Counted(Desk(fault(CallClass.IN_DOUBT, Charged.UNKNOWN), MATCH))
-    for _ in range(2):
-        counted.work(deliver(request("a")))
-    assert counted.samples("verification_charges_total") == {("unknown",): 1}
-    calls = counted.samples("verification_calls_total")
-    assert calls == {("in_doubt", "unknown"): 1, ("answered", "yes"): 1}
-
-
-def test_dead_letters_are_counted_by_their_reason() -> None:
-    doubt = fault(CallClass.IN_DOUBT, Charged.UNKNOWN)
-    counted = Counted(Desk(doubt, max_in_doubt_calls=0))
-    counted.work(deliver(b"nothing"), deliver(request("a")))
-    dead = counted.samples("verification_dead_letters_total")
-    assert dead == {("not_json",): 1, ("in_doubt",): 1}
-    settled = counted.samples("verification_messages_settled_total")
-    assert settled == {("dead_lettered", "none"): 1, ("completed", "failed"): 1}
+    assert counted.samples("verification_calls_total") == {}
 
 
 def test_every_reason_that_a_dead_letter_is_read_with_has_its_series_from_the_start() -> None:
@@ -239,40 +244,33 @@ def test_gauges_say_how_things_stand() -> None:
     }
 
 
-def test_a_parked_worker_says_why() -> None:
-    gauges = watched(
-        LEVELS.model_copy(update={"breaker_state": "open", "parked": ParkReason.CREDENTIALS})
-    )
-    shown = {name for name, value in gauges.items() if value == 1 and "/" in name}
-    assert shown >= {"verification_parked/credentials", "verification_breaker_state/open"}
-    assert "verification_parked/quota" not in shown
+OF_THE_DATABASE = (
+    "outbox_events outbox_age_seconds requests_lapsed calls_today budget_calls budget_left_calls"
+    " schema_behind retention_overdue_seconds database_connections database_connections_limit"
+    " clock_offset_seconds"
+).split()
 
 
-def test_a_budget_is_shown_where_there_is_one() -> None:
-    assert not [name for name in watched() if re.search("n_budget|_today", name)]
-    gauges = watched(budget=100)
-    assert gauges["verification_budget_calls"] == 100
-    assert gauges["verification_calls_today"] == 60
-    assert gauges["verification_budget_left_calls"] == 40
-    spent = LEVELS.model_copy(update={"backlog": Backlog(calls_today=130)})
-    assert watched(spent, budget=100)["verification_budget_left_calls"] == 0
-
-
-def test_what_the_database_does_not_say_has_no_sample() -> None:
-    gauges = watched(
-        LEVELS.model_copy(update={"backlog": None, "server": None, "database_up": False}),
-        budget=100,
-    )
-    assert gauges["verification_database_up"] == 0
-    words = ("outbox", "lapsed", "_calls_today", "n_budget", "schema", "overdue", "_conn", "clock")
-    gauges.pop("verification_broker_connected")
-    assert not [name for name in gauges if any(word in name for word in words)]
-
-
-def test_a_schema_that_is_behind_is_all_that_is_said_of_the_books() -> None:
-    gauges = watched(LEVELS.model_copy(update={"backlog": Backlog(schema_behind=True)}), budget=100)
-    assert gauges["verification_schema_behind"] == 1
-    assert "verification_outbox_events" not in gauges
+@pytest.mark.parametrize(
+    ("levels", "budget", "shown"),
+    [
+        ({"breaker_state": "open", "parked": ParkReason.CREDENTIALS}, 0,
+         {"parked/credentials": 1, "breaker_state/open": 1, "parked/quota": 0}),
+        ({}, 0, dict.fromkeys(["budget_calls", "calls_today", "budget_left_calls"])),
+        ({}, 100, {"budget_calls": 100, "calls_today": 60, "budget_left_calls": 40}),
+        ({"backlog": Backlog(calls_today=130)}, 100, {"budget_left_calls": 0}),
+        # What the database does not say has no sample.
+        ({"backlog": None, "server": None, "database_up": False}, 100,
+         {"database_up": 0, **dict.fromkeys(OF_THE_DATABASE)}),
+        ({"backlog": Backlog(schema_behind=True)}, 100,
+         {"schema_behind": 1, "outbox_events": None}),
+    ],
+)  # fmt: skip
+def test_gauges_are_there_where_there_is_something_to_say(
+    levels: dict[str, Any], budget: int, shown: dict[str, float | None]
+) -> None:
+    gauges = watched(LEVELS.model_copy(update=levels), budget)
+    assert {name: gauges.get(f"verification_{name}") for name in shown} == shown
 
 
 def test_every_metric_has_a_help_text_and_a_name_as_the_field_wants_it() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,15 +9,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
-from tests.fakes.broker import PATIENCE
-from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, deliver, request, spec
-from tests.fakes.verifier import MATCH, fault
+from tests.fakes.messages import ID_CARD, NAME, deliver, request
+from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import Desk
 from tests.unit.pipeline.stack import Stack
 from worker.core.delivery import Delivery, Settlement
-from worker.core.outcome import CallClass, CallReport, Charged
+from worker.core.outcome import CallClass, CallReport
 from worker.core.request import Lane
 from worker.pipeline.traced import TracedFlow
 from worker.telemetry import tracing
@@ -28,17 +26,15 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = f"00-{TRACE}-{PARENT}-01"
 
 
-class Traced:
+class Traced(Stack):
     """A pipeline between fakes whose spans are kept in memory."""
 
-    def __init__(self, *script: CallReport | Exception) -> None:
+    def __init__(self, *script: CallReport) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        spans = Spans(provider)
-        desk = Desk(*script)
-        stack = Stack(desk, callers=1, flow=TracedFlow(spans, *desk.parts))
-        self.pipeline, self.broker = stack.pipeline, stack.broker
+        spans, desk = Spans(provider), Desk(*script)
+        super().__init__(desk, callers=1, flow=TracedFlow(spans, *desk.parts))
         self.sink, spans.sink = spans, self.pipeline
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
@@ -54,23 +50,6 @@ class Traced:
         return [each for each in self.exporter.get_finished_spans() if each.name == name]
 
 
-@pytest.fixture
-def made() -> Iterator[list[Traced]]:
-    """Stop what a test starts."""
-    started: list[Traced] = []
-    yield started
-    for each in started:
-        assert each.pipeline.stop(PATIENCE)
-
-
-def traced(made: list[Traced], *script: CallReport | Exception) -> Traced:
-    """Start a traced pipeline."""
-    one = Traced(*script)
-    one.pipeline.start()
-    made.append(one)
-    return one
-
-
 def told(span: ReadableSpan) -> dict[str, Any]:
     """Return a span's attributes."""
     return dict(span.attributes or {})
@@ -84,11 +63,9 @@ def ids(span: ReadableSpan) -> tuple[str, str, str | None]:
     return f"{about.trace_id:032x}", f"{about.span_id:016x}", above
 
 
-def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that(
-    made: list[Traced],
-) -> None:
-    one = traced(made)
-    (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
+def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that() -> None:
+    with Traced() as one:
+        (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
     (message,), (call,) = one.spans("verify"), one.spans("personalAuth")
     assert ids(message)[::2] == (TRACE, PARENT)
     assert ids(call)[::2] == (TRACE, ids(message)[1])
@@ -113,9 +90,9 @@ def test_a_message_is_a_span_below_its_senders_and_its_call_one_below_that(
     assert call.status.status_code is not StatusCode.ERROR
 
 
-def test_a_message_without_a_senders_span_begins_a_trace(made: list[Traced]) -> None:
-    one = traced(made)
-    (settlement,) = one.work(deliver(request("a"), traceparent="00-rubbish"))
+def test_a_message_without_a_senders_span_begins_a_trace() -> None:
+    with Traced() as one:
+        (settlement,) = one.work(deliver(request("a"), traceparent="00-rubbish"))
     (message,) = one.spans("verify")
     trace, span, parent = ids(message)
     assert parent is None
@@ -124,18 +101,18 @@ def test_a_message_without_a_senders_span_begins_a_trace(made: list[Traced]) -> 
     assert int(carried[-2:], 16) & 1, "it is sampled"
 
 
-def test_a_sender_that_samples_nothing_is_followed(made: list[Traced]) -> None:
-    one = traced(made)
-    (settlement,) = one.work(deliver(request("a"), traceparent=f"00-{TRACE}-{PARENT}-00"))
+def test_a_sender_that_samples_nothing_is_followed() -> None:
+    with Traced() as one:
+        (settlement,) = one.work(deliver(request("a"), traceparent=f"00-{TRACE}-{PARENT}-00"))
     assert one.exporter.get_finished_spans() == ()
     carried = str(settlement.publications[0].headers["traceparent"])
     assert carried.startswith(f"00-{TRACE}-")
     assert carried.endswith("-00")
 
 
-def test_the_next_attempt_is_a_span_below_the_one_before(made: list[Traced]) -> None:
-    one = traced(made, fault(CallClass.UNAVAILABLE))
-    (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
+def test_the_next_attempt_is_a_span_below_the_one_before() -> None:
+    with Traced(fault(CallClass.UNAVAILABLE)) as one:
+        (settlement,) = one.work(deliver(request("a"), traceparent=SENT))
     (message,), (call,) = one.spans("verify"), one.spans("personalAuth")
     retry = settlement.publications[0]
     assert retry.headers["traceparent"] == f"00-{TRACE}-{ids(message)[1]}-01"
@@ -144,28 +121,13 @@ def test_the_next_attempt_is_a_span_below_the_one_before(made: list[Traced]) -> 
     assert call.status.description == "unavailable"
 
 
-def test_each_of_many_messages_has_its_own_span_and_none_is_kept(made: list[Traced]) -> None:
-    one = traced(made)
-    one.work(*(deliver(request(f"onb-{number}"), traceparent=SENT) for number in range(20)))
+def test_each_of_many_messages_has_its_own_span_and_none_is_kept() -> None:
+    with Traced() as one:
+        one.work(*(deliver(request(f"onb-{number}"), traceparent=SENT) for number in range(20)))
     calls = {ids(call)[2] for call in one.spans("personalAuth")}
     assert calls == {ids(message)[1] for message in one.spans("verify")}
     assert len(calls) == 20
     assert one.sink._held == {}
-
-
-def test_no_span_holds_anything_of_a_person(made: list[Traced]) -> None:
-    one = traced(made, fault(CallClass.IN_DOUBT, Charged.UNKNOWN), MATCH)
-    one.work(
-        deliver(request("a", personalSpec=spec(0))),
-        deliver(request("b", personalSpec=spec(0)), correlation_id=MOBILE),
-        deliver(request(ID_CARD), message_id=NAME, reply_to="x"),
-        deliver({"personalSpec": spec(4, mobile=NAME), "requestId": "c"}),
-        deliver(json.dumps({BANKCARD: NAME}).encode()),
-    )
-    text = "\n".join(span.to_json() for span in one.exporter.get_finished_spans())
-    assert len(one.spans("verify")) == 5
-    hidden = (ID_CARD, NAME, BANKCARD, MOBILE, ascii(NAME)[1:-1])
-    assert [value for value in hidden if value in text] == []
 
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
@@ -185,15 +147,14 @@ def test_without_an_endpoint_there_are_no_spans(environment: dict[str, str]) -> 
 
 
 def test_without_the_extra_it_is_said_once_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, log: list[EventDict]
 ) -> None:
     monkeypatch.delitem(sys.modules, "worker.telemetry.spans", raising=False)
     for name in [each for each in sys.modules if each.partition(".")[0] == "opentelemetry"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with capture_logs() as lines:
-        assert tracing.spans(ENDPOINT, "one") is None
-    (line,) = lines
+    assert tracing.spans(ENDPOINT, "one") is None
+    (line,) = log
     assert line["event"] == "tracing.off"
     assert "verification-worker[otel]" in line["advice"]
 
