@@ -179,6 +179,7 @@ def test_stopping_interrupts_a_run_that_waits() -> None:
     with keeping(chore) as housekeeper:
         assert began.wait(PATIENCE)
         assert housekeeper.stop(PATIENCE)
+        assert interrupted.is_set()  # else it ended only because its patience did
 
 
 def test_stopping_ends_a_pause_at_once() -> None:

@@ -27,6 +27,7 @@ def test_a_row_that_cannot_be_claimed_is_parted_from_the_others(place: int) -> N
     assert targets(poisoned) == [("", DEAD), (RESULTS, f"reply.{ids[place]}")]
     assert poisoned.publications[0].headers["reason"] == "unstorable"
     assert body(poisoned.publications[1])["outcome"] == "rejected"
+    assert poisoned.publications[1].correlation_id == ids[place]
     assert dict(poisoned.line) == {
         "action": "dead_lettered",
         "reason": "unstorable",
