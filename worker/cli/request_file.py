@@ -65,18 +65,16 @@ class RequestFile:
         """Yield every request in turn; raises UserMistake where the file is none of requests."""
         day = today()
         is_csv = self.path.suffix.lower() == ".csv"
-        for line, request in self._csv() if is_csv else self._json():
+        for line, request, body in self._csv() if is_csv else self._json():
             if isinstance(request, BadLine):
                 yield request
                 continue
-            if self.source is not None and request.get("source") is None:
-                request["source"] = self.source
-            try:
-                body = orjson.dumps(request)
-            except orjson.JSONEncodeError:
-                yield _bad(line, "is nested too deeply")
-                continue
             reading = self.reader.read(Delivery(0, 0, body), day)
+            # What is no request as it stands is not written anew: another one might come of it.
+            is_sound = isinstance(reading, Accepted)
+            if is_sound and self.source is not None and request.get("source") is None:
+                body = orjson.dumps({**request, "source": self.source})
+                reading = self.reader.read(Delivery(0, 0, body), day)
             match reading:
                 case Accepted():
                     told = _explained(map(_in_a_file, reading.warnings), request)
@@ -87,24 +85,25 @@ class RequestFile:
                 case Unreadable():
                     yield BadLine(line, (_in_a_file(reading.problem),))
 
-    def _json(self) -> Iterator[tuple[int, Any]]:
+    def _json(self) -> Iterator[tuple[int, Any, bytes]]:
         with file_mistakes(self.path), self.path.open("rb") as stream:
             for line, text in enumerate(stream, 1):
-                if not text.strip():
+                if not (body := text.removeprefix(BYTE_ORDER_MARK).strip()):
                     continue
                 try:
-                    request = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
+                    request = orjson.loads(body)
                 except orjson.JSONDecodeError:
-                    yield line, _bad(line, "is not JSON in UTF-8")
+                    yield line, _bad(line, "is not JSON in UTF-8"), b""
                     continue
                 is_one = isinstance(request, dict)
-                yield line, request if is_one else _bad(line, "must be a JSON object")
+                yield line, request if is_one else _bad(line, "must be a JSON object"), body
 
-    def _csv(self) -> Iterator[tuple[int, Any]]:
+    def _csv(self) -> Iterator[tuple[int, Any, bytes]]:
         heading: list[str] = []
         for line, cells in CsvFile(self.path, self.encoding).rows():
             if heading:
-                yield line, _request(line, heading, cells)
+                request = _request(line, heading, cells)
+                yield line, request, b"" if isinstance(request, BadLine) else orjson.dumps(request)
             else:
                 heading = self._columns(cells)
         if not heading:

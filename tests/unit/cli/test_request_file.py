@@ -59,10 +59,11 @@ a-2,0,{NAME},{ID_CARD},{BANKCARD},{MOBILE},web,2030-01-01T00:00:00Z
     }
 
 
-def test_a_line_of_json_is_a_request_as_it_is_published(tmp_path: Path) -> None:
-    (found,) = lines(tmp_path / "people.jsonl", json.dumps(request("j-1", context={"n": 1})))
+def test_a_line_of_json_is_published_as_it_stands(tmp_path: Path) -> None:
+    line = json.dumps(request("j-1", source="web", context={"n": 1.10, "big": 2**63}))
+    (found,) = lines(tmp_path / "people.jsonl", f"\ufeff {line}\r\n", source="batch")
     assert isinstance(found, GoodLine)
-    assert json.loads(found.body) == request("j-1", context={"n": 1})
+    assert found.body == line.encode()
 
 
 def test_bad_lines_are_named_by_line_and_field_and_the_others_go_on(tmp_path: Path) -> None:
@@ -92,19 +93,25 @@ a-8,2,{NAME},{ID_CARD},,,,
     assert not [each for each in CANARIES if each in repr(found)]
 
 
+WITH_CONTEXT = json.dumps(request("a", context={"order": "%s"})).replace('"%s"', "%s")
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
         ("{", "line is not JSON in UTF-8"),
         ("[]", "line must be a JSON object"),
         ("{}", "requestId is required"),
-        (f'{{"context": {{"a": {"[" * 300}{"]" * 300}}}}}', "line is nested too deeply"),
+        (WITH_CONTEXT % ("[" * 300 + "]" * 300), "body invalid JSON: recursion limit exceeded"),
+        (WITH_CONTEXT % 2**64, "context holds a number or a nesting that is too large"),
     ],
 )
 def test_a_line_that_is_no_request_is_a_problem(tmp_path: Path, line: str, problem: str) -> None:
     good = json.dumps(request("j-1"))
-    found = lines(tmp_path / "people.jsonl", f"{good}\n{line}\n\n{good}\n")
-    assert problems(found) == [(2, [problem])]
+    text = f"{good}\n{line}\n\n{good}\n"
+    found = lines(tmp_path / "people.jsonl", text, source="batch")
+    ((place, [words]),) = problems(found)
+    assert (place, words[: len(problem)]) == (2, problem)
     assert len(found) == 3
 
 
