@@ -25,6 +25,7 @@ def test_it_shows_a_fleet_at_work_and_no_personal_data(stack: Stack) -> None:
     until(lambda: stack.count() == 21)
     until(lambda: stack.depth(DEAD) == 1)
     until(lambda: not stack.unsent())
+    until(lambda: stack.as_owner("SELECT FROM verification.worker WHERE state = 'working'"))
     said = stack.document("status")
     depths = {each["queue"]: (each["ready"], each["consumers"]) for each in said["queues"]}
     assert depths[REQUESTS] == (0, 1)
