@@ -363,9 +363,11 @@ class Stack:
             for found in self.channel.consume(queue, inactivity_timeout=60):
                 assert found[0] is not None, f"{len(taken)} of {many} messages came"
                 taken.append(found)
+                # A quorum queue delivers no more than 2,000 that are not acknowledged.
+                if len(taken) % 1_000 == 0 or len(taken) == many:
+                    self.channel.basic_ack(found[0].delivery_tag, multiple=True)
                 if len(taken) == many:
                     break
-            self.channel.basic_ack(taken[-1][0].delivery_tag, multiple=True)
             self.channel.cancel()
         while (found := self.channel.basic_get(queue, auto_ack=True))[0] is not None:
             taken.append(found)
