@@ -14,7 +14,7 @@ import orjson
 from worker.cli.csv_file import CsvFile
 from worker.cli.mistakes import UserMistake, file_mistakes
 from worker.contract.request_model import BYTE_ORDER_MARK
-from worker.contract.request_v1 import Accepted, Refused, RequestReader, Unreadable
+from worker.contract.request_v1 import Accepted, Reading, Refused, RequestReader, Unreadable
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
 from worker.telemetry.clock import today
@@ -48,6 +48,10 @@ class BadLine:
     problems: tuple[FieldProblem, ...]
 
 
+_Line = tuple[int, dict[str, Any], bytes]
+"""A line's number, what stands in it, and the body that is checked and published."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestFile:
     """A `.csv` with a heading, or a `.jsonl` with one request a line.
@@ -63,19 +67,13 @@ class RequestFile:
 
     def lines(self) -> Iterator[GoodLine | BadLine]:
         """Yield every request in turn; raises UserMistake where the file is none of requests."""
-        day = today()
         is_csv = self.path.suffix.lower() == ".csv"
-        for line, request, body in self._csv() if is_csv else self._json():
-            if isinstance(request, BadLine):
-                yield request
+        for found in self._csv() if is_csv else self._json():
+            if isinstance(found, BadLine):
+                yield found
                 continue
-            reading = self.reader.read(Delivery(0, 0, body), day)
-            # What is no request as it stands is not written anew: another one might come of it.
-            is_sound = isinstance(reading, Accepted)
-            if is_sound and self.source is not None and request.get("source") is None:
-                body = orjson.dumps({**request, "source": self.source})
-                reading = self.reader.read(Delivery(0, 0, body), day)
-            match reading:
+            line, request, body = found
+            match reading := self._read(body):
                 case Accepted():
                     told = _explained(map(_in_a_file, reading.warnings), request)
                     yield GoodLine(line, reading.request.request_id, body, told)
@@ -85,7 +83,16 @@ class RequestFile:
                 case Unreadable():
                     yield BadLine(line, (_in_a_file(reading.problem),))
 
-    def _json(self) -> Iterator[tuple[int, Any, bytes]]:
+    def _read(self, body: bytes) -> Reading:
+        return self.reader.read(Delivery(0, 0, body), today())
+
+    def _with_source(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return a request with our source where it names none."""
+        if self.source is None or request.get("source") is not None:
+            return request
+        return {**request, "source": self.source}
+
+    def _json(self) -> Iterator[BadLine | _Line]:
         with file_mistakes(self.path), self.path.open("rb") as stream:
             for line, text in enumerate(stream, 1):
                 if not (body := text.removeprefix(BYTE_ORDER_MARK).strip()):
@@ -93,17 +100,26 @@ class RequestFile:
                 try:
                     request = orjson.loads(body)
                 except orjson.JSONDecodeError:
-                    yield line, _bad(line, "is not JSON in UTF-8"), b""
+                    yield _bad(line, "is not JSON in UTF-8")
                     continue
-                is_one = isinstance(request, dict)
-                yield line, request if is_one else _bad(line, "must be a JSON object"), body
+                if not isinstance(request, dict):
+                    yield _bad(line, "must be a JSON object")
+                    continue
+                # What is no request as it stands is not written anew: one might come of it.
+                whole = self._with_source(request)
+                if whole is not request and isinstance(self._read(body), Accepted):
+                    body = orjson.dumps(whole)
+                yield line, request, body
 
-    def _csv(self) -> Iterator[tuple[int, Any, bytes]]:
+    def _csv(self) -> Iterator[BadLine | _Line]:
         heading: list[str] = []
         for line, cells in CsvFile(self.path, self.encoding).rows():
             if heading:
                 request = _request(line, heading, cells)
-                yield line, request, b"" if isinstance(request, BadLine) else orjson.dumps(request)
+                if isinstance(request, BadLine):
+                    yield request
+                else:
+                    yield line, request, orjson.dumps(self._with_source(request))
             else:
                 heading = self._columns(cells)
         if not heading:
