@@ -14,7 +14,7 @@ from worker.settings import Settings
 from worker.settings.worker import LIVE_URL
 from worker.store.engine import POOL_SIZE
 
-# The README on a worker's memory, in MiB: itself, and its messages at the worst.
+# OPERATING.md on a worker's memory, in MiB: itself, and its messages at the worst.
 ITSELF, PEAK = 80, 2
 MIB = 1 << 20
 

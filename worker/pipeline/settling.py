@@ -23,7 +23,7 @@ from worker.core.claims import (
     Recorded,
     Unstorable,
 )
-from worker.core.delivery import Delivery, EventFormat, Publication, Settlement
+from worker.core.delivery import MOST_RETURNS, Delivery, EventFormat, Publication, Settlement
 from worker.core.digests import Digests
 from worker.core.outcome import (
     Complete,
@@ -120,7 +120,7 @@ class Settling:
         event = self._event(stored, claim)
         line = _line(claim, action, outcome=stored.result.outcome)
         failure = stored.result.failure
-        if stored.announced or failure is None or failure.kind not in GIVEN_UP:
+        if stored.announced or failure is None or not _is_kept(delivery, failure):
             return Settlement(delivery, (event,), line)
         dead = internal.dead_letter(
             delivery,
@@ -198,6 +198,15 @@ class Settling:
         )
         line = {"action": "dead_lettered", "reason": reading.reason, "source": reading.source}
         return Settlement(delivery, (dead, event), line)
+
+
+def _is_kept(delivery: Delivery, failure: Failure) -> bool:
+    """Return whether the message of this failure becomes a dead letter.
+
+    One that counts as lost for its age has none, and needs none when it comes after all.
+    """
+    is_lost = failure.kind is ErrorKind.MESSAGE_LOST
+    return failure.kind in GIVEN_UP or (is_lost and delivery.returned > MOST_RETURNS)
 
 
 def _line(claim: ClaimRequest, action: str, **facts: object) -> Mapping[str, object]:

@@ -13,6 +13,7 @@ from tests.fakes.verifier import fault
 from tests.unit.pipeline.desk import LEASE, PUNCTUAL_WITHIN, Desk, after, body, targets
 from worker.contract.names import DEAD, RESULTS
 from worker.core.claims import Conflicting, HeldElsewhere, Postponed, Shortage
+from worker.core.delivery import MOST_RETURNS
 from worker.core.outcome import CallClass, Charged, ErrorKind
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
@@ -367,6 +368,21 @@ def test_a_repeat_brings_a_dead_letter_too_until_the_event_is_known_to_be_out() 
     assert again.publications[1].headers["reason"] == "protocol_error"
     desk.flow.record([], ["onb-1"])
     assert [key for _, key in targets(desk.work_one(deliver()))] == ["default.failed"]
+
+
+def test_what_the_broker_gave_up_too_often_is_kept_also_where_a_crash_came_between() -> None:
+    desk = Desk()
+    given_up = deliver(returned=MOST_RETURNS + 1)
+    for _ in range(2):
+        settlement = desk.work_one(given_up)
+        assert {key for _, key in targets(settlement)} == {"default.failed", DEAD}
+        (reason,) = (
+            each.headers["reason"] for each in settlement.publications if not each.exchange
+        )
+        assert reason == "message_lost"
+    late = desk.work_one(deliver())  # a copy that the broker never gave up
+    assert [key for _, key in targets(late)] == ["default.failed"]
+    assert desk.provider.asked == []
 
 
 def test_a_refusal_is_no_dead_letter_and_its_repeat_is_none() -> None:
