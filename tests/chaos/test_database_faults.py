@@ -281,7 +281,7 @@ def test_when_told_to_stop_while_the_network_stalls_then_it_leaves_and_another_o
     load, worker = under_load(stack, **short, **behind)
     network.stall()
     stands_still(stack)
-    assert worker.stop(20) == 1
+    assert worker.stop() == 1
     assert worker.said('"clean":false')
     network.reset()
     second = stack.start_worker(**PACE, **short)
