@@ -62,7 +62,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _ring(number: int, frame: FrameType | None) -> NoReturn:
+def _give_up(number: int, frame: FrameType | None) -> NoReturn:
     del number, frame
     raise StackError(f"not done after {_LIMIT_SECONDS} s: something hangs")
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"run: {name} must begin with {' or '.join(beginnings)}", file=sys.stderr)
             return 2
     signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGALRM, _give_up)
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Chinese shows ? instead
         sys.stdout.reconfigure(errors="replace")
     report = Report()
@@ -131,7 +131,7 @@ def _demonstrate(stage: Stage, report: Report) -> str:
     first, second = messages(run)
     sent = [*first, *second]
     report.title(f"Publishing {len(sent)} messages to the exchange verification.requests")
-    report.table([{"message": each["id"], "what happens": each["story"]} for each in sent])
+    report.table([{"message": each["id"], "what happens": each["happens"]} for each in sent])
     with report.busy("waiting for the result events"):
         events = exchange(stage.environment["AMQP_URL"], run, stage.is_working)
     found = list(_look_at_all(stage, report, run, events))
@@ -208,7 +208,7 @@ def _stay(stage: Stage, report: Report, run: str) -> None:
     report.lines(
         "verification-worker submit --check-type 2 \\",
         "  --name 张三 --id-card 11010519491231002X",
-        f"verification-worker explain {run}-in-doubt    # its story, call by call",
+        f"verification-worker explain {run}-in-doubt    # what happened, call by call",
         "verification-worker status",
         "verification-worker dead-letters list",
         "verification-worker sandbox --table    # other ID numbers, other answers",

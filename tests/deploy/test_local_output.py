@@ -14,8 +14,8 @@ from local_errors import StackError
 
 Printed = Callable[..., str]
 RUN = "demo-1891f1"
-STORY = [
-    {"message": each["id"], "what happens": each["story"]}
+MESSAGES = [
+    {"message": each["id"], "what happens": each["happens"]}
     for several in messages(RUN)
     for each in several
 ]
@@ -43,7 +43,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return table
 
 
-@pytest.mark.parametrize("rows", [STORY, RESULTS, EVENTS], ids=["story", "results", "events"])
+@pytest.mark.parametrize("rows", [MESSAGES, RESULTS, EVENTS], ids=["messages", "results", "events"])
 @pytest.mark.parametrize(
     ("output", "without"),
     [
