@@ -30,7 +30,7 @@ from typing import Any, Self
 from pika import exceptions
 
 from worker.amqp.blocking import BlockingPublisher, asked, opened
-from worker.amqp.broker_errors import AmqpError
+from worker.amqp.broker_errors import AccessRefused, AmqpError, mapped
 from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import read_delivery
 from worker.contract.internal import lane_of
@@ -49,8 +49,6 @@ LETTING_GO_SECONDS = 3.0
 
 # Heartbeats are every 15 s, and two that are missed end the connection.
 ALIVE_SECONDS = 5.0
-
-_ACCESS_REFUSED = 403
 
 
 class InUse(AmqpError):
@@ -194,6 +192,6 @@ def _consumers(connection: Any, queue: str) -> int:
     try:
         return asked(connection, queue)[1]
     except exceptions.ChannelClosedByBroker as refusal:
-        if refusal.reply_code != _ACCESS_REFUSED:
+        if not isinstance(mapped(refusal), AccessRefused):
             raise
         return 1

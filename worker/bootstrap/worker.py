@@ -18,6 +18,7 @@ from worker.bootstrap.health_state import HealthState
 from worker.bootstrap.stop_orders import DRAIN_SECONDS, THREAD_FAILED, StopOrders
 from worker.contract.encryption import MessageKeys
 from worker.core.breaker import BreakerPolicy
+from worker.core.timing import DAY
 from worker.maintenance import chores
 from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
@@ -44,8 +45,6 @@ from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
-
-DAY = 86_400.0
 
 
 class Worker:

@@ -21,19 +21,14 @@ from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
 from worker.core.masking import scrub
-from worker.core.outcome import CallClass, ErrorKind
+from worker.core.outcome import BadMessage, CallClass, ErrorKind
 from worker.deadletters.body import MOST_READ, personal_texts, tree_of
 
 WITHHELD = "(withheld)"
 """Stands for a text that may hold personal data."""
 
-UNDECRYPTABLE = "undecryptable"
-"""Why an encrypted message was not opened: replayed, it is read where its key is known now."""
-
-UNREADABLE_REASONS = frozenset(
-    {"not_json", "not_an_object", "cloudevents_envelope", "no_usable_id", "too_large"}
-) | {UNDECRYPTABLE}
-"""Why no request could be told from a message: replayed, it is dead-lettered again."""
+UNREADABLE_REASONS: frozenset[str] = frozenset(BadMessage)
+"""A message with one of these is dead-lettered again when it is replayed."""
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen"})
 """Why the broker itself dead-letters, as RabbitMQ has it in `x-first-death-reason`."""

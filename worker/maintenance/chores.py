@@ -9,10 +9,10 @@ import structlog
 
 from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
 from worker.core.outcome import ErrorKind
+from worker.core.timing import DAY
 from worker.ports import Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent
 
-_DAY = 86_400.0
 # Of what cannot be counted now. While the database is away no messages are taken, so more is there
 # only where this alone is refused.
 _KEPT = 10_000
@@ -85,8 +85,8 @@ def old_requests(
 
     def run_once() -> int:
         """Return the size of the larger half. What is deleted need not be cleared before."""
-        deleted = delete(delete_after_days * _DAY, limit) if delete_after_days > 0 else 0
-        cleared = clear(clear_after_days * _DAY, limit) if clear_after_days > 0 else 0
+        deleted = delete(delete_after_days * DAY, limit) if delete_after_days > 0 else 0
+        cleared = clear(clear_after_days * DAY, limit) if clear_after_days > 0 else 0
         if cleared or deleted:
             log.info(LogEvent.RETAINED, cleared=cleared, deleted=deleted)
         return max(cleared, deleted)

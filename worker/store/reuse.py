@@ -38,7 +38,7 @@ SELECT DISTINCT ON (asked.wanted) asked.wanted, paid.*
             AND r.outcome IN ('match', 'mismatch')
             AND r.completed_at > now() - make_interval(secs => :within)) AS paid
  ORDER BY asked.wanted, paid.completed_at DESC
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Who is asked already: somebody works on it, or it waits for another attempt; not one whose message
 # has been due for a minute, for it may be gone. Of two that wait the older one goes first.
