@@ -1,29 +1,14 @@
-"""The tables of schema `verification`, with the comments that people read in `psql`.
+"""The tables of requests and calls, with the comments that people read in `psql`.
 
-`migrations/` creates them; `alembic check` proves that both say the same.
+`migrations/` creates them and those of `small_tables`; `alembic check` proves that both say the
+same.
 """
-
-from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
 
 from worker.store.rows import KEPT, OPEN, UNSENT
-
-SCHEMA = "verification"
-
-metadata = sa.MetaData(
-    schema=SCHEMA,
-    naming_convention={
-        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "pk": "%(table_name)s_pkey",
-    },
-)
-
+from worker.store.small_tables import SCHEMA, count, flag, metadata, text, time
 
 # Migration 0011 says why.
 _SOON_VACUUMED = {
@@ -31,27 +16,12 @@ _SOON_VACUUMED = {
     "autovacuum_analyze_scale_factor": "0.05",
 }
 
-
-def _text(name: str, comment: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, comment=comment, **options)
-
-
-def _time(name: str, comment: str, **options: Any) -> sa.Column[datetime]:
-    return sa.Column(name, sa.DateTime(timezone=True), comment=comment, **options)
-
-
-def _flag(name: str, comment: str, **options: Any) -> sa.Column[bool]:
-    return sa.Column(name, sa.Boolean, comment=comment, **options)
-
-
-def _count(name: str, comment: str) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, nullable=False, server_default=sa.text("0"), comment=comment)
-
+__all__ = ["SCHEMA", "metadata", "provider_call", "request"]
 
 request = sa.Table(
     "request",
     metadata,
-    _text("request_id", "Idempotency key of the publisher.", primary_key=True),
+    text("request_id", "Idempotency key of the publisher.", primary_key=True),
     sa.Column(
         "fingerprint",
         sa.LargeBinary,
@@ -59,23 +29,23 @@ request = sa.Table(
         comment="Keyed digest of what is asked; the same id with another one is a conflict. "
         "Empty where the person was erased.",
     ),
-    _text("digest_key", "Id of the DIGEST_KEY of both digests; null: from before keys had ids."),
-    _text("source", "Publishing system.", nullable=False),
+    text("digest_key", "Id of the DIGEST_KEY of both digests; null: from before keys had ids."),
+    text("source", "Publishing system.", nullable=False),
     sa.Column("check_type", sa.SmallInteger, comment="0 to 4; null where the message names none."),
-    _text("mode", "live or sandbox: where the answer comes from.", nullable=False),
-    _text(
+    text("mode", "live or sandbox: where the answer comes from.", nullable=False),
+    text(
         "state",
         "working (leased), waiting (for another attempt) or done (has its outcome).",
         nullable=False,
     ),
-    _text("lease_owner", "Worker process and batch that works on the request."),
-    _time("lease_until", "Until when the owner may work on it; null where nobody does."),
-    _time("due_at", "When the next attempt of a waiting request is due; null: at once."),
-    _count("grants", "How often the request was claimed; fences stale owners out."),
-    _count("attempts", "Attempts that count towards the limit of retries."),
-    _count("calls", "Calls to the provider."),
-    _count("in_doubt_calls", "Calls that may have been charged without an answer."),
-    _text(
+    text("lease_owner", "Worker process and batch that works on the request."),
+    time("lease_until", "Until when the owner may work on it; null where nobody does."),
+    time("due_at", "When the next attempt of a waiting request is due; null: at once."),
+    count("grants", "How often the request was claimed; fences stale owners out."),
+    count("attempts", "Attempts that count towards the limit of retries."),
+    count("calls", "Calls to the provider."),
+    count("in_doubt_calls", "Calls that may have been charged without an answer."),
+    text(
         "charged",
         "Worst of the calls: yes, unknown or no.",
         nullable=False,
@@ -84,41 +54,41 @@ request = sa.Table(
     sa.Column(
         "subject_digest", sa.LargeBinary, comment="HMAC-SHA256 of the ID number: digest command."
     ),
-    _text("masked_name", "Name, first character only."),
-    _text("masked_id_card", "ID number, first and last character only."),
-    _text("masked_bankcard", "Bank card number, last four digits only."),
-    _text("masked_mobile", "Mobile number, first three and last four digits only."),
-    _text("masked_portrait", "Size of the image."),
+    text("masked_name", "Name, first character only."),
+    text("masked_id_card", "ID number, first and last character only."),
+    text("masked_bankcard", "Bank card number, last four digits only."),
+    text("masked_mobile", "Mobile number, first three and last four digits only."),
+    text("masked_portrait", "Size of the image."),
     sa.Column("context", JSON, comment="The publisher's own object, echoed in the event."),
-    _text("reply_to", "Routing key of the event, where the sender set one."),
-    _text("correlation_id", "The sender's correlation id."),
-    _text("traceparent", "W3C trace context of the request."),
-    _time("expires_at", "Past it no call is made."),
-    _text("outcome", "match, mismatch, no_record, rejected, failed or expired."),
-    _flag("auth_success", "authInfo.success as the provider said it."),
-    _flag("auth_has_exception", "authInfo.hasException, likewise."),
-    _text("auth_code", "authInfo.code."),
-    _text("auth_message", "authInfo.message, scrubbed of personal data."),
-    _text("auth_detail", "authInfo.detail, scrubbed of personal data."),
-    _text("provider_request_id", "The provider's id of the call that gave the answer."),
-    _text("error_kind", "Why there is no answer: a code."),
-    _text("error_message", "Why there is no answer: words."),
+    text("reply_to", "Routing key of the event, where the sender set one."),
+    text("correlation_id", "The sender's correlation id."),
+    text("traceparent", "W3C trace context of the request."),
+    time("expires_at", "Past it no call is made."),
+    text("outcome", "match, mismatch, no_record, rejected, failed or expired."),
+    flag("auth_success", "authInfo.success as the provider said it."),
+    flag("auth_has_exception", "authInfo.hasException, likewise."),
+    text("auth_code", "authInfo.code."),
+    text("auth_message", "authInfo.message, scrubbed of personal data."),
+    text("auth_detail", "authInfo.detail, scrubbed of personal data."),
+    text("provider_request_id", "The provider's id of the call that gave the answer."),
+    text("error_kind", "Why there is no answer: a code."),
+    text("error_message", "Why there is no answer: words."),
     sa.Column("error_fields", JSON, comment="Refused fields and what is wrong with each."),
-    _text("reused_from", "The request whose paid answer was given again here, without a call."),
-    _time(
+    text("reused_from", "The request whose paid answer was given again here, without a call."),
+    time(
         "requested_at",
         "When a worker first saw the request.",
         nullable=False,
         server_default=sa.func.now(),
     ),
-    _time("completed_at", "When the outcome was saved."),
-    _time("event_sent_at", "When the broker had confirmed the result event."),
-    _time("settled_at", "When the broker had confirmed all that the message caused."),
-    _time(
+    time("completed_at", "When the outcome was saved."),
+    time("event_sent_at", "When the broker had confirmed the result event."),
+    time("settled_at", "When the broker had confirmed all that the message caused."),
+    time(
         "event_retry_at",
         "Until when an unsent event is left to the relay that took it; it may have crashed.",
     ),
-    _time("cleared_at", "When masked data, digest and context were cleared; the rest stays."),
+    time("cleared_at", "When masked data, digest and context were cleared; the rest stays."),
     sa.Column(
         "changed_in",
         sa.BigInteger,
@@ -127,11 +97,11 @@ request = sa.Table(
         comment="Epoch and transaction that saved the outcome, or cleared it later: see the view "
         "changes.",
     ),
-    _time(
+    time(
         "published_at",
         "When it was published: AMQP's timestamp; null where the publisher set none.",
     ),
-    _text("lane", "bulk where the request came by the bulk lane; null: by the live one."),
+    text("lane", "bulk where the request came by the bulk lane; null: by the live one."),
     sa.CheckConstraint("state IN ('working', 'waiting', 'done')", name="state"),
     sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
     sa.CheckConstraint("charged IN ('yes', 'no', 'unknown')", name="charged"),
@@ -169,7 +139,7 @@ sa.Index("request_open_idx", request.c.requested_at, postgresql_where=sa.text(OP
 provider_call = sa.Table(
     "provider_call",
     metadata,
-    _text("request_id", "The request that the call was made for.", primary_key=True),
+    text("request_id", "The request that the call was made for.", primary_key=True),
     sa.Column(
         "call_number",
         sa.Integer,
@@ -177,26 +147,26 @@ provider_call = sa.Table(
         autoincrement=False,
         comment="1 for the first call of a request.",
     ),
-    _text("mode", "live or sandbox.", nullable=False),
-    _text("worker", "Worker process and batch that made the call.", nullable=False),
-    _time(
+    text("mode", "live or sandbox.", nullable=False),
+    text("worker", "Worker process and batch that made the call.", nullable=False),
+    time(
         "started_at",
         "When the intent to call was committed, before anything was sent.",
         nullable=False,
         server_default=sa.func.now(),
     ),
-    _time("finished_at", "When the call's end was recorded; null while it runs."),
-    _text("class", "What became of it: answered, in_doubt, not_sent, throttled, …"),
+    time("finished_at", "When the call's end was recorded; null while it runs."),
+    text("class", "What became of it: answered, in_doubt, not_sent, throttled, …"),
     sa.Column("http_status", sa.SmallInteger, comment="HTTP status of the answer."),
-    _text("status", "The provider's own status word."),
-    _text("provider_request_id", "The provider's id of the call."),
-    _text("charged", "yes, no or unknown.", nullable=False, server_default=sa.text("'unknown'")),
-    _count("sends", "How often it was sent; all but the last one provably free."),
+    text("status", "The provider's own status word."),
+    text("provider_request_id", "The provider's id of the call."),
+    text("charged", "yes, no or unknown.", nullable=False, server_default=sa.text("'unknown'")),
+    count("sends", "How often it was sent; all but the last one provably free."),
     sa.Column("milliseconds", sa.BigInteger, comment="How long it took."),
-    _text("not_sent_because", "Why no byte of it left: dns, refused, tls_untrusted, proxy, …"),
-    _text("source", "Publishing system of its request; null: from before this was kept."),
+    text("not_sent_because", "Why no byte of it left: dns, refused, tls_untrusted, proxy, …"),
+    text("source", "Publishing system of its request; null: from before this was kept."),
     sa.Column("check_type", sa.SmallInteger, comment="Check type of its request; null likewise."),
-    _time(
+    time(
         "published_at",
         "When it was published: AMQP's timestamp; null where the publisher set none.",
     ),
@@ -211,110 +181,4 @@ sa.Index(
     provider_call.c.provider_request_id,
     postgresql_using="hash",
     postgresql_where=sa.text("provider_request_id IS NOT NULL"),
-)
-
-turned_away = sa.Table(
-    "turned_away",
-    metadata,
-    sa.Column("day", sa.Date, primary_key=True, comment="Calendar day in Asia/Shanghai."),
-    _text("mode", "live or sandbox: of the worker that turned them away.", primary_key=True),
-    _text("source", "Publishing system; empty: it cannot be told.", primary_key=True),
-    _text(
-        "reason",
-        "conflict, mode_mismatch, or why it cannot be read: not_json, no_usable_id, …",
-        primary_key=True,
-    ),
-    sa.Column("messages", sa.BigInteger, nullable=False, comment="How many."),
-    sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
-    comment="Messages that were answered or kept as dead letters and left no row of their own, "
-    "by day.",
-)
-
-call_quota = sa.Table(
-    "call_quota",
-    metadata,
-    _text("mode", "live or sandbox.", primary_key=True),
-    _time("next_call_at", "The next free place for a call of any worker.", nullable=False),
-    sa.Column(
-        "day", sa.Date, nullable=False, comment="Calendar day in Asia/Shanghai of calls_today."
-    ),
-    _count("calls_today", "Calls that all workers intended on that day, against the budget."),
-    _time("live_at", "When a place was given to a live request last."),
-    _count("bulk_credit", "What bulk is owed: BULK_SHARE for each live call, less its own."),
-    sa.Column("bulk_day", sa.Date, comment="Calendar day in Asia/Shanghai of bulk_calls."),
-    _count("bulk_calls", "Those of calls_today that are bulk's."),
-    sa.CheckConstraint("mode IN ('live', 'sandbox')", name="mode"),
-    sa.CheckConstraint("calls_today >= 0", name="calls_today"),
-    comment="One row per mode: what all workers have used of the limits on calls.",
-)
-
-fleet_control = sa.Table(
-    "fleet_control",
-    metadata,
-    _flag(
-        "single",
-        "Always true: there is one row at most.",
-        primary_key=True,
-        server_default=sa.text("true"),
-    ),
-    _time("paused_at", "Since when no worker may begin a call; null: they work."),
-    _text("paused_by", "Who ordered the pause."),
-    _text("reason", "Why, in the words of who ordered it."),
-    sa.CheckConstraint("single", name="single"),
-    sa.CheckConstraint(
-        "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NULL) = (reason IS NULL)",
-        name="paused",
-    ),
-    comment="What people order all workers at once; without a row they work.",
-)
-
-worker = sa.Table(
-    "worker",
-    metadata,
-    _text("name", "Host, pid and a random part.", primary_key=True),
-    _text("mode", "live or sandbox.", nullable=False),
-    _text("version", "Its release.", nullable=False),
-    _time("started_at", "When it began.", nullable=False, server_default=sa.func.now()),
-    _time(
-        "seen_at",
-        "When it said so; a running worker does every few seconds.",
-        nullable=False,
-        server_default=sa.func.now(),
-    ),
-    _text("state", "working, parked, probing or not ready.", nullable=False),
-    _text("reason", "Why, where it does not simply work."),
-    _time("probe_at", "When a parked worker tries the provider again."),
-    _count("held", "Messages delivered to it and not acknowledged."),
-    _count("claimed", "Requests with a lease of its own that are not recorded."),
-    _count("calls_under_way", "Its calls that have no end yet."),
-    _count("calls_allowed", "How many may be under way at once."),
-    _count("returned", "Messages given up by the broker that it has put back."),
-    comment="One row per running worker, which it refreshes; for the command status.",
-    postgresql_with={"fillfactor": "50"},
-)
-
-change_epoch = sa.Table(
-    "change_epoch",
-    metadata,
-    _flag(
-        "single",
-        "Always true: there is one row.",
-        primary_key=True,
-        server_default=sa.text("true"),
-    ),
-    sa.Column(
-        "epoch",
-        sa.BigInteger,
-        nullable=False,
-        server_default=sa.text("0"),
-        comment="How often the rows have moved to another server or timeline.",
-    ),
-    _text(
-        "server",
-        "Where this epoch began: the server's system identifier, timeline.",
-        nullable=False,
-    ),
-    sa.CheckConstraint("single", name="single"),
-    sa.CheckConstraint("epoch BETWEEN 0 AND 9000", name="epoch"),
-    comment="One row: which epoch the numbers of changes are of.",
 )
