@@ -23,8 +23,9 @@ from rich.text import Text
 from local_errors import StackError
 from local_management import DIRECTLY
 from local_ports import LOOPBACK, free_ports
-from local_process import Process, Workspace, run
+from local_process import Process, run
 from local_stack import Servers
+from local_workspace import Workspace
 from worker.settings import Settings
 
 if TYPE_CHECKING:

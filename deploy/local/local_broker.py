@@ -15,8 +15,9 @@ from urllib.parse import quote
 from local_errors import StackError, StartFailed
 from local_management import Management, Vhosts
 from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_process import Process
 from local_programs import program, search_path
+from local_workspace import PrivateServer, Workspace
 
 # 10 s in looks of 0.05 s: twenty times what it takes.
 _ON_DISK_LOOKS = 200

@@ -19,8 +19,9 @@ from psycopg import sql
 
 from local_errors import StackError
 from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_process import Process
 from local_programs import program
+from local_workspace import PrivateServer, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -25,7 +25,8 @@ from local_database import Database, ForeignDatabase
 from local_errors import StackError
 from local_install import install_missing
 from local_management import ForeignBroker
-from local_process import Lifetime, PrivateServer, tied
+from local_process import tied
+from local_workspace import Lifetime, PrivateServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

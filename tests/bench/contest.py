@@ -31,8 +31,8 @@ from typer import Argument, Option
 
 from local_broker import Broker
 from local_database import Database
-from local_process import Workspace
 from local_stack import Servers
+from local_workspace import Workspace
 from tests.bench import contestants, stand_in
 from tests.bench.contestants import Contestant
 from tests.bench.process_tree import ProcessTree, Stopwatch, cpu_seconds

@@ -30,8 +30,8 @@ import psycopg
 import typer
 
 from local_database import Database
-from local_process import Workspace
 from local_stack import Servers
+from local_workspace import Workspace
 from tests.bench import contestants, stand_in
 from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, cpu_seconds

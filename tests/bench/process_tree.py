@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from local_process import Process, Workspace
+from local_process import Process
+from local_workspace import Workspace
 from tests.e2e.harness import CHECKOUT
 
 

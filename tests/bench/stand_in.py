@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import Process, Workspace
+from local_process import Process
 from local_programs import program
+from local_workspace import Workspace
 
 PATH = "/v1/personal"
 ANSWER = (

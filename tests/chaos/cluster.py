@@ -12,8 +12,9 @@ import requests
 from local_broker import Broker, Membership
 from local_management import Management
 from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import Lifetime, Process, Workspace
+from local_process import Process
 from local_programs import program
+from local_workspace import Lifetime, Workspace
 from tests.chaos.proxy import Proxy, address
 from tests.e2e.harness import until
 

@@ -13,9 +13,10 @@ from sqlalchemy import text
 
 from local_database import _environment, _unprivileged_user
 from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_process import Process
 from local_programs import program
 from local_stack import Servers
+from local_workspace import PrivateServer, Workspace
 from tests.chaos.load import PACE, Load
 from tests.e2e.harness import Stack, run_program
 from worker.store.engine import connection, execute, open_engine

@@ -13,8 +13,9 @@ from contextlib import ExitStack, closing, contextmanager
 import pytest
 
 from local_ports import LOOPBACK, free_ports, is_taken
-from local_process import Process, Workspace
+from local_process import Process
 from local_programs import program
+from local_workspace import Workspace
 from tests.chaos.certificates import Certificates
 from tests.chaos.proxy import Proxy
 from tests.e2e.harness import Stack, free_port, request, until

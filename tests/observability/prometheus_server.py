@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 import yaml
 
 from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_process import Process
 from local_programs import program
+from local_workspace import PrivateServer, Workspace
 from tests.e2e.harness import CHECKOUT
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"

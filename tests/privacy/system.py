@@ -19,7 +19,7 @@ from pathlib import Path
 
 from local_broker import Broker
 from local_database import Database
-from local_process import Workspace
+from local_workspace import Workspace
 from tests.conftest import migrate
 from tests.e2e.harness import CHECKOUT, COMMAND, SandboxProcess, Stack, until
 from tests.privacy.canaries import People

@@ -9,7 +9,7 @@ import orjson
 from pydantic import ValidationError
 
 from worker.contract import leaks
-from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
+from worker.contract.encryption import MessageKeys, Undecryptable, decrypted, is_encrypted
 from worker.contract.envelope import NotUnpacked, check_envelope, unknown_encoding, unpacked
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
@@ -76,7 +76,7 @@ class RequestReader:
             reading = self._read(delivery, envelope, problems, today)
             return _refuse_raw(reading, delivery.body) if self.required else reading
         try:
-            delivery = replace(delivery, body=opened(delivery.body, self.keys))
+            delivery = replace(delivery, body=decrypted(delivery.body, self.keys))
         except Undecryptable as error:
             return _unreadable(BadMessage.UNDECRYPTABLE, str(error), envelope, delivery)
         return self._read(delivery, envelope, problems, today)
