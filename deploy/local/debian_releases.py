@@ -49,7 +49,7 @@ _HEAD = 4096
 
 
 def fits(found: str, wanted: str) -> bool:
-    """Tell whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
+    """Return whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
     return found == wanted or found.startswith(f"{wanted}.")
 
 

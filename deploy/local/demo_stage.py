@@ -145,7 +145,7 @@ class Stage:
         return _address(self._service("console", "console", "--port", "0", "--allow-actions"))
 
     def is_working(self) -> bool:
-        """Tell whether the worker is alive."""
+        """Return whether the worker is alive."""
         return self.worker is not None and self.worker.is_alive()
 
     def billed(self) -> Row:

@@ -29,7 +29,7 @@ class Management:
         self._password = unquote(parts.password or "guest")
 
     def listens_on(self, port: int) -> bool:
-        """Tell whether the API answers, and the broker's clients are served on this port."""
+        """Return whether the API answers, and the broker's clients are served on this port."""
         try:
             self._call("GET", f"/api/health/checks/port-listener/{port}", timeout=2.0)
         except OSError:  # refused, reset, timed out, and every HTTP status that is an error

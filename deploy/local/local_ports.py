@@ -34,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_taken(port: int) -> bool:
-    """Tell whether something listens on `port` already."""
+    """Return whether something listens on `port` already."""
     with socket.socket() as caller:
         caller.settimeout(1.0)
         return caller.connect_ex((LOOPBACK, port)) == 0

@@ -128,7 +128,7 @@ class Process:
         return self._child.poll()
 
     def is_alive(self) -> bool:
-        """Tell whether the server has not ended."""
+        """Return whether the server has not ended."""
         return self.exit_code is None
 
     def log(self) -> str:
@@ -216,7 +216,7 @@ class Process:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Tell whether a process has not ended, whoever may have to read its exit code."""
+    """Return whether a process has not ended, whoever may have to read its exit code."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE  # which holds no port and no file any more
     except psutil.NoSuchProcess:

@@ -128,10 +128,10 @@ class PrivateServer(Lifetime):
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Tell whether it can be used."""
+        """Return whether it can be used."""
 
     def _has_collided(self, failure: StartFailed) -> bool:
-        """Tell whether it has not started because of its port, in the system's words."""
+        """Return whether it has not started because of its port, in the system's words."""
         return "in use" in failure.log_tail
 
     def start(self) -> None:

@@ -20,7 +20,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WBITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
 # What clients write there of a body that is not packed: a character set (kombu, Spring).
 _PLAIN = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii", "binary", "8bit", "7bit"})
-# How gzip and zlib begin, and no JSON.
+# The first bytes of gzip and zlib. No JSON begins like that.
 _MAGIC = (b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda")
 _PIECE = 4_096
 _SHOWN = re.compile(r"[a-z][a-z-]{0,15}")

@@ -139,7 +139,7 @@ class RequestReader:
         envelope: Envelope,
         problems: list[FieldProblem],
     ) -> Refused | Unreadable:
-        """Tell a readable request with wrong fields from a message that is no request at all."""
+        """Return a request with wrong fields as refused, and what is no request as unreadable."""
         try:
             tree = orjson.loads(delivery.body)
         except orjson.JSONDecodeError:

@@ -92,8 +92,9 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     return "<image>"[:limit] if portrait and _shows_piece(text, portrait) else text
 
 
-# An image is echoed whole, or a piece of it, or in groups: of each piece that has twice so many
-# characters one window is whole. Shorter ones are 17 bytes of a compressed picture.
+# An image may be echoed whole, in part or in groups. The text is searched in windows of so many
+# characters, so a part of twice that length holds a whole window. A shorter part is at most 17
+# bytes of a compressed picture.
 _PIECE = 12
 
 

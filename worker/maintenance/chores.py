@@ -101,7 +101,7 @@ def pause_reader(
     set_pause: Callable[[Pause | None, float], None],
     pause_unknown: Callable[[str], None],
 ) -> Chore:
-    """Tell the gate whether people have paused all workers, within a second or so.
+    """Let the gate know within a second or so whether people have paused all workers.
 
     It needs a housekeeper of its own: behind the relay, which may wait ten seconds for confirms,
     it would be late. While the database cannot be read, what was read last holds.
@@ -220,9 +220,9 @@ class BacklogMonitor:
 
 
 def _beyond(told: datetime, before: datetime, after: datetime) -> float:
-    """Return how far our clock is ahead (or, below 0, behind) of a time told between two looks.
+    """Return how far our clock is ahead (or, below 0, behind) of a time that was told meanwhile.
 
-    An answer that was long on its way says less: between the two looks every time is right.
+    `before` and `after` are our own times around the question: any time in between may be right.
     """
     if told < before:
         return (before - told).total_seconds()

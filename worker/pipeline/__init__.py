@@ -12,7 +12,8 @@
     database_retry  work that needs the database, again and again while it is away
     traced          the flow with spans on its calls
 
-Neighbours use `Flow`, `FlowRules`, `Gate`, `Pipeline`, `PipelineSize`, `TracedFlow`.
+Neighbours use the classes that `bootstrap` puts together: `Flow` or `TracedFlow` with `FlowRules`,
+`Gate`, and `Pipeline` with `PipelineSize`.
 
 The way of one delivery, from the broker to its settlement:
 

@@ -98,7 +98,7 @@ Answers = dict[tuple[str, str], Recorded | FencedOut]
 
 
 def key_of(entry: Entry) -> tuple[str, str]:
-    """Return what tells an entry from others of its batch: a claim's owner has a request once."""
+    """Return an entry's key among those of its batch: a claim's owner has a request once."""
     return entry.granted.request_id, entry.granted.owner
 
 
@@ -176,7 +176,7 @@ def _book(database: Connection, entry: Entry, row: Row[Any]) -> Entry | None:
 
 
 def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
-    """Tell a record that was committed before (its answer was lost) from a late one."""
+    """Answer for a record that was committed before, and its answer lost, or that came late."""
     row = _row(database, entry)
     now = not_claimed(row)
     if row.grants == entry.granted.grant and row.state != "working":

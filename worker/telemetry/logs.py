@@ -29,7 +29,7 @@ _ID_NUMBER = re.compile(f"(?<![0-9]){ID_NUMBER_IN_TEXT}(?![0-9])")
 
 
 class LogEvent(StrEnum):
-    """What a line is about: the same in every release, for people search and alert by it."""
+    """What a line is about. People search and alert by these names, so they stay."""
 
     STARTING = "worker.starting"
     STOPPING = "worker.stopping"
