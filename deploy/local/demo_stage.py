@@ -24,6 +24,7 @@ from local_errors import StackError
 from local_management import DIRECTLY
 from local_ports import LOOPBACK, free_ports
 from local_process import Process, run
+from local_programs import CHECKOUT
 from local_stack import Servers
 from local_workspace import Workspace
 from worker.settings import Settings
@@ -157,8 +158,7 @@ class Stage:
     def command(self, program: str, *arguments: str) -> tuple[str, str]:
         """Run a command of the product; return it and its output. Raises StackError."""
         environment = {**self.environment, "COLUMNS": str(_COLUMNS - 2)}
-        checkout = Path(__file__).resolve().parents[2]
-        said = run([str(_BIN / program), *arguments], environment, checkout)
+        said = run([str(_BIN / program), *arguments], environment, CHECKOUT)
         return " ".join((program, *arguments)), said.rstrip()
 
     def stop(self) -> None:

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from local_errors import MissingProgram, StackError
-from local_programs import program
+from local_programs import CHECKOUT, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 # Debian asks this program whether a package may start its service; 101 means no.
 _POLICY = Path("/usr/sbin/policy-rc.d")

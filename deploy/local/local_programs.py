@@ -9,6 +9,8 @@ from pathlib import Path
 
 from local_errors import MissingProgram
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 # Names folders as PATH does: their programs are taken before the machine's own, so that tests and
 # demonstration run on another RabbitMQ or PostgreSQL. RabbitMQ's Erlang is looked for there, too.
 FOLDERS = "LOCAL_PROGRAMS"

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 from debian_releases import fits
 from local_errors import StackError
 from local_process import tied
-from local_programs import FOLDERS
+from local_programs import CHECKOUT, FOLDERS
 from matrix_versions import Variant, Versions, base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
-_FOLDER = _CHECKOUT / ".local/matrix"
+_FOLDER = CHECKOUT / ".local/matrix"
 
 # What each component is tried in; the rest of a row is what this machine and the lock files have.
 COMPONENTS = {
@@ -139,7 +138,7 @@ def _run(suite: str, variant: Variant, log: Path) -> tuple[str, list[str]]:
     with log.open("wb") as output:
         code = subprocess.run(
             tied([variant.python, *(pytest if paths else ["deploy/local/demonstration.py"])]),
-            cwd=_CHECKOUT,
+            cwd=CHECKOUT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -150,7 +149,7 @@ def _run(suite: str, variant: Variant, log: Path) -> tuple[str, list[str]]:
         return read_log(log.read_text(errors="replace"))
     if code == 0:  # the demonstration counts nothing
         return "passed", []
-    return "failed", [f"failed, ended with code {code}: {log.relative_to(_CHECKOUT)}"]
+    return "failed", [f"failed, ended with code {code}: {log.relative_to(CHECKOUT)}"]
 
 
 def read_log(text: str) -> tuple[str, list[str]]:

@@ -20,10 +20,9 @@ from pathlib import Path
 from debian_releases import Releases, fits
 from local_errors import StackError
 from local_process import run
-from local_programs import numbers, program
+from local_programs import CHECKOUT, numbers, program
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
-_LOCKED = _CHECKOUT / "deploy/requirements-dev.txt"
+_LOCKED = CHECKOUT / "deploy/requirements-dev.txt"
 _UV = str(Path(sys.executable).with_name("uv"))
 
 _MACHINES = {"x86_64": "x64", "aarch64": "arm64"}  # as npm names them
@@ -89,7 +88,7 @@ class Versions:
         python = _virtualenv(interpreter, home)
         install = [_UV, "pip", "install", "--quiet", "--python", python, "--no-deps"]
         run([*install, "--require-hashes", "--requirement", str(_LOCKED)])
-        run([*install, "--no-build-isolation", "--editable", str(_CHECKOUT)])
+        run([*install, "--no-build-isolation", "--editable", str(CHECKOUT)])
         return Variant(run([python, "--version"]).split()[1], python)
 
 
@@ -112,13 +111,13 @@ def _packages(version: str, home: Path) -> Variant:
     python = _virtualenv(sys.executable, home)
     bounds = home / "bounds.txt"
     bounds.touch()
-    project, groups = str(_CHECKOUT / "pyproject.toml"), f"{_CHECKOUT / 'pyproject.toml'}:dev"
+    project, groups = str(CHECKOUT / "pyproject.toml"), f"{CHECKOUT / 'pyproject.toml'}:dev"
     if version == "lowest":
         extras = ["--extra", "otel", "--extra", "sandbox", "--resolution", "lowest-direct"]
         target = ["--quiet", "--python", python, "--output-file", str(bounds)]
         run([_UV, "pip", "compile", project, *extras, *target])
     install = [_UV, "pip", "install", "--quiet", "--python", python, "--constraint", str(bounds)]
-    run([*install, "--group", groups, "--editable", f"{_CHECKOUT}[otel,sandbox]"])
+    run([*install, "--group", groups, "--editable", f"{CHECKOUT}[otel,sandbox]"])
     return Variant(_differing(python), python)
 
 
@@ -126,7 +125,7 @@ def _differing(python: str) -> str:
     """Return the worker's own packages of this virtualenv that are not those of the lock file."""
     listed = run([_UV, "pip", "list", "--python", python, "--format", "json"])
     there = {each["name"]: each["version"] for each in json.loads(listed)}
-    project = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     names = [re.split(r"[^\w-]", each)[0] for each in project["dependencies"]]
     differing = (name for name in names if there[name] != metadata.version(name))
     return ", ".join(f"{name} {there[name]}" for name in differing) or "those of the lock file"

@@ -24,8 +24,8 @@ from worker.core.request import Lane
 DEFAULT_EXCHANGE = ""
 """Every queue is bound to it by its own name, always."""
 
-# Prefetched innocents go back together with the message that kills a worker and share its count:
-# 50 leaves room for ordinary crashes, while a poison message still ends.
+# All prefetched messages go back with the one that kills a worker, and are counted as it is: 50
+# leaves room for ordinary crashes, and the message that kills is given up all the same.
 DELIVERY_LIMIT = 50
 
 # People browse these queues by taking and returning. Nothing stands behind them, so from 4.0 on

@@ -220,7 +220,7 @@ class Worker:
         return who
 
     def _stop(self) -> bool:
-        """Finish the calls under way, let go what is uncalled; the grace over, leases lapse."""
+        """Finish the calls under way and let go of the rest; what outlasts the grace lapses."""
         # First of all: from now on no call begins, and none is repeated.
         self._gate.shut_down()
         self._stopping.set()

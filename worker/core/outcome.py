@@ -144,8 +144,8 @@ class CallReport:
     """Why no byte of the last send left."""
 
     @property
-    def met(self) -> str:
-        """What it met, for people: why it could not be sent, or what was answered."""
+    def in_words(self) -> str:
+        """Why it could not be sent, or what was answered, for people."""
         if self.not_sent_because is not None:
             return words(self.not_sent_because, "PROVIDER")
         if self.http_status is None:

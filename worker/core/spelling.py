@@ -41,7 +41,7 @@ _LATIN_SIGNS = str.maketrans("’‘ʼ‐‑–", "'''---")
 
 
 def number(text: str) -> str:
-    """Return a number as digits and upper-case letters; what is no number comes back as odd."""
+    """Return a number as digits and upper-case letters; what is no number is none afterwards."""
     if text.isascii():
         return text.translate(_ASCII_SEPARATORS).upper()
     text = text.strip()

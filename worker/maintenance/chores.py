@@ -40,7 +40,7 @@ class Chore:
 
 
 def lapsed_leases(settle: Callable[[int], list[ErrorKind | None]]) -> Chore:
-    """Put the books in order for requests that nobody works on any more.
+    """Settle requests that nobody works on any more.
 
     `settle` says of up to so many requests why each failed; None: it waits for its message. No
     call is made, for rows hold no personal data: a request ends only where no further call may be

@@ -36,7 +36,7 @@ class Housekeeper:
         self._on_failure = on_failure
         self._log = structlog.get_logger()
         self._failures: dict[str, int] = {}
-        """By chore: only what has failed can tell that the database is back."""
+        """By chore. Only a chore that has failed can say that the database is back."""
         self._stopping = Event()
         # A statement that hangs must not keep the process alive.
         self._thread = Thread(target=self._guarded, name=name, daemon=True)

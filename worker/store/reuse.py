@@ -1,8 +1,8 @@
 """Requests of the same person, check type and data: one is paid, and the others get its answer.
 
-A paid answer is found by the subject's index and told by the fingerprint, so nothing is kept for
-it: a request whose check type has no ID number is never answered so. While one of them is being
-asked the others wait for it.
+A paid answer is found by the index on the subject and recognised by the fingerprint, so nothing
+more is stored for it; and a request whose check type has no ID number is never answered this way.
+While one of them is being asked the others wait for it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
