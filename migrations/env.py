@@ -45,7 +45,7 @@ def include_name(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def say(ctx: object, step: MigrationInfo, *_: object, **__: object) -> None:  # noqa: ARG001
-    """Tell of each migration: it is all that a Job's log has to show."""
+    """Print a line for each migration: it is all that a Job's log shows."""
     way = "upgrade" if step.is_upgrade else "downgrade"
     before, after = (
         ",".join(ids) for ids in (step.source_revision_ids, step.destination_revision_ids)

@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from demo_messages import exchange, messages, problems
 from demo_stage import NotAsExpected, Report, Stage
 from local_errors import NotOurs, StackError, StartFailed
-from worker.amqp.blocking import asked, opened
+from worker.amqp.blocking import queue_counts, opened
 from worker.amqp.broker_errors import AmqpError, NotProvisioned
 from worker.contract.names import REQUESTS
 
@@ -231,7 +231,7 @@ def _refuse_queue_in_use(url: str) -> None:
     """
     try:
         with opened(url, "demonstration") as connection:
-            waiting, consumers = asked(connection, REQUESTS)
+            waiting, consumers = queue_counts(connection, REQUESTS)
     except NotProvisioned:  # there is no such queue yet
         return
     except AmqpError as error:

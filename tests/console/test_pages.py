@@ -47,7 +47,7 @@ def test_requests_are_filtered(showing: Console, query: str, ids: set[str]) -> N
     assert set(re.findall(r"/request\?id=([\w-]+)", showing.get(f"/requests?{query}"))) == ids
 
 
-def test_a_request_is_found_by_its_id_and_its_story_told(showing: Console) -> None:
+def test_a_request_is_found_by_its_id_with_its_timeline(showing: Console) -> None:
     page = showing.post("/find", showing.get("/requests"), what="onb-reset_once")
     assert "finished: match, charged twice" not in page  # the first is in doubt
     assert 'href="/dead-letters?id=onb-reset_once"' in page

@@ -10,6 +10,7 @@ any. What is for commands blocks, over one connection or two that `blocking.open
     dead_letter_queue   for commands: the dead letters, held for a while
     blocking            for commands: a connection, and publishing that waits for each confirm
     broker_errors       what can go wrong
+    parameters          how pika connects, TLS included; `check-config` tries it
 
 The rest is this room's own.
 
@@ -20,6 +21,5 @@ The rest is this room's own.
     loop                how other threads reach the amqp thread, and whether its loop turns
     reconnecting        a connection that comes back by itself
     properties          pika's properties to and from ours, also those that it cannot decode
-    parameters          how pika connects, TLS included
     pika_connection     what we change in pika
 """

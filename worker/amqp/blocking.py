@@ -51,7 +51,7 @@ def opened(
             connection.end(CLOSE_SECONDS)
 
 
-def asked(connection: Any, queue: str) -> tuple[int, int]:
+def queue_counts(connection: Any, queue: str) -> tuple[int, int]:
     """Return how many messages wait in a queue and who consumes it; raises pika's errors.
 
     From RabbitMQ 4.3 on to ask needs the right to configure the queue.

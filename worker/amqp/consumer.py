@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 class Consumer:
     """A connection and one consuming channel on it; each new channel is a new epoch.
 
-    Each lane has one, so that nothing that becomes of the one stops the other.
+    Each lane has one, so that a fault of one lane does not stop the other.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Consumer:
             self._begin_again(mapped(reason))
 
     def _channel_lost(self) -> None:
-        """Tell that the broker has queued again what this channel delivered."""
+        """Report that the broker has queued again what this channel delivered."""
         if self._channel is not None:
             self.returned_epoch = self._book.epoch
             self.sink.returned(self.returned_epoch, self._lane)

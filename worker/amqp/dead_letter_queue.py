@@ -29,8 +29,8 @@ from typing import Any, Self
 
 from pika import exceptions
 
-from worker.amqp.blocking import BlockingPublisher, asked, opened
-from worker.amqp.broker_errors import AmqpError
+from worker.amqp.blocking import BlockingPublisher, opened, queue_counts
+from worker.amqp.broker_errors import AccessRefused, AmqpError, mapped
 from worker.amqp.pika_connection import BlockingPikaConnection
 from worker.amqp.properties import read_delivery
 from worker.contract.internal import lane_of
@@ -49,8 +49,6 @@ LETTING_GO_SECONDS = 3.0
 
 # Heartbeats are every 15 s, and two that are missed end the connection.
 ALIVE_SECONDS = 5.0
-
-_ACCESS_REFUSED = 403
 
 
 class InUse(AmqpError):
@@ -163,7 +161,7 @@ class DeadLetterQueue:
 
     def depth(self) -> int:
         """Return how many letters stand there. Raises AccessRefused where this user may not ask."""
-        return asked(self._connections[0], self._queue)[0]
+        return queue_counts(self._connections[0], self._queue)[0]
 
     @contextmanager
     def hold(self) -> Iterator[HeldDeadLetters]:
@@ -192,8 +190,8 @@ class DeadLetterQueue:
 def _consumers(connection: Any, queue: str) -> int:
     """Count who consumes a queue; 1 where this user may not ask: who may not must know."""
     try:
-        return asked(connection, queue)[1]
+        return queue_counts(connection, queue)[1]
     except exceptions.ChannelClosedByBroker as refusal:
-        if refusal.reply_code != _ACCESS_REFUSED:
+        if not isinstance(mapped(refusal), AccessRefused):
             raise
         return 1

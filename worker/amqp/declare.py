@@ -6,7 +6,7 @@ from typing import Any
 
 from pika import exceptions
 
-from worker.amqp.blocking import asked, opened
+from worker.amqp.blocking import opened, queue_counts
 from worker.amqp.broker_errors import AccessRefused, NotProvisioned, TopologyDiffers, mapped
 from worker.amqp.topology import Exchange, Queue, Topology, declare_on
 
@@ -78,7 +78,7 @@ def depths(url: str, queues: Sequence[str]) -> list[Depth]:
 
 def _depth(connection: Any, queue: str) -> Depth:
     try:
-        return Depth(queue, *asked(connection, queue))
+        return Depth(queue, *queue_counts(connection, queue))
     except exceptions.AMQPError as error:
         match mapped(error):
             case NotProvisioned():

@@ -27,7 +27,7 @@ _MOST_REPLACED = 85
 _LONGEST_TEXT = 255
 
 # A publisher's clock may be wrong, and some count milliseconds: what lies in the future or so many
-# seconds back is not believed. A message that waits for longer has met worse than a wrong number.
+# seconds back is not believed. A message that did wait for longer only shows too small an age.
 _OLDEST = 30 * 86_400.0
 
 

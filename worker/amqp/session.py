@@ -176,7 +176,7 @@ class Session:
     def drain(self, timeout: float) -> bool:
         """Wait until all that was handed in is confirmed and acknowledged; False: it is not yet."""
         idle = threading.Event()
-        self._mailbox.post(partial(self._settler.tell_when_idle, idle))
+        self._mailbox.post(partial(self._settler.set_when_idle, idle))
         return idle.wait(timeout)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:

@@ -69,7 +69,7 @@ class Settler:
                 group.on_confirmed()
         self._flush_soon()
 
-    def tell_when_idle(self, idle: threading.Event) -> None:
+    def set_when_idle(self, idle: threading.Event) -> None:
         """Set this when nothing waits for the broker and all acknowledgements are sent."""
         self._waiting_for_idle.append(idle)
         self._flush_soon()

@@ -16,17 +16,16 @@ from worker.contract.names import (
     REQUEST_QUEUES,
     REQUESTS,
     RESULTS,
-    RETRY_PREFIXES,
     UNROUTED,
+    retry_queue,
 )
 from worker.core.request import Lane
-from worker.settings import delay_name
 
 DEFAULT_EXCHANGE = ""
 """Every queue is bound to it by its own name, always."""
 
-# Prefetched innocents go back together with the message that kills a worker and share its count:
-# 50 leaves room for ordinary crashes, while a poison message still ends.
+# All prefetched messages go back with the one that kills a worker, and are counted as it is: 50
+# leaves room for ordinary crashes, and the message that kills is given up all the same.
 DELIVERY_LIMIT = 50
 
 # People browse these queues by taking and returning. Nothing stands behind them, so from 4.0 on
@@ -99,11 +98,6 @@ class Topology:
             self.queues + more.queues,
             self.bindings + more.bindings,
         )
-
-
-def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
-    """Return the name of the queue in which a lane's retry waits that long."""
-    return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 
 def request_queues(delays: tuple[int, ...]) -> list[str]:

@@ -18,6 +18,7 @@ from worker.bootstrap.health_state import HealthState
 from worker.bootstrap.stop_orders import DRAIN_SECONDS, THREAD_FAILED, StopOrders
 from worker.contract.encryption import MessageKeys
 from worker.core.breaker import BreakerPolicy
+from worker.core.timing import DAY
 from worker.maintenance import chores
 from worker.maintenance.credentials import renewed_credentials
 from worker.maintenance.given_up import given_up_requests
@@ -44,8 +45,6 @@ from worker.telemetry.health_server import HealthServer
 from worker.telemetry.logs import LogEvent, describe
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.tracing import spans
-
-DAY = 86_400.0
 
 
 class Worker:
@@ -221,7 +220,7 @@ class Worker:
         return who
 
     def _stop(self) -> bool:
-        """Finish the calls under way, let go what is uncalled; the grace over, leases lapse."""
+        """Finish the calls under way and let go of the rest; what outlasts the grace lapses."""
         # First of all: from now on no call begins, and none is repeated.
         self._gate.shut_down()
         self._stopping.set()

@@ -1,4 +1,10 @@
-"""The commands. A user's mistake is one line on standard error and exit code 2."""
+"""The commands. A user's mistake is one line on standard error and exit code 2.
+
+Each stands in a module of its name or shares one, as `app` has it; `run` is loaded without `app`.
+They share `mistakes` and `usage` (what a user did wrong), `inputs`, `tables` (what is printed),
+`letters` (the two queues for people) and the files: `csv_file`, `request_file`, `results_file`,
+`invoice_file`.
+"""
 
 import os
 import sys

@@ -34,7 +34,7 @@ _KNOWN_OTHERWISE = "an earlier message has it with other data: the worker answer
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Remark:
     """One thing to say of a message; a warning does not refuse it."""
 
     problem: FieldProblem
@@ -57,40 +57,40 @@ class MessageCheck:
         self._digests = Digests(secrets.token_bytes(32))
         self._known: dict[str, Digest] = {}
 
-    def findings(self, body: bytes) -> list[Finding]:
+    def remarks(self, body: bytes) -> list[Remark]:
         """Return what is wrong with a request, or with a result event."""
         if _is_event(body):
             try:
                 ResultV1.model_validate_json(body.removeprefix(BYTE_ORDER_MARK))
             except ValidationError as error:
-                return [Finding(problem) for problem in problems_of(error)]
+                return [Remark(problem) for problem in problems_of(error)]
             return []
         reading = self._reader.read(Delivery(0, 0, body, message_id=self._message_id), today())
         match reading:
             case Accepted():
-                warnings = [Finding(problem, refuses=False) for problem in reading.warnings]
+                warnings = [Remark(problem, refuses=False) for problem in reading.warnings]
                 return [*self._conflicts(reading.request), *warnings]
             case Refused():
-                return [Finding(problem) for problem in reading.problems]
+                return [Remark(problem) for problem in reading.problems]
             case _ if reading.problem.field == "requestId":
-                return [Finding(reading.problem), *self._but_for_its_id(body)]
+                return [Remark(reading.problem), *self._but_for_its_id(body)]
             case _:
-                return [Finding(reading.problem)]
+                return [Remark(reading.problem)]
 
-    def _but_for_its_id(self, body: bytes) -> list[Finding]:
+    def _but_for_its_id(self, body: bytes) -> list[Remark]:
         """Return what else is wrong with a request: without an id the worker looks no further."""
         try:
             request = {**orjson.loads(body), "requestId": "stand-in"}
         except orjson.JSONDecodeError:  # an encrypted one
             return []
         reading = self._reader.read(Delivery(0, 0, orjson.dumps(request)), today())
-        return [Finding(each) for each in reading.problems] if isinstance(reading, Refused) else []
+        return [Remark(each) for each in reading.problems] if isinstance(reading, Refused) else []
 
-    def _conflicts(self, request: VerificationRequest) -> list[Finding]:
+    def _conflicts(self, request: VerificationRequest) -> list[Remark]:
         (digest,) = self._digests.of_request(request)
         if self._known.setdefault(request.request_id, digest) == digest:
             return []
-        return [Finding(FieldProblem("requestId", _KNOWN_OTHERWISE))]
+        return [Remark(FieldProblem("requestId", _KNOWN_OTHERWISE))]
 
 
 def _is_event(body: bytes) -> bool:
@@ -137,16 +137,14 @@ def validate(
     problem, too. Exit code 1: something is refused.
     """
     check = MessageCheck(message_id)
-    found = [check.findings(body) for body in _bodies(file, lines=lines)]
+    found = [check.remarks(body) for body in _bodies(file, lines=lines)]
     if as_json:
-        print_json(
-            [row for place, findings in enumerate(found, 1) for row in _rows(place, findings)]
-        )
+        print_json([row for place, remarks in enumerate(found, 1) for row in _rows(place, remarks)])
     else:
-        for place, findings in [pair for pair in enumerate(found, 1) if pair[1]][:_SHOWN_MESSAGES]:
-            for finding in findings:
-                typer.echo(_shown(finding, place if len(found) > 1 else None))
-    refused = sum(any(finding.refuses for finding in findings) for findings in found)
+        for place, remarks in [pair for pair in enumerate(found, 1) if pair[1]][:_SHOWN_MESSAGES]:
+            for remark in remarks:
+                typer.echo(_shown(remark, place if len(found) > 1 else None))
+    refused = sum(any(remark.refuses for remark in remarks) for remarks in found)
     note(f"{len(found)} checked, {refused} refused")
     if refused:
         sys.exit(1)
@@ -163,19 +161,19 @@ def _bodies(file: str, *, lines: bool) -> list[bytes]:
     return bodies
 
 
-def _rows(place: int, findings: list[Finding]) -> list[dict[str, object]]:
+def _rows(place: int, remarks: list[Remark]) -> list[dict[str, object]]:
     return [
         {
             "message": place,
-            "field": finding.problem.field,
-            "problem": finding.problem.problem,
-            "refused": finding.refuses,
+            "field": remark.problem.field,
+            "problem": remark.problem.problem,
+            "refused": remark.refuses,
         }
-        for finding in findings
+        for remark in remarks
     ]
 
 
-def _shown(finding: Finding, place: int | None) -> str:
+def _shown(remark: Remark, place: int | None) -> str:
     where = "" if place is None else f"message {place}: "
-    kind = "" if finding.refuses else "warning: "
-    return f"{where}{kind}{finding.problem.field}: {finding.problem.problem}"
+    kind = "" if remark.refuses else "warning: "
+    return f"{where}{kind}{remark.problem.field}: {remark.problem.problem}"

@@ -1,6 +1,6 @@
 """A CSV file as people's spreadsheets write it: its encoding, its separator, its cells. Streamed.
 
-The whole file is decoded before its first row is given out: who acts on rows has then acted on none
+The whole file is decoded before its first row is given out, so that nothing is done with the rows
 of a file that is broken further down. A mistake names the line, never what stands there.
 """
 

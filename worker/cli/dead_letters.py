@@ -50,7 +50,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Wanted(Facts):
+class WantedLetters(Facts):
     """Which letters are meant."""
 
     request_id: Annotated[
@@ -65,7 +65,7 @@ class Wanted(Facts):
 @dead_letters.command(name="list")
 @with_groups
 def list_letters(
-    wanted: Wanted,
+    wanted: WantedLetters,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
     *,
     as_json: AsJson = False,
@@ -115,7 +115,7 @@ def show(
 @dead_letters.command()
 @with_groups
 def replay(
-    wanted: Wanted,
+    wanted: WantedLetters,
     limit: Limit = None,
     rate: Annotated[
         float, typer.Option(min=0.1, max=1000, help="Messages per second.")
@@ -138,7 +138,7 @@ def replay(
 
 @dead_letters.command()
 @with_groups
-def drop(wanted: Wanted, limit: Limit = None, *, order: Order) -> None:
+def drop(wanted: WantedLetters, limit: Limit = None, *, order: Order) -> None:
     """Delete dead letters for good; rows and events of their requests stay as they are."""
     found = DEAD_LETTERS.choose(wanted.match(), limit)
     note(f"{counted(len(found.chosen), 'dead letter')} chosen; {_seen(found)}")

@@ -87,7 +87,7 @@ def _flush(relay: Relay, unsent: int) -> int:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedEvents:
     """Which events are meant."""
 
     request_id: Annotated[str | None, typer.Option(help="Only of this request.")] = None
@@ -110,7 +110,7 @@ class Wanted:
 @unrouted.command(name="list")
 @with_groups
 def list_unrouted(
-    wanted: Wanted,
+    wanted: WantedEvents,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most, the oldest first.")] = 100,
     *,
     as_json: AsJson = False,
@@ -123,7 +123,7 @@ def list_unrouted(
 
 @unrouted.command()
 @with_groups
-def replay(wanted: Wanted, *, order: Order) -> None:
+def replay(wanted: WantedEvents, *, order: Order) -> None:
     """Publish these events again, as they were, for who is bound now.
 
     Each leaves the queue when the broker has its copy safe: a crash in between leaves it twice, and
@@ -144,7 +144,7 @@ def replay(wanted: Wanted, *, order: Order) -> None:
 
 @unrouted.command()
 @with_groups
-def drop(wanted: Wanted, *, order: Order) -> None:
+def drop(wanted: WantedEvents, *, order: Order) -> None:
     """Delete these events for good; their results stay in the database."""
     chosen = UNROUTED_EVENTS.choose(wanted.filters().match).chosen
     if UNROUTED_EVENTS.agreed("drop", chosen, order):

@@ -52,7 +52,7 @@ def explain(
         complain(f"no worker has claimed a request with this id{also}")
         sys.exit(1)
     moments = timeline(history, settings.retry_delays)
-    words = verdict(history, settings.retry_delays) + _standing(letters, unrouted)
+    words = verdict(history, settings.retry_delays) + _also_at_the_broker(letters, unrouted)
     if as_json:
         print_json(_document(history, moments, words, letters) | {"unrouted_events": unrouted})
         return
@@ -84,7 +84,7 @@ def _at_the_broker(request_id: str, outcome: Outcome | None) -> tuple[list[Known
         return None
 
 
-def _standing(letters: list[Known] | None, unrouted: int | None) -> str:
+def _also_at_the_broker(letters: list[Known] | None, unrouted: int | None) -> str:
     words = ""
     if unrouted:
         words += f", but nobody was bound for it: it stands in {UNROUTED} (`unrouted replay`)"

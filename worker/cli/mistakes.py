@@ -1,4 +1,4 @@
-"""What a user did wrong, in a line that says what to do, and what is opened so that it does."""
+"""What a user did wrong, in a line that says what to do: also with servers, files and ports."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def list_requests(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List requests, the newest first; `explain` tells the story of one.
+    """List requests, the newest first; `explain` shows what happened to one.
 
     One without an outcome is open: `state` says whether a worker has it (working) or it waits for
     its next attempt (waiting).

@@ -21,10 +21,9 @@ _BEGINNING = b'{"requestId":'
 class ResultsFile:
     """A `.csv` or `.jsonl` that grows by a line for each result; None: standard output, as lines.
 
-    A spreadsheet may have saved it meanwhile, with a byte-order mark and its own ends of lines.
-
     Each line is one write, so that a kill leaves at most one torn line at the end, which is cut
-    off before the next run goes on. Use it as a context manager.
+    off before the next run goes on. A spreadsheet may have saved the file meanwhile, with a
+    byte-order mark and its own line ends. Use it as a context manager.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -23,14 +23,12 @@ from worker.cli.mistakes import open_database
 from worker.cli.tables import begin_again, counted, print_json, render
 from worker.cli.usage import refuse_ignored
 from worker.contract.names import DEAD, REQUEST_QUEUES, UNROUTED, rfc3339
-from worker.core.operations import Blocker
+from worker.core.operations import UNSENT_SECONDS, Blocker
 from worker.ports import LedgerUnavailable
 from worker.settings import StatusSettings, load
 from worker.telemetry.clock import SystemClock
 
 _GOOD, _NOTABLE, _BAD, _FAINT = "green", "yellow", "bold red", "dim"
-# Results are announced within a second or so; a minute later the relay has them.
-_SENT_WITHIN = 60.0
 
 
 def status(
@@ -137,7 +135,7 @@ def _open_requests(part: Mapping[str, Any], now: datetime) -> RenderableType:
 
 def _unsent_events(part: Mapping[str, Any], now: datetime) -> RenderableType:
     oldest = part["oldest"]
-    late = oldest is not None and (now - oldest).total_seconds() > _SENT_WITHIN
+    late = oldest is not None and (now - oldest).total_seconds() > UNSENT_SECONDS
     return Text(f"{part['events']:,}", _BAD if late else "").append(_oldest(oldest, now))
 
 

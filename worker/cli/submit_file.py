@@ -55,13 +55,13 @@ def submit_file(
     file = RequestFile(path, encoding, source, reader)
     waits = timeout > 0
     with ResultsFile(results) as kept:
-        survey = Survey()
-        survey.look_through(file, kept)
-        _ask(survey, yes=yes)
+        preview = Preview()
+        preview.look_through(file, kept)
+        _ask(preview, yes=yes)
         progress = _progress()
-        bar = progress.add_task("results" if waits else "published", total=survey.lines)
+        bar = progress.add_task("results" if waits else "published", total=preview.lines)
         advance = partial(progress.advance, bar)
-        submission = Submission(file, kept, advance, waits, seal, survey.bad)
+        submission = Submission(file, kept, advance, waits, seal, preview.bad)
         url, exchange = settings.amqp_url.get_secret_value(), REQUESTS if live else BULK
         try:
             with broker_mistakes(), progress:
@@ -82,7 +82,7 @@ def submit_file(
 
 
 @dataclass(slots=True)
-class Survey:
+class Preview:
     """What a file of requests holds, told before anything of it is published."""
 
     lines: int = 0
@@ -118,11 +118,11 @@ def _name(lines: set[int], line: int, problems: Iterable[FieldProblem], kind: st
         note(f"line {line}: {kind}{words}")
 
 
-def _ask(survey: Survey, *, yes: bool) -> None:
+def _ask(preview: Preview, *, yes: bool) -> None:
     """Let a person decide about warnings; where none is there, nothing is published."""
-    if yes or not survey.warned:
+    if yes or not preview.warned:
         return
-    lines = f"{counted(len(survey.warned), 'line')} with a warning"
+    lines = f"{counted(len(preview.warned), 'line')} with a warning"
     if not sys.stdin.isatty():
         raise UserMistake(f"nothing is published: {lines}; look at them, then give --yes")
     typer.confirm(f"{lines}: publish all the same?", abort=True, err=True)

@@ -1,6 +1,7 @@
-"""What blocks runs in threads: no part of a page holds the others. The loop's thread only.
+"""What blocks runs in threads, so that no part of a page holds up the others.
 
 What is asked has so many seconds; what was ordered goes on, and is remembered with who ordered it.
+The loop's thread only.
 """
 
 import asyncio

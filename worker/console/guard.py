@@ -95,7 +95,7 @@ class Guard:
         return scrub(name, None, _LONGEST_NAME) if name.isprintable() and name else None
 
     def _is_ours(self, host: str) -> bool:
-        """Tell addresses, localhost and the proxy's names from a name that was rebound to us."""
+        """Return whether this is an address, localhost or a proxy's name: no other is ours."""
         name = re.sub(r":[0-9]+$", "", host).strip("[]").lower()
         if name == "localhost" or name in self._names:
             return True

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from worker.console.application import Application, Visit
 from worker.console.asking import LETTER_SECONDS, Action, Actions, ask
+from worker.console.boxes import Box, Wanted, grouped, sources
 from worker.console.guard import Refusal
-from worker.console.letters import Box, Wanted, grouped, sources
 from worker.telemetry.clock import SystemClock
 
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""Overview, requests, the story of one, and the pause."""
+"""Overview, requests, the timeline of one, and the pause."""
 
 import re
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Pages:
         application.add("GET", "/", self.overview)
         application.add("GET", "/requests", self.requests)
         application.add("POST", "/find", self.find)
-        application.add("GET", "/request", self.story)
+        application.add("GET", "/request", self.request)
         application.add("GET", "/pause", self.pause)
         application.add("POST", "/pause", self.order_pause)
         application.add("POST", "/resume", self.order_resume)
@@ -118,8 +118,8 @@ class Pages:
             older=older and rfc3339(older, "microseconds"),
         )
 
-    async def story(self, visit: Visit) -> web.Response:
-        """Tell what happened to one request, and where it stands now."""
+    async def request(self, visit: Visit) -> web.Response:
+        """Show what happened to one request, and where it stands now."""
         history = await self._history(_request_id(visit.asked("id") or ""))
         delays = self.settings.retry_delays
         facts = {name: getattr(history, name) for name in _FACTS}

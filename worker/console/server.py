@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from worker.admin.status_parts import PATIENCE
 from worker.console.application import Application
 from worker.console.asking import Actions
+from worker.console.boxes import dead_letters, unrouted_events
 from worker.console.guard import Guard
 from worker.console.letter_pages import LetterPages
-from worker.console.letters import dead_letters, unrouted_events
 from worker.console.pages import Pages
 from worker.contract.encryption import MessageKeys
 from worker.settings import ConsoleSettings

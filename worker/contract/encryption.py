@@ -61,7 +61,7 @@ def media_type(body: bytes) -> str:
     return JOSE if is_encrypted(body) else JSON
 
 
-def opened(body: bytes, keys: MessageKeys | None) -> bytes:
+def decrypted(body: bytes, keys: MessageKeys | None) -> bytes:
     """Return what an encrypted body holds; raises `Undecryptable`, and without keys always."""
     if keys is None:
         raise Undecryptable(_NO_KEYS)

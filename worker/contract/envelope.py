@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from worker.core.claims import Envelope
 from worker.core.delivery import Delivery
-from worker.core.outcome import FieldProblem
+from worker.core.outcome import BadMessage, FieldProblem
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -20,7 +20,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WBITS = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
 # What clients write there of a body that is not packed: a character set (kombu, Spring).
 _PLAIN = frozenset({"", "identity", "utf-8", "utf8", "us-ascii", "ascii", "binary", "8bit", "7bit"})
-# How gzip and zlib begin, and no JSON.
+# The first bytes of gzip and zlib. No JSON begins like that.
 _MAGIC = (b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda")
 _PIECE = 4_096
 _SHOWN = re.compile(r"[a-z][a-z-]{0,15}")
@@ -58,9 +58,9 @@ def usable_traceparent(delivery: Delivery) -> str | None:
 
 @dataclass(eq=False)
 class NotUnpacked(Exception):
-    """The body is not what its encoding says, or larger; `reason` is a dead letter's."""
+    """The body is not what its encoding says, or larger than the limit."""
 
-    reason: str
+    reason: BadMessage
     problem: str
 
 
@@ -113,7 +113,7 @@ def _unpack(body: bytes, packing: str, limit: int) -> bytes:
         except zlib.error:
             continue
         if len(plain) > limit:
-            raise NotUnpacked("too_large", f"is larger than {limit} bytes when unpacked")
+            raise NotUnpacked(BadMessage.TOO_LARGE, f"is larger than {limit} bytes when unpacked")
         if unpacking.eof and not unpacking.unused_data:
             return plain
-    raise NotUnpacked("not_json", f"is not {packing}, or not all of it")
+    raise NotUnpacked(BadMessage.NOT_JSON, f"is not {packing}, or not all of it")

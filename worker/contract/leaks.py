@@ -9,7 +9,7 @@ from typing import Any
 from worker.contract.envelope import correlates
 from worker.contract.request_model import DEFAULT_SOURCE, REQUEST_ID_LIMIT
 from worker.core import spelling
-from worker.core.checks import passes_check_digit
+from worker.core.checks import ID_NUMBER_IN_TEXT, passes_check_digit
 from worker.core.claims import Envelope
 from worker.core.delivery import Delivery
 from worker.core.outcome import FieldProblem
@@ -19,7 +19,7 @@ LEAK = "must not contain the person's data"
 
 _COUNTRY_CODE = re.compile(r"^(?:\+|00)86")
 # Looked for at every place, for an ID number may follow other digits.
-_ID_NUMBER = re.compile(r"(?=([1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]))")
+_ID_NUMBER = re.compile(f"(?=({ID_NUMBER_IN_TEXT}))")
 
 
 def numbers_of(*users: Mapping[Any, object]) -> list[str]:

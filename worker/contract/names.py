@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from worker.core.request import Lane
+from worker.settings import delay_name
 
 REQUESTS = "verification.requests"
 """The exchange that takes requests, and the queue behind it."""
@@ -30,6 +31,11 @@ UNROUTED = "verification.unrouted"
 
 EVENT_TYPE = "verification.result.v1"
 """The `type` property of a result event."""
+
+
+def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
+    """Return the name of the queue in which a lane's retry waits that long."""
+    return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 
 def rfc3339(moment: datetime, precision: str = "milliseconds") -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.core.checks import CheckPolicy, FieldRefused, LuhnCheck, check_field, passes_luhn
 from worker.core.claims import Envelope
-from worker.core.outcome import FieldProblem
+from worker.core.outcome import BadMessage, ErrorKind, FieldProblem
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest, field_matrix
 
 DEFAULT_SOURCE = "default"
@@ -210,8 +210,7 @@ class Refused:
 class Unreadable:
     """No request can be told from this message: dead letter, and an event where one can go."""
 
-    reason: str
-    """A code from a closed list."""
+    reason: BadMessage | ErrorKind
     problem: FieldProblem
     envelope: Envelope
     body: bytes = field(repr=False)

@@ -9,7 +9,7 @@ import orjson
 from pydantic import ValidationError
 
 from worker.contract import leaks
-from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
+from worker.contract.encryption import MessageKeys, Undecryptable, decrypted, is_encrypted
 from worker.contract.envelope import NotUnpacked, check_envelope, unknown_encoding, unpacked
 from worker.contract.request_model import (
     BYTE_ORDER_MARK,
@@ -29,7 +29,7 @@ from worker.contract.request_model import (
 from worker.core.checks import CheckPolicy
 from worker.core.claims import Envelope
 from worker.core.delivery import Delivery
-from worker.core.outcome import FieldProblem
+from worker.core.outcome import BadMessage, FieldProblem
 from worker.core.request import CheckType, Person, VerificationRequest
 
 __all__ = ["Accepted", "Reading", "Refused", "RequestReader", "Unreadable"]
@@ -55,7 +55,7 @@ class RequestReader:
         envelope, problems = check_envelope(delivery)
         if len(delivery.body) > self.max_bytes:
             limit = f"is larger than {self.max_bytes} bytes"
-            return _unreadable("too_large", limit, envelope, delivery)
+            return _unreadable(BadMessage.TOO_LARGE, limit, envelope, delivery)
         try:
             delivery = unpacked(delivery, self.max_bytes)
         except NotUnpacked as error:
@@ -63,7 +63,7 @@ class RequestReader:
         reading = self._read_plain(delivery, envelope, problems, today)
         # An encoding that is not known here is no reason to refuse what can be read all the same.
         match reading:
-            case Unreadable(reason="not_json") if delivery.content_encoding is not None:
+            case Unreadable(reason=BadMessage.NOT_JSON) if delivery.content_encoding is not None:
                 problem = FieldProblem("properties.content_encoding", unknown_encoding(delivery))
                 return replace(reading, problem=problem)
         return reading
@@ -76,9 +76,9 @@ class RequestReader:
             reading = self._read(delivery, envelope, problems, today)
             return _refuse_raw(reading, delivery.body) if self.required else reading
         try:
-            delivery = replace(delivery, body=opened(delivery.body, self.keys))
+            delivery = replace(delivery, body=decrypted(delivery.body, self.keys))
         except Undecryptable as error:
-            return _unreadable("undecryptable", str(error), envelope, delivery)
+            return _unreadable(BadMessage.UNDECRYPTABLE, str(error), envelope, delivery)
         return self._read(delivery, envelope, problems, today)
 
     def _read(
@@ -100,7 +100,9 @@ class RequestReader:
         source, envelope = leaks.without_leaks(named, envelope, numbers, problems)
         request_id = parsed.requestId or delivery.message_id or ""
         if problem := leaks.request_id_problem(request_id, numbers):
-            return _unreadable("no_usable_id", problem, envelope, delivery, source, numbers)
+            return _unreadable(
+                BadMessage.NO_USABLE_ID, problem, envelope, delivery, source, numbers
+            )
         if context is not None and leaks.holds(context, numbers):
             problems.append(FieldProblem("context", leaks.LEAK))
         about = (request_id, source, CheckType(parsed.personalSpec.checkType))
@@ -137,13 +139,15 @@ class RequestReader:
         envelope: Envelope,
         problems: list[FieldProblem],
     ) -> Refused | Unreadable:
-        """Tell a readable request with wrong fields from a message that is no request at all."""
+        """Return a request with wrong fields as refused, and what is no request as unreadable."""
         try:
             tree = orjson.loads(delivery.body)
         except orjson.JSONDecodeError:
-            return _unreadable("not_json", "is not JSON in UTF-8", envelope, delivery)
+            return _unreadable(BadMessage.NOT_JSON, "is not JSON in UTF-8", envelope, delivery)
         if not isinstance(tree, dict):
-            return _unreadable("not_an_object", "must be a JSON object", envelope, delivery)
+            return _unreadable(
+                BadMessage.NOT_AN_OBJECT, "must be a JSON object", envelope, delivery
+            )
         # A CloudEvent around a request: what is in it says who asks.
         is_wrapped = "specversion" in tree
         tree = _child(tree, "data") if is_wrapped else tree
@@ -154,14 +158,14 @@ class RequestReader:
             source = DEFAULT_SOURCE
         safe = (envelope, delivery, source, numbers)
         if is_wrapped:
-            return _unreadable("cloudevents_envelope", _UNWRAP, *safe)
+            return _unreadable(BadMessage.CLOUDEVENTS_ENVELOPE, _UNWRAP, *safe)
         request_id: Any = tree.get("requestId") or delivery.message_id
         if problem := leaks.request_id_problem(request_id, numbers):
-            return _unreadable("no_usable_id", problem, *safe)
+            return _unreadable(BadMessage.NO_USABLE_ID, problem, *safe)
         if not any(map(leaks.may_be_id_number, numbers)):
             # Whose number stands in the wrong place cannot be told: nobody's may.
             if leaks.may_be_id_number(request_id):
-                return _unreadable("no_usable_id", leaks.LEAK, *safe)
+                return _unreadable(BadMessage.NO_USABLE_ID, leaks.LEAK, *safe)
             envelope = leaks.of_nobody(envelope)
         refusals = (*problems, *leaks.request_id_spelling(request_id))
         return Refused(request_id, source, _check_type(tree), refusals, envelope, delivery.body)
@@ -192,7 +196,7 @@ def _refuse_raw(reading: Reading, body: bytes) -> Reading:
 
 
 def _unreadable(
-    reason: str,
+    reason: BadMessage,
     problem: str,
     envelope: Envelope,
     delivery: Delivery,
@@ -200,7 +204,7 @@ def _unreadable(
     numbers: Sequence[str] = (),
 ) -> Unreadable:
     """Return what cannot be read, to be answered under what is safe of its properties."""
-    about = FieldProblem("requestId" if reason == "no_usable_id" else "body", problem)
+    about = FieldProblem("requestId" if reason is BadMessage.NO_USABLE_ID else "body", problem)
     envelope = leaks.of_nobody(leaks.correlated(envelope, delivery, numbers))
     return Unreadable(reason, about, envelope, delivery.body, source)
 

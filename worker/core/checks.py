@@ -64,6 +64,8 @@ PROVINCES = frozenset(
 _RESIDENT_PERMITS = frozenset({"81", "82", "83"})
 _ID_CARD = re.compile(r"[1-9][0-9]{16}[0-9X]")
 _LOOSE_ID_CARD = re.compile(r"[0-9A-Z]{1,32}")
+ID_NUMBER_IN_TEXT = "[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]"
+"""What may be an ID number in a text, as a regular expression; its check digit says more."""
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK_DIGITS = "10X98765432"
 _BANKCARD = re.compile(r"[0-9]{12,19}")
@@ -72,11 +74,10 @@ _MOBILE = re.compile(r"(?:\+86)?(?:0086|86)?(1[3-9][0-9]{9})")
 _ROUNDED = re.compile(r"[0-9][.,][0-9]+E\+?[0-9]+")
 # Han characters of every Unicode block that GB 18030 lists, and the dot of names from the west.
 _NAME = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f·]+")
-_LATIN_NAME = re.compile("[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ][A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ .,'-]+")
+_LATIN_NAME = re.compile(f"[{spelling.LATIN_LETTERS}][{spelling.LATIN_LETTERS} .,'-]+")
 _RADICAL = re.compile("[\u2e80-\u2fdf]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(f"[{spelling.CONTROLS}]")
 _DATA_PREFIX = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-_STANDARD_BASE64 = str.maketrans("-_", "+/")
 _IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
@@ -241,5 +242,5 @@ def _decoded(encoded: str) -> bytes | None:
 
 def _plain_base64(text: str) -> str:
     """Return base64 in its standard alphabet, padded, without line ends and other blanks."""
-    packed = "".join(text.split()).translate(_STANDARD_BASE64).rstrip("=")
+    packed = "".join(text.split()).translate(spelling.STANDARD_BASE64).rstrip("=")
     return packed + "=" * (-len(packed) % 4)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from worker.core.request import Person, PersonField
+from worker.core.spelling import CONTROLS, LATIN_LETTERS, STANDARD_BASE64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def mask(person: Person) -> Masked:
 # A run of digits as long as a mobile number or longer, with what people put between the digits,
 # can be a person's number; order numbers go with them, the provider's requestId stays.
 _LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){10,}[Xx]?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(f"[{CONTROLS}]")
 # A cell that a person reads; JD's own answers stay below 200 characters.
 TEXT_LIMIT = 500
 
@@ -91,14 +92,15 @@ def scrub(text: str, person: Person | None, limit: int = TEXT_LIMIT) -> str:
     return "<image>"[:limit] if portrait and _shows_piece(text, portrait) else text
 
 
-# An image is echoed whole, or a piece of it, or in groups: of each piece that has twice so many
-# characters one window is whole. Shorter ones are 17 bytes of a compressed picture.
+# An image may be echoed whole, in part or in groups. The text is searched in windows of so many
+# characters, so a part of twice that length holds a whole window. A shorter part is at most 17
+# bytes of a compressed picture.
 _PIECE = 12
 
 
 def _shows_piece(text: str, portrait: str) -> bool:
     """Return whether a text has a piece of an image, as base64, however it is spaced."""
-    packed = "".join(text.split()).translate(_TO_STANDARD)
+    packed = "".join(text.split()).translate(STANDARD_BASE64)
     windows = (packed[at : at + _PIECE] for at in range(0, len(packed) - _PIECE + 1, _PIECE))
     return any(window in portrait for window in windows if window.isascii())
 
@@ -123,7 +125,7 @@ def _latin_words(name: str) -> list[str]:
 
 # Other spellings.
 
-_LATIN_WORD = re.compile("[A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ]+")
+_LATIN_WORD = re.compile(f"[{LATIN_LETTERS}]+")
 _ESCAPED_PERCENT = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
 # A character of Chinese takes three of these.
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2}){3,}")
@@ -136,7 +138,6 @@ _RUN = re.compile(r"[0-9A-Za-z+/_-]{8,}")
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 # Words of the provider's own in nearly every answer; trying each of them costs 10 us.
 _ORDINARY = frozenset({"chargeFlag", "orderNumber", "hasException"})
-_TO_STANDARD = str.maketrans("-_", "+/")
 _DIGESTS = {16: hashlib.md5, 20: hashlib.sha1, 32: hashlib.sha256, 64: hashlib.sha512}
 # Eight digits of a number in a row are no accident: a date of birth has as many.
 _DIGITS = re.compile(r"[0-9]{8,}")
@@ -205,7 +206,7 @@ def _is_one(decoded: bytes, plain: list[bytes]) -> bool:
 
 def _decodings(run: str) -> Iterator[bytes]:
     """Yield what base64 may stand for that begins at any of a run's first places."""
-    run = run.translate(_TO_STANDARD)
+    run = run.translate(STANDARD_BASE64)
     for start in range(4):
         part = run[start:]
         part = part[: len(part) - (len(part) % 4 == 1)]

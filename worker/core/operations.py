@@ -104,6 +104,10 @@ class DatabaseServer:
 # and a look takes milliseconds: the rest is for a busy machine.
 NOTICE_SECONDS = 3.0
 
+# A result this old was not announced on the main line: that takes one second, and a crashed
+# worker's message, which brings its event by itself, is delivered again within a few.
+UNSENT_SECONDS = 60.0
+
 # How fast dead letters come back, where nobody says otherwise: beside the load of the day.
 REPLAYED_PER_SECOND = 50.0
 

@@ -81,6 +81,18 @@ class ErrorKind(StrEnum):
     MESSAGE_LOST = "message_lost"
 
 
+class BadMessage(StrEnum):
+    """Why no request can be told from a message: codes of its dead letter."""
+
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    CLOUDEVENTS_ENVELOPE = "cloudevents_envelope"
+    NO_USABLE_ID = "no_usable_id"
+    TOO_LARGE = "too_large"
+    UNDECRYPTABLE = "undecryptable"
+    """Replayed, it is read where its key is known now."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
     """One refused field: its path and what is wrong with it, never its value."""
@@ -132,8 +144,8 @@ class CallReport:
     """Why no byte of the last send left."""
 
     @property
-    def met(self) -> str:
-        """What it met, for people: why it could not be sent, or what was answered."""
+    def in_words(self) -> str:
+        """Why it could not be sent, or what was answered, for people."""
         if self.not_sent_because is not None:
             return words(self.not_sent_because, "PROVIDER")
         if self.http_status is None:

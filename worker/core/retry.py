@@ -1,9 +1,9 @@
 """What happens after a call: the one place that decides about another attempt.
 
-Only attempts that may have been paid, or that the provider itself failed, are counted. What is
-provably free waits without being counted, longer after each call and not for ever, and so does
-whatever falls into an outage: that must not use up anybody's attempts. Wrong credentials that meet
-one request while others are served are that request's own.
+An attempt counts if it may have been paid or if the provider itself failed. An attempt that is
+provably free does not: the request waits, longer after each call, and fails at last by its age. An
+attempt that falls into an outage does not count either. Wrong credentials are the request's own
+fault where others are served meanwhile.
 """
 
 from dataclasses import dataclass, replace

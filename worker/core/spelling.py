@@ -7,6 +7,13 @@ must read the same after it.
 import re
 import unicodedata
 
+LATIN_LETTERS = "A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ"
+CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+"""Two classes of characters, as a regular expression has them between brackets."""
+
+STANDARD_BASE64 = str.maketrans("-_", "+/")
+"""From the alphabet of URLs."""
+
 # No name or number has so many characters. Longer texts stay as they are, to be refused: NFKC makes
 # eighteen characters of some, and a message has a million.
 _LONGEST = 256
@@ -34,7 +41,7 @@ _LATIN_SIGNS = str.maketrans("’‘ʼ‐‑–", "'''---")
 
 
 def number(text: str) -> str:
-    """Return a number as digits and upper-case letters; what is no number comes back as odd."""
+    """Return a number as digits and upper-case letters; what is no number is none afterwards."""
     if text.isascii():
         return text.translate(_ASCII_SEPARATORS).upper()
     text = text.strip()

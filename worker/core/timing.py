@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
+DAY = 86_400.0
+"""In seconds."""
+
 # A fixed offset: China has had one zone and no summer time since 1991.
 SHANGHAI = timezone(timedelta(hours=8))
 

@@ -6,5 +6,5 @@
     selecting    which are meant, by their facts or by the persons they are about; and what is done
                  with these and no others; what a replay will do
 
-For the one thread of a command; the queue itself is `amqp.dead_letter_queue`.
+For one thread of a command or of the console; the queue itself is `amqp.dead_letter_queue`.
 """

@@ -14,26 +14,21 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Self
 
-from worker.contract.encryption import MessageKeys, Undecryptable, is_encrypted, opened
+from worker.contract.encryption import MessageKeys, Undecryptable, decrypted, is_encrypted
 from worker.contract.envelope import NotUnpacked, beginning, unpacked, usable_traceparent
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
 from worker.core.masking import scrub
-from worker.core.outcome import CallClass, ErrorKind
+from worker.core.outcome import BadMessage, CallClass, ErrorKind
 from worker.deadletters.body import MOST_READ, personal_texts, tree_of
 
 WITHHELD = "(withheld)"
 """Stands for a text that may hold personal data."""
 
-UNDECRYPTABLE = "undecryptable"
-"""Why an encrypted message was not opened: replayed, it is read where its key is known now."""
-
-UNREADABLE_REASONS = frozenset(
-    {"not_json", "not_an_object", "cloudevents_envelope", "no_usable_id", "too_large"}
-) | {UNDECRYPTABLE}
-"""Why no request could be told from a message: replayed, it is dead-lettered again."""
+UNREADABLE_REASONS: frozenset[str] = frozenset(BadMessage)
+"""A message with one of these is dead-lettered again when it is replayed."""
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen"})
 """Why the broker itself dead-letters, as RabbitMQ has it in `x-first-death-reason`."""
@@ -42,7 +37,6 @@ REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKin
 """All that `reason` may be; whatever else a header says is shown as `unknown`."""
 
 _ERRORS = REASONS | {each.value for each in CallClass}
-
 UNKNOWN = "unknown"
 # Where persons are looked for: what was too large to be worked on, and packed twice.
 _MOST_SEARCHED = 16 * MOST_READ
@@ -139,10 +133,9 @@ class LetterReader:
 
     def open(self, letter: Letter) -> tuple[bytes, Encrypted]:
         """Return the body, unpacked and opened where it can be."""
-        try:
+        body = letter.delivery.body
+        with suppress(NotUnpacked):
             body = unpacked(letter.delivery, MOST_READ).body
-        except NotUnpacked:
-            body = letter.delivery.body
         return self._opened(body)
 
     def forms(self, letter: Letter) -> Iterator[tuple[bytes, Encrypted]]:
@@ -161,7 +154,7 @@ class LetterReader:
         if not is_encrypted(body):
             return body, Encrypted.NO
         try:
-            return opened(body, self._keys), Encrypted.OPENED
+            return decrypted(body, self._keys), Encrypted.OPENED
         except Undecryptable:
             return body, Encrypted.CLOSED
 
@@ -178,10 +171,8 @@ class LetterReader:
 
 def _safe(text: str | None, personal: frozenset[str]) -> str | None:
     """Return a text that the contract accepted, unless it holds a value of its person."""
-    if text is None:
-        return None
-    folded = text.upper()
-    return WITHHELD if any(value in folded for value in personal) else text
+    holds_one = text is not None and any(value in text.upper() for value in personal)
+    return WITHHELD if holds_one else text
 
 
 def property_shown(text: str | None, personal: frozenset[str]) -> str | None:
@@ -241,10 +232,8 @@ class UnroutedEvent:
     def read(cls, letter: Letter) -> Self:
         """Read a message of the queue, whoever put it there; never raises."""
         told = tree_of(letter.delivery.body)
-        request_id, source, outcome = (
-            text if isinstance(text := told.get(name), str) else None
-            for name in ("requestId", "source", "outcome")
-        )
+        named = (told.get(name) for name in ("requestId", "source", "outcome"))
+        request_id, source, outcome = (each if isinstance(each, str) else None for each in named)
         key, seconds = letter.origin
         published = None
         with suppress(ValueError, OverflowError, OSError):  # AMQP has years that no calendar has

@@ -16,9 +16,9 @@ from worker.amqp.dead_letter_queue import DeadLetterQueue, HeldDeadLetters
 from worker.contract import internal
 from worker.contract.names import RESULTS
 from worker.core.delivery import Letter
+from worker.core.outcome import BadMessage
 from worker.deadletters.body import holds, masked_body
 from worker.deadletters.reading import (
-    UNDECRYPTABLE,
     UNREADABLE_REASONS,
     Encrypted,
     Known,
@@ -182,7 +182,7 @@ def _is_unreadable(known: Known) -> bool:
     if known.encrypted is Encrypted.CLOSED or known.reason not in UNREADABLE_REASONS:
         return False
     # What was not opened then and is now has its key back, unless there is no request in it.
-    return known.reason != UNDECRYPTABLE or known.real_request_id is None
+    return known.reason != BadMessage.UNDECRYPTABLE or known.real_request_id is None
 
 
 # Brokers close a channel that holds a message for 30 minutes (`consumer_timeout`), and a slow

@@ -9,10 +9,10 @@ import structlog
 
 from worker.core.operations import Backlog, Blocker, DatabaseServer, Pause, WorkerState
 from worker.core.outcome import ErrorKind
+from worker.core.timing import DAY
 from worker.ports import Clock, LedgerUnavailable
 from worker.telemetry.logs import LogEvent
 
-_DAY = 86_400.0
 # Of what cannot be counted now. While the database is away no messages are taken, so more is there
 # only where this alone is refused.
 _KEPT = 10_000
@@ -40,7 +40,7 @@ class Chore:
 
 
 def lapsed_leases(settle: Callable[[int], list[ErrorKind | None]]) -> Chore:
-    """Put the books in order for requests that nobody works on any more.
+    """Settle requests that nobody works on any more.
 
     `settle` says of up to so many requests why each failed; None: it waits for its message. No
     call is made, for rows hold no personal data: a request ends only where no further call may be
@@ -85,8 +85,8 @@ def old_requests(
 
     def run_once() -> int:
         """Return the size of the larger half. What is deleted need not be cleared before."""
-        deleted = delete(delete_after_days * _DAY, limit) if delete_after_days > 0 else 0
-        cleared = clear(clear_after_days * _DAY, limit) if clear_after_days > 0 else 0
+        deleted = delete(delete_after_days * DAY, limit) if delete_after_days > 0 else 0
+        cleared = clear(clear_after_days * DAY, limit) if clear_after_days > 0 else 0
         if cleared or deleted:
             log.info(LogEvent.RETAINED, cleared=cleared, deleted=deleted)
         return max(cleared, deleted)
@@ -101,7 +101,7 @@ def pause_reader(
     set_pause: Callable[[Pause | None, float], None],
     pause_unknown: Callable[[str], None],
 ) -> Chore:
-    """Tell the gate whether people have paused all workers, within a second or so.
+    """Let the gate know within a second or so whether people have paused all workers.
 
     It needs a housekeeper of its own: behind the relay, which may wait ten seconds for confirms,
     it would be late. While the database cannot be read, what was read last holds.
@@ -220,9 +220,9 @@ class BacklogMonitor:
 
 
 def _beyond(told: datetime, before: datetime, after: datetime) -> float:
-    """Return how far our clock is ahead (or, below 0, behind) of a time told between two looks.
+    """Return how far our clock is ahead (or, below 0, behind) of a time that was told meanwhile.
 
-    An answer that was long on its way says less: between the two looks every time is right.
+    `before` and `after` are our own times around the question: any time in between may be right.
     """
     if told < before:
         return (before - told).total_seconds()

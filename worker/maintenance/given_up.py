@@ -77,7 +77,7 @@ def given_up_requests(
 
 
 def _was_given_up(letter: Letter) -> bool:
-    """Tell what the broker gave up from dead letters of ours, which have a reason."""
+    """Return whether the broker gave it up itself: dead letters of ours have a reason."""
     deaths = letter.headers.get("x-death")
     return "reason" not in letter.headers and any(
         isinstance(each, dict)

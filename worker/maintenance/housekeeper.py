@@ -36,7 +36,7 @@ class Housekeeper:
         self._on_failure = on_failure
         self._log = structlog.get_logger()
         self._failures: dict[str, int] = {}
-        """By chore: only what has failed can tell that the database is back."""
+        """By chore. Only a chore that has failed can say that the database is back."""
         self._stopping = Event()
         # A statement that hangs must not keep the process alive.
         self._thread = Thread(target=self._guarded, name=name, daemon=True)
@@ -72,12 +72,12 @@ class Housekeeper:
     def _guarded(self) -> None:
         """Run the thread's top loop; what nobody expected is reported and stops the process."""
         try:
-            self._keep_house()
+            self._run_when_due()
         except Exception as error:  # noqa: BLE001  # top loop
             self._log.error(LogEvent.FAILED, **describe(error))
             self._on_failure()
 
-    def _keep_house(self) -> None:
+    def _run_when_due(self) -> None:
         due = [self._later(each.first_after or each.interval) for each in self._chores]
         while due:
             # The longest due comes first, so that no backlog keeps the other chores waiting.

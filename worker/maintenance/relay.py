@@ -36,7 +36,7 @@ class Relay:
         self._confirmed: set[str] = set()
         self._interrupted = False
         self._changed = Condition()
-        # Half a minute after an event counts as unsent at the latest, with jitter and a full wait.
+        # So an event leaves within half a minute of when it counts as unsent, full wait included.
         self.chore = Chore("relay", 10.0, _LIMIT, self.run_once, self.interrupt)
 
     def run_once(self) -> int:

@@ -12,19 +12,24 @@
     database_retry  work that needs the database, again and again while it is away
     traced          the flow with spans on its calls
 
-Neighbours use `Flow`, `FlowRules`, `Gate`, `Pipeline`, `PipelineSize`, `TracedFlow`.
+Neighbours use the classes that `bootstrap` puts together: `Flow` or `TracedFlow` with `FlowRules`,
+`Gate`, and `Pipeline` with `PipelineSize`.
 
 The way of one delivery, from the broker to its settlement:
 
      1. worker/amqp/consumer.py         the broker delivers
-     2. worker/pipeline/intake.py       inbox, claimer
-     3. worker/pipeline/flow.py         admit
-     4. worker/contract/request_v1.py   the message is read and checked
-     5. worker/store/ledger.py          the request is claimed, the intent to call committed
-     6. worker/pipeline/gate.py         a caller may begin the call, and its end is heard
-     7. worker/provider/client.py       the call
-     8. worker/core/retry.py            what follows from it, recorded by 3 and 5
-     9. worker/pipeline/settling.py     what leaves
-    10. worker/contract/result_v1.py    the event
-    11. worker/amqp/settler.py          published, confirmed, acknowledged
+     2. worker/pipeline/runner.py       takes it, and has the threads of what follows
+     3. worker/pipeline/intake.py       inbox, claimer
+     4. worker/pipeline/flow.py         admit, call, decide, record
+     5. worker/contract/request_v1.py   the message is read and checked
+     6. worker/store/ledger.py          the request is claimed, the intent to call committed
+     7. worker/pipeline/gate.py         a caller may begin the call, and its end is heard
+     8. worker/provider/client.py       the call
+     9. worker/core/retry.py            what follows from it, recorded by 4 and 6
+    10. worker/pipeline/settling.py     what leaves
+    11. worker/contract/result_v1.py    the event
+    12. worker/amqp/settler.py          published, confirmed, acknowledged
+
+It leads through other files as well, which need not be read at first: the fields of a request
+(`contract`), the statements of a claim (`store`), the bytes of the call (`provider`).
 """

@@ -99,8 +99,8 @@ class Batcher(Generic[T]):
 class Credits:
     """How many requests may be claimed and not yet called: a claim holds a lease that runs.
 
-    They are taken many at once, for a claim is a transaction: while calls are under way, not before
-    `least` are free; or one is, where somebody is in a hurry.
+    A claim is a transaction, so many are taken at once: a take waits until `least` are free. In a
+    `hurry` one that is free is enough.
     """
 
     def __init__(self, total: int, least: int = 1) -> None:

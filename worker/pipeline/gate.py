@@ -178,14 +178,14 @@ class Gate:
 
     @property
     def because(self) -> str | None:
-        """Why it is parked: people's own words, or what the last call met; None: no call told."""
+        """Why it is parked: people's own words, or the last call's end; None: there is neither."""
         with self._changed:
             state, told = self.view.state, self._last_call
         if isinstance(state, Pause):
             return state.reason
         if isinstance(state, DatabaseAway) or not breaker.is_outage(state):
             return None
-        return None if told is None else told.met
+        return None if told is None else told.in_words
 
     @property
     def state(self) -> BreakerState:

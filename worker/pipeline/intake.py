@@ -95,7 +95,7 @@ class Intake:
         """Take one delivery."""
         self._delivered[delivery.lane] += 1
         self._inbox.put(delivery)
-        # Live that finds others of its own waits as long as they do.
+        # A live message behind other live ones waits as long as they do.
         is_first = delivery.lane is Lane.LIVE and len(self._arrived.live) == 1
         if is_first and self.tasks.bulk_waits:
             self.credits.hurry()
@@ -107,7 +107,7 @@ class Intake:
         self._inbox.drop(self.has_returned)
 
     def settled(self, settlements: Sequence[Settlement]) -> None:
-        """Hold these no more: they are acknowledged."""
+        """Count these as held no more: they are acknowledged."""
         for each in settlements:
             if not self.has_returned(each.delivery):
                 self._settled[each.delivery.lane] += 1

@@ -108,7 +108,8 @@ class Settling:
                 problem, envelope = FieldProblem("body", "cannot be stored"), of.envelope
                 if envelope.correlation_id is None:
                     envelope = replace(envelope, correlation_id=of.request_id)
-                unreadable = Unreadable("unstorable", problem, envelope, delivery.body, of.source)
+                reason = ErrorKind.UNSTORABLE
+                unreadable = Unreadable(reason, problem, envelope, delivery.body, of.source)
                 return self.turn_away(delivery, unreadable, now)
             case _ as never:
                 assert_never(never)

@@ -11,6 +11,6 @@
     answer         reads an answer off the socket, strictly
     deadline       ends what takes too long
 
-Neighbours use `client.PersonalAuthClient` and `config.ProviderConfig` alone. Any pool thread may
-enter; a call stays on the thread that makes it.
+Neighbours use `client` and `config` alone. Any pool thread may enter; a call stays on the thread
+that makes it.
 """

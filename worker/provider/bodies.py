@@ -21,7 +21,7 @@ _CODE_LIMIT = 64
 _CHARGE_FLAGS = {"1": Charged.YES, "0": Charged.NO}
 # A flag that says "charged" wherever it stands, also in a text that is JSON itself.
 _CHARGED_SOMEWHERE = re.compile(rb'chargeFlag\\*"\s*:[\s\\"]*1[\s\\"]*[,}]')
-# A run of \uXXXX, however often it was escaped: a name must not pass the scrubber in disguise.
+# A run of \uXXXX, however often it was escaped: the scrubber knows names unescaped.
 # Each run of backslashes is looked at once: a text of nothing else took 12 s otherwise, and no
 # other thread runs meanwhile.
 _ESCAPES = re.compile(r"(?:(?<!\\)\\++u[0-9A-Fa-f]{4})+")

@@ -90,7 +90,7 @@ def _meaning(
 
 
 def _class_of(http_status: int, status: str | None) -> CallClass:
-    """Return the class of the provider's own word that is not an answer."""
+    """Return the class of what the provider itself says that is not an answer."""
     match http_status:
         case 401 | 403:
             return CallClass.CREDENTIALS

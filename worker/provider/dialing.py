@@ -23,7 +23,7 @@ _LOGIN_REQUIRED = b"407"
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where the proxy is, and what it is told of who asks."""
+    """Where the proxy is, and the header by which it knows who asks."""
 
     host: str
     port: int

@@ -64,7 +64,7 @@ class Transport(HTTPAdapter):
         address = Request("POST", config.url).prepare()
         self._url, self._target = str(address.url), address.path_url
         self.sign = auth
-        """By this from the next send on."""
+        """Signs each request; it may be replaced between two sends."""
         self._reaper = reaper
         self._pool = _pool(config, self._url, reaper)
         self._headers = {

@@ -8,7 +8,7 @@ agree with itself here. It needs aiohttp, the extra `sandbox`; the worker needs 
 
 A request's way: `application` (HTTP routes), `admission` with `signature` (who may call),
 `scenario` and `magic` (how the call acts), `charges` (the counts), `behaviours` (the answer's
-bytes), `answering` (how they travel). `server` opens the port.
+bytes), `answering` (how they travel). `server` opens the port; `settings` says what it is told.
 
 No line that it writes, and no figure that it reports, holds a field of a person.
 """

@@ -3,7 +3,7 @@
 Credentials, clock, signature and nonce are checked in this order, then the body. The nonce comes
 after the signature, so that a request with a wrong signature burns none.
 
-    Refused    one call, answered with `{"requestId": …, "error": {…}}`
+    CallRefused    one call, answered with `{"requestId": …, "error": {…}}`
 
 Status strings are those of JD's gateway documentation, its spelling of NOT_EXITST included.
 """
@@ -46,7 +46,7 @@ _FIELDS: Mapping[int, tuple[set[str], ...]] = {
 
 
 @dataclass(eq=False)
-class Refused(Exception):
+class CallRefused(Exception):
     """One call is refused; the message is ours and never quotes the request."""
 
     code: int
@@ -62,9 +62,9 @@ _REPEATED = (403, "APIGW_NONCE_CONFLICT", "重复访问")
 _INVALID = (400, "INVALID_ARGUMENT", "{}")
 
 
-def _refused(why: tuple[int, str, str], what: str = "") -> Refused:
+def _refused(why: tuple[int, str, str], what: str = "") -> CallRefused:
     code, status, words = why
-    return Refused(code, status, words.format(what))
+    return CallRefused(code, status, words.format(what))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class ReceivedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class PersonalUser:
     """One `personalUser`. Its fields have no `repr`."""
 
     fields: Mapping[str, str] = field(repr=False)
@@ -94,7 +94,7 @@ class Person:
         return self.fields.get("idCard") or self.fields["bankcard"]
 
 
-class Admission:
+class CallAdmission:
     """Lets a signed request pass, once."""
 
     def __init__(self, settings: SandboxSettings) -> None:
@@ -103,8 +103,8 @@ class Admission:
         token = settings.session_token
         self._token = None if token is None else base64.b64encode(token.encode())
 
-    def admit(self, call: ReceivedCall, now: float) -> Person:
-        """Return the person that a call asks about, or raise `Refused`; `now` is epoch seconds."""
+    def admit(self, call: ReceivedCall, now: float) -> PersonalUser:
+        """Return whom a call asks about, or raise `CallRefused`; `now` is epoch seconds."""
         headers = call.headers
         if (named := headers.get("authorization")) is None:
             raise _refused(_LACKS, "authorization")
@@ -171,8 +171,8 @@ class Admission:
             raise _refused(_NOT_SAME, "the signature is not that of the request received")
 
 
-def read_person(body: bytes) -> Person:
-    """Return the person of a request body; raise `Refused` (400) where it is no check type's."""
+def read_person(body: bytes) -> PersonalUser:
+    """Return whom a body asks about; raise `CallRefused` (400) where it is no check type's."""
     try:
         document: object = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -189,7 +189,7 @@ def read_person(body: bytes) -> Person:
         raise _refused(_INVALID, f"personalUser must have exactly the fields of check {check_type}")
     if not all(isinstance(value, str) and value for value in user.values()):
         raise _refused(_INVALID, "personalUser's fields must be strings that are not empty")
-    return Person(user)
+    return PersonalUser(user)
 
 
 def _object(value: object, fields: set[str], name: str) -> dict[str, object]:

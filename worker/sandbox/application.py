@@ -19,7 +19,7 @@ from functools import partial
 import orjson
 from aiohttp import web
 
-from worker.sandbox.admission import Admission, Person, ReceivedCall, Refused
+from worker.sandbox.admission import CallAdmission, CallRefused, PersonalUser, ReceivedCall
 from worker.sandbox.answering import Answering, Sleep, response
 from worker.sandbox.behaviours import Act, AtFirst, Headers, Occasion, error_body
 from worker.sandbox.charges import Counts, subject_digest
@@ -41,7 +41,7 @@ class StandIn:
         self._clock = clock
         self._sleep = sleep
         self._unlisted = BY_NAME[settings.unlisted]
-        self._admission = Admission(settings)
+        self._admission = CallAdmission(settings)
         self._counts = Counts()
         #: How often each person was asked about: what "at first" means.
         self._attempts: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class StandIn:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(Refused(413, "INVALID_ARGUMENT", "the body is too long"))
+            return _refusal(CallRefused(413, "INVALID_ARGUMENT", "the body is too long"))
         wanted = request.method, request.raw_path.partition("?")[0]
         if wanted == _CALL:
             return await self._call(request, body)
@@ -71,8 +71,8 @@ class StandIn:
             return self._routes[wanted](body)
         allowed = ", ".join(method for method, path in (_CALL, *self._routes) if path == wanted[1])
         if not allowed:
-            return _refusal(Refused(404, "NOT_FOUND", "no such path"))
-        wrong_method = Refused(405, "NOT_IMPLEMENTED", "the method is not supported")
+            return _refusal(CallRefused(404, "NOT_FOUND", "no such path"))
+        wrong_method = CallRefused(405, "NOT_IMPLEMENTED", "the method is not supported")
         return _refusal(wrong_method, (("Allow", allowed),))
 
     async def _call(self, request: web.BaseRequest, received: bytes) -> web.StreamResponse:
@@ -80,7 +80,7 @@ class StandIn:
         now, counts, latency = self._clock(), self._counts, self._script.latency
         try:
             person = self._admission.admit(call, now)
-        except Refused as refused:
+        except CallRefused as refused:
             counts.count_refused(now)
             act, body = Act(status=refused.code), error_body(_request_id(), refused)
         else:
@@ -91,7 +91,7 @@ class StandIn:
         answered = partial(counts.count_answered, act.charged)
         return await Answering(request, self._settings, self._sleep, answered).carry_out(act, body)
 
-    def _act(self, person: Person, now: float) -> Act:
+    def _act(self, person: PersonalUser, now: float) -> Act:
         """Return how an admitted call acts, and count it with its charge."""
         magic = self._script.cast(BY_ID_CARD.get(person.number, self._unlisted), now)
         name, act = magic.name, magic.behaviour
@@ -121,7 +121,7 @@ class StandIn:
         return _json(self._script.scenario())
 
 
-def _refusal(refused: Refused, headers: Headers = ()) -> web.Response:
+def _refusal(refused: CallRefused, headers: Headers = ()) -> web.Response:
     act = Act(status=refused.code, headers=headers)
     return response(act, error_body(_request_id(), refused))
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import orjson
 
-from worker.sandbox.admission import Person, Refused
+from worker.sandbox.admission import CallRefused, PersonalUser
 
 MATCHED = "认证通过"
 
@@ -24,7 +24,7 @@ class Occasion:
 
     request_id: str
     order_number: str
-    person: Person
+    person: PersonalUser
 
 
 Headers = tuple[tuple[str, str], ...]
@@ -125,13 +125,13 @@ def answer(
 
 def error(code: int, status: str, message: str, headers: Headers = ()) -> Act:
     """Return the act that answers with the provider's error form."""
-    refused = Refused(code, status, message)
+    refused = CallRefused(code, status, message)
     return Act(
         lambda occasion: error_body(occasion.request_id, refused), status=code, headers=headers
     )
 
 
-def error_body(request_id: str, refused: Refused) -> bytes:
+def error_body(request_id: str, refused: CallRefused) -> bytes:
     """Return one error in the provider's form."""
     error = {"code": refused.code, "status": refused.status, "message": refused.message}
     return orjson.dumps({"requestId": request_id, "error": {**error, "details": []}})

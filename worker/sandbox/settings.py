@@ -15,7 +15,7 @@ class SandboxSettings:
     """
 
     host: str = "127.0.0.1"
-    #: 0 takes a free port; `Sandbox.url` says which.
+    #: 0 takes a free port; `server.listening` says which.
     port: int = 0
     access_key: str = "SANDBOXACCESSKEY"
     #: A published secret is right for a stand-in: it guards nothing.

@@ -3,6 +3,10 @@
 A secret `X` may stand in a file instead, named by `X_FILE` (a mounted Kubernetes secret); its
 trailing newline is dropped. A variable that is a near miss of a setting is a problem, too. Nothing
 is read at import: `load` reads once, at start.
+
+`worker` has the settings of the worker and of each command, made of the groups in `servers` and
+`messages`; `values` and `addresses` check single values, `environment` reads and names problems.
+Neighbours use what stands here, and `addresses` where they read a URL themselves.
 """
 
 from worker.settings.environment import SettingsInvalid as SettingsInvalid

@@ -1,4 +1,4 @@
-"""How broker and database are reached, and what all who use a database must have the same."""
+"""How broker and database are reached, and what all users of one database must set alike."""
 
 import re
 from pathlib import Path

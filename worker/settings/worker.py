@@ -41,9 +41,9 @@ class Settings(
     DatabaseSettings,
     BrokerSettings,
 ):
-    """All settings of the worker; the last one's come first where they are shown.
+    """All settings of the worker; where they are shown the last base class comes first.
 
-    A rule about two of them stands at the later one, which sees those before it that are good: so
+    A rule about two settings stands at the later one, which sees those before it that are good: so
     it is named beside all other problems. Defaults are checked, too.
     """
 
@@ -193,7 +193,7 @@ class Settings(
 
     @property
     def held_bulk_messages(self) -> int:
-        """How many of bulk.
+        """How many unacknowledged messages of bulk the worker holds at most.
 
         As many as of live, or one that is alone would be slower; with a limit of calls, what can be
         called in two minutes where live takes all but BULK_SHARE, and in six seconds without live.
@@ -243,7 +243,7 @@ class ConsoleSettings(StatusSettings, DigestSettings, MessageSettings):
 
 
 class EraseSettings(ToolSettings, DigestSettings):
-    """What `erase` needs; MESSAGE_KEYS open encrypted dead letters as well."""
+    """What `erase` needs beside `MessageSettings`, by which it opens dead letters."""
 
 
 class SubmitSettings(BrokerSettings, CheckSettings):

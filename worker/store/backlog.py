@@ -6,15 +6,14 @@ from sqlalchemy import Engine, text
 
 from worker.core.operations import Backlog, DatabaseServer
 from worker.core.request import Mode
+from worker.core.timing import DAY
 from worker.store.engine import connection, execute
 from worker.store.overview import EXISTS, HEAD, REVISION
-from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
+from worker.store.rows import KEPT, LAPSED, OPEN, TODAY, UNSENT
 
 # 10,000 entries of an index are read in some 3 ms. Who has more unsent events or lapsed requests
 # knows enough.
 COUNTED_AT_MOST = 10_000
-
-_DAY = 86_400.0
 
 # Each part reads an index that holds only what is unfinished, and stops at a bound: every worker
 # asks this every few seconds. The oldest come first: they are the ones that have lapsed, and that
@@ -34,12 +33,12 @@ SELECT unsent, oldest_unsent, lapsed, calls_today, bulk_calls_today,
        (SELECT coalesce(max(calls_today), 0) AS calls_today,
                coalesce(max(bulk_calls) FILTER (WHERE bulk_day = day), 0) AS bulk_calls_today
           FROM verification.call_quota
-         WHERE mode = :mode AND day = (now() AT TIME ZONE 'Asia/Shanghai')::date) AS quota,
+         WHERE mode = :mode AND day = {TODAY}) AS quota,
        (SELECT coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS whole
           FROM verification.request WHERE mode = :mode AND {KEPT}) AS kept,
        (SELECT coalesce(extract(epoch FROM now() - min(completed_at)), 0)::float8 AS cleared
           FROM verification.request WHERE mode = :mode AND cleared_at IS NOT NULL) AS erased
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Every user may count connections; who they are is another matter. `reserved_connections` is there
 # from PostgreSQL 16 on.
@@ -60,8 +59,8 @@ class PostgresBacklog:
         self._engine = engine
         self._asked = {
             "mode": mode.value,
-            "clear_after": clear_after_days * _DAY or inf,
-            "delete_after": delete_after_days * _DAY or inf,
+            "clear_after": clear_after_days * DAY or inf,
+            "delete_after": delete_after_days * DAY or inf,
         }
 
     def read(self) -> Backlog:

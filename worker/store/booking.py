@@ -21,7 +21,14 @@ from worker.ports import LedgerContended
 from worker.store import statements
 from worker.store.claiming import read_rows
 from worker.store.engine import run
-from worker.store.rows import booked_call, claim_batch, not_claimed, record_batch, recorded_result
+from worker.store.rows import (
+    DOUBTED,
+    booked_call,
+    claim_batch,
+    not_claimed,
+    record_batch,
+    recorded_result,
+)
 
 # A row that is gone, as the claim had left it; then it is recorded like any other.
 RESTORE = text(f"""
@@ -41,7 +48,7 @@ SELECT request_id, :call_number, :mode, :owner, coalesce(:started_at, now()), so
   published_at
   FROM restored WHERE CAST(:call_number AS int) IS NOT NULL
 ON CONFLICT (request_id, call_number) DO NOTHING
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 CALLS = text("""
 SELECT request_id, call_number, worker, finished_at, class, charged, milliseconds
@@ -71,10 +78,10 @@ UPDATE verification.request
 
 # Who has the answer takes the request, and ends it with the record that follows. The call of who
 # worked on it is in doubt until its worker reports it: if that has died, nobody else would end it.
-ADOPT = text("""
+ADOPT = text(f"""
 WITH doubted AS (
   UPDATE verification.provider_call
-     SET class = 'in_doubt', charged = 'unknown', finished_at = now()
+     SET {DOUBTED}
    WHERE request_id = :request_id AND worker <> :owner AND finished_at IS NULL
   RETURNING 1
 )
@@ -91,7 +98,7 @@ Answers = dict[tuple[str, str], Recorded | FencedOut]
 
 
 def key_of(entry: Entry) -> tuple[str, str]:
-    """Return what tells an entry from others of its batch: a claim's owner has a request once."""
+    """Return an entry's key among those of its batch: a claim's owner has a request once."""
     return entry.granted.request_id, entry.granted.owner
 
 
@@ -169,7 +176,7 @@ def _book(database: Connection, entry: Entry, row: Row[Any]) -> Entry | None:
 
 
 def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
-    """Tell a record that was committed before (its answer was lost) from a late one."""
+    """Answer for a record that was committed before, and its answer lost, or that came late."""
     row = _row(database, entry)
     now = not_claimed(row)
     if row.grants == entry.granted.grant and row.state != "working":

@@ -61,8 +61,8 @@ class Claiming:
     def claim(self, batch: Sequence[ClaimRequest]) -> dict[str, Claim]:
         """Claim all of a batch.
 
-        The usual case, all ids new, is one statement. Ids that are known need a second one, ids
-        that are not ours to take a look at their rows.
+        The usual case, all ids new, is one statement. Known ids need a second one, and ids that are
+        not ours to take need a look at their rows.
         """
         rows = run(self._database, statements.CLAIM, {**self._ours, "batch": claim_batch(batch)})
         claims: dict[str, Claim] = {row.request_id: _granted(row) for row in rows}
@@ -79,7 +79,7 @@ class Claiming:
     def claim_at_most(
         self, shares: Callable[[int, int], tuple[int, int]], batch: Sequence[ClaimRequest]
     ) -> dict[str, Claim]:
-        """Claim a batch with new calls for some at most; leave out who would need another.
+        """Claim a batch in which only some may have a new call; leave out who would need another.
 
         `shares` says how many of so many in each lane may be called (`QuotaState.shares`).
         Where there are too few, whatever needs no claim is answered first, so that the calls go

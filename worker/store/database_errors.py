@@ -85,7 +85,7 @@ _CONNECTING = (
 
 
 def condemns(error: BaseException | None, session: psycopg.Connection[Any] | None) -> bool:
-    """Tell whether the session that an error came from is of no use any more."""
+    """Return whether the session that an error came from is of no use any more."""
     state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
     return session is None or session.closed or state.startswith(_CONDEMNING)
 

@@ -51,10 +51,10 @@ _BY_KEYS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-# What a new session asks first: who answers, for a pooler greets with a number of its own, and what
-# promises too little. A commit must outlive a kill of the server, whatever is set for the database
-# or the role: a weaker `synchronous_commit` is raised, a stronger one kept. The rest no session can
-# mend.
+# What a new session asks first. Its process number: a pooler has told another one at the login. And
+# settings that promise too little: a commit must outlive a kill of the server, whatever is set for
+# the database or the role, so a weaker `synchronous_commit` is raised and a stronger one kept.
+# `fsync` and `full_page_writes` cannot be changed by a session.
 _FIRST = """
 SELECT pg_backend_pid(), name, reset_val,
        CASE name WHEN 'synchronous_commit' THEN set_config(name, 'on', %s) END

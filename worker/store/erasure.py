@@ -32,7 +32,7 @@ WITH old AS (
 UPDATE verification.request SET {_CLEARED}
  WHERE request_id = ANY(ARRAY(SELECT request_id FROM old))
 RETURNING 1
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Two look-ups because there are two indexes; the second takes what room the first has left. Rows
 # are named by arrays: for a join the planner, who does not know that room, reads whole tables.
@@ -54,7 +54,7 @@ WITH kept AS (
 )
 DELETE FROM verification.request WHERE request_id = ANY(ARRAY(SELECT request_id FROM old))
 RETURNING 1
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # By the index on the subject, in both modes: erasure is a person's right, whoever was asked.
 _OF_SUBJECTS = "subject_digest = ANY(CAST(:subjects AS bytea[]))"
@@ -64,7 +64,7 @@ SELECT count(*) FILTER (WHERE {OPEN}) AS open,
        count(*) FILTER (WHERE {UNSENT}) AS unsent,
        count(*) FILTER (WHERE event_sent_at IS NOT NULL) AS erasable
   FROM verification.request WHERE {_OF_SUBJECTS}
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # An open request needs its digests until it ends, and an event that was not sent is made of its
 # row. The fingerprint goes as well, unlike with age: it is of the person's data. An empty one fits
@@ -80,7 +80,7 @@ UPDATE verification.request
        fingerprint = '', digest_key = NULL
  WHERE request_id = ANY(ARRAY(SELECT request_id FROM found))
 RETURNING 1
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Rows in one transaction: a person has a handful.
 _LIMIT = 500

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from worker.core.operations import Blocker, Pause, WorkerState
 from worker.core.request import Mode
 from worker.store.engine import execute
-from worker.store.rows import OPEN, as_json
+from worker.store.rows import OPEN, TODAY, as_json
 
 PAUSED = text("SELECT reason, paused_by, paused_at FROM verification.fleet_control")
 
@@ -41,7 +41,7 @@ SELECT count(*)
   FROM verification.request AS r JOIN verification.provider_call AS c USING (request_id)
  WHERE r.{OPEN} AND r.state = 'working' AND r.lease_until > now()
    AND c.finished_at IS NULL
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 
 class PostgresPause:
@@ -142,10 +142,10 @@ def find_blocker(engine: Engine, application: str | None = None) -> Blocker | No
 # many rows a day they are counted together, as unknown.
 ROWS_A_DAY = 1_000
 
-TURNED_AWAY = text("""
+TURNED_AWAY = text(f"""
 WITH today AS (
   SELECT day, (SELECT count(*) FROM verification.turned_away AS t WHERE t.day = now.day) AS rows
-    FROM (SELECT (now() AT TIME ZONE 'Asia/Shanghai')::date AS day) AS now
+    FROM (SELECT {TODAY} AS day) AS now
 ), named AS (
   SELECT day, reason, messages,
          CASE WHEN rows + row_number() OVER () <= :at_most THEN source ELSE '' END AS source

@@ -38,12 +38,10 @@ UNSENT_EVENTS = text(f"""
 SELECT request_id, mode, source, outcome, completed_at, event_retry_at AS held_until,
        now() AS read_at
   FROM verification.request WHERE {UNSENT} ORDER BY completed_at LIMIT :limit
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Of one mode: each mode's events are its own workers' (`store.outbox`).
-COUNT_UNSENT = text(
-    f"SELECT count(*) FROM verification.request WHERE {UNSENT} AND mode = :mode"  # noqa: S608  # made of our own constants alone
-)
+COUNT_UNSENT = text(f"SELECT count(*) FROM verification.request WHERE {UNSENT} AND mode = :mode")
 
 # Ids in one array of a statement.
 _CHUNK = 5_000

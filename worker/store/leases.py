@@ -11,7 +11,7 @@ from worker.core.outcome import ErrorKind
 from worker.core.request import Mode
 from worker.core.retry import MESSAGES
 from worker.store.engine import execute
-from worker.store.rows import OPEN
+from worker.store.rows import CHARGED_AFTER_DOUBTS, DOUBTED, OPEN
 
 # A crashed worker's message is delivered again within seconds and takes the row over; behind a
 # backlog or in a retry queue it may take minutes, and then it finds the row as it left it.
@@ -38,7 +38,7 @@ WITH lapsed AS (
    ORDER BY request_id LIMIT :limit FOR NO KEY UPDATE OF r SKIP LOCKED
 ), doubted AS (
   UPDATE verification.provider_call AS c
-     SET class = 'in_doubt', charged = 'unknown', finished_at = now()
+     SET {DOUBTED}
     FROM lapsed
    WHERE c.request_id = lapsed.request_id AND c.finished_at IS NULL
   RETURNING c.request_id
@@ -60,11 +60,11 @@ UPDATE verification.request AS r
        outcome = CASE WHEN kind = 'expired' THEN kind WHEN kind IS NOT NULL THEN 'failed' END,
        error_kind = kind, error_message = CAST(:messages AS json) ->> kind,
        lease_owner = NULL, lease_until = NULL, grants = r.grants + 1, in_doubt_calls = doubts,
-       charged = CASE WHEN doubts > 0 AND r.charged = 'no' THEN 'unknown' ELSE r.charged END
+       charged = {CHARGED_AFTER_DOUBTS}
   FROM judged
  WHERE r.request_id = judged.request_id
 RETURNING r.error_kind
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 
 # What a worker with the message says in the same cases.

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from worker.core.claims import Envelope
+from worker.core.operations import UNSENT_SECONDS
 from worker.core.outcome import StoredResult
 from worker.core.request import Mode
 from worker.ports import Outbox
 from worker.store.engine import execute
 from worker.store.rows import RESULT_COLUMNS, UNSENT, from_columns, stored_result
 
-# A result this old was not announced on the main line: that takes one second, and a crashed
-# worker's message, which brings its event by itself, is delivered again within a few.
-UNSENT_SECONDS = 60.0
 # How long a taken event is left to who took it. A relay that lives renews this every 10 s to 22 s.
 HELD_SECONDS = 60.0
 
@@ -37,7 +35,7 @@ UPDATE verification.request
    SET event_retry_at = now() + make_interval(secs => :held_for)
  WHERE request_id = ANY(ARRAY(SELECT request_id FROM unsent))
 RETURNING {RESULT_COLUMNS}, reply_to, correlation_id, traceparent
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 _STILL_UNSENT = """
 WITH unsent AS (

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Engine, TextClause, text
 
 from worker.store.engine import execute
-from worker.store.rows import KEPT, LAPSED, OPEN, UNSENT
+from worker.store.rows import KEPT, LAPSED, OPEN, TODAY, UNSENT
 
 # Who has called, or holds a lease, in so many minutes counts as at work.
 AT_WORK_MINUTES = 5
@@ -29,12 +29,12 @@ SELECT count(*) FILTER (WHERE state = 'working' AND lease_until >= now()) AS wor
        count(*) FILTER (WHERE {LAPSED}) AS lapsed,
        min(requested_at) AS oldest
   FROM verification.request WHERE {OPEN}
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 UNSENT_EVENTS = text(f"""
 SELECT count(*) AS events, min(completed_at) AS oldest
   FROM verification.request WHERE {UNSENT}
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Finished rows stand in one of three partial indexes; without their conditions the whole table
 # would be read.
@@ -50,19 +50,19 @@ _HOUR_AGO = "now() - interval '1 hour'"
 OUTCOMES = text(f"""
 SELECT outcome, count(*) AS requests FROM ({_FINISHED.replace(":since", _HOUR_AGO)}) AS finished
  GROUP BY 1 ORDER BY 2 DESC, 1
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # The current hour, and the 23 before it.
 _DAY_AGO = "date_trunc('hour', now(), 'UTC') - interval '23 hours'"
 OUTCOMES_BY_HOUR = text(f"""
 SELECT date_trunc('hour', completed_at, 'UTC') AS hour, outcome AS kind, count(*)::int AS count
   FROM ({_FINISHED.replace(":since", _DAY_AGO)}) AS finished GROUP BY 1, 2
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 CALLS_BY_HOUR = text(f"""
 SELECT date_trunc('hour', started_at, 'UTC') AS hour, charged AS kind, count(*)::int AS count
   FROM verification.provider_call WHERE started_at >= {_DAY_AGO} GROUP BY 1, 2
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 THIS_HOUR = text("SELECT date_trunc('hour', now(), 'UTC')")
 
@@ -79,10 +79,10 @@ SELECT coalesce(class, 'under_way') AS call_class, count(*) AS calls,
 """)
 
 # The day of the calendar that the provider bills by; a row of an earlier one says nothing of today.
-QUOTA = text("""
-SELECT mode, CASE WHEN day = today THEN calls_today ELSE 0 END AS calls_today, next_call_at,
-       CASE WHEN bulk_day = today THEN bulk_calls ELSE 0 END AS bulk_calls
-  FROM verification.call_quota, date(now() AT TIME ZONE 'Asia/Shanghai') AS today ORDER BY mode
+QUOTA = text(f"""
+SELECT mode, CASE WHEN day = {TODAY} THEN calls_today ELSE 0 END AS calls_today, next_call_at,
+       CASE WHEN bulk_day = {TODAY} THEN bulk_calls ELSE 0 END AS bulk_calls
+  FROM verification.call_quota ORDER BY mode
 """)
 
 CALLS_TODAY = text("""
@@ -110,7 +110,7 @@ WITH calling AS (
 SELECT name, coalesce(calls, 0) AS calls, greatest(calling.seen_at, said.seen_at) AS seen_at, state,
        reason, probe_at, held, calls_under_way, returned, version
   FROM calling FULL JOIN leasing USING (name) FULL JOIN said USING (name) ORDER BY name
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 
 @dataclass(frozen=True, slots=True)

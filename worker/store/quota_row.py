@@ -12,10 +12,11 @@ from sqlalchemy import Connection, text
 from worker.core.claims import Entry
 from worker.core.request import Lane, Mode
 from worker.store.quota import Quota, QuotaState
+from worker.store.rows import TODAY
 
-# `clock_timestamp()` outside the CTE: below the lock it would be read before the wait for it. And
-# a worker that freezes here would hold up all others: the server ends its transaction. Workers
-# without lanes begin a new day without `bulk_day`.
+# `clock_timestamp()` stands outside the CTE: in it the time would be read before the wait for the
+# lock. A worker that freezes here would hold up all others, so the server ends its transaction.
+# Workers without lanes begin a new day without `bulk_day`.
 LOCK_QUOTA = text("""
 WITH locked AS MATERIALIZED (
   SELECT next_call_at, day, calls_today, live_at, bulk_credit,
@@ -28,9 +29,9 @@ SELECT clock_timestamp() AS now, *,
   FROM locked
 """)
 
-OPEN_QUOTA = text("""
+OPEN_QUOTA = text(f"""
 INSERT INTO verification.call_quota (mode, next_call_at, day)
-VALUES (:mode, now(), (now() AT TIME ZONE 'Asia/Shanghai')::date)
+VALUES (:mode, now(), {TODAY})
 ON CONFLICT (mode) DO NOTHING
 """)
 

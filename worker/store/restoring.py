@@ -57,12 +57,12 @@ _HIGHEST = """(SELECT coalesce(max(changed_in), 0) FROM verification.request
 _MOVED = f"""
 (server <> {_HERE}
  OR {_HIGHEST} >= epoch * 1000000000000 + pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
-"""  # made of our own constants alone
-_EPOCH = text(f"SELECT {_MOVED} AS moved FROM verification.change_epoch")  # noqa: S608
+"""
+_EPOCH = text(f"SELECT {_MOVED} AS moved FROM verification.change_epoch")
 _NEW_EPOCH = text(f"""
 SELECT verification.begin_change_epoch(greatest(epoch, {_HIGHEST} / 1000000000000) + 1, {_HERE})
   FROM verification.change_epoch WHERE {_MOVED}
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 _ANALYZE = text("ANALYZE verification.request, verification.provider_call")
 _UNKNOWN = text("""
@@ -79,7 +79,7 @@ SELECT greatest((SELECT max(started_at) FROM verification.provider_call),
        (SELECT count(*) FROM verification.request WHERE {OPEN}) AS open_requests,
        (SELECT count(*) FROM verification.request WHERE {UNSENT}) AS unsent_events,
        (SELECT count(*) FROM verification.fleet_control WHERE paused_at IS NOT NULL) > 0 AS paused
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Requests of the same person, check type and data: one is paid, and the others get its answer.
 
-A paid answer is found by the subject's index and told by the fingerprint, so nothing is kept for
-it: a request whose check type has no ID number is never answered so. While one of them is being
-asked the others wait for it.
+A paid answer is found by the index on the subject and recognised by the fingerprint, so nothing
+more is stored for it; and a request whose check type has no ID number is never answered this way.
+While one of them is being asked the others wait for it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,7 +38,7 @@ SELECT DISTINCT ON (asked.wanted) asked.wanted, paid.*
             AND r.outcome IN ('match', 'mismatch')
             AND r.completed_at > now() - make_interval(secs => :within)) AS paid
  ORDER BY asked.wanted, paid.completed_at DESC
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Who is asked already: somebody works on it, or it waits for another attempt; not one whose message
 # has been due for a minute, for it may be gone. Of two that wait the older one goes first.

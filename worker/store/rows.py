@@ -36,6 +36,14 @@ KEPT = "event_sent_at IS NOT NULL AND cleared_at IS NULL"
 # Its worker is gone: nobody works on it until somebody takes it over.
 LAPSED = "state = 'working' AND lease_until < now()"
 
+# The calendar day that the provider bills by (`core.timing`).
+TODAY = "(now() AT TIME ZONE 'Asia/Shanghai')::date"
+
+# What becomes of a call without an end when its request goes on without its worker.
+DOUBTED = "class = 'in_doubt', charged = 'unknown', finished_at = now()"
+# What so many such calls make of their request's charge.
+CHARGED_AFTER_DOUBTS = "CASE WHEN doubts > 0 AND r.charged = 'no' THEN 'unknown' ELSE r.charged END"
+
 # What `stored_result` reads.
 RESULT_COLUMNS = """request_id, source, check_type, mode, state, calls, charged,
        context::text AS context, outcome, auth_success, auth_has_exception, auth_code, auth_message,

@@ -12,7 +12,7 @@ two workers cannot wait for each other.
 from sqlalchemy import text
 
 from worker.store.engine import compiled
-from worker.store.rows import RESULT_COLUMNS
+from worker.store.rows import CHARGED_AFTER_DOUBTS, DOUBTED, RESULT_COLUMNS
 
 # What a row keeps of its message, as it stands in a batch (`rows.claim_batch`).
 ASKED = """request_id text, fingerprint bytea, digest_key text, source text, check_type smallint,
@@ -45,7 +45,7 @@ WITH asked AS (
 SELECT request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged, requested_at,
   may_call, read_at
   FROM claimed
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # What is known and may be had: it waits and is due or needs no call, or its lease has lapsed. Where
 # a request stands is read and the next call intended in this one statement, under the row's lock:
@@ -53,7 +53,7 @@ SELECT request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged
 # on, and the next call is intended only while doubt has not used up its limit; with a limit of 0,
 # only while no call may have been charged. A batch takes nothing over from itself, but for `again`:
 # then its own rows, to intend the call that its first try did not want.
-TAKE_OVER = text("""
+TAKE_OVER = text(f"""
 WITH asked AS (
   SELECT *, wants_call AND (expires_at IS NULL OR expires_at > now()) AS wanted
     FROM json_to_recordset(CAST(:batch AS json)) AS t(
@@ -70,7 +70,7 @@ WITH asked AS (
    ORDER BY r.request_id FOR NO KEY UPDATE OF r
 ), doubted AS (
   UPDATE verification.provider_call AS c
-     SET class = 'in_doubt', charged = 'unknown', finished_at = now()
+     SET {DOUBTED}
     FROM locked
    WHERE c.request_id = locked.request_id AND c.finished_at IS NULL
   RETURNING c.request_id
@@ -85,7 +85,7 @@ WITH asked AS (
          lease_until = now() + make_interval(secs => :lease),
          grants = r.grants + (r.lease_owner IS DISTINCT FROM :owner)::int,
          in_doubt_calls = r.in_doubt_calls + doubts,
-         charged = CASE WHEN doubts > 0 AND r.charged = 'no' THEN 'unknown' ELSE r.charged END,
+         charged = {CHARGED_AFTER_DOUBTS},
          calls = r.calls + (wanted AND r.in_doubt_calls + doubts <= :max_in_doubt
                             AND (:max_in_doubt > 0 OR r.charged = 'no'))::int
     FROM counted
@@ -142,7 +142,7 @@ SELECT {RESULT_COLUMNS},
        fingerprint, digest_key, lease_owner, lease_until, due_at, grants, attempts, in_doubt_calls,
        now() AS read_at
   FROM verification.request WHERE request_id = ANY(CAST(:ids AS text[]))
-""")  # noqa: S608  # made of our own constants alone
+""")
 
 # Each update has an order of its own, and two workers that announce the same results would wait
 # for each other. So all rows are locked first, in their order: a count of the locked is known

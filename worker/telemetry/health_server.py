@@ -55,11 +55,11 @@ class HealthServer:
         return int(self._server.socket.getsockname()[1])
 
     def start(self) -> None:
-        """Start to answer."""
+        """Start answering."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop to answer."""
+        """Stop answering."""
         self._server.socket.shutdown(socket.SHUT_RDWR)  # or it waits for a connection first
         self._server.shutdown()
         self._server.server_close()

@@ -18,18 +18,18 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
-from worker.core.checks import passes_check_digit
+from worker.core.checks import ID_NUMBER_IN_TEXT, passes_check_digit
 from worker.core.masking import mask_id_card
 from worker.ports import Fault
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Of most lines: `amqp.connection_lost`, `database.unavailable`.
 _EVENT_WIDTH = 20
-_ID_NUMBER = re.compile(r"(?<![0-9])[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx](?![0-9])")
+_ID_NUMBER = re.compile(f"(?<![0-9]){ID_NUMBER_IN_TEXT}(?![0-9])")
 
 
 class LogEvent(StrEnum):
-    """What a line is about: the same in every release, for people search and alert by it."""
+    """What a line is about. People search and alert by these names, so they stay."""
 
     STARTING = "worker.starting"
     STOPPING = "worker.stopping"

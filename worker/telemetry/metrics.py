@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from worker.core.claims import Entry
 from worker.core.connecting import Unconnected
 from worker.core.delivery import Settlement
-from worker.core.outcome import CallClass, Charged, Complete, Outcome
+from worker.core.outcome import BadMessage, CallClass, Charged, Complete, Outcome
 from worker.core.request import Lane
 from worker.core.retry import GIVEN_UP
 from worker.telemetry.certificates import CertificateGauge
@@ -37,7 +37,6 @@ _COMES_AGAIN = {
 }
 _ENDS = ("completed", "replayed", "fenced_out")
 _OUTCOMES = tuple(each for each in Outcome if each is not Outcome.CONFLICT)
-_UNREADABLE = "not_json not_an_object cloudevents_envelope no_usable_id too_large undecryptable"
 _OTHER = "other"
 
 Children = dict[object, Counter]
@@ -137,7 +136,7 @@ class Metrics:
         self._unnamed = settled.labels(_OTHER, "none")
         why = [*(each.value for each in CallClass), *filter(None, _COMES_AGAIN.values()), _OTHER]
         self._retries: Children = {each: retries.labels(each) for each in why}
-        dead = sorted({*(each.value for each in GIVEN_UP), *_UNREADABLE.split(), _OTHER})
+        dead = sorted({*(each.value for each in GIVEN_UP), *map(str, BadMessage), _OTHER})
         self._dead_letters: Children = {each: dead_letters.labels(each) for each in dead}
         ended = [(one, other) for one in CallClass for other in Charged]
         self._calls = {each: calls.labels(each[0].value, each[1].value) for each in ended}

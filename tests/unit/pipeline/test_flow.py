@@ -391,8 +391,8 @@ def test_a_refusal_is_no_dead_letter_and_its_repeat_is_none() -> None:
         assert [key for _, key in targets(desk.work_one(deliver()))] == ["default.failed"]
 
 
-def test_the_way_of_a_delivery_is_through_eleven_files_that_exist() -> None:
+def test_the_way_of_a_delivery_is_through_twelve_files_that_exist() -> None:
     files = re.findall(r"\d+\. (worker/\S+\.py)", worker.pipeline.__doc__ or "")
-    assert len(files) == 11
+    assert len(files) == 12
     checkout = Path(worker.pipeline.__path__[0]).parent.parent
     assert [each for each in files if not (checkout / each).is_file()] == []

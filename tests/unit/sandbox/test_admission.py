@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes.messages import FIELDS_OF_TYPE, NAME, PERSON
 from tests.unit.sandbox.caller import ANYONE, Caller, RunningSandbox, Signer, encode
-from worker.sandbox.admission import Refused, read_person
+from worker.sandbox.admission import CallRefused, read_person
 from worker.sandbox.settings import SandboxSettings
 
 
@@ -131,7 +131,7 @@ def test_exactly_the_fields_of_the_row_are_accepted(check_type: int) -> None:
             if fields in ROWS[check_type]:
                 assert read_person(spec(check_type, fields)).name == NAME
             else:
-                with pytest.raises(Refused) as caught:
+                with pytest.raises(CallRefused) as caught:
                     read_person(spec(check_type, fields))
                 assert (caught.value.code, caught.value.status) == (400, "INVALID_ARGUMENT")
 
@@ -169,7 +169,7 @@ def test_null_is_no_field_as_jds_own_sdk_sends_it() -> None:
     ],
 )
 def test_any_other_body_is_an_invalid_argument(body: bytes) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CallRefused) as caught:
         read_person(body)
     assert caught.value.status == "INVALID_ARGUMENT"
 

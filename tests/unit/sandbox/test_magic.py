@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.sandbox.caller import ANYONE, Answer, Caller, RunningSandbox
 from worker.core.checks import IdCardCheck, check_id_card
-from worker.sandbox.admission import Person
+from worker.sandbox.admission import PersonalUser
 from worker.sandbox.behaviours import Act, AtFirst, Manner, Occasion
 from worker.sandbox.magic import ACTS, BY_NAME, TABLE, Magic
 from worker.sandbox.settings import SandboxSettings
@@ -39,7 +39,7 @@ def test_every_magic_number_passes_the_workers_checks(magic: Magic) -> None:
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 def test_the_count_agrees_with_the_charge_flag(act: Act) -> None:
-    person = Person({"name": "张三", "idCard": ANYONE})
+    person = PersonalUser({"name": "张三", "idCard": ANYONE})
     flag = re.search(rb"chargeFlag\W+(\d)", act.body(Occasion("r", "o", person)))
     if flag is not None:
         assert act.charged == (flag[1] == b"1")

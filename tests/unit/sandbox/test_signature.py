@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.sandbox.admission import Admission, ReceivedCall
+from worker.sandbox.admission import CallAdmission, ReceivedCall
 from worker.sandbox.settings import SandboxSettings
 from worker.sandbox.signature import (
     canonical_request,
@@ -64,7 +64,7 @@ def test_vector_b_is_admitted_at_its_own_time_with_the_signature_of_jds_own_sdk(
     headers = B_HEADERS | more | {"authorization": authorization}
     call = ReceivedCall("POST", "/v1/personal", headers, B_BODY)
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
-    assert Admission(settings).admit(call, now).name == "张三"
+    assert CallAdmission(settings).admit(call, now).name == "张三"
     assert "张三" not in repr(call)
 
 
