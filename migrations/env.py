@@ -12,11 +12,11 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from migrations.steps import LOCK_TIMEOUT, StepRefused, patiently
+from migrations.tables import SCHEMA, metadata
 from worker.ports import DatabaseUnfit
 from worker.settings import DatabaseSettings, SettingsInvalid, load
 from worker.store.database_errors import mapped
 from worker.store.engine import open_for_migrations
-from worker.store.tables import SCHEMA, metadata
 
 if TYPE_CHECKING:
     import psycopg
