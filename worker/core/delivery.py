@@ -99,7 +99,7 @@ class Settlement:
     """What the log says of this message when it is settled; codes and ids, no personal data."""
 
 
-# Result events: how they are told apart, and where they go.
+# Result events: how they are told apart.
 
 
 class EventFormat(StrEnum):

@@ -6,7 +6,6 @@ is read at import: `load` reads once, at start.
 """
 
 from worker.settings.environment import SettingsInvalid as SettingsInvalid
-from worker.settings.environment import ShownSetting as ShownSetting
 from worker.settings.environment import load as load
 from worker.settings.environment import show as show
 from worker.settings.messages import CheckSettings as CheckSettings
