@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from worker.admin.cells import duration
-from worker.contract.names import RETRY_PREFIXES, rfc3339
+from worker.contract.names import retry_queue, rfc3339
 from worker.core.claims import Granted
 from worker.core.connecting import Unconnected, words
 from worker.core.operations import CallRecord, History
 from worker.core.outcome import CallClass, CallReport, Charged, RetryLater
 from worker.core.request import Lane
 from worker.core.retry import RetryPolicy, decide
-from worker.settings import delay_name
 
 # Behind other messages a retry comes later than its queue says; this much later it is no delay.
 OVERDUE = timedelta(minutes=5)
@@ -62,7 +61,7 @@ def _calls(history: History, delays: tuple[int, ...]) -> Iterator[Moment]:
 def _wait(since: datetime, call: CallRecord, delays: tuple[int, ...], lane: Lane) -> Moment:
     waited = call.started_at - since
     passed = [delay for delay in delays if delay <= waited.total_seconds() + 0.5]
-    way = f" by {_queue(passed[-1], lane)}" if passed else ""
+    way = f" by {retry_queue(passed[-1], lane)}" if passed else ""
     return Moment(since, "waited", f"{duration(waited)} for call {call.number}{way}")
 
 
@@ -160,7 +159,7 @@ def _return(history: History, delays: tuple[int, ...]) -> str:
     delay = delays[0] if last is None else _delay(history, last, delays)
     since = history.requested_at if last is None else last.finished_at or last.started_at
     due = since + timedelta(seconds=delay)
-    queue, when = _queue(delay, history.lane), rfc3339(due, "seconds")
+    queue, when = retry_queue(delay, history.lane), rfc3339(due, "seconds")
     if history.read_at > due + OVERDUE:
         return f"its message was due from {queue} at {when}: it is queued behind others, or gone"
     return f"next attempt when the message returns from {queue}, about {when}"
@@ -180,7 +179,3 @@ def _delay(history: History, last: CallRecord, delays: tuple[int, ...]) -> int:
     )
     decision = decide(report, granted, RetryPolicy(delays, max_in_doubt_calls=1))
     return decision.delay if isinstance(decision, RetryLater) else delays[0]
-
-
-def _queue(delay: int, lane: Lane) -> str:
-    return RETRY_PREFIXES[lane] + delay_name(delay)

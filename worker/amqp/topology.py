@@ -16,11 +16,10 @@ from worker.contract.names import (
     REQUEST_QUEUES,
     REQUESTS,
     RESULTS,
-    RETRY_PREFIXES,
     UNROUTED,
+    retry_queue,
 )
 from worker.core.request import Lane
-from worker.settings import delay_name
 
 DEFAULT_EXCHANGE = ""
 """Every queue is bound to it by its own name, always."""
@@ -99,11 +98,6 @@ class Topology:
             self.queues + more.queues,
             self.bindings + more.bindings,
         )
-
-
-def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
-    """Return the name of the queue in which a lane's retry waits that long."""
-    return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 
 def request_queues(delays: tuple[int, ...]) -> list[str]:

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 
 from worker.contract import leaks
 from worker.contract.envelope import usable_traceparent
-from worker.contract.names import DEAD, REQUEST_QUEUES, RETRY_PREFIXES, rfc3339
+from worker.contract.names import DEAD, REQUEST_QUEUES, RETRY_PREFIXES, retry_queue, rfc3339
 from worker.core.delivery import Delivery, Publication
 from worker.core.request import Lane
-from worker.settings import delay_name
 
 LANE = "lane"
 """The lane of a dead letter, in its headers; none: live."""
@@ -25,7 +24,7 @@ PUBLISHED_AS = "publisherRoutingKey"
 
 def retry(delivery: Delivery, delay: int) -> Publication:
     """Return the same message for its lane's queue that waits `delay` seconds."""
-    return _again(delivery, RETRY_PREFIXES[delivery.lane] + delay_name(delay), {})
+    return _again(delivery, retry_queue(delay, delivery.lane), {})
 
 
 def is_retry(publication: Publication) -> bool:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from worker.core.request import Lane
+from worker.settings import delay_name
 
 REQUESTS = "verification.requests"
 """The exchange that takes requests, and the queue behind it."""
@@ -17,7 +18,7 @@ REQUEST_QUEUES = MappingProxyType({Lane.LIVE: REQUESTS, Lane.BULK: "verification
 RETRY_PREFIXES = MappingProxyType(
     {Lane.LIVE: "verification.retry.", Lane.BULK: "verification.bulk.retry."}
 )
-"""A retry queue's name is its lane's prefix and its delay: `verification.retry.30s`."""
+"""How the names of each lane's retry queues begin."""
 
 DEAD = "verification.dead"
 """The queue of what could not be processed."""
@@ -30,6 +31,11 @@ UNROUTED = "verification.unrouted"
 
 EVENT_TYPE = "verification.result.v1"
 """The `type` property of a result event."""
+
+
+def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
+    """Return the name of the queue in which a lane's retry waits: `verification.retry.30s`."""
+    return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 
 def rfc3339(moment: datetime, precision: str = "milliseconds") -> str:

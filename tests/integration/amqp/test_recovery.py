@@ -23,8 +23,7 @@ from worker.amqp.consumer import CONSUMING, CONSUMING_STOPPED
 from worker.amqp.publisher import PUBLICATION_REFUSED, PUBLISH_CHANNEL_CLOSED
 from worker.amqp.reconnecting import CONNECTION_LOST
 from worker.amqp.session import Session
-from worker.amqp.topology import retry_queue
-from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED
+from worker.contract.names import DEAD, REQUESTS, RESULTS, UNROUTED, retry_queue
 from worker.core.delivery import Publication
 
 RETRY = retry_queue(1800)

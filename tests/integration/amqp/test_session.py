@@ -22,8 +22,7 @@ from tests.integration.amqp.harness import (
 from worker.amqp import declare
 from worker.amqp.consumer import CONSUMING
 from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
-from worker.amqp.topology import retry_queue
-from worker.contract.names import REQUESTS, RESULTS, UNROUTED
+from worker.contract.names import REQUESTS, RESULTS, UNROUTED, retry_queue
 from worker.core.delivery import Delivery, Publication, Settlement
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
