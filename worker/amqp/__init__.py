@@ -11,15 +11,5 @@ any. What is for commands blocks, over one connection or two that `blocking.open
     blocking            for commands: a connection, and publishing that waits for each confirm
     broker_errors       what can go wrong
 
-The rest is this room's own.
-
-    settler             from the confirms to the acknowledgements
-    consumer            from the queue to the sink
-    publisher           publications on their way until the broker has confirmed them
-    delivery_tags       what to acknowledge, and what is not confirmed yet
-    loop                how other threads reach the amqp thread, and whether its loop turns
-    reconnecting        a connection that comes back by itself
-    properties          pika's properties to and from ours, also those that it cannot decode
-    parameters          how pika connects, TLS included
-    pika_connection     what we change in pika
+The rest is this room's own; each module says at its top what it is for.
 """
