@@ -8,15 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from alembic import context
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, NullPool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from migrations.steps import LOCK_TIMEOUT, StepRefused, patiently
+from migrations.tables import SCHEMA, metadata
 from worker.ports import DatabaseUnfit
 from worker.settings import DatabaseSettings, SettingsInvalid, load
-from worker.store.database_errors import mapped
-from worker.store.engine import open_for_migrations
-from worker.store.tables import SCHEMA, metadata
+from worker.store.database_errors import UNNAMED_POOLER, mapped
+from worker.store.engine import DRIVER, connection_arguments, refuse_other_encodings
 
 if TYPE_CHECKING:
     import psycopg
@@ -100,10 +100,22 @@ def run_migrations(connection: Connection) -> None:
 
 
 def owners_engine() -> Engine:
-    """Return the way to the database; no pool, for the lock ends with the session."""
-    engine = open_for_migrations(load(DatabaseSettings).database_url.get_secret_value())
+    """Return the way to the database, without a pool: the lock ends with the session.
+
+    It is one of the server itself: a lock that a pooler's session keeps after the migration would
+    stop the next one for ever.
+    """
+    url = load(DatabaseSettings).database_url.get_secret_value()
+    arguments = connection_arguments(url, "alembic")
+    arguments["options"] = " ".join([arguments.get("options", ""), "-c verification.direct=yes"])
+    engine = create_engine(DRIVER, hide_parameters=True, poolclass=NullPool, connect_args=arguments)
 
     def prepare(new: psycopg.Connection[Any], _record: object) -> None:
+        refuse_other_encodings(new)
+        row = new.execute("SELECT current_setting('verification.direct', true)").fetchone()
+        if row != ("yes",):
+            new.close()
+            raise DatabaseUnfit(UNNAMED_POOLER)
         # Alembic tells a table without a schema from one in the path's first: ours must not be it.
         new.execute("SET search_path TO pg_catalog")
         new.commit()

@@ -1,11 +1,4 @@
-"""What the pipeline and maintenance need from the world, as Protocols, and how it fails.
-
-Fault
-├── LedgerUnavailable   the database cannot be used now: try the same batch again
-│   └── LedgerContended only another transaction was in the way: at once
-├── LedgerRefused       the database refuses this data: halve the batch, never repeat it whole
-└── DatabaseUnfit       this database can never be used: the words say what a person must do
-"""
+"""What the pipeline and maintenance need from the world, as Protocols, and how it fails."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from demo_messages import exchange, messages, problems
 from demo_stage import NotAsExpected, Report, Stage
 from local_errors import NotOurs, StackError, StartFailed
-from worker.amqp.blocking import queue_counts, opened
+from worker.amqp.blocking import opened, queue_counts
 from worker.amqp.broker_errors import AmqpError, NotProvisioned
 from worker.contract.names import REQUESTS
 

@@ -37,17 +37,17 @@ def reads(engine: Engine, settings: StatusSettings) -> dict[str, Callable[[], An
         "queues": lambda: _queues(settings),
         "schema": schema,
         "fleet": pause,
-        "open_requests": lambda: asdict(overview.open_requests()),
-        "unsent_events": lambda: asdict(overview.unsent_events()),
+        "open_requests": overview.open_requests,
+        "unsent_events": overview.unsent_events,
         "outcomes_last_hour": overview.outcomes,
-        "calls_last_hour": lambda: [asdict(each) for each in overview.calls()],
+        "calls_last_hour": overview.calls,
         "budget": lambda: {
             "daily_call_budget": settings.daily_call_budget or None,
             "bulk_daily_call_budget": settings.bulk_daily_call_budget or None,
             "calls_per_minute": settings.provider_calls_per_minute or None,
-            "today": [asdict(each) for each in overview.today()],
+            "today": overview.today(),
         },
-        "workers": lambda: [asdict(each) for each in overview.workers()],
+        "workers": overview.workers,
         "locks": lambda: (found := find_blocker(engine)) and asdict(found),
     }
 

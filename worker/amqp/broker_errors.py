@@ -1,14 +1,4 @@
-"""What can go wrong with the broker, mapped once from pika's and the socket's errors.
-
-AmqpError
-├── InvalidUrl
-├── BrokerUnavailable     try again later
-├── AccessRefused         user, password, vhost or permissions
-├── NotProvisioned        a queue or an exchange is missing
-├── TopologyDiffers       it exists with other arguments
-├── Unroutable            the broker took a message and had no queue for it
-└── TlsFailed             the certificates do not agree, or no TLS is spoken
-"""
+"""What can go wrong with the broker, mapped once from pika's and the socket's errors."""
 
 import re
 

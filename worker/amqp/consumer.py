@@ -1,6 +1,7 @@
 """From the queue to the sink, and the acknowledgements back. The amqp thread only."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from worker.amqp.delivery_tags import AckBook
 from worker.amqp.properties import read_delivery
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 from worker.amqp.topology import Topology, declare_on
+from worker.contract.names import REQUEST_QUEUES
 from worker.core.delivery import Delivery
 from worker.core.request import Lane
 from worker.ports import DeliverySink
@@ -21,21 +23,21 @@ CONSUMING_STOPPED = "amqp.consuming_stopped"
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """How a lane is consumed; without a topology it must be there already."""
+
+    prefetch: int
+    topology: Topology | None
+
+
 class Consumer:
     """A connection and one consuming channel on it; each new channel is a new epoch.
 
     Each lane has one, so that a fault of one lane does not stop the other.
     """
 
-    def __init__(
-        self,
-        url: str,
-        ioloop: Any,
-        queue: str,
-        prefetch: int,
-        topology: Topology | None,
-        lane: Lane = Lane.LIVE,
-    ) -> None:
+    def __init__(self, url: str, ioloop: Any, lane: Lane, intake: Intake) -> None:
         role = "consume" if lane is Lane.LIVE else lane.value
         self.connection = ReconnectingConnection(url, role, ioloop, self)
         self.sink: DeliverySink
@@ -49,9 +51,9 @@ class Consumer:
         self.problem: str | None = None
         """Why it does not consume, since it last did."""
         self._lane = lane
-        self._queue = queue
-        self._full_prefetch = self._prefetch = prefetch
-        self._topology = topology
+        self._queue = REQUEST_QUEUES[lane]
+        self._full_prefetch = self._prefetch = intake.prefetch
+        self._topology = intake.topology
         self._pika: Any = None
         self._channel: Any = None
         self._usable = False

@@ -18,7 +18,7 @@ from worker.amqp.delivery_tags import Confirms
 from worker.amqp.properties import written_properties
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 from worker.amqp.topology import Topology, declare_on
-from worker.core.delivery import Publication, Settlement
+from worker.core.delivery import Publication
 
 PUBLICATION_REFUSED = "amqp.publication_refused"
 PUBLISH_CHANNEL_CLOSED = "amqp.publish_channel_closed"
@@ -31,8 +31,7 @@ class Group:
     """Publications that are done when the last of them is confirmed."""
 
     remaining: int
-    settlement: Settlement | None = None
-    on_confirmed: Callable[[], None] | None = None
+    on_confirmed: Callable[[], None]
     setbacks: int = 0
     """How often one of them was refused."""
 

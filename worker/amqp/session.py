@@ -4,7 +4,7 @@ It has a connection to publish, one to consume, and one more to consume the bulk
 of `Session` may be called from any thread. The sink and the callbacks are called on the amqp
 thread and must not block.
 
-    session = Session(url, prefetch=256, topology=live_topology(...), on_failure=stop)
+    session = Session(url, {Lane.LIVE: Intake(256, live_topology(...))}, stop)
     session.start(sink)                 # deliveries come; `settle` them
     session.stop_consuming()            # SIGTERM: no more deliveries
     session.drain(timeout=10)           # after the pipeline has settled what it finishes
@@ -12,20 +12,17 @@ thread and must not block.
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from pika.adapters.select_connection import IOLoop
 from structlog import get_logger
 
-from worker.amqp.consumer import Consumer
+from worker.amqp.consumer import Consumer, Intake
 from worker.amqp.loop import LoopLag, Mailbox
 from worker.amqp.pika_connection import CLOSE_SECONDS
 from worker.amqp.publisher import BackgroundPublisher
 from worker.amqp.settler import Settler
-from worker.amqp.topology import Topology
-from worker.contract.names import REQUEST_QUEUES
 from worker.core.delivery import Publication, Settlement
 from worker.core.request import Lane
 from worker.ports import DeliverySink
@@ -40,47 +37,30 @@ _ORDER_SECONDS = 5.0
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class BulkIntake:
-    """How the bulk lane is consumed: as the live one, with its own bound and topology."""
-
-    prefetch: int
-    topology: Topology | None
-
-
 class Session:
     """Consumes and publishes for ever; comes back by itself whatever happens to the broker.
 
-    `topology` is declared on every new channel; with None it must be there, and its absence is
-    logged until it is. Without the bulk lane's, or the right to it, the worker lives on the other.
-    `on_failure` is called on the amqp thread, as its last act, when something unexpected ended the
-    session: the process should stop.
+    A lane's topology is declared on every new channel; with None it must be there, and its absence
+    is logged until it is. Without the bulk lane's, or the right to it, the worker lives on the
+    live one. `on_failure` is called on the amqp thread, as its last act, when something unexpected
+    ended the session: the process should stop.
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        prefetch: int,
-        topology: Topology | None,
-        on_failure: Callable[[Exception], None],
-        queue: str = REQUEST_QUEUES[Lane.LIVE],
-        bulk: BulkIntake | None = None,
+        self, url: str, intakes: Mapping[Lane, Intake], on_failure: Callable[[Exception], None]
     ) -> None:
         self._on_failure = on_failure
         self._ioloop = IOLoop()
         self._mailbox = Mailbox(lambda: self._ioloop.add_callback_threadsafe(self._mailbox.run))
         self.loop_lag = LoopLag(self._ioloop)
+        topology = intakes[Lane.LIVE].topology
         self._publisher = BackgroundPublisher(
             url, self._ioloop, topology, lambda groups: self._settler.finish(groups)
         )
-        self._consumer = Consumer(url, self._ioloop, queue, prefetch, topology)
-        self._consumers = {Lane.LIVE: self._consumer}
-        if bulk is not None:
-            queue = REQUEST_QUEUES[Lane.BULK]
-            self._consumers[Lane.BULK] = Consumer(
-                url, self._ioloop, queue, bulk.prefetch, bulk.topology, Lane.BULK
-            )
+        self._consumers = {
+            lane: Consumer(url, self._ioloop, lane, intake) for lane, intake in intakes.items()
+        }
+        self._consumer = self._consumers[Lane.LIVE]
         self._settler = Settler(self._ioloop, self._publisher, self._consumers)
         consumers = self._consumers.values()
         self._users: list[BackgroundPublisher | Consumer] = [self._publisher, *consumers]

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from worker.amqp.session import BulkIntake, Session
+from worker.amqp.consumer import Intake
+from worker.amqp.session import Session
 from worker.amqp.topology import bulk_topology, live_topology
 from worker.contract.encryption import MessageKeys
 from worker.contract.request_v1 import RequestReader
-from worker.core.request import Mode
+from worker.core.request import Lane, Mode
 from worker.core.retry import RetryPolicy
 from worker.pipeline.flow import FlowRules
 from worker.pipeline.intake import CLAIMS_PER_CALLER, PipelineSize
@@ -22,13 +23,11 @@ def session(settings: Settings, fail: Callable[[], None]) -> Session:
     if settings.topology == "apply":
         live = live_topology(settings.retry_delays, settings.dead_letter_days)
         bulk = bulk_topology(settings.retry_delays)
-    return Session(
-        settings.amqp_url.get_secret_value(),
-        prefetch=settings.held_messages,
-        topology=live,
-        on_failure=lambda _error: fail(),
-        bulk=BulkIntake(settings.held_bulk_messages, bulk),
-    )
+    intakes = {
+        Lane.LIVE: Intake(settings.held_messages, live),
+        Lane.BULK: Intake(settings.held_bulk_messages, bulk),
+    }
+    return Session(settings.amqp_url.get_secret_value(), intakes, lambda _error: fail())
 
 
 def request_reader(settings: Settings, keys: MessageKeys | None) -> RequestReader:

@@ -105,12 +105,11 @@ class Worker:
         self._registry = PostgresRegistry(engine, self._name, mode, build)
         old = PostgresRetention(engine, mode)
         self._relay = Relay(PostgresOutbox(engine, mode), self._session, settings.event_format)
-        backlog = PostgresBacklog(
-            engine,
-            mode,
-            clear_after_days=settings.clear_after_days,
-            delete_after_days=settings.delete_after_days,
-        )
+        ages = {
+            "clear_after_days": settings.clear_after_days,
+            "delete_after_days": settings.delete_after_days,
+        }
+        backlog = PostgresBacklog(engine, mode, **ages)
         waiting = self._pipeline.turned_away
         self._turned_away = chores.turned_away(
             partial(waiting.take, sys.maxsize, 0),
@@ -121,12 +120,7 @@ class Worker:
         housework = (
             self._relay.chore,
             chores.lapsed_leases(leases.settle_lapsed),
-            chores.old_requests(
-                old.clear_personal,
-                old.delete,
-                clear_after_days=settings.clear_after_days,
-                delete_after_days=settings.delete_after_days,
-            ),
+            chores.old_requests(old.clear_personal, old.delete, **ages),
             given_up_requests(
                 settings.amqp_url.get_secret_value(), self._session, clock, self._metrics
             ),

@@ -18,7 +18,7 @@ REQUEST_QUEUES = MappingProxyType({Lane.LIVE: REQUESTS, Lane.BULK: "verification
 RETRY_PREFIXES = MappingProxyType(
     {Lane.LIVE: "verification.retry.", Lane.BULK: "verification.bulk.retry."}
 )
-"""A retry queue's name is its lane's prefix and its delay: `verification.retry.30s`."""
+"""How the names of each lane's retry queues begin."""
 
 DEAD = "verification.dead"
 """The queue of what could not be processed."""
@@ -34,7 +34,7 @@ EVENT_TYPE = "verification.result.v1"
 
 
 def retry_queue(seconds: int, lane: Lane = Lane.LIVE) -> str:
-    """Return the name of the queue in which a lane's retry waits that long."""
+    """Return the name of the queue in which a lane's retry waits: `verification.retry.30s`."""
     return RETRY_PREFIXES[lane] + delay_name(seconds)
 
 

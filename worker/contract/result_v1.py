@@ -16,13 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from worker.contract.names import EVENT_TYPE, RESULTS, rfc3339
 from worker.core.claims import Envelope
-from worker.core.delivery import (
-    EventFormat,
-    Publication,
-    answer_event_id,
-    result_event_id,
-    routing_key,
-)
+from worker.core.delivery import EventFormat, Publication, answer_event_id, result_event_id
 from worker.core.outcome import AuthInfo, Charged, ErrorKind, Failure, Outcome, Result, StoredResult
 from worker.core.request import Mode
 
@@ -171,7 +165,7 @@ def _publication(
         headers |= {f"{CLOUD_PREFIX}{name}": said for name, said in attributes.items() if said}
     return Publication(
         exchange=RESULTS,
-        routing_key=routing_key(asked_by, result.outcome, envelope),
+        routing_key=envelope.reply_to or f"{asked_by}.{result.outcome}",
         body=orjson.dumps(body),
         message_id=event_id,
         correlation_id=_correlation_id(envelope, request_id),

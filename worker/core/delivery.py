@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from worker.core.claims import Envelope
 from worker.core.outcome import Outcome
 from worker.core.request import Lane
 
@@ -100,7 +99,7 @@ class Settlement:
     """What the log says of this message when it is settled; codes and ids, no personal data."""
 
 
-# Result events: how they are told apart, and where they go.
+# Result events: how they are told apart.
 
 
 class EventFormat(StrEnum):
@@ -127,8 +126,3 @@ def answer_event_id(outcome: Outcome, fingerprint: bytes) -> str:
     It is made of the keyed fingerprint: a plain hash of the body could be enumerated.
     """
     return str(uuid5(_NAMESPACE, f"{outcome}\n{fingerprint.hex()}"))
-
-
-def routing_key(source: str, outcome: Outcome, envelope: Envelope) -> str:
-    """Return where the event goes: the sender's `reply_to`, else `<source>.<outcome>`."""
-    return envelope.reply_to or f"{source}.{outcome}"

@@ -58,7 +58,7 @@ class Digests:
         return tuple(
             Digest(
                 key_id,
-                _fingerprint(key, data),
+                hmac.digest(key, b"\x00" + data, sha256),
                 None if id_card is None else _subject(key, id_card),
             )
             for key_id, key in self._keys
@@ -80,10 +80,6 @@ def fits(digests: Sequence[Digest], key_id: str | None, fingerprint: bytes) -> b
 
 def _subject(key: bytes, id_card: str) -> bytes:
     return hmac.digest(key, id_card.encode(), sha256)
-
-
-def _fingerprint(key: bytes, data: bytes) -> bytes:
-    return hmac.digest(key, b"\x00" + data, sha256)
 
 
 def _key_id(key: bytes) -> str:

@@ -14,8 +14,8 @@ from worker.contract.encryption import is_encrypted
 from worker.contract.request_model import BYTE_ORDER_MARK
 from worker.core import spelling
 from worker.core.checks import CheckPolicy, FieldRefused, check_field
-from worker.core.masking import mask
-from worker.core.request import CheckType, Person, PersonField
+from worker.core.masking import mask_field
+from worker.core.request import CheckType, PersonField
 
 Fields = Mapping[str, Callable[[object], object]]
 """How each field of an object is shown."""
@@ -66,12 +66,9 @@ def _personal(field: PersonField, today: date, value: object) -> str:
     if not isinstance(value, str):
         return _kind(value)
     try:
-        person = Person({field: check_field(field, value, _POLICY, today)})
+        return mask_field(field, check_field(field, value, _POLICY, today))
     except FieldRefused:
         return _kind(value)
-    masked = mask(person)
-    shown = (masked.name, masked.id_card, masked.bankcard, masked.mobile, masked.portrait)
-    return next(each for each in shown if each is not None)
 
 
 def _kind(value: object) -> str:

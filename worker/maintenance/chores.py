@@ -18,10 +18,6 @@ from worker.telemetry.logs import LogEvent
 _KEPT = 10_000
 
 
-def _nothing_to_interrupt() -> None:
-    """Do nothing: one or two short statements need not be cut off."""
-
-
 @dataclass(frozen=True, slots=True)
 class Chore:
     """Something that is done again and again."""
@@ -33,8 +29,8 @@ class Chore:
     """How much one run does at most."""
     run_once: Callable[[], int]
     """Does a bounded part and returns how much it was; `limit` or more: there may be more."""
-    interrupt: Callable[[], None] = _nothing_to_interrupt
-    """Lets a run that waits return soon; from any thread."""
+    interrupt: Callable[[], None] = lambda: None
+    """Lets a run that waits return soon, from any thread; short statements need not be cut off."""
     first_after: float | None = None
     """Seconds until the first run; None: an interval."""
 

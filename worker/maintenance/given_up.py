@@ -5,8 +5,6 @@ So what the broker gives up is put back into its requests queue, some times; a m
 given up even then is ended as failed by whoever gets it next (`Flow`).
 """
 
-from typing import Protocol
-
 import structlog
 
 from worker.amqp.broker_errors import AccessRefused, AmqpError
@@ -17,25 +15,14 @@ from worker.core.delivery import Letter
 from worker.maintenance.chores import Chore
 from worker.ports import Clock, Publisher
 from worker.telemetry.logs import LogEvent
+from worker.telemetry.metrics import Metrics
 
 # They are dead letters for days: some minutes are soon. A look opens two connections.
 _INTERVAL = 300.0
 _LIMIT = 100
 
 
-class DeadLetterMetrics(Protocol):
-    """What is counted of the dead letters."""
-
-    def returned(self) -> None:
-        """Count a request that is in the queue again."""
-
-    def oldest_dead_letter(self, seconds: float) -> None:
-        """Show the age of the oldest dead letter; 0 where there is none."""
-
-
-def given_up_requests(
-    url: str, broker: Publisher, clock: Clock, metrics: DeadLetterMetrics
-) -> Chore:
+def given_up_requests(url: str, broker: Publisher, clock: Clock, metrics: Metrics) -> Chore:
     """Put back what the broker has given up, and see how old the oldest dead letter is.
 
     A worker whose user may not read the dead letters says so once. People's tools wait for a look

@@ -3,8 +3,6 @@
 Credentials, clock, signature and nonce are checked in this order, then the body. The nonce comes
 after the signature, so that a request with a wrong signature burns none.
 
-    CallRefused    one call, answered with `{"requestId": …, "error": {…}}`
-
 Status strings are those of JD's gateway documentation, its spelling of NOT_EXITST included.
 """
 

@@ -16,8 +16,6 @@
 It replaces the whole scenario that held before. `GET /scenario` answers with what still holds, in
 the form with `steps`; `POST /reset` ends it. Only a call that passed the sandbox's own checks and
 the limit uses up a step, and only such a call counts towards the limit, from the PUT on.
-
-    ScenarioRefused    this is no scenario: answered with its code, `field` and `problem`
 """
 
 from collections import deque

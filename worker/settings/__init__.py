@@ -10,7 +10,6 @@ Neighbours use what stands here, and `addresses` where they read a URL themselve
 """
 
 from worker.settings.environment import SettingsInvalid as SettingsInvalid
-from worker.settings.environment import ShownSetting as ShownSetting
 from worker.settings.environment import load as load
 from worker.settings.environment import show as show
 from worker.settings.messages import CheckSettings as CheckSettings

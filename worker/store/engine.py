@@ -13,7 +13,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
-from sqlalchemy import Connection, Engine, NullPool, TextClause, create_engine, event, text
+from sqlalchemy import Connection, Engine, TextClause, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -123,27 +123,6 @@ def open_engine(
             raise DatabaseUnfit(UNNAMED_POOLER)
         if weak := {name: value for _, name, value, _ in rows if name is not None}:
             on_weak(weak)
-
-    event.listen(engine, "connect", look_at_session)
-    return engine
-
-
-def open_for_migrations(url: str) -> Engine:
-    """Return an engine without a pool, whose session is one of the server itself.
-
-    A lock that a pooler's session keeps after the migration would stop the next one for ever.
-    """
-    arguments = connection_arguments(url, "alembic")
-    arguments["options"] = " ".join([arguments.get("options", ""), "-c verification.direct=yes"])
-    engine = create_engine(DRIVER, hide_parameters=True, poolclass=NullPool, connect_args=arguments)
-
-    def look_at_session(new: psycopg.Connection[Any], _record: object) -> None:
-        refuse_other_encodings(new)
-        row = new.execute("SELECT current_setting('verification.direct', true)").fetchone()
-        new.rollback()
-        if row != ("yes",):
-            new.close()
-            raise DatabaseUnfit(UNNAMED_POOLER)
 
     event.listen(engine, "connect", look_at_session)
     return engine

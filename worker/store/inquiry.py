@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import Engine, Row, TextClause, text
 
 from worker.core.operations import CallRecord, History
 from worker.core.outcome import Charged, ErrorKind, Outcome
@@ -47,20 +48,6 @@ COUNT_UNSENT = text(f"SELECT count(*) FROM verification.request WHERE {UNSENT} A
 _CHUNK = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class UnsentEvent:
-    """A result whose event nobody is known to have sent."""
-
-    request_id: str
-    mode: Mode
-    source: str
-    outcome: Outcome
-    completed_at: datetime
-    held_until: datetime | None
-    """Until when a relay has it; it may have crashed."""
-    read_at: datetime
-
-
 class PostgresInquiry:
     """Reads the tables of requests. Errors as of `ports.Ledger`."""
 
@@ -89,10 +76,12 @@ class PostgresInquiry:
                 states[row.request_id] = row.state == "done"
         return states
 
-    def unsent(self, limit: int) -> list[UnsentEvent]:
-        """Return the oldest results whose event is not known to be sent."""
-        rows = execute(self.engine, UNSENT_EVENTS, limit=limit)
-        return [from_columns(UnsentEvent, row) for row in rows]
+    def unsent(self, limit: int) -> Sequence[Row[Any]]:
+        """Return the oldest results whose event is not known to be sent.
+
+        Until `held_until` a relay has the event; it may have crashed.
+        """
+        return execute(self.engine, UNSENT_EVENTS, limit=limit)
 
     def count_unsent(self, mode: Mode) -> int:
         """Count a mode's results whose event is not known to be sent."""

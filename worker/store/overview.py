@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine, TextClause, text
 
@@ -80,8 +81,8 @@ SELECT coalesce(class, 'under_way') AS call_class, count(*) AS calls,
 
 # The day of the calendar that the provider bills by; a row of an earlier one says nothing of today.
 QUOTA = text(f"""
-SELECT mode, CASE WHEN day = {TODAY} THEN calls_today ELSE 0 END AS calls_today, next_call_at,
-       CASE WHEN bulk_day = {TODAY} THEN bulk_calls ELSE 0 END AS bulk_calls
+SELECT mode, CASE WHEN day = {TODAY} THEN calls_today ELSE 0 END AS promised, next_call_at,
+       CASE WHEN bulk_day = {TODAY} THEN bulk_calls ELSE 0 END AS bulk
   FROM verification.call_quota ORDER BY mode
 """)
 
@@ -114,72 +115,6 @@ SELECT name, coalesce(calls, 0) AS calls, greatest(calling.seen_at, said.seen_at
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRequests:
-    """Requests without an outcome; a lapsed lease is nobody's work any more."""
-
-    working: int
-    waiting: int
-    lapsed: int
-    oldest: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class UnsentEvents:
-    """Results whose event is not known to be sent, those of the last second included."""
-
-    events: int
-    oldest: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """The last hour's calls of one class; `under_way` has no end yet."""
-
-    call_class: str
-    calls: int
-    charged: int
-    in_doubt: int
-    """Bytes left, and no answer of the provider says that it did not work on it."""
-    charge_unknown: int
-    """Of those that ended: in doubt, or answered so that nobody can tell (5xx)."""
-
-
-@dataclass(frozen=True, slots=True)
-class DayOfMode:
-    """One mode's calls on the calendar day in Asia/Shanghai.
-
-    `promised` are those that workers took from the shared limits, None where there are none;
-    `bulk` those of them that are bulk's.
-    """
-
-    mode: str
-    calls: int
-    promised: int | None = None
-    next_call_at: datetime | None = None
-    bulk: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSeen:
-    """A worker in the registry, with calls in the last minutes or with a lease now.
-
-    What it says of itself is None where it has said nothing (see `core.operations.WorkerState`).
-    """
-
-    name: str
-    calls: int
-    seen_at: datetime | None
-    """When it said so last, or its last call's end or beginning."""
-    state: str | None = None
-    reason: str | None = None
-    probe_at: datetime | None = None
-    held: int | None = None
-    calls_under_way: int | None = None
-    returned: int | None = None
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Hours:
     """Counts of the last 24 hours by hour and kind: outcomes of requests, or charges of calls."""
 
@@ -199,13 +134,13 @@ class PostgresOverview:
         ((revision,),) = execute(self._engine, REVISION)
         return None if revision is None else str(revision)
 
-    def open_requests(self) -> OpenRequests:
-        """Count the requests that have no outcome."""
-        return OpenRequests(*execute(self._engine, OPEN_REQUESTS)[0])
+    def open_requests(self) -> dict[str, Any]:
+        """Count the requests that have no outcome; a lapsed lease is nobody's work any more."""
+        return self._rows(OPEN_REQUESTS)[0]
 
-    def unsent_events(self) -> UnsentEvents:
-        """Count the results that nobody is known to have announced."""
-        return UnsentEvents(*execute(self._engine, UNSENT_EVENTS)[0])
+    def unsent_events(self) -> dict[str, Any]:
+        """Count the results that nobody is known to have announced, the last second's too."""
+        return self._rows(UNSENT_EVENTS)[0]
 
     def outcomes(self) -> dict[str, int]:
         """Count the last hour's outcomes, the most frequent first."""
@@ -224,18 +159,33 @@ class PostgresOverview:
         found = execute(self._engine, statement)
         return Hours(last, {(row.hour, row.kind): row.count for row in found})
 
-    def calls(self) -> list[Calls]:
-        """Count the last hour's calls by class, of very many the latest."""
-        return [Calls(*row) for row in execute(self._engine, CALLS, at_most=LATEST_AT_MOST)]
+    def calls(self) -> list[dict[str, Any]]:
+        """Count the last hour's calls by class, of very many the latest.
 
-    def today(self) -> list[DayOfMode]:
-        """Count today's calls by mode."""
+        Of `charge_unknown` are those that ended, in doubt or answered so that nobody can tell.
+        """
+        return self._rows(CALLS, at_most=LATEST_AT_MOST)
+
+    def today(self) -> list[dict[str, Any]]:
+        """Count the calls of the calendar day in Asia/Shanghai by mode.
+
+        `promised` are those that workers took from the shared limits, None where there are none;
+        `bulk` those of them that are bulk's.
+        """
         calls = {row.mode: row.calls for row in execute(self._engine, CALLS_TODAY)}
-        quota = {row.mode: tuple(row)[1:] for row in execute(self._engine, QUOTA)}
-        modes = sorted({*calls, *quota})
-        return [DayOfMode(mode, calls.get(mode, 0), *quota.get(mode, ())) for mode in modes]
+        quota = {row["mode"]: row for row in self._rows(QUOTA)}
+        unlimited = {"promised": None, "next_call_at": None, "bulk": 0}
+        return [
+            {"mode": mode, "calls": calls.get(mode, 0), **quota.get(mode, unlimited)}
+            for mode in sorted({*calls, *quota})
+        ]
 
-    def workers(self) -> list[WorkerSeen]:
-        """Return who is at work."""
-        asked = {"minutes": AT_WORK_MINUTES, "at_most": LATEST_AT_MOST}
-        return [WorkerSeen(*row) for row in execute(self._engine, WORKERS, **asked)]
+    def workers(self) -> list[dict[str, Any]]:
+        """Return who is in the registry, has called in the last minutes or has a lease now.
+
+        What a worker says of itself is None where it has said nothing (`operations.WorkerState`).
+        """
+        return self._rows(WORKERS, minutes=AT_WORK_MINUTES, at_most=LATEST_AT_MOST)
+
+    def _rows(self, statement: TextClause, **asked: object) -> list[dict[str, Any]]:
+        return [dict(row._mapping) for row in execute(self._engine, statement, **asked)]

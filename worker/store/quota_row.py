@@ -5,9 +5,9 @@ limits hold over all replicas, to the call, with nothing but the database.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from worker.core.claims import Entry
 from worker.core.request import Lane, Mode
@@ -71,25 +71,17 @@ def lock_quota(database: Connection, quota: Quota, mode: Mode) -> QuotaState:
     return QuotaState(quota, *stands).renewed()
 
 
-class Tokens(NamedTuple):
-    """Calls that count on the quota's day."""
-
-    calls: int
-    bulk: int
-    """Those of them that are bulk's."""
-
-
-def tokens_held(database: Connection, entries: Sequence[Entry], mode: Mode) -> Tokens:
-    """Return how many calls of these entries count on the quota's day; its row is locked."""
+def tokens_held(database: Connection, entries: Sequence[Entry], mode: Mode) -> Row[Any]:
+    """Return how many `calls` of these entries count on the quota's day, and those of `bulk`."""
     asked = {
         "ids": [each.granted.request_id for each in entries],
         "owners": [each.granted.owner for each in entries],
         "bulk": [each.asked.lane is Lane.BULK for each in entries],
     }
-    return Tokens(*database.execute(TOKENS_HELD, {**asked, "mode": mode.value}).one())
+    return database.execute(TOKENS_HELD, {**asked, "mode": mode.value}).one()
 
 
-def return_tokens(database: Connection, before: Tokens, after: Tokens, mode: Mode) -> None:
+def return_tokens(database: Connection, before: Row[Any], after: Row[Any], mode: Mode) -> None:
     """Let calls that were not sent after all count no more; the row is locked."""
     if before.calls > after.calls:
         returned = {"calls": before.calls - after.calls, "bulk": before.bulk - after.bulk}

@@ -28,7 +28,8 @@ from worker.ports import LedgerRefused
 T = TypeVar("T")
 
 
-# The partial indexes of `tables` stand on these conditions, so a query names them in these words.
+# The partial indexes of `migrations.tables` stand on these conditions, so a query names them in
+# these words.
 OPEN = "completed_at IS NULL"
 UNSENT = "completed_at IS NOT NULL AND event_sent_at IS NULL"
 # Announced, and whole: neither age nor an erasure has cleared what is about the person.

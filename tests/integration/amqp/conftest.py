@@ -9,7 +9,10 @@ import structlog
 
 from tests.integration.amqp.harness import TOPOLOGY, Bare, Collector, Log, ids
 from worker.amqp import declare
+from worker.amqp.consumer import Intake
 from worker.amqp.session import Session
+from worker.amqp.topology import Topology
+from worker.core.request import Lane
 
 MakeSession = Callable[..., Session]
 """Makes a session that is closed when the test ends; see `Session` for the options."""
@@ -35,13 +38,13 @@ def make_session(amqp_url: str, log: Log) -> Iterator[MakeSession]:
     failures: list[Exception] = []
     with ExitStack() as stack:
 
-        def make(url: str = amqp_url, **options: Any) -> Session:
-            usual: dict[str, Any] = {
-                "prefetch": 100,
-                "topology": TOPOLOGY,
-                "on_failure": failures.append,
-            }
-            session = Session(url, **(usual | options))
+        def make(
+            url: str = amqp_url,
+            prefetch: int = 100,
+            topology: Topology | None = TOPOLOGY,
+            on_failure: Callable[[Exception], None] = failures.append,
+        ) -> Session:
+            session = Session(url, {Lane.LIVE: Intake(prefetch, topology)}, on_failure)
             stack.callback(session.close)
             return session
 

@@ -6,6 +6,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
+from migrations.tables import metadata
 from tests.conftest import alembic
 from tests.fakes.clock import FakeClock
 from tests.fakes.messages import ask, deliver
@@ -26,7 +27,6 @@ from worker.store.leases import PostgresLeases
 from worker.store.ledger import PostgresLedger
 from worker.store.outbox import PostgresOutbox
 from worker.store.overview import HEAD
-from worker.store.tables import metadata
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -10,9 +10,10 @@ from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowAborte
 from pika.exceptions import ChannelClosedByBroker
 
 from tests.fakes.loop import FakeLoop
-from worker.amqp.consumer import Consumer
+from worker.amqp.consumer import Consumer, Intake
 from worker.amqp.pika_connection import IoServices, PikaConnection
 from worker.amqp.reconnecting import ANSWER_SECONDS, Backoff, ReconnectingConnection
+from worker.core.request import Lane
 
 
 def nothing(*_: object) -> None:
@@ -85,7 +86,7 @@ def test_a_channel_that_is_to_be_tried_again_is_not_when_a_new_connection_has_on
     loop, channel = FakeLoop(), SimpleNamespace(add_on_close_callback=lambda _: None)
     pika = SimpleNamespace(is_open=True, channel=lambda on_open_callback: channel)
     returned: list[int] = []
-    consumer = Consumer("amqp://localhost", loop, queue="q", prefetch=1, topology=None)
+    consumer = Consumer("amqp://localhost", loop, Lane.LIVE, Intake(1, None))
     sink: Any = SimpleNamespace(returned=lambda epoch, _lane: returned.append(epoch))
     consumer.sink = sink
     consumer.connected(pika)

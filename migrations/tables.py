@@ -1,6 +1,6 @@
 """The tables of schema `verification`, with the comments that people read in `psql`.
 
-`migrations/` creates them; `alembic check` proves that both say the same.
+The steps in `versions` create them; `alembic check` proves that both say the same.
 """
 
 from datetime import datetime
