@@ -2,15 +2,12 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import local_install
 from demo_messages import messages
 from demo_stage import Report
-from local_errors import StackError
 
 Printed = Callable[..., str]
 RUN = "demo-1891f1"
@@ -67,26 +64,3 @@ def test_in_a_narrow_terminal_what_is_looked_for_first_stays_whole(printed: Prin
     text = printed(RESULTS, COLUMNS="50", TERM="xterm")
     assert all(word in text for word in ("outcome", "no_record", "charged", "unknown", "calls"))
     assert "…" not in text
-
-
-def test_an_installer_that_takes_long_says_where_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    seen = tmp_path / "seen"
-    script = f"""
-import pathlib, time
-print("Unpacking erlang-base", flush=True)
-while not pathlib.Path({str(seen)!r}).exists():
-    time.sleep(0.01)
-print("E: no space left", flush=True)
-raise SystemExit(7)
-"""
-
-    def told(words: str, *, flush: bool) -> None:
-        if "Unpacking erlang-base" in words:
-            seen.touch()
-
-    monkeypatch.setattr(local_install, "_TOLD_EVERY", 0.01)
-    monkeypatch.setattr(local_install, "print", told, raising=False)
-    with pytest.raises(StackError, match=r"ended with code 7:\n.*\nE: no space left"):
-        local_install._run([sys.executable, "-c", script], None, {})

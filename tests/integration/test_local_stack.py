@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
@@ -20,10 +19,10 @@ import local_stack
 from local_broker import Broker
 from local_database import Database
 from local_errors import NotOurs, StackError, StartFailed
-from local_install import missing_packages
 from local_management import ForeignBroker
 from local_ports import free_ports
 from local_process import is_running
+from local_programs import missing_packages
 from tests.e2e.harness import until
 
 _PROGRAM = Path(local_stack.__file__)
@@ -141,66 +140,6 @@ def _processes_of(directories: list[Path]) -> set[psutil.Process]:
             if any(str(directory) in text for directory in directories):
                 found.add(process)
     return found
-
-
-def test_exec_hands_on_the_servers_and_the_exit_code() -> None:
-    script = 'test "$AMQP_URL" = amqp://other && psql -tAc "SELECT 6 * 7" "$DATABASE_URL"; exit 7'
-    done = _exec("--scratch", "--", "sh", "-c", script)
-    out, _ = done.communicate(timeout=60)
-    assert (done.returncode, out.strip()) == (7, "42")
-
-
-def test_exec_passes_a_signal_on_and_waits_until_the_command_has_ended() -> None:
-    script = "trap 'echo told; exit 9' TERM; echo ready; while :; do sleep 0.1; done"
-    with _exec("--", "sh", "-c", script) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline() == "ready\n"
-        running.send_signal(signal.SIGTERM)
-        assert running.stdout.read() == "told\n"
-        assert running.wait(30) == 128 + signal.SIGTERM
-
-
-def test_a_signal_that_comes_while_the_command_starts_ends_it_in_order(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    ready, told = tmp_path / "ready", tmp_path / "told"
-    os.mkfifo(ready)
-
-    class ToldTooEarly(subprocess.Popen[bytes]):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            ready.read_text()  # the command listens, and we do not know of it yet
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(subprocess, "Popen", ToldTooEarly)
-    before = signal.signal(signal.SIGTERM, local_stack._leave)
-    script = f"trap 'kill $!; echo > {told}; exit' TERM; sleep 60 & echo > {ready}; wait"
-    try:
-        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
-            local_stack.run_within(["sh", "-c", script], os.environ)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert told.exists()
-
-
-def test_exec_says_in_one_line_that_there_is_no_such_command() -> None:
-    done = _exec("--", "no-such-command", DATABASE_URL="postgresql://other")
-    _, errors = done.communicate(timeout=60)
-    assert done.returncode == 127
-    assert errors.startswith("local stack: no-such-command: ")
-    assert errors.count("\n") == 1
-
-
-def _exec(*arguments: str, **given: str) -> subprocess.Popen[str]:
-    """Start `exec` with a foreign broker, which nothing here dials; a database is private."""
-    environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-    return subprocess.Popen(
-        [sys.executable, str(_PROGRAM), "exec", *arguments],
-        env={**environment, "AMQP_URL": "amqp://other", **given},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_a_queue_is_not_taken_for_one_whose_name_begins_like_it(
