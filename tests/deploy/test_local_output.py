@@ -1,11 +1,17 @@
 """What the local stack says to whoever waits in a terminal of 80 columns, or reads it in a pipe."""
 
+import os
+import shutil
+import subprocess
 import sys
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from demonstration import messages, show
+from tests.deploy.manifests import CHECKOUT
 
 RUN = "demo-1891f1"
 STORY = [{"message": each["id"], "what happens": each["story"]} for each in messages(RUN)]
@@ -36,3 +42,33 @@ def test_the_tables_of_the_demonstration_are_whole_in_80_columns(
     for row, line in zip(rows, lines, strict=True):
         assert all(str(cell) in line for cell in row.values())
         assert len(line) <= 80
+
+
+@pytest.mark.parametrize(("missing", "code"), [("", 0), ("rabbitmq-server psql", 2)])
+def test_who_may_not_install_packages_is_told_which_are_missing(
+    tmp_path: Path, missing: str, code: int
+) -> None:
+    """In a checkout that is set up: what is missing is a program's to say, and here made up."""
+    for name in ("deploy/local/setup", "deploy/requirements-dev.txt", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, tmp_path / name)
+    lock, project = (tmp_path / each for each in ("deploy/requirements-dev.txt", "pyproject.toml"))
+    made_of = f"{tmp_path.resolve()}\n".encode() + lock.read_bytes() + project.read_bytes()
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    (tmp_path / ".venv/.setup-stamp").write_text(sha256(made_of).hexdigest())
+    for name, said in (("python", missing), ("id", "1000")):
+        (programs / name).write_text(f"#!/bin/sh\necho {said}\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [tmp_path / "deploy/local/setup"],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert (f"sudo apt-get install --no-install-recommends {missing}\n" in done.stderr) == bool(
+        code
+    )
