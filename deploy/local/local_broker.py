@@ -16,13 +16,10 @@ from local_programs import program, search_path
 # It writes its reason around "BOOT FAILED" to this line after it; 10 s and a crash dump follow.
 _REASON_LINES = 8
 
-_ERLANG_ARGUMENTS = " ".join(
-    (
-        "-noinput",
-        "-kernel inet_dist_use_interface {127,0,0,1}",
-        # Without these the schedulers spin while idle and take CPU from what is measured.
-        "+sbwt none +sbwtdcpu none +sbwtdio none",
-    )
+_ERLANG_ARGUMENTS = (
+    "-noinput -kernel inet_dist_use_interface {127,0,0,1}"
+    # Without these the schedulers spin while idle and take CPU from what is measured.
+    " +sbwt none +sbwtdcpu none +sbwtdio none"
 )
 
 _CONFIGURATION = """\
