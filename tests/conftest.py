@@ -20,8 +20,8 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import HealthCheck, settings
 
-from local_install import node_modules
 from local_stack import Servers
+from tests.packages import node_modules
 
 NewDatabase = Callable[[], AbstractContextManager[str]]
 Refusal = Callable[..., list[str]]

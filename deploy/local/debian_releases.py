@@ -6,28 +6,20 @@ a script that calls its own loader with its own libraries. It needs no root and 
 to be a root file system itself is left as it is.
 """
 
-from __future__ import annotations
-
 import os
+import re
 import shlex
 import shutil
-from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from local_errors import StackError
 from local_process import run
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-# From the oldest: what is released is taken before what is still made.
-_RELEASES = ("bookworm", "trixie", "forky", "sid")
-
+# The status is empty: nothing is installed, so that all that a package needs is fetched.
 _CONFIGURATION = """\
-Dir::State "{here}/state";
-Dir::State::status "{here}/status";
-Dir::Cache "{here}/cache";
+Dir::State "{here}";
+Dir::State::status "/dev/null";
+Dir::Cache "{here}";
 Dir::Etc::SourceList "{here}/sources.list";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
@@ -48,85 +40,39 @@ exec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"
 _HEAD = 4096
 
 
-def fits(found: str, wanted: str) -> bool:
-    """Tell whether 4.0.5 is a 4.0: whole numbers are compared, so that 4.01 is none."""
-    return found == wanted or found.startswith(f"{wanted}.")
+def extract(release: str, root: Path, *packages: str) -> None:
+    """Put packages of a release with all that they need into a new folder. Raises StackError."""
+    if shutil.which("apt-get") is None:
+        raise StackError("this machine has no apt-get to get Debian's packages with")
+    # From where our own release is from, but for bookworm-security and its like.
+    line = "$(ORIGIN) $(RELEASE) $(REPO_URI)"
+    listed = run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"])
+    addresses = re.findall(r"^Debian \w+ (\S+)$", listed, re.MULTILINE)
+    if not addresses:
+        raise StackError("apt knows no Debian release here: run apt-get update first")
+    here = root.with_name(f"{root.name}.apt")
+    for folder in (root, here):
+        shutil.rmtree(folder, ignore_errors=True)
+    for part in ("lists", "archives"):
+        (here / part / "partial").mkdir(parents=True)
+    (here / "sources.list").write_text(f"deb {addresses[0]} {release} main\n")
+    (here / "apt.conf").write_text(_CONFIGURATION.format(here=here))
+    environment = {**os.environ, "APT_CONFIG": str(here / "apt.conf")}
+    run(["apt-get", "--quiet", "update"], environment)
+    fetch = ["apt-get", "install", "--quiet", "--yes", "--download-only", *packages]
+    run(fetch, environment)
+    for archive in sorted(here.glob("archives/*.deb")):
+        run(["dpkg-deb", "--extract", str(archive), str(root)])
+    shutil.rmtree(here)
 
 
-class Releases:
-    """Debian's releases, with apt's lists of them in a folder."""
-
-    def __init__(self, folder: Path, names: Sequence[str] = _RELEASES) -> None:
-        """Use the releases of these names; each has 10 MB of lists, which take 5 s to read."""
-        self._folder = folder
-        self._names = names
-
-    def unpack(self, package: str, version: str, root: Path) -> Path:
-        """Unpack a package of this version, made to run from `root`; return that.
-
-        Once is enough. Raises StackError.
-        """
-        done = root / ".unpacked"
-        if not done.exists():
-            self.extract(package, version, root)
-            relocate(root)
-            done.touch()
-        return root
-
-    def extract(self, package: str, version: str, root: Path, *others: str) -> None:
-        """Put a package of this version with all that it needs into a new folder.
-
-        `others` are of the same release, in the version that it has. Raises StackError.
-        """
-        listed = run(["apt-cache", "madison", package], self._apt)
-        release = release_of(listed, version)
-        if release is None:
-            raise StackError(f"no Debian release has {package} {version}")
-        archives = root.with_name(f"{root.name}.archives")
-        for folder in (root, archives):
-            shutil.rmtree(folder, ignore_errors=True)
-        (archives / "partial").mkdir(parents=True)
-        fetch = "apt-get install --quiet --yes --download-only".split()
-        options = [f"--option=Dir::Cache::Archives={archives}", f"--target-release={release}"]
-        run([*fetch, *options, package, *others], self._apt)
-        for archive in sorted(archives.glob("*.deb")):
-            run(["dpkg-deb", "--extract", str(archive), str(root)])
-        shutil.rmtree(archives)
-
-    @cached_property
-    def _apt(self) -> dict[str, str]:
-        """The variables by which apt has the lists: fetched from where our own release is from."""
-        if shutil.which("apt-get") is None:
-            raise StackError("this machine has no apt-get to get Debian's packages with")
-        line = "$(ORIGIN) $(RELEASE) $(REPO_URI)"
-        listed = run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"])
-        sources = [words.split() for words in listed.splitlines()]
-        known = (*_RELEASES, "stable", "testing", "unstable")
-        addresses = [each[2] for each in sources if each[0] == "Debian" and each[1] in known]
-        if not addresses:
-            raise StackError("apt knows no Debian release here: run apt-get update first")
-        for folder in ("state/lists/partial", "cache/archives/partial"):
-            (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        files = {
-            "apt.conf": _CONFIGURATION.format(here=self._folder),
-            "status": "",  # nothing is installed, so that all that a package needs is fetched
-            "sources.list": "".join(f"deb {addresses[0]} {each} main\n" for each in self._names),
-        }
-        for name, content in files.items():
-            (self._folder / name).write_text(content)
-        environment = {**os.environ, "APT_CONFIG": str(self._folder / "apt.conf")}
-        run(["apt-get", "--quiet", "update"], environment)
-        return environment
-
-
-def release_of(listed: str, version: str) -> str | None:
-    """Return the first release whose version fits, from what `apt-cache madison` prints."""
-    offers = {}
-    for line in listed.splitlines():
-        _, full, source = (each.strip() for each in line.split("|"))
-        offers[source.split()[1].partition("/")[0]] = full.rpartition(":")[2].partition("-")[0]
-    fitting = (name for name in _RELEASES if name in offers and fits(offers[name], version))
-    return next(fitting, None)
+def unpack(release: str, root: Path, package: str) -> None:
+    """Extract a package, made to run from `root`. Once is enough. Raises StackError."""
+    done = root / ".unpacked"
+    if not done.exists():
+        extract(release, root, package)
+        relocate(root)
+        done.touch()
 
 
 def relocate(root: Path) -> None:

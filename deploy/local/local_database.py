@@ -5,28 +5,21 @@ much as what production kills. One that is not loses nothing by a kill -9 either
 cut: it writes to memory.
 """
 
-from __future__ import annotations
-
 import os
 import pwd
+import shutil
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
 from local_errors import StackError
-from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_ports import LOOPBACK
+from local_process import PrivateServer, Process
 from local_programs import program
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-# The postmaster writes its state on the eighth line of postmaster.pid; `pg_ctl -w` reads it there.
-_STATE_LINE = 7
 
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
@@ -46,6 +39,7 @@ class Databases:
     """The databases of the server that `url` names; its user needs CREATEDB."""
 
     url: str
+    name = "PostgreSQL"
 
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Create a database, empty or as a copy of `template`, and return its URL.
@@ -80,49 +74,27 @@ class ForeignDatabase(Databases):
 class Database(PrivateServer, Databases):
     """A private cluster. `start()` after `stop()` or `kill()` finds the same port and data."""
 
-    name = "PostgreSQL"
-
-    def __init__(
-        self,
-        settings: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes] | None = None,
-        *,
-        durable: bool = True,
-    ) -> None:
-        """Keep what to start: `settings` beside ours, `files` in the data directory, by name.
-
-        Only the server's own user may read the files, as PostgreSQL demands for a private key.
-        """
+    def __init__(self, settings: Mapping[str, str] | None = None, *, durable: bool = True) -> None:
+        """Keep what to start, with `settings` beside ours."""
         super().__init__(durable=durable)
         self._settings = {**_SETTINGS, **({} if durable else _NOT_DURABLE), **(settings or {})}
-        self._files = dict(files or {})
-        self._port = 0
         # PostgreSQL refuses to run as root.
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
 
     @property
     def url(self) -> str:  # type: ignore[override]
         """The URL of the database `postgres`, as its superuser."""
-        if self._workspace is None:
-            raise StackError("PostgreSQL has not been started")
-        return f"postgresql://postgres@{LOOPBACK}:{self._port}/postgres"
+        return f"postgresql://postgres@{LOOPBACK}:{self.port}/postgres"
 
-    def launch(self) -> None:
-        """Start the server (0.1 s; the first time 0.7 s). Raises MissingProgram and StartFailed."""
-        server = program("postgres")
-        self._refuse_taken(self._port)
-        if self._workspace is None:
-            self._workspace = Workspace("database", lasting=self.durable)
-            (self._port,) = free_ports(1)
-            self._create_cluster()
+    def _started(self) -> Process:
+        """Start the server (0.1 s)."""
         settings = (f"--{name}={value}" for name, value in self._settings.items())
-        command = [server, "-D", str(self._data), "-p", str(self._port), *settings]
-        self._process = self._run_as_user(self.name, command)
+        command = [program("postgres"), "-D", str(self._data), "-p", str(self.port), *settings]
+        return self._run_as_user(self.name, command)
 
     def stop(self) -> None:
         """End the server and its connections in its own orderly way; the data stay."""
-        if self._process is not None:
-            self._process.stop(signal.SIGINT)  # PostgreSQL's "fast" shutdown
+        self.process.stop(signal.SIGINT)  # PostgreSQL's "fast" shutdown
 
     def restart(self) -> None:
         """Stop and start the server on the same port and data."""
@@ -135,29 +107,30 @@ class Database(PrivateServer, Databases):
 
     def _answers(self) -> bool:
         try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            lines = (self._data / "postmaster.pid").read_text().split()
         except OSError:
             return False
-        # After a kill -9 the old server's file is still there, saying "ready".
-        is_ours = lines[:1] == [str(self.pid)]
-        return is_ours and len(lines) > _STATE_LINE and lines[_STATE_LINE].strip() == "ready"
+        # After a kill -9 the old server's file is still there. `pg_ctl -w` reads the state as well.
+        return lines[:1] == [str(self.pid)] and lines[-1] == "ready"
 
-    def _create_cluster(self) -> None:
-        self._data.mkdir(mode=0o700)
-        self._hand_over(self._data)
-        command = [program("initdb"), "--pgdata", str(self._data)]
-        command += ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
-        command += ["--no-sync"]  # an empty cluster is no loss; what is committed later is synced
-        self._run_tool(command)
-        for name, content in self._files.items():
-            file = self._data / name
-            file.touch(mode=0o600)
-            file.write_bytes(content)
-            self._hand_over(file)
+    def _prepare(self) -> None:
+        command = [program("initdb"), "--username=postgres", "--auth=trust", "--encoding=UTF8"]
+        # Unsynced: an empty cluster is no loss, and what is committed later is synced.
+        self._run_tool([*command, "--locale=C.UTF-8", "--no-sync"])
 
     def _run_tool(self, command: Sequence[str]) -> None:
-        """Run one of PostgreSQL's programs to its end. Raises StartFailed."""
-        self._run_as_user(Path(command[0]).name, command).wait()
+        """Have one of PostgreSQL's programs make the data directory. Raises StartFailed."""
+        self._data.mkdir(mode=0o700)
+        self._hand_over(self._data)
+        whole = [*command, "--pgdata", str(self._data)]
+        self._run_as_user(Path(command[0]).name, whole).wait()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the data directory, as private as PostgreSQL wants a key to be."""
+        file = self._data / name
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+        self._hand_over(file)
 
     def _run_as_user(self, name: str, command: Sequence[str]) -> Process:
         return Process(
@@ -171,8 +144,7 @@ class Database(PrivateServer, Databases):
 
     def _hand_over(self, path: Path) -> None:
         if self._user is not None:
-            owner = pwd.getpwnam(self._user)
-            os.chown(path, owner.pw_uid, owner.pw_gid)
+            shutil.chown(path, self._user)
 
 
 def _environment() -> dict[str, str]:

@@ -1,12 +1,4 @@
-"""What can go wrong with the local stack.
-
-StackError             a person can act on its text; never shown with a traceback
-├── MissingProgram     a server's program is not installed
-├── StartFailed        a server did not get ready; carries the tail of its log
-└── NotOurs            asked of a server that somebody else runs (AMQP_URL, DATABASE_URL)
-"""
-
-from __future__ import annotations
+"""What can go wrong with the local stack; a person can act on each text, without a traceback."""
 
 
 class StackError(Exception):
@@ -18,13 +10,12 @@ class MissingProgram(StackError):
 
 
 class NotOurs(StackError):
-    """Only a private server can be told to do this."""
+    """Only a private server can be told to do this, not that of AMQP_URL or DATABASE_URL."""
 
 
 class StartFailed(StackError):
     """A server ended, or stayed silent, instead of getting ready."""
 
     def __init__(self, what: str, why: str, log_tail: str) -> None:
-        self.log_tail = log_tail
         shown = "\n".join(f"    {line}" for line in log_tail.splitlines()) or "    (empty)"
         super().__init__(f"{what} {why}. The end of its log:\n{shown}")

@@ -1,7 +1,5 @@
 """RabbitMQ's management HTTP API, as far as the local stack needs it, and what it is needed for."""
 
-from __future__ import annotations
-
 import json
 import time
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -12,7 +10,6 @@ from local_errors import NotOurs
 
 # A vhost's deletion waits for its quorum queues; on a busy machine that has taken 5 s.
 _SECONDS = 30.0
-_PAUSE = 0.5
 
 # A proxy of the environment has no business between us and our own machine.
 DIRECTLY = {"http": "", "https": ""}
@@ -23,10 +20,8 @@ class Management:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self.url = url
-        self._base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        self._user = unquote(parts.username or "guest")
-        self._password = unquote(parts.password or "guest")
+        self._base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self._login = (unquote(parts.username or "guest"), unquote(parts.password or "guest"))
 
     def listens_on(self, port: int) -> bool:
         """Tell whether the API answers, and the broker's clients are served on this port."""
@@ -50,10 +45,10 @@ class Management:
             except requests.HTTPError as error:
                 if error.response.status_code < 500 or not tries_left:
                     raise
-            time.sleep(_PAUSE)
+            time.sleep(0.5)
             self.delete_vhost(name)
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        self._call("PUT", f"/api/permissions/{vhost}/{quote(self._user, safe='')}", everything)
+        self._call("PUT", f"/api/permissions/{vhost}/{quote(self._login[0], safe='')}", everything)
 
     def delete_vhost(self, name: str) -> None:
         """Delete a vhost with its queues and connections; none of that name is no error."""
@@ -71,13 +66,9 @@ class Management:
     def _call(
         self, method: str, path: str, body: object = None, *, timeout: float = _SECONDS
     ) -> bytes:
+        url, login = self._base + path, self._login
         answer = requests.request(
-            method,
-            self._base + path,
-            json=body,
-            auth=(self._user, self._password),
-            proxies=DIRECTLY,
-            timeout=timeout,
+            method, url, json=body, auth=login, proxies=DIRECTLY, timeout=timeout
         )
         if not answer.ok:
             words = f"{method} {path}: {answer.status_code} {answer.text[:2_000]}"
@@ -90,6 +81,7 @@ class Vhosts:
 
     url: str
     management_url: str | None
+    name = "RabbitMQ"
 
     def create_vhost(self, name: str) -> str:
         """Create an empty vhost (0.02 s) and return its URL. Raises NotOurs."""

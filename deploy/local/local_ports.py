@@ -1,10 +1,8 @@
 """Ports of 127.0.0.1: which are free, and which are taken."""
 
-from __future__ import annotations
-
 import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 LOOPBACK = "127.0.0.1"
 
@@ -16,20 +14,22 @@ _FIRST, _LAST = 15_000, 32_000
 _ATTEMPTS = 200
 
 
-def free_ports(count: int) -> list[int]:
-    """Return `count` different ports that nobody listens on at this moment."""
+def free_ports(count: int, held: ExitStack | None = None) -> list[int]:
+    """Return `count` different ports that nobody listens on at this moment.
+
+    Nobody else is given them by this function before `held` is closed, though a server may take
+    seconds to listen: it is the same port of UDP that is kept, which no server here wants.
+    """
     found: list[int] = []
-    with ExitStack() as held:
-        # Each is held until all are found, so that no two are the same.
+    with ExitStack() as unheld:
         for port in random.SystemRandom().sample(range(_FIRST, _LAST), _ATTEMPTS):
-            listener = held.enter_context(socket.socket())
-            try:
-                listener.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            found.append(port)
             if len(found) == count:
                 return found
+            keeper = (held or unheld).enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            with suppress(OSError), socket.socket() as listener:
+                listener.bind((LOOPBACK, port))
+                keeper.bind((LOOPBACK, port))
+                found.append(port)
     raise OSError(f"no {count} free ports among {_ATTEMPTS} tried on {LOOPBACK}")
 
 

@@ -1,7 +1,5 @@
 """Processes that never outlive who asked for them, in directories that go with them."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil
@@ -11,18 +9,15 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import psutil
 
 from local_errors import StackError, StartFailed
-from local_ports import is_taken
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+from local_ports import free_ports, is_taken
 
 # A start takes 1 to 7 s; a busy machine with two cores has needed 20.
 START_SECONDS = 90.0
@@ -38,15 +33,8 @@ _LOOK_EVERY = 0.02
 
 _TAIL_LINES = 20
 
-# RabbitMQ writes its reason in the seven lines after "BOOT FAILED", in the same moment.
-_LINES_AFTER_LAST_WORDS = 8
-_TELL_SECONDS = 0.2
-
 # The servers of one test process reach 0.4 GB; Docker gives a container 64 MB.
 _ROOM_IN_MEMORY = 2 << 30
-
-# A port found free may be taken a moment later. Once is an accident; four times is something else.
-_STARTS = 4
 
 # Names the workspace in the environment of all that runs in it, and of what that has started.
 _MARK = "LOCAL_WORKSPACE"
@@ -136,8 +124,11 @@ class Workspace:
     server has started, or any process where setpriv is missing.
     """
 
-    def __init__(self, name: str, *, lasting: bool = True) -> None:
-        """Make the directory: on a disk, or in memory where it need not be `lasting`."""
+    def __init__(self, name: str, *, lasting: bool = True, ports: int = 0) -> None:
+        """Make the directory: on a disk, or in memory where it need not be `lasting`.
+
+        So many `ports` are kept for what will run in it.
+        """
         base = _base(lasting=lasting)
         self.directory = Path(tempfile.mkdtemp(prefix=f"verification-{name}-", dir=base))
         # Others may pass through (PostgreSQL runs under its own user when we are root), not list.
@@ -154,6 +145,7 @@ class Workspace:
         # Somebody may have killed the guard.
         self.exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.exits.callback(guard.communicate)
+        self.ports = free_ports(ports, self.exits)
 
 
 class Process:
@@ -168,14 +160,9 @@ class Process:
         environment: Mapping[str, str],
         user: str | None = None,
         ending: signal.Signals = signal.SIGKILL,
-        last_words: str | None = None,
     ) -> None:
-        """Start it. `last_words` are what it writes when it gives up, long before it ends.
-
-        `ending` is what it gets when we end without having stopped it.
-        """
+        """Start it; `ending` is what it gets when we end without having stopped it."""
         self.name = name
-        self._last_words = last_words
         self._ending = ending
         self._log = workspace.directory / f"{name.lower()}.log"
         with self._log.open("ab") as log:
@@ -211,13 +198,7 @@ class Process:
 
     def log_tail(self) -> str:
         """Return the last lines that this run of the server wrote."""
-        lines = self.log().rstrip().splitlines()
-        for number, line in enumerate(lines):
-            # The reason stands around the last words; a screenful of stack traces follows it.
-            if self._last_words is not None and self._last_words in line:
-                lines = lines[: number + _LINES_AFTER_LAST_WORDS]
-                break
-        return "\n".join(lines[-_TAIL_LINES:])
+        return "\n".join(self.log().rstrip().splitlines()[-_TAIL_LINES:])
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
         """Return once the server is ready. Raises StartFailed if it ends or stays silent."""
@@ -225,16 +206,12 @@ class Process:
         while not is_ready():
             if not self.is_alive():
                 why = f"ended with code {self.exit_code} instead of starting"
-            elif self._last_words is not None and self._last_words in self.log():
-                time.sleep(_TELL_SECONDS)
-                why = "gave up starting"
-            elif time.monotonic() > deadline:
+                raise StartFailed(self.name, why, self.log_tail())
+            if time.monotonic() > deadline:
+                self.kill()
                 why = f"was not ready after {START_SECONDS:.0f} s"
-            else:
-                time.sleep(_LOOK_EVERY)
-                continue
-            self.kill()
-            raise StartFailed(self.name, why, self.log_tail())
+                raise StartFailed(self.name, why, self.log_tail())
+            time.sleep(_LOOK_EVERY)
 
     def wait(self) -> None:
         """Return once it has done what it was started for. Raises StartFailed if it has not."""
@@ -290,16 +267,16 @@ class Process:
 
 
 class PrivateServer(Lifetime):
-    """A server of ours, to mistreat: `start()` after `kill()` finds the same port and data."""
+    """A server of ours, to mistreat: `start()` after `kill()` finds the same ports and data."""
 
     private = True
     name: str
+    ports = 1
 
     def __init__(self, *, durable: bool) -> None:
         self.durable = durable
+        self.process: Process
         self._workspace: Workspace | None = None
-        self._process: Process | None = None
-        self._has_run = False
 
     @property
     def workspace(self) -> Workspace:
@@ -314,70 +291,63 @@ class PrivateServer(Lifetime):
         return self.workspace.directory
 
     @property
+    def port(self) -> int:
+        """Where its clients find it."""
+        return self.workspace.ports[0]
+
+    @property
     def pid(self) -> int:
         """The server's process number, which is its session's too."""
-        return self._running().pid
+        return self.process.pid
 
     @abstractmethod
-    def launch(self) -> None:
-        """Start it without waiting for it. Raises MissingProgram."""
+    def _prepare(self) -> None:
+        """Write what it needs into its new directory."""
+
+    @abstractmethod
+    def _started(self) -> Process:
+        """Start its process."""
 
     @abstractmethod
     def _answers(self) -> bool:
         """Tell whether it can be used."""
 
-    def _has_collided(self, failure: StartFailed) -> bool:
-        """Tell whether it has not started because of its port, in the system's words."""
-        return "in use" in failure.log_tail
+    def launch(self) -> None:
+        """Start it without waiting for it. Raises MissingProgram and StartFailed."""
+        if self._workspace is None:
+            name = self.name.lower()
+            self._workspace = Workspace(name, lasting=self.durable, ports=self.ports)
+            self._prepare()
+        elif is_taken(self.port):  # a stranger's handshake would pass for ours
+            raise StartFailed(self.name, f"finds its port {self.port} taken", "")
+        self.process = self._started()
+
+    def wait_ready(self) -> None:
+        """Return when the launched server answers."""
+        self.process.wait_until(self._answers)
 
     def start(self) -> None:
         """Start it; return when it answers."""
         self.launch()
         self.wait_ready()
 
-    def wait_ready(self) -> None:
-        """Return when the launched server answers; a new one goes round a port that is taken."""
-        for attempt in range(1, _STARTS + 1):
-            try:
-                self._running().wait_until(self._answers)
-            except StartFailed as failure:
-                # One that has run must come back where its clients look for it.
-                if self._has_run or attempt == _STARTS or not self._has_collided(failure):
-                    raise
-                self.close()
-                self.launch()
-            else:
-                self._has_run = True
-                return
-
-    def _refuse_taken(self, port: int) -> None:
-        """Raise StartFailed where its port is taken: a stranger's handshake would pass for ours."""
-        if self._has_run and is_taken(port):
-            raise StartFailed(self.name, f"finds its port {port} taken", "")
-
     def kill(self) -> None:
         """Kill -9 the server with all its children; the data stay for another `start()`."""
-        self._running().kill()
+        self.process.kill()
 
     def pause(self) -> None:
         """Freeze the server: connections stay open, nothing answers."""
-        self._running().pause()
+        self.process.pause()
 
     def resume(self) -> None:
         """Let a frozen server go on."""
-        self._running().resume()
+        self.process.resume()
 
     def close(self) -> None:
         """End the server in the quickest way and remove its data. May be called twice."""
-        workspace, self._workspace = self._workspace, None
-        self._process, self._has_run = None, False
-        if workspace is not None:
-            workspace.close()
-
-    def _running(self) -> Process:
-        if self._process is None:
-            raise StackError(f"{self.name} has not been started")
-        return self._process
+        if self._workspace is not None:
+            self._workspace.close()
+            self._workspace = None
 
 
 def is_running(process: psutil.Process) -> bool:

@@ -1,10 +1,13 @@
-"""Where the programs that the local stack and the tests start are on this machine."""
+"""Where the programs that the local stack and the tests start are on this machine.
 
-from __future__ import annotations
+As a program it prints the Debian packages that are missing, for `deploy/local/setup`.
+"""
 
 import os
 import re
 import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from local_errors import MissingProgram
@@ -23,6 +26,19 @@ _PLACES = {
     "pgbouncer": "sbin",
 }
 _POSTGRESQL = "lib/postgresql/*/bin"
+
+# What tests use where we may install it, by package: a client that is not ours, what scrapes a
+# worker, a proxy on the way to the provider, a pooler before the database, what builds the image,
+# Node for the contract, and a browser for the console's pages, without boxes for Chinese.
+_FOR_TESTS = {
+    "amqp-tools": "amqp-publish",
+    "prometheus": "prometheus promtool",
+    "tinyproxy-bin": "tinyproxy",
+    "pgbouncer": "pgbouncer",
+    "buildah": "buildah",
+    "nodejs": "node",
+    "chromium fonts-wqy-microhei": "chromium",
+}
 
 
 def program(name: str) -> str:
@@ -48,3 +64,38 @@ def search_path() -> str:
 def numbers(version: object) -> list[int]:
     """Return what versions, or folders that are named for them, are compared by."""
     return [int(number) for number in re.findall(r"\d+", str(version))]
+
+
+def missing_packages(given: Mapping[str, str]) -> list[str]:
+    """Return the packages that the stack cannot start without.
+
+    A server that AMQP_URL or DATABASE_URL names is not ours to install; psql still is.
+    """
+    needed = {"postgresql-client": "psql"}
+    if not given.get("AMQP_URL"):
+        needed["rabbitmq-server"] = "rabbitmq-server epmd"
+    if not given.get("DATABASE_URL"):
+        needed["postgresql"] = "initdb postgres"
+    return _lacking(needed)
+
+
+def _lacking(needed: Mapping[str, str]) -> list[str]:
+    return [package for package, names in needed.items() if not all(map(_has, names.split()))]
+
+
+def _has(name: str) -> bool:
+    try:
+        return bool(program(name))
+    except MissingProgram:
+        return False
+
+
+if __name__ == "__main__":
+    missing = missing_packages(os.environ)
+    if "--benchmark" in sys.argv:
+        missing += _lacking({"nginx-light": "nginx"})
+    if "--tests" in sys.argv:
+        missing += _lacking(_FOR_TESTS)
+        if _has("node"):  # some packages of nodejs bring npm, Debian's does not
+            missing += _lacking({"npm": "npm"})
+    print(*missing)

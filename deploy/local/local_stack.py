@@ -1,41 +1,19 @@
 """The local stack: one RabbitMQ node and one PostgreSQL server, private to whoever asked for them.
 
-    with Servers() as servers:
-        run(environment={**os.environ, **servers.environment()})
-
-Used by the demonstration (`deploy/local/run`), by `deploy/local/test` and by the tests' fixtures.
-As a program: `local_stack.py install`, and `local_stack.py exec [--scratch] -- COMMAND...`.
+For `with Servers() as servers`: programs find them by the variables of `servers.environment()`.
 """
 
-from __future__ import annotations
-
-import argparse
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import threading
-import uuid
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
 from local_broker import Broker
 from local_database import Database, ForeignDatabase
-from local_errors import StackError
-from local_install import install_missing
 from local_management import ForeignBroker
-from local_process import Lifetime, PrivateServer, tied
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from types import FrameType
-
-# What a service manager, a CI runner or a closed terminal sends to have us end.
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-
-# As a shell has it.
-_NO_SUCH_COMMAND = 127
+from local_process import Lifetime, PrivateServer
 
 
 class Servers(Lifetime):
@@ -74,11 +52,12 @@ class Servers(Lifetime):
     def start(self) -> None:
         """Start both; return when both answer. Raises StackError.
 
-        Signals that would end us on the spot become SystemExit meanwhile, so that `with` is left. A
-        handler that the program has set is its own business and stays.
+        Signals that would end us on the spot (a service manager, a CI runner or a closed terminal
+        sends them) become SystemExit meanwhile, so that `with` is left. A handler that the program
+        has set is its own business and stays.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in _ENDINGS:
+            for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.SIG_DFL:
                     signal.signal(number, _leave)
                     self._exits.callback(_restore, number)
@@ -98,67 +77,5 @@ def _restore(number: signal.Signals) -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    del frame
+def _leave(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def run_within(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command and return its exit code as a shell would; what ends us ends it as well."""
-    if shutil.which(command[0]) is None:
-        print(f"local stack: {command[0]}: there is no such command", file=sys.stderr)
-        return _NO_SUCH_COMMAND
-    # What ends us while the command starts waits until there is a command to end.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDINGS, signal.SIGINT))
-    with subprocess.Popen(
-        tied(command),
-        env=dict(environment),
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
-    ) as running:
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            code = running.wait()
-        except BaseException:
-            running.terminate()
-            raise
-    return 128 - code if code < 0 else code
-
-
-def _execute(command: Sequence[str], *, scratch: bool) -> int:
-    with Servers() as servers, ExitStack() as exits:
-        variables = {**os.environ, **servers.environment()}
-        if scratch:
-            name = f"scratch_{uuid.uuid4().hex}"
-            variables["DATABASE_URL"] = servers.database.create_database(name)
-            exits.callback(servers.database.drop_database, name)
-        return run_within(command, variables)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Carry out one command of the command line."""
-    parser = argparse.ArgumentParser(prog="local_stack.py", description="The local stack.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    install = commands.add_parser(
-        "install", help="install the servers' Debian packages if they are missing"
-    )
-    install.add_argument("--benchmark", action="store_true", help="those of the benchmark, too")
-    execute = commands.add_parser("exec", help="run a command with AMQP_URL and DATABASE_URL set")
-    execute.add_argument(
-        "--scratch", action="store_true", help="let DATABASE_URL name a new, empty database"
-    )
-    execute.add_argument("argv", nargs="+", metavar="COMMAND")
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.command == "install":
-            install_missing(benchmark=chosen.benchmark)
-            return 0
-        return _execute(chosen.argv, scratch=chosen.scratch)
-    except StackError as error:
-        print(f"local stack: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,29 +1,27 @@
 """Writes the second halves of two pages: what the code, and a migrated database, say of themselves.
 
     ./deploy/local/settings-reference       # deploy/SETTINGS.md
-    ./deploy/local/data-dictionary          # deploy/DATA.md, on a database of its own
+    ./deploy/local/data-dictionary          # deploy/DATA.md, from a database of its own
 
-With DATABASE_URL set, `python deploy/local/reference_pages.py data` reads that database instead.
 The guide above the mark is written by hand and stays.
 """
-
-from __future__ import annotations
 
 import os
 import re
 import sys
+import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
+from local_errors import StackError
+from local_process import run
+from local_stack import Servers
 from worker.settings import Settings
 from worker.settings.environment import is_secret
 from worker.settings.values import delay_name
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 _PAGES = Path(__file__).resolve().parents[1]
 SETTINGS, DATA = _PAGES / "SETTINGS.md", _PAGES / "DATA.md"
@@ -45,7 +43,7 @@ SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
 """
 
 
-class CommentMissing(Exception):
+class CommentMissing(StackError):
     """Something in the database does not say what it is."""
 
 
@@ -70,6 +68,21 @@ def _said(comment: str | None, what: str) -> str:
     if not comment:
         raise CommentMissing(f"{what} has no COMMENT: give it one in its migration")
     return comment.replace("|", "\\|")
+
+
+def _migrated() -> str:
+    """Return the dictionary of a database that is made for it, and is gone then."""
+    # The broker's address is only named, not dialled: nothing but the database has to be started.
+    with Servers({**os.environ, "AMQP_URL": "amqp://unused"}, durable=False) as servers:
+        name = f"dictionary_{uuid.uuid4().hex}"
+        url = servers.database.create_database(name)
+        try:
+            upgrade = [sys.executable, "-m", "alembic", "upgrade", "head"]
+            run(upgrade, {**os.environ, "DATABASE_URL": url}, _PAGES.parent)
+            with psycopg.connect(url) as database:
+                return dictionary(database)
+        finally:
+            servers.database.drop_database(name)
 
 
 def reference() -> str:
@@ -105,17 +118,11 @@ def renewed(page: str, table: str) -> str:
 
 
 def main(which: str) -> None:
-    """Write the page of the settings anew, or that of the data from what DATABASE_URL names."""
+    """Write the page of the settings anew, or that of the data."""
     page = SETTINGS if which == "settings" else DATA
     try:
-        if page == SETTINGS:
-            table = reference()
-        else:
-            with psycopg.connect(os.environ["DATABASE_URL"]) as database:
-                table = dictionary(database)
-    except KeyError:
-        sys.exit("reference_pages.py: set DATABASE_URL, or use ./deploy/local/data-dictionary")
-    except (CommentMissing, psycopg.Error) as mistake:
+        table = reference() if page == SETTINGS else _migrated()
+    except (StackError, psycopg.Error) as mistake:
         sys.exit(f"reference_pages.py: {mistake}")
     page.write_text(renewed(page.read_text(encoding="utf-8"), table), encoding="utf-8")
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import requests
 
-from local_broker import Broker, Membership
+from local_broker import Broker
 from local_management import Management
-from local_ports import LOOPBACK, free_ports, is_taken
+from local_ports import LOOPBACK, is_taken
 from local_process import Lifetime, Process, Workspace
 from local_programs import program
 from tests.chaos.proxy import Proxy, address
@@ -24,16 +24,31 @@ _NODES = 3
 _SECONDS = 90.0
 
 
+def _discovery(nodes: list[str]) -> str:
+    """Return the lines by which a node finds those that it joins when it first starts."""
+    lines = ["cluster_formation.peer_discovery_backend = classic_config"]
+    for number, node in enumerate(nodes, 1):
+        lines.append(f"cluster_formation.classic_config.nodes.{number} = {node}@localhost")
+    return "\n".join([*lines, ""])
+
+
 class Cluster(Lifetime):
     """Nodes to kill one by one; leaving `with Cluster()` ends them, their epmd and their data."""
 
     def __init__(self) -> None:
-        self._workspace = Workspace("cluster")
-        (self._epmd_port,) = free_ports(1)
+        self._workspace = Workspace("cluster", ports=1)
+        (self._epmd_port,) = self._workspace.ports
         cookie = secrets.token_hex(20)
-        names = tuple(f"verification-{number}@localhost" for number in range(1, _NODES + 1))
+        names = [f"verification-{number}" for number in range(1, _NODES + 1)]
+        # The first names only itself, and the others start when it runs: nodes that start together
+        # wait for each other's lock, and the first to get it looks for the others in vain, for 5 s.
         self.nodes = [
-            Broker(Membership(name, names if number else (name,), self._epmd_port, cookie))
+            Broker(
+                node=name,
+                epmd=self._epmd_port,
+                cookie=cookie,
+                configuration=_discovery(names if number else [name]),
+            )
             for number, name in enumerate(names)
         ]
 

@@ -20,12 +20,9 @@ class Standby(Database):
         super().__init__()
         self._primary = primary
 
-    def _create_cluster(self) -> None:
-        command = [program("pg_basebackup"), "--pgdata", str(self._data), "--write-recovery-conf"]
-        command += ["--checkpoint=fast", "--no-sync", "--dbname", self._primary.url]
-        self._data.mkdir(mode=0o700)
-        self._hand_over(self._data)
-        self._run_tool(command)
+    def _prepare(self) -> None:
+        command = [program("pg_basebackup"), "--write-recovery-conf", "--checkpoint=fast"]
+        self._run_tool([*command, "--no-sync", "--dbname", self._primary.url])
 
 
 def ask(server: Database, statement: LiteralString) -> TupleRow | None:

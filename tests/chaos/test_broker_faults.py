@@ -19,7 +19,16 @@ from tests.chaos.load import (
     under_load,
 )
 from tests.chaos.proxy import ProxyMaker
-from tests.e2e.harness import DEAD, REQUESTS, RETRY_QUEUES, Stack, free_port, request, until
+from tests.e2e.harness import (
+    DEAD,
+    REQUESTS,
+    RETRY_QUEUES,
+    Stack,
+    await_on_disk,
+    free_port,
+    request,
+    until,
+)
 from tests.integration.amqp.harness import evaluate, memory_alarm
 
 SLOW_ID_CARD = "119999194912310320"  # the sandbox: a match after 2 s
@@ -41,7 +50,7 @@ def test_when_the_broker_restarts_and_is_killed_then_all_is_counted(
     stack: Stack, own_broker: Broker
 ) -> None:
     for queue in QUORUM_QUEUES:
-        own_broker.await_on_disk(stack.vhost, queue)
+        await_on_disk(own_broker, stack.vhost, queue)
     load = Load(stack)
     worker = stack.start_worker(**PACE)
     # In order it ends and begins within its Erlang, whose own start is what costs most.

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from local_database import _environment, _unprivileged_user
-from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_ports import LOOPBACK
+from local_process import PrivateServer, Process
 from local_programs import program
 from local_stack import Servers
 from tests.chaos.load import PACE, Load
@@ -33,20 +33,16 @@ class Pooler(PrivateServer):
         super().__init__(durable=False)
         self._server = urlsplit(url)
         self._ignored = ignored
-        self._port = 0
 
     def through(self, url: str) -> str:
         """Return this URL with the pooler in place of its server."""
         parts = urlsplit(url)
-        return parts._replace(netloc=f"postgres@{LOOPBACK}:{self._port}").geturl()
+        return parts._replace(netloc=f"postgres@{LOOPBACK}:{self.port}").geturl()
 
-    def launch(self) -> None:
-        """Start it without waiting for it."""
-        (self._port,) = free_ports(1)
-        self._workspace = Workspace("pooler", lasting=False)
+    def _prepare(self) -> None:
         settings = {
             "listen_addr": LOOPBACK,
-            "listen_port": self._port,
+            "listen_port": self.port,
             "unix_socket_dir": "",
             "auth_type": "trust",
             "auth_file": self.directory / "users",
@@ -60,16 +56,18 @@ class Pooler(PrivateServer):
         configuration = self.directory / "pgbouncer.ini"
         configuration.write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
         (self.directory / "users").write_text('"postgres" ""\n')
-        self._process = Process(
+
+    def _started(self) -> Process:
+        return Process(
             self.name,
-            [program("pgbouncer"), str(configuration)],
-            workspace=self._workspace,
+            [program("pgbouncer"), str(self.directory / "pgbouncer.ini")],
+            workspace=self.workspace,
             environment=_environment(),
             user=_unprivileged_user() if os.geteuid() == 0 else None,  # it refuses root
         )
 
     def _answers(self) -> bool:
-        url = f"postgresql://postgres@{LOOPBACK}:{self._port}/pgbouncer"
+        url = f"postgresql://postgres@{LOOPBACK}:{self.port}/pgbouncer"
         try:
             # It knows simple queries alone.
             connect = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)

@@ -188,9 +188,7 @@ def database_over_tls(certificates: Certificates, servers: Servers) -> Iterator[
     assert isinstance(server, Database), "this test changes its server: unset DATABASE_URL"
     pair = certificates.server
     for name, source in (("server.crt", pair.certificate), ("server.key", pair.key)):
-        (file := server._data / name).touch(mode=0o600)
-        file.write_bytes(source.read_bytes())
-        server._hand_over(file)
+        server.write(name, source.read_bytes())
     set_tls(server, "on")
     yield
     set_tls(server, "off")

@@ -1,24 +1,20 @@
 """What the local stack says to whoever waits in a terminal of 80 columns, or reads it in a pipe."""
 
+import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import local_install
-from demo_messages import messages
-from demo_stage import Report
-from local_errors import StackError
+from demonstration import messages, show
+from tests.deploy.manifests import CHECKOUT
 
-Printed = Callable[..., str]
 RUN = "demo-1891f1"
-STORY = [
-    {"message": each["id"], "what happens": each["story"]}
-    for several in messages(RUN)
-    for each in several
-]
+STORY = [{"message": each["id"], "what happens": each["story"]} for each in messages(RUN)]
 WIDEST = {"charged": "unknown", "calls": 1, "error_kind": "invalid_request"}
 RESULTS: list[dict[str, object]] = [
     {"request_id": f"{RUN}-no-record", "outcome": "no_record", "name": "张*", **WIDEST}
@@ -28,65 +24,51 @@ EVENTS: list[dict[str, object]] = [
 ]
 
 
-@pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Printed:
-    """Give what prints a table to a pipe, or to a terminal with such variables."""
-
-    def table(rows: list[dict[str, object]], *, pipe: bool = False, **variables: str) -> str:
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: not pipe)
-        monkeypatch.delenv("NO_COLOR", raising=False)
-        for name, value in {"COLUMNS": "80", "TERM": "xterm-256color", **variables}.items():
-            monkeypatch.setenv(name, value)
-        Report().table(rows)
-        return capsys.readouterr().out
-
-    return table
-
-
 @pytest.mark.parametrize("rows", [STORY, RESULTS, EVENTS], ids=["story", "results", "events"])
-@pytest.mark.parametrize(
-    ("output", "without"),
-    [
-        ({"pipe": True}, "\x1b"),
-        ({"TERM": "dumb"}, "\x1b"),
-        ({}, "…"),
-        ({"NO_COLOR": "1"}, "\x1b[3"),
-    ],
-    ids=["pipe", "dumb", "xterm", "no colour"],
-)
+@pytest.mark.parametrize("is_terminal", [False, True], ids=["pipe", "terminal"])
 def test_the_tables_of_the_demonstration_are_whole_in_80_columns(
-    printed: Printed, output: dict[str, Any], without: str, rows: list[dict[str, object]]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rows: list[dict[str, Any]],
+    is_terminal: bool,
 ) -> None:
-    text = printed(rows, **output)
-    assert all(str(cell) in text for row in rows for cell in row.values())
-    assert without not in text
-    assert "…" not in text
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    show(rows)
+    _, heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == " ".join(rows[0]).split()
+    assert len(lines) == len(rows)
+    for row, line in zip(rows, lines, strict=True):
+        assert all(str(cell) in line for cell in row.values())
+        assert len(line) <= 80
 
 
-def test_in_a_narrow_terminal_what_is_looked_for_first_stays_whole(printed: Printed) -> None:
-    text = printed(RESULTS, COLUMNS="50", TERM="xterm")
-    assert all(word in text for word in ("outcome", "no_record", "charged", "unknown", "calls"))
-    assert "…" not in text
-
-
-def test_an_installer_that_takes_long_says_where_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(("missing", "code"), [("", 0), ("rabbitmq-server psql", 2)])
+def test_who_may_not_install_packages_is_told_which_are_missing(
+    tmp_path: Path, missing: str, code: int
 ) -> None:
-    seen = tmp_path / "seen"
-    script = f"""
-import pathlib, time
-print("Unpacking erlang-base", flush=True)
-while not pathlib.Path({str(seen)!r}).exists():
-    time.sleep(0.01)
-print("E: no space left", flush=True)
-raise SystemExit(7)
-"""
-
-    def told(words: str, *, flush: bool) -> None:
-        if "Unpacking erlang-base" in words:
-            seen.touch()
-
-    monkeypatch.setattr(local_install, "_TOLD_EVERY", 0.01)
-    monkeypatch.setattr(local_install, "print", told, raising=False)
-    with pytest.raises(StackError, match=r"ended with code 7:\n.*\nE: no space left"):
-        local_install._run([sys.executable, "-c", script], None, {})
+    """In a checkout that is set up: what is missing is a program's to say, and here made up."""
+    for name in ("deploy/local/setup", "deploy/requirements-dev.txt", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, tmp_path / name)
+    lock, project = (tmp_path / each for each in ("deploy/requirements-dev.txt", "pyproject.toml"))
+    made_of = f"{tmp_path.resolve()}\n".encode() + lock.read_bytes() + project.read_bytes()
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    (tmp_path / ".venv/.setup-stamp").write_text(sha256(made_of).hexdigest())
+    for name, said in (("python", missing), ("id", "1000")):
+        (programs / name).write_text(f"#!/bin/sh\necho {said}\n")
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [tmp_path / "deploy/local/setup"],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert (f"sudo apt-get install --no-install-recommends {missing}\n" in done.stderr) == bool(
+        code
+    )

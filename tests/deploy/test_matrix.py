@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import local_programs
-from debian_releases import release_of, relocate
+from debian_releases import relocate
 from local_errors import StackError
 from matrix_run import plan, read_log, title
 
@@ -57,19 +57,6 @@ def test_the_table_hides_nothing_that_failed_or_was_skipped() -> None:
 def test_the_page_has_each_row_of_the_matrix() -> None:
     page = _PAGE.read_text()
     assert [row for row in plan(_DEBIAN_12) if f"| {title(row)} |" not in page] == []
-
-
-def test_a_version_is_taken_from_the_oldest_release_that_has_it() -> None:
-    listed = (
-        "rabbitmq-server | 1:4.3.6-1 | http://debian/ sid/main amd64 Packages\n"
-        "rabbitmq-server | 4.3.6-1 | http://debian/ forky/main amd64 Packages\n"
-        "rabbitmq-server | 4.0.5-6+deb13u2 | http://debian/ trixie/main amd64 Packages\n"
-    )
-    assert release_of(listed, "4.3") == "forky"
-    assert release_of(listed, "4.0") == "trixie"
-    assert release_of(listed, "4") == "trixie"
-    assert release_of(listed, "3.10") is None
-    assert release_of("", "3.10") is None
 
 
 def test_an_unpacked_program_runs_on_its_own_loader(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 import pika
 import psycopg
 
+from local_broker import Broker
 from local_ports import free_ports
 from local_process import tied
 from tests.e2e import in_process
@@ -66,6 +67,19 @@ def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         time.sleep(pause)
         pause = min(pause * 1.2, 0.1)
     return value
+
+
+def await_on_disk(broker: Broker, vhost: str, queue: str, seconds: float = PATIENCE) -> None:
+    """Return when a quorum queue that was declared would survive `kill()`: to be called before.
+
+    RabbitMQ (seen in 3.10.8) enters it in a file that is written up to half a second after the
+    declaration is answered. A node killed before that comes back with a queue of this name
+    that has no leader, for ever, and none of its confirmed messages.
+    """
+    # Erlang writes a binary behind the name; other names may begin with this one.
+    name = f"{quote(vhost, safe='')}_{queue}".encode() + b"m\0\0\0"
+    files, place = broker.directory.glob, "data/*/quorum/*/names.dets"
+    until(lambda: any(name in each.read_bytes() for each in files(place)), seconds)
 
 
 def request(

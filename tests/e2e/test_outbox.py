@@ -7,7 +7,7 @@ from typing import Any
 
 from local_broker import Broker
 from local_stack import Servers
-from tests.e2e.harness import REQUESTS, Stack, request, until
+from tests.e2e.harness import REQUESTS, Stack, await_on_disk, request, until
 
 SLOW, HANGS = "119999194912310320", "119999194912310283"
 
@@ -102,7 +102,7 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
     until(lambda: stack.provider.charges()["calls"] == 1)
     with stack.provider.held():
         # Not frozen: a frozen one would find the event in its socket when it wakes up.
-        servers.broker.await_on_disk(stack.vhost, REQUESTS)
+        await_on_disk(servers.broker, stack.vhost, REQUESTS)
         stack.forget_connection()
         servers.broker.kill()
     until(lambda: stack.count() == 1)

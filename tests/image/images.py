@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from debian_releases import Releases
+from debian_releases import extract
 from local_errors import StackError
 from local_programs import program
 
@@ -100,9 +100,9 @@ def _digest(arguments: Mapping[str, str]) -> str:
 def _make_base() -> None:
     """Make the base. Where Debian's packages cannot be had, buildah asks the registry for it."""
     root, version = _FOLDER / "base", BASE.partition(":")[2].partition("-")[0]
-    lists, python = _FOLDER / "apt", f"python{version}"
+    python = f"python{version}"
     try:
-        Releases(lists, [_RELEASE]).extract(f"{python}-venv", version, root, "dash")
+        extract(_RELEASE, root, f"{python}-venv", "dash")
     except StackError as reason:
         sys.stderr.write(f"{BASE} cannot be made here: {reason}\n")
         return
@@ -119,8 +119,7 @@ def _make_base() -> None:
     container = _buildah("from", "scratch").strip()
     _buildah("copy", "--quiet", container, str(root), "/")
     _buildah("commit", "--quiet", "--rm", container, f"{_LIBRARY}{BASE}")
-    for folder in (root, lists):
-        shutil.rmtree(folder)
+    shutil.rmtree(root)
 
 
 def _secrets() -> list[str]:

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import yaml
 
-from local_ports import LOOPBACK, free_ports
-from local_process import PrivateServer, Process, Workspace
+from local_ports import LOOPBACK
+from local_process import PrivateServer, Process
 from local_programs import program
 from tests.e2e.harness import CHECKOUT
 
@@ -34,25 +34,20 @@ class Prometheus(PrivateServer):
         self._targets = targets
         self._more = more
 
-    def launch(self) -> None:
-        """Start it without waiting for it."""
-        self._workspace = Workspace("prometheus")
-        (port,) = free_ports(1)
-        self._address = f"http://{LOOPBACK}:{port}"
-        directory = self.directory
-        shutil.copy(OBSERVABILITY / "alerts.yaml", directory)
-        (directory / "prometheus.yml").write_text(yaml.safe_dump(self._configuration()))
+    def _prepare(self) -> None:
+        shutil.copy(OBSERVABILITY / "alerts.yaml", self.directory)
+        (self.directory / "prometheus.yml").write_text(yaml.safe_dump(self._configuration()))
+
+    def _started(self) -> Process:
         command = [
             program("prometheus"),
-            f"--config.file={directory / 'prometheus.yml'}",
-            f"--storage.tsdb.path={directory / 'data'}",
-            f"--web.listen-address={LOOPBACK}:{port}",
+            f"--config.file={self.directory / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.directory / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{self.port}",
             "--log.level=warn",
         ]
         environment = {"PATH": os.environ["PATH"]}
-        self._process = Process(
-            self.name, command, workspace=self._workspace, environment=environment
-        )
+        return Process(self.name, command, workspace=self.workspace, environment=environment)
 
     def query(self, query: str) -> list[dict[str, Any]]:
         """Return what a query finds now. An error in it fails the test."""
@@ -65,7 +60,8 @@ class Prometheus(PrivateServer):
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
 
     def _ask(self, what: str) -> Any:
-        with urllib.request.urlopen(f"{self._address}/api/v1/{what}", timeout=10) as answer:
+        address = f"http://{LOOPBACK}:{self.port}/api/v1/{what}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
             return json.load(answer)["data"]
 
     def _configuration(self) -> dict[str, Any]:
@@ -79,7 +75,8 @@ class Prometheus(PrivateServer):
         return configuration
 
     def _answers(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{self._address}/-/ready", timeout=5):
+        address = f"http://{LOOPBACK}:{self.port}/-/ready"
+        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
             return True
         return False
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from tests.e2e.harness import DEAD, SandboxProcess
+from tests.e2e.harness import DEAD, SandboxProcess, await_on_disk
 from tests.privacy.canaries import Canary
 from tests.privacy.commands import (
     look_at_the_console,
@@ -201,7 +201,7 @@ def _restarted(system: System) -> None:
     eventually(lambda: worker.said("database.unavailable"))
     system.database.start()
     eventually(lambda: worker.said("database.back"))
-    system.broker.await_on_disk(site.name, "verification.requests")
+    await_on_disk(system.broker, site.name, "verification.requests")
     for each in system.sites:
         each.forget_connection()
         each.firehose.take()  # its copies do not survive

@@ -38,7 +38,11 @@ def strict(
         "server.crt": certificates.server.certificate.read_bytes(),
         "server.key": certificates.server.key.read_bytes(),
     }
-    with Database({"ssl": "on"}, files, durable=False) as server:
+    with Database(durable=False) as server:
+        for name, content in files.items():
+            server.write(name, content)
+        server.write("postgresql.auto.conf", b"ssl = on\n")
+        server.restart()
         with psycopg.connect(server.url, autocommit=True) as session:
             for statement in (
                 f"CREATE ROLE needs_a_password LOGIN PASSWORD '{SECRET}'",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local_install import virtualenv
+from tests.packages import virtualenv
 from tests.unit.sandbox.caller import Caller
 
 HERE = Path(__file__).parent
