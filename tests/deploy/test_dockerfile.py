@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from matrix_run import COMPONENTS
 from tests.deploy.manifests import CHECKOUT
+from tests.matrix.run import COMPONENTS
 
 DOCKERFILE = CHECKOUT / "deploy" / "Dockerfile"
 TEXT = DOCKERFILE.read_text()

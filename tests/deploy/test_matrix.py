@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import local_programs
-from debian_releases import relocate
 from local_errors import StackError
-from matrix_run import plan, read_log, title
+from tests.matrix.debian_releases import relocate
+from tests.matrix.run import plan, read_log, title
 
 _DEBIAN_12 = {"rabbitmq": "3.10.8", "postgresql": "15.18", "python": "3.11.7", "packages": "locked"}
 _PAGE = Path(__file__).parents[2] / "deploy/VERSIONS.md"

@@ -20,9 +20,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from debian_releases import extract
 from local_errors import StackError
 from local_programs import program
+from tests.matrix.debian_releases import extract
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCKERFILE = CHECKOUT / "deploy/Dockerfile"

@@ -19,10 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from debian_releases import unpack
 from local_errors import StackError
 from local_process import run, tied
 from local_programs import FOLDERS, numbers, program
+from tests.matrix.debian_releases import unpack
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _FOLDER = _CHECKOUT / ".local/matrix"
