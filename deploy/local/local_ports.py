@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-from contextlib import ExitStack
 
 LOOPBACK = "127.0.0.1"
 
@@ -17,24 +16,29 @@ _ATTEMPTS = 200
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports that nobody listens on at this moment."""
+    """Return `count` different ports that nobody listens on and that nobody else is given.
+
+    Each stays bound, without a listener, until this process ends: whoever asks for a port cannot
+    bind it. A server can, for servers set SO_REUSEADDR, as this socket does once it is bound.
+    """
     found: list[int] = []
-    with ExitStack() as held:
-        # Each is held until all are found, so that no two are the same.
-        for port in random.SystemRandom().sample(range(_FIRST, _LAST), _ATTEMPTS):
-            listener = held.enter_context(socket.socket())
-            try:
-                listener.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == count:
-                return found
+    for port in random.SystemRandom().sample(range(_FIRST, _LAST), _ATTEMPTS):
+        held = socket.socket()
+        try:
+            held.bind((LOOPBACK, port))
+        except OSError:
+            held.close()
+            continue
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.detach()
+        found.append(port)
+        if len(found) == count:
+            return found
     raise OSError(f"no {count} free ports among {_ATTEMPTS} tried on {LOOPBACK}")
 
 
 def is_taken(port: int) -> bool:
     """Tell whether something listens on `port` already."""
     with socket.socket() as caller:
-        caller.settimeout(1.0)
+        caller.settimeout(60.0)  # a machine that is busy; nobody there is known at once
         return caller.connect_ex((LOOPBACK, port)) == 0

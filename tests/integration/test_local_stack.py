@@ -24,7 +24,7 @@ from local_install import missing_packages
 from local_management import ForeignBroker
 from local_ports import free_ports
 from local_process import is_running
-from tests.e2e.harness import until
+from tests.e2e.harness import PATIENCE, until
 
 _PROGRAM = Path(local_stack.__file__)
 
@@ -122,7 +122,7 @@ def test_nothing_is_left_when_the_parent_is_ended(
         for guard in guards if with_guards else ():
             guard.kill()
         parent.send_signal(number)
-        parent.wait(30)
+        parent.wait(PATIENCE)
 
     until(lambda: not any(map(is_running, started)))
     until(lambda: not _processes_of(directories))
@@ -146,7 +146,7 @@ def _processes_of(directories: list[Path]) -> set[psutil.Process]:
 def test_exec_hands_on_the_servers_and_the_exit_code() -> None:
     script = 'test "$AMQP_URL" = amqp://other && psql -tAc "SELECT 6 * 7" "$DATABASE_URL"; exit 7'
     done = _exec("--scratch", "--", "sh", "-c", script)
-    out, _ = done.communicate(timeout=60)
+    out, _ = done.communicate(timeout=PATIENCE)
     assert (done.returncode, out.strip()) == (7, "42")
 
 
@@ -157,7 +157,7 @@ def test_exec_passes_a_signal_on_and_waits_until_the_command_has_ended() -> None
         assert running.stdout.readline() == "ready\n"
         running.send_signal(signal.SIGTERM)
         assert running.stdout.read() == "told\n"
-        assert running.wait(30) == 128 + signal.SIGTERM
+        assert running.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 def test_a_signal_that_comes_while_the_command_starts_ends_it_in_order(
@@ -185,7 +185,7 @@ def test_a_signal_that_comes_while_the_command_starts_ends_it_in_order(
 
 def test_exec_says_in_one_line_that_there_is_no_such_command() -> None:
     done = _exec("--", "no-such-command", DATABASE_URL="postgresql://other")
-    _, errors = done.communicate(timeout=60)
+    _, errors = done.communicate(timeout=PATIENCE)
     assert done.returncode == 127
     assert errors.startswith("local stack: no-such-command: ")
     assert errors.count("\n") == 1
