@@ -11,6 +11,8 @@ from tests.e2e.harness import REQUESTS, Process, Stack, until
 
 # A second between heartbeats: pika then notices a silent peer after 6 to 12 s, the broker after 2.
 QUICK = "heartbeat=1&socket_timeout=2&stack_timeout=2"
+# Nobody is taken for silent: a machine may stand still for longer than two usual heartbeats.
+PATIENT = "heartbeat=300&socket_timeout=60&stack_timeout=60"
 # A dead worker's requests may be taken over after 3.5 s.
 SHORT_LEASE = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "0.5"}
 CONSUME, PUBLISH = b"verification-worker consume", b"verification-worker publish"
@@ -61,7 +63,7 @@ CUTS = [
 def test_when_the_network_stalls_shortly_then_resets_and_cuts_within_a_frame_then_all_is_counted(
     stack: Stack, network: Proxy
 ) -> None:
-    load, worker = begin(stack, network)
+    load, worker = begin(stack, network, PATIENT)
     network.stall()
     until(lambda: not stack.count("open_requests"))
     assert stack.count() < len(load.ids)
@@ -124,7 +126,7 @@ def test_when_one_workers_network_stalls_then_another_worker_ends_its_work_witho
 
 
 def test_when_the_network_is_slow_then_nothing_is_repeated(stack: Stack, network: Proxy) -> None:
-    load, worker = begin(stack, network, PREFETCH="256")
+    load, worker = begin(stack, network, PATIENT, PREFETCH="256")
     network.delay(0.2)
     load.under_way(50)
     load.all_is_counted(worker)
