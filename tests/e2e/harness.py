@@ -162,7 +162,7 @@ class Process:
     def consumes(self, queue: str) -> bool:
         """Tell whether it has begun to consume a queue."""
         whole = re.compile(rf"{re.escape(queue)}(?![.\w])")
-        return any("amqp.consuming" in line and whole.search(line) for line in self.lines)
+        return any('"amqp.consuming"' in line and whole.search(line) for line in self.lines)
 
     def asked(self, path: str) -> tuple[int, str]:
         """Return the status and words of a probe such as /readyz; it was started with HTTP_PORT."""
@@ -182,7 +182,7 @@ class Process:
     def kill(self) -> None:
         """Kill -9."""
         self.popen.kill()
-        self.ended(30.0)
+        self.ended()
 
     def stop(self, seconds: float = PATIENCE) -> int:
         """SIGTERM; return the exit code."""
@@ -347,6 +347,11 @@ class Stack:
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
         return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+    def left_in(self, queue: str) -> int:
+        """Return how many messages stand in a queue when the broker has back what a tool held."""
+        until(lambda: not self.consumers(queue))
+        return self.depth(queue)
 
     def consumers(self, queue: str = REQUESTS) -> int:
         """Return how many consumers a queue has."""
