@@ -236,8 +236,10 @@ class Process:
 
     def _has_given_up(self) -> bool:
         """Tell whether its last words are written, with the reason that follows them."""
-        _, said, reason = self.log().partition(self._last_words or "\0")
-        return bool(said) and reason.count("\n") > _LINES_AFTER_LAST_WORDS
+        if self._last_words is None:
+            return False
+        _, _, reason = self.log().partition(self._last_words)
+        return reason.count("\n") > _LINES_AFTER_LAST_WORDS
 
     def wait(self) -> None:
         """Return once it has done what it was started for. Raises StartFailed if it has not."""
