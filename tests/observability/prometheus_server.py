@@ -65,7 +65,7 @@ class Prometheus(PrivateServer):
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
 
     def _ask(self, what: str) -> Any:
-        with urllib.request.urlopen(f"{self._address}/api/v1/{what}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._address}/api/v1/{what}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _configuration(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Prometheus(PrivateServer):
         return configuration
 
     def _answers(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{self._address}/-/ready", timeout=5):
+        with suppress(OSError), urllib.request.urlopen(f"{self._address}/-/ready", timeout=60):
             return True
         return False
 
