@@ -9,7 +9,7 @@ import requests
 from local_errors import NotOurs
 
 # A vhost's deletion waits for its quorum queues; on a busy machine that has taken 5 s.
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 # A proxy of the environment has no business between us and our own machine.
 DIRECTLY = {"http": "", "https": ""}
@@ -26,7 +26,7 @@ class Management:
     def listens_on(self, port: int) -> bool:
         """Tell whether the API answers, and the broker's clients are served on this port."""
         try:
-            self._call("GET", f"/api/health/checks/port-listener/{port}", timeout=2.0)
+            self._call("GET", f"/api/health/checks/port-listener/{port}", timeout=20.0)
         except OSError:  # refused, reset, timed out, and every HTTP status that is an error
             return False
         return True

@@ -101,7 +101,7 @@ class Faults:
 
         def stop(worker: Process) -> None:
             # One that has only just been started has no handler for the signal yet.
-            until(lambda: worker.said("amqp.consuming"), PATIENCE)
+            until(lambda: worker.said('"amqp.consuming"'), PATIENCE)
             code = worker.stop(PATIENCE)
             assert code in (0, 1), f"a worker ended with {code}: {worker.lines[-5:]}"
 
@@ -228,7 +228,7 @@ class Faults:
 def all_consume(workers: list[Process]) -> None:
     """Return when every worker is alive; one that has died by itself is a failure."""
     for worker in workers:
-        until(lambda worker=worker: _lives(worker) and worker.said("amqp.consuming"), PATIENCE)  # type: ignore[misc]
+        until(lambda worker=worker: _lives(worker) and worker.said('"amqp.consuming"'), PATIENCE)  # type: ignore[misc]
 
 
 def _lives(worker: Process) -> bool:

@@ -44,7 +44,7 @@ from worker.provider.watched_pool import WatchedConnection
 from worker.store import booking, ledger, quota_row, statements
 from worker.store.engine import compiled
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 60.0
 
 
 def die(*_: object, **__: object) -> None:

@@ -95,11 +95,6 @@ class Proxy:
         self._thread.start()
         self.accept()
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections there are now."""
-        return len(self._links)
-
     def through(self, url: str) -> str:
         """Return this URL with the proxy in place of its server."""
         parts = urlsplit(url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.killed_worker import Backlog, StateAfterKill, await_lapsed_leases, crash, recover
+from tests.chaos.killed_worker import Backlog, StateAfterKill, crash, recover
 from tests.e2e.harness import REQUESTS, Stack, free_port, until
 
 
@@ -119,11 +119,9 @@ def test_when_killed_between_taking_over_and_doubting_then_the_call_is_doubted_o
 ) -> None:
     backlog = Backlog.plain(stack, 6)
     crash(stack, "call_charged")
-    await_lapsed_leases(stack)
     calls = stack.count("calls")
     crash(stack, "take_over_unsent")
     assert stack.count("calls") == calls
-    await_lapsed_leases(stack)
     accounts = recover(stack, backlog)
     assert accounts.count("match") == 6
     assert all(row["in_doubt_calls"] <= 1 for row in accounts.results.values())
@@ -136,11 +134,9 @@ def test_when_killed_between_taking_over_and_calling_then_both_calls_are_in_doub
 ) -> None:
     backlog = Backlog.plain(stack, 6)
     state = crash(stack, "call_charged")
-    await_lapsed_leases(stack)
     again = crash(stack, step)
     assert again.charges["calls"] == state.charges["calls"]
     until(lambda: stack.count("calls") > sum(state.calls.values()))
-    await_lapsed_leases(stack)
     accounts = recover(stack, backlog)
     given_up = [row for row in accounts.results.values() if row["error_kind"] == "in_doubt"]
     assert given_up
@@ -156,7 +152,6 @@ def test_when_killed_over_a_result_that_came_late_then_it_is_booked_or_in_doubt(
     backlog = Backlog.plain(stack, 6)
     state = crash(stack, step)
     assert state.results or step != "late_booked"
-    await_lapsed_leases(stack)
     state.assert_done_stays_done(recover(stack, backlog))
 
 
@@ -176,7 +171,6 @@ def test_when_killed_over_tokens_of_unsent_calls_then_each_is_returned_once(
     backlog = Backlog.plain(stack, 6)
     nobody = f"http://127.0.0.1:{free_port()}/v1/personal"
     crash(stack, step, PROVIDER_URL=nobody, DAILY_CALL_BUDGET="100")
-    await_lapsed_leases(stack)
     accounts = recover(stack, backlog, DAILY_CALL_BUDGET="100")
     sent = [c for calls in accounts.calls.values() for c in calls if c["class"] != "not_sent"]
     assert stack.as_owner(
@@ -191,7 +185,6 @@ def test_when_killed_in_a_call_once_more_than_may_be_doubted_then_the_request_fa
     backlog = Backlog.plain(stack, 1, copies=2)  # somebody asks again
     for charges in range(1, crashes + 1):
         assert crash(stack, "call_charged").charges["charges"] == charges
-        await_lapsed_leases(stack)
     accounts = recover(stack, backlog, MAX_IN_DOUBT_CALLS=str(crashes - 1))
     (row,) = accounts.results.values()
     assert (row["outcome"], row["error_kind"], row["charged"]) == ("failed", "in_doubt", "unknown")

@@ -108,7 +108,7 @@ def test_when_it_is_not_named_then_whoever_needs_the_database_says_so_and_stops(
 ) -> None:
     stack.environment["DATABASE_URL"] = pooler.through(stack.database_url)
     worker = stack.launch_worker()
-    assert worker.popen.wait(60) == 2
+    assert worker.ended() == 2
     refusals = [worker.said("DATABASE_POOLER") or "", stack.command("status").stderr]
     for refusal in refusals:
         assert "DATABASE_URL: a connection pooler (PgBouncer) stands between" in refusal

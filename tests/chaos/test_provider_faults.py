@@ -15,8 +15,8 @@ from tests.e2e.harness import REQUESTS, Stack, request, until
 from worker.sandbox.charges import subject_digest
 from worker.sandbox.magic import BY_NAME
 
-# The sandbox's slow answers take 2 s and its dripping ones a minute: all of them too long.
-QUICK = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "CONCURRENCY": "16"}
+# What hangs or drips costs so long, and no machine is too busy for an answer within it.
+DEADLINE = {"CALL_DEADLINE": "6", "CONCURRENCY": "16"}
 UNLISTED = "119999199001010012"
 """An ID number that the sandbox does not list: a match."""
 
@@ -64,14 +64,13 @@ ENDS = {
     "reset_before_charge": IN_DOUBT_FREE,
     "reset_after_charge": IN_DOUBT_PAID,
     "truncated": IN_DOUBT_PAID,
-    "slow": IN_DOUBT_PAID,
+    "slow": MATCHED,
     "dripping": IN_DOUBT_PAID,
     "dripping_head": IN_DOUBT_PAID,
     "huge": IN_DOUBT_PAID,
     "recovers_after_1": MATCHED._replace(calls=2),
     "recovers_after_2": MATCHED._replace(calls=3),
     "nonce_conflict_once": MATCHED,
-    "rate_limited_once": MATCHED._replace(calls=2),
     "exception_once": MATCHED._replace(calls=2),
     "hang_once": MATCHED._replace(calls=2, charges=2),
     "reset_once": MATCHED._replace(calls=2, charges=2),
@@ -88,7 +87,8 @@ WAITS = {
     "unavailable_page": "foreign",  # and whether it was charged is unknown
     "redirect": "foreign",
 }
-PASSES = "access_error_once"
+# It passes: after a wait that the call itself may have time for, or not.
+PASSES = ("access_error_once", "rate_limited_once")
 UNKNOWN_ONCE = ("recovers_after_1", "recovers_after_2", "reset_once_uncharged")
 
 
@@ -107,7 +107,7 @@ def assert_person_is_paid_for(accounts: Accounts, name: str) -> None:
 
 
 def test_every_behaviour_of_the_sandbox_has_a_documented_end() -> None:
-    assert {*ENDS, *WAITS, PASSES} == set(BY_NAME)
+    assert {*ENDS, *WAITS, *PASSES} == set(BY_NAME)
 
 
 @pytest.mark.parametrize("max_in_doubt_calls", [1, 0, 2])
@@ -119,7 +119,7 @@ def test_when_the_provider_does_all_that_it_can_then_each_request_ends_as_docume
     for name in ends:
         publish(stack, name)
     # So many failures in a row would be an outage, in which none is counted.
-    worker = stack.start_worker(**QUICK, **allowed, BREAKER_FAILURES="1000")
+    worker = stack.start_worker(**DEADLINE, **allowed, BREAKER_FAILURES="1000")
     accounts = finish(stack, ends, worker, doubts=max_in_doubt_calls)
     for name, end in ends.items():
         row = accounts.results[name]
@@ -160,14 +160,15 @@ def serve_others(stack: Stack, name: str) -> set[str]:
     return others
 
 
-def test_when_the_credentials_fail_once_then_nothing_is_lost_or_counted(stack: Stack) -> None:
-    publish(stack, PASSES)
-    others = publish_others(stack, PASSES)
-    worker = stack.start_worker(**QUICK, PROBE_SECONDS="0.2")
-    accounts = finish(stack, {*others, PASSES}, worker)
+@pytest.mark.parametrize("name", PASSES)
+def test_when_all_calls_fail_once_then_nothing_is_lost_or_counted(stack: Stack, name: str) -> None:
+    publish(stack, name)
+    others = publish_others(stack, name)
+    worker = stack.start_worker(PROBE_SECONDS="0.2")
+    accounts = finish(stack, {*others, name}, worker)
     assert accounts.count("match") == accounts.charges["charges"] == len(others) + 1
-    assert accounts.results[PASSES]["charged"] == "yes"
-    assert_person_is_paid_for(accounts, PASSES)
+    assert accounts.results[name]["charged"] == "yes"
+    assert_person_is_paid_for(accounts, name)
 
 
 def test_when_the_provider_fails_everybody_then_requests_wait_uncounted_and_others_go_on(
@@ -175,7 +176,7 @@ def test_when_the_provider_fails_everybody_then_requests_wait_uncounted_and_othe
 ) -> None:
     # What was refused stays away for the test; what was only held up comes back soon.
     delays = "1s", "5s", "90s"
-    worker = stack.start_worker(**QUICK, PROBE_SECONDS="0.2", RETRY_DELAYS=",".join(delays))
+    worker = stack.start_worker(PROBE_SECONDS="0.2", RETRY_DELAYS=",".join(delays))
     others: set[str] = set()
     ended = "SELECT 1 FROM verification_v1.calls WHERE request_id = %s AND finished_at IS NOT NULL"
     for name in WAITS:

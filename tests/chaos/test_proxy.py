@@ -36,7 +36,7 @@ def proxy() -> Iterator[Proxy]:
 
 
 def connect(proxy: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), 10)
+    return socket.create_connection(("127.0.0.1", proxy.port), 60)
 
 
 def receive(client: socket.socket, size: int) -> bytes:

@@ -28,6 +28,7 @@ def standing(stack: Stack, queue: str) -> list[str]:
     while (got := channel.basic_get(queue))[0] is not None:
         found.append(json.loads(got[2])["requestId"])
     channel.close()
+    until(lambda: stack.depth(queue) == len(found))
     return found
 
 

@@ -12,12 +12,14 @@ from tests.chaos.load import PACE, under_load
 from tests.e2e.harness import Process, Stack, request, until
 
 SHORT = {"CALL_DEADLINE": "1", "CONNECT_TIMEOUT": "0.5", "LEASE_MARGIN": "1", "SHUTDOWN_GRACE": "3"}
+# A call that a busy machine delays is none in doubt.
+UNHURRIED = {"CALL_DEADLINE": "9", "CONNECT_TIMEOUT": "3", "SHUTDOWN_GRACE": "13"}
 
 
 def test_after_the_order_no_call_begins_and_all_are_paid_once_by_the_next_worker(
     stack: Stack,
 ) -> None:
-    stack.provider.play(latency=3)
+    stack.provider.play(latency=10)  # the order comes before the first answer
     ids = [f"late-{number}" for number in range(12)]
     stack.publish_many(map(request, ids))
     worker = stack.start_worker(CONCURRENCY="4")
@@ -36,12 +38,12 @@ def test_after_the_order_no_call_begins_and_all_are_paid_once_by_the_next_worker
 def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
     stack: Stack, own_broker: Broker
 ) -> None:
-    load, worker = under_load(stack, **SHORT)
+    load, worker = under_load(stack, **UNHURRIED)
     own_broker.pause()
     assert worker.stop() == 1
     assert worker.said('"clean":false')
     own_broker.resume()
-    load.all_is_counted(stack.start_worker(**PACE, **SHORT))
+    load.all_is_counted(stack.start_worker(**PACE))
 
 
 def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_nothing_is_lost(
@@ -61,11 +63,11 @@ def test_when_the_database_stands_still_at_the_end_then_the_worker_leaves_and_no
     assert second.stop() == 0
 
 
-def leave(stack: Stack, how: str) -> list[str]:
+def leave(stack: Stack, how: str, **settings: str) -> list[str]:
     """Stop a worker whose way out fails; return what it said."""
     stack.collect_events()
     stack.publish(request("before"))
-    environment = {**stack.environment, **SHORT}
+    environment = {**stack.environment, **settings}
     worker = Process.start([how, "1"], environment, module="tests.chaos.crashing_worker")
     stack.workers.append(worker)
     until(lambda: stack.depth("collector") == 1)
@@ -77,7 +79,7 @@ def leave(stack: Stack, how: str) -> list[str]:
 def test_when_the_way_out_hangs_then_the_worker_leaves_when_the_grace_is_over_and_says_where(
     stack: Stack,
 ) -> None:
-    said = leave(stack, "way_out_hangs")
+    said = leave(stack, "way_out_hangs", **SHORT)
     last = json.loads(said[-1])
     assert (last["event"], last["reason"]) == ("worker.stopped", "the grace is over")
     assert any("bootstrap/worker.py" in place for place in last["threads"]["MainThread"])

@@ -27,6 +27,7 @@ async function main() {
   const found = [];
   const browser = await chromium.launch({
     executablePath: what.browser,
+    timeout: 600_000,
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
   });
   for (const view of what.views) {
@@ -37,7 +38,7 @@ async function main() {
       extraHTTPHeaders: what.headers,
     });
     const page = await context.newPage();
-    page.setDefaultTimeout(120_000);
+    page.setDefaultTimeout(600_000);
     page.on("console", (said) => {
       if (said.type() === "error") found.push(`${view.name}: ${said.text()}`);
     });

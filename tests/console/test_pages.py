@@ -106,10 +106,10 @@ def test_dead_letters_are_grouped_and_masked(showing: Console) -> None:
 def test_nothing_is_changed_by_a_console_that_only_shows(showing: Console, shown: Stack) -> None:
     page = showing.get("/dead-letters/plan?verb=drop&group=unstorable")
     assert "<button" not in page
-    before = shown.depth(DEAD)
+    before = shown.left_in(DEAD)
     for path in ("/dead-letters/act", "/unrouted/act", "/pause", "/resume"):
         assert "--allow-actions" in showing.post(path, page, 403, plan="x", reason="y")
-    assert shown.depth(DEAD) == before
+    assert shown.left_in(DEAD) == before
 
 
 def test_a_post_without_our_token_is_refused(acting: Console) -> None:
@@ -174,7 +174,7 @@ def test_a_plan_is_carried_out_once(acting: Console) -> None:
 def test_unrouted_events_are_replayed_to_who_is_bound_now_and_dropped(
     acting: Console, shown: Stack
 ) -> None:
-    before = shown.depth(UNROUTED)
+    before = shown.left_in(UNROUTED)
     assert "onboarding.mismatch 1" in words(acting.get("/unrouted"))
     shown.channel.queue_bind("collector", "verification.results", "onboarding.mismatch")
     acting.confirm("unrouted", verb="replay", group="onboarding.mismatch")
@@ -233,7 +233,7 @@ def test_every_answer_tells_the_browser_to_be_strict(
 
 
 def test_a_replay_stops_with_the_console_and_is_logged_so_far(shown: Stack) -> None:
-    before = shown.depth(DEAD)
+    before = shown.left_in(DEAD)
     for number in range(1000):  # 20 s at 50 a second; a page waits for 3 s
         put(shown, request(f"many-{number}", source="many"))
     until(lambda: shown.depth(DEAD) == before + 1000)

@@ -19,6 +19,7 @@ def run(
 
     `environment` is added to this process's own, as for a child. Its logging ends with it.
     """
+    from worker.amqp import dead_letter_queue
     from worker.cli import main
 
     said, told = _Stream(), _Stream()
@@ -34,6 +35,8 @@ def run(
             stderr=told,
         ),
         patch.object(structlog, "configure", _configure_for_one_command),
+        # A broker that stands still knows as late that the command before has let go.
+        patch.object(dead_letter_queue, "LETTING_GO_SECONDS", 15.0),
     ):
         try:
             main()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local_process import tied
-from tests.e2e.harness import CHECKOUT, COMMAND, DEAD, Stack, request, until
+from tests.e2e.harness import CHECKOUT, COMMAND, DEAD, PATIENCE, Stack, request, until
 
 # The first character of the name is no letter of GBK.
 RARE = "𠮷野"
@@ -96,7 +96,7 @@ def test_every_command_prints_on_every_terminal(
         cwd=CHECKOUT,
         input=json.dumps([*commands]).encode(),
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     told = done.stderr.decode(errors="replace").splitlines()
@@ -114,7 +114,7 @@ def test_a_number_on_standard_input_is_utf8_or_refused(working: Stack) -> None:
             cwd=CHECKOUT,
             input=given,
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert (done.returncode, done.stderr.count(b"\n")) == (code, int(code > 0)), done.stderr

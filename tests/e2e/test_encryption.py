@@ -33,6 +33,7 @@ def looked_at(stack: Stack, queue: str) -> tuple[Any, bytes]:
     """Return the properties and body of the first message of a queue, which stays there."""
     method, properties, body = until(lambda: _got(stack, queue))
     stack.channel.basic_nack(method.delivery_tag)
+    until(lambda: stack.depth(queue))  # who looks now finds it there again
     return properties, body
 
 
@@ -69,9 +70,15 @@ def test_retries_and_dead_letters_stay_encrypted_and_tools_that_have_the_key_rea
     keyed: Stack,
 ) -> None:
     worker = keyed.start_worker()
+    waiting: list[Any] = []
+    # Consumed: it stands there for a second only.
+    keyed.channel.basic_consume(FIRST_DELAY, lambda _, *found: waiting.append(found))
     body = publish(keyed, request("failing", ALWAYS_FAILS, source="web"), message_id="m-1")
-    properties, waiting = looked_at(keyed, FIRST_DELAY)
-    assert (waiting, properties.content_type) == (body, "application/jose")
+    until(lambda: keyed.channel.connection.process_data_events(0) or waiting)
+    ((method, properties, delayed),) = waiting
+    assert (delayed, properties.content_type) == (body, "application/jose")
+    keyed.channel.basic_cancel(method.consumer_tag)
+    keyed.channel.basic_nack(method.delivery_tag)
     until(lambda: keyed.depth(DEAD) == 1)
     assert worker.stop() == 0
     properties, dead = looked_at(keyed, DEAD)

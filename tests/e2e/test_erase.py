@@ -46,6 +46,7 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     assert gone == {"masked_name", "masked_id_card", "subject_digest", "context", "context_jsonb",
                     "auth_message", "auth_detail"}  # fmt: skip
     assert (hers["outcome"], hers["charged"], hers["calls"]) == ("match", "yes", 1)
+    assert stack.left_in(DEAD) == 1
     assert [json.loads(body)["requestId"] for body in bodies(stack)] == ["his-too"]
     assert sum(erase(stack, "--yes")[0].values()) == 0
 
@@ -106,4 +107,4 @@ def test_encrypted_dead_letters_are_searched_where_there_are_keys(stack: Stack) 
     assert "2 dead letters encrypted to a key that is not here: set MESSAGE_KEYS" in said
     stack.environment["MESSAGE_KEYS"] = as_setting()
     assert erase(stack, "--yes")[0]["dead_letters"] == 1
-    assert stack.depth(DEAD) == 1
+    assert stack.left_in(DEAD) == 1

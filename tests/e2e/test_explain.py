@@ -59,7 +59,7 @@ def test_an_event_that_nobody_was_bound_for_is_not_called_sent_without_a_word(
     )
     working.channel.queue_bind("collector", "verification.results", "#")
     dropped = working.command("unrouted", "drop", "--request-id", "bound", "--yes")
-    assert (dropped.returncode, working.depth("verification.unrouted")) == (0, 1)
+    assert (dropped.returncode, working.left_in("verification.unrouted")) == (0, 1)
     working.command("unrouted", "replay", "--yes", code=0)
     until(lambda: working.depth("verification.unrouted") == 0)
     assert explain(working, "unbound")["verdict"].endswith("; event sent")
@@ -84,7 +84,7 @@ def test_a_request_that_failed_is_found_among_the_dead_letters(working: Stack) -
         " the dead-letter queue (provider_unavailable)"
     )
     assert history["dead_letters"] == ["provider_unavailable"]
-    assert working.depth(DEAD) == 1
+    assert working.left_in(DEAD) == 1
 
 
 def test_an_unknown_id_is_one_line_and_exit_code_1(working: Stack) -> None:

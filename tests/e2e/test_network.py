@@ -110,7 +110,7 @@ def test_everything_is_reached_by_addresses_of_ipv6(stack: Stack) -> None:
         worker = stack.start_worker(**through, HTTP_HOST="::1", HTTP_PORT=port)
         stack.publish(request("over-ipv6"))
         until(lambda: "over-ipv6" in stack.results())
-        with urllib.request.urlopen(f"http://[::1]:{port}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://[::1]:{port}/readyz", timeout=60) as answer:
             assert answer.read() == b"ok\n"
         assert worker.said("[::1]:")
         assert worker.stop() == 0

@@ -15,7 +15,17 @@ import pytest
 from local_broker import Broker
 from local_database import Database
 from local_stack import Servers
-from tests.e2e.harness import CHECKOUT, COMMAND, DEAD, ID_CARD, REQUESTS, Stack, request, until
+from tests.e2e.harness import (
+    CHECKOUT,
+    COMMAND,
+    DEAD,
+    ID_CARD,
+    PATIENCE,
+    REQUESTS,
+    Stack,
+    request,
+    until,
+)
 from worker.core.delivery import MOST_RETURNS
 
 
@@ -26,7 +36,7 @@ def test_missing_settings_are_all_named_at_once_and_the_exit_code_is_2() -> None
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2
@@ -66,7 +76,7 @@ def test_a_second_signal_leaves_at_once_and_loses_nothing(stack: Stack) -> None:
     worker.popen.send_signal(signal.SIGINT)
     until(lambda: worker.said("worker.stopping"))
     worker.popen.send_signal(signal.SIGINT)
-    assert worker.popen.wait(60) == 1
+    assert worker.ended() == 1
     until(lambda: stack.depth(REQUESTS) == 1)
 
 
@@ -109,11 +119,12 @@ def test_what_needs_no_call_is_answered_while_the_calls_of_the_minute_are_used_u
 def test_a_deadline_is_judged_by_the_databases_clock_however_wrong_the_workers_is(
     stack: Stack, skew: int
 ) -> None:
-    stack.provider.play(latency=4)
+    stack.provider.play(latency=12)  # long enough to publish the others meanwhile
     shim = str(CHECKOUT / "tests" / "chaos" / "skewed_clock")
     worker = stack.start_worker(CONCURRENCY="1", PYTHONPATH=shim, CLOCK_SKEW_SECONDS=str(skew))
     stack.publish(request("called"))
     until(lambda: stack.provider.charges()["calls"] == 1)
+    stack.provider.play()
 
     def inside(seconds: float) -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()

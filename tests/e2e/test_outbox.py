@@ -9,8 +9,6 @@ from local_broker import Broker
 from local_stack import Servers
 from tests.e2e.harness import REQUESTS, Stack, await_on_disk, request, until
 
-SLOW, HANGS = "119999194912310320", "119999194912310283"
-
 
 def flush(stack: Stack) -> Any:
     return stack.document("outbox", "flush")
@@ -93,9 +91,10 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
 ) -> None:
     assert isinstance(servers.broker, Broker), "this test kills its broker: unset AMQP_URL"
     bind_replies(stack)
+    stack.provider.play(latency=10)  # it is held before it answers
     worker = stack.start_worker()
     stack.publish(
-        request("orphan", SLOW, context={"applicant": 42}),
+        request("orphan", context={"applicant": 42}),
         reply_to="replies.onboarding",
         correlation_id="correlation-7",
     )
@@ -130,6 +129,6 @@ def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then
 
     stack.events()
     stack.start_worker()
-    stack.publish(request("orphan", SLOW, context={"applicant": 42}))
+    stack.publish(request("orphan", context={"applicant": 42}))
     until(lambda: stack.depth("collector") == 1)
     assert [each["eventId"] for each in stack.events()] == [event["eventId"]]

@@ -50,7 +50,7 @@ def assert_all_done_once(stack: Stack, messages: int) -> None:
 
 
 def test_two_workers_under_load_stop_in_time_lose_nothing_and_go_on(stack: Stack) -> None:
-    stack.provider.play(latency=0.1)
+    stack.provider.play(latency=0.5)  # half a minute's work
     stack.publish_many(request(f"pause-{each}") for each in range(MESSAGES))
     workers = [stack.start_worker(CONCURRENCY="8") for _ in range(2)]
     until(lambda: calls(stack) > 100)
@@ -67,6 +67,7 @@ def test_two_workers_under_load_stop_in_time_lose_nothing_and_go_on(stack: Stack
     assert counted == []
     workers[0].kill()
     assert calls(stack) == done
+    stack.provider.play()
     resume(stack)
     assert_all_done_once(stack, MESSAGES)
     assert workers[1].said("worker.resumed")

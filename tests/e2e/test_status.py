@@ -75,7 +75,7 @@ def test_what_is_left_open_and_unsent_is_told_with_its_age(stack: Stack) -> None
 
 def test_a_worker_that_probes_says_why_and_one_that_stops_takes_its_row_away(stack: Stack) -> None:
     stack.publish(request("no-key"))
-    worker = stack.start_worker(PROVIDER_SECRET_KEY="another")
+    worker = stack.start_worker(PROVIDER_SECRET_KEY="another", PROBE_SECONDS="120")
     until(lambda: stack.as_owner("SELECT FROM verification.worker WHERE state = 'parked'"))
     shown = " ".join(stack.command("status").stdout.split())
     assert "parked: credentials (HTTP 401 " in shown
@@ -165,6 +165,7 @@ def test_a_tail_prints_the_events_that_are_meant_and_nobody_misses_one(working: 
         working.publish(request("hit"), reply_to="somebody")
         working.publish(request("miss", MISMATCH, context={"applicant": 42}), reply_to="somebody")
         until(lambda: tail.said("requestId"))
+        until(lambda: working.depth("collector") == 3)
     (event,) = map(json.loads, printed(tail))
     assert (event["requestId"], event["context"]) == ("miss", {"applicant": 42})
     bodies = [body for _, _, body in working.take()]

@@ -8,8 +8,10 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from local_process import tied
 from tests.bench.soak_load import id_card
 from tests.e2e.harness import (
     BULK,
@@ -58,14 +60,14 @@ def test_many_lines_killed_in_the_middle_and_resumed_are_each_paid_once(
 ) -> None:
     rows = [row(f"f-{each}", id_card(each)) for each in range(500)]
     file, kept = write_csv(tmp_path / "people.csv", rows), tmp_path / "results.csv"
-    stack.provider.play(latency=0.05)
+    stack.provider.play(latency=0.3)  # twenty seconds' work
     stack.start_worker(CONCURRENCY="8")
     command = ["submit", str(file), "--results", str(kept)]
     killed = Process.start(command, stack.environment)
-    until(lambda: kept.exists() and len(kept.read_bytes().splitlines()) > 150)
+    until(lambda: kept.exists() and len(kept.read_bytes().splitlines()) > 60)
     killed.kill()
     before = len(results(kept))
-    assert 100 < before < 500
+    assert 50 < before < 500
     stack.provider.play()
     done = stack.command(*command, code=0)
     assert f"500 match, {before} of them from before" in done.stderr
@@ -140,7 +142,7 @@ def test_without_a_worker_it_gives_up_in_time_and_the_next_run_has_the_results(
     rows = [row(f"f-{each}", id_card(each)) for each in range(100)]
     file, kept = write_csv(tmp_path / "people.csv", rows), tmp_path / "results.csv"
     command = ["submit", str(file), "--results", str(kept), "--timeout"]
-    done = stack.command(*command, "1")
+    done = stack.command(*command, "8")  # after the last confirm
     assert (done.returncode, results(kept)) == (1, [])
     assert "100 without a result yet: run the same again" in done.stderr
     only_published = stack.command("submit", str(file), "--timeout", "0")
@@ -197,18 +199,20 @@ def test_a_warning_is_shown_before_anything_is_paid_and_yes_goes_on(
 def test_on_a_terminal_there_is_a_bar(working: Stack, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "people.csv", [row("bar", ID_CARD), row("wrong", WRONG)])
     ours, theirs = pty.openpty()
-    done = subprocess.run(
-        [*COMMAND, "submit", str(file)],
+    output = b""
+    with subprocess.Popen(
+        tied([*COMMAND, "submit", str(file)]),
         env={**os.environ, **working.environment, "TERM": "xterm", "COLUMNS": "100"},
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=theirs,
-        timeout=60,
-        check=False,
-    )
-    os.close(theirs)
-    said = os.read(ours, 65_536).decode()
+    ) as running:
+        os.close(theirs)
+        with suppress(OSError):  # nobody has the other side open any more
+            while piece := os.read(ours, 65_536):  # a bar that is drawn often fills a terminal
+                output += piece
     os.close(ours)
-    assert done.returncode == 1
+    said = output.decode()
+    assert running.returncode == 1
     assert "2/2" in said
     assert "line 3: idCard check digit does not match" in said
     assert_hides(said)

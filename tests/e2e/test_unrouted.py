@@ -93,8 +93,9 @@ def test_what_strangers_put_there_can_be_seen_and_dropped(stack: Stack) -> None:
 
 
 def test_an_event_is_sent_once_more_with_the_same_id(stack: Stack) -> None:
-    stack.start_worker()
+    worker = stack.start_worker()
     stack.have_answered(request("onb-1"), reply_to="to.me")
+    assert worker.stop() == 0  # or its relay might have the event in hand
     (first,) = stack.events()
     assert stack.document("events", "resend", "onb-1") == {"unsent": "onb-1"}
     stack.pass_minutes(2)
@@ -111,7 +112,7 @@ def test_an_interrupted_submit_leaves_no_event_for_an_operator(stack: Stack) -> 
     submitting = Process.start(arguments, stack.environment)
     until(lambda: stack.depth("verification.requests") == 1)
     submitting.popen.send_signal(signal.SIGINT)
-    assert submitting.popen.wait(60) != 0
+    assert submitting.ended() != 0
     stack.start_worker()
     until(lambda: stack.count() == 1)
     until(lambda: not stack.unsent())

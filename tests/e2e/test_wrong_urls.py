@@ -145,7 +145,7 @@ def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.settimeout(10)
+            self.request.settimeout(60)
             with suppress(OSError):
                 if tls is not None:
                     self.request = tls.wrap_socket(self.request, server_side=True)

@@ -66,7 +66,7 @@ def test_it_prepares_works_and_ends_in_order_under_load_and_nothing_is_lost(
 
     container = Container(image, traced)
     stack.workers.append(worker := Process(container))
-    until(lambda: worker.said("amqp.consuming"), 600)
+    until(lambda: worker.said('"amqp.consuming"'), 600)
     spent = container.first().cpu_times()
     record_property("the image: CPU seconds until it consumes", f"{spent.user + spent.system:.1f}")
     assert is_confined(container.first())

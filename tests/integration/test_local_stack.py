@@ -22,7 +22,7 @@ from local_ports import free_ports
 from local_process import is_running
 from local_programs import missing_packages
 from tests.e2e import harness
-from tests.e2e.harness import until
+from tests.e2e.harness import PATIENCE, until
 
 _PROGRAM = Path(local_stack.__file__)
 
@@ -111,7 +111,7 @@ def test_nothing_is_left_when_the_parent_is_ended(
         for guard in guards if with_guards else ():
             guard.kill()
         parent.send_signal(number)
-        parent.wait(30)
+        parent.wait(PATIENCE)
 
     until(lambda: not any(map(is_running, started)))
     until(lambda: not _processes_of(directories))

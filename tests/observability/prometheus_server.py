@@ -61,7 +61,7 @@ class Prometheus(PrivateServer):
 
     def _ask(self, what: str) -> Any:
         address = f"http://{LOOPBACK}:{self.port}/api/v1/{what}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def _configuration(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Prometheus(PrivateServer):
 
     def _answers(self) -> bool:
         address = f"http://{LOOPBACK}:{self.port}/-/ready"
-        with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        with suppress(OSError), urllib.request.urlopen(address, timeout=60):
             return True
         return False
 

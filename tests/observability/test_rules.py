@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from local_programs import program
+from tests.e2e.harness import PATIENCE
 from tests.observability.prometheus_server import OBSERVABILITY
 from tests.observability.queries import ALL_NAMESPACES, cases, panels, parts_of, rules
 from tests.unit.telemetry.test_metrics import LEVELS
@@ -27,7 +28,7 @@ def promtool(*arguments: str) -> str:
         cwd=OBSERVABILITY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -210,7 +210,7 @@ def look_at_the_console(site: Site, known: Canary, unknown: Canary) -> None:
         r'name="plan" value="([\w-]+)"', look("/dead-letters/plan?verb=drop&group=not_an_object")
     )
     look("/dead-letters/act", token=token, plan=plan[0])
-    assert job.said("console.action")
+    eventually(lambda: job.said("console.action"))
     assert job.stop() == 0
 
 

@@ -22,7 +22,7 @@ from local_programs import program
 from tests.e2e.harness import DEAD, RESULTS
 from tests.privacy.canaries import Canary
 from tests.privacy.search import written
-from tests.privacy.system import PYTHON, Site, System, eventually
+from tests.privacy.system import PATIENCE, PYTHON, Site, System, eventually
 
 Items = Iterator[tuple[str, bytes]]
 
@@ -109,7 +109,7 @@ def _sessions(system: System) -> Items:
 def _say(kind: str) -> Callable[[Site, Canary], object]:
     def leak(site: Site, person: Canary) -> None:
         utf_8 = {"PYTHONUTF8": "1"}
-        site.system.run(kind, _SAY_IT, utf_8, given=person.name).popen.wait(60)
+        site.system.run(kind, _SAY_IT, utf_8, given=person.name).popen.wait(PATIENCE)
 
     return leak
 

@@ -32,6 +32,8 @@ _POISON = """ALTER TABLE verification.request ADD CONSTRAINT poison CHECK (
     AND (auth_message IS NULL OR request_id NOT LIKE 'poison-record%%'))"""
 # An outage would last for minutes; what parks a worker at once is followed by what resumes it.
 _PATIENT = {"BREAKER_FAILURES": "1000"}
+# Each of its answers comes once: none may be lost to a deadline on a busy machine.
+_UNHURRIED = {"CALL_DEADLINE": "6", "CONNECT_TIMEOUT": "2"}
 _DOUBTING = {"MAX_IN_DOUBT_CALLS": "9"}
 _PARKING = frozenset({"access_error", "fail", "nonce_conflict", "quota_exceeded"})
 
@@ -61,7 +63,7 @@ def _await_results(site: Site, *people: Canary) -> None:
 def _answered(system: System) -> None:
     """Take each check type and act of the sandbox; a repeat, a conflict, a deadline, poison."""
     site = Site(system, "answered", system.sandbox())
-    worker = site.start(EVENT_FORMAT="cloudevents", CONCURRENCY="2", **_PATIENT)
+    worker = site.start(EVENT_FORMAT="cloudevents", CONCURRENCY="2", **_PATIENT, **_UNHURRIED)
     people = system.people.invent_many("answered", len(ACTS))
     acts = [act for each in ACTS for act in ((each, "match") if each in _PARKING else (each,))]
     site.provider.play(steps=[{"act": act, "calls": 1} for act in acts])

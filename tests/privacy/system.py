@@ -202,5 +202,5 @@ class Site(Stack):
     def start(self, **settings: str) -> Job:
         """Start a worker and wait until it consumes."""
         job = self.launch(**settings)
-        eventually(lambda: job.said("amqp.consuming"))
+        eventually(lambda: job.said('"amqp.consuming"'))
         return job

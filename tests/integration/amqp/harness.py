@@ -19,6 +19,7 @@ import structlog
 from local_broker import Broker
 from local_management import Management
 from local_programs import program
+from tests.e2e.harness import until
 from worker.amqp.session import Session
 from worker.amqp.topology import topology
 from worker.contract.names import REQUESTS
@@ -195,8 +196,12 @@ class Bare:
         count: int = self.channel.queue_declare(queue, passive=True).method.message_count
         return count
 
-    def take_all(self, queue: str) -> list[tuple[str, bool]]:
-        """Take what is ready: the id of each, and whether it was delivered before."""
+    def take_all(self, queue: str, count: int = 0) -> list[tuple[str, bool]]:
+        """Take what is ready: the id of each, and whether it was delivered before.
+
+        At least so many are waited for: what was held by who is gone comes back a moment later.
+        """
+        until(lambda: self.count(queue) >= count)
         taken: list[tuple[str, bool]] = []
         while True:
             method, properties, _ = self.channel.basic_get(queue, auto_ack=True)

@@ -24,6 +24,7 @@ from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
+from worker.store import quota_row as quota_row_module
 from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota
 
@@ -49,6 +50,14 @@ def called(claims: list[Claim]) -> int:
 # Races.
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let claims stand still for as long as the machine does: the server ends none of them."""
+    patient = text(quota_row_module.LOCK_QUOTA.text.replace("'3s'", "'0'"))
+    monkeypatch.setattr(quota_row_module, "LOCK_QUOTA", patient)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_eight_workers_spend_a_budget_to_the_call(
     engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +80,7 @@ def test_eight_workers_spend_a_budget_to_the_call(
     assert counted(engine, "provider_call") == counted(engine, "request") == 100
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_the_places_of_racing_workers_never_overlap(database_url: str) -> None:
     """A place lies between what the claim's start and its end say; that is enough to tell."""
 
@@ -94,6 +104,7 @@ def test_the_places_of_racing_workers_never_overlap(database_url: str) -> None:
     assert last - first >= (len(places) - 1) * SPACING - 0.001
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_claims_and_records_race_without_a_deadlock(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

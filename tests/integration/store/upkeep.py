@@ -120,7 +120,7 @@ def race(database_url: str, work: Callable[[Engine, int], T], racers: int = RACE
     def one(number: int) -> T:
         own = open_engine(database_url, f"racer-{number}")
         try:
-            start.wait(30)
+            start.wait(240)
             return work(own, number)
         finally:
             own.dispose()
