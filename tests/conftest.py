@@ -248,7 +248,7 @@ SELECT sum(pg_relation_size(relid)) > 1000000 FROM pg_stat_user_tables
 """
 
 END_OTHERS = """
-SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
