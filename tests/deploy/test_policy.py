@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from local_ports import LOOPBACK, free_ports
 from tests.deploy.manifests import OVERLAYS, SETTINGS, Manifests, Pod
 from tests.e2e import in_process
 from worker.settings import Settings
@@ -135,11 +134,10 @@ def test_the_settings_fit_together_when_the_secrets_are_files(
 
 def environment(manifests: Manifests, component: str, folder: Path) -> dict[str, str]:
     """Return a component's environment, its secrets as files; nobody answers where they lead."""
-    (nobody,) = free_ports(1)
     is_live = manifests.settings()["PROVIDER_MODE"] == "live"
     values = {
-        "amqp-url": f"amqp://u:p@{LOOPBACK}:{nobody}/v",
-        "database-url": f"postgresql://u:p@{LOOPBACK}:{nobody}/d",
+        "amqp-url": "amqp://u:p@127.0.0.1:1/v",
+        "database-url": "postgresql://u:p@127.0.0.1:1/d",
         "digest-key": "a key of the tests, of 32 characters or more",
         "provider-access-key": "AN-ACCOUNT-OF-JD" if is_live else "SANDBOXACCESSKEY",
         "provider-secret-key": "sandbox-secret-key",

@@ -15,8 +15,8 @@ from worker.provider.config import ProviderConfig
 
 # A connection for each example costs more than all the rest; the pure functions see all examples.
 FEWER = settings(max_examples=max(15, settings().max_examples // 50))
-# Far above what an answer on this machine takes, far below the test's patience.
-DEADLINE = 5.0
+# Far above what an answer on a stalled machine takes, far below the test's patience.
+DEADLINE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,9 @@ def babbler() -> Iterator[tuple[PersonalAuthClient, list[bytes]]]:
 
     server = ScriptedServer(babble)
     config = ProviderConfig(
-        server.url, "AK", "SK", free_tries=1, read_timeout=DEADLINE, call_deadline=DEADLINE
-    )
+        server.url, "AK", "SK", free_tries=1,
+        connect_timeout=DEADLINE, read_timeout=DEADLINE, call_deadline=DEADLINE,
+    )  # fmt: skip
     with PersonalAuthClient(config) as client:
         yield client, answers
     server.close()

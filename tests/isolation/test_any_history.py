@@ -249,7 +249,7 @@ class History(RuleBasedStateMachine):
         unmade = sum(held.charges for held in self.held)
         assert doubts >= charges - 1 - self.excused - unmade, f"{doubts} doubts, {entries}"
         if self.budget and not self.failed_over:
-            self._check_tokens()
+            world.check_tokens()
 
     def teardown(self) -> None:
         """Let who lives record what it has, and workers that nobody disturbs finish."""
@@ -264,14 +264,6 @@ class History(RuleBasedStateMachine):
             assert outcome is not None
             assert outcome[0] is not None, "no outcome"
         self.money_is_explained()
-
-    def _check_tokens(self) -> None:
-        (spent,), (sent,) = self.sql.execute(
-            """SELECT coalesce(sum(calls_today), 0) FROM verification.call_quota UNION ALL
-               SELECT count(*) FROM verification.provider_call
-                WHERE class IS DISTINCT FROM 'not_sent'"""
-        ).fetchall()
-        assert spent == sent, f"{spent} tokens for {sent} calls"
 
     def _record(self, held: Held, *, outage: bool, copies: int) -> None:
         self.held.remove(held)

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
 
+from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import FakeClock
 from tests.fakes.loop import FakeLoop
 from worker.amqp.loop import BEAT_SECONDS, WINDOW_SECONDS, LoopLag, Mailbox
@@ -86,6 +87,6 @@ def test_no_order_of_many_threads_is_forgotten() -> None:
         for _ in range(4):
             threads.submit(post)
         while len(done) < 8_000:
-            assert wake.wait(10), f"{len(done)} of 8000 orders, and no wake"
+            assert wake.wait(PATIENCE), f"{len(done)} of 8000 orders, and no wake"
             wake.clear()
             mailbox.run()

@@ -7,13 +7,13 @@ from threading import Event
 
 from structlog.typing import EventDict
 
+from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import FakeClock
 from worker.maintenance.chores import Chore
 from worker.maintenance.housekeeper import Housekeeper
 from worker.ports import LedgerUnavailable
 from worker.telemetry.logs import LogEvent
 
-PATIENCE = 10.0
 NEVER = 3600.0
 
 

@@ -9,6 +9,7 @@ from threading import Event, Thread, current_thread
 import pytest
 from structlog.typing import EventDict
 
+from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.verifier import MATCH
 from worker.contract.result_v1 import result_event
@@ -179,13 +180,13 @@ def test_nothing_is_taken_while_the_broker_takes_nothing(trouble: str) -> None:
 def test_an_interrupted_run_ends_and_flushing_marks_what_was_confirmed_since(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "CONFIRM_SECONDS", 60.0)
+    monkeypatch.setattr(relay, "CONFIRM_SECONDS", 3_600.0)
     outbox, broker, sender = relaying("slow", refused=["slow"])
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(sender.run_once)
-        assert broker.reached.wait(5)
+        assert broker.reached.wait(PATIENCE)
         sender.interrupt()
-        assert running.result(5) == 0
+        assert running.result(PATIENCE) == 0
     broker.confirm_the_rest()
     sender.flush()
     assert outbox.unsent == {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Condition, Event
 
+from tests.fakes.broker import PATIENCE
 from worker.core.claims import (
     AlreadyDone,
     Claim,
@@ -33,7 +34,6 @@ from worker.core.outcome import (
 from worker.core.request import Mode
 from worker.ports import Clock, Fault, LedgerRefused, LedgerUnavailable
 
-PATIENCE = 10.0
 LEASE = timedelta(seconds=60)
 
 

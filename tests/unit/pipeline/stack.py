@@ -58,6 +58,7 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.provider.answers.set()
         self.stop()
+        self.join()
 
     def stop(self) -> bool:
         """Let the pipeline finish; True when all was recorded."""

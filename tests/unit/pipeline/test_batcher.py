@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import FakeClock
 from worker.pipeline.batcher import Batcher, Credits
-
-PATIENCE = 10.0
 
 
 class Waiter:

@@ -5,6 +5,7 @@ from threading import Event
 
 import pytest
 
+from tests.fakes.broker import PATIENCE
 from tests.fakes.clock import START
 from tests.fakes.messages import deliver, request
 from tests.fakes.verifier import fault
@@ -167,7 +168,7 @@ def test_nothing_is_claimed_before_it_is_known_whether_there_is_a_pause(
     with Stack(callers=1) as stack:
         stack.gate.expect_pause_reports()
         stack.give("first")
-        assert asked.wait(10)
+        assert asked.wait(PATIENCE)
         assert stack.desk.rows == {}
         assert not stack.database_answers()
         stack.gate.set_pause(None, 0.0)
@@ -199,7 +200,7 @@ def test_a_worker_whose_claims_fail_parks_though_it_can_read() -> None:
     with Stack() as stack:
         stack.lose_database()
         stack.give("held")
-        stack.wait_for_tries(1)
+        stack.wait_for_tries(2)  # since when it is away is known
         stack.advance(AWAY_AFTER)
         stack.broker.wait_until_wanted(STOP)
         assert parked(stack) is ParkReason.DATABASE
@@ -235,7 +236,7 @@ def test_a_batch_that_was_not_tried_is_forgotten_when_it_was_queued_again() -> N
     with Stack() as stack:
         stack.gate.expect_pause_reports()
         stack.give("first")
-        while stack.database_answers():
+        while stack.pipeline._database.database_answers:
             pass
         stack.pipeline.returned(1)
         stack.gate.set_pause(None, stack.desk.clock.monotonic())

@@ -99,7 +99,6 @@ def test_stopping_finishes_the_calls_under_way_and_lets_the_rest_go_uncalled() -
         assert (uncalled.state, uncalled.attempts, uncalled.calls) == ("waiting", 0, [])
         assert stack.where_to()["onb-1"] == RETRY_5S
         assert len(stack.provider.asked) == 1
-        stack.join()
 
 
 def test_stopping_says_when_a_call_outlasts_the_grace() -> None:
@@ -152,7 +151,7 @@ def test_a_record_waits_for_the_database_and_the_call_is_not_repeated() -> None:
 def test_stopping_does_not_wait_for_a_database_that_has_claimed_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database_retry, "RETRY_PAUSE", PATIENCE)
+    monkeypatch.setattr(database_retry, "RETRY_PAUSE", 3_600.0)
     with Stack() as stack:
         stack.lose_database()
         stack.give(*ids(2))
@@ -170,7 +169,6 @@ def test_stopping_gives_up_a_record_at_the_end_of_the_grace() -> None:
         assert not stack.pipeline.stop(0.0)
         assert stack.broker.settled == []
         assert stack.desk.row("onb-0").state == "working"  # the lease speaks
-        stack.join()
 
 
 def test_what_nobody_expected_is_reported_without_its_words_and_its_thread_is_named(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from select import select
 from typing import Any
 
 from worker.core.outcome import CallReport, Outcome
@@ -113,8 +114,6 @@ class ScriptedServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.exchanges: list[Exchange] = []
         self.connections = 0
-        self.closed = threading.Semaphore(0)
-        """Released once for each connection that has ended here."""
         self.arrived = threading.Semaphore(0)
         """Released once for each request that has arrived."""
         scheme = "http" if tls is None else "https"
@@ -145,13 +144,12 @@ class ScriptedServer:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         with suppress(OSError), sock:
-            sock.settimeout(5)
+            sock.settimeout(60)  # so long a client may stall between two bytes
             if self._tls is not None:
                 with self._tls.wrap_socket(sock, server_side=True) as wrapped:
                     self.play(wrapped, number)
             else:
                 self.play(sock, number)
-        self.closed.release()
 
     def play(self, sock: socket.socket, number: int) -> None:
         """Answer the requests of a connection."""
@@ -181,13 +179,25 @@ def serve(*acts: Act, tls: ssl.SSLContext | None = None) -> ScriptedServer:
     return server
 
 
+# A busy machine stalls for seconds anywhere: no limit is near but the one that a test is about.
+_LIMITS = ("connect_timeout", "read_timeout", "call_deadline", "free_budget", "keep_idle")
+
+
 def connect(url: str, **options: Any) -> PersonalAuthClient:
-    """Make a client for the rest of the test."""
+    """Make a client for the rest of the test; a limit is an hour, unless the test sets it."""
     own = {name: options.pop(name) for name in ("stopping", "clock", "nonce") if name in options}
-    config = ProviderConfig(url, "AK-TEST", "SK-TEST", **{"free_tries": 1, **options})
+    options = {"free_tries": 1, **dict.fromkeys(_LIMITS, 3_600.0), **options}
+    config = ProviderConfig(url, "AK-TEST", "SK-TEST", **options)
     client = PersonalAuthClient(config, **own)
     OPEN.callback(client.close)
     return client
+
+
+def await_news(client: PersonalAuthClient) -> None:
+    """Return when the client's one idle connection has something to read, be it the end."""
+    pool: Any = client._transport._pool.pool
+    (idle,) = filter(None, pool.queue)
+    assert select([idle.sock], [], [], 60)[0]
 
 
 def ask_two(client: PersonalAuthClient) -> CallReport:

@@ -26,6 +26,7 @@ from tests.unit.provider.scripted import (
     ScriptedServer,
     answer,
     ask_two,
+    await_news,
     connect,
     raw,
     reset,
@@ -45,7 +46,6 @@ BROKEN = [
     OK + b"x: y\r\n" * 200,
     OK + b"x: " + b"y" * 99_999 + b"\r\n\r\n" + MATCH,
     WHOLE[:-9],
-    CHUNKED + b"%x\r\n" % 999 + MATCH,
     OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
     OK + b"Content-Length: -1\r\n\r\n{}",
     # read(-1) would read for ever, and the others are numbers for int() alone.
@@ -62,7 +62,6 @@ BROKEN = [
     b"HTTP/1.1 103 Early Hints\r\n" + b"link: x\r\n" * 1_000 + b"\r\n" + WHOLE,
     OK + b"retry-after: 1\r\n" * 100_000 + b"\r\n" + MATCH,
     b"HTTP/1.1 200" + b" " * 100_000 + b"\r\n\r\n" + MATCH,
-    b"HTTP/2 200 OK\r\n\r\n" + MATCH,
     b"SSH-2.0-OpenSSH\r\n\r\n",
     b"\x15\x03\x01\x00\x02\x02\x50",  # a TLS alert
 ]  # fmt: skip
@@ -87,7 +86,7 @@ def test_without_a_whole_answer_a_sent_call_is_in_doubt_and_its_connection_close
 ) -> None:
     server = serve(act, answer(MISMATCH))
     # Three tries would be allowed: none may be made.
-    report = ask_two(connect(server.url, free_tries=3, read_timeout=1.0))
+    report = ask_two(connect(server.url, free_tries=3))
     assert (report.call_class, report.charged) == (CallClass.IN_DOUBT, Charged.UNKNOWN)
     assert (report.sends, report.verdict, server.connections) == (1, None, 2)
 
@@ -130,20 +129,19 @@ def test_a_surplus_answer_in_the_tls_layer_is_never_the_next_requests_answer(
 
 
 def test_a_surplus_answer_that_comes_while_the_connection_idles_is_not_read() -> None:
-    first_is_read, surplus_is_sent = threading.Event(), threading.Event()
+    first_is_read = threading.Event()
 
     def answer_twice(exchange: Exchange) -> bool:
         exchange.sock.sendall(WHOLE)
-        assert first_is_read.wait(5)
+        assert first_is_read.wait(60)
         exchange.sock.sendall(WHOLE)
-        surplus_is_sent.set()
         return True
 
     server = serve(answer_twice, answer(MISMATCH))
     client = connect(server.url)
     assert client.verify(ASKED).verdict is Outcome.MATCH
     first_is_read.set()
-    assert surplus_is_sent.wait(5)
+    await_news(client)
     assert client.verify(ASKED).verdict is Outcome.MISMATCH
     assert server.connections == 2
 

@@ -17,6 +17,7 @@ from tests.unit.provider.scripted import (
     Act,
     Certificate,
     Exchange,
+    ScriptedServer,
     answer,
     connect,
     drip,
@@ -32,6 +33,7 @@ from worker.provider.deadline import ArmedCall, DeadlinePassed, Reaper
 from worker.provider.transport import Transport
 
 HEAD = WHOLE.removesuffix(MATCH)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def assert_not_sent(report: CallReport, because: Unconnected) -> None:
@@ -45,9 +47,10 @@ def assert_in_doubt(report: CallReport) -> None:
 
 
 def test_a_refused_connection_is_not_sent() -> None:
-    server = serve()
-    server.close()
-    assert_not_sent(connect(server.url).verify(ASKED), Unconnected.REFUSED)
+    with socket.socket() as nobody:  # has the port, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        assert_not_sent(connect(url).verify(ASKED), Unconnected.REFUSED)
 
 
 def test_an_unknown_name_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,22 +122,32 @@ def test_the_status_of_an_answer_that_breaks_off_is_reported() -> None:
     assert connect(serve(raw(HEAD + b"{")).url).verify(ASKED).http_status == 200
 
 
+def stand_until_a_request_comes(patch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
+    """Let no call be late before its request is at the server, however long that takes."""
+    earlier = monotonic() - 60  # or the socket's own time limit would end the handshake
+    patch.setattr(deadline, "monotonic", lambda: monotonic() if server.exchanges else earlier)
+
+
 DAWDLERS = {
     "silence": silence,
     "dripping headers": drip(OK, b"a: b\r\n"),
     "dripping body": drip(HEAD, b" "),
     # Without a length, the end that the reaper makes must not be taken for the answer's own.
     "a whole answer and then a drip": drip(OK + b"\r\n" + MATCH, b" "),
+    "one without a length and no end": raw(b"HTTP/2 200 OK\r\n\r\n" + MATCH, close=False),
+    "less than its chunk": raw(OK + CHUNKED + b"3e7\r\n" + MATCH, close=False),
 }
 
 
 @pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("act", DAWDLERS.values(), ids=DAWDLERS)
 def test_a_call_ends_by_its_deadline_however_the_provider_dawdles(
-    act: Act, over_tls: bool, certificate: Certificate
+    act: Act, over_tls: bool, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca_file, tls = certificate() if over_tls else ("", None)
-    client = connect(serve(act, tls=tls).url, ca_file=ca_file, call_deadline=0.25)
+    server = serve(act, tls=tls)
+    stand_until_a_request_comes(monkeypatch, server)
+    client = connect(server.url, ca_file=ca_file, call_deadline=0.25)
     assert_in_doubt(client.verify(ASKED))  # nothing else ends it
 
 
@@ -166,8 +179,8 @@ def test_a_socket_that_was_let_go_is_not_shut_down() -> None:
 # What comes of an answer before the reaper begins to end its call, and what comes meanwhile.
 ENDINGS = {
     "broken head": (b"", b"rubbish\r\n"),
-    "broken body": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"),
-    "larger than we read": (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 300_000),
+    "broken body": (OK + CHUNKED, b"zz\r\n"),
+    "larger than we read": (OK + b"\r\n", b"x" * 300_000),
     "read to its end": (HEAD.replace(b"\n", b"\nConnection: close\r\n", 1), MATCH),
     "more than one": (HEAD, MATCH + b"x"),
 }
@@ -203,7 +216,9 @@ def test_no_socket_is_closed_while_the_reaper_has_it(
 
     monkeypatch.setattr(socket.socket, "shutdown", slow)
     ca_file, tls = certificate() if over_tls else ("", None)
-    client = connect(serve(act, tls=tls).url, ca_file=ca_file, call_deadline=0.25)
+    server = serve(act, tls=tls)
+    stand_until_a_request_comes(monkeypatch, server)
+    client = connect(server.url, ca_file=ca_file, call_deadline=0.25)
     assert_in_doubt(client.verify(ASKED))
     assert was_open == [True]
 
@@ -245,11 +260,11 @@ def test_the_reaper_looks_again_when_a_call_may_be_late() -> None:
 
 def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read() -> None:
     server = serve()
-    config = ProviderConfig(server.url, "AK", "SK")
+    config = ProviderConfig(server.url, "AK", "SK", connect_timeout=60.0, keep_idle=3_600.0)
     reaper = Reaper(60.0)
     transport = Transport(config, lambda request: request, reaper)
     for _ in range(2):
-        reaper.arm(ArmedCall(monotonic() + 10))
+        reaper.arm(ArmedCall(deadline=10.0**9))
         assert transport.post(b"{}").body == MATCH
         reaper.run_once(float("inf"))  # the call is armed still, its connection in the pool
     reaper.disarm()
@@ -258,9 +273,13 @@ def test_the_reaper_leaves_a_connection_alone_once_its_answer_is_read() -> None:
     assert server.connections == 1
 
 
-def test_a_call_that_was_ended_leaves_nothing_behind_that_hurts_the_next() -> None:
+def test_a_call_that_was_ended_leaves_nothing_behind_that_hurts_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = serve(drip(HEAD, b" "), answer())
-    client = connect(server.url, call_deadline=1.0)
+    client = connect(server.url, call_deadline=0.25)
+    stand_until_a_request_comes(monkeypatch, server)
     assert_in_doubt(client.verify(ASKED))
+    monkeypatch.setattr(deadline, "monotonic", lambda: 0.0)  # it stands again
     assert client.verify(ASKED).verdict is Outcome.MATCH
     assert server.connections == 2

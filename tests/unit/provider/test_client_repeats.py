@@ -80,8 +80,9 @@ def test_a_connection_that_could_not_be_made_is_tried_again(
 
 @pytest.mark.parametrize("limit", ["free_budget", "call_deadline"])
 def test_no_try_begins_after_the_budget_or_the_deadline(limit: str) -> None:
-    act = refusal(429, "RATE_LIMIT", Retry_After="2")
-    client = connect(serve(act).url, free_tries=9, stopping=NoWaiting(), **{limit: 1.0})
+    act = refusal(429, "RATE_LIMIT", Retry_After="600")
+    limits = {limit: 60.0, "short_wait": 3_600.0}
+    client = connect(serve(act).url, free_tries=9, stopping=NoWaiting(), **limits)
     report = client.verify(ASKED)
     assert (report.call_class, report.sends) == (CallClass.THROTTLED, 1)
 
@@ -111,7 +112,7 @@ def test_an_exchange_of_another_thread_does_not_count() -> None:
     both = threading.Barrier(2)
 
     def conflict_first(exchange: Exchange) -> bool:
-        both.wait(5)
+        both.wait(60)
         return CONFLICT(exchange)
 
     client = connect(serve(conflict_first, conflict_first, answer()).url, free_tries=3)

@@ -80,14 +80,16 @@ def assert_not_sent(report: CallReport, because: Unconnected) -> None:
         (raw(OPENED + b"HTTP/1.1 200 OK\r\n"), Unconnected.PROXY_REFUSED),
         (raw(b"x" * 20_000), Unconnected.PROXY_REFUSED),
         (raw(b""), Unconnected.PROXY_REFUSED),
-        (silence, Unconnected.PROXY),
-        (drip(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"), Unconnected.PROXY),
     ],
 )
 def test_without_a_tunnel_nothing_is_sent_and_it_is_said_why(act: Act, why: Unconnected) -> None:
-    # An hour to connect: the call's own deadline ends a proxy that never comes to an end.
+    assert_not_sent(through(serve(act)).verify(ASKED), why)
+
+
+@pytest.mark.parametrize("act", [silence, drip(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")])
+def test_a_proxy_that_never_comes_to_an_end_is_ended_by_the_calls_own_deadline(act: Act) -> None:
     client = through(serve(act), connect_timeout=3600.0, call_deadline=0.5)
-    assert_not_sent(client.verify(ASKED), why)
+    assert_not_sent(client.verify(ASKED), Unconnected.PROXY)
 
 
 def test_what_still_connects_when_the_client_is_closed_sends_nothing() -> None:
@@ -111,9 +113,8 @@ def test_what_still_connects_when_the_client_is_closed_sends_nothing() -> None:
 
 
 def test_a_proxy_that_is_not_there_is_to_blame() -> None:
-    proxy = serve()
-    proxy.close()
-    assert_not_sent(through(proxy).verify(ASKED), Unconnected.PROXY)
+    client = connect("http://127.0.0.1:1/", proxy="http://127.0.0.1:1")
+    assert_not_sent(client.verify(ASKED), Unconnected.PROXY)
 
 
 def test_no_repr_shows_a_proxys_password() -> None:

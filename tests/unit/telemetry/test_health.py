@@ -166,7 +166,7 @@ def test_levels_are_read_as_they_are_and_the_database_is_up_when_all_reach_it(
 def test_the_answers_leave_over_http(
     server: HealthServer, path: str, status: int, said: str, content_type: str
 ) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.port)
     with closing(connection):
         connection.request("GET", path, headers={"Accept": "a-form"})
         answer = connection.getresponse()
@@ -187,7 +187,7 @@ def test_the_answers_leave_over_http(
 def test_it_listens_on_either_protocol(host: str, asked: str) -> None:
     with listener(host, 0) as listening:
         port = listening.getsockname()[1]
-        socket.create_connection((asked, port), timeout=10).close()
+        socket.create_connection((asked, port)).close()
 
 
 def test_without_ipv6_every_address_is_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
