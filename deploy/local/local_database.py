@@ -32,7 +32,9 @@ _SETTINGS = {
 
 # synchronous_commit stays on: without fsync it costs a write to memory, and a server that is
 # killed comes back with every commit.
-_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
+# Nor does autovacuum run there: its transactions would hold up what `changes` shows, and statistics
+# would come by chance.
+_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 class Databases:
