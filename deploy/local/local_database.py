@@ -80,8 +80,7 @@ class Database(PrivateServer, Databases):
         """Keep what to start, with `settings` beside ours."""
         super().__init__(durable=durable)
         self._settings = {**_SETTINGS, **({} if durable else _NOT_DURABLE), **(settings or {})}
-        # PostgreSQL refuses to run as root.
-        self._user = _unprivileged_user() if os.geteuid() == 0 else None
+        self._user = server_user()
 
     @property
     def url(self) -> str:  # type: ignore[override]
@@ -113,7 +112,7 @@ class Database(PrivateServer, Databases):
         except OSError:
             return False
         # After a kill -9 the old server's file is still there. `pg_ctl -w` reads the state as well.
-        return lines[:1] == [str(self.pid)] and lines[-1] == "ready"
+        return lines[:1] == [str(self.process.pid)] and lines[-1] == "ready"
 
     def _prepare(self) -> None:
         command = [program("initdb"), "--username=postgres", "--auth=trust", "--encoding=UTF8"]
@@ -139,7 +138,8 @@ class Database(PrivateServer, Databases):
             name,
             command,
             workspace=self.workspace,
-            environment=_environment(),
+            # The whole environment: a PG* variable of the shell stays out.
+            environment={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
             user=self._user,
             ending=signal.SIGQUIT,  # a killed server would leave a shared memory segment behind
         )
@@ -149,14 +149,8 @@ class Database(PrivateServer, Databases):
             shutil.chown(path, self._user)
 
 
-def _environment() -> dict[str, str]:
-    """Return the server's whole environment: a PG* variable of the shell stays out."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
-
-
-def _unprivileged_user() -> str:
-    """Return the user that runs the server when we are root: Debian's own, else `nobody`."""
-    try:
-        return pwd.getpwnam("postgres").pw_name
-    except KeyError:
-        return "nobody"
+def server_user() -> str | None:
+    """Return who runs what refuses root, when we are root: Debian's own user, else `nobody`."""
+    if os.geteuid() != 0:
+        return None
+    return "postgres" if any(each.pw_name == "postgres" for each in pwd.getpwall()) else "nobody"

@@ -26,7 +26,7 @@ class Management:
     def listens_on(self, port: int) -> bool:
         """Tell whether the API answers, and the broker's clients are served on this port."""
         try:
-            self._call("GET", f"/api/health/checks/port-listener/{port}", timeout=20.0)
+            self._call("GET", f"/api/health/checks/port-listener/{port}")
         except OSError:  # refused, reset, timed out, and every HTTP status that is an error
             return False
         return True
@@ -63,12 +63,10 @@ class Management:
         definitions = self._call("GET", f"/api/definitions/{quote(template, safe='')}")
         self._call("POST", f"/api/definitions/{quote(name, safe='')}", json.loads(definitions))
 
-    def _call(
-        self, method: str, path: str, body: object = None, *, timeout: float = _SECONDS
-    ) -> bytes:
+    def _call(self, method: str, path: str, body: object = None) -> bytes:
         url, login = self._base + path, self._login
         answer = requests.request(
-            method, url, json=body, auth=login, proxies=DIRECTLY, timeout=timeout
+            method, url, json=body, auth=login, proxies=DIRECTLY, timeout=_SECONDS
         )
         if not answer.ok:
             words = f"{method} {path}: {answer.status_code} {answer.text[:2_000]}"

@@ -295,11 +295,6 @@ class PrivateServer(Lifetime):
         """Where its clients find it."""
         return self.workspace.ports[0]
 
-    @property
-    def pid(self) -> int:
-        """The server's process number, which is its session's too."""
-        return self.process.pid
-
     @abstractmethod
     def _prepare(self) -> None:
         """Write what it needs into its new directory."""

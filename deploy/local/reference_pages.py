@@ -99,9 +99,9 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True) if not field.is_required() else ...
-    if value is ...:
+    if field.is_required():
         return "required"
+    value = field.get_default(call_default_factory=True)
     if value is None or value == "" or isinstance(value, SecretStr):
         return "–"
     if name == "retry_delays":

@@ -72,7 +72,8 @@ class Arena:
     def __init__(self, servers: Servers, workspace: Workspace) -> None:
         assert isinstance(servers.broker, Broker)
         assert isinstance(servers.database, Database)
-        self.pids = {"broker": servers.broker.pid, "database": servers.database.pid}
+        both = {"broker": servers.broker, "database": servers.database}
+        self.pids = {name: server.process.pid for name, server in both.items()}
         self.workspace = workspace
         self._servers = servers
         parameters = pika.URLParameters(servers.broker.url)

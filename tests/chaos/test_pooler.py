@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from local_database import _environment, _unprivileged_user
+from local_database import server_user
 from local_ports import LOOPBACK
 from local_process import PrivateServer, Process
 from local_programs import program
@@ -62,8 +61,8 @@ class Pooler(PrivateServer):
             self.name,
             [program("pgbouncer"), str(self.directory / "pgbouncer.ini")],
             workspace=self.workspace,
-            environment=_environment(),
-            user=_unprivileged_user() if os.geteuid() == 0 else None,  # it refuses root
+            environment={},
+            user=server_user(),  # it refuses root
         )
 
     def _answers(self) -> bool:
