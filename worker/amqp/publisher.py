@@ -18,7 +18,7 @@ from worker.amqp.delivery_tags import Confirms
 from worker.amqp.properties import written_properties
 from worker.amqp.reconnecting import Backoff, ReconnectingConnection
 from worker.amqp.topology import Topology, declare_on
-from worker.core.delivery import Publication
+from worker.core.delivery import Publication, Settlement
 
 PUBLICATION_REFUSED = "amqp.publication_refused"
 PUBLISH_CHANNEL_CLOSED = "amqp.publish_channel_closed"
@@ -31,7 +31,8 @@ class Group:
     """Publications that are done when the last of them is confirmed."""
 
     remaining: int
-    on_confirmed: Callable[[], None]
+    settlement: Settlement | None = None
+    on_confirmed: Callable[[], None] | None = None
     setbacks: int = 0
     """How often one of them was refused."""
 

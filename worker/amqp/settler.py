@@ -5,7 +5,6 @@ The amqp thread only.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from worker.amqp.consumer import Consumer
@@ -46,8 +45,7 @@ class Settler:
             if delivery.epoch <= self._consumers[delivery.lane].returned_epoch:
                 publications = tuple(each for each in publications if not is_retry(each))
             if publications:
-                finish = partial(self._finish_one, settlement)
-                publisher.add(Group(len(publications), finish), publications)
+                publisher.add(Group(len(publications), settlement), publications)
             else:
                 self._finish_one(settlement)
         publisher.publish_pending()
@@ -59,13 +57,16 @@ class Settler:
         if not publications:
             on_confirmed()
             return
-        self._publisher.add(Group(len(publications), on_confirmed), publications)
+        self._publisher.add(Group(len(publications), on_confirmed=on_confirmed), publications)
         self._publisher.publish_pending()
 
     def finish(self, groups: Sequence[Group]) -> None:
         """Finish what the broker has confirmed."""
         for group in groups:
-            group.on_confirmed()
+            if group.settlement is not None:
+                self._finish_one(group.settlement)
+            if group.on_confirmed is not None:
+                group.on_confirmed()
         self._flush_soon()
 
     def set_when_idle(self, idle: threading.Event) -> None:

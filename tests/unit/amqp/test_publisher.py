@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any
 
 from hypothesis import settings
@@ -19,7 +18,7 @@ from pika import exceptions, frame, spec
 from tests.fakes.loop import FakeLoop
 from worker.amqp.delivery_tags import AckBook
 from worker.amqp.publisher import BackgroundPublisher, Group
-from worker.core.delivery import Publication
+from worker.core.delivery import Delivery, Publication, Settlement
 
 
 class FakeChannel:
@@ -128,14 +127,12 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
     def done(self, groups: list[Group]) -> None:
         """Check what the publisher reports."""
         for group in groups:
-            group.on_confirmed()
-
-    def finish(self, tag: int) -> None:
-        """Check that everything which this message caused is safe, and note that it is done."""
-        assert tag not in self.done_groups, "done twice"
-        assert self.wanted[tag] <= self.safe, "done before the broker has it"
-        self.done_groups.append(tag)
-        self.book.finish(tag)
+            assert group.settlement is not None
+            tag = group.settlement.delivery.tag
+            assert tag not in self.done_groups, "done twice"
+            assert self.wanted[tag] <= self.safe, "done before the broker has it"
+            self.done_groups.append(tag)
+            self.book.finish(tag)
 
     @rule()
     def deliver(self) -> None:
@@ -153,7 +150,8 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
         names = [f"{tag}-{number}" for number in range(publications)]
         self.wanted[tag] = set(names)
         made = tuple(Publication("", "queue", b"", message_id=name) for name in names)
-        self.publisher.add(Group(len(made), partial(self.finish, tag)), made)
+        settlement = Settlement(Delivery(1, tag, b""), made)
+        self.publisher.add(Group(len(made), settlement), made)
         self.publisher.publish_pending()
 
     def channels_with_work(self) -> list[FakeChannel]:
