@@ -101,7 +101,7 @@ def amqp_url(servers: Servers) -> Iterator[str]:
         yield servers.broker.vhost_for(name)
         return
     yield servers.broker.create_vhost(name)
-    servers.broker.delete_vhost(name)
+    servers.broker.management.delete_vhost(name)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import os
 import secrets
 
 from local_errors import StartFailed
-from local_management import Management, Vhosts
+from local_management import Vhosts
 from local_ports import LOOPBACK
 from local_process import PrivateServer, Process
 from local_programs import program, search_path
@@ -126,7 +126,7 @@ class Broker(PrivateServer, Vhosts):
         if last_words and len(lines) > (end := last_words[0] + _REASON_LINES):
             self.kill()
             raise StartFailed(self.name, "gave up starting", "\n".join(lines[:end][-20:]))
-        return Management(self.management_url).listens_on(self.port)
+        return self.management.listens_on(self.port)
 
     def _environment(self) -> dict[str, str]:
         """Return the node's whole environment: a RABBITMQ_* variable of the shell stays out."""

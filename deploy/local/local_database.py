@@ -58,8 +58,7 @@ class Databases:
     def _run(self, statement: str, *names: str) -> None:
         try:
             with psycopg.connect(self.url, autocommit=True) as server:
-                order = sql.SQL(statement)
-                server.execute(order.format(*map(sql.Identifier, names)))
+                server.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
         except psycopg.Error as error:
             raise StackError(f"{statement.format(*names)}: {str(error).strip()}") from error
 

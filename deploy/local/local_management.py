@@ -83,12 +83,8 @@ class Vhosts:
 
     def create_vhost(self, name: str) -> str:
         """Create an empty vhost (0.02 s) and return its URL. Raises NotOurs."""
-        self._management("create a vhost").create_vhost(name)
+        self.management.create_vhost(name)
         return self.vhost_for(name)
-
-    def delete_vhost(self, name: str) -> None:
-        """Delete a vhost with all that is in it; none of that name is no error. Raises NotOurs."""
-        self._management("delete a vhost").delete_vhost(name)
 
     def vhost_for(self, name: str) -> str:
         """Return the URL of the vhost `name`, whether or not it exists."""
@@ -96,9 +92,11 @@ class Vhosts:
             return self.url
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{quote(name, safe='')}"))
 
-    def _management(self, what: str) -> Management:
+    @property
+    def management(self) -> Management:
+        """The broker's API, to make and to delete vhosts with. Raises NotOurs."""
         if self.management_url is None:
-            raise NotOurs(f"cannot {what} on the broker of AMQP_URL: set AMQP_MANAGEMENT_URL too")
+            raise NotOurs("the broker of AMQP_URL takes no orders: set AMQP_MANAGEMENT_URL too")
         return Management(self.management_url)
 
 

@@ -225,9 +225,8 @@ class Process:
             if self.is_alive():
                 self.resume()  # a frozen process would never read the signal
                 os.kill(self.pid, polite)
-                self._child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
+                with suppress(subprocess.TimeoutExpired):
+                    self._child.wait(STOP_SECONDS)
         finally:  # also when a second Ctrl-C interrupts the wait
             self.kill()
 

@@ -29,7 +29,7 @@ SETTINGS, DATA = _PAGES / "SETTINGS.md", _PAGES / "DATA.md"
 MARK = r"(<!-- Below: written by deploy/local/.* -->\n)"
 
 # People's views first, in the order in which one meets them; what the worker keeps after them.
-_SCHEMAS = ("verification_v1", "verification")
+_SCHEMAS = ["verification_v1", "verification"]
 
 _COLUMNS = """
 SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -49,10 +49,9 @@ class CommentMissing(StackError):
 
 def dictionary(database: psycopg.Connection) -> str:
     """Return the dictionary of a migrated database; raise CommentMissing naming what has none."""
-    schemas = list(_SCHEMAS)
     lines: list[str] = []
     told = None
-    for schema, relation, name, kind, *comments in database.execute(_COLUMNS, (schemas, schemas)):
+    for schema, relation, name, kind, *comments in database.execute(_COLUMNS, (_SCHEMAS, _SCHEMAS)):
         table = f"{schema}.{relation}"
         if told is None or told[0] != schema:
             lines += [f"\n## Schema `{schema}`\n", _said(comments[0], schema)]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from local_management import Management
 from local_stack import Servers
 from tests.conftest import NewDatabase
 from tests.e2e.harness import DEAD, REQUESTS, SandboxProcess, Stack, sandbox, until
@@ -40,7 +39,7 @@ def vhost_with_topology(servers: Servers, running_sandbox: SandboxProcess) -> It
     name = f"template-{uuid.uuid4().hex}"
     apply_topology(Stack(servers.broker.create_vhost(name), UNUSED, running_sandbox))
     yield name
-    servers.broker.delete_vhost(name)
+    servers.broker.management.delete_vhost(name)
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def module_stack(
         yield stack
         assert worker.stop() == 0
     if vhost_with_topology is not None:
-        broker.delete_vhost(name)
+        broker.management.delete_vhost(name)
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def built(servers: Servers, stack: Stack, template: str | None) -> Iterator[Stac
         if template is None or servers.broker.management_url is None:
             apply_topology(stack)
         else:
-            Management(servers.broker.management_url).copy_vhost(template, stack.vhost)
+            servers.broker.management.copy_vhost(template, stack.vhost)
         stack.collect_events()
         yield stack
     finally:
