@@ -68,8 +68,8 @@ with Servers(given) as servers, subprocess.Popen(tied(["sleep", "600"])) as comm
     ours = [each for each in (servers.broker, servers.database) if each.private]
     if not given:
         servers.database.pause()  # it does not hear what its starter's end sends it
-    print(*(each.directory for each in ours), flush=True)
     try:
+        print(*(each.directory for each in ours), flush=True)  # fails where nobody reads it
         sys.stdin.read()
     finally:
         command.kill()
