@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 
 from tests.fakes.verifier import MATCH, fault
 from tests.integration.store.conftest import ledger_of
+from tests.integration.store.upkeep import patient_engine
 from tests.isolation.world import ASKED, UNCALLED, World
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.core.retry import RetryPolicy, decide, expire
-from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 
 _TABLES = ("request", "provider_call", "call_quota")
@@ -310,7 +310,7 @@ class History(RuleBasedStateMachine):
 def test_whatever_happens_in_any_order_money_is_explained_and_one_outcome_is_told(
     database_url: str,
 ) -> None:
-    engine = open_engine(database_url, "history")
+    engine = patient_engine(database_url, "history")
     with psycopg.connect(database_url, autocommit=True) as sql:
         machine = type("History", (History,), {"engine": engine, "sql": sql})
         run_state_machine_as_test(

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from tests.integration.store.upkeep import patient_engine
 from tests.isolation.stepper import Stepper, described, stepping
 from tests.isolation.world import World
-from worker.store.engine import open_engine
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 
@@ -61,7 +61,7 @@ def scenes() -> Iterator[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def engines(module_database: str) -> Iterator[list[Engine]]:
     """Open a pool for each session."""
-    opened = [open_engine(module_database, f"session {number}") for number in range(3)]
+    opened = [patient_engine(module_database, f"session {number}") for number in range(3)]
     for engine in opened:
         engine.connect().close()  # what SQLAlchemy asks a new connection is no step
     yield opened

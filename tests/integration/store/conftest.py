@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.integration.store.upkeep import Rows
+from tests.integration.store.upkeep import Rows, patient_engine
 from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
-from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 from worker.store.quota import Quota
 
 CONFIG = LedgerConfig("one", Mode.SANDBOX, lease_seconds=60.0, max_in_doubt_calls=1)
 
 # An engine keeps what it has compiled: tests of one database share one, and no connection.
-engine_of = cache(open_engine)
+engine_of = cache(patient_engine)
 
 
 def ledger_of(

@@ -25,6 +25,7 @@ from worker.core.request import Lane
 from worker.ports import LedgerRefused, LedgerUnavailable
 from worker.store import ledger as ledger_module
 from worker.store import quota_row as quota_row_module
+from worker.store.engine import open_engine
 from worker.store.quota import Quota
 from worker.store.quota_row import lock_quota
 
@@ -221,15 +222,17 @@ def test_a_take_over_that_is_cut_in_half_leaves_nothing_behind_and_is_repeated(
 
 
 def test_a_worker_that_freezes_in_its_claim_holds_the_others_up_for_seconds_alone(
-    engine: Engine,
+    engine: Engine, database_url: str
 ) -> None:
     """The server ends its transaction: else one frozen process would stop all workers."""
-    frozen = engine.execution_options(isolation_level="READ COMMITTED").connect()
+    workers = open_engine(database_url, "freezes")
+    frozen = workers.execution_options(isolation_level="READ COMMITTED").connect()
     lock_quota(frozen, Quota(None, 5, 4.0), CONFIG.mode)
     assert called(ledger_of(engine, daily_call_budget=5).claim([ask()], "1")) == 1
     with pytest.raises(DBAPIError, match=r"idle.in.transaction"):
         frozen.execute(text("SELECT 1"))
     frozen.close()
+    workers.dispose()
 
 
 def test_the_clock_is_read_when_the_row_is_ours(engine: Engine, sql: Rows) -> None:

@@ -11,11 +11,10 @@ from tests.e2e.harness import until
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import ledger_of
-from tests.integration.store.upkeep import Rows, finish, race
+from tests.integration.store.upkeep import Rows, finish, patient_engine, race
 from worker.core.claims import Entry, FencedOut, Granted, HeldElsewhere
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.store import ledger as ledger_module
-from worker.store.engine import open_engine
 from worker.store.ledger import PostgresLedger
 
 IDS = [f"onb-{number:04d}" for number in range(400)]
@@ -107,7 +106,7 @@ def test_workers_that_record_and_announce_in_opposite_orders_never_deadlock(
 
 
 def _open_with_plan(database_url: str, plan: str) -> Engine:
-    opened = open_engine(database_url, "recorder")
+    opened = patient_engine(database_url, "recorder")
     # A deadlock is found in any case; a busy machine may take long over a lock that is none.
     settings = f"{plan}; SET lock_timeout = 0"
     event.listen(opened, "connect", lambda driver, _: driver.execute(settings))

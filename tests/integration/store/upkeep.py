@@ -9,7 +9,7 @@ from itertools import count
 from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
@@ -35,6 +35,7 @@ ENVELOPE = Envelope("replies.onboarding", "correlation-7", f"00-{'a' * 32}-{'b' 
 DAY = 86_400.0
 RACERS = 8
 _batches = count(1)
+_STANDSTILL = "idle_in_transaction_session_timeout"
 
 
 class CallSeen(NamedTuple):
@@ -113,12 +114,24 @@ def finish(ledger: PostgresLedger, *asked: ClaimRequest, result: Result = ANSWER
     ledger.record(entries, [])
 
 
+def patient_engine(url: str, application_name: str) -> Engine:
+    """Open a database whose server waits for a test that stands still, also with locks."""
+    engine = open_engine(url, application_name, patience=240)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def stay(_connection: object, cursor: Any, statement: str, *_others: object) -> None:
+        if _STANDSTILL in statement:  # which ends a worker's transaction after 3 s
+            cursor.connection.pgconn.exec_(f"SET LOCAL {_STANDSTILL} = 0".encode())
+
+    return engine
+
+
 def race(database_url: str, work: Callable[[Engine, int], T], racers: int = RACERS) -> list[T]:
     """Do the same so many times at once, each with a pool and a number of its own."""
     start = Barrier(racers)
 
     def one(number: int) -> T:
-        own = open_engine(database_url, f"racer-{number}")
+        own = patient_engine(database_url, f"racer-{number}")
         try:
             start.wait(240)
             return work(own, number)
