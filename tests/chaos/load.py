@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pika
@@ -88,6 +89,7 @@ class Sender:
         self.given_up = threading.Event()
         """Once it is set, a setback is the end."""
         self._parameters = pika.URLParameters(url)
+        self._connection: Any = None
         self._channel: Any = None
 
     def send(self, exchange: str, body: bytes) -> None:
@@ -96,11 +98,12 @@ class Sender:
         while True:
             try:
                 if self._channel is None:
-                    self._channel = pika.BlockingConnection(self._parameters).channel()
+                    self._connection = pika.BlockingConnection(self._parameters)
+                    self._channel = self._connection.channel()
                     self._channel.confirm_delivery()
                 self._channel.basic_publish(exchange, "test", body, properties, mandatory=True)
             except (pika.exceptions.AMQPError, OSError):
-                self._channel = None
+                self.close()
                 self.setbacks += 1
                 if self.given_up.wait(_RECONNECT_SECONDS):
                     return
@@ -108,9 +111,11 @@ class Sender:
                 return
 
     def close(self) -> None:
-        """Close its connection."""
-        if self._channel is not None:
-            self._channel.connection.close()
+        """Close its connection, which a refused publication leaves open."""
+        if self._connection is not None and self._connection.is_open:
+            with suppress(pika.exceptions.AMQPError, OSError):
+                self._connection.close()
+        self._connection = self._channel = None
 
 
 def times_said(worker: Process, event: str) -> int:
