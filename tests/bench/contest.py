@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 import pika
 import psycopg
@@ -36,7 +36,7 @@ from local_stack import Servers
 from tests.bench import contestants, stand_in
 from tests.bench.contestants import Contestant
 from tests.bench.process_tree import ProcessTree, Stopwatch, cpu_seconds
-from tests.bench.report import Figure, leads, picture, table
+from tests.bench.report import Figure, picture, table
 from tests.bench.soak_load import id_card
 from tests.e2e.harness import CHECKOUT, request
 
@@ -47,11 +47,11 @@ RATE = 20.0
 """Messages per second at light load."""
 
 FIGURES = (
-    Figure("rate", "messages/s, instant", 0, best=max),
+    Figure("rate", "messages/s, instant", 0),
     Figure("cpu", "CPU s / 1,000, instant", 3),
     Figure("steady", "the same, after the first event", 3),
     Figure("system", "instant, with broker and database", 3),
-    Figure("late", "messages/s, 300 ms, 256 in flight", 0, best=max),
+    Figure("late", "messages/s, 300 ms, 256 in flight", 0),
     Figure("late cpu", "CPU s / 1,000, 300 ms", 3),
     Figure("memory", "PSS, MB", 0),
     Figure("p50", "20 messages/s: added p50, ms", 1),
@@ -188,13 +188,13 @@ class Round:
         tree = self.start()
         self.await_consumer()
         time.sleep(1)  # whatever it does once
-        before = self._counted()
+        before = self.row(_COUNTED)
         watch, servers = Stopwatch(tree, 0), self.arena.servers_cpu_seconds()
         times = sorted(self.paced(messages))
         own = watch.cpu_per_1000(messages)
         servers = self.arena.servers_cpu_seconds() - servers
         tree.stop()  # a server's process counts its commits at the latest when it ends
-        commits, wal = (now - then for now, then in zip(self._counted(), before, strict=True))
+        commits, wal = (now - then for now, then in zip(self.row(_COUNTED), before, strict=True))
         return {
             "p50": statistics.median(times),
             "p99": times[int(len(times) * 0.99)],
@@ -204,12 +204,10 @@ class Round:
             "wal": wal / messages,
         }
 
-    def _counted(self) -> tuple[float, float]:
-        """Return the database's commits and the server's bytes of WAL so far."""
+    def row(self, query: LiteralString, *parameters: object) -> Any:
+        """Return a query's only row."""
         with psycopg.connect(self.database_url) as database:
-            row = database.execute(_COUNTED).fetchone()
-        assert row is not None
-        return row
+            return database.execute(query, parameters or None).fetchone()
 
     def paced(self, messages: int, rate: float = RATE) -> list[float]:
         """Return milliseconds from publishing to the event's arrival, of each message."""
@@ -264,9 +262,7 @@ class Round:
         """Stop the contestant; every message must have made one row, one event and one ack."""
         tree = self.trees[-1]
         tree.stop()
-        with psycopg.connect(self.database_url) as database:
-            row = database.execute(self.contestant.finished).fetchone()
-        rows = row[0] if row else 0
+        (rows,) = self.row(self.contestant.finished)
         counts = (rows, self.arena.depth(COLLECTOR), self.arena.depth(self.contestant.queue))
         if counts != (messages, messages, 0) or tree.exit_code != 0:
             raise RuntimeError(
@@ -275,6 +271,7 @@ class Round:
             )
 
 
+# The database's commits and the server's bytes of WAL so far.
 _COUNTED = """
 SELECT xact_commit::float8, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8
   FROM pg_stat_database WHERE datname = current_database()
@@ -331,9 +328,6 @@ def main(
             entrants += [each for each in others if any(part in each.name for part in only or [""])]
         figures = hold(Arena(servers, workspace), entrants, rounds, messages, light_messages)
     print("\n" + table(figures, FIGURES))
-    for figure in FIGURES:
-        if not leads(figures, figure):
-            print(f"a peer leads: {figure.title}")
     if drawn:
         drawn.write_text(picture(figures, [each for each in FIGURES if each.key in DRAWN]))
 

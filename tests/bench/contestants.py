@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, LiteralString
 
 import pika
 import psycopg
@@ -34,7 +34,7 @@ class Contestant:
     queue: str
     results: str
     """The exchange to which it publishes events."""
-    finished: str
+    finished: LiteralString
     """SQL that counts its finished requests."""
     template: str
     """The database that each round gets a copy of."""

@@ -1,14 +1,7 @@
 """What a message costs when there is more of everything: rows, backlog, bytes, processes, time.
 
+    .venv/bin/python -m tests.bench.growth --help
     .venv/bin/python -m tests.bench.growth rows --millions 1
-    .venv/bin/python -m tests.bench.growth wal --rows 700000 --batch 32
-    .venv/bin/python -m tests.bench.growth backlog --messages 1000000
-    .venv/bin/python -m tests.bench.growth lanes --workers 2
-    .venv/bin/python -m tests.bench.growth large
-    .venv/bin/python -m tests.bench.growth processes
-    .venv/bin/python -m tests.bench.growth endurance --minutes 60
-    .venv/bin/python -m tests.bench.growth servers
-    .venv/bin/python -m tests.bench.growth start
     .venv/bin/python -m tests.bench.growth duel ../other-checkout
 
 Each starts its own servers and prints its figures; compare within one run. `deploy/CAPACITY.md`
@@ -22,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,10 +31,11 @@ from tests.bench.contest import COLLECTOR, Arena, request_number
 from tests.bench.process_tree import Stopwatch, cpu_seconds
 from tests.conftest import migrate
 from tests.e2e.harness import BULK, BULK_REQUESTS, CHECKOUT, RESULTS
-from worker.core.claims import ClaimRequest, Entry, Envelope, Granted
-from worker.core.digests import Digest
+from tests.fakes.messages import ask
+from tests.fakes.verifier import MATCH
+from worker.core.claims import ClaimRequest, Entry, Granted
 from worker.core.masking import Masked
-from worker.core.outcome import AuthInfo, CallClass, CallReport, Charged, Complete, Outcome, Result
+from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
 from worker.core.request import Mode
 from worker.store.claiming import LedgerConfig
 from worker.store.engine import open_engine
@@ -93,7 +88,11 @@ def _ledger(url: str) -> Iterator[PostgresLedger]:
 
 def _work(ledger: PostgresLedger, ids: list[str], announced: list[str]) -> tuple[float, float]:
     """Claim and record these requests at once; return the milliseconds of both."""
-    asked = [_asked(each) for each in ids]
+    digests = [sha256(each.encode()).digest() for each in ids]
+    asked = [
+        ask(each, fingerprint=digest, subject=digest, source="bench", masked=_MASKED)
+        for each, digest in zip(ids, digests, strict=True)
+    ]
     started = time.monotonic()
     granted = ledger.claim(asked, ids[0])
     claimed = time.monotonic()
@@ -103,29 +102,15 @@ def _work(ledger: PostgresLedger, ids: list[str], announced: list[str]) -> tuple
     return (claimed - started) * 1000, (time.monotonic() - recording) * 1000
 
 
-def _asked(request_id: str) -> ClaimRequest:
-    digest = sha256(request_id.encode()).digest()
-    return ClaimRequest(
-        request_id,
-        (Digest("bench", digest, digest),),
-        "bench",
-        2,
-        wants_call=True,
-        masked=Masked("张*", "1****************X", None, None, None),
-        envelope=Envelope(None, None, None),
-        expires_at=None,
-        context=None,
-    )
+_MASKED = Masked("张*", "1****************X", None, None, None)
+_INFO = AuthInfo(True, False, "ok", "", '{"chargeFlag":"1"}')
 
 
 def _entry(asked: ClaimRequest, granted: object) -> Entry:
     assert isinstance(granted, Granted)
-    info = AuthInfo(True, False, "ok", "", '{"chargeFlag":"1"}')
-    named = str(uuid.uuid4())
-    report = CallReport(
-        CallClass.ANSWERED, Charged.YES, Outcome.MATCH, info, 200, None, named, None, 1, 0.3
-    )
-    return Entry(asked, granted, report, Complete(Result(Outcome.MATCH, Charged.YES, info, named)))
+    report = replace(MATCH, auth_info=_INFO, provider_request_id=str(uuid.uuid4()))
+    result = Result(Outcome.MATCH, Charged.YES, _INFO, report.provider_request_id)
+    return Entry(asked, granted, report, Complete(result))
 
 
 # As anybody sets it who keeps millions of rows: the indexes in memory, a checkpoint now and then.
@@ -347,7 +332,7 @@ def endurance(minutes: float = 60.0, rate: float = 100.0) -> None:
             if int(elapsed) % 60 == 0:
                 print(
                     f"{elapsed / 60:3.0f} min: {published:9,} published, "
-                    f"{arena.depth('bench.collector'):9,} events, {tree.pss() / 1e6:.1f} MB, "
+                    f"{arena.depth(COLLECTOR):9,} events, {tree.pss() / 1e6:.1f} MB, "
                     f"{tree.open_files()} files, {tree.threads()} threads",
                     flush=True,
                 )
@@ -368,12 +353,11 @@ def servers() -> None:
         for name, pid in arena.pids.items():
             cpu = (cpu_seconds(pid) - before[name]) / (messages - done) * 1000
             print(f"{name}: {cpu:.3f} CPU s / 1,000")
-        size = """SELECT pg_total_relation_size('verification.request')
-                       + pg_total_relation_size('verification.provider_call')"""
-        with psycopg.connect(one.database_url) as database:
-            row = database.execute(size).fetchone()
-        assert row is not None
-        print(f"on disk, indexes included: {row[0] / messages:.0f} bytes a request")
+        (size,) = one.row(
+            """SELECT pg_total_relation_size('verification.request')
+                    + pg_total_relation_size('verification.provider_call')"""
+        )
+        print(f"on disk, indexes included: {size / messages:.0f} bytes a request")
 
 
 def start() -> None:
@@ -419,12 +403,10 @@ def duel(
                 before = {name: cpu_seconds(tree.pid) for name, tree in trees.items()}
                 one.paced(int(rate * seconds) * 2, rate * 2)
                 told = {}
-                with psycopg.connect(one.database_url) as database:
-                    for name, tree in trees.items():
-                        cpu = cpu_seconds(tree.pid) - before[name]
-                        row = database.execute(_CALLS_OF, [f"%-{tree.pid}-%"]).fetchone()
-                        assert row is not None
-                        told[name] = (cpu / row[0] * 1000, tree.pss() / 1e6)
+                for name, tree in trees.items():
+                    cpu = cpu_seconds(tree.pid) - before[name]
+                    (calls,) = one.row(_CALLS_OF, f"%-{tree.pid}-%")
+                    told[name] = (cpu / calls * 1000, tree.pss() / 1e6)
             for each, ours, theirs in zip(found, *(told[name] for name in sides), strict=True):
                 found[each].append(ours / theirs)
             words = [f"{name} {cpu:.2f} ms, {pss:.1f} MB" for name, (cpu, pss) in told.items()]

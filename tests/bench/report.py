@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -15,8 +15,6 @@ class Figure:
     key: str
     title: str
     digits: int
-    best: Callable[[Sequence[float]], float] = min
-    """min or max."""
 
 
 def table(figures: Mapping[str, Mapping[str, Sequence[float]]], wanted: Sequence[Figure]) -> str:
@@ -38,12 +36,6 @@ def table(figures: Mapping[str, Mapping[str, Sequence[float]]], wanted: Sequence
             cells.append(f"{median} ({middle:.2f}; {ratios[0]:.2f} to {ratios[-1]:.2f})")
         lines.append(f"| {figure.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def leads(figures: Mapping[str, Mapping[str, Sequence[float]]], figure: Figure) -> bool:
-    """Tell whether ours is the best median of a figure."""
-    medians = [statistics.median(row[figure.key]) for row in figures.values()]
-    return medians[0] == figure.best(medians)
 
 
 _NAMES, _PANEL, _BAR, _ROW = 160, 220, 140, 24

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import psycopg
@@ -74,7 +74,7 @@ class Faults:
             self.foreign_page,
         ]
         self._left: list[Callable[[], None]] = []
-        self.applied: dict[str, int] = {}
+        self.applied = Counter[str]()
 
     def apply_one(self) -> str:
         """Break something, mend it, and return its name: all kinds in turn, in random order."""
@@ -82,9 +82,8 @@ class Faults:
             self._left = self._random.sample(self._kinds, len(self._kinds))
         fault = self._left.pop()
         fault()
-        name = fault.__name__
-        self.applied[name] = self.applied.get(name, 0) + 1
-        return name
+        self.applied[fault.__name__] += 1
+        return fault.__name__
 
     def pause(self) -> None:
         """Let work go on for a while."""
@@ -94,14 +93,14 @@ class Faults:
 
     def worker_killed(self) -> None:
         """Kill -9, and start another in its place."""
-        self._replace(lambda worker: worker.kill())
+        self._replace(Process.kill)
 
     def worker_stopped(self) -> None:
         """SIGTERM in the middle of work: it must end in time (1: not all was confirmed)."""
 
         def stop(worker: Process) -> None:
             # One that has only just been started has no handler for the signal yet.
-            until(lambda: worker.said('"amqp.consuming"'), PATIENCE)
+            all_consume([worker])
             code = worker.stop(PATIENCE)
             assert code in (0, 1), f"a worker ended with {code}: {worker.lines[-5:]}"
 
@@ -170,42 +169,40 @@ class Faults:
 
     def network_stalled(self) -> None:
         """Swallow every packet for a while."""
-        with self._some_proxy() as proxy:
-            proxy.stall()
-            self._last()
-            proxy.resume()
+        proxy = self._some_proxy()
+        proxy.stall()
+        self._last()
+        proxy.resume()
 
     def network_reset(self) -> None:
         """Reset all connections."""
-        with self._some_proxy() as proxy:
-            proxy.reset()
+        self._some_proxy().reset()
 
     def network_delayed(self) -> None:
         """Let every packet come late."""
-        with self._some_proxy() as proxy:
-            proxy.delay(self._random.uniform(0.05, 0.5))
-            self._last()
-            proxy.delay(0)
+        proxy = self._some_proxy()
+        proxy.delay(self._random.uniform(0.05, 0.5))
+        self._last()
+        proxy.delay(0)
 
     def connection_cut(self) -> None:
         """Cut a connection in the middle of what it carries."""
-        with self._some_proxy() as proxy:
-            direction = self._random.choice([TO_SERVER, TO_CLIENT])
-            proxy.cut_after(self._random.randrange(1, 5_000), direction)
-            self._last()
+        proxy = self._some_proxy()
+        direction = self._random.choice([TO_SERVER, TO_CLIENT])
+        proxy.cut_after(self._random.randrange(1, 5_000), direction)
+        self._last()
 
     def connections_refused(self) -> None:
         """Refuse new connections and end those there are: a failover."""
-        with self._some_proxy() as proxy:
-            proxy.refuse()
-            proxy.reset()
-            self._last()
-            proxy.accept()
+        proxy = self._some_proxy()
+        proxy.refuse()
+        proxy.reset()
+        self._last()
+        proxy.accept()
 
-    @contextmanager
-    def _some_proxy(self) -> Iterator[Proxy]:
+    def _some_proxy(self) -> Proxy:
         site = self._site
-        yield self._random.choice([site.to_broker, site.to_database, site.to_provider])
+        return self._random.choice([site.to_broker, site.to_database, site.to_provider])
 
     # The provider
 
@@ -228,12 +225,10 @@ class Faults:
 def all_consume(workers: list[Process]) -> None:
     """Return when every worker is alive; one that has died by itself is a failure."""
     for worker in workers:
-        until(lambda worker=worker: _lives(worker) and worker.said('"amqp.consuming"'), PATIENCE)  # type: ignore[misc]
+        until(partial(_consumes, worker), PATIENCE)
 
 
-def _lives(worker: Process) -> bool:
-    try:
-        code = worker.popen.wait(0)
-    except subprocess.TimeoutExpired:
-        return True
-    raise AssertionError(f"a worker died with {code}: {worker.lines[-5:]}")
+def _consumes(worker: Process) -> bool:
+    code = worker.popen.poll()
+    assert code is None, f"a worker died with {code}: {worker.lines[-5:]}"
+    return worker.said('"amqp.consuming"') is not None

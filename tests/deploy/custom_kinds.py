@@ -3,223 +3,188 @@
 As their definitions have them (KEDA 2.20, External Secrets v1, Prometheus operator v1,
 CloudNativePG v1, RabbitMQ's operators v1beta1). A field that is not in here is an error: look it
 up, then add it.
+
+A shape is written as its manifest is. `{"name!": str}` has this field, which must be there, and no
+others; `{"*": str}` has names of anybody's. `[str]` is a list of at least one, `("a", "b")` one of
+these words, `range(1, 9)` a whole number from 1 to 8, a pattern a text.
 """
 
+import re
+from types import UnionType
 from typing import Any
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
-FLAG: Schema = {"type": "boolean"}
-NUMBER: Schema = {"type": "integer"}
-QUANTITY: Schema = {"type": ["integer", "string"]}
+_TYPES = {str: "string", bool: "boolean", int: "integer"}
 
 
-def fields(required: str = "", /, **known: Schema) -> Schema:
-    """Describe an object of these fields and no others; `required` are names between spaces."""
-    names = required.split()
-    return {"type": "object", "additionalProperties": False, "required": names, "properties": known}
+def schema(shape: Any) -> Schema:
+    """Return the JSON Schema of a shape."""
+    match shape:
+        case dict():
+            named = {name.removesuffix("!"): schema(of) for name, of in shape.items()}
+            rest = named.pop("*", False)
+            required = [name.removesuffix("!") for name in shape if name.endswith("!")]
+            closed = {"required": required, "additionalProperties": rest}
+            return {"type": "object", "properties": named, **closed}
+        case tuple():
+            return {"enum": [*shape]}
+        case range():
+            return {"type": "integer", "minimum": shape.start, "maximum": shape.stop - 1}
+        case [of]:
+            return {"type": "array", "items": schema(of), "minItems": 1}
+        case re.Pattern():
+            return {"type": "string", "pattern": shape.pattern}
+        case UnionType():
+            return {"type": [_TYPES[each] for each in shape.__args__]}
+        case _:
+            return {"type": _TYPES[shape]}
 
 
-def entries(of: Schema) -> Schema:
-    """Describe an object whose names are anybody's, with such values."""
-    return {"type": "object", "additionalProperties": of}
-
-
-def some(of: Schema, at_least: int = 0) -> Schema:
-    """Describe a list of such items."""
-    return {"type": "array", "items": of, "minItems": at_least}
-
-
-def one_of(*values: str) -> Schema:
-    """Describe one of these words."""
-    return {"type": "string", "enum": list(values)}
-
-
-def like(pattern: str) -> Schema:
-    """Describe a text with this pattern."""
-    return {"type": "string", "pattern": pattern}
-
-
-def number(minimum: int, **maximum: int) -> Schema:
-    """Describe a whole number within these bounds."""
-    return {"type": "integer", "minimum": minimum, **maximum}
-
-
-TEXTS = entries(TEXT)
-NAMED, PERHAPS_NAMED = fields("name", name=TEXT), fields(name=TEXT)
-SIZED = fields(size=TEXT)
-RESOURCES = fields(limits=entries(QUANTITY), requests=entries(QUANTITY))
-DURATION = like("^([0-9]+(ms|s|m|h|d))+$")
-DURATION_OR_0 = like(
+_NAMED, _PERHAPS_NAMED = {"name!": str}, {"name": str}
+_TEXTS = {"*": str}
+_FROM_0, _FROM_1 = range(1 << 31), range(1, 1 << 31)
+_RESOURCES = {"limits": {"*": int | str}, "requests": {"*": int | str}}
+_DURATION = re.compile("^([0-9]+(ms|s|m|h|d))+$")
+_DURATION_OR_0 = re.compile(
     "^(0|(([0-9]+)y)?(([0-9]+)w)?(([0-9]+)d)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$"
 )
+_SCALING = {
+    "stabilizationWindowSeconds": range(3601),
+    "policies!": [
+        {"type!": ("Pods", "Percent"), "value!": _FROM_1, "periodSeconds!": range(1, 1801)}
+    ],
+}
 
+_SPECS: dict[str, Any] = {
+    "keda.sh/v1alpha1/ScaledObject": {
+        "scaleTargetRef!": _NAMED,
+        "pollingInterval": _FROM_1,
+        "minReplicaCount": _FROM_0,
+        "maxReplicaCount": _FROM_1,
+        "advanced": {
+            "scalingModifiers": {
+                "formula!": str,
+                "target!": str,
+                "metricType": ("AverageValue", "Value"),
+            },
+            "horizontalPodAutoscalerConfig": {
+                "behavior": {"scaleUp": _SCALING, "scaleDown": _SCALING}
+            },
+        },
+        "triggers!": [
+            {"type!": str, "name!": str, "metadata!": _TEXTS, "authenticationRef": _NAMED}
+        ],
+    },
+    "keda.sh/v1alpha1/TriggerAuthentication": {
+        "secretTargetRef!": [{"parameter!": str, "name!": str, "key!": str}]
+    },
+    "external-secrets.io/v1/ExternalSecret": {
+        "refreshInterval": _DURATION,
+        "secretStoreRef!": {"kind!": ("SecretStore", "ClusterSecretStore"), "name!": str},
+        "target!": _NAMED,
+        "data!": [
+            {
+                "secretKey!": re.compile("^[-._a-zA-Z0-9]+$"),
+                "remoteRef!": {"key!": str, "property": str},
+            }
+        ],
+    },
+    "monitoring.coreos.com/v1/PodMonitor": {
+        "jobLabel": str,
+        "selector!": {"matchLabels!": _TEXTS},
+        "podMetricsEndpoints!": [{"port!": str, "path": re.compile("^/"), "interval": _DURATION}],
+    },
+    "monitoring.coreos.com/v1/ServiceMonitor": {
+        "endpoints!": [
+            {
+                "interval": _DURATION_OR_0,
+                "params": {"*": [str]},
+                "path": str,
+                "port": str,
+                "relabelings": [
+                    {"regex": str, "replacement": str, "sourceLabels": [str], "targetLabel": str}
+                ],
+                "scheme": ("http", "https", "HTTP", "HTTPS"),
+                "tlsConfig": {"insecureSkipVerify": bool},
+            }
+        ],
+        "namespaceSelector": {"matchNames": [str]},
+        "selector!": {"matchLabels": _TEXTS},
+    },
+    "monitoring.coreos.com/v1/PrometheusRule": {
+        "groups!": [
+            {
+                "name!": str,
+                "rules!": [
+                    {
+                        "expr!": int | str,
+                        "alert!": str,
+                        "labels": _TEXTS,
+                        "annotations": _TEXTS,
+                        "for": _DURATION,
+                    }
+                ],
+            }
+        ]
+    },
+    "postgresql.cnpg.io/v1/Cluster": {
+        "instances!": _FROM_1,
+        "bootstrap": {"initdb": {"database": str, "encoding": str, "owner": str, "secret": _NAMED}},
+        "managed": {
+            "roles": [
+                {
+                    "name!": str,
+                    "login": bool,
+                    "ensure": ("present", "absent"),
+                    "connectionLimit": int,
+                    "inRoles": [str],
+                    "passwordSecret": _NAMED,
+                }
+            ]
+        },
+        "postgresql": {
+            "parameters": _TEXTS,
+            "synchronous": {
+                "method!": ("any", "first"),
+                "number!": int,
+                "dataDurability": ("required", "preferred"),
+            },
+        },
+        "resources": _RESOURCES,
+        "storage": {"size": str},
+        "walStorage": {"size": str},
+    },
+    "rabbitmq.com/v1beta1/RabbitmqCluster": {
+        "replicas": _FROM_0,
+        "persistence": {"storage": int | str},
+        "rabbitmq": {"additionalConfig": str},
+        "resources": _RESOURCES,
+        "tls": {"secretName": str},
+    },
+    "rabbitmq.com/v1beta1/Vhost": {
+        "name!": str,
+        "defaultQueueType": ("quorum", "classic", "stream"),
+        "rabbitmqClusterReference!": _PERHAPS_NAMED,
+    },
+    "rabbitmq.com/v1beta1/User": {
+        "rabbitmqClusterReference!": _PERHAPS_NAMED,
+        "importCredentialsSecret": _PERHAPS_NAMED,
+        "tags": [("management", "policymaker", "monitoring", "administrator")],
+    },
+    "rabbitmq.com/v1beta1/Permission": {
+        "vhost!": str,
+        "permissions!": {"configure": str, "read": str, "write": str},
+        "rabbitmqClusterReference!": _PERHAPS_NAMED,
+        "userReference": _PERHAPS_NAMED,
+    },
+}
+_METADATA = {"name!": str, "namespace!": str, "labels": _TEXTS, "annotations": _TEXTS}
 
-def kind(of: str, required: str = "", /, **spec: Schema) -> tuple[str, Schema]:
-    """Return the name and the schema of a kind, `apiVersion/kind`, by the fields of its `spec`."""
-    version, _, name = of.rpartition("/")
-    return name, fields(
-        "apiVersion kind metadata spec",
-        apiVersion={"const": version},
-        kind={"const": name},
-        metadata=fields(
-            "name namespace", name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS
-        ),
-        spec=fields(required, **spec),
+SCHEMAS: dict[str, Schema] = {
+    name: schema(
+        {"apiVersion!": (version,), "kind!": (name,), "metadata!": _METADATA, "spec!": spec}
     )
-
-
-_POLICY = fields(
-    "type value periodSeconds",
-    type=one_of("Pods", "Percent"),
-    value=number(1),
-    periodSeconds=number(1, maximum=1800),
-)
-_SCALING = fields(
-    "policies",
-    stabilizationWindowSeconds=number(0, maximum=3600),
-    policies=some(_POLICY, at_least=1),
-)
-_MODIFIERS = fields(
-    "formula target", formula=TEXT, target=TEXT, metricType=one_of("AverageValue", "Value")
-)
-_TRIGGER = fields(
-    "type name metadata", type=TEXT, name=TEXT, metadata=TEXTS, authenticationRef=NAMED
-)
-_SECRET_KEY = fields("parameter name key", parameter=TEXT, name=TEXT, key=TEXT)
-_EXTERNAL_KEY = fields(
-    "secretKey remoteRef",
-    secretKey=like("^[-._a-zA-Z0-9]+$"),
-    remoteRef=fields("key", key=TEXT, property=TEXT),
-)
-_RELABELLING = fields(regex=TEXT, replacement=TEXT, sourceLabels=some(TEXT), targetLabel=TEXT)
-_ENDPOINT = fields(
-    interval=DURATION_OR_0,
-    params=entries(some(TEXT)),
-    path=TEXT,
-    port=TEXT,
-    relabelings=some(_RELABELLING),
-    scheme=one_of("http", "https", "HTTP", "HTTPS"),
-    tlsConfig=fields(insecureSkipVerify=FLAG),
-)
-_RULE = fields(
-    "expr",
-    expr=QUANTITY,
-    alert=TEXT,
-    record=TEXT,
-    labels=TEXTS,
-    annotations=TEXTS,
-    keep_firing_for=DURATION,
-    **{"for": DURATION},
-) | {"oneOf": [{"required": ["alert"]}, {"required": ["record"]}]}
-_RULES = fields("name rules", name=TEXT, interval=DURATION, rules=some(_RULE, at_least=1))
-_ROLE = fields(
-    "name",
-    name=TEXT,
-    login=FLAG,
-    ensure=one_of("present", "absent"),
-    connectionLimit=NUMBER,
-    inRoles=some(TEXT),
-    passwordSecret=NAMED,
-)
-_SYNCHRONOUS = fields(
-    "method number",
-    method=one_of("any", "first"),
-    number=NUMBER,
-    dataDurability=one_of("required", "preferred"),
-)
-
-SCHEMAS: dict[str, Schema] = dict(
-    [
-        kind(
-            "keda.sh/v1alpha1/ScaledObject",
-            "scaleTargetRef triggers",
-            scaleTargetRef=NAMED,
-            pollingInterval=number(1),
-            minReplicaCount=number(0),
-            maxReplicaCount=number(1),
-            advanced=fields(
-                scalingModifiers=_MODIFIERS,
-                horizontalPodAutoscalerConfig=fields(
-                    behavior=fields(scaleUp=_SCALING, scaleDown=_SCALING)
-                ),
-            ),
-            triggers=some(_TRIGGER, at_least=1),
-        ),
-        kind(
-            "keda.sh/v1alpha1/TriggerAuthentication",
-            "secretTargetRef",
-            secretTargetRef=some(_SECRET_KEY, at_least=1),
-        ),
-        kind(
-            "external-secrets.io/v1/ExternalSecret",
-            "secretStoreRef target data",
-            refreshInterval=DURATION,
-            secretStoreRef=fields(
-                "kind name", kind=one_of("SecretStore", "ClusterSecretStore"), name=TEXT
-            ),
-            target=NAMED,
-            data=some(_EXTERNAL_KEY, at_least=1),
-        ),
-        kind(
-            "monitoring.coreos.com/v1/PodMonitor",
-            "selector podMetricsEndpoints",
-            jobLabel=TEXT,
-            selector=fields("matchLabels", matchLabels=TEXTS),
-            podMetricsEndpoints=some(
-                fields("port", port=TEXT, path=like("^/"), interval=DURATION), at_least=1
-            ),
-        ),
-        kind(
-            "monitoring.coreos.com/v1/ServiceMonitor",
-            "endpoints selector",
-            endpoints=some(_ENDPOINT),
-            namespaceSelector=fields(matchNames=some(TEXT)),
-            selector=fields(matchLabels=TEXTS),
-        ),
-        kind("monitoring.coreos.com/v1/PrometheusRule", "groups", groups=some(_RULES, at_least=1)),
-        kind(
-            "postgresql.cnpg.io/v1/Cluster",
-            "instances",
-            instances=number(1),
-            bootstrap=fields(initdb=fields(database=TEXT, encoding=TEXT, owner=TEXT, secret=NAMED)),
-            managed=fields(roles=some(_ROLE)),
-            postgresql=fields(parameters=TEXTS, synchronous=_SYNCHRONOUS),
-            resources=RESOURCES,
-            storage=SIZED,
-            walStorage=SIZED,
-        ),
-        kind(
-            "rabbitmq.com/v1beta1/RabbitmqCluster",
-            replicas=number(0),
-            persistence=fields(storage=QUANTITY),
-            rabbitmq=fields(additionalConfig=TEXT),
-            resources=RESOURCES,
-            tls=fields(secretName=TEXT),
-        ),
-        kind(
-            "rabbitmq.com/v1beta1/Vhost",
-            "name rabbitmqClusterReference",
-            name=TEXT,
-            defaultQueueType=one_of("quorum", "classic", "stream"),
-            rabbitmqClusterReference=PERHAPS_NAMED,
-        ),
-        kind(
-            "rabbitmq.com/v1beta1/User",
-            "rabbitmqClusterReference",
-            rabbitmqClusterReference=PERHAPS_NAMED,
-            importCredentialsSecret=PERHAPS_NAMED,
-            tags=some(one_of("management", "policymaker", "monitoring", "administrator")),
-        ),
-        kind(
-            "rabbitmq.com/v1beta1/Permission",
-            "permissions rabbitmqClusterReference vhost",
-            vhost=TEXT,
-            permissions=fields(configure=TEXT, read=TEXT, write=TEXT),
-            rabbitmqClusterReference=PERHAPS_NAMED,
-            userReference=PERHAPS_NAMED,
-        ),
-    ]
-)
+    for (version, _, name), spec in ((of.rpartition("/"), spec) for of, spec in _SPECS.items())
+}
 """The schema of each such kind."""

@@ -1,6 +1,5 @@
 """The manifests of an environment, as kustomize renders them."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import Any
 
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.e2e.harness import CHECKOUT, run_program
+
 OVERLAYS = CHECKOUT / "deploy" / "kubernetes" / "overlays"
 ENVIRONMENTS = ("production", "sandbox")
 EXAMPLES = sorted((OVERLAYS.parent / "examples").glob("*.yaml"))
@@ -103,9 +103,7 @@ def rendered(environment: str) -> Manifests:
 def rendered_folder(folder: Path) -> Manifests:
     """Render any folder with a kustomization in it."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run(
-        [kubectl, "kustomize", folder], capture_output=True, text=True, check=False
-    )
+    done = run_program(str(kubectl), "kustomize", str(folder))
     assert done.returncode == 0, done.stderr
     # Kustomize says here, too, what it is about to stop to understand.
     assert done.stderr == ""

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import CHECKOUT, rendered
+from tests.deploy.manifests import rendered
+from tests.e2e.harness import CHECKOUT, run_program
 from worker.sandbox.settings import CALL_PATH, SandboxSettings
 from worker.settings import Settings
 
@@ -135,12 +135,9 @@ def test_podman_compose_mounts_and_confines_all_and_the_worker_waits(tmp_path: P
     podman.chmod(0o755)
     compose = [str(Path(sys.executable).with_name("podman-compose")), "--file", str(FILE)]
     profiles = ["--profile", "worker", "--profile", "monitoring"]
-    subprocess.run(
-        [*compose, *profiles, "up", "--build", "--detach"],
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        check=True,
-    )
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = run_program(*compose, *profiles, "up", "--build", "--detach", environment=path)
+    assert done.returncode == 0, done.stderr
     orders = log.read_text().splitlines()
     made = {order.split("_")[1]: order for order in orders if order.startswith("create ")}
     assert made.keys() == SERVICES.keys()

@@ -1,13 +1,12 @@
 """What can be read in the Dockerfile; `tests/image` builds it."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import CHECKOUT
+from tests.e2e.harness import CHECKOUT, run_program
 from tests.matrix.run import COMPONENTS
 
 DOCKERFILE = CHECKOUT / "deploy" / "Dockerfile"
@@ -16,9 +15,7 @@ TEXT = DOCKERFILE.read_text()
 
 def test_hadolint_has_nothing_to_say() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run(
-        [hadolint, "--no-color", DOCKERFILE], capture_output=True, text=True, check=False
-    )
+    done = run_program(str(hadolint), "--no-color", str(DOCKERFILE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from demonstration import messages, show
-from tests.deploy.manifests import CHECKOUT
+from tests.e2e.harness import CHECKOUT, run_program
 
 RUN = "demo-1891f1"
 STORY = [{"message": each["id"], "what happens": each["story"]} for each in messages(RUN)]
@@ -60,14 +59,8 @@ def test_who_may_not_install_packages_is_told_which_are_missing(
     for name, said in (("python", missing), ("id", "1000")):
         (programs / name).write_text(f"#!/bin/sh\necho {said}\n")
         (programs / name).chmod(0o755)
-    path = f"{programs}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [tmp_path / "deploy/local/setup"],
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    done = run_program(str(tmp_path / "deploy/local/setup"), environment=path)
     assert (done.returncode, done.stdout) == (code, "")
     assert (f"sudo apt-get install --no-install-recommends {missing}\n" in done.stderr) == bool(
         code

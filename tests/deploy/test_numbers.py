@@ -5,7 +5,8 @@ import re
 import tomllib
 from typing import Any
 
-from tests.deploy.manifests import CHECKOUT, Manifests, rendered
+from tests.deploy.manifests import Manifests, rendered
+from tests.e2e.harness import CHECKOUT
 from worker.bootstrap import DRAIN_SECONDS
 from worker.contract.names import REQUEST_QUEUES
 from worker.core.request import Lane

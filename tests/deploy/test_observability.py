@@ -5,7 +5,8 @@ import re
 
 import yaml
 
-from tests.deploy.manifests import CHECKOUT, Manifests
+from tests.deploy.manifests import Manifests
+from tests.e2e.harness import CHECKOUT
 
 OBSERVABILITY = CHECKOUT / "deploy" / "observability"
 

@@ -1,7 +1,6 @@
 """What is written for people is true: links, settings, versions, and the commands of the bench."""
 
 import re
-import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
@@ -12,7 +11,7 @@ import requests
 
 from reference_pages import SETTINGS, reference, renewed
 from tests.bench import stand_in
-from tests.deploy.manifests import CHECKOUT
+from tests.e2e.harness import CHECKOUT, run_program
 
 DEPLOY, README = CHECKOUT / "deploy", CHECKOUT / "README.md"
 PAGES = sorted(
@@ -92,13 +91,7 @@ def test_the_change_log_has_what_is_unreleased_and_then_this_version() -> None:
 @pytest.mark.parametrize("command", ["contest", "growth"])
 def test_a_command_of_the_bench_explains_itself(command: str) -> None:
     """As `deploy/CAPACITY.md` and `deploy/SPEED.md` call them."""
-    told = subprocess.run(
-        [sys.executable, "-m", f"tests.bench.{command}", "--help"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    told = run_program(sys.executable, "-m", f"tests.bench.{command}", "--help")
     assert (told.returncode, "usage:" in told.stdout.lower()) == (0, True), told.stderr
 
 

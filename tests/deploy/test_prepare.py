@@ -1,13 +1,13 @@
 """`deploy/kubernetes/prepare` waits for both Jobs, and ends when one has failed."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import CHECKOUT, OVERLAYS
+from tests.deploy.manifests import OVERLAYS
+from tests.e2e.harness import CHECKOUT, run_program
 
 PREPARE = CHECKOUT / "deploy" / "kubernetes" / "prepare"
 RENDERS = Path(sys.executable).with_name("kubectl")
@@ -28,14 +28,8 @@ def prepare(folder: Path, *conditions: str, overlay: str = "production") -> tupl
     kubectl = folder / "kubectl"
     kubectl.write_text(STAND_IN.format(renders=RENDERS, folder=folder).replace("\\\\n", "\\n"))
     kubectl.chmod(0o755)
-    done = subprocess.run(
-        [PREPARE, OVERLAYS / overlay],
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    path = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = run_program(str(PREPARE), str(OVERLAYS / overlay), environment=path)
     return done.returncode, done.stderr, (folder / "asked").read_text()
 
 

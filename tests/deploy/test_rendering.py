@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.deploy.manifests import CHECKOUT, OVERLAYS, Manifests, rendered, rendered_folder
+from tests.deploy.manifests import OVERLAYS, Manifests, rendered, rendered_folder
+from tests.e2e.harness import CHECKOUT
 
 KUBERNETES = OVERLAYS.parent
 PAGE = (KUBERNETES / "README.md").read_text()

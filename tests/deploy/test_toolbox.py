@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import CHECKOUT, Manifests, rendered
+from tests.deploy.manifests import Manifests, rendered
 from tests.deploy.test_policy import environment
 from tests.e2e import in_process
+from tests.e2e.harness import CHECKOUT
 
 RUNBOOK = (CHECKOUT / "deploy" / "RUNBOOK.md").read_text()
 TWO = "(?:dead-letters|events|message-keys|outbox|requests|topology|unrouted) [a-z]+"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 
+from tests.fakes.messages import FIELDS_OF_TYPE
 from worker.core.checks import id_card_check_digit, passes_luhn
 
 # Extension A (three bytes in UTF-8), and extension B (four bytes, a surrogate pair in UTF-16). Not
@@ -46,14 +47,9 @@ class Canary:
 
     def user(self, check_type: int) -> dict[str, object]:
         """Return `personalUser` for a check type."""
-        fields: dict[str, object] = {"name": self.name, "idCard": self.id_card}
-        if check_type in (0, 1):
-            fields["bankcard"] = self.bankcard
-        if check_type in (0, 4):
-            fields["mobile"] = self.mobile
-        if check_type == 3:
-            fields["imgBase64"] = self.image
-        return fields
+        numbers = {"idCard": self.id_card, "bankcard": self.bankcard, "mobile": self.mobile}
+        values = {"name": self.name, **numbers, "imgBase64": self.image}
+        return {field: values[field] for field in FIELDS_OF_TYPE[check_type]}
 
     def request(self, check_type: int = 2, **more: object) -> dict[str, object]:
         """Return a request about this person under the label as its id."""

@@ -35,36 +35,36 @@ def use_commands_about_people(site: Site) -> None:
     (given / "other.csv").write_bytes(_table(many[11:12], wrong=one).encode("gb18030"))
     _run(
         site,
-        _Command(0, "submit", "one.json"),
-        _Command(2, "submit", "broken.json"),
-        _Command(1, "submit", "people.csv", "--results", "results.csv"),
-        _Command(2, "submit", "headless.csv"),
-        _Command(2, "submit", "other.csv"),
-        _Command(1, "submit", "people.jsonl"),
-        _Command(1, "contract", "validate", "people.jsonl"),
-        _Command(1, "contract", "validate", "broken.json"),
-        _Command(0, "explain", one.label),
-        _Command(0, "explain", one.label, "--json"),
-        _Command(0, "status"),
-        _Command(0, "status", "--json"),
-        _Command(0, "requests", "list"),
-        _Command(0, "requests", "list", "--json"),
-        _Command(0, "outbox", "list", "--json"),
-        _Command(0, "check-config"),
-        _Command(0, "check-config", "--json"),
-        _Command(0, "digest", given=f"{one.id_card}\n"),
-        _Command(2, "digest", given=f"{broken.id_card[:-1]}\n{broken.name}\n"),
-        _Command(2, "submit", "-", given=f"{broken.name} {broken.id_card}"),
-        _Command(0, "erase", "--yes", "--json", given=f"{one.id_card}\n"),
-        _Command(2, "erase", "--yes", given=f"{broken.id_card[:-1]}\n{broken.name}\n"),
+        (0, "submit one.json"),
+        (2, "submit broken.json"),
+        (1, "submit people.csv --results results.csv"),
+        (2, "submit headless.csv"),
+        (2, "submit other.csv"),
+        (1, "submit people.jsonl"),
+        (1, "contract validate people.jsonl"),
+        (1, "contract validate broken.json"),
+        (0, f"explain {one.label}"),
+        (0, f"explain {one.label} --json"),
+        (0, "status"),
+        (0, "status --json"),
+        (0, "requests list"),
+        (0, "requests list --json"),
+        (0, "outbox list --json"),
+        (0, "check-config"),
+        (0, "check-config --json"),
+        (0, "digest", f"{one.id_card}\n"),
+        (2, "digest", f"{broken.id_card[:-1]}\n{broken.name}\n"),
+        (2, "submit -", f"{broken.name} {broken.id_card}"),
+        (0, "erase --yes --json", f"{one.id_card}\n"),
+        (2, "erase --yes", f"{broken.id_card[:-1]}\n{broken.name}\n"),
     )
     (given / "invoice.csv").write_text(_invoice(site, many), encoding="utf-8")
     _run(
         site,
-        _Command(1, "reconcile", "invoice.csv"),
-        _Command(1, "reconcile", "invoice.csv", "--json"),
-        _Command(2, "reconcile", "invoice.csv", "--column-time", "when"),
-        _Command(0, "retention", "--json"),
+        (1, "reconcile invoice.csv"),
+        (1, "reconcile invoice.csv --json"),
+        (2, "reconcile invoice.csv --column-time when"),
+        (0, "retention --json"),
         CLEAR_AFTER_DAYS="1",
         DELETE_AFTER_DAYS="20",
     )
@@ -74,45 +74,44 @@ def use_dead_letters(site: Site) -> None:
     """List, show, replay and drop dead letters about people."""
     job = _run(
         site,
-        _Command(0, "dead-letters", "list"),
-        _Command(0, "dead-letters", "list", "--json"),
-        _Command(0, "dead-letters", "show", "unreadable-0"),
-        _Command(0, "dead-letters", "show", "unreadable-0", "--json"),
-        _Command(1, "dead-letters", "show", "nobody"),
-        _Command(2, "dead-letters", "replay"),
-        _Command(0, "dead-letters", "replay", "--dry-run", "--json"),
-        _Command(0, "dead-letters", "replay", "--yes", "--limit", "9", "--json"),
+        (0, "dead-letters list"),
+        (0, "dead-letters list --json"),
+        (0, "dead-letters show unreadable-0"),
+        (0, "dead-letters show unreadable-0 --json"),
+        (1, "dead-letters show nobody"),
+        (2, "dead-letters replay"),
+        (0, "dead-letters replay --dry-run --json"),
+        (0, "dead-letters replay --yes --limit 9 --json"),
     )
     assert "unreadable-0" in job.out.read_text()
     eventually(lambda: site.depth("verification.requests") == 0)
-    _run(site, _Command(0, "dead-letters", "drop", "--yes", "--reason", "not_json", "--json"))
+    _run(site, (0, "dead-letters drop --yes --reason not_json --json"))
 
 
 def submit_encrypted(site: Site, name: str, people: list[Canary]) -> str:
     """Make keys whose public ones are a file of this name, submit people to them, return them."""
     public, lines = site.system.given / f"{name}.json", site.system.given / f"{name}.jsonl"
-    keys = _run(site, _Command(0, "message-keys", "generate")).out.read_text()
-    shown = _run(site, _Command(0, "message-keys", "public"), MESSAGE_KEYS=keys)
+    keys = _run(site, (0, "message-keys generate")).out.read_text()
+    shown = _run(site, (0, "message-keys public"), MESSAGE_KEYS=keys)
     public.write_text(shown.out.read_text())
     lines.write_text("\n".join(json.dumps(each.request(n)) for n, each in enumerate(people)))
-    encrypt = ("--encrypt-to", public.name, "--timeout", "0")
-    _run(site, _Command(0, "submit", lines.name, *encrypt))
+    _run(site, (0, f"submit {lines.name} --encrypt-to {public.name} --timeout 0"))
     return keys
 
 
-class _Command:
-    """A command, and the code with which it must end. Names of files in given/ are completed."""
-
-    def __init__(self, code: int, *arguments: str, given: str = "") -> None:
-        self.code, self.arguments, self.given = code, arguments, given
+_Command = tuple[int, str] | tuple[int, str, str]
+"""The code with which it must end, its arguments with blanks between, and what it is given."""
 
 
 def _run(site: Site, *commands: _Command, **settings: str) -> Job:
-    """Run commands one after another in one process, and check how each ends."""
+    """Run commands one after another in one process, and check how each ends.
+
+    Names of files in given/ are completed.
+    """
     folder = site.system.given
     lines = [
-        [[str(folder / x) if (folder / x).exists() else x for x in each.arguments], each.given]
-        for each in commands
+        [[str(folder / x) if (folder / x).exists() else x for x in words.split()], "".join(given)]
+        for _, words, *given in commands
     ]
     environment = {**site.environment, **settings}
     program = [*PYTHON, "tests.privacy.commands"]
@@ -122,7 +121,7 @@ def _run(site: Site, *commands: _Command, **settings: str) -> Job:
     code, said = job.popen.wait(PATIENCE), job.err.read_text()
     assert (code, "Traceback" in said) == (0, False), said
     codes = json.loads(file.read_text())
-    assert codes == [each.code for each in commands], said
+    assert codes == [code for code, *_ in commands], said
     return job
 
 

@@ -2,7 +2,8 @@
 
     python -m tests.privacy.failing_worker <step>
 
-It is the real `run` command in the worker's environment; one method is wrapped before it starts.
+It is the real `run` command in the worker's environment; one method is wrapped before it starts,
+and fails at every call that has a message in its arguments.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 
+from tests.chaos.crashing_worker import Moment
 from worker.cli import main
 from worker.contract.request_v1 import RequestReader
 from worker.core.delivery import Delivery
@@ -44,33 +45,26 @@ def _bodies(argument: Any) -> list[str]:
             return list(getattr(getattr(argument, "person", None), "fields", {}).values())
 
 
-def _raise(bodies: list[str]) -> None:
+def _counts(_self: object, *args: object, **_: object) -> bool:
+    return bool(_bodies(args))
+
+
+def _raise(_self: object, *args: object, **_: object) -> None:
+    bodies = _bodies(args)
     raise ValueError(f"cannot work on {bodies}") from QuotingError(*bodies)
 
 
-STEPS: dict[str, tuple[type, str, Callable[[list[str]], object]]] = {
-    "deliver": (Pipeline, "deliver", _raise),
-    "read": (RequestReader, "read", _raise),
-    "call": (Flow, "call", _raise),
-    "verify": (PersonalAuthClient, "verify", _raise),
-    "record": (Flow, "record", _raise),
-    "abort": (Flow, "call", lambda _: os.abort()),
+_fails = partial(Moment, counts=_counts, strike=_raise, later_too=True)
+STEPS = {
+    "deliver": _fails(Pipeline, "deliver"),
+    "read": _fails(RequestReader, "read"),
+    "call": _fails(Flow, "call"),
+    "verify": _fails(PersonalAuthClient, "verify"),
+    "record": _fails(Flow, "record"),
+    "abort": _fails(Flow, "call", strike=lambda *_, **__: os.abort()),
 }
 DEBUGGING = "debugging"
 """A step at which nothing fails: every library says what it does."""
-
-
-def _wrap(owner: type, method: str, fail: Callable[[list[str]], object]) -> None:
-    """Let a method fail at every call that has a message in its arguments."""
-    original = getattr(owner, method)
-
-    @wraps(original)
-    def wrapped(*args: Any, **options: Any) -> Any:
-        if bodies := _bodies(args[1:]):
-            fail(bodies)
-        return original(*args, **options)
-
-    setattr(owner, method, wrapped)
 
 
 def _turn_debugging_on() -> None:
@@ -92,6 +86,6 @@ if __name__ == "__main__":
     if step == DEBUGGING:
         _turn_debugging_on()
     else:
-        _wrap(*STEPS[step])
+        STEPS[step].wrap(1)
     sys.argv = ["verification-worker", "run"]
     main()

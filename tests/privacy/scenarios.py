@@ -93,8 +93,8 @@ def _refused(system: System) -> None:
     site = Site(system, "refused")
     worker = site.start()
     messages = list(refused_messages(system.people))
-    for message in messages:
-        site.publish(message.body, **message.properties)
+    for body, properties in messages:
+        site.publish(body, **properties)
     eventually(lambda: _settled(worker) >= len(messages))
     assert site.depth(DEAD)
     known, unknown = (system.people.invent(each) for each in ("looked-up", "not-known"))

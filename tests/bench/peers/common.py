@@ -19,6 +19,7 @@ RESULTS = "peer.results"
 """The topic exchange of the events."""
 
 CONNECT_SECONDS, CALL_SECONDS = 3.0, 25.0
+_DIGEST_KEY = b"the digest key of a benchmark"
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS peer_request (
@@ -86,7 +87,6 @@ class Settings:
     provider_url: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
-    digest_key: bytes = field(repr=False)
     concurrency: int
     prefetch: int
     connections: int
@@ -95,42 +95,29 @@ class Settings:
     def from_environment(cls) -> Settings:
         """Read them; without DATABASE_CONNECTIONS one for each call in flight, at most 16."""
         env = os.environ
-        concurrency = int(env.get("CONCURRENCY", "32"))
+        concurrency = int(env["CONCURRENCY"])
         return cls(
             amqp_url=env["AMQP_URL"],
             database_url=env["DATABASE_URL"],
             provider_url=env["PROVIDER_URL"],
             access_key=env["PROVIDER_ACCESS_KEY"],
             secret_key=env["PROVIDER_SECRET_KEY"],
-            digest_key=env.get("DIGEST_KEY", "the digest key of a benchmark").encode(),
             concurrency=concurrency,
-            prefetch=int(env.get("PREFETCH", "256")),
+            prefetch=int(env["PREFETCH"]),
             connections=int(env.get("DATABASE_CONNECTIONS", min(concurrency, 16))),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that passed the checks; `body` is what the provider gets."""
+class Request(NamedTuple):
+    """A request that passed the checks: CLAIM's columns in their order; last, what is sent."""
 
     request_id: str
+    fingerprint: bytes
+    subject_digest: bytes
     source: str
     check_type: int
-    masked_name: str = field(repr=False)
-    body: bytes = field(repr=False)
-    fingerprint: bytes = field(repr=False)
-    subject_digest: bytes = field(repr=False)
-
-    def claim(self) -> tuple[str, bytes, bytes, str, int, str]:
-        """Return the parameters of CLAIM."""
-        return (
-            self.request_id,
-            self.fingerprint,
-            self.subject_digest,
-            self.source,
-            self.check_type,
-            self.masked_name,
-        )
+    masked_name: str
+    body: bytes
 
 
 class Answer(NamedTuple):
@@ -154,7 +141,7 @@ class Event(NamedTuple):
     body: bytes
 
 
-def read_request(message: object, digest_key: bytes) -> Request:
+def read_request(message: object) -> Request:
     """Return the request in a message, parsed JSON or its bytes. Raises InvalidRequest."""
     try:
         content: Any = orjson.loads(message) if isinstance(message, bytes) else message
@@ -171,15 +158,10 @@ def read_request(message: object, digest_key: bytes) -> Request:
     if set(user) != set(wanted) or not all(isinstance(x, str) and x for x in user.values()):
         raise InvalidRequest("personalUser")
     body = orjson.dumps({"personalSpec": spec})
-    return Request(
-        request_id=request_id,
-        source=source,
-        check_type=check_type,
-        masked_name=user["name"][0] + "*",
-        body=body,
-        fingerprint=hmac.digest(digest_key, body, "sha256"),
-        subject_digest=hmac.digest(digest_key, user["idCard"].encode(), "sha256"),
-    )
+    fingerprint = hmac.digest(_DIGEST_KEY, body, "sha256")
+    subject = hmac.digest(_DIGEST_KEY, user["idCard"].encode(), "sha256")
+    masked_name = user["name"][0] + "*"
+    return Request(request_id, fingerprint, subject, source, check_type, masked_name, body)
 
 
 def known_answer(request: Request, row: Any) -> Answer | None:

@@ -12,7 +12,6 @@ its broker keeps for each thread, with confirms, and once more on a new one if t
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from typing import Any
@@ -27,7 +26,6 @@ from tests.bench.peers.common import RESULTS, Event, InvalidRequest, Settings
 from tests.bench.peers.queues import DRAMATIQ_ACTOR, PEERS, QUORUM
 
 QUEUE = PEERS["dramatiq_worker"].queue
-PROCESSES = "PROCESSES"
 
 
 class QuorumBroker(RabbitmqBroker):  # type: ignore[misc, unused-ignore]
@@ -50,16 +48,11 @@ class QuorumBroker(RabbitmqBroker):  # type: ignore[misc, unused-ignore]
             self.channel.basic_publish(RESULTS, event.routing_key, event.body, properties)
 
 
-class Announcement(dramatiq.Middleware):  # type: ignore[misc, unused-ignore]
-    """Says that the process consumes, and closes what the job holds when it has stopped."""
+class Closing(dramatiq.Middleware):  # type: ignore[misc, unused-ignore]
+    """Closes what the job holds when the process has stopped."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-
-    def after_worker_boot(self, broker: Any, worker: Any) -> None:
-        """Say it once: the process that was started last is the one to wait for."""
-        if multiprocessing.current_process().name == f"Process-{os.environ[PROCESSES]}":
-            print("ready", file=sys.__stdout__, flush=True)
 
     def after_worker_shutdown(self, broker: Any, worker: Any) -> None:
         """All threads have ended."""
@@ -71,7 +64,7 @@ def set_up() -> None:
     settings = Settings.from_environment()
     job = Job(settings)
     broker: Any = QuorumBroker(url=settings.amqp_url, confirm_delivery=True)
-    broker.add_middleware(Announcement(job))
+    broker.add_middleware(Closing(job))
     dramatiq.set_broker(broker)
 
     def verify(message: object) -> None:
@@ -87,7 +80,7 @@ def set_up() -> None:
 def main() -> int:
     """Run Dramatiq's command line until SIGTERM."""
     settings = Settings.from_environment()
-    processes = int(os.environ.setdefault(PROCESSES, "1"))
+    processes = int(os.environ.get("PROCESSES", "1"))
     threads = max(1, settings.concurrency // processes)
     # Dramatiq reads it when it is imported.
     os.environ["dramatiq_queue_prefetch"] = str(max(1, settings.prefetch // processes))  # noqa: SIM112

@@ -93,10 +93,7 @@ class Broker:
         channel.queue_declare(QUEUE, durable=True, arguments=QUORUM, callback=self._consume)
 
     def _consume(self, declared: Any) -> None:
-        self._tag = self._channel.basic_consume(QUEUE, self._on_message, callback=self._on_ready)
-
-    def _on_ready(self, consuming: Any) -> None:
-        print("ready", flush=True)
+        self._tag = self._channel.basic_consume(QUEUE, self._on_message)
 
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         self._receive(method.delivery_tag, body)

@@ -50,7 +50,7 @@ class Worker:
     """Handles messages, each in a task of its own."""
 
     def __init__(self, settings: Settings, pool: Any, session: Any, exchange: Any) -> None:
-        self._settings = settings
+        self._provider_url = settings.provider_url
         self._signer = Signer(settings)
         self._pool = pool
         self._session = session
@@ -81,7 +81,7 @@ class Worker:
             await asyncio.wait(self._under_way)
 
     async def _process(self, message: Any) -> None:
-        request = common.read_request(message.body, self._settings.digest_key)
+        request = common.read_request(message.body)
         answer = await self._claim(request)
         if answer is None:
             answer = await self._call(request)
@@ -97,14 +97,14 @@ class Worker:
         _log.info("verified %s: %s", happened.request_id, happened.routing_key)
 
     async def _claim(self, request: Request) -> Answer | None:
-        if await self._pool.fetchrow(_CLAIM, *request.claim()) is not None:
+        if await self._pool.fetchrow(_CLAIM, *request[:-1]) is not None:
             return None
         return common.known_answer(request, await self._pool.fetchrow(_FIND, request.request_id))
 
     async def _call(self, request: Request) -> Answer:
         try:
             async with self._session.post(
-                self._settings.provider_url,
+                self._provider_url,
                 data=request.body,
                 headers=self._signer.headers(request.body),
                 allow_redirects=False,
@@ -144,7 +144,6 @@ async def run(settings: Settings) -> None:
         queue = await consuming.declare_queue(QUEUE, durable=True, arguments=QUORUM)
         worker = Worker(settings, pool, session, exchange)
         tag = await queue.consume(worker.handle)
-        print("ready", flush=True)
         await stopping.wait()
         await queue.cancel(tag)
         await worker.finish()
