@@ -27,7 +27,11 @@ from worker.amqp import declare, request_client
 from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import BrokerUnavailable, NotProvisioned, Unroutable
 from worker.amqp.dead_letter_queue import DeadLetterQueue
-from worker.amqp.pika_connection import BLOCKED, UNREADABLE_PROPERTIES
+from worker.amqp.pika_connection import (
+    BLOCKED,
+    UNREADABLE_PROPERTIES,
+    BlockingPikaConnection,
+)
 from worker.amqp.request_client import WINDOW, publish_request, publish_requests
 from worker.contract.names import DEAD, REQUESTS, RESULTS
 from worker.core.delivery import Publication
@@ -179,6 +183,25 @@ def test_an_interrupt_amid_an_order_to_the_broker_ends_the_command_and_loses_not
     with pytest.raises(KeyboardInterrupt):
         look()
     assert [name for name, _ in bare.take_all(DEAD, 2)] == ["l-1", "l-2"]
+
+
+def test_a_connection_to_replay_over_lives_while_letters_are_only_looked_at(
+    amqp_url: str, bare: Bare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of portraits take longer than the broker waits for a heartbeat."""
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(["l-1", "l-2"], routing_key=DEAD)
+    served: list[object] = []
+    serve = BlockingPikaConnection.process_data_events
+
+    def noted(connection: BlockingPikaConnection, seconds: float) -> None:
+        served.append(connection)
+        serve(connection, seconds)
+
+    with DeadLetterQueue.opened(amqp_url) as queue, queue.hold() as held:
+        monkeypatch.setattr(BlockingPikaConnection, "process_data_events", noted)
+        assert len(list(held.letters())) == 2
+        assert len(set(served)) == 2
 
 
 # A command's bound; a stalled machine still learns within it that the broker is blocked.
