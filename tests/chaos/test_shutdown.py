@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import psycopg
+
 from local_broker import Broker
 from local_database import Database
 from tests.chaos.crashing_worker import SECRET
@@ -42,6 +44,9 @@ def test_when_the_broker_stands_still_at_the_end_then_the_worker_leaves_and_noth
     own_broker.pause()
     assert worker.stop() == 1
     assert worker.said('"clean":false')
+    # However long confirms were waited for, it took its leave of the database, which answers.
+    with psycopg.connect(stack.database_url) as database:
+        assert database.execute("SELECT name FROM verification.worker").fetchall() == []
     own_broker.resume()
     load.all_is_counted(stack.start_worker(**PACE))
 

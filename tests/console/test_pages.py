@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from html import unescape
 from http.client import HTTPConnection
 
 import psycopg
@@ -45,6 +46,29 @@ def test_the_overview_shows_queues_workers_calls_and_budget(showing: Console) ->
 )
 def test_requests_are_filtered(showing: Console, query: str, ids: set[str]) -> None:
     assert set(re.findall(r"/request\?id=([\w-]+)", showing.get(f"/requests?{query}"))) == ids
+
+
+COPIES = """
+INSERT INTO verification.request
+SELECT (jsonb_populate_record(one, jsonb_build_object('request_id', 'page-' || number,
+        'source', 'pages', 'requested_at', now() - interval '30 hours'))).*
+  FROM verification.request AS one, generate_series(1, 120) AS number
+ WHERE request_id = 'onb-rejected'
+"""
+
+
+def test_older_ones_go_on_where_a_page_ends_amid_requests_that_were_claimed_at_once(
+    showing: Console, shown: Stack
+) -> None:
+    with psycopg.connect(shown.database_url) as owner:
+        owner.execute(COPIES)
+    ids: list[str] = []
+    links = ["/requests?source=pages&since=2d"]
+    while links:
+        page = showing.get(unescape(links[0]))
+        ids += re.findall(r"/request\?id=([\w-]+)", page)
+        links = re.findall(r'href="(/requests\?[^"]+)"', page)
+    assert sorted(ids) == sorted(f"page-{number}" for number in range(1, 121))
 
 
 def test_a_request_is_found_by_its_id_with_its_timeline(showing: Console) -> None:

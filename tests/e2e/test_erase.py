@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 from tests.e2e.letters import bodies, put
 from tests.fakes.keys import as_setting, message_keys
+from worker.deadletters.reading import Known
+from worker.deadletters.selecting import Acting
 
 OTHER = "119999194912310013"  # the sandbox: a mismatch
 ALWAYS_FAILS = "119999194912310224"
@@ -67,6 +70,23 @@ def test_what_is_still_open_is_named_and_the_command_fails(stack: Stack) -> None
     counts, said = erase(stack, "--yes", numbers=f"{ID_CARD}\n{ALWAYS_FAILS}", code=1)
     assert counts["requests_open"] == 1
     assert "1 request not finished: erase again when they are" in said
+
+
+def test_a_letter_that_goes_back_to_work_before_it_is_dropped_is_named(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a person makes up their mind, workers put back what the broker has given up."""
+    put(stack, request("hers"))
+    drop = Acting.drop
+
+    def put_back_before(acting: Acting[Known], chosen: Iterable[Known]) -> None:
+        stack.channel.queue_purge(DEAD)
+        drop(acting, chosen)
+
+    monkeypatch.setattr(Acting, "drop", put_back_before)
+    counts, said = erase(stack, "--yes", code=1)
+    assert counts["dead_letters"] == 0
+    assert "1 dead letter replayed or put back meanwhile: erase again" in said
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ class HeldDeadLetters:
 
     def _await_more(self) -> bool:
         """Wait for the next letters; False when none is left, or no more can be held."""
-        connection = self._connections[0]
+        connection, publishing = self._connections
+        publishing.process_data_events(0)  # or its heartbeats stop where nothing is published
         connection.process_data_events(QUIET_SECONDS)
         if self._arrived or not self.all_seen:
             return bool(self._arrived)

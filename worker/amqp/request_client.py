@@ -20,6 +20,8 @@ from worker.core.delivery import Publication
 
 # The request's routing key: the queue is bound with `#`, so any will do; this one says who it was.
 _ROUTING_KEY = "submit"
+# Bytes of a short string of AMQP; an id of 128 characters may have 512.
+_LONGEST_ID = 255
 # Unconfirmed publications. The broker confirms in batches of some dozens, so this keeps it busy,
 # and is at most so many messages of memory.
 WINDOW = 256
@@ -61,11 +63,13 @@ def publish_requests(
 
 
 def publish_request(url: str, body: bytes, timeout: float, message_id: str) -> bytes | None:
-    """Publish one request; return its result event, or None, as `publish_requests` does."""
+    """Publish one request; return its result event, or None, as `publish_requests` does.
+
+    Of its `message_id` the beginning, where AMQP does not carry it whole.
+    """
     came: list[bytes] = []
-    publish_requests(
-        url, iter([body]), came.append, lambda: not came, timeout, message_id=message_id
-    )
+    carried = message_id.encode()[:_LONGEST_ID].decode(errors="ignore")
+    publish_requests(url, iter([body]), came.append, lambda: not came, timeout, message_id=carried)
     return came[-1] if came else None
 
 
@@ -102,21 +106,26 @@ class _Exchange:
 
     def run(self, patience: float) -> None:
         while not self._is_complete():
-            if not self.connection.blocked:
+            if is_publishing := self._can_publish:
                 with self.connection.corked():
                     self._publish_some()
-            can_go_on = not (self._exhausted or self._is_full or self.connection.blocked)
-            self.connection.listen(self._channel, 0 if can_go_on else _TICK)
+            self.connection.listen(self._channel, 0 if self._can_publish else _TICK)
             if self._refused:
                 raise BrokerUnavailable("the broker could not store a request")
-            # While the broker is blocked, the connection's own bound is the one.
-            silent = time.monotonic() - self._heard_at
-            if silent > patience and not self.connection.blocked:
+            # Finding what is to be published may take long, and is no silence of the broker's.
+            # While that is blocked, the connection's own bound is the one.
+            if is_publishing or self.connection.blocked:
+                self._heard_at = time.monotonic()
+            elif time.monotonic() - self._heard_at > patience:
                 if self._confirms or not self._exhausted:
                     raise BrokerUnavailable("no confirm came in time")
                 return
         if self._queue is not None:
             self._channel.queue_delete(self._queue)
+
+    @property
+    def _can_publish(self) -> bool:
+        return not (self._exhausted or self._is_full or self.connection.blocked)
 
     @property
     def _is_full(self) -> bool:

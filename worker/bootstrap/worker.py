@@ -222,7 +222,6 @@ class Worker:
         deadline = self._clock.monotonic() + self._settings.shutdown_grace
         self._session.stop_consuming()
         recorded = self._pipeline.stop(deadline)
-        self._pause_watcher.stop(timeout=0.0)  # it only reads: nothing is lost where it hangs
         self._housekeeper.stop()
         left = max(1.0, min(DRAIN_SECONDS, deadline - self._clock.monotonic()))
         drained = self._session.drain(left)
@@ -232,6 +231,8 @@ class Worker:
             with suppress(LedgerUnavailable):  # then the row is a day old once, and goes
                 self._registry.forget()
                 self._turned_away.run_once()
+        # Not before: it knows whether the database answers. It only reads, so it may hang.
+        self._pause_watcher.stop(timeout=0.0)
         self._session.close()
         self._provider.close()
         if self._health_server is not None:

@@ -7,6 +7,7 @@ They share `mistakes` and `usage` (what a user did wrong), `inputs`, `tables` (w
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,10 @@ def main() -> None:
     Ctrl-C ends it without a word, while it is being loaded as well.
     """
     _open_missing_streams()
+    if os.getpid() == 1:
+        # The kernel drops a signal that a container's first process has no handler for: a worker
+        # that is told to stop while it starts would work until it is killed, amid its calls.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         if sys.argv[1:] == ["run"]:
             from worker.cli.run import main as command

@@ -48,20 +48,20 @@ def erase(
         with DEAD_LETTERS.opened() as queue:
             about = select_about(queue, reader, numbers)
         waiting = _waiting(settings)
-        requests, letters = rows.erasable, len(about.chosen)
+        requests, letters, moved = rows.erasable, len(about.chosen), 0
         what = f"{counted(requests, 'request')} and {counted(letters, 'dead letter')} for good"
         order = Order(dry_run, yes or not (requests or letters), as_json)
         if order.agreed("erase", what, lambda: None):
             with DEAD_LETTERS.acting() as acting:
                 acting.drop(about.chosen)
-            letters = acting.done
+            moved, letters = letters - acting.done, acting.done
             requests = erasure.erase(subjects)
         else:
             note("nothing was erased")
     facts = {"requests": requests, "dead_letters": letters}
     left = {"requests_open": rows.open, "events_unsent": rows.unsent}
     print_facts({**facts, **left}, as_json=as_json)
-    problems = list(_left(rows, about))
+    problems = list(_left(rows, about, moved))
     for words in problems:
         note(words)
     if waiting:
@@ -90,8 +90,10 @@ def _waiting(settings: EraseSettings) -> int:
         return sum(each.ready or 0 for each in depths(settings.amqp_url.get_secret_value(), queues))
 
 
-def _left(rows: RequestsOfPerson, letters: Selection[Known]) -> Iterator[str]:
+def _left(rows: RequestsOfPerson, letters: Selection[Known], moved: int) -> Iterator[str]:
     """Say what of the persons may still stand somewhere, and what to do about it."""
+    if moved:
+        yield f"{counted(moved, 'dead letter')} replayed or put back meanwhile: erase again"
     if rows.open:
         yield f"{counted(rows.open, 'request')} not finished: erase again when they are"
     if rows.unsent:

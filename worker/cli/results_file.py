@@ -78,7 +78,8 @@ class ResultsFile:
             for number, line in enumerate(before, 1):
                 if not line.endswith(b"\n"):
                     # Only our own may be cut off.
-                    if number == 1 and not begin.startswith(line[: len(begin)]):
+                    is_ours = begin.startswith(line[: len(begin)]) and not _is_other_json(line)
+                    if number == 1 and not is_ours:
                         raise self._mistake(number)
                     break
                 whole += len(line)
@@ -118,6 +119,14 @@ class ResultsFile:
             f"--results: {self._path}: line {number} is no result; name a new file, or the one "
             "that an earlier run for the same requests began"
         )
+
+
+def _is_other_json(line: bytes) -> bool:
+    """Return whether this is whole, and no line of ours: somebody's only request, perhaps."""
+    try:
+        return "outcome" not in orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _why(error: Mapping[str, Any] | None) -> str | None:

@@ -88,6 +88,8 @@ class Pages:
             outcome=_one_of(Outcome, visit.asked("outcome")),
             error_kind=_one_of(ErrorKind, visit.asked("kind")),
             source=source,
+            last_at=_time(last, now) if (last := visit.asked("last_at")) else None,
+            last_id=visit.asked("last_id") if last else None,
         )
         return await self._list(visit, wanted)
 
@@ -107,7 +109,7 @@ class Pages:
 
     async def _list(self, visit: Visit, wanted: RequestFilter) -> web.Response:
         found = await ask(lambda: list_requests(self.engine, wanted, _ROWS))
-        older = found[-1].requested_at if len(found) == _ROWS and not wanted.subjects else None
+        last = found[-1] if len(found) == _ROWS and not wanted.subjects else None
         return visit.page(
             "requests",
             found=found,
@@ -115,7 +117,8 @@ class Pages:
             outcomes=_OUTCOMES,
             kinds=list(ErrorKind),
             filters={name: visit.asked(name) or "" for name in _FILTERS},
-            older=older and rfc3339(older, "microseconds"),
+            last=last
+            and {"last_at": rfc3339(last.requested_at, "microseconds"), "last_id": last.request_id},
         )
 
     async def request(self, visit: Visit) -> web.Response:

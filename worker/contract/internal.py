@@ -61,6 +61,19 @@ def lane_of(headers: Mapping[str, object]) -> Lane:
     return Lane.LIVE
 
 
+def death(headers: Mapping[str, object]) -> object:
+    """Return for what the broker itself made a message a dead letter; None: it did not.
+
+    A request that was retried has died before, in a retry queue: that is its first death. And its
+    publisher may have headers that are called as ours.
+    """
+    deaths = headers.get("x-death")
+    for each in deaths if isinstance(deaths, list) else ():
+        if isinstance(each, dict) and each.get("queue") in REQUEST_QUEUES.values():
+            return each.get("reason")
+    return None
+
+
 def first_seen(headers: Mapping[str, object]) -> datetime | None:
     """Return when a dead letter's request was first seen, or when the broker itself put it here.
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from worker.contract.encryption import MessageKeys, Undecryptable, decrypted, is_encrypted
 from worker.contract.envelope import NotUnpacked, beginning, unpacked, usable_traceparent
-from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, first_seen
+from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY, death, first_seen
 from worker.contract.request_v1 import Accepted, Refused, RequestReader
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
@@ -31,7 +31,7 @@ UNREADABLE_REASONS: frozenset[str] = frozenset(BadMessage)
 """A message with one of these is dead-lettered again when it is replayed."""
 
 BROKER_REASONS = frozenset({"delivery_limit", "rejected", "expired", "maxlen"})
-"""Why the broker itself dead-letters, as RabbitMQ has it in `x-first-death-reason`."""
+"""Why the broker itself dead-letters, as RabbitMQ has it in `x-death`."""
 
 REASONS = UNREADABLE_REASONS | BROKER_REASONS | {kind.value for kind in ErrorKind}
 """All that `reason` may be; whatever else a header says is shown as `unknown`."""
@@ -118,7 +118,7 @@ class LetterReader:
             routing_key=property_shown(delivery.routing_key, personal),
             traceparent=_safe(usable_traceparent(delivery), personal),
             source=_safe(source, personal),
-            reason=_listed(headers.get("reason", headers.get("x-first-death-reason")), REASONS),
+            reason=_listed(death(headers) or headers.get("reason"), REASONS),
             attempts=_count(headers.get("attempts")),
             first_seen=first_seen(headers),
             last_error=_listed(headers["lastError"], _ERRORS) if "lastError" in headers else None,

@@ -10,7 +10,6 @@ import structlog
 from worker.amqp.broker_errors import AccessRefused, AmqpError
 from worker.amqp.dead_letter_queue import DeadLetterQueue
 from worker.contract import internal
-from worker.contract.names import REQUEST_QUEUES
 from worker.core.delivery import Letter
 from worker.maintenance.chores import Chore
 from worker.ports import Clock, Publisher
@@ -64,11 +63,5 @@ def given_up_requests(url: str, broker: Publisher, clock: Clock, metrics: Metric
 
 
 def _was_given_up(letter: Letter) -> bool:
-    """Return whether the broker gave it up itself: dead letters of ours have a reason."""
-    deaths = letter.headers.get("x-death")
-    return "reason" not in letter.headers and any(
-        isinstance(each, dict)
-        and each.get("reason") == "delivery_limit"
-        and each.get("queue") in REQUEST_QUEUES.values()
-        for each in (deaths if isinstance(deaths, list) else ())
-    )
+    """Return whether the broker gave it up itself, by its limit."""
+    return internal.death(letter.headers) == "delivery_limit"

@@ -104,6 +104,9 @@ _CONDITIONS = {
     "error_kind": "error_kind = :error_kind",
     "source": "source = :source",
     "subjects": "subject_digest = ANY(:subjects)",
+    # A batch is claimed at one time, and may be longer than a page.
+    "last_at": "requested_at <= :last_at",
+    "last_id": "(requested_at < :last_at OR request_id > :last_id)",
 }
 
 
@@ -120,6 +123,9 @@ class RequestFilter:
     """First claimed before this time."""
     subjects: tuple[bytes, ...] | None = None
     """About one person: the digests of an ID number (`core.digests.Digests.subjects`)."""
+    last_at: datetime | None = None
+    """With `last_id`: those that come after this one in the list."""
+    last_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

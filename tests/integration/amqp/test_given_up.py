@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.harness import until
 from tests.fakes.clock import START, FakeClock
 from tests.integration.amqp.harness import TOPOLOGY, Bare, Log, ids
 from worker.amqp import declare
 from worker.amqp.broker_errors import AccessRefused
 from worker.amqp.dead_letter_queue import DeadLetterQueue
-from worker.contract.names import DEAD, REQUESTS, rfc3339
+from worker.contract.names import DEAD, REQUESTS, retry_queue, rfc3339
+from worker.deadletters.reading import LetterReader
 from worker.maintenance.chores import Chore
 from worker.maintenance.given_up import given_up_requests
 from worker.telemetry.logs import LogEvent
@@ -79,6 +81,21 @@ def test_a_run_returns_a_hundred_at_most_and_the_next_one_the_others(
     chore = Counted(amqp_url).chore
     assert [chore.run_once(), chore.run_once(), chore.run_once()] == [chore.limit, 3, 0]
     assert sorted(one for one, _ in headers(bare, REQUESTS)) == sorted(ids(103))
+
+
+def test_it_is_known_as_given_up_whatever_happened_to_it_before(bare: Bare, amqp_url: str) -> None:
+    """It came by a retry queue, and its publisher has a reason of its own."""
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(
+        ["r-1"], routing_key=retry_queue(1800), expiration="1", headers={"reason": "signup"}
+    )
+    until(lambda: bare.count(REQUESTS) == 1)
+    give_up(bare, depth=1)
+    with DeadLetterQueue.opened(amqp_url) as queue, queue.hold() as held:
+        (letter,) = held.letters()
+    assert LetterReader(START.date()).read(letter).reason == "delivery_limit"
+    assert Counted(amqp_url).chore.run_once() == 1
+    assert bare.count(REQUESTS) == 1
 
 
 def test_who_may_not_read_the_dead_letters_says_so_once(

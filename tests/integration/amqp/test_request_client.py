@@ -1,7 +1,9 @@
 """What `submit` and other commands do: say what the broker said, and wait for it within a bound."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +23,15 @@ from tests.integration.amqp.harness import (
     memory_alarm,
     undecodable_headers,
 )
-from worker.amqp import declare
+from worker.amqp import declare, request_client
 from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import BrokerUnavailable, NotProvisioned, Unroutable
 from worker.amqp.dead_letter_queue import DeadLetterQueue
-from worker.amqp.pika_connection import BLOCKED, UNREADABLE_PROPERTIES
+from worker.amqp.pika_connection import (
+    BLOCKED,
+    UNREADABLE_PROPERTIES,
+    BlockingPikaConnection,
+)
 from worker.amqp.request_client import WINDOW, publish_request, publish_requests
 from worker.contract.names import DEAD, REQUESTS, RESULTS
 from worker.core.delivery import Publication
@@ -91,11 +97,40 @@ def test_a_request_goes_out_and_its_result_comes_back(
     sink.stop()
 
 
+def test_of_an_id_that_is_longer_than_amqp_carries_the_beginning_goes_along(
+    amqp_url: str, bare: Bare
+) -> None:
+    declare.apply(amqp_url, TOPOLOGY)
+    publish_request(amqp_url, REQUEST, 0, "\N{CJK UNIFIED IDEOGRAPH-5F20}" * 128)
+    ((message_id, _),) = bare.take_all(REQUESTS, 1)
+    assert message_id == "\N{CJK UNIFIED IDEOGRAPH-5F20}" * 85
+
+
 def test_a_result_that_does_not_come_is_waited_for_so_long(amqp_url: str, bare: Bare) -> None:
     declare.apply(amqp_url, TOPOLOGY)
     many = Many(2)
     many.publish(amqp_url, 6.0)  # a confirm must come in that time, too
     assert many.awaited == bare.count(REQUESTS) == 2
+
+
+@pytest.mark.parametrize("timeout", [0, PATIENCE])
+def test_lines_that_need_no_request_may_take_longer_than_a_confirm_may(
+    amqp_url: str, bare: Bare, monkeypatch: pytest.MonkeyPatch, timeout: float
+) -> None:
+    """A large file that is submitted again begins with all the lines that have their result."""
+    declare.apply(amqp_url, TOPOLOGY)
+    read = 0
+
+    def requests() -> Iterator[bytes | None]:
+        nonlocal read
+        for read in range(1, 3 * WINDOW):  # noqa: B007  # the clock goes by it
+            yield None
+        yield REQUEST
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + read * PATIENCE)
+    monkeypatch.setattr(request_client, "time", clock)
+    publish_requests(amqp_url, requests(), lambda _: None, lambda: 0, timeout)
+    assert bare.count(REQUESTS) == 1
 
 
 def test_a_request_that_no_queue_takes_is_reported(amqp_url: str, bare: Bare) -> None:
@@ -148,6 +183,25 @@ def test_an_interrupt_amid_an_order_to_the_broker_ends_the_command_and_loses_not
     with pytest.raises(KeyboardInterrupt):
         look()
     assert [name for name, _ in bare.take_all(DEAD, 2)] == ["l-1", "l-2"]
+
+
+def test_a_connection_to_replay_over_lives_while_letters_are_only_looked_at(
+    amqp_url: str, bare: Bare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of portraits take longer than the broker waits for a heartbeat."""
+    declare.apply(amqp_url, TOPOLOGY)
+    bare.publish(["l-1", "l-2"], routing_key=DEAD)
+    served: list[object] = []
+    serve = BlockingPikaConnection.process_data_events
+
+    def noted(connection: BlockingPikaConnection, seconds: float) -> None:
+        served.append(connection)
+        serve(connection, seconds)
+
+    with DeadLetterQueue.opened(amqp_url) as queue, queue.hold() as held:
+        monkeypatch.setattr(BlockingPikaConnection, "process_data_events", noted)
+        assert len(list(held.letters())) == 2
+        assert len(set(served)) == 2
 
 
 # A command's bound; a stalled machine still learns within it that the broker is blocked.

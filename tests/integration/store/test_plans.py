@@ -140,6 +140,9 @@ BY_AGE: dict[str, tuple[TextClause, dict[str, object]]] = {
     "calls": (overview.CALLS, _LATEST),
     "workers": (overview.WORKERS, {**_LATEST, "minutes": 5}),
     "requests": selection(_DAY),
+    "requests, the next page": selection(
+        replace(_DAY, last_at=datetime.now(UTC) - timedelta(hours=1), last_id="r")
+    ),
     "requests of a source": selection(replace(_DAY, since=None, source="source-7")),
     "requests of a person": selection(RequestFilter(subjects=(bytes(32), bytes(32)))),
     "find": (erasure.FIND, {"subjects": [b"\x02", b"\x04"]}),

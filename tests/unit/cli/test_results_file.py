@@ -84,6 +84,15 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, name: str, conte
     assert path.read_text() == f"{content}requestId,name"
 
 
+def test_the_only_request_of_a_file_without_an_end_of_line_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "people.jsonl"
+    content = '{"requestId":"a","personalSpec":{"checkType":2}}'
+    path.write_text(content)
+    with pytest.raises(UserMistake, match="is no result"), ResultsFile(path):
+        pass
+    assert path.read_text() == content
+
+
 def test_a_file_that_a_spreadsheet_has_saved_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     saved = b"\xef\xbb\xbfrequestId,outcome,charged,error\r\na-1,match,yes,\r\n"

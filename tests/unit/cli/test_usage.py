@@ -2,9 +2,11 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,32 @@ def test_an_interrupt_while_a_command_is_loaded_says_nothing(
 
     monkeypatch.setattr("worker.cli.app.import_module", interrupted)
     assert ended("status") == (130, "", "")
+
+
+def test_a_worker_that_is_a_container_s_first_process_ends_by_sigterm_while_it_starts(
+    tmp_path: Path,
+) -> None:
+    """Such a process has no default actions: here, too, what it does not handle is dropped."""
+    first = """if True:
+        import os, signal
+        from worker.cli import main
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.getpid = lambda: 1
+        main()
+    """
+    key = tmp_path / "digest-key"
+    os.mkfifo(key)
+    checkout = Path(__file__).parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", first, "run"],
+        env={"DIGEST_KEY_FILE": str(key), "PYTHONPATH": str(checkout)},
+        stderr=subprocess.DEVNULL,
+    ) as worker:
+        with key.open("wb"):  # it reads its settings now
+            worker.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(120)
+        assert worker.wait() == 128 + signal.SIGTERM
 
 
 def test_the_version_is_that_of_the_package(ended: Ended) -> None:

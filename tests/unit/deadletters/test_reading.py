@@ -12,6 +12,7 @@ from tests.chaos.malicious_messages import malicious_messages
 from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import BANKCARD, ID_CARD, MOBILE, NAME, PERSON, request
 from worker.contract.encryption import MessageKeys
+from worker.contract.names import REQUESTS
 from worker.contract.request_v1 import RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 from worker.core.delivery import Delivery, Letter
@@ -61,8 +62,7 @@ def test_a_dead_letter_of_the_worker_says_who_why_and_since_when() -> None:
 def test_what_the_broker_dead_lettered_has_the_brokers_reason_and_time() -> None:
     died = datetime(2026, 11, 27, 9)  # noqa: DTZ001  # as pika hands it over
     headers: dict[str, object] = {
-        "x-first-death-reason": "delivery_limit",
-        "x-death": [{"time": died, "count": 1}],
+        "x-death": [{"reason": "delivery_limit", "queue": REQUESTS, "time": died, "count": 1}],
     }
     known = read(request(), headers)
     assert (known.reason, known.attempts, known.last_error) == ("delivery_limit", None, None)
