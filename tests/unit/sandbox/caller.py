@@ -26,18 +26,7 @@ from worker.sandbox.signature import Authorization, canonical_request, signature
 
 FAR_TOO_LONG = 60.0  # a test that waits so long has failed
 ANYONE = "11010119900307109X"
-OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox whose clock is a test's
-
-
-@dataclass
-class Clock:
-    """A clock that a test moves."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        """Return the time that the test has set."""
-        return self.now
+OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox that a test tells the time
 
 
 class HeldSleep:

@@ -13,7 +13,6 @@ from tests.unit.sandbox.caller import (
     FAR_TOO_LONG,
     OF_ANY_DATE,
     Caller,
-    Clock,
     HeldSleep,
     RunningSandbox,
     Signer,
@@ -185,10 +184,10 @@ def test_what_passes_below_a_limit_never_exceeds_it_and_nothing_else_is_held_bac
 
 
 def test_the_peaks_are_of_calendar_minutes_of_whole_seconds_and_exact() -> None:
-    clock = Clock()
-    with RunningSandbox(OF_ANY_DATE, clock) as sandbox:
+    moments = [0.5, 30.0, 59.0, 60.4, 60.5, 89.0, 300.0]
+    with RunningSandbox(OF_ANY_DATE, clock=iter(moments).__next__) as sandbox:
         caller = Caller(sandbox)
-        for clock.now in (0.5, 30.0, 59.0, 60.4, 60.5, 89.0, 300.0):
+        for _ in moments:
             caller.call(ANYONE)
         counts = caller.counts()
     assert counts.calls_per_minute == 3, "0.5, 30 and 59; or 60.4, 60.5 and 89"
