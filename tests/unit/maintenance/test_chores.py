@@ -49,7 +49,6 @@ class Scripted:
         self._script = deque(script)
 
     def __call__(self) -> Any:
-        """Return or raise the next of the script."""
         self.clock.advance(1.0)
         said = self._script.popleft()
         if isinstance(said, LedgerUnavailable):

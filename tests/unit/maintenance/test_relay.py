@@ -27,7 +27,6 @@ HELD = timedelta(seconds=60)
 
 
 def stored(request_id: str) -> StoredResult:
-    """Return a match that was saved."""
     result = Result(Outcome.MATCH, Charged.YES, MATCH.auth_info, "provider-1")
     return StoredResult(request_id, "web", 2, Mode.SANDBOX, result, 1, START, START, None)
 
@@ -42,19 +41,16 @@ class FakeOutbox:
         self.marked_by: set[str] = set()
 
     def take(self, limit: int) -> list[tuple[StoredResult, Envelope]]:
-        """Take what no stamp keeps."""
         now = self.clock.now()
         free = [each for each, until in self.unsent.items() if until <= now][:limit]
         self.hold(free)
         return [(stored(each), ENVELOPE) for each in free]
 
     def hold(self, request_ids: Sequence[str]) -> None:
-        """Stamp."""
         for each in request_ids:
             self.unsent[each] = self.clock.now() + HELD
 
     def mark_sent(self, request_ids: Sequence[str]) -> None:
-        """Forget."""
         if self.faults:
             raise self.faults.popleft()
         self.marked_by.add(current_thread().name)
@@ -84,13 +80,11 @@ class FakePublisher:
         self.reached.set()
 
     def confirm_the_rest(self) -> None:
-        """Confirm what was refused."""
         waiting, self.waiting = self.waiting, []
         for each in waiting:
             self._on_the_amqp_thread(each)
 
     def ids(self) -> list[str | None]:
-        """Return whose events were published."""
         return [each.event_of for each in self.published]
 
     @staticmethod

@@ -28,7 +28,6 @@ class Waiter:
         self._thread.start()
 
     def next(self) -> Any:
-        """Return what was taken next."""
         return self._taken.get(timeout=PATIENCE)
 
     @property

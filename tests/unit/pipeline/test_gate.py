@@ -35,7 +35,6 @@ class WatchedClock(FakeClock):
         self.asked = Semaphore(0)
 
     def monotonic(self) -> float:
-        """Return the seconds that passed."""
         self.asked.release()
         return super().monotonic()
 

@@ -152,7 +152,6 @@ class ScriptedServer:
                 self.play(sock, number)
 
     def play(self, sock: socket.socket, number: int) -> None:
-        """Answer the requests of a connection."""
         with sock.makefile("rb") as stream:
             while True:
                 line = stream.readline().decode()

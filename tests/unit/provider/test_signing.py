@@ -43,7 +43,6 @@ def auth(
 
 
 def signed(signer: JdCloudAuth) -> CaseInsensitiveDict[str]:
-    """Return the headers of a signed request."""
     headers = {"Content-Type": "application/json"}
     return Request("POST", URL, headers=headers, data=BODY, auth=signer).prepare().headers
 

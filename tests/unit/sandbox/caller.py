@@ -38,7 +38,6 @@ class HeldSleep:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def __call__(self, seconds: float) -> None:
-        """Wait for `end`."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self.asked.append(seconds)
@@ -46,7 +45,6 @@ class HeldSleep:
         await waiting
 
     def end(self) -> None:
-        """Wake whoever still sleeps."""
         for waiting in self._waiting:
             waiting.get_loop().call_soon_threadsafe(_wake, waiting)
 
@@ -122,18 +120,15 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, decoded."""
         return json.loads(self.body)
 
     @property
     def info(self) -> dict[str, Any]:
-        """The authInfo of an answer."""
         info: dict[str, Any] = self.json["result"]["authInfo"]
         return info
 
     @property
     def error(self) -> tuple[int, str]:
-        """The HTTP status and the status string of an error."""
         return self.status, self.json["error"]["status"]
 
 
@@ -200,15 +195,12 @@ class Caller:
 
     @property
     def host(self) -> str:
-        """The Host header."""
         return f"127.0.0.1:{self.sandbox.port}"
 
     def call(self, id_card: str, name: str = "张三", nonce: str | None = None) -> Answer:
-        """Check name and ID number."""
         return self.post(body_for(id_card, name), nonce)
 
     def post(self, body: bytes, nonce: str | None = None) -> Answer:
-        """Sign and send a body."""
         return self.request(
             "POST", "/v1/personal", body, self.signer.headers(self.host, body, nonce)
         )
@@ -216,7 +208,6 @@ class Caller:
     def request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
-        """Send a request as it is."""
         connection = http.client.HTTPConnection(self.host, timeout=FAR_TOO_LONG)
         with closing(connection):
             connection.request(method, path, body or None, headers or {})
@@ -224,7 +215,6 @@ class Caller:
             return Answer(response.status, response.headers, response.read())
 
     def counts(self) -> Any:
-        """Return the counts."""
         return SimpleNamespace(**self.request("GET", "/charges").json)
 
     def reset(self) -> None:
@@ -233,7 +223,6 @@ class Caller:
         self.sandbox.forget_calls()
 
     def play(self, document: object) -> Answer:
-        """Put a scenario."""
         return self.request("PUT", "/scenario", encode(document))
 
     def raw_call(self, id_card: str, name: str = "张三") -> bytes:
@@ -244,7 +233,6 @@ class Caller:
         return f"POST /v1/personal HTTP/1.1\r\n{lines}\r\n".encode() + body
 
     def connect(self) -> socket.socket:
-        """Open a connection."""
         return socket.create_connection(("127.0.0.1", self.sandbox.port), timeout=FAR_TOO_LONG)
 
     def exchange(self, data: bytes) -> bytes:

@@ -52,7 +52,6 @@ class Parts:
             setattr(one, name, fact)
 
     def get(self, path: str) -> tuple[int, str]:
-        """Return the status and the text of an answer."""
         answer = self.health.answer(path, "")
         return answer.status, answer.body.decode()
 

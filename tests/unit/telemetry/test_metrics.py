@@ -57,7 +57,6 @@ class Counted:
         self.metrics = Metrics(clock=lambda: NOW)
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
-        """Take a batch to its settlements."""
         desk, metrics = self.desk, self.metrics
         admission = desk.admit(*deliveries)
         metrics.claimed(len(deliveries))
