@@ -160,22 +160,15 @@ def within(times: list[float], now: float) -> int:
     return sum(now - 60 < time <= now for time in times)
 
 
-@given(TIMES)
-@settings(deadline=None)
-def test_a_sliding_minute_counts_what_is_in_it(times: list[float]) -> None:
-    minute = SlidingMinute()
-    for place, now in enumerate(times):
-        assert minute.add(now) == within(times[: place + 1], now)
-
-
 @given(TIMES, st.integers(0, 5))
 @settings(deadline=None)
-def test_what_passes_below_a_limit_never_exceeds_it_and_nothing_else_is_held_back(
+def test_a_sliding_minute_counts_what_is_in_it_and_holds_back_what_exceeds_a_limit_alone(
     times: list[float], limit: int
 ) -> None:
-    minute = SlidingMinute()
+    minute, all_that_came = SlidingMinute(), SlidingMinute()
     passed: list[float] = []
-    for now in times:
+    for place, now in enumerate(times):
+        assert all_that_came.add(now) == within(times[: place + 1], now)
         room = within(passed, now) < limit
         assert minute.add_below(limit, now) is room
         if room:
