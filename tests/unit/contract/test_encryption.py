@@ -262,14 +262,6 @@ def test_what_is_sealed_never_passes_the_limit_of_messages(kind: str) -> None:
 # What is read of a message that is encrypted.
 
 
-def test_the_same_text_encrypted_twice_is_the_same_to_the_ledger() -> None:
-    wrong = json.dumps(request(extra=1)).encode()
-    first, second = read(encrypted(wrong)), read(encrypted(wrong))
-    assert isinstance(first, Refused)
-    assert isinstance(second, Refused)
-    assert first.body == second.body == wrong
-
-
 def test_no_repr_shows_a_body() -> None:
     for body in (encrypted(json.dumps(request(extra=1)).encode()), b'{"a": "' + ID_CARD.encode()):
         assert ID_CARD not in repr(read(body))
