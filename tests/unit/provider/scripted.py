@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from select import select
 from typing import Any
 
-from worker.core.outcome import CallReport, Outcome
+from worker.core.connecting import Unconnected
+from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import ProviderConfig
@@ -204,3 +205,8 @@ def ask_two(client: PersonalAuthClient) -> CallReport:
     first, second = client.verify(ASKED), client.verify(ASKED)
     assert (second.verdict, second.provider_request_id) == (Outcome.MISMATCH, "rq-2")
     return first
+
+
+def assert_not_sent(report: CallReport, because: Unconnected) -> None:
+    assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)
+    assert report.not_sent_because is because
