@@ -105,12 +105,6 @@ def test_a_short_pause_is_only_a_failure() -> None:
     assert after_call(Closed(), asked, POLICY, 100.0, MIDDLE) == Closed(failures=1)
 
 
-def test_its_time_over_one_call_probes() -> None:
-    assert at(SPENT, 199.9) == SPENT
-    assert at(SPENT, 200.0) == Probing(ParkReason.QUOTA, openings=1)
-    assert at(Closed(failures=2), 200.0) == Closed(failures=2)
-
-
 def test_a_well_worker_makes_no_new_value_per_call() -> None:
     closed = Closed()
     assert after(closed, C.ANSWERED) is closed

@@ -14,12 +14,11 @@ from worker.core.outcome import (
     Complete,
     DeadLetter,
     Decision,
-    ErrorKind,
     Outcome,
     RetryLater,
     worse,
 )
-from worker.core.retry import RetryPolicy, decide, expire, in_doubt
+from worker.core.retry import RetryPolicy, decide, expire
 
 DELAYS = (5, 30, 120)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -214,10 +213,3 @@ def test_the_charges_of_all_calls_add_up(
     charged = decision.charged if isinstance(decision, RetryLater) else decision.result.charged
     assert charged is together
     assert worse(before, now) is worse(now, before) is together
-
-
-def test_after_a_crash_there_is_no_report_and_perhaps_a_charge() -> None:
-    decision = in_doubt()
-    assert decision.reason is ErrorKind.IN_DOUBT
-    assert decision.result.charged is UNKNOWN
-    assert decision.result.auth_info is None
