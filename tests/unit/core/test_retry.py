@@ -18,7 +18,7 @@ from worker.core.outcome import (
     RetryLater,
     worse,
 )
-from worker.core.retry import RetryPolicy, decide, expire
+from worker.core.retry import RetryPolicy, decide, expire, in_doubt
 
 DELAYS = (5, 30, 120)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -213,3 +213,7 @@ def test_the_charges_of_all_calls_add_up(
     charged = decision.charged if isinstance(decision, RetryLater) else decision.result.charged
     assert charged is together
     assert worse(before, now) is worse(now, before) is together
+
+
+def test_after_a_crash_there_is_no_report_and_perhaps_a_charge() -> None:
+    assert in_doubt().result.charged is UNKNOWN
