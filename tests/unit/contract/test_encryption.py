@@ -29,7 +29,6 @@ def read(
 
 
 def problem(body: bytes, keys: MessageKeys | None = None) -> str:
-    """Return why a message is not opened."""
     reading = read(body, keys)
     assert isinstance(reading, Unreadable)
     assert (reading.reason, reading.problem.field) == ("undecryptable", "body")

@@ -40,7 +40,6 @@ def accepted(body: dict[str, Any], reader: RequestReader = READER, **properties:
 
 
 def problems(reading: Reading) -> dict[str, str]:
-    """Return the problem of each refused field."""
     assert isinstance(reading, Refused), reading
     return {each.field: each.problem for each in reading.problems}
 

@@ -64,7 +64,6 @@ class Desk:
         return self.flow.decide(task, self.flow.call(task), outage=outage)
 
     def finish(self, admission: Admission) -> list[Settlement]:
-        """Make the calls of an admission and record all of it."""
         called = [self.call(task) for task in admission.tasks]
         recorded = self.flow.record([*admission.finished, *called], ())
         return admission.settlements + recorded

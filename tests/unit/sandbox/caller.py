@@ -147,7 +147,6 @@ class Signer:
     changes: dict[str, str | None] = field(default_factory=dict)
 
     def headers(self, host: str, body: bytes, nonce: str | None = None) -> dict[str, str]:
-        """Return the headers of a call, signature included."""
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + self.clock_offset))
         headers = {
             "content-type": "application/json",

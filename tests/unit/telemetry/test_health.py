@@ -45,7 +45,6 @@ class Parts:
         )
 
     def change(self, **facts: Any) -> None:
-        """Have the part that knows of a fact say another one."""
         for name, fact in facts.items():
             parts = (self.session, self.pipeline, self.gate, self.monitor)
             (one,) = [each for each in parts if hasattr(each, name)]
