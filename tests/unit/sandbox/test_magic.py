@@ -56,6 +56,7 @@ ANSWERS: list[tuple[str, bool, dict[str, object]]] = [
     ("match", True, {}),
     ("mismatch", True, {"success": False, "message": "认证不通过"}),
     ("no_record", False, {"success": False, "message": "库中无此号"}),
+    ("exception_uncharged", False, FAILED),
     ("exception_charged", True, FAILED),
     ("contradictory", True, {"hasException": True}),
     ("success_missing", True, {"success": None}),
