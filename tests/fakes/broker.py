@@ -24,12 +24,10 @@ class FakeBroker:
         self.bulk_allowed: list[bool] = []
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Remember what is to be published and acknowledged."""
         self._add(self._unconfirmed, settlements)
         self._add(self.settled, settlements)
 
     def pause(self) -> None:
-        """Remember that no deliveries are wanted."""
         self._add(self.wanted, [0])
 
     def resume(self, prefetch: int | None = None) -> None:
@@ -37,7 +35,6 @@ class FakeBroker:
         self._add(self.wanted, [prefetch])
 
     def allow_bulk(self, allowed: bool) -> None:
-        """Remember whether bulk may be delivered."""
         self._add(self.bulk_allowed, [allowed])
 
     def wait_until_wanted(self, *prefetches: int | None) -> None:

@@ -13,13 +13,10 @@ class FakeClock:
         self._passed = 0.0
 
     def now(self) -> datetime:
-        """Return the time in UTC."""
         return self._start + timedelta(seconds=self._passed)
 
     def monotonic(self) -> float:
-        """Return the seconds that the test let pass."""
         return self._passed
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
         self._passed += seconds

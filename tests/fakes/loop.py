@@ -12,12 +12,10 @@ class FakeLoop:
         self.timers: list[Timer] = []
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Keep the timer."""
         self.timers.append((delay, callback))
         return self.timers[-1]
 
     def remove_timeout(self, timer: Timer) -> None:
-        """Forget the timer."""
         self.timers.remove(timer)
 
     def run_timers(self) -> None:

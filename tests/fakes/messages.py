@@ -49,7 +49,6 @@ def request(request_id: str | None = "onb-1", **fields: Any) -> dict[str, Any]:
 
 
 def deliver(body: bytes | dict[str, Any] | None = None, **properties: Any) -> Delivery:
-    """Return a delivery of a body, or of a valid request."""
     if body is None:
         body = request()
     if not isinstance(body, bytes):

@@ -19,7 +19,6 @@ MATCH = CallReport(
 
 
 def fault(call_class: CallClass, charged: Charged = Charged.NO) -> CallReport:
-    """Return the report of a call without an answer."""
     return CallReport(call_class, charged)
 
 
@@ -38,7 +37,6 @@ class FakeVerifier:
         self.answers.set()
 
     def verify(self, request: VerificationRequest) -> CallReport:
-        """Return the next report of the script."""
         self.begun.set()
         assert self.answers.wait(PATIENCE)
         with self._lock:

@@ -15,7 +15,6 @@ Ended = Callable[[str], tuple[int, str, str]]
 
 @pytest.fixture
 def log() -> Iterator[list[EventDict]]:
-    """Collect all log lines of this test."""
     structlog.reset_defaults()
     with capture_logs() as lines:
         yield lines

@@ -19,7 +19,6 @@ class Turning:
         self.lag = LoopLag(self._loop, self.clock.monotonic)
 
     def turn(self, after: float = BEAT_SECONDS) -> None:
-        """Turn again after so many seconds."""
         self.clock.advance(after)
         if self._loop.timers:
             self._loop.run_timers()

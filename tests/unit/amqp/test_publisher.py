@@ -31,17 +31,14 @@ class FakeChannel:
         self.open_numbers: dict[int, tuple[str, bytes, Any]] = {}
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
-        """Keep it, as pika does."""
         self.on_close = callback
 
     def add_on_return_callback(self, callback: Callable[..., None]) -> None:
-        """Keep it, as pika does."""
         self.on_return = callback
 
     def confirm_delivery(
         self, answered: Callable[..., None], callback: Callable[..., None]
     ) -> None:
-        """Agree at once."""
         self.answered = answered
         callback(None)
 
@@ -61,7 +58,6 @@ class FakeChannel:
         self.end(exceptions.ChannelClosedByClient(0, "done"))
 
     def end(self, reason: Exception) -> None:
-        """End, for a reason of the broker."""
         if self.is_open:
             self.is_open = False
             self.on_close(self, reason)
@@ -78,7 +74,6 @@ class FakePika:
         self.channels: list[FakeChannel] = []
 
     def channel(self, on_open_callback: Callable[[Any], None]) -> FakeChannel:
-        """Begin to open a channel."""
         assert self.is_open
         channel = FakeChannel(self)
         self.opening.append((channel, on_open_callback))
@@ -86,20 +81,17 @@ class FakePika:
         return channel
 
     def open_channels(self) -> None:
-        """Open what was begun."""
         opening, self.opening = self.opening, []
         for channel, opened in opening:
             if channel.is_open:
                 opened(channel)
 
     def end(self) -> None:
-        """Lose the connection."""
         self.is_open = False
         for channel in self.channels:
             channel.end(exceptions.StreamLostError("cut"))
 
     def corked(self) -> AbstractContextManager[None]:
-        """Do nothing within."""
         return nullcontext()
 
     def add_on_connection_unblocked_callback(self, _callback: object) -> None:
@@ -125,7 +117,6 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
         self.done_groups: list[int] = []
 
     def done(self, groups: list[Group]) -> None:
-        """Check what the publisher reports."""
         for group in groups:
             assert group.settlement is not None
             tag = group.settlement.delivery.tag
@@ -136,7 +127,6 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
 
     @rule()
     def deliver(self) -> None:
-        """Take one more message."""
         self.delivered += 1
         self.book.delivered(self.delivered)
         self.unsettled.append(self.delivered)
@@ -144,7 +134,6 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
     @precondition(lambda self: self.unsettled)
     @rule(data=st.data(), publications=st.integers(1, 3))
     def settle(self, data: st.DataObject, publications: int) -> None:
-        """Finish any message that is being worked on."""
         tag = data.draw(st.sampled_from(self.unsettled))
         self.unsettled.remove(tag)
         names = [f"{tag}-{number}" for number in range(publications)]
@@ -155,13 +144,11 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
         self.publisher.publish_pending()
 
     def channels_with_work(self) -> list[FakeChannel]:
-        """Return the channels on which publications wait."""
         return [one for one in self.pika.channels if one.is_open and one.open_numbers]
 
     @precondition(lambda self: self.channels_with_work())
     @rule(data=st.data(), multiple=st.booleans(), good=st.booleans())
     def answer(self, data: st.DataObject, multiple: bool, good: bool) -> None:
-        """Confirm or refuse anything that waits."""
         channel = data.draw(st.sampled_from(self.channels_with_work()))
         number = data.draw(st.sampled_from(sorted(channel.open_numbers)))
         self.answer_on(channel, number, multiple=multiple, good=good)
@@ -192,12 +179,10 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
 
     @rule()
     def let_channels_open(self) -> None:
-        """Let the broker open channels."""
         self.pika.open_channels()
 
     @rule()
     def let_time_pass(self) -> None:
-        """Let all timers run."""
         self.loop.run_timers()
 
     @precondition(lambda self: any(one.is_open for one in self.pika.channels))
@@ -210,7 +195,6 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
 
     @rule()
     def lose_the_connection(self) -> None:
-        """Cut and connect again."""
         self.pika.end()
         self.publisher.disconnected()
         self.pika = FakePika()
@@ -218,7 +202,6 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
 
     @rule()
     def acknowledge(self) -> None:
-        """Flush, and check each acknowledgement."""
         for ack in self.book.take():
             assert ack.tag not in self.acknowledged
             covered = {ack.tag}
@@ -230,7 +213,6 @@ class TheBrokerMayDoAnything(RuleBasedStateMachine):
 
     @invariant()
     def counts_what_waits(self) -> None:
-        """Compare with the model."""
         assert self.publisher.unconfirmed == len(self.wanted) - len(self.done_groups)
 
     def teardown(self) -> None:

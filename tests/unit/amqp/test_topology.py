@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.amqp.topology import BROWSE_LIMIT, topology
-from worker.contract.names import DEAD, REQUEST_QUEUES, REQUESTS
+from worker.amqp.topology import topology
+from worker.contract.names import DEAD, REQUEST_QUEUES, REQUESTS, UNROUTED
 from worker.core.request import Lane
 
 DELAYS = (5, 30, 120, 600, 1800)
@@ -21,14 +21,6 @@ def test_there_is_one_retry_queue_for_each_delay_named_after_it() -> None:
         "verification.requests.bulk",
         *(f"verification.bulk.retry.{delay}" for delay in delays),
     ]
-
-
-def test_every_queue_is_a_quorum_queue_with_an_explicit_delivery_limit() -> None:
-    for queue in topology(DELAYS, 14).queues:
-        assert queue.arguments["x-queue-type"] == "quorum"
-        limit = queue.arguments["x-delivery-limit"]
-        assert isinstance(limit, int)
-        assert limit > 0  # -1 dead-letters at the first return on 3.10
 
 
 def dead_letters_to(queue: str) -> dict[str, object]:
@@ -55,7 +47,8 @@ def dead_letters_to(queue: str) -> dict[str, object]:
             {"x-message-ttl": 120_000, **dead_letters_to(BULK_REQUESTS)},
         ),
         # kept for the given days, and browsed as often as anyone likes
-        (DEAD, {"x-delivery-limit": BROWSE_LIMIT, "x-message-ttl": 14 * 24 * 3600 * 1000}),
+        (DEAD, {"x-delivery-limit": 1_000_000, "x-message-ttl": 14 * 24 * 3600 * 1000}),
+        (UNROUTED, {"x-delivery-limit": 1_000_000}),  # -1 dead-letters at the first return on 3.10
     ],
 )
 def test_a_queue_has_the_arguments_that_the_contract_says(

@@ -19,11 +19,8 @@ def lines(
     path: Path, text: str | bytes, *, encoding: str = "utf-8-sig", source: str | None = None
 ) -> list[GoodLine | BadLine]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return list(file(path, encoding, source).lines())
-
-
-def file(path: Path, encoding: str = "utf-8-sig", source: str | None = None) -> RequestFile:
-    return RequestFile(path, encoding, source, RequestReader(CheckPolicy(), 100_000))
+    reader = RequestReader(CheckPolicy(), 100_000)
+    return list(RequestFile(path, encoding, source, reader).lines())
 
 
 def problems(found: list[GoodLine | BadLine]) -> list[tuple[int, list[str]]]:

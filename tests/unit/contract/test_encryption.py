@@ -29,7 +29,6 @@ def read(
 
 
 def problem(body: bytes, keys: MessageKeys | None = None) -> str:
-    """Return why a message is not opened."""
     reading = read(body, keys)
     assert isinstance(reading, Unreadable)
     assert (reading.reason, reading.problem.field) == ("undecryptable", "body")
@@ -260,14 +259,6 @@ def test_what_is_sealed_never_passes_the_limit_of_messages(kind: str) -> None:
 
 
 # What is read of a message that is encrypted.
-
-
-def test_the_same_text_encrypted_twice_is_the_same_to_the_ledger() -> None:
-    wrong = json.dumps(request(extra=1)).encode()
-    first, second = read(encrypted(wrong)), read(encrypted(wrong))
-    assert isinstance(first, Refused)
-    assert isinstance(second, Refused)
-    assert first.body == second.body == wrong
 
 
 def test_no_repr_shows_a_body() -> None:

@@ -19,7 +19,6 @@ WITHOUT = [ID_CARD[:-1] + "1", "202611271234567890", "0af7651916cd43dd8448eb211c
 
 
 def read(body: bytes | dict[str, Any], **properties: str) -> Reading:
-    """Read one message."""
     return READER.read(deliver(body, **properties), date(2026, 11, 27))
 
 

@@ -30,14 +30,12 @@ def made(kind: Any, size: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("jwk", [EC, OKP, RSA], ids=ALGORITHMS)
-def test_a_key_is_read_as_it_was_written(jwk: dict[str, str]) -> None:
+def test_a_key_is_read_as_it_was_written_and_its_public_one_holds_nothing_secret(
+    jwk: dict[str, str],
+) -> None:
     assert read_key(jwk, private=True).private() == jwk
     without_advice = {name: jwk[name] for name in jwk.keys() - {"use", "alg"}}
     assert read_key({**without_advice, "key_ops": ["sign"]}, private=True).private() == jwk
-
-
-@pytest.mark.parametrize("jwk", [EC, OKP, RSA], ids=ALGORITHMS)
-def test_a_public_key_holds_nothing_secret(jwk: dict[str, str]) -> None:
     public = read_key(jwk, private=True).public()
     assert not public.keys() & {"d", "p", "q", "dp", "dq", "qi"}
     assert read_key(public, private=False).public() == public

@@ -40,7 +40,6 @@ def accepted(body: dict[str, Any], reader: RequestReader = READER, **properties:
 
 
 def problems(reading: Reading) -> dict[str, str]:
-    """Return the problem of each refused field."""
     assert isinstance(reading, Refused), reading
     return {each.field: each.problem for each in reading.problems}
 
@@ -80,13 +79,22 @@ def test_a_whole_request_is_read() -> None:
 
 # Jackson, .NET and generated clients send null for what is not set.
 @pytest.mark.parametrize(
-    "unset", [{}, dict.fromkeys(("requestId", "source", "expiresAt", "context"))]
+    "unset",
+    [
+        {},
+        dict.fromkeys(("requestId", "source", "expiresAt", "context")),
+        {"personalSpec": spec(2, bankcard=None, mobile=None, imgBase64=None)},
+    ],
 )
-def test_a_bare_request_gets_its_defaults(unset: dict[str, None]) -> None:
+def test_a_bare_request_gets_its_defaults(unset: dict[str, Any]) -> None:
     reading = accepted(request() | unset, message_id="onb-1")
     asked = reading.request
     assert (asked.source, asked.expires_at, asked.context) == ("default", None, None)
     assert reading.envelope == Envelope()
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_request() -> None:
+    assert isinstance(read(json.dumps(request()).encode("utf-8-sig")), Accepted)
 
 
 # The id.

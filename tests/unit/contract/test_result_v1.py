@@ -139,7 +139,6 @@ def test_the_properties_are_those_of_the_contract() -> None:
 
 
 def test_a_repeat_differs_in_its_address_alone() -> None:
-    assert result_event(MATCH, Envelope()) == result_event(MATCH, Envelope())
     one, other = (result_event(MATCH, each) for each in (Envelope(), Envelope("my.key", "c-1")))
     assert (one.body, one.message_id) == (other.body, other.message_id)
     assert (one.routing_key, other.routing_key) == ("onboarding-web.match", "my.key")
@@ -147,7 +146,6 @@ def test_a_repeat_differs_in_its_address_alone() -> None:
 
 def test_the_id_of_a_result_event_never_changes() -> None:
     """Consumers recognise repeats by it, also those that an older release sent."""
-    assert result_event_id("onb-1") == result_event_id("onb-1")
     assert result_event_id("onb-1") == "f3021e3c-4e12-5b00-83c8-12e52311357e"
     assert UUID(result_event_id("张三")).version == 5
 

@@ -45,6 +45,7 @@ TRANSIENT = [
     C.IN_DOUBT,
     C.SOURCE_FAILED,
     C.THROTTLED,
+    C.FOREIGN,  # a page of something in between: an outage, or a firewall against one person
     # A gateway's page with status 200 would otherwise end every request of the backlog.
     C.PROTOCOL_ERROR,
 ]
@@ -64,10 +65,11 @@ UNWELL = Closed(openings=4)
             (Closed(), [each] * 3, Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1))
             for each in TRANSIENT
         ),
-        # an answer between them begins the count anew
+        # an answer between them begins the count anew, also between one person's foreign pages
         *(
-            (Closed(), [C.UNAVAILABLE, C.UNAVAILABLE, each, C.UNAVAILABLE], Closed(failures=1))
+            (Closed(), [fault, fault, each, fault], Closed(failures=1))
             for each in (C.ANSWERED, C.REFUSED)
+            for fault in (C.UNAVAILABLE, C.FOREIGN)
         ),
         # what would meet everybody opens it at once
         (Closed(), [C.CREDENTIALS], Open(ParkReason.CREDENTIALS, until=105.0, openings=1)),
@@ -103,12 +105,6 @@ def test_a_short_pause_is_only_a_failure() -> None:
     assert after_call(Closed(), asked, POLICY, 100.0, MIDDLE) == Closed(failures=1)
 
 
-def test_its_time_over_one_call_probes() -> None:
-    assert at(SPENT, 199.9) == SPENT
-    assert at(SPENT, 200.0) == Probing(ParkReason.QUOTA, openings=1)
-    assert at(Closed(failures=2), 200.0) == Closed(failures=2)
-
-
 def test_a_well_worker_makes_no_new_value_per_call() -> None:
     closed = Closed()
     assert after(closed, C.ANSWERED) is closed
@@ -122,18 +118,12 @@ def test_a_spent_budget_is_asked_again_at_the_longest_interval() -> None:
 
 
 def test_the_waits_double_up_to_the_longest() -> None:
-    waits = [POLICY.wait(openings, MIDDLE) for openings in range(9)]
+    waits = [POLICY.wait(openings, MIDDLE) for openings in (*range(8), 10_000)]
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
 
 
 def test_replicas_that_parked_together_probe_apart() -> None:
     assert [round(POLICY.wait(0, chance), 3) for chance in (0.0, 1.0)] == [4.0, 6.0]
-
-
-@given(st.integers(0, 10_000), st.floats(0, 1))
-def test_a_wait_is_jittered_by_a_fifth_at_most(openings: int, chance: float) -> None:
-    plain = POLICY.wait(openings, MIDDLE)
-    assert 0.799 * plain <= POLICY.wait(openings, chance) <= 1.201 * plain
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(CallClass)), st.floats(0, 400))))
@@ -149,29 +139,6 @@ def test_whatever_happens_it_never_stays_open_for_ever(
             assert state.until - now <= POLICY.longest_wait * 1.2
 
 
-# Pages of something in between: an outage, or a firewall that takes offence at one request.
-
-
-def test_five_foreign_pages_in_a_row_open_it_and_one_at_a_probe_opens_it_again() -> None:
-    policy = BreakerPolicy()
-    opened: BreakerState = Closed()
-    for number in range(5):
-        assert opened == Closed(failures=number)
-        opened = after_call(opened, report(C.FOREIGN), policy, 100.0, MIDDLE)
-    assert opened == Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1)
-    probing = at(opened, 105.0)
-    assert isinstance(after_call(probing, report(C.FOREIGN), policy, 105.0, MIDDLE), Open)
-
-
-def test_one_persons_foreign_page_among_answers_parks_nobody_however_often_it_comes() -> None:
-    state: BreakerState = Closed()
-    for _ in range(50):
-        state = after_call(state, report(C.FOREIGN), BreakerPolicy(), 100.0, MIDDLE)
-        assert isinstance(state, Closed)
-        state = after(state, C.ANSWERED)
-    assert state == Closed()
-
-
 # The allowance: halved by a throttle, raised by successes.
 
 
@@ -181,11 +148,6 @@ def test_a_throttle_halves_the_allowance_once_per_round() -> None:
     # This call began at 9.8, before the cut: it says nothing about sixteen at once.
     assert halved.after(report(C.THROTTLED, seconds=0.3), now=10.1).calls == 16
     assert halved.after(report(C.THROTTLED, seconds=0.3), now=10.4).calls == 8
-
-
-def test_an_allowance_never_falls_below_one_call() -> None:
-    one = Allowance.cautious(32)
-    assert one.after(report(C.THROTTLED), now=10.0).calls == 1
 
 
 def test_after_a_throttle_a_whole_round_of_successes_adds_one() -> None:
@@ -204,13 +166,11 @@ def test_after_an_outage_each_round_doubles_the_allowance() -> None:
     assert rounds == 5
 
 
-def test_a_full_allowance_stays_as_it_is() -> None:
-    full = Allowance.full(32)
-    assert full.after(report(C.ANSWERED), now=1.0) is full
-
-
-@pytest.mark.parametrize("call_class", [C.UNAVAILABLE, C.IN_DOUBT, C.NOT_SENT, C.CREDENTIALS])
-def test_other_faults_are_the_breakers_business(call_class: CallClass) -> None:
+# other faults are the breaker's business
+@pytest.mark.parametrize(
+    "call_class", [C.ANSWERED, C.UNAVAILABLE, C.IN_DOUBT, C.NOT_SENT, C.CREDENTIALS]
+)
+def test_a_full_allowance_stays_as_it_is_but_for_a_throttle(call_class: CallClass) -> None:
     full = Allowance.full(32)
     assert full.after(report(call_class), now=1.0) is full
 

@@ -86,6 +86,7 @@ def test_a_fingerprint_is_what_it_was(check_type: int) -> None:
 
 NAMES = {
     "阿卜杜·热合曼": [f"阿卜杜{dot}热合曼" for dot in "•・‧･．.∙⋅·"],
+    "𠮷野": ["𠮷野"],
     "方山": ["⽅⼭"],  # Kangxi radicals, as PDF files have them
     # with what nobody sees, and with a variant of the same character
     "龙凤": ["龙\u200b凤", "\u202a龙凤\u202c", "\ufeff龙凤\u00a0", "龙\U000e0100凤"],

@@ -17,7 +17,6 @@ OTHER = "110105199003070011"
 
 
 def body(id_card: str, *, ascii_only: bool = False, **more: Any) -> bytes:
-    """Return a request about a person as JSON."""
     message = request(personalSpec=spec(idCard=id_card), **more)
     return json.dumps(message, ensure_ascii=ascii_only).encode()
 

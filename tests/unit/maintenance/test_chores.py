@@ -49,7 +49,6 @@ class Scripted:
         self._script = deque(script)
 
     def __call__(self) -> Any:
-        """Return or raise the next of the script."""
         self.clock.advance(1.0)
         said = self._script.popleft()
         if isinstance(said, LedgerUnavailable):
@@ -57,25 +56,11 @@ class Scripted:
         return said
 
 
-class FakeLeases:
-    """So many lapsed requests, each of a kind; `faults` come first."""
-
-    def __init__(self, *kinds: ErrorKind | None) -> None:
-        self.lapsed = list(kinds)
-        self.faults: deque[LedgerUnavailable] = deque()
-        self.chore = lapsed_leases(self._settle)
-
-    def _settle(self, limit: int) -> list[ErrorKind | None]:
-        if self.faults:
-            raise self.faults.popleft()
-        settled, self.lapsed = self.lapsed[:limit], self.lapsed[limit:]
-        return settled
-
-
 def test_lapsed_requests_are_settled_and_counted_by_what_became_of_them(
     log: list[EventDict],
 ) -> None:
-    chore = FakeLeases(None, None, ErrorKind.IN_DOUBT, ErrorKind.MESSAGE_LOST).chore
+    lapsed = [None, None, ErrorKind.IN_DOUBT, ErrorKind.MESSAGE_LOST]
+    chore = lapsed_leases(lambda limit: lapsed[:limit])
     chore.run_once()
     assert chore.run_once() == 4
     counts = {"waiting": 2, "in_doubt": 1, "message_lost": 1}
@@ -84,14 +69,12 @@ def test_lapsed_requests_are_settled_and_counted_by_what_became_of_them(
 
 def test_nothing_is_settled_before_the_database_has_answered_for_a_while() -> None:
     """Else answers that were paid in an outage would come after the verdict on their calls."""
-    leases = FakeLeases(None)
-    assert leases.chore.run_once() == 0  # at the start nobody knows how long it has answered
-    leases.faults.append(AWAY)
+    settle = Scripted([None], AWAY, [None], [None])
+    chore = lapsed_leases(lambda limit: settle()[:limit])
+    assert chore.run_once() == 0  # at the start nobody knows how long it has answered
     with pytest.raises(LedgerUnavailable):
-        leases.chore.run_once()
-    assert leases.chore.run_once() == 0
-    assert leases.lapsed == [None]
-    assert leases.chore.run_once() == 1
+        chore.run_once()
+    assert [chore.run_once(), chore.run_once()] == [0, 1]
 
 
 @pytest.mark.parametrize(

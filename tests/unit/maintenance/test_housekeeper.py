@@ -77,7 +77,6 @@ class Pauses(Event):
         self._diary = diary
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Let the time pass at once."""
         self._diary.clock.advance(timeout or 0.0)
         return self._diary.full.is_set()
 

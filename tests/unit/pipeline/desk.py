@@ -57,32 +57,26 @@ class Desk:
         self._batches = 0
 
     def admit(self, *deliveries: Delivery) -> Admission:
-        """Admit a batch under a token of its own."""
         self._batches += 1
         return self.flow.admit(deliveries, str(self._batches))
 
     def call(self, task: Task, *, outage: bool = False) -> Finished:
-        """Make a call and decide what follows."""
         return self.flow.decide(task, self.flow.call(task), outage=outage)
 
     def finish(self, admission: Admission) -> list[Settlement]:
-        """Make the calls of an admission and record all of it."""
         called = [self.call(task) for task in admission.tasks]
         recorded = self.flow.record([*admission.finished, *called], ())
         return admission.settlements + recorded
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
-        """Take a batch from its deliveries to its settlements."""
         return self.finish(self.admit(*deliveries))
 
     def work_one(self, delivery: Delivery) -> Settlement:
-        """Take one delivery to its settlement."""
         (settlement,) = self.work(delivery)
         assert settlement.delivery is delivery
         return settlement
 
     def row(self, request_id: str = "onb-1") -> Row:
-        """Return a request's row."""
         return self.rows[request_id]
 
 
@@ -92,17 +86,14 @@ def after(seconds: float) -> str:
 
 
 def body(event: Publication) -> dict[str, Any]:
-    """Return what a result event says."""
     assert event.exchange == RESULTS
     said: dict[str, Any] = json.loads(event.body)
     return said
 
 
 def targets(settlement: Settlement) -> list[tuple[str, str]]:
-    """Return the exchange and routing key of each publication."""
     return [(each.exchange, each.routing_key) for each in settlement.publications]
 
 
 def by_id(settlements: list[Settlement]) -> dict[object, Settlement]:
-    """Return settlements by the id in their log line."""
     return {each.line.get("request_id"): each for each in settlements}

@@ -60,7 +60,6 @@ class Row:
         return None if self.stored is None else self.stored.result
 
     def done(self) -> AlreadyDone:
-        """Return the row as a replay gets it."""
         assert self.stored is not None
         return AlreadyDone(replace(self.stored, announced=self.announced))
 

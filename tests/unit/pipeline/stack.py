@@ -65,19 +65,16 @@ class Stack:
         return self.pipeline.stop(self.desk.clock.monotonic() + PATIENCE)
 
     def give(self, *ids: str, lane: Lane = Lane.LIVE) -> list[Delivery]:
-        """Deliver requests with these ids."""
         deliveries = [deliver(request(each), message_id=each, lane=lane) for each in ids]
         for delivery in deliveries:
             self.pipeline.deliver(delivery)
         return deliveries
 
     def wait_for_rows(self, count: int) -> None:
-        """Return when so many requests were claimed."""
         self.ledger.wait_until(lambda: len(self.desk.rows) >= count)
         assert len(self.desk.rows) == count
 
     def lose_database(self) -> None:
-        """Have the ledger fail from now on."""
         self.ledger.faults.extend([AWAY] * _FOR_EVER)
 
     def wait_for_tries(self, count: int) -> None:
@@ -85,7 +82,6 @@ class Stack:
         self.ledger.wait_until(lambda: len(self.ledger.faults) <= _FOR_EVER - count)
 
     def restore_database(self) -> None:
-        """Have the ledger work again."""
         with self.ledger.changed:
             self.ledger.faults.clear()
 
@@ -107,7 +103,6 @@ class Stack:
             self.gate._changed.notify_all()
 
     def where_to(self) -> dict[str, str]:
-        """Return each message's next place by its id."""
         return {
             str(each.delivery.message_id): each.publications[0].routing_key
             for each in self.broker.settled

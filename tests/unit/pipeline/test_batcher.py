@@ -28,7 +28,6 @@ class Waiter:
         self._thread.start()
 
     def next(self) -> Any:
-        """Return what was taken next."""
         return self._taken.get(timeout=PATIENCE)
 
     @property
@@ -119,11 +118,6 @@ def test_batches_follow_each_other_at_a_pace(
     assert slept == pauses
 
 
-def test_credits_are_taken_up_to_the_limit_and_up_to_what_is_free() -> None:
-    credit = Credits(5)
-    assert [credit.take(3), credit.take(3)] == [3, 2]
-
-
 def test_a_taker_waits_until_enough_are_free() -> None:
     credit = Credits(8, least=3)
     assert credit.take(6) == 6
@@ -154,6 +148,5 @@ def test_fewer_credits_are_had_once_those_taken_have_come_back() -> None:
 
 def test_closed_credits_give_none_even_if_some_are_free() -> None:
     credit = Credits(3)
-    credit.give_back(0)
     credit.close()
     assert credit.take(1) == 0

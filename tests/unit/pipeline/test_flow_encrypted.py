@@ -11,7 +11,6 @@ from worker.core.outcome import CallClass, CallReport
 from worker.ports import LedgerRefused
 
 KEYS = message_keys()
-"""Keys that every desk here has."""
 
 
 def sealed(message: dict[str, Any] | bytes) -> bytes:
@@ -20,7 +19,6 @@ def sealed(message: dict[str, Any] | bytes) -> bytes:
 
 
 def sealed_desk(*script: CallReport | Exception, required: bool = False, **rest: Any) -> Desk:
-    """Return a desk whose flow has keys; where they are `required` it takes no raw message."""
     return Desk(*script, keys=KEYS, required=required, **rest)
 
 

@@ -35,7 +35,6 @@ class WatchedClock(FakeClock):
         self.asked = Semaphore(0)
 
     def monotonic(self) -> float:
-        """Return the seconds that passed."""
         self.asked.release()
         return super().monotonic()
 
@@ -49,7 +48,8 @@ class WatchedClock(FakeClock):
         """Begin this on a thread and return where its result will be, once it waits at the gate."""
         while self.asked.acquire(blocking=False):
             pass
-        done = in_background(work)
+        done: SimpleQueue[object] = SimpleQueue()
+        Thread(target=lambda: done.put(work()), daemon=True).start()
         assert self.asked.acquire(timeout=PATIENCE)
         with self.gate._changed:  # who has asked for the time keeps this until it waits
             assert done.empty()
@@ -65,13 +65,6 @@ def watched(ceiling: int = 4) -> tuple[Gate, WatchedClock]:
     clock = WatchedClock()
     clock.gate = gate_of(ceiling, clock=clock)
     return clock.gate, clock
-
-
-def in_background(work: Callable[[], object]) -> SimpleQueue[object]:
-    """Return where the work's result will be."""
-    done: SimpleQueue[object] = SimpleQueue()
-    Thread(target=lambda: done.put(work()), daemon=True).start()
-    return done
 
 
 def end_calls(gate: Gate, *reports: CallReport) -> list[bool]:
@@ -148,24 +141,10 @@ def test_nobody_enters_any_more_and_those_who_wait_are_sent_away(
     assert gate.enter(NOW) is False
 
 
-def test_it_opens_for_its_time_with_the_failure_that_is_one_too_many() -> None:
-    gate = gate_of()
-    assert end_calls(gate, FAILS, FAILS) == [False, True]
-    assert (gate.open_for, gate.parked) == (5.0, ParkReason.PROVIDER_FAILING)
-
-
-def test_a_pause_closes_it_until_it_is_lifted() -> None:
-    gate = gate_of()
-    gate.set_pause(PAUSE, NOW)
-    assert (gate.open_for, gate.parked) == (0.0, ParkReason.PAUSED)
-    gate.set_pause(None, NOW)
-    assert (gate.open_for, gate.parked) == (None, None)
-    assert gate.enter(NOW)
-
-
 def test_its_time_over_one_call_at_a_time_may_probe() -> None:
     gate, clock = watched()
-    end_calls(gate, FAILS, FAILS)
+    assert end_calls(gate, FAILS, FAILS) == [False, True]
+    assert (gate.open_for, gate.parked) == (5.0, ParkReason.PROVIDER_FAILING)
     clock.advance(5.0)
     assert gate.open_for is None
     assert gate.parked is ParkReason.PROVIDER_FAILING
@@ -242,7 +221,7 @@ def test_a_pause_never_probes_and_the_breaker_goes_on_beneath_it() -> None:
     clock.advance(100.0)
     assert gate.await_change(GateView(Closed(), 1)) == GateView(PAUSE, 1)
     assert gate.enter(NOW) is False
-    assert reason(gate) is ParkReason.PAUSED
+    assert (reason(gate), gate.open_for) == (ParkReason.PAUSED, 0.0)
     gate.set_pause(None, clock.monotonic())
     assert reason(gate) is ParkReason.PROVIDER_FAILING
     assert gate.enter(NOW)  # the probe

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from select import select
 from typing import Any
 
-from worker.core.outcome import CallReport, Outcome
+from worker.core.connecting import Unconnected
+from worker.core.outcome import CallClass, CallReport, Charged, Outcome
 from worker.core.request import CheckType, Person, PersonField, VerificationRequest
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import ProviderConfig
@@ -152,7 +153,6 @@ class ScriptedServer:
                 self.play(sock, number)
 
     def play(self, sock: socket.socket, number: int) -> None:
-        """Answer the requests of a connection."""
         with sock.makefile("rb") as stream:
             while True:
                 line = stream.readline().decode()
@@ -205,3 +205,8 @@ def ask_two(client: PersonalAuthClient) -> CallReport:
     first, second = client.verify(ASKED), client.verify(ASKED)
     assert (second.verdict, second.provider_request_id) == (Outcome.MISMATCH, "rq-2")
     return first
+
+
+def assert_not_sent(report: CallReport, because: Unconnected) -> None:
+    assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)
+    assert report.not_sent_because is because

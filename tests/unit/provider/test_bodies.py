@@ -28,14 +28,12 @@ EVERYTHING = Person(VALUES)
 
 
 def decoded(body: object) -> Reply:
-    """Return what is kept of a JSON object about `PERSON`."""
     reply = decode(orjson.dumps(body), PERSON)
     assert reply is not None
     return reply
 
 
 def kept(result: object) -> AuthInfo:
-    """Return what is kept of an answer's result."""
     info = decoded({"result": result}).auth_info
     assert info is not None
     return info

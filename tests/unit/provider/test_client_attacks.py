@@ -163,7 +163,6 @@ class HastyServer(ScriptedServer):
         OPEN.callback(self.close)
 
     def play(self, sock: socket.socket, number: int) -> None:
-        """Read a piece and speak."""
         sock.recv(1_024)
         sock.sendall(self._words)
 

@@ -19,6 +19,7 @@ from tests.unit.provider.scripted import (
     Exchange,
     ScriptedServer,
     answer,
+    assert_not_sent,
     connect,
     drip,
     raw,
@@ -34,11 +35,6 @@ from worker.provider.transport import Transport
 
 HEAD = WHOLE.removesuffix(MATCH)
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def assert_not_sent(report: CallReport, because: Unconnected) -> None:
-    assert (report.call_class, report.charged) == (CallClass.NOT_SENT, Charged.NO)
-    assert report.not_sent_because is because
 
 
 def assert_in_doubt(report: CallReport) -> None:

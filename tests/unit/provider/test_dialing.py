@@ -15,6 +15,7 @@ from tests.unit.provider.scripted import (
     Exchange,
     ScriptedServer,
     answer,
+    assert_not_sent,
     connect,
     drip,
     raw,
@@ -22,7 +23,7 @@ from tests.unit.provider.scripted import (
     silence,
 )
 from worker.core.connecting import Unconnected
-from worker.core.outcome import CallClass, CallReport, Outcome
+from worker.core.outcome import CallClass, Outcome
 from worker.provider.client import PersonalAuthClient
 from worker.provider.config import ProviderConfig
 from worker.provider.dialing import Proxy
@@ -63,10 +64,6 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
     proxy = serve(raw(b"HTTP/1.1 503 Unavailable\r\n\r\n"))
     through(proxy, "http://[::1]:8080/").verify(ASKED)
     assert proxy.exchanges[0].line == "CONNECT [::1]:8080 HTTP/1.1"
-
-
-def assert_not_sent(report: CallReport, because: Unconnected) -> None:
-    assert (report.call_class, report.not_sent_because) == (CallClass.NOT_SENT, because)
 
 
 @pytest.mark.parametrize(

@@ -23,18 +23,19 @@ BODY = (
     '{"personalSpec":{"checkType":2,"personalUser":{"name":"张三","idCard":"11010519491231002X"}}}'
 ).encode()
 TOKEN = "token-value"
+KEYS = ("AKIDEXAMPLE00000000000000000000", "SKEXAMPLE0000000000000000000000")
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def auth(
-    algorithm: str = "JDCLOUD2",
+    version: int = 2,
     region: str = "jdcloud-api",
     token: str | None = None,
-    clock: Callable[[], datetime] = lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    clock: Callable[[], datetime] = lambda: MOMENT,
 ) -> JdCloudAuth:
     return JdCloudAuth(
-        "AKIDEXAMPLE00000000000000000000",
-        "SKEXAMPLE0000000000000000000000",
-        Scope(algorithm, region),
+        *KEYS,
+        Scope(f"JDCLOUD{version}", region),
         session_token=token,
         clock=clock,
         nonce=lambda: "ed558a3b-9808-4edb-8597-187bda63a4f2",
@@ -42,7 +43,6 @@ def auth(
 
 
 def signed(signer: JdCloudAuth) -> CaseInsensitiveDict[str]:
-    """Return the headers of a signed request."""
     headers = {"Content-Type": "application/json"}
     return Request("POST", URL, headers=headers, data=BODY, auth=signer).prepare().headers
 
@@ -82,10 +82,10 @@ SIGNATURES = {
 def test_a_prepared_request_is_signed_as_the_official_sdk_signs_it(
     version: int, region: str, token: str | None
 ) -> None:
-    headers = signed(auth(f"JDCLOUD{version}", region, token))
+    headers = signed(auth(version, region, token))
     names = "content-type;host;x-jdcloud-date;x-jdcloud-nonce"
     assert headers["Authorization"] == (
-        f"JDCLOUD{version}-HMAC-SHA256 Credential=AKIDEXAMPLE00000000000000000000/20260102/"
+        f"JDCLOUD{version}-HMAC-SHA256 Credential={KEYS[0]}/20260102/"
         f"{region}/cloudauth/jdcloud{version}_request,"
         f" SignedHeaders={names}{';x-jdcloud-security-token' if token else ''},"
         f" Signature={SIGNATURES[version, region, token]}"

@@ -26,18 +26,7 @@ from worker.sandbox.signature import Authorization, canonical_request, signature
 
 FAR_TOO_LONG = 60.0  # a test that waits so long has failed
 ANYONE = "11010119900307109X"
-OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox whose clock is a test's
-
-
-@dataclass
-class Clock:
-    """A clock that a test moves."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        """Return the time that the test has set."""
-        return self.now
+OF_ANY_DATE = SandboxSettings(max_clock_skew=1e11)  # for a sandbox that a test tells the time
 
 
 class HeldSleep:
@@ -49,7 +38,6 @@ class HeldSleep:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def __call__(self, seconds: float) -> None:
-        """Wait for `end`."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self.asked.append(seconds)
@@ -57,7 +45,6 @@ class HeldSleep:
         await waiting
 
     def end(self) -> None:
-        """Wake whoever still sleeps."""
         for waiting in self._waiting:
             waiting.get_loop().call_soon_threadsafe(_wake, waiting)
 
@@ -133,18 +120,15 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, decoded."""
         return json.loads(self.body)
 
     @property
     def info(self) -> dict[str, Any]:
-        """The authInfo of an answer."""
         info: dict[str, Any] = self.json["result"]["authInfo"]
         return info
 
     @property
     def error(self) -> tuple[int, str]:
-        """The HTTP status and the status string of an error."""
         return self.status, self.json["error"]["status"]
 
 
@@ -163,7 +147,6 @@ class Signer:
     changes: dict[str, str | None] = field(default_factory=dict)
 
     def headers(self, host: str, body: bytes, nonce: str | None = None) -> dict[str, str]:
-        """Return the headers of a call, signature included."""
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + self.clock_offset))
         headers = {
             "content-type": "application/json",
@@ -211,15 +194,12 @@ class Caller:
 
     @property
     def host(self) -> str:
-        """The Host header."""
         return f"127.0.0.1:{self.sandbox.port}"
 
     def call(self, id_card: str, name: str = "张三", nonce: str | None = None) -> Answer:
-        """Check name and ID number."""
         return self.post(body_for(id_card, name), nonce)
 
     def post(self, body: bytes, nonce: str | None = None) -> Answer:
-        """Sign and send a body."""
         return self.request(
             "POST", "/v1/personal", body, self.signer.headers(self.host, body, nonce)
         )
@@ -227,7 +207,6 @@ class Caller:
     def request(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
-        """Send a request as it is."""
         connection = http.client.HTTPConnection(self.host, timeout=FAR_TOO_LONG)
         with closing(connection):
             connection.request(method, path, body or None, headers or {})
@@ -235,7 +214,6 @@ class Caller:
             return Answer(response.status, response.headers, response.read())
 
     def counts(self) -> Any:
-        """Return the counts."""
         return SimpleNamespace(**self.request("GET", "/charges").json)
 
     def reset(self) -> None:
@@ -244,7 +222,6 @@ class Caller:
         self.sandbox.forget_calls()
 
     def play(self, document: object) -> Answer:
-        """Put a scenario."""
         return self.request("PUT", "/scenario", encode(document))
 
     def raw_call(self, id_card: str, name: str = "张三") -> bytes:
@@ -255,7 +232,6 @@ class Caller:
         return f"POST /v1/personal HTTP/1.1\r\n{lines}\r\n".encode() + body
 
     def connect(self) -> socket.socket:
-        """Open a connection."""
         return socket.create_connection(("127.0.0.1", self.sandbox.port), timeout=FAR_TOO_LONG)
 
     def exchange(self, data: bytes) -> bytes:

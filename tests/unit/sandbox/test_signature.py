@@ -1,70 +1,25 @@
-"""The signature code against JD's own vectors."""
-
-from datetime import UTC, datetime
+"""The signature code against what JD's own SDK signed: tests/unit/provider/test_signing.py."""
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
+from tests.unit.provider.test_signing import BODY, KEYS, MOMENT, SIGNATURES, auth, signed
 from worker.sandbox.admission import CallAdmission, ReceivedCall
 from worker.sandbox.settings import SandboxSettings
-from worker.sandbox.signature import (
-    canonical_request,
-    parse_authorization,
-)
-
-B_ACCESS_KEY = "AKIDEXAMPLE00000000000000000000"
-B_SECRET_KEY = "SKEXAMPLE0000000000000000000000"
-B_DATE = "20260102T030405Z"
-B_BODY = (
-    '{"personalSpec":{"checkType":2,"personalUser":{"name":"张三","idCard":"11010519491231002X"}}}'
-).encode()
-B_HEADERS = {
-    "content-type": "application/json",
-    "host": "cloudauth.jdcloud-api.com",
-    "x-jdcloud-date": B_DATE,
-    "x-jdcloud-nonce": "ed558a3b-9808-4edb-8597-187bda63a4f2",
-}
-B_TOKEN = {"x-jdcloud-security-token": "dG9rZW4tdmFsdWU="}
-ALL = "content-type;host;x-jdcloud-date;x-jdcloud-nonce"
-
-B_VARIANTS = [
-    pytest.param(
-        "2", "jdcloud-api", ALL, {},
-        "099961a0b89501cdace14dd6a6de1a62f584bc3217b7d8a5b4c34d96c5ce7e97", id="JDCLOUD2",
-    ),
-    pytest.param(
-        "2", "jdcloud-api", ALL + ";x-jdcloud-security-token", B_TOKEN,
-        "edefebaa3d4ca9a9cede08f5b732fd47a57060019df3fb6e5823e875e36f5ac3", id="token",
-    ),
-    pytest.param(
-        "2", "cn-north-1", ALL, {},
-        "08d7df2625bc4994ed6575463d2031a4d4f8ee2d23ee21a878472958fddf76f0", id="region",
-    ),
-    pytest.param(
-        "3", "jdcloud-api", ALL, {},
-        "b2a7dd5f3313ae855ad7112ef790a136e499772122a95027459de999885141ca", id="JDCLOUD3",
-    ),
-]  # fmt: skip
+from worker.sandbox.signature import canonical_request, parse_authorization
 
 
-@pytest.mark.parametrize(("version", "region", "signed", "more", "expected"), B_VARIANTS)
-def test_vector_b_is_admitted_at_its_own_time_with_the_signature_of_jds_own_sdk(
-    version: str, region: str, signed: str, more: dict[str, str], expected: str
+@pytest.mark.parametrize(("version", "region", "token"), SIGNATURES)
+def test_a_call_as_jds_own_sdk_signs_it_is_admitted_at_its_own_time(
+    version: int, region: str, token: str | None
 ) -> None:
-    scope = f"{B_DATE[:8]}/{region}/cloudauth/jdcloud{version}_request"
-    authorization = (
-        f"JDCLOUD{version}-HMAC-SHA256 Credential={B_ACCESS_KEY}/{scope}, "
-        f"SignedHeaders={signed}, Signature={expected}"
-    )
+    headers = CaseInsensitiveDict({"host": "cloudauth.jdcloud-api.com"})
+    headers.update(signed(auth(version, region, token)))
+    call = ReceivedCall("POST", "/v1/personal", headers, BODY)
     settings = SandboxSettings(
-        access_key=B_ACCESS_KEY,
-        secret_key=B_SECRET_KEY,
-        session_token="token-value" if more else None,
-        region=region,
+        access_key=KEYS[0], secret_key=KEYS[1], session_token=token, region=region
     )
-    headers = B_HEADERS | more | {"authorization": authorization}
-    call = ReceivedCall("POST", "/v1/personal", headers, B_BODY)
-    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
-    assert CallAdmission(settings).admit(call, now).name == "张三"
+    assert CallAdmission(settings).admit(call, MOMENT.timestamp()).name == "张三"
     assert "张三" not in repr(call)
 
 

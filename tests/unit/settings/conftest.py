@@ -25,12 +25,10 @@ class Environment:
             self.unset(name.upper(), f"{name.upper()}_FILE", name)
 
     def set(self, **variables: object) -> None:
-        """Set variables."""
         for name, value in variables.items():
             self._patch.setenv(name, str(value))
 
     def unset(self, *names: str) -> None:
-        """Remove variables."""
         for name in names:
             self._patch.delenv(name, raising=False)
 
@@ -50,5 +48,4 @@ def whole(env: Environment) -> Environment:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Make certificates and keys."""
     return Certificates.make(tmp_path_factory.mktemp("certificates"))

@@ -62,12 +62,6 @@ def test_a_file_that_holds_no_secret_is_named_without_its_path(
     assert problems() == ["DIGEST_KEY_FILE: cannot be read (IsADirectoryError)"]
 
 
-def test_a_missing_secret_file_hides_no_other_problem(whole: Environment) -> None:
-    whole.unset("DIGEST_KEY")
-    whole.set(DIGEST_KEY_FILE="/nowhere/key", AMQP_URL_FILE="/nowhere/url", CONCURRENCY=0)
-    assert len(problems()) == 3
-
-
 def test_what_is_no_secret_is_not_read_from_a_file(whole: Environment, tmp_path: Path) -> None:
     (tmp_path / "mode").write_text("sandbox", encoding="utf-8")
     whole.unset("PROVIDER_MODE")

@@ -32,7 +32,6 @@ def quota_state(
 
 
 def later(state: QuotaState, seconds: float) -> QuotaState:
-    """Return what another claim reads after so many seconds."""
     now = state.now + timedelta(seconds=seconds)
     return replace(state, now=now).renewed()
 

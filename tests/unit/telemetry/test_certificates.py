@@ -14,7 +14,6 @@ DAY = 86_400
 
 
 def days_left(gauge: CertificateGauge) -> dict[str, int]:
-    """Return how many days each file's certificate has left, in whole ones."""
     (family,) = gauge.collect()
     return {
         sample.labels["file"]: round((sample.value - time.time()) / DAY)

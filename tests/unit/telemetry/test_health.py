@@ -45,14 +45,12 @@ class Parts:
         )
 
     def change(self, **facts: Any) -> None:
-        """Have the part that knows of a fact say another one."""
         for name, fact in facts.items():
             parts = (self.session, self.pipeline, self.gate, self.monitor)
             (one,) = [each for each in parts if hasattr(each, name)]
             setattr(one, name, fact)
 
     def get(self, path: str) -> tuple[int, str]:
-        """Return the status and the text of an answer."""
         answer = self.health.answer(path, "")
         return answer.status, answer.body.decode()
 

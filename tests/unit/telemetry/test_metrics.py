@@ -57,7 +57,6 @@ class Counted:
         self.metrics = Metrics(clock=lambda: NOW)
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
-        """Take a batch to its settlements."""
         desk, metrics = self.desk, self.metrics
         admission = desk.admit(*deliveries)
         metrics.claimed(len(deliveries))
@@ -78,7 +77,6 @@ class Counted:
 
 
 def samples(metrics: Metrics) -> list[tuple[str, dict[str, str], float]]:
-    """Return what a scrape sees."""
     text = metrics.exposition("text/plain")[1].decode()
     families = text_string_to_metric_families(text)
     return [(each.name, each.labels, each.value) for family in families for each in family.samples]

@@ -38,7 +38,6 @@ class Traced(Stack):
         self.sink, spans.sink = spans, self.pipeline
 
     def work(self, *deliveries: Delivery) -> list[Settlement]:
-        """Work on these until all is confirmed."""
         for delivery in deliveries:
             self.sink.deliver(delivery)
         self.broker.wait_for(len(deliveries))
@@ -46,12 +45,10 @@ class Traced(Stack):
         return self.broker.settled
 
     def spans(self, name: str) -> list[ReadableSpan]:
-        """Return the finished spans of a name."""
         return [each for each in self.exporter.get_finished_spans() if each.name == name]
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:
-    """Return a span's attributes."""
     return dict(span.attributes or {})
 
 
