@@ -15,11 +15,11 @@ from worker.sandbox.settings import SandboxSettings
     "signer",
     [
         Signer(),
+        Signer(version="3"),
         # What the vector of JD's documentation signs at least.
         Signer(unsigned=frozenset({"host", "content-type"})),
-        # As JD's own SDK signs by itself, and where date and nonce are handed in.
-        Signer(version="3", unsigned=frozenset({"x-jdcloud-date", "x-jdcloud-nonce"})),
-        Signer(version="3"),
+        # As JD's own SDK signs.
+        Signer(unsigned=frozenset({"x-jdcloud-date", "x-jdcloud-nonce"})),
         Signer(region="cn-north-1"),
         # Within 15 minutes, either way.
         Signer(clock_offset=-880),
