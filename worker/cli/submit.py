@@ -124,7 +124,7 @@ def submit(
             settings.amqp_url.get_secret_value(),
             seal(body),
             timeout,
-            message_id=str(request["requestId"])[:200],
+            message_id=str(request["requestId"]).encode()[:200].decode(errors="ignore"),
         )
     if timeout == 0:
         typer.echo(f"published {request['requestId']}")
