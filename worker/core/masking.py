@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from worker.core.request import Person, PersonField
-from worker.core.spelling import CONTROLS, LATIN_LETTERS, STANDARD_BASE64
+from worker.core.spelling import CONTROLS, LATIN_LETTERS, OTHER_DOTS, STANDARD_BASE64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,17 @@ def _spellings(field: PersonField, value: str) -> tuple[str, ...]:
     """Return how a value may stand in a text; the whole name comes before the given name."""
     if field is not PersonField.NAME:
         return (value, value.lower())
-    spaced = (value, " ".join(value), "\u3000".join(value))
+    whole = [value, " ".join(value), "\u3000".join(value)]
+    parts = [value[1:]]
+    if "·" in value:
+        parts = value.split("·")
+        whole += [dot.join(parts) for dot in _DOTS]
     # One character is an ordinary word.
-    return (*spaced, value[1:]) if len(value) > 2 else spaced
+    return (*whole, *(part for part in parts if len(part) > 1))
+
+
+# The dot of a name from another language as others write it, or leave it out.
+_DOTS = (*OTHER_DOTS, "\uff0e", "\uff65", " ", "\u3000", "")
 
 
 def _latin_words(name: str) -> list[str]:

@@ -36,7 +36,8 @@ _HIDDEN = re.compile(f"[{_INVISIBLE}]")
 _LOOKS_LIKE_X = str.maketrans("ХхΧχ×", "XXXXX")
 
 # Dots that stand for the one of Chinese names from other languages, U+00B7.
-_NAME_DOTS = str.maketrans("•・‧.∙⋅⸱", "·······")
+OTHER_DOTS = "•・‧.∙⋅⸱"
+_NAME_DOTS = dict.fromkeys(map(ord, OTHER_DOTS), "·")
 _LATIN_SIGNS = str.maketrans("’‘ʼ‐‑–", "'''---")
 
 

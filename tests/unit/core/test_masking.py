@@ -153,6 +153,14 @@ def test_a_spelling_of_the_person_is_scrubbed(spelling: str) -> None:
         assert scrub(clean, SOMEBODY) == clean
 
 
+@pytest.mark.parametrize("dot", [*"·•・‧.∙⋅⸱．･ \u3000", ""])
+def test_a_name_from_another_language_is_scrubbed_whatever_its_dot_is(dot: str) -> None:
+    somebody = Person({PersonField.NAME: "阿卜杜拉·买买提"})
+    assert scrub(f"姓名阿卜杜拉{dot}买买提不一致", somebody) == "姓名阿*******不一致"
+    assert scrub("父名买买提", somebody) == "父名阿*******"
+    assert scrub(f"马{dot}丽", Person({PersonField.NAME: "马·丽"})) == "马**"
+
+
 def test_a_name_of_two_characters_is_recognised_as_a_code() -> None:
     code = b64encode("张三".encode()).decode()
     assert without_codes(f"name: {code}", TWO_CHARACTERS) == "name: ***"
