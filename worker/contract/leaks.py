@@ -17,6 +17,8 @@ from worker.core.request import PersonField
 
 LEAK = "must not contain the person's data"
 
+# What stands between digits, as JSON writes it in a context.
+_ESCAPED_BLANK = re.compile(r"\\(?:[tnrf]|u000b|u001[c-f])")
 _COUNTRY_CODE = re.compile(r"^(?:\+|00)86")
 # Looked for at every place, for an ID number may follow other digits.
 _ID_NUMBER = re.compile(f"(?=({ID_NUMBER_IN_TEXT}))")
@@ -41,7 +43,7 @@ def numbers_of(*users: Mapping[Any, object]) -> list[str]:
 def holds(text: str, numbers: Sequence[str]) -> bool:
     """Return whether a text has one of the numbers in it: in groups and in wide digits, too."""
     folded = unicodedata.normalize("NFKC", text).upper()
-    compact = spelling.compact(text)
+    compact = spelling.compact(_ESCAPED_BLANK.sub("", text))
     return any(number in folded or number in compact for number in numbers)
 
 

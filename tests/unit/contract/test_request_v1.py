@@ -260,6 +260,10 @@ def test_the_bound_on_the_size_is_inclusive(size: int, *, taken: bool) -> None:
         (request(context={"a": 10**30}), "context", "too large"),
         (request(context={"a": ID_CARD}), "context", "must not contain the person's data"),
         (request(context={"a": {ID_CARD.lower(): 1}}), "context", "must not contain"),
+        *(
+            (request(context={"a": blank.join((ID_CARD[:6], ID_CARD[6:]))}), "context", "must not")
+            for blank in "\t\n\r\v\f\x1c\x1f"
+        ),
         (request(source=MOBILE, personalSpec=spec(4)), "source", "must not contain"),
     ],
 )
