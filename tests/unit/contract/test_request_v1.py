@@ -343,6 +343,9 @@ def test_a_context_of_ordinary_values_is_echoed_as_it_is(context: dict[str, Any]
         ("2026-12-01T00:00:00.5Z", datetime(2026, 12, 1, microsecond=500_000, tzinfo=UTC)),
         ("2026-12-01T00:00:00.123456789Z", datetime(2026, 12, 1, microsecond=123_456, tzinfo=UTC)),
         ("1999-12-31T23:59:59-00:00", datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        # Every zone that a database may show times in has these; psycopg reads no year 10000.
+        ("9999-12-31T23:59:59.999Z", datetime(9999, 12, 31, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 2, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
