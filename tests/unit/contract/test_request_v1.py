@@ -477,6 +477,10 @@ def test_a_traceparent_that_is_none_is_dropped(traceparent: str) -> None:
         request(BANKCARD, personalSpec=spec(1, bankcard="6222-0210-0111-6245-702"), unknown=1),
         # a number that is a number
         request("13800138000", personalSpec=spec(4, mobile=13800138000)),  # type: ignore[arg-type]
+        # fields that do not stand where they belong
+        request(MOBILE, personalSpec={"checkType": 4, "name": NAME, "mobile": MOBILE}),
+        request(BANKCARD, bankcard=f" {BANKCARD}", personalSpec=None),
+        request(MOBILE, personalSpec=[spec(4)]),
     ],
 )
 def test_an_id_that_holds_a_number_of_the_person_is_not_usable(body: dict[str, Any]) -> None:
