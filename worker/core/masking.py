@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from worker.core.request import Person, PersonField
-from worker.core.spelling import CONTROLS, LATIN_LETTERS, OTHER_DOTS, STANDARD_BASE64
+from worker.core.spelling import (
+    BETWEEN,
+    CONTROLS,
+    LATIN_LETTERS,
+    OTHER_DOTS,
+    STANDARD_BASE64,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ def mask(person: Person) -> Masked:
 
 # A run of digits as long as a mobile number or longer, with what people put between the digits,
 # can be a person's number; order numbers go with them, the provider's requestId stays.
-_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){10,}[Xx]?")
+_LONG_NUMBER = re.compile(rf"[0-9](?:{BETWEEN}{{0,3}}[0-9]){{10,}}[Xx]?")
 _CONTROL = re.compile(f"[{CONTROLS}]")
 # A cell that a person reads; JD's own answers stay below 200 characters.
 TEXT_LIMIT = 500

@@ -29,7 +29,9 @@ _INVISIBLE = (
 )
 # Hyphens and dashes, the minus sign, and what Chinese and Japanese keyboards give for them.
 _DASHES = "\u2010-\u2015\u2043\u2212\u301c\u30fc\ufe58\ufe63\uff0d"
-_BETWEEN = re.compile(rf"[\s\-{_DASHES}{_INVISIBLE}]")
+BETWEEN = rf"[\s\-{_DASHES}{_INVISIBLE}]"
+"""What people put between the digits of a number, as a regular expression."""
+_BETWEEN = re.compile(BETWEEN)
 _HIDDEN = re.compile(f"[{_INVISIBLE}]")
 
 # Letters and signs that look like the check digit X of an ID number.

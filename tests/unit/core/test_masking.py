@@ -75,6 +75,8 @@ def test_a_person_is_masked_field_by_field() -> None:
         ("13900139000", "***"),
         ("6222 0210 0111 6245 702", "***"),  # as people write cards
         ("139-0013-9000", "***"),
+        ("139\u20130013\u20139000", "***"),
+        ("110105\u00a019491231\u3000\u200b002X", "***"),
         ("order 2026030112", "order 2026030112"),  # ten digits are nobody's
         ("a\x00b\nc\u2028d\ud800e\x9ff", "a b c d e f"),
         ("139001\x0039000", "***"),  # a control character between the digits hides nothing
