@@ -90,6 +90,8 @@ def test_a_missing_id_hides_no_other_problem() -> None:
     assert fields(done) == ["requestId", "personalSpec.personalUser.name", "expiresAt"]
     done = contract("validate", "-", text=json.dumps({**request, "extra": 1}))
     assert fields(done) == ["requestId", "extra"]
+    deep = json.dumps({**request, "context": "@"}).replace('"@"', "[" * 300 + "]" * 300)
+    assert fields(contract("validate", "-", text=deep)) == ["requestId"]
 
 
 def test_what_only_warns_refuses_nothing_unless_it_is_set_to() -> None:

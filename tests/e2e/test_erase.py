@@ -38,9 +38,11 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     put(stack, request("his-too", OTHER))
     put(stack, gzip.compress(json.dumps(request("hers-packed")).encode()), {"reason": "not_json"})
     put(stack, f"id={ID_CARD.lower()}".encode(), {"reason": "not_json"})
+    put(stack, b'{"torn', {"reason": "not_json"}, correlation_id=ID_CARD)
+    put(stack, b'{"torn', {"of": [{"whom": f"{ID_CARD[:6]} {ID_CARD[6:]}"}]}, app_id="onb")
     before = stack.results()
     found, _ = erase(stack, "--dry-run")
-    assert found == {"requests": 1, "dead_letters": 3, "requests_open": 0, "events_unsent": 0}
+    assert found == {"requests": 1, "dead_letters": 5, "requests_open": 0, "events_unsent": 0}
     assert stack.results() == before
     assert erase(stack, "--yes")[0] == found
     hers, his = (stack.results()[each] for each in ("hers", "his"))
@@ -122,8 +124,9 @@ def test_nobody_is_erased_unasked_or_by_a_few_digits(
 def test_encrypted_dead_letters_are_searched_where_there_are_keys(stack: Stack) -> None:
     put(stack, message_keys().seal(json.dumps(request("hers")).encode()))
     put(stack, message_keys().seal(json.dumps(request("his", OTHER)).encode()))
+    put(stack, message_keys().seal(b"{}"), message_id=ID_CARD)
     counts, said = erase(stack, "--yes", code=1)
-    assert counts["dead_letters"] == 0
+    assert counts["dead_letters"] == 1  # by what stands beside its body
     assert "2 dead letters encrypted to a key that is not here: set MESSAGE_KEYS" in said
     stack.environment["MESSAGE_KEYS"] = as_setting()
     assert erase(stack, "--yes")[0]["dead_letters"] == 1

@@ -144,6 +144,9 @@ def test_submit_prints_the_result_of_one_request(working: Stack) -> None:
     done = working.command_process("submit", "-", text=json.dumps(request("by-hand")))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["outcome"] == "match"
+    # 384 bytes: more than AMQP carries in a property.
+    rare = working.command("submit", "-", text=json.dumps(request("号" * 128)))
+    assert json.loads(rare.stdout)["requestId"] == "号" * 128
     flags = ["--check-type", "2", "--name", "张三", "--id-card", "119999194912310013"]
     assert json.loads(working.command("submit", *flags).stdout)["outcome"] == "mismatch"
     rejected = working.command("submit", *flags[:-1], "119999194912310014", code=1)

@@ -176,6 +176,7 @@ def test_a_tail_prints_the_events_that_are_meant_and_nobody_misses_one(working: 
 def test_a_tail_for_people_has_a_line_for_each_event(working: Stack) -> None:
     with followed(working, "tail", "--source", "desk") as tail:
         until(lambda: tail.said("listening"))
+        working.channel.basic_publish(RESULTS, "desk.match", b'{"eventId": "1", "source": "desk"}')
         working.publish(request("elsewhere"))
         working.publish(request("rejected", "1", source="desk"))
         until(lambda: tail.said("invalid_request"))

@@ -91,6 +91,15 @@ def test_what_strangers_put_there_can_be_seen_and_dropped(stack: Stack) -> None:
     (row,) = stack.document("unrouted", "list", "--request-id", "20261127000123")
     assert (row["request_id"], row["published"]) == ("(withheld)", None)
 
+    key = "张三.match".encode("gbk")
+    stack.channel.basic_publish("verification.results", key, b"{}")
+    until(lambda: stack.depth(UNROUTED) == 2)
+    assert len(stack.document("unrouted", "list")) == 2
+    stack.channel.queue_bind("collector", "verification.results", "*.match")
+    assert stack.document("unrouted", "replay", "--yes", code=1)["still_unrouted"] == 1
+    until(lambda: stack.depth("collector") == 1)
+    assert [method.routing_key for method, _, _ in stack.take("collector")] == [key]
+
 
 def test_an_event_is_sent_once_more_with_the_same_id(stack: Stack) -> None:
     worker = stack.start_worker()

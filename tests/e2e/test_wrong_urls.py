@@ -44,6 +44,7 @@ WRONG = {
         (f"amqp://user:{SECRET}?1@localhost/v", "holds a ? before its @"),
         (f"amqp://user:{SECRET}/1@localhost/v", "holds a / before its @"),
         (f"amqp://user:12/{SECRET}@localhost/v", "holds a / before its @"),
+        (f"amqp://user:{SECRET}[1@localhost/v", "its port must be a number"),
         (f"{AMQP}#x", "holds a #"),
         (f"amqp://user:{SECRET}@localhost:56a2/v", "its port must be a number"),
         (f"amqp://user:{SECRET}@localhost:99999/v", "its port must be a number"),
@@ -175,6 +176,7 @@ def test_the_broker_says_which_part_of_the_url_it_refuses(amqp_url: str, servers
     refused = check(f"amqp://guest:{SECRET}%41@{host}{where.path}")
     assert "refuses user or password" in refused
     assert "write %23 for #, %25 for %" in refused
+    assert "%5B for [" in refused
     assert "no TLS is spoken there" in check(f"amqps://guest:guest@{host}{where.path}")
     assert servers.broker.management_url is not None
     http = urlsplit(servers.broker.management_url).port

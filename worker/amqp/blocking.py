@@ -99,6 +99,6 @@ class BlockingPublisher:
             )
         on_confirmed()
 
-    def pass_on(self, exchange: str, routing_key: str, body: bytes, properties: Any) -> None:
+    def pass_on(self, exchange: str, routing_key: bytes, body: bytes, properties: Any) -> None:
         """Publish a message with the properties that it had, and wait for its confirm."""
         self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)

@@ -96,8 +96,8 @@ class HeldDeadLetters:
 
     def pass_on(self, letter: Letter, exchange: str) -> None:
         """Publish a letter again as it came, under the key that its publisher named."""
-        body, properties = letter.delivery.body, letter.properties
-        self._publisher.pass_on(exchange, letter.origin[0], body, properties)
+        key, body = letter.origin[0].encode(errors="surrogateescape"), letter.delivery.body
+        self._publisher.pass_on(exchange, key, body, letter.properties)
 
     def acknowledge(self, letter: Letter) -> None:
         """Take a letter out of the queue; it comes back if we die before the broker has read it."""
@@ -122,8 +122,9 @@ class HeldDeadLetters:
         self._held += 1
         headers = properties.headers or {}
         delivery = read_delivery(0, method, properties, body, lane=lane_of(headers))
-        origin = (method.routing_key, properties.timestamp)
-        self._arrived.append(Letter(delivery, headers, origin, properties))
+        key = method.routing_key  # bytes where it is not UTF-8
+        key = key.decode(errors="surrogateescape") if isinstance(key, bytes) else key
+        self._arrived.append(Letter(delivery, headers, (key, properties.timestamp), properties))
 
     def _await_more(self) -> bool:
         """Wait for the next letters; False when none is left, or no more can be held."""

@@ -13,7 +13,7 @@ from pika.data import decode_value
 from worker.contract.encryption import media_type
 from worker.contract.internal import PUBLISHED_AS, PUBLISHED_BY
 from worker.contract.names import DEAD, REQUEST_QUEUES
-from worker.core.delivery import Delivery, Publication
+from worker.core.delivery import MOST_RETURNS, Delivery, Publication
 from worker.core.request import Lane
 
 PERSISTENT = 2
@@ -88,7 +88,8 @@ def _routing_key(method: Any, headers: Mapping[str, object] | None) -> str | Non
 
 def _returned(headers: Mapping[str, object]) -> int:
     value = headers.get("returned")
-    return value if type(value) is int and value > 0 else 0
+    # More than that says nothing more, and one more than the largest integer is none of AMQP's.
+    return min(value, MOST_RETURNS + 1) if type(value) is int and value > 0 else 0
 
 
 def as_text(value: object) -> str | None:

@@ -80,10 +80,10 @@ class MessageCheck:
     def _but_for_its_id(self, body: bytes) -> list[Remark]:
         """Return what else is wrong with a request: without an id the worker looks no further."""
         try:
-            request = {**orjson.loads(body), "requestId": "stand-in"}
-        except orjson.JSONDecodeError:  # an encrypted one
+            named = orjson.dumps({**orjson.loads(body), "requestId": "stand-in"})
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # encrypted, or nested too deeply
             return []
-        reading = self._reader.read(Delivery(0, 0, orjson.dumps(request)), today())
+        reading = self._reader.read(Delivery(0, 0, named), today())
         return [Remark(each) for each in reading.problems] if isinstance(reading, Refused) else []
 
     def _conflicts(self, request: VerificationRequest) -> list[Remark]:

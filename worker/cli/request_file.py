@@ -22,6 +22,8 @@ from worker.telemetry.clock import today
 COLUMNS = "requestId checkType name idCard bankcard mobile source expiresAt".split()
 _OF_THE_PERSON = frozenset({"name", "idCard", "bankcard", "mobile"})
 _NUMBERS = frozenset({"checkType", "idCard", "bankcard", "mobile"})
+# What is longer is another column's, and perhaps no number that JSON has.
+_INTEGER = re.compile(r"[0-9]{1,9}")
 # A spreadsheet or a data frame has made a number of it.
 _POINT_ZERO = re.compile(r"\.0+$")
 # A spreadsheet keeps 15 digits of a number; of 16 the last may be 0 by itself.
@@ -158,8 +160,7 @@ def _request(line: int, heading: list[str], row: list[str]) -> dict[str, Any] | 
     user = {name: cells.pop(name) for name in tuple(cells) if name in _OF_THE_PERSON}
     spec: dict[str, Any] = {"personalUser": user}
     if (check_type := cells.pop("checkType", None)) is not None:
-        is_number = check_type.isascii() and check_type.isdigit()
-        spec["checkType"] = int(check_type) if is_number else check_type
+        spec["checkType"] = int(check_type) if _INTEGER.fullmatch(check_type) else check_type
     return {**cells, "personalSpec": spec}
 
 

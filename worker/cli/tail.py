@@ -14,6 +14,9 @@ from worker.cli.tables import note
 from worker.core.outcome import Outcome
 from worker.settings import BrokerSettings, load
 
+# What a line cannot do without.
+_TEXTS = ("eventId", "completedAt", "outcome", "charged", "source")
+
 
 def tail(
     outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome.")] = None,
@@ -46,17 +49,18 @@ def _event(body: bytes) -> Mapping[str, Any] | None:
         tree = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return tree if isinstance(tree, dict) and "eventId" in tree else None
+    is_one = isinstance(tree, dict) and all(isinstance(tree.get(name), str) for name in _TEXTS)
+    return tree if is_one else None
 
 
 def _line(event: Mapping[str, Any]) -> str:
-    error = event["error"]
+    error = event.get("error")
     cells = (
-        f"{event['completedAt'][:19]}Z",
-        f"{event['outcome']:<9}",
-        f"charged {event['charged']:<7}",
+        f"{shown(event['completedAt'][:19])}Z",
+        f"{shown(event['outcome']):<9}",
+        f"charged {shown(event['charged']):<7}",
         shown(event["source"]),
-        shown(event["requestId"]),
-        "" if error is None else error["kind"],
+        shown(event.get("requestId")),
+        shown(error.get("kind")) if isinstance(error, dict) else "",
     )
     return "  ".join(cells).rstrip()

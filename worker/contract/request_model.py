@@ -31,6 +31,9 @@ _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+# The last second of 9999 means never. Where the database's zone is Asia/Shanghai that is a time of
+# the year 10000, and such a row cannot be read. Between these every zone has it.
+_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class _Strict(BaseModel):
@@ -117,7 +120,8 @@ def parse_time(text: str | None, problems: list[FieldProblem]) -> datetime | Non
         return None
     try:
         if _RFC3339.fullmatch(text):
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+            moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
+            return min(max(moment, _EARLIEST), _LATEST)
     except (ValueError, OverflowError):
         pass
     problems.append(

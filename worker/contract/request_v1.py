@@ -151,7 +151,8 @@ class RequestReader:
         # A CloudEvent around a request: what is in it says who asks.
         is_wrapped = "specversion" in tree
         tree = _child(tree, "data") if is_wrapped else tree
-        numbers = leaks.numbers_of(_child(_child(tree, "personalSpec"), "personalUser"))
+        user = _child(_child(tree, "personalSpec"), "personalUser")
+        numbers = leaks.numbers_of(user, *leaks.persons_in(tree))
         problems += problems_of(error)
         source, envelope = leaks.without_leaks(_source(tree), envelope, numbers, problems)
         if leaks.may_be_id_number(source) and not any(map(leaks.may_be_id_number, numbers)):

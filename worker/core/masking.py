@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from worker.core.request import Person, PersonField
-from worker.core.spelling import CONTROLS, LATIN_LETTERS, STANDARD_BASE64
+from worker.core.spelling import (
+    BETWEEN,
+    CONTROLS,
+    LATIN_LETTERS,
+    OTHER_DOTS,
+    STANDARD_BASE64,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ def mask(person: Person) -> Masked:
 
 # A run of digits as long as a mobile number or longer, with what people put between the digits,
 # can be a person's number; order numbers go with them, the provider's requestId stays.
-_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){10,}[Xx]?")
+_LONG_NUMBER = re.compile(rf"[0-9](?:{BETWEEN}{{0,3}}[0-9]){{10,}}[Xx]?")
 _CONTROL = re.compile(f"[{CONTROLS}]")
 # A cell that a person reads; JD's own answers stay below 200 characters.
 TEXT_LIMIT = 500
@@ -109,9 +115,17 @@ def _spellings(field: PersonField, value: str) -> tuple[str, ...]:
     """Return how a value may stand in a text; the whole name comes before the given name."""
     if field is not PersonField.NAME:
         return (value, value.lower())
-    spaced = (value, " ".join(value), "\u3000".join(value))
+    whole = [value, " ".join(value), "\u3000".join(value)]
+    parts = [value[1:]]
+    if "·" in value:
+        parts = value.split("·")
+        whole += [dot.join(parts) for dot in _DOTS]
     # One character is an ordinary word.
-    return (*spaced, value[1:]) if len(value) > 2 else spaced
+    return (*whole, *(part for part in parts if len(part) > 1))
+
+
+# The dot of a name from another language as others write it, or leave it out.
+_DOTS = (*OTHER_DOTS, "\uff0e", "\uff65", " ", "\u3000", "")
 
 
 def _latin_words(name: str) -> list[str]:

@@ -29,14 +29,17 @@ _INVISIBLE = (
 )
 # Hyphens and dashes, the minus sign, and what Chinese and Japanese keyboards give for them.
 _DASHES = "\u2010-\u2015\u2043\u2212\u301c\u30fc\ufe58\ufe63\uff0d"
-_BETWEEN = re.compile(rf"[\s\-{_DASHES}{_INVISIBLE}]")
+BETWEEN = rf"[\s\-{_DASHES}{_INVISIBLE}]"
+"""What people put between the digits of a number, as a regular expression."""
+_BETWEEN = re.compile(BETWEEN)
 _HIDDEN = re.compile(f"[{_INVISIBLE}]")
 
 # Letters and signs that look like the check digit X of an ID number.
 _LOOKS_LIKE_X = str.maketrans("ХхΧχ×", "XXXXX")
 
 # Dots that stand for the one of Chinese names from other languages, U+00B7.
-_NAME_DOTS = str.maketrans("•・‧.∙⋅⸱", "·······")
+OTHER_DOTS = "•・‧.∙⋅⸱"
+_NAME_DOTS = dict.fromkeys(map(ord, OTHER_DOTS), "·")
 _LATIN_SIGNS = str.maketrans("’‘ʼ‐‑–", "'''---")
 
 

@@ -133,5 +133,5 @@ def holds(body: bytes, id_cards: Collection[str]) -> bool:
     In UTF-16 and UTF-32 zeros stand between the characters.
     """
     body = body.replace(b"\0", b"")
-    texts = (body.decode("utf-8", "ignore"), *personal_texts(tree_of(body)))
+    texts = (body.decode("utf-8", "ignore"), *personal_texts({"body": tree_of(body)}))
     return any(number in text for text in map(spelling.compact, texts) for number in id_cards)

@@ -134,9 +134,10 @@ def select_about(
     def read(letter: Letter) -> Known | None:
         nonlocal closed
         forms = list(reader.forms(letter))
-        closed += any(encrypted is Encrypted.CLOSED for _, encrypted in forms)
-        open_ = (body for body, encrypted in forms if encrypted is not Encrypted.CLOSED)
-        is_theirs = any(holds(body, id_cards) for body in open_)
+        open_ = [body for body, encrypted in forms if encrypted is not Encrypted.CLOSED]
+        beside = repr(letter.properties).encode()
+        is_theirs = any(holds(each, id_cards) for each in (beside, *open_))
+        closed += not is_theirs and len(open_) < len(forms)
         return reader.read(letter) if is_theirs else None
 
     found = select(queue, read)

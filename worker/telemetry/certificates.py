@@ -6,7 +6,7 @@ reads it again only then. The servers' own certificates are for whoever runs the
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -25,7 +25,8 @@ def certificate_files(settings: Settings) -> dict[str, Path]:
         "AMQP_CERT_FILE": settings.amqp_cert_file,
         "PROVIDER_CA_FILE": settings.provider_ca_file,
     }
-    query = parse_qs(urlsplit(settings.database_url.get_secret_value()).query)
+    # Not split: its password may have brackets, which are an address to Python and none to libpq.
+    query = parse_qs(settings.database_url.get_secret_value().partition("?")[2])
     named |= {name: Path(query[name][0]) for name in _OF_LIBPQ if name in query}
     return {name: path for name, path in named.items() if path is not None}
 

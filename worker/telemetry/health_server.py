@@ -5,10 +5,15 @@ All of it is for the inside of a cluster: there is no password.
 
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import NamedTuple
+
+import structlog
+
+from worker.telemetry.logs import LogEvent, describe
 
 
 class HealthAnswer(NamedTuple):
@@ -21,6 +26,17 @@ class HealthAnswer(NamedTuple):
 
 class CannotListen(Exception):
     """The address cannot be listened on; the text names the setting to look at."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Print no traceback: who hangs up before the answer is no news, all else goes to the log.
+
+        A probe hangs up after a second, which a busy machine takes at times.
+        """
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            structlog.get_logger().error(LogEvent.FAILED, **describe(error))
 
 
 class HealthServer:
@@ -42,7 +58,7 @@ class HealthServer:
             def log_message(self, *_: object) -> None:
                 """Keep probes out of the log: one each few seconds says nothing."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler, bind_and_activate=False)
+        self._server = _Server((host, port), Handler, bind_and_activate=False)
         self._server.socket.close()  # of IPv4, whatever the host is
         self._server.socket = listener(host, port)
         # It looks at nothing between two connections: no pause.

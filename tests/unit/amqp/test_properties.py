@@ -8,7 +8,8 @@ from pika import BasicProperties, frame, spec
 from pika.data import encode_value
 
 from worker.amqp.properties import read_delivery, readable_header, written_properties
-from worker.core.delivery import Delivery, Publication
+from worker.contract.internal import returned
+from worker.core.delivery import MOST_RETURNS, Delivery, Publication
 
 NOW = 1_800_000_000.5
 
@@ -58,6 +59,13 @@ def test_rubbish_of_the_greatest_length_can_be_published_again() -> None:
     assert text is not None
     written = written_properties(Publication("", "verification.dead", b"{}", correlation_id=text))
     written.encode()  # raises beyond 255 bytes
+
+
+@pytest.mark.parametrize("count", [1, MOST_RETURNS, MOST_RETURNS + 1, 2**63 - 1])
+def test_a_count_of_returns_can_be_counted_on(count: int) -> None:
+    delivery = read(BasicProperties(headers={"returned": count}))
+    assert (delivery.returned > MOST_RETURNS) is (count > MOST_RETURNS)
+    written_properties(returned(delivery)).encode()  # raises beyond 64 bits
 
 
 @pytest.mark.parametrize("value", [7, b"00-ab", {"a": 1}, "0" * 256])

@@ -73,6 +73,8 @@ a-5,2,{NAME}
 a-6,2,{NAME},{ID_CARD},,,,tomorrow
 {ID_CARD},2,{NAME},{ID_CARD},,,,
 a-8,2,{NAME},{ID_CARD},,,,
+a-9,{"6" * 20},{NAME},{ID_CARD},,,,
+a-10,{"6" * 5000},{NAME},{ID_CARD},,,,
 """
     found = lines(tmp_path / "people.csv", rows)
     said = problems(found)
@@ -84,6 +86,8 @@ a-8,2,{NAME},{ID_CARD},,,,
         (6, ["line has 3 columns, not 8"]),
         (7, ["expiresAt must be an RFC 3339 time such as 2026-12-01T00:00:00Z"]),
         (8, ["requestId must not contain the person's data"]),
+        (10, ["personalSpec.checkType must be a valid integer"]),
+        (11, ["personalSpec.checkType must be a valid integer"]),
     ]
     assert [each.line for each in found if isinstance(each, GoodLine)] == [9]
     assert not [each for each in CANARIES if each in str(said)]

@@ -268,6 +268,10 @@ def test_the_bound_on_the_size_is_inclusive(size: int, *, taken: bool) -> None:
         (request(context={"a": 10**30}), "context", "too large"),
         (request(context={"a": ID_CARD}), "context", "must not contain the person's data"),
         (request(context={"a": {ID_CARD.lower(): 1}}), "context", "must not contain"),
+        *(
+            (request(context={"a": blank.join((ID_CARD[:6], ID_CARD[6:]))}), "context", "must not")
+            for blank in "\t\n\r\v\f\x1c\x1f"
+        ),
         (request(source=MOBILE, personalSpec=spec(4)), "source", "must not contain"),
     ],
 )
@@ -347,6 +351,9 @@ def test_a_context_of_ordinary_values_is_echoed_as_it_is(context: dict[str, Any]
         ("2026-12-01T00:00:00.5Z", datetime(2026, 12, 1, microsecond=500_000, tzinfo=UTC)),
         ("2026-12-01T00:00:00.123456789Z", datetime(2026, 12, 1, microsecond=123_456, tzinfo=UTC)),
         ("1999-12-31T23:59:59-00:00", datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        # Every zone that a database may show times in has these; psycopg reads no year 10000.
+        ("9999-12-31T23:59:59.999Z", datetime(9999, 12, 31, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 2, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
@@ -478,6 +485,10 @@ def test_a_traceparent_that_is_none_is_dropped(traceparent: str) -> None:
         request(BANKCARD, personalSpec=spec(1, bankcard="6222-0210-0111-6245-702"), unknown=1),
         # a number that is a number
         request("13800138000", personalSpec=spec(4, mobile=13800138000)),  # type: ignore[arg-type]
+        # fields that do not stand where they belong
+        request(MOBILE, personalSpec={"checkType": 4, "name": NAME, "mobile": MOBILE}),
+        request(BANKCARD, bankcard=f" {BANKCARD}", personalSpec=None),
+        request(MOBILE, personalSpec=[spec(4)]),
     ],
 )
 def test_an_id_that_holds_a_number_of_the_person_is_not_usable(body: dict[str, Any]) -> None:

@@ -75,6 +75,8 @@ def test_a_person_is_masked_field_by_field() -> None:
         ("13900139000", "***"),
         ("6222 0210 0111 6245 702", "***"),  # as people write cards
         ("139-0013-9000", "***"),
+        ("139\u20130013\u20139000", "***"),
+        ("110105\u00a019491231\u3000\u200b002X", "***"),
         ("order 2026030112", "order 2026030112"),  # ten digits are nobody's
         ("a\x00b\nc\u2028d\ud800e\x9ff", "a b c d e f"),
         ("139001\x0039000", "***"),  # a control character between the digits hides nothing
@@ -151,6 +153,14 @@ def test_a_spelling_of_the_person_is_scrubbed(spelling: str) -> None:
         assert spelling not in clean
         assert "*" in clean
         assert scrub(clean, SOMEBODY) == clean
+
+
+@pytest.mark.parametrize("dot", [*"·•・‧.∙⋅⸱．･ \u3000", ""])
+def test_a_name_from_another_language_is_scrubbed_whatever_its_dot_is(dot: str) -> None:
+    somebody = Person({PersonField.NAME: "阿卜杜拉·买买提"})
+    assert scrub(f"姓名阿卜杜拉{dot}买买提不一致", somebody) == "姓名阿*******不一致"
+    assert scrub("父名买买提", somebody) == "父名阿*******"
+    assert scrub(f"马{dot}丽", Person({PersonField.NAME: "马·丽"})) == "马**"
 
 
 def test_a_name_of_two_characters_is_recognised_as_a_code() -> None:

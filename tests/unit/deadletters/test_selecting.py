@@ -34,6 +34,7 @@ FORMS = {
     ),
     "in the wrong field": json.dumps({"personalSpec": {"id": {"card": [ID_CARD]}}}).encode(),
     "in a context": body(OTHER, context={"note": f"see {ID_CARD}."}),
+    "in a context, escaped": body(OTHER, context={FULL_WIDTH: FULL_WIDTH}, ascii_only=True),
     "in truncated JSON": body(ID_CARD)[:-10],
     "not in JSON": f"name=...;id={ID_CARD}".encode(),
     "not in JSON, with blanks": f"{ID_CARD[:6]} {ID_CARD[6:14]} {ID_CARD[14:]}".encode(),

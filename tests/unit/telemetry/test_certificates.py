@@ -41,11 +41,12 @@ def test_a_file_that_is_not_there_or_no_certificate_has_no_sample(tmp_path: Path
     assert days_left(gauge) == {}
 
 
+@pytest.mark.parametrize("password", ["p", "p[q", "[p]"])
 def test_the_files_are_those_that_settings_and_the_databases_url_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     authority = Authority(tmp_path, "authority").certificate
-    url = f"postgresql://u:p@h/d?sslmode=verify-full&sslrootcert={authority}&sslcert=c.pem"
+    url = f"postgresql://u:{password}@h/d?sslmode=verify-full&sslrootcert={authority}&sslcert=c.pem"
     settings = Settings.model_construct(
         amqp_ca_file=authority,
         provider_ca_file=None,

@@ -4,16 +4,20 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from queue import Queue
+from threading import Event, Thread, current_thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.fakes.broker import PATIENCE
+from tests.fakes.messages import ID_CARD
 from worker.bootstrap.health_state import STUCK_SECONDS, HealthState
 from worker.core.breaker import Open, ParkReason
 from worker.core.operations import Backlog
 from worker.core.request import Lane
-from worker.telemetry.health_server import CannotListen, HealthServer, listener
+from worker.telemetry.health_server import CannotListen, HealthAnswer, HealthServer, listener
 
 AWAY = "the broker is not connected"
 NOBODY = "no consumer is registered"
@@ -170,6 +174,33 @@ def test_the_answers_leave_over_http(
         answer = connection.getresponse()
         assert (answer.status, answer.read().decode()) == (status, said)
         assert answer.headers["Content-Type"] == content_type
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_answer_that_cannot_be_given_prints_no_traceback(
+    log: list[Any], capsys: pytest.CaptureFixture[str], *, fails: bool
+) -> None:
+    answering: Queue[Thread] = Queue()
+    hung_up = Event()
+
+    def answer(_path: str, _accept: str) -> HealthAnswer:
+        answering.put(current_thread())
+        hung_up.wait(PATIENCE)
+        if fails:
+            raise RuntimeError(ID_CARD)
+        return HealthAnswer(200, bytes(50_000_000))  # more than a socket takes by itself
+
+    server = HealthServer("127.0.0.1", 0, answer)
+    server.start()
+    with closing(server):
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /readyz HTTP/1.1\r\n\r\n")
+            thread = answering.get(timeout=PATIENCE)
+        hung_up.set()
+        thread.join(PATIENCE)
+    assert [each["error"] for each in log] == (["RuntimeError"] if fails else [])
+    assert ID_CARD not in str(log)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
