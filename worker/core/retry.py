@@ -59,7 +59,7 @@ GIVEN_UP = frozenset(
 MESSAGES = {
     ErrorKind.PROVIDER_REFUSED: "the provider refuses this request",
     ErrorKind.PROTOCOL_ERROR: "the provider's answer contradicts its own contract",
-    ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call but its source failed",
+    ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call and gave no answer",
     ErrorKind.IN_DOUBT: "the charge of a call is unknown, and it may not be repeated",
     ErrorKind.EXPIRED: "its deadline passed before the call",
     ErrorKind.MESSAGE_LOST: "its message never came back",
@@ -95,7 +95,8 @@ def _decide(report: CallReport, granted: Granted, policy: RetryPolicy, outage: b
             return Complete(_failed(report, ErrorKind.PROVIDER_REFUSED))
         case CallClass.PROTOCOL_ERROR:
             return _give_up(report, ErrorKind.PROTOCOL_ERROR)
-        case CallClass.SOURCE_FAILED if charged is Charged.YES:
+        # Whatever it failed with: who knows that a call is paid never pays for another one.
+        case _ if charged is Charged.YES:
             return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER)
         case CallClass.SOURCE_FAILED | CallClass.UNAVAILABLE:
             return _another_attempt(report, granted, policy, outage)

@@ -65,6 +65,10 @@ def kind(decision: Decision) -> str:
         (C.SOURCE_FAILED, YES, 0, 0, 1, "dead: charged_without_answer"),
         (C.SOURCE_FAILED, NO, 1, 0, 1, "in 30 s, counted"),
         (C.SOURCE_FAILED, NO, 3, 0, 1, "dead: provider_unavailable"),
+        # no call follows one that is known to be charged, whatever status it came with
+        (C.UNAVAILABLE, YES, 0, 0, 1, "dead: charged_without_answer"),
+        (C.THROTTLED, YES, 0, 0, 1, "dead: charged_without_answer"),
+        (C.IN_DOUBT, YES, 0, 0, 1, "dead: charged_without_answer"),
         # each attempt waits longer, and as many delays as there are is as often as it is tried
         (C.UNAVAILABLE, UNKNOWN, 0, 0, 1, "in 5 s, counted"),
         (C.UNAVAILABLE, UNKNOWN, 1, 0, 1, "in 30 s, counted"),
