@@ -1,5 +1,7 @@
 """Records that come late, or for rows that a failover has lost: each call is booked, and counts."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conformance.bench import UNTRIED, Bench, claimed, complete, granted, leave, put_off, told
@@ -7,7 +9,15 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
 from tests.integration.store.upkeep import ANSWER, CallSeen
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere, Recorded
-from worker.core.outcome import CallClass, CallReport, Charged, Complete, DeadLetter, ErrorKind
+from worker.core.outcome import (
+    CallClass,
+    CallReport,
+    Charged,
+    Complete,
+    DeadLetter,
+    ErrorKind,
+    RetryLater,
+)
 from worker.core.retry import in_doubt
 
 UNKNOWN = Charged.UNKNOWN
@@ -69,6 +79,27 @@ def test_a_free_call_leaves_the_doubt_of_another_one(bench: Bench, stale: Grante
     granted(bench.ledger("three", max_in_doubt_calls=2))
     leave(bench.ledger(), stale, fault(CallClass.THROTTLED))
     assert (bench.row().in_doubt_calls, bench.row().charged) == (1, "unknown")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize(
+    ("late", "charged"),
+    [(fault(CallClass.SOURCE_FAILED, Charged.YES), "yes"), (fault(CallClass.THROTTLED), "no")],
+)
+def test_what_a_late_call_was_charged_counts_beside_the_free_one_that_is_recorded_after_it(
+    bench: Bench, stale: Granted, late: CallReport, charged: str, ends: bool
+) -> None:
+    two = bench.ledger("two")
+    current = granted(two)
+    assert current.charged is UNKNOWN
+    leave(bench.ledger(), stale, late)
+    free, no_answer = fault(CallClass.NOT_SENT), replace(ANSWER, charged=UNKNOWN)
+    later = RetryLater(0, counted=False, reason=free.call_class, charged=UNKNOWN)
+    entry = Entry(ask(), current, free, Complete(no_answer) if ends else later)
+    (recorded,) = two.record([entry], [])
+    assert bench.row().charged == charged
+    if ends:
+        assert told(recorded).result.charged == charged
 
 
 def test_a_finished_request_keeps_its_row_and_the_call_is_booked(

@@ -170,7 +170,8 @@ def _book(database: Connection, entry: Entry, row: Row[Any]) -> Entry | None:
     if any(each.finished_at is None for each in others):
         charged = worse(charged, Charged.UNKNOWN)
     grant = database.execute(ADOPT, {**counts, "owner": owner}).scalar_one()
-    granted = replace(entry.granted, grant=grant, call_number=number)
+    before = Charged(row.charged)
+    granted = replace(entry.granted, grant=grant, call_number=number, charged=before)
     result = replace(entry.decision.result, charged=charged)
     return replace(entry, granted=granted, decision=Complete(result))
 
