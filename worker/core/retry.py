@@ -19,6 +19,7 @@ from worker.core.outcome import (
     Decision,
     ErrorKind,
     Failure,
+    FieldProblem,
     Outcome,
     Result,
     RetryLater,
@@ -130,14 +131,23 @@ def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
 
 
 def expire(granted: Granted) -> Complete | DeadLetter:
-    """End a request that may not be called, or whose deadline has passed.
+    """End a request that may not be called, or whose deadline has passed."""
+    return _unpaid(
+        granted, Outcome.EXPIRED, Failure(ErrorKind.EXPIRED, MESSAGES[ErrorKind.EXPIRED])
+    )
 
-    With a call that was perhaps charged `expired` would say unpaid.
-    """
+
+def reject(granted: Granted, problems: tuple[FieldProblem, ...]) -> Complete | DeadLetter:
+    """End a request that our checks refuse, perhaps after others have let it pass."""
+    failure = Failure(ErrorKind.INVALID_REQUEST, "the request fails the checks", problems)
+    return _unpaid(granted, Outcome.REJECTED, failure)
+
+
+def _unpaid(granted: Granted, outcome: Outcome, failure: Failure) -> Complete | DeadLetter:
+    """End a request with an outcome that says unpaid, unless a call was perhaps paid."""
     if granted.in_doubt_calls > 0 or granted.charged is not Charged.NO:
         return in_doubt(replace(NO_REPORT, charged=worse(granted.charged, Charged.UNKNOWN)))
-    failure = Failure(ErrorKind.EXPIRED, MESSAGES[ErrorKind.EXPIRED])
-    return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
+    return Complete(Result(outcome, granted.charged, failure=failure))
 
 
 def give_up_message(granted: Granted) -> DeadLetter:

@@ -19,7 +19,7 @@ from worker.core.outcome import (
     RetryLater,
     worse,
 )
-from worker.core.retry import RetryPolicy, decide, expire, in_doubt
+from worker.core.retry import RetryPolicy, decide, expire, in_doubt, reject
 
 DELAYS = (5, 30, 120)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -187,8 +187,8 @@ def test_what_was_before_and_what_is_asked_for_counts_as_well(
 @pytest.mark.parametrize(
     ("doubts", "charged", "expected"),
     [
-        (0, NO, "failed: expired"),
-        (0, UNKNOWN, "dead: in_doubt"),  # `expired` would say unpaid
+        (0, NO, "failed"),
+        (0, UNKNOWN, "dead: in_doubt"),  # `expired` and `rejected` would say unpaid
         (1, UNKNOWN, "dead: in_doubt"),
         (1, YES, "dead: in_doubt"),
     ],
@@ -196,9 +196,10 @@ def test_what_was_before_and_what_is_asked_for_counts_as_well(
 def test_what_may_not_be_called_any_more_says_whether_it_was_perhaps_paid(
     doubts: int, charged: Charged, expected: str
 ) -> None:
-    decision = expire(granted(0, doubts, charged))
-    assert kind(decision) == expected
-    assert decision.result.charged is charged
+    claim = granted(0, doubts, charged)
+    for decision, unpaid in (expire(claim), "expired"), (reject(claim, ()), "invalid_request"):
+        assert kind(decision) == (f"failed: {unpaid}" if expected == "failed" else expected)
+        assert decision.result.charged is charged
 
 
 RISING = [NO, UNKNOWN, YES]  # a free call does not undo a doubt
