@@ -125,11 +125,11 @@ class Flow:
         """Return what tells whether a request is known; of a refused one no row keeps a person."""
         if isinstance(reading, Accepted):
             return self._digests.of_request(reading.request)
+        of_body = self._digests.of_body(reading.body)
         if reading.request is None:
-            return self._digests.of_body(reading.body)
-        return tuple(
-            replace(each, subject=None) for each in self._digests.of_request(reading.request)
-        )
+            return of_body
+        asked = self._digests.of_request(reading.request)
+        return (*(replace(each, subject=None) for each in asked), *of_body)
 
     # 2. What the claim says decides what is next.
 

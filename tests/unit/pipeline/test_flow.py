@@ -9,9 +9,10 @@ import pytest
 
 import worker.pipeline
 from tests.fakes.messages import ID_CARD, MOBILE, NAME, deliver, request, spec
-from tests.fakes.verifier import fault
+from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import LEASE, PUNCTUAL_WITHIN, Desk, after, body, targets
 from worker.contract.names import DEAD, RESULTS
+from worker.core.checks import CheckPolicy, IdCardCheck, NameCheck
 from worker.core.claims import Conflicting, HeldElsewhere, Postponed, Shortage
 from worker.core.delivery import MOST_RETURNS
 from worker.core.outcome import CallClass, Charged, ErrorKind
@@ -55,6 +56,28 @@ def test_the_event_goes_where_its_sender_wants_it() -> None:
     (event,) = Desk().work_one(delivery).publications
     assert (event.routing_key, event.correlation_id) == ("web.a", "c")
     assert dict(event.headers) == {"outcome": "match", "source": "web", "traceparent": TRACE}
+
+
+LENIENT = CheckPolicy(id_card=IdCardCheck.OFF, name=NameCheck.OFF, portrait_min_bytes=1)
+ODD = spec(name="Zhang San", idCard=WRONG_DIGIT)
+
+
+def test_what_less_strict_checks_let_pass_is_known_to_stricter_ones() -> None:
+    """As after a setting is changed, or a release has another check."""
+    desk = Desk(MATCH, fault(CallClass.NOT_SENT), policy=LENIENT)
+    done, waits = (request(each, personalSpec=ODD) for each in ("done", "waits"))
+    desk.work(deliver(done), deliver(waits))
+    desk = Desk(beside=desk)
+    replayed = desk.work_one(deliver(done))
+    assert (replayed.line["action"], replayed.line["outcome"]) == ("replayed", "match")
+    rejected = desk.work_one(deliver(waits))
+    assert rejected.line["action"] == "completed"
+    assert body(rejected.publications[0])["outcome"] == "rejected"
+    other = request("done", personalSpec=spec(name="Li Si", idCard=WRONG_DIGIT))
+    assert desk.work_one(deliver(other)).line["action"] == "conflict"
+    # What is wrong for another reason says nothing of who else sent it.
+    odd = request("done", personalSpec=ODD, expiresAt="tomorrow")
+    assert desk.work_one(deliver(odd)).line["action"] == "conflict"
 
 
 def test_a_request_that_fails_the_checks_is_rejected_without_a_call() -> None:
