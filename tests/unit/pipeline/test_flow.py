@@ -408,6 +408,16 @@ def test_what_the_broker_gave_up_too_often_is_kept_also_where_a_crash_came_betwe
     assert desk.provider.asked == []
 
 
+def test_how_often_the_broker_gave_a_message_up_is_known_after_a_wait() -> None:
+    """Else one that brings down each worker that calls for it would do so for ever."""
+    desk = Desk()
+    given_up = deliver(returned=MOST_RETURNS + 1)
+    desk.ledger.instead["onb-1"] = lambda _: HeldElsewhere()
+    waits = [desk.work_one(given_up), *desk.flow.settling.hand_back([given_up], 0.0)]
+    for (retry,) in (each.publications for each in waits):
+        assert retry.headers == {"returned": MOST_RETURNS + 1}
+
+
 def test_a_refusal_is_no_dead_letter_and_its_repeat_is_none() -> None:
     desk = Desk(fault(CallClass.REFUSED))
     for _ in range(2):
