@@ -161,6 +161,22 @@ def test_one_that_another_worker_wrote_again_has_both_calls(bench: Bench) -> Non
     assert bench.calls()[0] == CallSeen(1, "unavailable", "no")
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_what_another_worker_made_of_a_row_under_the_same_grant_is_not_ours(
+    bench: Bench, done: bool
+) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    first = granted(one)
+    bench.lose("onb-1")
+    second = granted(two)
+    assert isinstance(complete(two, second) if done else put_off(two, second), Recorded)
+    gave_up = DeadLetter(in_doubt().result, ErrorKind.IN_DOUBT)
+    late = Entry(ask(), first, fault(CallClass.IN_DOUBT, UNKNOWN), gave_up)
+    (recorded,) = one.record([late], [])
+    assert isinstance(recorded, FencedOut)
+    assert isinstance(recorded.now, AlreadyDone if done else HeldElsewhere)
+
+
 def test_an_intent_that_goes_leaves_the_next_call_a_number(bench: Bench) -> None:
     one, two = bench.ledger(), bench.ledger("two")
     first = granted(one)
