@@ -11,6 +11,7 @@ from worker.core.outcome import ErrorKind
 
 OLD = Digest("k1", b"\x01" * 32, b"\x02" * 32)
 NEW = Digest("k2", b"\x03" * 32, b"\x04" * 32)
+SAME_KEY = Digest("k1", b"\x05" * 32, None)
 OTHER_DATA = Digest("k1", b"\x09" * 32, None)
 
 
@@ -48,6 +49,9 @@ def bring(bench: Bench, state: str, *keys: Digest, request_id: str = "onb-1") ->
         ("lapsed", (NEW, OLD), Granted, "k2"),
         ("held", (NEW, OLD), HeldElsewhere, "k1"),
         ("done", (NEW, OTHER_DATA), Conflicting, "k1"),
+        # a refused request is known by its data or by its bytes
+        ("done", (SAME_KEY, OLD), AlreadyDone, "k1"),
+        ("waiting", (SAME_KEY, OLD), Granted, "k1"),
         ("waiting", (NEW, OTHER_DATA), Conflicting, "k1"),
         # Who has not the key: whoever has it may get the message next.
         ("waiting", (NEW,), HeldElsewhere, "k1"),

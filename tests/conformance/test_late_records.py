@@ -1,5 +1,7 @@
 """Records that come late, or for rows that a failover has lost: each call is booked, and counts."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conformance.bench import UNTRIED, Bench, claimed, complete, granted, leave, put_off, told
@@ -7,7 +9,15 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH, fault
 from tests.integration.store.upkeep import ANSWER, CallSeen
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Granted, HeldElsewhere, Recorded
-from worker.core.outcome import CallClass, CallReport, Charged, Complete, DeadLetter, ErrorKind
+from worker.core.outcome import (
+    CallClass,
+    CallReport,
+    Charged,
+    Complete,
+    DeadLetter,
+    ErrorKind,
+    RetryLater,
+)
 from worker.core.retry import in_doubt
 
 UNKNOWN = Charged.UNKNOWN
@@ -71,6 +81,27 @@ def test_a_free_call_leaves_the_doubt_of_another_one(bench: Bench, stale: Grante
     assert (bench.row().in_doubt_calls, bench.row().charged) == (1, "unknown")
 
 
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize(
+    ("late", "charged"),
+    [(fault(CallClass.SOURCE_FAILED, Charged.YES), "yes"), (fault(CallClass.THROTTLED), "no")],
+)
+def test_what_a_late_call_was_charged_counts_beside_the_free_one_that_is_recorded_after_it(
+    bench: Bench, stale: Granted, late: CallReport, charged: str, ends: bool
+) -> None:
+    two = bench.ledger("two")
+    current = granted(two)
+    assert current.charged is UNKNOWN
+    leave(bench.ledger(), stale, late)
+    free, no_answer = fault(CallClass.NOT_SENT), replace(ANSWER, charged=UNKNOWN)
+    later = RetryLater(0, counted=False, reason=free.call_class, charged=UNKNOWN)
+    entry = Entry(ask(), current, free, Complete(no_answer) if ends else later)
+    (recorded,) = two.record([entry], [])
+    assert bench.row().charged == charged
+    if ends:
+        assert told(recorded).result.charged == charged
+
+
 def test_a_finished_request_keeps_its_row_and_the_call_is_booked(
     bench: Bench, stale: Granted
 ) -> None:
@@ -128,6 +159,22 @@ def test_one_that_another_worker_wrote_again_has_both_calls(bench: Bench) -> Non
     assert (bench.row().calls, bench.row().in_doubt_calls) == (2, 1)
     assert put_off(two, second) == Recorded(None)
     assert bench.calls()[0] == CallSeen(1, "unavailable", "no")
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_what_another_worker_made_of_a_row_under_the_same_grant_is_not_ours(
+    bench: Bench, done: bool
+) -> None:
+    one, two = bench.ledger(), bench.ledger("two")
+    first = granted(one)
+    bench.lose("onb-1")
+    second = granted(two)
+    assert isinstance(complete(two, second) if done else put_off(two, second), Recorded)
+    gave_up = DeadLetter(in_doubt().result, ErrorKind.IN_DOUBT)
+    late = Entry(ask(), first, fault(CallClass.IN_DOUBT, UNKNOWN), gave_up)
+    (recorded,) = one.record([late], [])
+    assert isinstance(recorded, FencedOut)
+    assert isinstance(recorded.now, AlreadyDone if done else HeldElsewhere)
 
 
 def test_an_intent_that_goes_leaves_the_next_call_a_number(bench: Bench) -> None:

@@ -6,6 +6,7 @@ The real ledger on a real server, the real rules after each call, and the money 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from itertools import count
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.integration.store.conftest import ledger_of
 from tests.integration.store.upkeep import patient_engine
 from tests.isolation.world import ASKED, UNCALLED, World
 from worker.core.claims import Entry, Granted
-from worker.core.outcome import CallClass, CallReport, Charged, Outcome
+from worker.core.outcome import CallClass, CallReport, Charged, Outcome, worse
 from worker.core.retry import RetryPolicy, decide, expire
 from worker.store.ledger import PostgresLedger
 
@@ -234,7 +235,7 @@ class History(RuleBasedStateMachine):
         paid = sum(charged != "no" or finished is None for charged, finished in entries)
         assert charges - self.forgotten - self._in_hands <= paid, f"{charges} charges, {entries}"
         row = self.sql.execute(
-            "SELECT calls, in_doubt_calls, outcome, completed_at FROM verification.request"
+            "SELECT calls, in_doubt_calls, outcome, completed_at, charged FROM verification.request"
         ).fetchone()
         told = {(each.result.outcome, each.completed_at) for each in world.told}
         assert len(told) <= 1, f"told {told}"
@@ -242,9 +243,14 @@ class History(RuleBasedStateMachine):
             assert not entries
             assert not told
             return
-        calls, doubts, outcome, completed_at = row
-        if not (self.failed_over and outcome):  # what is told stays, whatever is booked after it
+        calls, doubts, outcome, completed_at, charged = row
+        if self.failed_over:  # a row that is written again has calls that its ledger has lost
+            assert outcome or calls >= len(entries), f"{calls} in the row, {entries}"
+        else:
             assert calls == len(entries), f"{calls} in the row, {entries}"
+        if not (self.failed_over or outcome):
+            ended = [Charged(each) for each, finished in entries if finished is not None]
+            assert charged == reduce(worse, ended, Charged.NO), f"{charged} in the row, {entries}"
         assert told <= {(outcome, completed_at)}, f"told {told}, stored {outcome}"
         unmade = sum(held.charges for held in self.held)
         assert doubts >= charges - 1 - self.excused - unmade, f"{doubts} doubts, {entries}"

@@ -24,7 +24,9 @@ PUBLISHED_AS = "publisherRoutingKey"
 
 def retry(delivery: Delivery, delay: int) -> Publication:
     """Return the same message for its lane's queue that waits `delay` seconds."""
-    return _again(delivery, retry_queue(delay, delivery.lane), {})
+    # Who waits for somebody's lease, or for a worker that takes it, has not been worked on.
+    headers: dict[str, str | int] = {"returned": delivery.returned} if delivery.returned else {}
+    return _again(delivery, retry_queue(delay, delivery.lane), headers)
 
 
 def is_retry(publication: Publication) -> bool:

@@ -207,7 +207,8 @@ class Refused:
     body: bytes = field(repr=False)
     """What was read: the same text encrypted twice gives two messages and one request."""
     request: VerificationRequest | None = None
-    """What it asks, where only its encryption or its id's spelling is wrong: it may be known."""
+    """What it asks, where only its encryption, its id's spelling or its data is refused: workers
+    of another version or with other settings may have taken it, and then it is known."""
 
 
 @dataclass(frozen=True, slots=True)

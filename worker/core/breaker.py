@@ -117,7 +117,10 @@ def after_call(
             return _after_success(state)
         if isinstance(state, Closed) and state.failures + 1 < policy.failures:
             return Closed(state.failures + 1, state.openings)
-        reason = state.reason if isinstance(state, Probing) else ParkReason.PROVIDER_FAILING
+        reason = ParkReason.PROVIDER_FAILING
+        # That a budget was spent says nothing of the provider.
+        if isinstance(state, Probing) and is_outage(state):
+            reason = state.reason
     wait = max(policy.wait(state.openings, chance), least)
     return Open(reason, now + wait, state.openings + 1)
 
@@ -125,8 +128,11 @@ def after_call(
 def after_shortage(state: BreakerState, seconds: float, policy: BreakerPolicy, now: float) -> Open:
     """Return the state when today's budget is spent: asked again at the longest interval.
 
-    The budget may be raised before the day is over.
+    The budget may be raised before the day is over. What was granted before is still called, but
+    not where calls fail: an outage goes on.
     """
+    if isinstance(state, Open) and is_outage(state):
+        return state
     return Open(ParkReason.DAILY_BUDGET, now + min(seconds, policy.longest_wait), state.openings)
 
 

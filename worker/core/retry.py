@@ -19,6 +19,7 @@ from worker.core.outcome import (
     Decision,
     ErrorKind,
     Failure,
+    FieldProblem,
     Outcome,
     Result,
     RetryLater,
@@ -59,7 +60,7 @@ GIVEN_UP = frozenset(
 MESSAGES = {
     ErrorKind.PROVIDER_REFUSED: "the provider refuses this request",
     ErrorKind.PROTOCOL_ERROR: "the provider's answer contradicts its own contract",
-    ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call but its source failed",
+    ErrorKind.CHARGED_WITHOUT_ANSWER: "the provider charged the call and gave no answer",
     ErrorKind.IN_DOUBT: "the charge of a call is unknown, and it may not be repeated",
     ErrorKind.EXPIRED: "its deadline passed before the call",
     ErrorKind.MESSAGE_LOST: "its message never came back",
@@ -95,7 +96,8 @@ def _decide(report: CallReport, granted: Granted, policy: RetryPolicy, outage: b
             return Complete(_failed(report, ErrorKind.PROVIDER_REFUSED))
         case CallClass.PROTOCOL_ERROR:
             return _give_up(report, ErrorKind.PROTOCOL_ERROR)
-        case CallClass.SOURCE_FAILED if charged is Charged.YES:
+        # Whatever it failed with: who knows that a call is paid never pays for another one.
+        case _ if charged is Charged.YES:
             return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER)
         case CallClass.SOURCE_FAILED | CallClass.UNAVAILABLE:
             return _another_attempt(report, granted, policy, outage)
@@ -129,14 +131,23 @@ def in_doubt(report: CallReport = NO_REPORT) -> DeadLetter:
 
 
 def expire(granted: Granted) -> Complete | DeadLetter:
-    """End a request that may not be called, or whose deadline has passed.
+    """End a request that may not be called, or whose deadline has passed."""
+    return _unpaid(
+        granted, Outcome.EXPIRED, Failure(ErrorKind.EXPIRED, MESSAGES[ErrorKind.EXPIRED])
+    )
 
-    With a call that was perhaps charged `expired` would say unpaid.
-    """
+
+def reject(granted: Granted, problems: tuple[FieldProblem, ...]) -> Complete | DeadLetter:
+    """End a request that our checks refuse, perhaps after others have let it pass."""
+    failure = Failure(ErrorKind.INVALID_REQUEST, "the request fails the checks", problems)
+    return _unpaid(granted, Outcome.REJECTED, failure)
+
+
+def _unpaid(granted: Granted, outcome: Outcome, failure: Failure) -> Complete | DeadLetter:
+    """End a request with an outcome that says unpaid, unless a call was perhaps paid."""
     if granted.in_doubt_calls > 0 or granted.charged is not Charged.NO:
         return in_doubt(replace(NO_REPORT, charged=worse(granted.charged, Charged.UNKNOWN)))
-    failure = Failure(ErrorKind.EXPIRED, MESSAGES[ErrorKind.EXPIRED])
-    return Complete(Result(Outcome.EXPIRED, granted.charged, failure=failure))
+    return Complete(Result(outcome, granted.charged, failure=failure))
 
 
 def give_up_message(granted: Granted) -> DeadLetter:

@@ -20,19 +20,9 @@ from worker.core.claims import ClaimRequest, Entry, Granted, Postponed
 from worker.core.delivery import MOST_RETURNS, Delivery, EventFormat, Settlement
 from worker.core.digests import Digest, Digests
 from worker.core.masking import NOBODY, mask
-from worker.core.outcome import (
-    CallClass,
-    CallReport,
-    Charged,
-    Complete,
-    Decision,
-    ErrorKind,
-    Failure,
-    Outcome,
-    Result,
-)
+from worker.core.outcome import CallClass, CallReport, Charged, Decision
 from worker.core.request import Mode
-from worker.core.retry import RetryPolicy, decide, expire, give_up_message, reuse
+from worker.core.retry import RetryPolicy, decide, expire, give_up_message, reject, reuse
 from worker.core.timing import shanghai_date
 from worker.pipeline.poison import SplittingLedger
 from worker.pipeline.settling import Settling
@@ -135,11 +125,11 @@ class Flow:
         """Return what tells whether a request is known; of a refused one no row keeps a person."""
         if isinstance(reading, Accepted):
             return self._digests.of_request(reading.request)
+        of_body = self._digests.of_body(reading.body)
         if reading.request is None:
-            return self._digests.of_body(reading.body)
-        return tuple(
-            replace(each, subject=None) for each in self._digests.of_request(reading.request)
-        )
+            return of_body
+        asked = self._digests.of_request(reading.request)
+        return (*(replace(each, subject=None) for each in asked), *of_body)
 
     # 2. What the claim says decides what is next.
 
@@ -159,9 +149,7 @@ class Flow:
     def _settle_unpaid(self, asked: Asked, granted: Granted) -> Decision:
         """Decide about a request that is ours but must not be called."""
         if isinstance(asked.reading, Refused):
-            message = "the request fails the checks"
-            failure = Failure(ErrorKind.INVALID_REQUEST, message, asked.reading.problems)
-            return Complete(Result(Outcome.REJECTED, granted.charged, failure=failure))
+            return reject(granted, asked.reading.problems)
         if asked.delivery.returned > MOST_RETURNS:
             return give_up_message(granted)
         return expire(granted) if granted.reuse is None else reuse(granted.reuse, granted)

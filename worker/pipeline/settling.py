@@ -48,7 +48,7 @@ _CONFLICTS = {
 class Settling:
     """Makes the settlements of one worker.
 
-    `keep` makes of a delivery that cannot be read what may stand among the dead letters.
+    `keep` makes of a delivery what may stand among the dead letters.
     """
 
     digests: Digests
@@ -81,7 +81,7 @@ class Settling:
         if isinstance(decision, Complete):
             return Settlement(delivery, (event,), line)
         dead = internal.dead_letter(
-            delivery,
+            self.keep(delivery),
             decision.reason,
             attempts=entry.granted.attempts + 1,
             last_error=entry.report.call_class if entry.report else decision.reason,
@@ -124,7 +124,7 @@ class Settling:
         if stored.announced or failure is None or not _is_kept(delivery, failure):
             return Settlement(delivery, (event,), line)
         dead = internal.dead_letter(
-            delivery,
+            self.keep(delivery),
             failure.kind,
             attempts=stored.calls,
             last_error=failure.kind,

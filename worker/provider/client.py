@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from tenacity import RetryCallState, Retrying, sleep_using_event, wait_exponential_jitter
 
-from worker.core.outcome import CallClass, CallReport
+from worker.core.outcome import CallClass, CallReport, Charged
 from worker.core.request import Person, VerificationRequest
 from worker.core.retry import NO_REPORT
 from worker.provider.bodies import decode, encode
@@ -167,6 +167,8 @@ class PersonalAuthClient:
     def _is_free(self, call: _Call) -> bool:
         """Return whether the last try was provably free and another one may help soon."""
         report = call.report
+        if report.charged is not Charged.NO:  # whatever its status, its body says so
+            return False
         match report.call_class:
             case CallClass.NOT_SENT:
                 return True

@@ -15,7 +15,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from worker.core.claims import AlreadyDone, Entry, FencedOut, Recorded
-from worker.core.outcome import CallClass, Charged, Complete, worse
+from worker.core.outcome import (
+    CallClass,
+    Charged,
+    Complete,
+    Result,
+    RetryLater,
+    StoredResult,
+    worse,
+)
 from worker.core.request import Mode
 from worker.ports import LedgerContended
 from worker.store import statements
@@ -170,18 +178,33 @@ def _book(database: Connection, entry: Entry, row: Row[Any]) -> Entry | None:
     if any(each.finished_at is None for each in others):
         charged = worse(charged, Charged.UNKNOWN)
     grant = database.execute(ADOPT, {**counts, "owner": owner}).scalar_one()
-    granted = replace(entry.granted, grant=grant, call_number=number)
+    before = Charged(row.charged)
+    granted = replace(entry.granted, grant=grant, call_number=number, charged=before)
     result = replace(entry.decision.result, charged=charged)
     return replace(entry, granted=granted, decision=Complete(result))
 
 
 def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
-    """Answer for a record that was committed before, and its answer lost, or that came late."""
+    """Answer for a record that was committed before, and its answer lost, or that came late.
+
+    After a failover another worker may have had the same grant: what it made of it is not ours.
+    """
     row = _row(database, entry)
-    now = not_claimed(row)
+    now, decision = not_claimed(row), entry.decision
     if row.grants == entry.granted.grant and row.state != "working":
-        return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
+        if isinstance(now, AlreadyDone):
+            ended = not isinstance(decision, RetryLater) and _same_end(decision.result, now.stored)
+            return Recorded(now.stored) if ended else FencedOut(now)
+        if isinstance(decision, RetryLater):
+            return Recorded(None)
     return FencedOut(now)
+
+
+def _same_end(result: Result, stored: StoredResult) -> bool:
+    kinds = [
+        None if each is None else each.kind for each in (result.failure, stored.result.failure)
+    ]
+    return result.outcome == stored.result.outcome and kinds[0] == kinds[1]
 
 
 def _row(database: Connection, entry: Entry) -> Row[Any]:

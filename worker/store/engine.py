@@ -8,9 +8,11 @@ costs no round trip: both go in one pipeline, which is one transaction where the
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import psycopg
+from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Engine, TextClause, create_engine, event, text
@@ -65,6 +67,13 @@ SELECT pg_backend_pid(), name, reset_val,
 """
 
 
+class _UtcLoader(Loader):
+    """Reads times as of UTC, as they are shown, whatever zone the server's sessions have."""
+
+    def load(self, data: Any) -> datetime:
+        return datetime.fromisoformat(bytes(data).decode()).astimezone(UTC)
+
+
 def connection_arguments(url: str, application_name: str) -> dict[str, Any]:
     """Return what the driver needs to connect; raise `SettingsInvalid` for a URL of no use."""
     # A name has characters that GBK, say, lacks: it could not be sent at all.
@@ -116,6 +125,7 @@ def open_engine(
 
     def look_at_session(new: psycopg.Connection[Any], _record: object) -> None:
         refuse_other_encodings(new)
+        new.adapters.register_loader("timestamptz", _UtcLoader)
         rows = new.execute(_FIRST, (pooled,)).fetchall()  # for its transaction, or for good
         new.commit()
         if not pooled and rows[0][0] != new.info.backend_pid:

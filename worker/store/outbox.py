@@ -21,12 +21,13 @@ from worker.store.rows import RESULT_COLUMNS, UNSENT, from_columns, stored_resul
 HELD_SECONDS = 60.0
 
 # No lock is held while we publish: the rows are stamped instead, and stamps of a relay that
-# crashed run out. One further ahead than any relay sets it is of a clock that was set back. Two
-# relays at once skip each other's locked rows, and then their stamps.
+# crashed run out. A stamp further ahead than any relay sets it is of a clock that was set back; so
+# is an end that lies ahead. Two relays at once skip each other's locked rows, then their stamps.
 TAKE_UNSENT = text(f"""
 WITH unsent AS (
   SELECT request_id FROM verification.request
-   WHERE {UNSENT} AND completed_at < now() - make_interval(secs => :unsent_for)
+   WHERE {UNSENT} AND completed_at NOT BETWEEN now() - make_interval(secs => :unsent_for)
+                                          AND now() + make_interval(secs => :unsent_for)
      AND (event_retry_at IS NULL OR event_retry_at < now()
        OR event_retry_at > now() + make_interval(secs => 2 * :held_for)) AND mode = :mode
    ORDER BY completed_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED

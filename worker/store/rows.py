@@ -1,6 +1,7 @@
 """Core values to rows of `request` and back, and what such a row says, in SQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -108,6 +109,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "request_id": entry.granted.request_id,
         "owner": entry.granted.owner,
         "grant_number": entry.granted.grant,
+        "charged_before": entry.granted.charged,
         "charged": entry.decision.charged if isinstance(entry.decision, RetryLater) else None,
         "counted": 0,
         "doubted": 0,
@@ -170,7 +172,10 @@ def recorded_result(entry: Entry, row: Row[Any]) -> StoredResult | None:
     """
     if isinstance(entry.decision, RetryLater):
         return None
-    return _stored(row, entry.decision.result)
+    result = entry.decision.result
+    if row.charged != result.charged:
+        result = replace(result, charged=Charged(row.charged))
+    return _stored(row, result)
 
 
 def not_claimed(row: Row[Any]) -> AlreadyDone | HeldElsewhere:

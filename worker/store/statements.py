@@ -150,6 +150,8 @@ SELECT {RESULT_COLUMNS},
 # A row is recorded only for who holds it: owner and grant, for a row that an asynchronous failover
 # set back may be granted under the same number to somebody else. What is not recorded here is
 # booked (`store.booking`).
+# Where somebody has booked another call meanwhile, the row's charge is not what the claim found:
+# then the worst of it and of this call counts. The words of a charge sort by how bad they are.
 # An intent that was not even tried (`call_sends` is 0) is no call: it goes. One that has another
 # number after it stays as a call that was not sent, for the next one is numbered by their count.
 # A row with a lease is one that is `working`, and one with an outcome is completed (constraints).
@@ -158,8 +160,8 @@ SELECT {RESULT_COLUMNS},
 RECORD = compiled("""
 WITH entries AS (
   SELECT * FROM json_to_recordset(CAST(:batch AS json)) AS t(
-    request_id text, owner text, grant_number int, charged text, outcome text, counted int,
-    doubted int, delay int,
+    request_id text, owner text, grant_number int, charged_before text, charged text, outcome text,
+    counted int, doubted int, delay int,
     auth_success boolean, auth_has_exception boolean, auth_code text, auth_message text,
     auth_detail text, provider_request_id text, error_kind text, error_message text,
     error_fields json, reused_from text, call_number int, call_class text,
@@ -173,7 +175,9 @@ WITH entries AS (
   UPDATE verification.request AS r
      SET state = CASE WHEN e.outcome IS NULL THEN 'waiting' ELSE 'done' END,
          completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
-         lease_owner = NULL, lease_until = NULL, outcome = e.outcome, charged = e.charged,
+         lease_owner = NULL, lease_until = NULL, outcome = e.outcome,
+         charged = CASE WHEN r.charged = e.charged_before THEN e.charged
+                        ELSE greatest(r.charged, e.call_charged) END,
          due_at = CASE WHEN e.outcome IS NULL THEN now() + make_interval(secs => e.delay) END,
          calls = r.calls - coalesce(e.call_sends = 0 AND e.call_number = r.calls, false)::int,
          attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,
@@ -185,7 +189,7 @@ WITH entries AS (
     FROM entries AS e
    WHERE r.request_id = e.request_id AND r.grants = e.grant_number AND r.lease_owner = e.owner
      AND (SELECT count(*) FROM locked) IS NOT NULL
-  RETURNING r.request_id, r.source, r.mode, r.check_type, r.calls, r.context,
+  RETURNING r.request_id, r.source, r.mode, r.check_type, r.calls, r.charged, r.context,
     r.requested_at, r.completed_at, e.owner, e.call_number, e.call_class, e.call_http_status,
     e.call_status, e.call_request_id, e.call_charged, e.call_sends, e.call_milliseconds,
     e.call_not_sent_because,
@@ -211,7 +215,7 @@ WITH entries AS (
      AND (SELECT count(*) FROM locked) IS NOT NULL
      AND outcome IS NOT NULL AND settled_at IS NULL
 )
-SELECT request_id, owner, source, mode, check_type, calls, context::text AS context, requested_at,
-  completed_at
+SELECT request_id, owner, source, mode, check_type, calls, charged, context::text AS context,
+  requested_at, completed_at
   FROM recorded
 """)

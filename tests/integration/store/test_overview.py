@@ -1,7 +1,9 @@
 """How all requests stand, in numbers: the backlog for metrics, the overview for `status`."""
 
+from datetime import UTC
+
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tests.fakes.messages import ask
 from tests.integration.store.upkeep import Rows, finish, leave_waiting
@@ -9,8 +11,10 @@ from worker.core.operations import Backlog
 from worker.core.request import Mode
 from worker.store import backlog as store_backlog
 from worker.store.backlog import PostgresBacklog
+from worker.store.engine import execute, open_engine
 from worker.store.ledger import PostgresLedger
 from worker.store.overview import PostgresOverview
+from worker.store.restoring import PostgresRestore
 
 
 @pytest.fixture
@@ -96,6 +100,22 @@ def test_the_server_tells_its_time_and_its_connections_to_the_least_of_users(
     server = PostgresBacklog(as_worker, Mode.SANDBOX).server()
     assert 1 <= server.connections <= server.connections_limit
     assert server.at.tzinfo is not None
+
+
+def test_times_are_utc_whatever_zone_the_servers_sessions_have(
+    database_url: str, ledger: PostgresLedger
+) -> None:
+    """What is shown of them says so."""
+    ledger.claim([ask()], "1")
+    joint = "&" if "?" in database_url else "?"
+    china = open_engine(f"{database_url}{joint}options=-c%20timezone%3DAsia/Shanghai", "china")
+    try:
+        assert execute(china, text("SHOW timezone")) == [("Asia/Shanghai",)]
+        last_at = PostgresRestore(china).knowledge().last_at
+    finally:
+        china.dispose()
+    assert last_at is not None
+    assert last_at.tzinfo is UTC
 
 
 @pytest.mark.parametrize(("revision", "behind"), [("0001", True), ("9999", False)])

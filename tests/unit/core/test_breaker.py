@@ -52,6 +52,7 @@ TRANSIENT = [
 
 
 PROBING = Probing(ParkReason.PROVIDER_FAILING, openings=1)
+BUDGETED = Probing(ParkReason.DAILY_BUDGET, openings=0)
 SPENT = Open(ParkReason.QUOTA, until=200.0, openings=1)
 UNWELL = Closed(openings=4)
 
@@ -80,6 +81,8 @@ UNWELL = Closed(openings=4)
         (PROBING, [C.ANSWERED], Closed(openings=1)),
         (PROBING, [C.UNAVAILABLE], Open(ParkReason.PROVIDER_FAILING, until=110.0, openings=2)),
         (PROBING, [C.CREDENTIALS], Open(ParkReason.CREDENTIALS, until=110.0, openings=2)),
+        # one after a spent budget that fails tells of an outage as well
+        (BUDGETED, [C.UNAVAILABLE], Open(ParkReason.PROVIDER_FAILING, until=105.0, openings=1)),
         # an outage is over after twenty successes; after a failure between them it is not well yet
         (UNWELL, [C.ANSWERED] * 19, replace(UNWELL, successes=19)),
         (UNWELL, [C.ANSWERED] * 20, Closed()),
@@ -115,6 +118,12 @@ def test_a_spent_budget_is_asked_again_at_the_longest_interval() -> None:
         ParkReason.DAILY_BUDGET, until=400.0, openings=0
     )
     assert after_shortage(Closed(), 7.0, POLICY, 100.0).until == 107.0
+
+
+def test_a_spent_budget_ends_no_outage() -> None:
+    assert after_shortage(SPENT, 40_000.0, POLICY, 100.0) is SPENT
+    budget = Open(ParkReason.DAILY_BUDGET, until=400.0, openings=1)
+    assert after_shortage(PROBING, 40_000.0, POLICY, 100.0) == budget  # nothing to probe with
 
 
 def test_the_waits_double_up_to_the_longest() -> None:

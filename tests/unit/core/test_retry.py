@@ -18,7 +18,7 @@ from worker.core.outcome import (
     RetryLater,
     worse,
 )
-from worker.core.retry import RetryPolicy, decide, expire, in_doubt
+from worker.core.retry import RetryPolicy, decide, expire, in_doubt, reject
 
 DELAYS = (5, 30, 120)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,6 +64,10 @@ def kind(decision: Decision) -> str:
         (C.SOURCE_FAILED, YES, 0, 0, 1, "dead: charged_without_answer"),
         (C.SOURCE_FAILED, NO, 1, 0, 1, "in 30 s, counted"),
         (C.SOURCE_FAILED, NO, 3, 0, 1, "dead: provider_unavailable"),
+        # no call follows one that is known to be charged, whatever status it came with
+        (C.UNAVAILABLE, YES, 0, 0, 1, "dead: charged_without_answer"),
+        (C.THROTTLED, YES, 0, 0, 1, "dead: charged_without_answer"),
+        (C.IN_DOUBT, YES, 0, 0, 1, "dead: charged_without_answer"),
         # each attempt waits longer, and as many delays as there are is as often as it is tried
         (C.UNAVAILABLE, UNKNOWN, 0, 0, 1, "in 5 s, counted"),
         (C.UNAVAILABLE, UNKNOWN, 1, 0, 1, "in 30 s, counted"),
@@ -182,8 +186,8 @@ def test_what_was_before_and_what_is_asked_for_counts_as_well(
 @pytest.mark.parametrize(
     ("doubts", "charged", "expected"),
     [
-        (0, NO, "failed: expired"),
-        (0, UNKNOWN, "dead: in_doubt"),  # `expired` would say unpaid
+        (0, NO, "failed"),
+        (0, UNKNOWN, "dead: in_doubt"),  # `expired` and `rejected` would say unpaid
         (1, UNKNOWN, "dead: in_doubt"),
         (1, YES, "dead: in_doubt"),
     ],
@@ -191,9 +195,10 @@ def test_what_was_before_and_what_is_asked_for_counts_as_well(
 def test_what_may_not_be_called_any_more_says_whether_it_was_perhaps_paid(
     doubts: int, charged: Charged, expected: str
 ) -> None:
-    decision = expire(granted(0, doubts, charged))
-    assert kind(decision) == expected
-    assert decision.result.charged is charged
+    claim = granted(0, doubts, charged)
+    for decision, unpaid in (expire(claim), "expired"), (reject(claim, ()), "invalid_request"):
+        assert kind(decision) == (f"failed: {unpaid}" if expected == "failed" else expected)
+        assert decision.result.charged is charged
 
 
 RISING = [NO, UNKNOWN, YES]  # a free call does not undo a doubt

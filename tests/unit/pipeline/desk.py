@@ -38,12 +38,13 @@ class Desk:
         keys: MessageKeys | None = None,
         required: bool = False,
         punctual_within: float | None = None,
+        policy: CheckPolicy | None = None,
     ) -> None:
         self.clock: FakeClock = FakeClock() if beside is None else beside.clock
         self.rows: dict[str, Row] = {} if beside is None else beside.rows
         self.ledger = DeskLedger(self.clock, worker, max_in_doubt_calls, self.rows)
         self.provider = FakeVerifier(*script)
-        reader = RequestReader(CheckPolicy(), 100_000, keys, required)
+        reader = RequestReader(policy or CheckPolicy(), 100_000, keys, required)
         retries = RetryPolicy((5, 30), max_in_doubt_calls)
         self.parts = (
             reader,

@@ -9,9 +9,10 @@ import pytest
 
 import worker.pipeline
 from tests.fakes.messages import ID_CARD, MOBILE, NAME, deliver, request, spec
-from tests.fakes.verifier import fault
+from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import LEASE, PUNCTUAL_WITHIN, Desk, after, body, targets
 from worker.contract.names import DEAD, RESULTS
+from worker.core.checks import CheckPolicy, IdCardCheck, NameCheck
 from worker.core.claims import Conflicting, HeldElsewhere, Postponed, Shortage
 from worker.core.delivery import MOST_RETURNS
 from worker.core.outcome import CallClass, Charged, ErrorKind
@@ -46,6 +47,28 @@ def test_an_accepted_request_is_called_once_and_its_event_leaves() -> None:
     }
     assert [each.request_id for each in desk.provider.asked] == ["onb-1"]
     assert desk.row().state == "done"
+
+
+LENIENT = CheckPolicy(id_card=IdCardCheck.OFF, name=NameCheck.OFF, portrait_min_bytes=1)
+ODD = spec(name="Zhang San", idCard=WRONG_DIGIT)
+
+
+def test_what_less_strict_checks_let_pass_is_known_to_stricter_ones() -> None:
+    """As after a setting is changed, or a release has another check."""
+    desk = Desk(MATCH, fault(CallClass.NOT_SENT), policy=LENIENT)
+    done, waits = (request(each, personalSpec=ODD) for each in ("done", "waits"))
+    desk.work(deliver(done), deliver(waits))
+    desk = Desk(beside=desk)
+    replayed = desk.work_one(deliver(done))
+    assert (replayed.line["action"], replayed.line["outcome"]) == ("replayed", "match")
+    rejected = desk.work_one(deliver(waits))
+    assert rejected.line["action"] == "completed"
+    assert body(rejected.publications[0])["outcome"] == "rejected"
+    other = request("done", personalSpec=spec(name="Li Si", idCard=WRONG_DIGIT))
+    assert desk.work_one(deliver(other)).line["action"] == "conflict"
+    # What is wrong for another reason says nothing of who else sent it.
+    odd = request("done", personalSpec=ODD, expiresAt="tomorrow")
+    assert desk.work_one(deliver(odd)).line["action"] == "conflict"
 
 
 def test_a_request_that_fails_the_checks_is_rejected_without_a_call() -> None:
@@ -371,6 +394,16 @@ def test_what_the_broker_gave_up_too_often_is_kept_also_where_a_crash_came_betwe
     late = desk.work_one(deliver())  # a copy that the broker never gave up
     assert [key for _, key in targets(late)] == ["default.failed"]
     assert desk.provider.asked == []
+
+
+def test_how_often_the_broker_gave_a_message_up_is_known_after_a_wait() -> None:
+    """Else one that brings down each worker that calls for it would do so for ever."""
+    desk = Desk()
+    given_up = deliver(returned=MOST_RETURNS + 1)
+    desk.ledger.instead["onb-1"] = lambda _: HeldElsewhere()
+    waits = [desk.work_one(given_up), *desk.flow.settling.hand_back([given_up], 0.0)]
+    for (retry,) in (each.publications for each in waits):
+        assert retry.headers == {"returned": MOST_RETURNS + 1}
 
 
 def test_a_refusal_is_no_dead_letter_and_its_repeat_is_none() -> None:

@@ -7,7 +7,7 @@ from tests.fakes.keys import encrypted, message_keys
 from tests.fakes.messages import deliver, request, spec
 from tests.fakes.verifier import MATCH, fault
 from tests.unit.pipeline.desk import Desk, body, targets
-from worker.core.outcome import CallClass, CallReport
+from worker.core.outcome import CallClass, CallReport, Charged
 from worker.ports import LedgerRefused
 
 KEYS = message_keys()
@@ -37,6 +37,19 @@ def test_a_raw_copy_of_what_is_known_is_answered_as_ever_when_only_encrypted_one
     assert body(event)["error"]["fields"][0]["field"] == "body"
     other = desk.work_one(deliver(request("done", personalSpec=spec(name="李四"))))
     assert body(other.publications[0])["outcome"] == "conflict"
+
+
+def test_a_raw_request_that_was_perhaps_paid_is_in_doubt_and_its_letter_is_sealed() -> None:
+    desk = sealed_desk(fault(CallClass.UNAVAILABLE, Charged.UNKNOWN))
+    delivery = deliver(request())
+    desk.work_one(delivery)
+    desk = sealed_desk(beside=desk, required=True)
+    for _ in range(2):  # the second time as after a crash in between
+        event, dead = desk.work_one(delivery).publications
+        told = body(event)
+        assert (told["outcome"], told["error"]["kind"]) == ("failed", "in_doubt")
+        assert told["charged"] == "unknown"
+        assert KEYS.open(dead.body) == delivery.body
 
 
 def test_a_raw_request_that_is_refused_leaves_no_digest_of_its_person() -> None:

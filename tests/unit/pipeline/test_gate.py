@@ -198,6 +198,21 @@ def test_a_spent_budget_parks_and_what_was_granted_before_is_still_called() -> N
     assert gate.calls == (0, 4)
 
 
+def test_a_budget_that_is_spent_in_an_outage_lets_no_call_begin() -> None:
+    gate = gate_of()
+    end_calls(gate, FAILS, FAILS)
+    gate.budget_spent(Postponed(3_600.0, Shortage.DAILY_BUDGET))
+    assert (gate.parked, gate.enter(NOW)) == (ParkReason.PROVIDER_FAILING, False)
+
+
+def test_an_outage_that_is_met_after_a_spent_budget_is_one() -> None:
+    gate = gate_of(clock=(clock := FakeClock()))
+    gate.budget_spent(Postponed(60.0, Shortage.DAILY_BUDGET))
+    clock.advance(60.0)
+    assert end_calls(gate, FAILS) == [True]
+    assert gate.parked is ParkReason.PROVIDER_FAILING
+
+
 @pytest.mark.parametrize("opened", [False, True])
 def test_shutting_down_lets_the_breaker_thread_go(opened: bool) -> None:
     gate, clock = watched()

@@ -7,7 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 import pytest
 
-from tests.unit.provider.scripted import ASKED, Act, Exchange, answer, connect, raw, reset, serve
+from tests.unit.provider.scripted import (
+    ASKED,
+    MATCH,
+    Act,
+    Exchange,
+    answer,
+    connect,
+    raw,
+    reset,
+    serve,
+)
 from worker.core.outcome import CallClass, Outcome
 
 
@@ -43,6 +53,7 @@ THROTTLED = refusal(429, "RATE_LIMIT", Retry_After="0")
         ((refusal(401, "ACCESS_ERROR"),), 9, 1, "credentials"),
         ((refusal(400, "INVALID_ARGUMENT"),), 9, 1, "refused"),
         ((refusal(429, "QUOTA_EXCEEDED", Retry_After="0"),), 9, 1, "quota"),
+        ((answer(MATCH, 429, False, Retry_After="0"),), 9, 1, "throttled"),  # it says "charged"
     ],
 )
 def test_a_call_is_sent_again_while_that_is_free_and_has_a_new_nonce_each_time(
