@@ -13,7 +13,6 @@ from tests.integration.store.upkeep import (
     finish_with_everything,
     leave_waiting,
     locked,
-    race,
 )
 from worker.core.claims import AlreadyDone, Conflicting, Granted
 from worker.core.outcome import Outcome
@@ -223,15 +222,3 @@ def test_retention_is_bounded_and_passes_over_a_locked_row(
     with locked(engine, "onb-0"):
         assert [treat(keeper, 1800, 4), treat(keeper, 1800, 4)] == [4, 1]
     assert treat(keeper, 1800, 4) == 1
-
-
-def test_eight_housekeepers_at_once_treat_each_request_once(
-    ledger: PostgresLedger, database_url: str, sql: Rows, treat: Chore
-) -> None:
-    finish_old(ledger, sql, 200)
-
-    def work(own: Engine, _racer: int) -> int:
-        mine = PostgresRetention(own, Mode.SANDBOX)
-        return sum(treat(mine, 1800, 10) for _ in range(25))
-
-    assert sum(race(database_url, work)) == 200

@@ -19,7 +19,7 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG, ledger_of
 from tests.integration.store.upkeep import Rows, race
-from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed
+from worker.core.claims import Claim, Entry, Granted, Postponed
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
 from worker.ports import LedgerRefused, LedgerUnavailable
@@ -58,29 +58,6 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_eight_workers_spend_a_budget_to_the_call(
-    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three hundred requests, each wanted by two workers, and a budget of a hundred."""
-    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
-
-    def claim_all(own: Engine, racer: int) -> list[Claim]:
-        ledger = ledger_of(own, f"worker-{racer}", daily_call_budget=100)
-        mine = [f"onb-{number}" for number in range(300) if number % 4 == racer // 2]
-        return [
-            claim
-            for first in range(0, len(mine), 10)
-            for claim in ledger.claim([ask(each) for each in mine[first : first + 10]], str(first))
-        ]
-
-    claims = [claim for each in race(database_url, claim_all) for claim in each]
-    assert called(claims) == 100
-    assert all(isinstance(each, Granted | HeldElsewhere | Postponed) for each in claims)
-    assert quota_row(engine)[2] == 100
-    assert counted(engine, "provider_call") == counted(engine, "request") == 100
-
-
-@pytest.mark.usefixtures("unhurried")
 def test_the_places_of_racing_workers_never_overlap(database_url: str) -> None:
     """A place lies between what the claim's start and its end say; that is enough to tell."""
 
@@ -105,11 +82,11 @@ def test_the_places_of_racing_workers_never_overlap(database_url: str) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_claims_and_records_race_without_a_deadlock(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+def test_claims_and_records_race_without_a_deadlock_and_spend_a_budget_to_the_call(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A claim holds the quota while it waits for requests; a record never wants the quota."""
-    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)
+    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
     ids = [f"onb-{number:03d}" for number in range(200)]
     done = Complete(Result(Outcome.MATCH, Charged.YES))
 
@@ -129,6 +106,8 @@ def test_claims_and_records_race_without_a_deadlock(
         return calls
 
     assert sum(race(database_url, work, 4)) == 150
+    assert quota_row(engine)[2] == 150
+    assert counted(engine, "provider_call") == counted(engine, "request") == 150
 
 
 # What breaks off.
