@@ -5,7 +5,6 @@ import re
 import struct
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -109,43 +108,19 @@ class Collector(Watched):
         self.wait_for(lambda: len(self.finished) >= count)
         return list(self.finished)
 
-    def settled_ids(self) -> set[str | None]:
-        """Return the message ids of what is settled."""
-        return {settlement.delivery.message_id for settlement in list(self.finished)}
 
-
-class Pipeline(Collector):
-    """A sink that has every delivery settled by a thread of its own, in batches."""
+class Answering(Collector):
+    """A sink that has every delivery settled at once."""
 
     def __init__(self, session: Session, answer: Callable[[Delivery], Settlement]) -> None:
         super().__init__()
         self._session = session
         self._answer = answer
-        self._waiting: deque[Delivery] = deque()
-        self._arrived = threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Keep it, and hand it to the thread."""
+        """Keep it and settle it."""
         super().deliver(delivery)
-        self._waiting.append(delivery)
-        self._arrived.release()
-
-    def stop(self) -> None:
-        """End the thread; what waits is left."""
-        self._waiting.clear()
-        self._arrived.release()
-        self._thread.join(PATIENCE)
-
-    def _work(self) -> None:
-        while self._arrived.acquire():
-            if not self._waiting:
-                return
-            batch = [self._waiting.popleft()]
-            while self._waiting and self._arrived.acquire(blocking=False):
-                batch.append(self._waiting.popleft())
-            self._session.settle([self._answer(delivery) for delivery in batch])
+        self._session.settle([self._answer(delivery)])
 
 
 def ids(count: int) -> list[str]:
