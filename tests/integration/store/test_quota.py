@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations, count
 from typing import Any
@@ -22,7 +21,7 @@ from tests.integration.store.upkeep import Rows, race
 from worker.core.claims import Claim, Entry, Granted, Postponed
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
-from worker.ports import LedgerRefused, LedgerUnavailable
+from worker.ports import LedgerUnavailable
 from worker.store import ledger as ledger_module
 from worker.store import quota_row as quota_row_module
 from worker.store.quota import Quota
@@ -159,17 +158,6 @@ def test_a_claim_whose_commit_was_lost_is_paid_once(engine: Engine) -> None:
     assert [type(each) for each in claims] == [Granted] * 5 + [Postponed] * 3
     assert called(claims) == 5
     assert quota_row(engine)[2] == counted(engine, "provider_call") == 5
-
-
-def test_a_claim_that_the_database_refuses_spends_nothing(engine: Engine) -> None:
-    ledger = ledger_of(engine, calls_per_minute=600, daily_call_budget=5)
-    ledger.claim([ask("before")], "1")
-    before = quota_row(engine)
-    with pytest.raises(LedgerRefused):
-        ledger.claim([ask("good"), replace(ask("poison"), check_type=7)], "2")
-    assert quota_row(engine) == before
-    assert counted(engine, "request") == 1
-    assert isinstance(ledger.claim([ask("good")], "3")[0], Granted)
 
 
 @pytest.mark.parametrize("budget", [None, 5])
