@@ -124,12 +124,10 @@ class Answering(Collector):
 
 
 def ids(count: int) -> list[str]:
-    """Return so many message ids."""
     return [f"m-{number}" for number in range(count)]
 
 
 def answered(delivery: Delivery, exchange: str, routing_key: str) -> Settlement:
-    """Return a settlement with one publication."""
     publication = Publication(
         exchange, routing_key, b'{"outcome":"match"}', message_id=delivery.message_id
     )
@@ -137,7 +135,6 @@ def answered(delivery: Delivery, exchange: str, routing_key: str) -> Settlement:
 
 
 def acknowledged(delivery: Delivery) -> Settlement:
-    """Return a settlement that publishes nothing."""
     return Settlement(delivery, ())
 
 
@@ -250,7 +247,6 @@ def worker_connections(management_url: str, amqp_url: str) -> list[str]:
 
 
 def cut(management_url: str, connections: Iterable[str]) -> None:
-    """Have the broker close these connections."""
     for name in connections:
         _call(management_url, f"/api/connections/{quote(name, safe='')}", "DELETE")
 

@@ -33,7 +33,6 @@ KEPT = {
 
 @pytest.fixture
 def erasure(engine: Engine) -> PostgresErasure:
-    """Make the erasure."""
     return PostgresErasure(engine)
 
 
@@ -138,13 +137,11 @@ Chore = Callable[..., int]
 
 @pytest.fixture
 def keeper(engine: Engine) -> PostgresRetention:
-    """Make the retention of this mode."""
     return PostgresRetention(engine, Mode.SANDBOX)
 
 
 @pytest.fixture(params=[PostgresRetention.clear_personal, PostgresRetention.delete])
 def treat(request: pytest.FixtureRequest) -> Chore:
-    """Clear or delete."""
     chore: Chore = request.param
     return chore
 

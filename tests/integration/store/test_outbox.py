@@ -18,7 +18,6 @@ from worker.store.outbox import PostgresOutbox
 
 @pytest.fixture
 def box(engine: Engine) -> PostgresOutbox:
-    """Make the outbox of this mode."""
     return PostgresOutbox(engine, Mode.SANDBOX)
 
 

@@ -15,7 +15,6 @@ from worker.store.overview import PostgresOverview
 
 @pytest.fixture
 def reader(engine: Engine) -> PostgresBacklog:
-    """Make the reader of the sandbox's backlog."""
     return PostgresBacklog(engine, Mode.SANDBOX)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.e2e.harness import until
@@ -18,7 +18,7 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG, ledger_of
 from tests.integration.store.upkeep import Rows, race
-from worker.core.claims import Claim, Entry, Granted, Postponed
+from worker.core.claims import Claim, Entry, Granted
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
 from worker.ports import LedgerUnavailable
@@ -37,12 +37,10 @@ def quota_row(engine: Engine) -> Any:
 
 
 def counted(engine: Engine, table: str) -> int:
-    """Return how many rows a table has."""
     return len(Rows(engine)(f"SELECT 1 FROM verification.{table}"))  # noqa: S608
 
 
 def called(claims: list[Claim]) -> int:
-    """Return how many were granted a call."""
     return sum(isinstance(each, Granted) and each.call_number is not None for each in claims)
 
 
@@ -112,14 +110,6 @@ def test_claims_and_records_race_without_a_deadlock_and_spend_a_budget_to_the_ca
 # What breaks off.
 
 
-def _lose_answer(database: Connection) -> None:
-    """Let a commit reach the server, and lose the connection before its answer."""
-    driver = database.connection.driver_connection
-    assert driver is not None
-    driver.commit()
-    driver.close()
-
-
 @contextmanager
 def broken_before(engine: Engine, statement: int) -> Iterator[None]:
     """Lose the connection before the n-th statement, counted from 1, however it is executed."""
@@ -145,19 +135,6 @@ def broken_before(engine: Engine, statement: int) -> Iterator[None]:
         event.remove(engine, "checkout", watch)
         for driver in lent:
             driver.cursor_factory = psycopg.Cursor
-
-
-def test_a_claim_whose_commit_was_lost_is_paid_once(engine: Engine) -> None:
-    ledger = ledger_of(engine, calls_per_minute=600, daily_call_budget=5)
-    batch = [ask(f"onb-{number}") for number in range(8)]
-    event.listen(engine, "commit", _lose_answer, once=True)
-    with pytest.raises(LedgerUnavailable):
-        ledger.claim(batch, "7")
-    assert quota_row(engine)[2] == 5
-    claims = ledger.claim(batch, "7")
-    assert [type(each) for each in claims] == [Granted] * 5 + [Postponed] * 3
-    assert called(claims) == 5
-    assert quota_row(engine)[2] == counted(engine, "provider_call") == 5
 
 
 @pytest.mark.parametrize("budget", [None, 5])
