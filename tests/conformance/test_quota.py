@@ -38,12 +38,10 @@ def far_ahead(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 def ids(count: int, prefix: str = "onb") -> list[str]:
-    """Return so many request ids."""
     return [f"{prefix}-{number}" for number in range(count)]
 
 
 def several(*names: str, **options: Any) -> list[ClaimRequest]:
-    """Return what is asked for these requests."""
     return [ask(each, **options) for each in names]
 
 

@@ -90,7 +90,6 @@ class Team:
 
 @pytest.fixture
 def team(language: str, stack: Stack, tmp_path: Path, node_environment: dict[str, str]) -> Team:
-    """Give a team on a stack of its own."""
     return Team(language, stack, tmp_path, node_environment["NODE_PATH"])
 
 

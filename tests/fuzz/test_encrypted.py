@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from tests.fakes.clock import START
 from tests.fakes.keys import encrypted, message_key
 from tests.fakes.messages import deliver
-from tests.fuzz.messages import bodies
 from tests.fuzz.trees import documents, dump
-from worker.contract.encryption import MessageKeys, is_encrypted
+from worker.contract.encryption import MessageKeys
 from worker.contract.jwk import ALGORITHMS, KeyUnusable, MessageKey
 from worker.contract.request_v1 import Reading, RequestReader, Unreadable
 from worker.core.checks import CheckPolicy
 
 KEYS = [message_key(kind, kind) for kind in ALGORITHMS]
 READER = RequestReader(CheckPolicy(), 1_000_000, MessageKeys(*KEYS), required=True)
-PLAIN = RequestReader(CheckPolicy(), 1_000_000)
 
 keys = st.sampled_from(KEYS)
 values = st.one_of(
@@ -45,23 +43,6 @@ def read(body: bytes, reader: RequestReader = READER) -> Reading:
 
 def b64(raw: bytes) -> bytes:
     return urlsafe_b64encode(raw).rstrip(b"=")
-
-
-@given(keys, bodies)
-def test_what_is_encrypted_is_read_as_if_it_were_not(key: MessageKey, body: bytes) -> None:
-    """Up to what is a message within a message: it is opened once."""
-    if not is_encrypted(body):
-        assert repr(read(encrypted(body, key))) == repr(read(body, PLAIN))
-
-
-@given(keys, bodies, st.data())
-def test_a_message_that_was_touched_is_unreadable(
-    key: MessageKey, body: bytes, data: st.DataObject
-) -> None:
-    whole = bytearray(encrypted(body, key))
-    place = data.draw(st.integers(0, len(whole) - 1))
-    whole[place] ^= data.draw(st.integers(1, 255))
-    assert isinstance(read(bytes(whole)), Unreadable)
 
 
 @given(keys, headers, st.booleans())

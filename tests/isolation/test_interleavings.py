@@ -60,7 +60,6 @@ def scenes() -> Iterator[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def engines(module_database: str) -> Iterator[list[Engine]]:
-    """Open a pool for each session."""
     opened = [patient_engine(module_database, f"session {number}") for number in range(3)]
     for engine in opened:
         engine.connect().close()  # what SQLAlchemy asks a new connection is no step
@@ -78,7 +77,6 @@ def sql(module_database: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def statements_stop() -> Iterator[None]:
-    """Hold the sessions' statements."""
     with stepping():
         yield
 

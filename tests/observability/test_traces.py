@@ -52,7 +52,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Run a collector."""
     with Collector() as collector:
         thread = Thread(target=collector.serve_forever, args=(0.05,))
         thread.start()

@@ -15,7 +15,6 @@ __all__ = ["engine", "ledger"]
 
 @pytest.fixture
 def owner(database_url: str) -> Iterator[psycopg.Connection]:
-    """Connect as who owns tables and views."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 
@@ -36,6 +35,5 @@ def reader_url(database_url: str, owner: psycopg.Connection) -> Iterator[str]:
 
 @pytest.fixture
 def reader(reader_url: str) -> Iterator[psycopg.Connection]:
-    """Connect as a person."""
     with psycopg.connect(reader_url, autocommit=True) as connection:
         yield connection

@@ -1,11 +1,5 @@
 """Incremental reading: each change is seen once, whoever commits first."""
 
-import random
-import threading
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-
 import psycopg
 import pytest
 from sqlalchemy import Engine
@@ -107,36 +101,3 @@ def test_what_was_finished_before_the_migration_comes_first_and_at_once(
     finish(ledger, ask("new"))
     copy = Copy(reader, pages=1)
     assert [sorted(copy.read()) for _ in range(3)] == [["old-1", "old-2"], ["new"], []]
-
-
-def test_while_many_finish_each_is_read_exactly_once(
-    owner: psycopg.Connection, reader: psycopg.Connection, database_url: str
-) -> None:
-    ids = [f"onb-{number}" for number in range(400)]
-    owner.execute(_OPEN, [ids])
-    written = threading.Event()
-
-    def work(part: int) -> None:
-        dice = random.Random(part)
-        with psycopg.connect(database_url) as session:
-            for request_id in ids[part::8]:
-                session.execute(_FINISH, [request_id])
-                time.sleep(dice.random() * 0.02)
-                session.commit()
-
-    def read() -> list[str]:
-        copy, seen = Copy(reader, pages=3), list[str]()
-        while True:
-            was_last = written.is_set()
-            page = copy.read()
-            seen += page
-            if was_last and not page:
-                return seen
-
-    with ThreadPoolExecutor(9) as pool:
-        reading = pool.submit(read)
-        for done in [pool.submit(work, part) for part in range(8)]:
-            done.result()
-        written.set()
-        counted = Counter(reading.result())
-    assert counted == Counter(ids)

@@ -42,7 +42,6 @@ def filled(module_database: str) -> str:
 
 @pytest.fixture
 def reader(filled: str) -> Iterator[psycopg.Connection]:
-    """Read as people do."""
     with psycopg.connect(filled, autocommit=True) as connection:
         connection.execute("SET ROLE verification_reader")
         yield connection

@@ -92,21 +92,6 @@ def test_the_limit_of_connections_holds(reader_url: str) -> None:
             each.close()
 
 
-def test_settings_of_a_group_do_not_reach_who_logs_in(
-    owner: psycopg.Connection, reader_url: str
-) -> None:
-    """The guide says so: it is why each login has settings of its own."""
-    group = "settings_of_nobody"
-    owner.execute(f"CREATE ROLE {group} NOLOGIN".encode())
-    try:
-        owner.execute(f"ALTER ROLE {group} SET lock_timeout = '7s'".encode())
-        owner.execute(f"GRANT {group} TO {reader_url.split('//')[1].split(':')[0]}".encode())
-        with psycopg.connect(reader_url) as reader:
-            assert reader.execute("SHOW lock_timeout").fetchone() == ("0",)
-    finally:
-        owner.execute(f"DROP ROLE {group}".encode())
-
-
 def test_a_spying_condition_sees_no_row_and_no_column_that_the_views_do_not_show(
     owner: psycopg.Connection, writable: psycopg.Connection, database_url: str
 ) -> None:
@@ -147,13 +132,5 @@ def test_the_workers_role_owns_nothing_and_creates_nothing(owner: psycopg.Connec
     ).fetchall()
     assert creates == []
     owner.execute("SET ROLE verification_worker")
-    for statement in (
-        "CREATE TABLE verification.mine (n int)",
-        "ALTER TABLE verification.request DISABLE TRIGGER stamp_change_updated",
-        "DROP TRIGGER stamp_change_updated ON verification.request",
-        "CREATE OR REPLACE VIEW verification_v1.results AS SELECT 1",
-        "ALTER FUNCTION verification.stamp_change() RENAME TO mine",
-        "TABLE verification_v1.results",
-    ):
-        with pytest.raises(errors.InsufficientPrivilege):
-            owner.execute(literal(statement))
+    with pytest.raises(errors.InsufficientPrivilege):
+        owner.execute("TABLE verification_v1.results")

@@ -24,7 +24,6 @@ Consuming = Callable[..., tuple[Session, Collector]]
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """All log lines of this test."""
     collected = Log()
     before = structlog.get_config()
     structlog.configure(processors=[collected], cache_logger_on_first_use=False)
@@ -62,8 +61,6 @@ def bare(amqp_url: str) -> Iterator[Bare]:
 
 @pytest.fixture
 def start(make_session: MakeSession) -> Start:
-    """Start sessions on this test's vhost."""
-
     def started(sink: Collector | None = None, **options: Any) -> tuple[Session, Collector]:
         session, sink = make_session(**options), sink or Collector()
         session.start(sink)

@@ -5,7 +5,6 @@ import re
 import struct
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -109,52 +108,26 @@ class Collector(Watched):
         self.wait_for(lambda: len(self.finished) >= count)
         return list(self.finished)
 
-    def settled_ids(self) -> set[str | None]:
-        """Return the message ids of what is settled."""
-        return {settlement.delivery.message_id for settlement in list(self.finished)}
 
-
-class Pipeline(Collector):
-    """A sink that has every delivery settled by a thread of its own, in batches."""
+class Answering(Collector):
+    """A sink that has every delivery settled at once."""
 
     def __init__(self, session: Session, answer: Callable[[Delivery], Settlement]) -> None:
         super().__init__()
         self._session = session
         self._answer = answer
-        self._waiting: deque[Delivery] = deque()
-        self._arrived = threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Keep it, and hand it to the thread."""
+        """Keep it and settle it."""
         super().deliver(delivery)
-        self._waiting.append(delivery)
-        self._arrived.release()
-
-    def stop(self) -> None:
-        """End the thread; what waits is left."""
-        self._waiting.clear()
-        self._arrived.release()
-        self._thread.join(PATIENCE)
-
-    def _work(self) -> None:
-        while self._arrived.acquire():
-            if not self._waiting:
-                return
-            batch = [self._waiting.popleft()]
-            while self._waiting and self._arrived.acquire(blocking=False):
-                batch.append(self._waiting.popleft())
-            self._session.settle([self._answer(delivery) for delivery in batch])
+        self._session.settle([self._answer(delivery)])
 
 
 def ids(count: int) -> list[str]:
-    """Return so many message ids."""
     return [f"m-{number}" for number in range(count)]
 
 
 def answered(delivery: Delivery, exchange: str, routing_key: str) -> Settlement:
-    """Return a settlement with one publication."""
     publication = Publication(
         exchange, routing_key, b'{"outcome":"match"}', message_id=delivery.message_id
     )
@@ -162,7 +135,6 @@ def answered(delivery: Delivery, exchange: str, routing_key: str) -> Settlement:
 
 
 def acknowledged(delivery: Delivery) -> Settlement:
-    """Return a settlement that publishes nothing."""
     return Settlement(delivery, ())
 
 
@@ -275,7 +247,6 @@ def worker_connections(management_url: str, amqp_url: str) -> list[str]:
 
 
 def cut(management_url: str, connections: Iterable[str]) -> None:
-    """Have the broker close these connections."""
     for name in connections:
         _call(management_url, f"/api/connections/{quote(name, safe='')}", "DELETE")
 

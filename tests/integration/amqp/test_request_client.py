@@ -15,23 +15,17 @@ from tests.integration.amqp.conftest import MakeSession
 from tests.integration.amqp.harness import (
     PATIENCE,
     TOPOLOGY,
-    UNDECODABLE,
+    Answering,
     Bare,
     Log,
-    Pipeline,
     answered,
     memory_alarm,
-    undecodable_headers,
 )
 from worker.amqp import declare, request_client
 from worker.amqp.blocking import BlockingPublisher, opened
 from worker.amqp.broker_errors import BrokerUnavailable, NotProvisioned, Unroutable
 from worker.amqp.dead_letter_queue import DeadLetterQueue
-from worker.amqp.pika_connection import (
-    BLOCKED,
-    UNREADABLE_PROPERTIES,
-    BlockingPikaConnection,
-)
+from worker.amqp.pika_connection import BLOCKED, BlockingPikaConnection
 from worker.amqp.request_client import WINDOW, publish_request, publish_requests
 from worker.contract.names import DEAD, REQUESTS, RESULTS
 from worker.core.delivery import Publication
@@ -84,7 +78,7 @@ def test_a_request_goes_out_and_its_result_comes_back(
 ) -> None:
     declare.apply(amqp_url, TOPOLOGY)
     session = make_session()
-    sink = Pipeline(session, lambda one: answered(one, RESULTS, one.reply_to or "nobody"))
+    sink = Answering(session, lambda one: answered(one, RESULTS, one.reply_to or "nobody"))
     session.start(sink)
     assert publish_request(amqp_url, REQUEST, PATIENCE, "m-1") == b'{"outcome":"match"}'
     (delivery,) = sink.deliveries
@@ -94,7 +88,6 @@ def test_a_request_goes_out_and_its_result_comes_back(
     many = Many(3 * WINDOW)
     many.publish(amqp_url, PATIENCE)
     assert (len(many.results), many.awaited) == (3 * WINDOW, 0)
-    sink.stop()
 
 
 def test_of_an_id_that_is_longer_than_amqp_carries_the_beginning_goes_along(
@@ -144,18 +137,6 @@ def test_a_request_that_no_queue_takes_is_reported(amqp_url: str, bare: Bare) ->
 def test_a_broker_without_the_topology_is_reported(amqp_url: str, timeout: float) -> None:
     with pytest.raises(NotProvisioned):
         publish_request(amqp_url, REQUEST, timeout, "m-1")
-
-
-def test_a_result_whose_headers_pika_cannot_decode_arrives(
-    amqp_url: str, bare: Bare, log: Log, in_background: Callable[..., Any]
-) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    event = in_background(publish_request, amqp_url, REQUEST, PATIENCE, "m-1")
-    _, request, _ = next(bare.channel.consume(REQUESTS, auto_ack=True))
-    with undecodable_headers():
-        bare.publish(["e-1"], b"{}", RESULTS, request.reply_to, headers={"when": UNDECODABLE})
-    assert event.result(PATIENCE) == b"{}"
-    log.wait_for_line(UNREADABLE_PROPERTIES)
 
 
 @pytest.mark.parametrize("order", ["basic_consume", "basic_get"])

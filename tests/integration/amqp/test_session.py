@@ -13,47 +13,17 @@ from tests.integration.amqp.harness import (
     Bare,
     Collector,
     Log,
-    Pipeline,
     acknowledged,
     answered,
     ids,
     undecodable_headers,
 )
 from worker.amqp import declare
-from worker.amqp.consumer import CONSUMING
 from worker.amqp.pika_connection import UNREADABLE_PROPERTIES
 from worker.contract.names import REQUESTS, RESULTS, UNROUTED, retry_queue
 from worker.core.delivery import Delivery, Publication, Settlement
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
-
-
-def test_two_thousand_messages_are_consumed_answered_and_acknowledged(
-    make_session: MakeSession, bare: Bare, amqp_url: str
-) -> None:
-    declare.apply(amqp_url, TOPOLOGY)
-    filled = threading.Event()
-    session = make_session()
-    pipeline = Pipeline(session, lambda delivery: answered(delivery, RESULTS, "a.match"))
-    session.start(pipeline)
-    requests = [Publication(REQUESTS, "any", b"{}", message_id=one) for one in ids(2000)]
-    session.publish(requests, filled.set)
-    assert filled.wait(PATIENCE)
-    pipeline.wait_for_settled(2000)
-    session.close()
-    pipeline.stop()
-    assert pipeline.settled_ids() == set(ids(2000))
-    assert bare.count(REQUESTS) == 0
-    assert sorted(one for one, _ in bare.take_all(UNROUTED)) == sorted(ids(2000))
-
-
-def test_a_session_declares_what_it_needs_before_it_consumes(
-    start: Start, log: Log, amqp_url: str
-) -> None:
-    session, _ = start()
-    log.wait_for_line(CONSUMING)
-    assert session.consuming
-    assert declare.check(amqp_url, TOPOLOGY) == []
 
 
 def test_all_publications_of_a_settlement_are_confirmed_before_it_is_settled(
@@ -65,12 +35,6 @@ def test_all_publications_of_a_settlement_are_confirmed_before_it_is_settled(
     session.settle([Settlement(delivery, publications)])
     sink.wait_for_settled(1)
     assert bare.count(retry_queue(1800)) == 5
-
-
-def test_a_large_body_arrives_whole(consuming: Consuming) -> None:
-    body = bytes(range(256)) * 8192
-    _, sink = consuming(2, body)
-    assert [one.body for one in sink.wait_for_deliveries(2)] == [body, body]
 
 
 def test_a_resumed_session_may_take_one_at_a_time_and_then_all_again(consuming: Consuming) -> None:

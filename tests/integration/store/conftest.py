@@ -39,7 +39,6 @@ def ledger_of(
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """Open the test's database."""
     opened = engine_of(database_url, "store tests")
     yield opened
     opened.dispose()
@@ -55,11 +54,9 @@ def as_worker(engine: Engine) -> Engine:
 
 @pytest.fixture
 def ledger(engine: Engine) -> PostgresLedger:
-    """Make the ledger of one worker."""
     return ledger_of(engine)
 
 
 @pytest.fixture
 def sql(engine: Engine) -> Rows:
-    """Give the test's rows."""
     return Rows(engine)

@@ -95,7 +95,6 @@ CAUSES = {
 def url(
     strict: tuple[Database, Certificates], servers: Servers, request: pytest.FixtureRequest
 ) -> str:
-    """Give the URL of a cause."""
     server, certificates = strict
     places = {
         "SERVER": urlsplit(server.url).netloc.rpartition("@")[2],

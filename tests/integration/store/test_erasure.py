@@ -13,7 +13,6 @@ from tests.integration.store.upkeep import (
     finish_with_everything,
     leave_waiting,
     locked,
-    race,
 )
 from worker.core.claims import AlreadyDone, Conflicting, Granted
 from worker.core.outcome import Outcome
@@ -34,7 +33,6 @@ KEPT = {
 
 @pytest.fixture
 def erasure(engine: Engine) -> PostgresErasure:
-    """Make the erasure."""
     return PostgresErasure(engine)
 
 
@@ -139,13 +137,11 @@ Chore = Callable[..., int]
 
 @pytest.fixture
 def keeper(engine: Engine) -> PostgresRetention:
-    """Make the retention of this mode."""
     return PostgresRetention(engine, Mode.SANDBOX)
 
 
 @pytest.fixture(params=[PostgresRetention.clear_personal, PostgresRetention.delete])
 def treat(request: pytest.FixtureRequest) -> Chore:
-    """Clear or delete."""
     chore: Chore = request.param
     return chore
 
@@ -223,15 +219,3 @@ def test_retention_is_bounded_and_passes_over_a_locked_row(
     with locked(engine, "onb-0"):
         assert [treat(keeper, 1800, 4), treat(keeper, 1800, 4)] == [4, 1]
     assert treat(keeper, 1800, 4) == 1
-
-
-def test_eight_housekeepers_at_once_treat_each_request_once(
-    ledger: PostgresLedger, database_url: str, sql: Rows, treat: Chore
-) -> None:
-    finish_old(ledger, sql, 200)
-
-    def work(own: Engine, _racer: int) -> int:
-        mine = PostgresRetention(own, Mode.SANDBOX)
-        return sum(treat(mine, 1800, 10) for _ in range(25))
-
-    assert sum(race(database_url, work)) == 200

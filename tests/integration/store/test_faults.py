@@ -15,7 +15,7 @@ from tests.integration.store.upkeep import Rows
 from worker.core.claims import Entry, Granted
 from worker.core.outcome import AuthInfo, Charged, Complete, Outcome, Result
 from worker.ports import LedgerRefused, LedgerUnavailable
-from worker.store.engine import POOL_SIZE, connection, execute, open_engine
+from worker.store.engine import POOL_SIZE, connection, execute
 from worker.store.ledger import PostgresLedger
 
 CANARY = "canary-in-the-data"
@@ -56,15 +56,6 @@ def test_an_answer_that_cannot_be_stored_is_refused(ledger: PostgresLedger, word
 def test_a_text_that_cannot_be_encoded_is_refused(ledger: PostgresLedger) -> None:
     with pytest.raises(LedgerRefused, match="encoded"):
         ledger.record([], [f"{CANARY}\ud800"])
-
-
-def test_an_unmigrated_database_is_unavailable_and_says_what_to_do(empty_database: str) -> None:
-    engine = open_engine(empty_database, "store tests")
-    ledger = ledger_of(engine)
-    for use in (lambda: ledger.claim([ask()], "1"), lambda: ledger.record([], ["onb-1"])):
-        with pytest.raises(LedgerUnavailable, match="alembic upgrade head"):
-            use()
-    engine.dispose()
 
 
 def test_a_connection_that_the_server_closed_is_unavailable_once(

@@ -26,7 +26,6 @@ def call(
     hour: int = 12,
     mode: str = "live",
 ) -> None:
-    """Write a call down."""
     values = {"request_id": request_id, "number": number, "mode": mode, "charged": charged}
     Rows(engine)(
         """INSERT INTO verification.provider_call (request_id, call_number, mode, worker,

@@ -1,6 +1,5 @@
 """Unsent events: which are taken, once each, and what they say."""
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,7 @@ from sqlalchemy import Engine
 
 from tests.fakes.messages import ask
 from tests.integration.store.conftest import ledger_of
-from tests.integration.store.upkeep import ANSWER, ENVELOPE, Rows, finish, locked, race
+from tests.integration.store.upkeep import ANSWER, ENVELOPE, Rows, finish, locked
 from worker.contract.result_v1 import result_event
 from worker.core.claims import AlreadyDone
 from worker.core.outcome import ErrorKind, Failure, FieldProblem, Outcome, Result
@@ -19,7 +18,6 @@ from worker.store.outbox import PostgresOutbox
 
 @pytest.fixture
 def box(engine: Engine) -> PostgresOutbox:
-    """Make the outbox of this mode."""
     return PostgresOutbox(engine, Mode.SANDBOX)
 
 
@@ -119,22 +117,3 @@ def test_the_oldest_events_are_taken_first_and_a_locked_row_is_passed_over(
     with locked(engine, "onb-0"):
         assert taken(box, limit=2) == {"onb-1", "onb-2"}
     assert taken(box) == {"onb-0", "onb-3"}
-
-
-def test_eight_relays_at_once_take_each_event_once(
-    ledger: PostgresLedger, database_url: str, sql: Rows
-) -> None:
-    ids = [f"onb-{number:03d}" for number in range(400)]
-    finish(ledger, *[ask(each) for each in ids])
-    sql.age(2)
-    seen: Counter[str] = Counter()
-
-    def take_all(own: Engine, _racer: int) -> None:
-        mine = PostgresOutbox(own, Mode.SANDBOX)
-        # An empty answer does not mean that all is taken: others may hold the rest locked.
-        while sum(seen.values()) < len(ids):
-            for stored, _ in mine.take(20):
-                seen[stored.request_id] += 1
-
-    race(database_url, take_all)
-    assert seen == Counter(ids)

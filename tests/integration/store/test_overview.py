@@ -19,7 +19,6 @@ from worker.store.restoring import PostgresRestore
 
 @pytest.fixture
 def reader(engine: Engine) -> PostgresBacklog:
-    """Make the reader of the sandbox's backlog."""
     return PostgresBacklog(engine, Mode.SANDBOX)
 
 

@@ -4,14 +4,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations, count
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.e2e.harness import until
@@ -19,10 +18,10 @@ from tests.fakes.messages import ask
 from tests.fakes.verifier import MATCH
 from tests.integration.store.conftest import CONFIG, ledger_of
 from tests.integration.store.upkeep import Rows, race
-from worker.core.claims import Claim, Entry, Granted, HeldElsewhere, Postponed
+from worker.core.claims import Claim, Entry, Granted
 from worker.core.outcome import Charged, Complete, Outcome, Result
 from worker.core.request import Lane
-from worker.ports import LedgerRefused, LedgerUnavailable
+from worker.ports import LedgerUnavailable
 from worker.store import ledger as ledger_module
 from worker.store import quota_row as quota_row_module
 from worker.store.engine import open_engine
@@ -39,12 +38,10 @@ def quota_row(engine: Engine) -> Any:
 
 
 def counted(engine: Engine, table: str) -> int:
-    """Return how many rows a table has."""
     return len(Rows(engine)(f"SELECT 1 FROM verification.{table}"))  # noqa: S608
 
 
 def called(claims: list[Claim]) -> int:
-    """Return how many were granted a call."""
     return sum(isinstance(each, Granted) and each.call_number is not None for each in claims)
 
 
@@ -56,29 +53,6 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let claims stand still for as long as the machine does: the server ends none of them."""
     patient = text(quota_row_module.LOCK_QUOTA.text.replace("'3s'", "'0'"))
     monkeypatch.setattr(quota_row_module, "LOCK_QUOTA", patient)
-
-
-@pytest.mark.usefixtures("unhurried")
-def test_eight_workers_spend_a_budget_to_the_call(
-    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three hundred requests, each wanted by two workers, and a budget of a hundred."""
-    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
-
-    def claim_all(own: Engine, racer: int) -> list[Claim]:
-        ledger = ledger_of(own, f"worker-{racer}", daily_call_budget=100)
-        mine = [f"onb-{number}" for number in range(300) if number % 4 == racer // 2]
-        return [
-            claim
-            for first in range(0, len(mine), 10)
-            for claim in ledger.claim([ask(each) for each in mine[first : first + 10]], str(first))
-        ]
-
-    claims = [claim for each in race(database_url, claim_all) for claim in each]
-    assert called(claims) == 100
-    assert all(isinstance(each, Granted | HeldElsewhere | Postponed) for each in claims)
-    assert quota_row(engine)[2] == 100
-    assert counted(engine, "provider_call") == counted(engine, "request") == 100
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -106,11 +80,11 @@ def test_the_places_of_racing_workers_never_overlap(database_url: str) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_claims_and_records_race_without_a_deadlock(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+def test_claims_and_records_race_without_a_deadlock_and_spend_a_budget_to_the_call(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A claim holds the quota while it waits for requests; a record never wants the quota."""
-    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)
+    monkeypatch.setattr(ledger_module, "_CONTENDED_TRIES", 0)  # a deadlock is a failure here
     ids = [f"onb-{number:03d}" for number in range(200)]
     done = Complete(Result(Outcome.MATCH, Charged.YES))
 
@@ -130,17 +104,11 @@ def test_claims_and_records_race_without_a_deadlock(
         return calls
 
     assert sum(race(database_url, work, 4)) == 150
+    assert quota_row(engine)[2] == 150
+    assert counted(engine, "provider_call") == counted(engine, "request") == 150
 
 
 # What breaks off.
-
-
-def _lose_answer(database: Connection) -> None:
-    """Let a commit reach the server, and lose the connection before its answer."""
-    driver = database.connection.driver_connection
-    assert driver is not None
-    driver.commit()
-    driver.close()
 
 
 @contextmanager
@@ -168,30 +136,6 @@ def broken_before(engine: Engine, statement: int) -> Iterator[None]:
         event.remove(engine, "checkout", watch)
         for driver in lent:
             driver.cursor_factory = psycopg.Cursor
-
-
-def test_a_claim_whose_commit_was_lost_is_paid_once(engine: Engine) -> None:
-    ledger = ledger_of(engine, calls_per_minute=600, daily_call_budget=5)
-    batch = [ask(f"onb-{number}") for number in range(8)]
-    event.listen(engine, "commit", _lose_answer, once=True)
-    with pytest.raises(LedgerUnavailable):
-        ledger.claim(batch, "7")
-    assert quota_row(engine)[2] == 5
-    claims = ledger.claim(batch, "7")
-    assert [type(each) for each in claims] == [Granted] * 5 + [Postponed] * 3
-    assert called(claims) == 5
-    assert quota_row(engine)[2] == counted(engine, "provider_call") == 5
-
-
-def test_a_claim_that_the_database_refuses_spends_nothing(engine: Engine) -> None:
-    ledger = ledger_of(engine, calls_per_minute=600, daily_call_budget=5)
-    ledger.claim([ask("before")], "1")
-    before = quota_row(engine)
-    with pytest.raises(LedgerRefused):
-        ledger.claim([ask("good"), replace(ask("poison"), check_type=7)], "2")
-    assert quota_row(engine) == before
-    assert counted(engine, "request") == 1
-    assert isinstance(ledger.claim([ask("good")], "3")[0], Granted)
 
 
 @pytest.mark.parametrize("budget", [None, 5])

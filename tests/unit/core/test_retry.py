@@ -167,6 +167,8 @@ def old(age: float = A_DAY, calls: int = 4) -> Granted:
         ),
         (free(C.CREDENTIALS, 60.0), granted(), policy(), False, "in 120 s, counted"),
         (free(C.NOT_SENT, 10.0), granted(), policy(), False, "in 30 s"),
+        (free(C.UNAVAILABLE, 31.0), granted(), policy(), False, "in 120 s, counted"),
+        (free(C.UNAVAILABLE, 1.0), granted(1), policy(), False, "in 30 s, counted"),
         # an intent that is taken back is no call that failed
         (CallReport(C.NOT_SENT, NO, sends=0), old(9 * A_DAY, 9), PATIENT, False, "in 5 s"),
         # a limit of 0 holds in an outage and for the calls before
@@ -207,14 +209,13 @@ RISING = [NO, UNKNOWN, YES]  # a free call does not undo a doubt
 @pytest.mark.parametrize("before", RISING)
 @pytest.mark.parametrize("now", RISING)
 @pytest.mark.parametrize("call_class", list(CallClass))
+@pytest.mark.parametrize("limit", [0, 1])
 def test_the_charges_of_all_calls_add_up(
-    call_class: CallClass, now: Charged, before: Charged
+    limit: int, call_class: CallClass, now: Charged, before: Charged
 ) -> None:
     together = max(before, now, key=RISING.index)
     verdict = Outcome.MATCH if call_class is C.ANSWERED else None
-    decision = decide(
-        CallReport(call_class, now, verdict), granted(charged=before), policy(limit=1)
-    )
+    decision = decide(CallReport(call_class, now, verdict), granted(charged=before), policy(limit))
     charged = decision.charged if isinstance(decision, RetryLater) else decision.result.charged
     assert charged is together
     assert worse(before, now) is worse(now, before) is together
