@@ -41,7 +41,8 @@ _CONNECT = {
 }
 
 # No statement of ours takes a second; one that waits longer waits for something broken.
-_LIMITS = {"statement_timeout": "30s", "lock_timeout": "10s"}
+# And times are written so that they can be read, whatever the database or the role is set to.
+_LIMITS = {"statement_timeout": "30s", "lock_timeout": "10s", "datestyle": "ISO"}
 
 # A worker's statements find their rows by keys, and a session keeps the plans that it has made.
 # Made while the tables were small they would read all of them each time, until the next ANALYZE: in
@@ -67,11 +68,16 @@ SELECT pg_backend_pid(), name, reset_val,
 """
 
 
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
 class _UtcLoader(Loader):
     """Reads times as of UTC, as they are shown, whatever zone the server's sessions have."""
 
     def load(self, data: Any) -> datetime:
-        return datetime.fromisoformat(bytes(data).decode()).astimezone(UTC)
+        text = bytes(data).decode()
+        # 9999-12-31T23:59:59Z means never to some, and is of the year 10000 in Asia/Shanghai.
+        return datetime.fromisoformat(text).astimezone(UTC) if text[4] == "-" else _LAST
 
 
 def connection_arguments(url: str, application_name: str) -> dict[str, Any]:
@@ -102,7 +108,8 @@ def open_engine(
     arguments = connection_arguments(url, application_name)
     limits = _LIMITS
     if patience is not None:
-        limits = {"statement_timeout": f"{patience}s", "lock_timeout": f"{patience * 500}ms"}
+        shorter = {"statement_timeout": f"{patience}s", "lock_timeout": f"{patience * 500}ms"}
+        limits = {**limits, **shorter}
     if by_keys:
         limits = {**limits, **_BY_KEYS}
     if pooled:

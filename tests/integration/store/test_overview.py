@@ -1,6 +1,6 @@
 """How all requests stand, in numbers: the backlog for metrics, the overview for `status`."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine, text
@@ -107,9 +107,12 @@ def test_times_are_utc_whatever_zone_the_servers_sessions_have(
     """What is shown of them says so."""
     ledger.claim([ask()], "1")
     joint = "&" if "?" in database_url else "?"
-    china = open_engine(f"{database_url}{joint}options=-c%20timezone%3DAsia/Shanghai", "china")
+    options = "-c%20timezone%3DAsia/Shanghai%20-c%20datestyle%3DGerman"
+    china = open_engine(f"{database_url}{joint}options={options}", "china")
+    never = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
     try:
         assert execute(china, text("SHOW timezone")) == [("Asia/Shanghai",)]
+        assert execute(china, text("SELECT timestamptz '9999-12-31T23:59:59Z'")) == [(never,)]
         last_at = PostgresRestore(china).knowledge().last_at
     finally:
         china.dispose()
