@@ -51,15 +51,6 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     assert sum(erase(stack, "--yes")[0].values()) == 0
 
 
-def test_an_erased_request_that_comes_again_is_answered_without_a_call(working: Stack) -> None:
-    working.have_answered(request("his", OTHER))
-    assert erase(working, "--yes", numbers=OTHER)[0]["requests"] == 1
-    working.publish(request("his", OTHER))
-    until(lambda: working.depth("collector") == 2)
-    assert [each["outcome"] for each in working.events()] == ["mismatch", "conflict"]
-    assert working.provider.charges()["charges"] == 1
-
-
 def test_what_is_still_open_is_named_and_the_command_fails(stack: Stack) -> None:
     stack.start_worker(BREAKER_FAILURES="1000", RETRY_DELAYS="1s,2s,30s")
     stack.publish(request("failing", ALWAYS_FAILS))

@@ -33,7 +33,7 @@ def test_a_rotation_keeps_what_is_known_and_what_waits(stack: Stack) -> None:
         "waits": "match",
         "contradicts": "match",
     }
-    printed = stack.command("digest", text=f"{ID_CARD}\n").stdout.split()
+    printed = stack.command("digest", text=f"{ID_CARD.lower()}\n").stdout.split()
     assert len(printed) == 2
     query = "SELECT request_id FROM verification_v1.results WHERE subject_digest = ANY(%s)"
     digests = [bytes.fromhex(each) for each in printed]
