@@ -96,8 +96,7 @@ def test_a_deadline_is_judged_by_the_databases_clock_however_wrong_the_workers_i
 
 
 def test_submit_prints_the_result_of_one_request(working: Stack) -> None:
-    done = working.command_process("submit", "-", text=json.dumps(request("by-hand")))
-    assert done.returncode == 0, done.stderr
+    done = working.command("submit", "-", text=json.dumps(request("by-hand")), code=0)
     assert json.loads(done.stdout)["outcome"] == "match"
     flags = ["--check-type", "2", "--name", "张三", "--id-card", "119999194912310013"]
     assert json.loads(working.command("submit", *flags).stdout)["outcome"] == "mismatch"
