@@ -14,7 +14,7 @@ from local_database import Database
 from local_ports import is_taken
 from local_stack import Servers
 from tests.chaos.proxy import Proxy, ProxyMaker, address
-from tests.e2e.harness import Stack, as_user
+from tests.e2e.harness import OBSERVER, Stack, as_user
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def own_database(servers: Servers) -> Iterator[Database]:
 def narrow_database_url(stack: Stack) -> Iterator[str]:
     """Give the URL of a login that is a member of verification_worker and nothing else."""
     name, password = f"u{secrets.token_hex(6)}", secrets.token_hex()
-    with psycopg.connect(stack.database_url, autocommit=True) as owner:
+    # By this name it is no worker's session, which tests end.
+    with psycopg.connect(stack.database_url, autocommit=True, application_name=OBSERVER) as owner:
         owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE verification_worker")
         try:
             yield as_user(stack.database_url, name, password)

@@ -10,16 +10,6 @@ from tests.e2e.harness import Process, Stack, as_user, request, until
 FILED = ("AMQP_URL", "DATABASE_URL", "PROVIDER_ACCESS_KEY", "PROVIDER_SECRET_KEY", "DIGEST_KEY")
 
 
-def into_files(stack: Stack, directory: Path) -> dict[str, str]:
-    """Return the settings with each secret in a file, as Kubernetes mounts them."""
-    settings = {}
-    for name in FILED:
-        file = directory / name.lower()
-        file.write_bytes(stack.environment.pop(name).encode() + b"\r\n")
-        settings[f"{name}_FILE"] = str(file)
-    return settings
-
-
 def assert_untold(worker: Process, *values: str) -> None:
     """Look for the secrets in what was logged and in what every user of the machine can see."""
     cmdline = Path(f"/proc/{worker.popen.pid}/cmdline").read_text()
@@ -31,8 +21,11 @@ def assert_untold(worker: Process, *values: str) -> None:
 def test_with_all_secrets_in_files_the_worker_answers_and_tells_none(
     stack: Stack, tmp_path: Path
 ) -> None:
-    values = [stack.environment[name] for name in FILED]
-    stack.environment.update(into_files(stack, tmp_path))
+    values = [stack.environment.pop(name) for name in FILED]
+    for name, value in zip(FILED, values, strict=True):  # as Kubernetes mounts them
+        file = tmp_path / name.lower()
+        file.write_bytes(value.encode() + b"\r\n")
+        stack.environment[f"{name}_FILE"] = str(file)
     stack.forks = False  # the kernel shows the arguments and the environment of a new program
     worker = stack.start_worker(LOG_LEVEL="debug")
     stack.publish(request("from-files"))

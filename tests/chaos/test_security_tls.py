@@ -16,7 +16,7 @@ from local_database import Database
 from local_ports import LOOPBACK, free_ports
 from local_stack import Servers
 from tests.chaos.certificates import Certificates, Pair
-from tests.chaos.cluster import Api
+from tests.chaos.cluster import api
 from tests.chaos.replication import ask
 from tests.e2e.harness import REQUESTS, Process, Stack, request, until
 from tests.integration.amqp.harness import cut, evaluate, worker_connections
@@ -95,7 +95,7 @@ def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
     until(lambda: behind_tls.depth("collector") == 1)
 
     def workers() -> list[dict[str, Any]]:
-        found = Api(tls.broker).ask(f"/api/vhosts/{behind_tls.vhost}/connections")
+        found = api(tls.broker, f"/api/vhosts/{behind_tls.vhost}/connections")
         return [c for c in found if "verification-worker" in str(c.get("client_properties"))]
 
     every = until(lambda: found if len(found := workers()) == 3 else None)
