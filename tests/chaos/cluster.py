@@ -10,7 +10,6 @@ from urllib.parse import quote
 import requests
 
 from local_broker import Broker
-from local_management import Management
 from local_ports import LOOPBACK, is_taken
 from local_process import Lifetime, Process, Workspace
 from local_programs import program
@@ -87,7 +86,7 @@ class Cluster(Lifetime):
     def leader(self, vhost: str, queue: str) -> Broker:
         """Return the node that leads a quorum queue now."""
         place = f"/api/queues/{quote(vhost, safe='')}/{queue}"
-        name = until(lambda: Api(self.living[0]).ask(place).get("leader"))
+        name = until(lambda: api(self.living[0], place).get("leader"))
         return next(node for node in self.nodes if node.node_name == name)
 
     @property
@@ -101,7 +100,7 @@ class Cluster(Lifetime):
         until(lambda: all(self._sees_all(node) for node in self.nodes))
 
     def _sees_all(self, node: Broker) -> bool:
-        seen = Api(node).ask("/api/nodes?columns=name,running")
+        seen = api(node, "/api/nodes?columns=name,running")
         return len(seen) == _NODES and all(each["running"] for each in seen)
 
 
@@ -120,15 +119,9 @@ class Front(Proxy):
         return address(next((each for each in self._nodes if answers(each)), self._nodes[0]).url)
 
 
-class Api(Management):
-    """One node's management interface, asked what the cluster looks like from there."""
-
-    def __init__(self, node: Broker) -> None:
-        super().__init__(node.management_url)
-
-    def ask(self, path: str) -> Any:
-        """Return what a GET answers."""
-        return json.loads(self._call("GET", path))
+def api(node: Broker, path: str) -> Any:
+    """Return what a node's management interface answers to a GET."""
+    return json.loads(node.management._call("GET", path))
 
 
 def answers(node: Broker) -> bool:

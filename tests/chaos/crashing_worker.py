@@ -261,7 +261,6 @@ STEPS: dict[str, tuple[Moment, ...]] = {
     **_database_steps("take_over", _is(_TAKE_OVER), done="take_over_answer_unread"),
     "claimed": (Moment(Flow, "call"),),
     "call_unsent": (Moment(ArmedCall, "send_on", after=True),),
-    "call_sent": (Moment(WatchedConnection, "getresponse"),),
     "call_charged": (
         Moment(WatchedConnection, "getresponse", strike=_when_answered, later_too=True),
     ),

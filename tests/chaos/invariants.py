@@ -85,7 +85,8 @@ def assert_nothing_lost(
     accounts = read_accounts(stack)
     assert stack.waiting() == 0, "a message was left in a queue"
     assert stack.rows("SELECT * FROM verification_v1.open_requests") == []
-    _assert_one_outcome_each(accounts, set(request_ids))
+    wanted, found = set(request_ids), accounts.results.keys()
+    assert found == wanted, f"missing {wanted - found}, strange {found - wanted}"
     _assert_all_announced(accounts)
     _assert_failures_are_kept(accounts)
     _assert_ledger_explains_bill(accounts)
@@ -120,12 +121,6 @@ def _dead(stack: Stack) -> list[tuple[str, str | None]]:
         # What the broker itself has given up has no reason of ours.
         letters.append((str(properties.headers.get("reason", "delivery_limit")), request_id))
     return letters
-
-
-def _assert_one_outcome_each(accounts: Accounts, request_ids: set[str]) -> None:
-    """Compare rows with requests: none is missing and none was invented."""
-    found = accounts.results.keys()
-    assert found == request_ids, f"missing {request_ids - found}, strange {found - request_ids}"
 
 
 def _assert_all_announced(accounts: Accounts) -> None:

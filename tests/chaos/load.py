@@ -48,10 +48,6 @@ class Load:
         self.ids += more
         self.stack.publish_many(map(request, more))
 
-    def publish_again(self) -> None:
-        """Publish a copy of each."""
-        self.stack.publish_many(map(request, self.ids))
-
     def under_way(self, rows: int) -> None:
         """Return when so many requests more have their outcome; the load does not run out."""
         wanted = self.stack.count() + rows

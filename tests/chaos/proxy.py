@@ -82,7 +82,7 @@ class Proxy:
         self._server = address(url)
         self._stalled_only: bytes | None = None
         self._resumed = asyncio.Event()
-        self._delay, self._delay_only = 0.0, b""
+        self.seconds_on_the_way = 0.0
         self._cut: _Cut | None = None
         self._links: set[_Link] = set()
         # Not an ephemeral port: one day a client that dials a refused one connects to itself.
@@ -122,9 +122,9 @@ class Proxy:
 
         self._order(resume())
 
-    def delay(self, seconds: float, only: bytes = b"") -> None:
+    def delay(self, seconds: float) -> None:
         """Forward all that comes from now on so many seconds later; 0 ends it."""
-        self._set(_delay=seconds, _delay_only=only)
+        self._set(seconds_on_the_way=seconds)
 
     def cut_after(self, n_bytes: int, direction: Direction = TO_SERVER, only: bytes = b"") -> None:
         """Reset the connection on which the n-th byte from now has gone this way, once."""
@@ -234,10 +234,6 @@ class Proxy:
         await self._loop.sock_sendall(link.ends[direction], data)
         return link.is_cut
 
-    def delay_of(self, link: _Link) -> float:
-        """Return how many seconds a byte takes on this connection."""
-        return self._delay if self._delay_only in link.opening else 0.0
-
     def forget(self, link: _Link) -> None:
         """Count a connection no more, which has ended."""
         self._links.discard(link)
@@ -292,7 +288,7 @@ class _Link:
             data = await loop.sock_recv(source, _CHUNK)
             if direction is TO_SERVER and len(self.opening) < _OPENING_BYTES:
                 self.opening += data
-            await arrived.put((loop.time() + self._proxy.delay_of(self), data))
+            await arrived.put((loop.time() + self._proxy.seconds_on_the_way, data))
         return False
 
     async def _write(self, arrived: Arrived, direction: Direction) -> bool:

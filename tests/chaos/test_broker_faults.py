@@ -109,7 +109,7 @@ def test_when_the_queue_is_deleted_in_flight_then_what_is_paid_is_kept_and_copie
     until(lambda: held(worker) == 0)
     paid = stack.count()
     assert paid < len(load.ids)
-    load.publish_again()
+    stack.publish_many(map(request, load.ids))
     load.all_is_counted(worker)
     assert sum('"replayed"' in line for line in worker.lines) == paid
     assert not worker.said("amqp.connection_lost")

@@ -20,7 +20,6 @@ from tests.chaos.proxy import TO_SERVER
 from tests.e2e.harness import (
     DEAD,
     REQUESTS,
-    RESULTS,
     RETRY_QUEUES,
     Process,
     SandboxProcess,
@@ -34,8 +33,6 @@ from tests.e2e.stacks import apply_topology
 MANY = 500
 IDS = [f"load-{number}" for number in range(MANY)]
 QUEUES = [REQUESTS, *RETRY_QUEUES, DEAD]
-# As a classic queue it would die with its node, and events of meanwhile would go nowhere.
-QUORUM = {"x-queue-type": "quorum"}
 # A frozen or lost channel of pika's must not hang a test; an answer takes milliseconds.
 PATIENCE = "?socket_timeout=30&stack_timeout=60&blocked_connection_timeout=60&heartbeat=30"
 # Three nodes start in 15 s, on a busy machine in minutes.
@@ -79,9 +76,9 @@ class Site:
         # A queue's first leader is the node over which it was declared.
         self.stack = Stack(cluster.create_vhost(self.vhost), database_url, provider)
         apply_topology(self.stack)
-        with self.channel(self.leader) as channel:
-            channel.queue_declare("collector", durable=True, arguments=QUORUM)
-            channel.queue_bind("collector", RESULTS, "#")
+        # As a classic queue it would die with its node, and events of meanwhile would go nowhere.
+        self.stack.collect_events(quorum=True)
+        self.stack.forget_connection()
         self._stack = ExitStack()
         self._stack.callback(self.stack.close)
 

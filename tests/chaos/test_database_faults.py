@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import LiteralString
+from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
 from local_database import Database
@@ -162,28 +159,18 @@ def test_when_the_schema_is_missing_then_it_says_what_to_do_and_waits(stack: Sta
     load.all_is_counted(worker)
 
 
-@contextmanager
-def user_of_the_workers_role(database: psycopg.Connection[Any], stack: Stack) -> Iterator[str]:
-    """Make a user that may do what a worker needs, and no more."""
-    name = f"worker_{uuid.uuid4().hex}"
-    database.execute(f"CREATE ROLE {name} LOGIN IN ROLE verification_worker")
-    try:
-        yield name
-    finally:
-        stack.close()
-        database.execute(f"DROP ROLE {name}")
-
-
-def test_when_no_connection_is_free_then_messages_wait_for_one(stack: Stack) -> None:
-    with administrator(stack) as database, user_of_the_workers_role(database, stack) as name:
-        url = stack.database_url.replace("//postgres@", f"//{name}@")
-        load, worker = under_load(stack, DATABASE_URL=url, HTTP_PORT=free_port())
-        database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
+def test_when_no_connection_is_free_then_messages_wait_for_one(
+    stack: Stack, narrow_database_url: str
+) -> None:
+    name = urlsplit(narrow_database_url).username
+    load, worker = under_load(stack, DATABASE_URL=narrow_database_url, HTTP_PORT=free_port())
+    with administrator(stack) as database:
+        database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0".encode())
         until(lambda: terminate_all(database))
         until(lambda: misses_database(worker))
-        database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 3")
+        database.execute(f"ALTER ROLE {name} CONNECTION LIMIT 3".encode())
         is_back(worker)
-        load.all_is_counted(worker)
+    load.all_is_counted(worker)
 
 
 def test_when_workers_die_while_the_database_is_away_then_no_delivery_is_counted(

@@ -30,11 +30,6 @@ def watched_worker(stack: Stack, **settings: str) -> Process:
     return stack.start_worker(**{**FAST, "HTTP_PORT": free_port(), **settings})
 
 
-def last(seconds: float) -> None:
-    """Let an outage last: nothing to wait for, for nothing may happen."""
-    time.sleep(seconds)
-
-
 def assert_all_match(stack: Stack, ids: Iterable[str]) -> None:
     assert stack.outcomes() == dict.fromkeys(ids, "match")
     assert stack.depth(DEAD) == 0
@@ -78,7 +73,7 @@ def test_when_the_provider_fails_for_longer_than_all_retries_then_nobody_fails(
     stack.provider.play(act="unavailable")
     until(lambda: worker.said("worker.parked"))
     before = stack.provider.charges()["calls"]
-    last(OUTAGE_SECONDS)
+    time.sleep(OUTAGE_SECONDS)  # nothing to wait for, for nothing may happen
     until(lambda: stack.provider.charges()["calls"] >= before + 2)
     assert stack.provider.charges()["calls"] <= before + 8 + PROBES
     assert stack.depth(DEAD) == 0
@@ -117,7 +112,7 @@ def test_when_two_workers_share_a_limit_then_the_provider_never_sees_more(stack:
         # Places are given out one second ahead; what 16 callers have sent is counted late where the
         # provider stood still.
         assert calls - first <= 10 * (time.monotonic() - begun + 1.0) + 1 + 16
-        last(0.2)
+        time.sleep(0.2)
     assert time.monotonic() - begun > (150 - 16 - first) / 10 - 1, "it was no limit"
     until(lambda: stack.count() == 150)
     charges = stack.provider.charges()

@@ -153,13 +153,6 @@ def publish_others(stack: Stack, name: str) -> set[str]:
     return others
 
 
-def serve_others(stack: Stack, name: str) -> set[str]:
-    """Publish them, and return their ids when all have their outcome."""
-    others = publish_others(stack, name)
-    until(lambda: others <= stack.results().keys())
-    return others
-
-
 @pytest.mark.parametrize("name", PASSES)
 def test_when_all_calls_fail_once_then_nothing_is_lost_or_counted(stack: Stack, name: str) -> None:
     publish(stack, name)
@@ -182,7 +175,8 @@ def test_when_the_provider_fails_everybody_then_requests_wait_uncounted_and_othe
     for name in WAITS:
         publish(stack, name)
         until(lambda name=name: stack.rows(ended, name))  # type: ignore[misc]
-        others |= serve_others(stack, name)
+        others |= publish_others(stack, name)
+        until(lambda others=others: others <= stack.results().keys())  # type: ignore[misc]
     assert worker.stop() == 0
 
     query = "SELECT * FROM verification_v1.open_requests"

@@ -81,19 +81,6 @@ def narrow_amqp_url(servers: Servers, stack: Stack) -> Iterator[str]:
         users.delete(name)
 
 
-@pytest.fixture
-def narrow_database_url(stack: Stack) -> Iterator[str]:
-    """Give the URL of a login that is a member of verification_worker and nothing else."""
-    name, password = f"u{secrets.token_hex(6)}", secrets.token_hex()
-    with psycopg.connect(stack.database_url, autocommit=True) as owner:
-        owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE verification_worker")
-        try:
-            yield as_user(stack.database_url, name, password)
-        finally:
-            stack.close()  # its workers are connected as this role
-            owner.execute(f"DROP ROLE {name}")
-
-
 def test_with_the_least_rights_the_worker_answers_retries_and_dead_letters(
     stack: Stack, narrow_amqp_url: str, narrow_database_url: str
 ) -> None:

@@ -15,8 +15,8 @@ from local_broker import Broker
 from local_database import Database
 from local_ports import LOOPBACK, free_ports
 from local_stack import Servers
-from tests.chaos.certificates import Certificates
-from tests.chaos.cluster import Api
+from tests.chaos.certificates import Certificates, Pair
+from tests.chaos.cluster import api
 from tests.chaos.replication import ask
 from tests.e2e.harness import REQUESTS, Process, Stack, request, until
 from tests.integration.amqp.harness import cut, evaluate, worker_connections
@@ -95,7 +95,7 @@ def test_when_the_certificate_is_trusted_then_requests_are_verified_over_tls(
     until(lambda: behind_tls.depth("collector") == 1)
 
     def workers() -> list[dict[str, Any]]:
-        found = Api(tls.broker).ask(f"/api/vhosts/{behind_tls.vhost}/connections")
+        found = api(tls.broker, f"/api/vhosts/{behind_tls.vhost}/connections")
         return [c for c in found if "verification-worker" in str(c.get("client_properties"))]
 
     every = until(lambda: found if len(found := workers()) == 3 else None)
@@ -139,35 +139,28 @@ def test_when_the_brokers_certificate_cannot_be_verified_then_nobody_logs_in(
 def test_when_the_right_ca_is_mounted_later_then_the_worker_connects_by_itself(
     behind_tls: Stack, certificates: Certificates
 ) -> None:
-    mounted = certificates.directory / "mounted.pem"
-    mounted.write_bytes(certificates.stranger.certificate.read_bytes())
-    worker = behind_tls.launch_worker(AMQP_CA_FILE=str(mounted))
+    mounted = Pair(certificates.directory / "mounted.pem", certificates.directory / "mounted.key")
+    mounted.become(certificates.stranger.pair)
+    worker = behind_tls.launch_worker(AMQP_CA_FILE=str(mounted.certificate))
     behind_tls.publish(request("after-the-mount"))
     problems(worker, tries=1)
-    fresh = certificates.directory / "mounted.new"
-    fresh.write_bytes(certificates.trusted.certificate.read_bytes())
-    fresh.replace(mounted)
+    mounted.become(certificates.trusted.pair)
     until(lambda: behind_tls.count() == 1)
 
 
 def test_when_the_brokers_certificate_expires_then_it_is_said_and_nothing_is_lost(
     behind_tls: Stack, tls: TlsBroker, certificates: Certificates
 ) -> None:
-    renewed, expired = (
-        certificates.trusted.issue("renewed"),
-        certificates.trusted.issue("expired", days=-1),
-    )
+    renewed = certificates.trusted.issue("renewed")
+    expired = certificates.trusted.issue("expired", days=-1)
     worker = behind_tls.start_worker()
     connections = worker_connections(tls.broker.management_url, behind_tls.amqp_url)
     try:
         certificates.server.become(expired)
         tls.read_certificate_again()
         cut(tls.broker.management_url, connections)
-        until(
-            lambda: worker.said(
-                "the certificate of AMQP_URL's host has expired: it must be renewed"
-            )
-        )
+        advice = "the certificate of AMQP_URL's host has expired: it must be renewed"
+        until(lambda: worker.said(advice))
         behind_tls.publish(request("waits-for-the-renewal"))
     finally:
         certificates.server.become(renewed)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -16,13 +17,15 @@ from tests.e2e.harness import DEAD, ID_CARD, Process, Stack, request, until
 from tests.e2e.letters import UNREADABLE, put
 from worker.sandbox.magic import BY_NAME
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 UNROUTED = "verification.unrouted"
 USER = {"X-Forwarded-User": "mei.lin"}
 _TOKEN = re.compile(r'name="token" value="([0-9a-f]{32})"')
-_PLAN = re.compile(r'name="plan" value="([\w-]+)"')
+PLAN = re.compile(r'name="plan" value="([\w-]+)"')
+
+
+def token(page: str) -> str:
+    """Return what a form of a page proves by that it is ours; nothing where there is no form."""
+    return next(iter(_TOKEN.findall(page)), "")
 
 
 @dataclass
@@ -42,8 +45,7 @@ class Console:
 
     def post(self, path: str, page: str, status: int = 200, **fields: str) -> str:
         """Send a form that stands on a page; return the page that follows."""
-        tokens = _TOKEN.findall(page)[:1]
-        data = {"token": tokens[0] if tokens else "", **fields}
+        data = {"token": token(page), **fields}
         answer = self.session.post(self.url + path, data, timeout=120)
         assert answer.status_code == status, answer.text
         return answer.text
@@ -52,12 +54,12 @@ class Console:
         """Look at a plan, and confirm it."""
         query = "&".join(f"{name}={value}" for name, value in plan.items())
         page = self.get(f"/{path}/plan?{query}")
-        (name,) = _PLAN.findall(page)
+        (name,) = PLAN.findall(page)
         return self.post(f"/{path}/act", page, plan=name)
 
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """Return the lines of its log with this event."""
-        return [line for line in map(json.loads, self.process.lines) if line["event"] == event]
+    def actions(self) -> list[dict[str, Any]]:
+        """Return the lines of its log about what somebody has done."""
+        return self.process.logged("console.action")
 
 
 @contextmanager

@@ -11,18 +11,14 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from local_programs import program
-from tests.console.conftest import USER
+from tests.console.conftest import USER, Console
 from tests.console.test_pages import PAGES
 from tests.e2e.harness import ID_CARD, RESULTS, Stack, request, until
 from worker.sandbox.magic import BY_NAME
-
-if TYPE_CHECKING:
-    from tests.console.conftest import Console
 
 PICTURES = Path(__file__).resolve().parents[2] / ".local" / "console"
 # A desk, and two phones: one that reads Chinese, and one that runs no script.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.e2e import in_process
 from tests.e2e.harness import SETTINGS
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def said(*options: str, **settings: str) -> str:

@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 import psycopg
 import pytest
 
-from tests.console.conftest import UNROUTED, Console, console
+from tests.console.conftest import PLAN, UNROUTED, Console, console, token
 from tests.e2e.harness import DEAD, ID_CARD, Stack, request, until
 from tests.e2e.letters import put
 
@@ -106,10 +106,8 @@ def test_a_person_is_found_by_an_id_number_that_stands_nowhere(
 def test_what_is_no_known_id_comes_into_no_address(
     showing: Console, what: str, advice: str
 ) -> None:
-    token = re.findall(r'name="token" value="(\w+)"', showing.get("/requests"))[0]
-    answer = showing.session.post(
-        f"{showing.url}/find", {"token": token, "what": what}, allow_redirects=False
-    )
+    form = {"token": token(showing.get("/requests")), "what": what}
+    answer = showing.session.post(f"{showing.url}/find", form, allow_redirects=False)
     assert answer.status_code in (400, 404)
     assert advice in answer.text
     assert what not in answer.text
@@ -140,8 +138,7 @@ def test_a_post_without_our_token_is_refused(acting: Console) -> None:
     page = acting.get("/pause")
     acting.post("/pause", "", 403, reason="from elsewhere")
     foreign = {"Sec-Fetch-Site": "cross-site"}
-    token = re.findall(r'name="token" value="(\w+)"', page)[0]
-    form = {"token": token, "reason": "from elsewhere"}
+    form = {"token": token(page), "reason": "from elsewhere"}
     answer = acting.session.post(f"{acting.url}/pause", form, headers=foreign)
     assert answer.status_code == 403
     assert "Not paused." in acting.get("/pause")
@@ -163,10 +160,11 @@ def test_who_acts_is_who_the_proxy_names(acting: Console, shown: Stack) -> None:
     said = shown.command("status").stdout
     assert "by mei.lin: deploying" in said
     assert "Not paused." in acting.post("/resume", acting.get("/pause"))
-    until(lambda: len(acting.logged("console.action")) == 2)  # what it says is read beside us
-    assert [
-        (line["user"], line["action"], line["what"]) for line in acting.logged("console.action")
-    ] == [("mei.lin", "pause", "deploying"), ("mei.lin", "resume", "")]
+    until(lambda: len(acting.actions()) == 2)  # what it says is read beside us
+    assert [(line["user"], line["action"], line["what"]) for line in acting.actions()] == [
+        ("mei.lin", "pause", "deploying"),
+        ("mei.lin", "resume", ""),
+    ]
     until(lambda: "working" in words(acting.get("/")))
 
 
@@ -181,17 +179,17 @@ def test_a_group_is_replayed_and_one_letter_dropped(acting: Console, shown: Stac
     acting.confirm("dead-letters", verb="drop", letter=one)
     until(lambda: shown.depth(DEAD) == 1)
     assert "not_json 1" in words(acting.get("/dead-letters"))
-    until(lambda: acting.logged("console.action")[-1]["action"] == "drop")
-    done = [(line["action"], line["done"], line["of"]) for line in acting.logged("console.action")]
+    until(lambda: acting.actions()[-1]["action"] == "drop")
+    done = [(line["action"], line["done"], line["of"]) for line in acting.actions()]
     assert done[-2:] == [("replay", 4, 4), ("drop", 1, 1)]
 
 
 def test_a_plan_is_carried_out_once(acting: Console) -> None:
     page = acting.get("/unrouted/plan?verb=drop&source=nobody&group=张三")
-    plan = re.findall(r'name="plan" value="([\w-]+)"', page)[0]
+    (plan,) = PLAN.findall(page)
     acting.post("/unrouted/act", page, plan=plan)
     assert "look again" in acting.post("/unrouted/act", page, 409, plan=plan)
-    until(lambda: acting.logged("console.action")[-1]["what"] == "unrouted ")
+    until(lambda: acting.actions()[-1]["what"] == "unrouted ")
     assert "张三" not in acting.get("/")
 
 
@@ -266,7 +264,7 @@ def test_a_replay_stops_with_the_console_and_is_logged_so_far(shown: Stack) -> N
         assert "replay dead-letters provider_unavailable under way" in words(overview)
         until(lambda: re.search(r"[1-9]\d* / 1,000", words(running.get("/"))))
         assert running.process.stop() == 0
-        (told,) = running.logged("console.action")
+        (told,) = running.actions()
     assert 0 < told["done"] < told["of"] == 1000
     assert told["problem"] == "the console was ended: the rest stands where it was"
     until(lambda: shown.depth(DEAD) == before + 1000 - told["done"])

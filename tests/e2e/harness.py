@@ -311,10 +311,6 @@ class Stack:
         (line,) = done.stderr.splitlines()
         return line
 
-    def command_process(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command to its end as a process of its own, where that is the point."""
-        return run_program(*COMMAND, *arguments, text=text, environment=self.environment)
-
     # The broker's side
 
     @property

@@ -22,7 +22,7 @@ def run(
     from worker.amqp import dead_letter_queue
     from worker.cli import main
 
-    said, told = _Stream(), _Stream()
+    given, said, told = (_stream(content) for content in (text.encode(), b"", b""))
     code: str | int | None = 0
     logging = structlog.get_config()
     with (
@@ -30,7 +30,7 @@ def run(
         patch.multiple(
             sys,
             argv=["verification-worker", *arguments],
-            stdin=_Stream(text.encode()),
+            stdin=given,
             stdout=said,
             stderr=told,
         ),
@@ -44,7 +44,8 @@ def run(
             code = end.code
         finally:
             _configure(**logging)
-    return subprocess.CompletedProcess(arguments, int(code or 0), said.text(), told.text())
+    out, error = (each.buffer.getvalue().decode() for each in (said, told))
+    return subprocess.CompletedProcess(arguments, int(code or 0), out, error)
 
 
 _configure = structlog.configure
@@ -55,13 +56,5 @@ def _configure_for_one_command(**settings: object) -> None:
     _configure(**{**settings, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
 
 
-class _Stream(io.TextIOWrapper):
-    """A standard stream in memory."""
-
-    def __init__(self, content: bytes = b"") -> None:
-        self._bytes = io.BytesIO(content)
-        super().__init__(self._bytes, encoding="utf-8", write_through=True)
-
-    def text(self) -> str:
-        """Return what was written."""
-        return self._bytes.getvalue().decode()
+def _stream(content: bytes) -> io.TextIOWrapper[io.BytesIO]:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", write_through=True)

@@ -49,23 +49,6 @@ def keyed(stack: Stack) -> Stack:
     return stack
 
 
-def test_an_encrypted_request_has_the_outcome_that_a_raw_one_has(keyed: Stack) -> None:
-    worker = keyed.start_worker(MESSAGE_ENCRYPTION="required")
-    publish(keyed, request("match", ID_CARD))
-    publish(keyed, request("rejected", "110105194912310021"))
-    publish(keyed, request("expired", expiresAt="2020-01-01T00:00:00Z"))
-    publish(keyed, request("failed", REFUSED))
-    until(lambda: keyed.count() == 4)
-    assert [name for name, outcome in keyed.outcomes().items() if outcome != name] == []
-    publish(keyed, request("match", MISMATCH), correlation_id="conflict")
-    publish(keyed, request("match", ID_CARD), correlation_id="match")
-    until(lambda: keyed.depth("collector") == 6)
-    for _, properties, body in keyed.take():
-        assert json.loads(body)["outcome"] == properties.correlation_id
-    assert worker.stop() == 0
-    assert keyed.provider.charges()["calls"] == 2
-
-
 def test_retries_and_dead_letters_stay_encrypted_and_tools_that_have_the_key_read_them(
     keyed: Stack,
 ) -> None:

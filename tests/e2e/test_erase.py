@@ -56,15 +56,6 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     assert sum(erase(stack, "--yes")[0].values()) == 0
 
 
-def test_an_erased_request_that_comes_again_is_answered_without_a_call(working: Stack) -> None:
-    working.have_answered(request("his", OTHER))
-    assert erase(working, "--yes", numbers=OTHER)[0]["requests"] == 1
-    working.publish(request("his", OTHER))
-    until(lambda: working.depth("collector") == 2)
-    assert [each["outcome"] for each in working.events()] == ["mismatch", "conflict"]
-    assert working.provider.charges()["charges"] == 1
-
-
 def test_what_is_still_open_is_named_and_the_command_fails(stack: Stack) -> None:
     stack.start_worker(BREAKER_FAILURES="1000", RETRY_DELAYS="1s,2s,30s")
     stack.publish(request("failing", ALWAYS_FAILS))
@@ -91,33 +82,22 @@ def test_a_letter_that_goes_back_to_work_before_it_is_dropped_is_named(
     assert "1 dead letter replayed or put back meanwhile: erase again" in said
 
 
-@pytest.mark.parametrize(
-    ("numbers", "words"),
-    [
+def test_a_number_that_is_none_erases_nothing(working: Stack) -> None:
+    working.have_answered(request("kept"))
+    for numbers, words in (
         ("", "nothing to erase"),
         (f"{ID_CARD}\n110105194912310021", "line 2: the ID number check digit does not match"),
         ("12", "line 1: the ID number must have 17 digits and a check digit"),
-    ],
-)
-def test_a_number_that_is_none_erases_nothing(working: Stack, numbers: str, words: str) -> None:
-    working.have_answered(request("kept"))
-    assert words in working.refused("erase", "--yes", text=numbers)
+    ):
+        assert words in working.refused("erase", "--yes", text=numbers)
     assert working.results()["kept"]["subject_digest"] is not None
 
 
-@pytest.mark.parametrize(
-    ("flags", "number", "words"),
-    [
-        ((), ID_CARD, "--yes"),
-        # Too short a number would be found in others.
-        (("--yes", "--unchecked"), "1101", "too short"),
-    ],
-)
-def test_nobody_is_erased_unasked_or_by_a_few_digits(
-    stack: Stack, flags: tuple[str, ...], number: str, words: str
-) -> None:
+def test_nobody_is_erased_unasked_or_by_a_few_digits(stack: Stack) -> None:
     put(stack, request("hers"))
-    assert words in stack.refused("erase", *flags, text=number)
+    assert "--yes" in stack.refused("erase", text=ID_CARD)
+    # Too short a number would be found in others.
+    assert "too short" in stack.refused("erase", "--yes", "--unchecked", text="1101")
     assert stack.depth(DEAD) == 1
 
 

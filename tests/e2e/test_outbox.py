@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from local_broker import Broker
-from local_stack import Servers
-from tests.e2e.harness import REQUESTS, Stack, await_on_disk, request, until
+from tests.e2e.harness import Stack, request, until
 
 
 def flush(stack: Stack) -> Any:
@@ -22,7 +20,8 @@ def test_an_unsent_event_is_listed_sent_once_and_marked(stack: Stack) -> None:
     worker = stack.start_worker()
     ids = {f"onb-{number}" for number in range(3)}
     for each in ids:
-        stack.publish(request(each), reply_to="to.me")
+        message = request(each, context={"applicant": 42})
+        stack.publish(message, reply_to="to.me", correlation_id="c-7")
     until(lambda: stack.is_sent(*ids))
     assert worker.stop() == 0
     first = {event["requestId"]: event["eventId"] for event in stack.events()}
@@ -37,9 +36,10 @@ def test_an_unsent_event_is_listed_sent_once_and_marked(stack: Stack) -> None:
     assert "no more than 1 row, the oldest first: --limit" in table.stderr
     assert flush(stack) == {"sent": 3, "left": 0}
     events = stack.take()
-    assert {method.routing_key for method, _, _ in events} == {"to.me"}
+    assert {(m.routing_key, p.correlation_id) for m, p, _ in events} == {("to.me", "c-7")}
     again = [json.loads(body) for _, _, body in events]
     assert {event["requestId"]: event["eventId"] for event in again} == first
+    assert all(event["context"] == {"applicant": 42} for event in again)
     assert (listed(stack), stack.unsent()) == ([], [])
 
 
@@ -78,57 +78,3 @@ def test_retention_works_to_the_end_and_says_what_it_did(stack: Stack) -> None:
     assert stack.count() == 500
     assert all(row["masked_name"] is None for row in stack.results().values())
     assert stack.document("retention") == {"cleared": 0, "deleted": 0}
-
-
-def bind_replies(stack: Stack) -> None:
-    """Have a queue for the events with this routing key."""
-    stack.channel.queue_declare("replies", durable=True)
-    stack.channel.queue_bind("replies", "verification.results", "replies.onboarding")
-
-
-def test_when_a_worker_dies_before_its_event_is_out_and_its_message_is_gone_then_it_is_sent_once(
-    stack: Stack, servers: Servers
-) -> None:
-    assert isinstance(servers.broker, Broker), "this test kills its broker: unset AMQP_URL"
-    bind_replies(stack)
-    stack.provider.play(latency=10)  # it is held before it answers
-    worker = stack.start_worker()
-    stack.publish(
-        request("orphan", context={"applicant": 42}),
-        reply_to="replies.onboarding",
-        correlation_id="correlation-7",
-    )
-    until(lambda: stack.provider.charges()["calls"] == 1)
-    with stack.provider.held():
-        # Not frozen: a frozen one would find the event in its socket when it wakes up.
-        await_on_disk(servers.broker, stack.vhost, REQUESTS)
-        stack.forget_connection()
-        servers.broker.kill()
-    until(lambda: stack.count() == 1)
-    worker.kill()
-    servers.broker.start()
-    until(lambda: stack.depth(REQUESTS) == 1)  # the broker has it back, and it is lost
-    stack.channel.queue_purge(REQUESTS)
-    bind_replies(stack)  # seen once: a killed node came back without what was bound a moment before
-    assert stack.take("replies") == []
-
-    stack.as_owner("UPDATE verification.request SET completed_at = now()")
-    assert flush(stack) == {"sent": 0, "left": 1}  # it is young: its message might bring it
-    stack.pass_minutes(2)
-    assert [flush(stack)["sent"], flush(stack)["sent"]] == [1, 0]
-    ((method, properties, body),) = stack.take("replies")
-    assert method.routing_key == "replies.onboarding"
-    assert properties.correlation_id == "correlation-7"
-    event = json.loads(body)
-    assert (event["requestId"], event["outcome"], event["charged"]) == ("orphan", "match", "yes")
-    assert event["context"] == {"applicant": 42}
-    assert event["eventId"] == properties.message_id
-    (row,) = stack.results().values()
-    assert row["event_sent_at"] is not None
-    assert stack.provider.charges()["charges"] == 1
-
-    stack.events()
-    stack.start_worker()
-    stack.publish(request("orphan", context={"applicant": 42}))
-    until(lambda: stack.depth("collector") == 1)
-    assert [each["eventId"] for each in stack.events()] == [event["eventId"]]

@@ -1,7 +1,8 @@
 """Requests from a published message to its row, its event and its ack.
 
-Each end that the provider can give a request is in tests/chaos/test_provider_faults.py, each fault
-of a message in tests/chaos/test_security_injection.py and tests/unit/contract.
+Each outcome's event is in tests/contract/test_golden.py, each end that the provider can give in
+tests/chaos/test_provider_faults.py, each fault of a message in
+tests/chaos/test_security_injection.py and tests/unit/contract.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import gzip
 import json
 from typing import Any
 
-import pytest
-
-from tests.e2e.harness import Stack, request, run_program, until
+from tests.e2e.harness import Stack, request, until
 
 MISMATCH, FAILS_ONCE = "119999194912310013", "119999194912310363"
 
@@ -23,29 +22,6 @@ def event_of(stack: Stack, request_id: str | None) -> dict[str, Any]:
     event, *others = stack.events()
     assert (event["requestId"], others) == (request_id, [])
     return event
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "outcome", "charged", "calls"),
-    [
-        ("matches", {}, "match", "yes", 1),
-        # Our own checks: nothing is sent.
-        ("faulty", {"id_card": "110105194912310021"}, "rejected", "no", 0),
-        ("late", {"expiresAt": "2020-01-01T00:00:00Z"}, "expired", "no", 0),
-    ],
-)
-def test_a_request_ends_in_one_outcome_with_a_row_and_an_event(
-    working: Stack, name: str, changes: dict[str, Any], outcome: str, charged: str, calls: int
-) -> None:
-    working.publish(request(name, source="onboarding-web", context={"applicant": 42}, **changes))
-    event = event_of(working, name)
-    row = working.results()[name]
-    assert event["outcome"] == row["outcome"] == outcome
-    assert (event["charged"], event["calls"]) == (row["charged"], row["calls"]) == (charged, calls)
-    assert (event["error"] or {}).get("kind") == row["error_kind"]
-    if outcome != "rejected":
-        assert event["context"] == row["context"] == {"applicant": 42}
-    assert working.provider.charges()["calls"] == calls
 
 
 def test_ids_that_look_the_same_are_not_paid_twice(working: Stack) -> None:
@@ -88,17 +64,6 @@ def test_a_packed_request_is_unpacked_again_after_a_retry(working: Stack) -> Non
     )
     row = until(lambda: working.results().get("packed"))
     assert (row["outcome"], row["calls"]) == ("match", 2)
-
-
-def test_a_foreign_client_publishes_and_reads_its_event(working: Stack) -> None:
-    working.channel.queue_declare("foreign", durable=True)
-    working.channel.queue_bind("foreign", "verification.results", "shell.client")
-    url, message = f"--url={working.amqp_url}", json.dumps(request("foreign"), ensure_ascii=False)
-    publish = ("amqp-publish", url, "-e", "verification.requests", "-r", "x", "-t", "shell.client")
-    assert run_program(*publish, text=message).returncode == 0
-    until(lambda: working.depth("foreign"))
-    consumed = run_program("amqp-consume", url, "-q", "foreign", "-c", "1", "cat")
-    assert json.loads(consumed.stdout)["outcome"] == "match"
 
 
 def test_a_paid_answer_is_given_again_within_its_window_and_says_from_where(stack: Stack) -> None:

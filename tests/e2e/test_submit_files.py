@@ -164,17 +164,6 @@ def test_a_broker_that_lacks_its_exchange_is_one_line(stack: Stack, tmp_path: Pa
     assert "cannot be read" in stack.refused("submit", str(tmp_path / "none.csv"))
 
 
-def test_a_file_that_breaks_off_says_where_and_keeps_what_came(
-    working: Stack, tmp_path: Path
-) -> None:
-    file = write_csv(tmp_path / "people.csv", [row("whole", ID_CARD)])
-    with file.open("a") as stream:
-        stream.write(f'"torn,2,{NAME}')
-    refused = working.refused("submit", str(file))
-    assert f"{file}: line 3: is not CSV" in refused
-    assert_hides(refused)
-
-
 def test_a_warning_is_shown_before_anything_is_paid_and_yes_goes_on(
     working: Stack, tmp_path: Path
 ) -> None:

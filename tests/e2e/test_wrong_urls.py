@@ -1,4 +1,4 @@
-"""Whatever a person gets wrong in a URL is one line that names the setting and the mistake."""
+"""What a person gets wrong in a URL or a secret is one line that names setting and mistake."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ WRONG = {
     "AMQP_URL": [
         (f"http://user:{SECRET}@localhost", "must begin with amqp:// or amqps://"),
         (f"AMQP://user:{SECRET}@localhost", "must begin with amqp:// or amqps://"),
-        (f'"{AMQP}"', "must begin with amqp:// or amqps://"),
         (f"{AMQP}\n", "begins or ends with a blank or a newline"),
         (f" {AMQP}", "begins or ends with a blank or a newline"),
         (f"amqp://user:{SECRET} 1@localhost/v", "must hold no blank"),
@@ -47,15 +46,12 @@ WRONG = {
         (f"amqp://user:{SECRET}[1@localhost/v", "its port must be a number"),
         (f"{AMQP}#x", "holds a #"),
         (f"amqp://user:{SECRET}@localhost:56a2/v", "its port must be a number"),
-        (f"amqp://user:{SECRET}@localhost:99999/v", "its port must be a number"),
         (f"amqp://user:{SECRET}@localhost:0/v", "its port must be a number"),
         (f"amqp://user:{SECRET}@::1:5672/v", "an IPv6 address stands in brackets"),
         (f"amqp://user:{SECRET}@[::1/v", "an IPv6 address stands in brackets"),
         (f"amqp://user:{SECRET}@[localhost]/v", "an IPv6 address stands in brackets"),
-        (f"amqp://user:{SECRET}@/v", "names no host"),
         (f"amqp://user:{SECRET}@:5672/v", "names no host"),
         (f"amqp://user:{SECRET}@$(HOST)/v", "names a host that cannot be one"),
-        (f"amqp://user:{SECRET}@rabbit..internal/v", "names a host that cannot be one"),
         (f"amqp://user:{SECRET}@{'a' * 64}.internal/v", "names a host that cannot be one"),
         (f"amqp://{SECRET}@localhost/v", "names a user without a password"),
         (f"amqp://user:{SECRET}@localhost/a/b", "names a vhost with a /"),
@@ -72,12 +68,6 @@ WRONG = {
     ],
     "DATABASE_URL": [
         (f"mysql://user:{SECRET}@localhost/v", "must begin with postgresql://"),
-        (f"postgresql+psycopg://user:{SECRET}@localhost/v", "must begin with postgresql://"),
-        (f"{POSTGRESQL}\n", "begins or ends with a blank or a newline"),
-        (f"postgresql://user:{SECRET} 1@localhost/v", "must hold no blank"),
-        (f"postgresql://user:{SECRET}/1@localhost/v", "holds a / before its @"),
-        (f"postgresql://user:{SECRET}?1@localhost/v", "holds a ? before its @"),
-        (f"postgresql://user:{SECRET}#1@localhost/v", "holds a # before its @"),
         (f"postgresql://user:{SECRET}@1@localhost/v", "holds more than one @: in user and"),
         (f"postgresql://user:{SECRET}%00@localhost/v", "cannot be read as postgresql://"),
         (f"postgresql://user:{SECRET}@localhost:54x2/v", "its port must be a number"),
@@ -97,29 +87,25 @@ WRONG = {
     ],
     "PROVIDER_URL": [
         ("localhost:8080/v1/personal", "must begin with https:// or http://"),
-        ("http://localhost:8080/v1/personal\n", "begins or ends with a blank or a newline"),
-        ("http://localhost:8080/v1 /personal", "must hold no blank"),
         (
             "http://localhost:8080/v1/personal?verify=false",
             "takes no parameters, and so not verify",
         ),
-        ("http://localhost:8080/v1/personal#x", "holds a #"),
         (f"http://user:{SECRET}@localhost/", "must hold no user and no password"),
-        ("http://localhost:80800/v1/personal", "its port must be a number"),
-        ("http://::1/v1/personal", "an IPv6 address stands in brackets"),
-        ("http:///v1/personal", "names no host"),
         ("http://*.example.org/v1/personal", "names a host that cannot be one"),
         ("http://localhost/v1/实名", "must be ASCII"),
         ("http://实名.cn/v1/personal", "must be ASCII"),
     ],
     "PROVIDER_PROXY": [
         (f"https://user:{SECRET}@proxy:3128", "must begin with http://"),
-        (f"user:{SECRET}@proxy:3128", "must begin with http://"),
-        (f"http://user:{SECRET}#@proxy:3128", "holds a # before its @"),
         (f"http://user:{SECRET}@proxy", "must be written as http://host:port"),
         (f"http://user:{SECRET}@proxy:3128/way", "must be written as http://host:port"),
         (f"http://user:{SECRET}@proxy:3128/?no=1", "takes no parameters, and so not no"),
     ],
+    # No URLs, and secret as well.
+    "DIGEST_KEY": [(SECRET, "must have at least 32 characters")],
+    "PROVIDER_ACCESS_KEY": [(f"{SECRET}\nX-Other: header", "must be printable ASCII")],
+    "PROVIDER_SECRET_KEY": [("", "is required")],
 }
 
 
@@ -131,7 +117,7 @@ WRONG = {
         for number, (url, words) in enumerate(cases)
     ],
 )
-def test_a_url_that_cannot_be_meant_is_refused_before_anything_is_opened(
+def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
     setting: str, url: str, words: str
 ) -> None:
     assert told("check-config", **{setting: url}).startswith(f"{setting}: {words}")
