@@ -70,10 +70,11 @@ def _answered(system: System) -> None:
     for number, each in enumerate(people):
         site.publish(each.request(number % 5, source="privacy", context={"n": number}))
     _await_results(site, *people)
-    past, twice, other, unanswered = system.people.invent_many("answered-special", 4)
-    site.provider.play(act="unavailable")
-    site.publish(unanswered.request(0))
-    _await_results(site, unanswered)
+    past, twice, other, *unanswered = system.people.invent_many("answered-special", 5)
+    for act, each in zip(("unavailable", "reset_after_charge"), unanswered, strict=True):
+        site.provider.play(act=act)
+        site.publish(each.request(0))
+        _await_results(site, each)
     site.provider.play()
     site.publish(past.request(expiresAt="2026-01-01T00:00:00Z"))
     for _ in range(2):
