@@ -105,10 +105,11 @@ SELECT * FROM updated
 
 # A row under another key than ours comes under ours when its message comes again: only then is the
 # person's data here to make the digests of. Where another one was faster, or erased the person, the
-# row stays as it is.
+# row stays as it is. Of a message that is refused there is no subject: the former one is kept.
 REKEY = text("""
 UPDATE verification.request AS r
-   SET fingerprint = e.fingerprint, subject_digest = e.subject_digest, digest_key = e.digest_key
+   SET fingerprint = e.fingerprint, digest_key = e.digest_key,
+       subject_digest = coalesce(e.subject_digest, r.subject_digest)
   FROM json_to_recordset(CAST(:batch AS json)) AS e(
     request_id text, former bytea, fingerprint bytea, subject_digest bytea, digest_key text)
  WHERE r.request_id = e.request_id AND r.fingerprint = e.former
