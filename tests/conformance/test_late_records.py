@@ -100,6 +100,8 @@ def test_what_a_late_call_was_charged_counts_beside_the_free_one_that_is_recorde
     assert bench.row().charged == charged
     if ends:
         assert told(recorded).result.charged == charged
+    else:  # no call follows one that is known to be paid
+        assert granted(two, batch="3").call_number == (None if charged == "yes" else 3)
 
 
 def test_a_finished_request_keeps_its_row_and_the_call_is_booked(

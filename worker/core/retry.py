@@ -87,7 +87,6 @@ def decide(
 
 
 def _decide(report: CallReport, granted: Granted, policy: RetryPolicy, outage: bool) -> Decision:
-    charged = report.charged
     report = replace(report, charged=worse(granted.charged, report.charged))
     match report.call_class:
         case CallClass.ANSWERED:
@@ -97,7 +96,7 @@ def _decide(report: CallReport, granted: Granted, policy: RetryPolicy, outage: b
         case CallClass.PROTOCOL_ERROR:
             return _give_up(report, ErrorKind.PROTOCOL_ERROR)
         # Whatever it failed with: who knows that a call is paid never pays for another one.
-        case _ if charged is Charged.YES:
+        case _ if report.charged is Charged.YES:
             return _give_up(report, ErrorKind.CHARGED_WITHOUT_ANSWER)
         case CallClass.SOURCE_FAILED | CallClass.UNAVAILABLE:
             return _another_attempt(report, granted, policy, outage)
@@ -145,18 +144,22 @@ def reject(granted: Granted, problems: tuple[FieldProblem, ...]) -> Complete | D
 
 def _unpaid(granted: Granted, outcome: Outcome, failure: Failure) -> Complete | DeadLetter:
     """End a request with an outcome that says unpaid, unless a call was perhaps paid."""
-    if granted.in_doubt_calls > 0 or granted.charged is not Charged.NO:
-        return in_doubt(replace(NO_REPORT, charged=worse(granted.charged, Charged.UNKNOWN)))
-    return Complete(Result(outcome, granted.charged, failure=failure))
+    return _perhaps_paid(granted) or Complete(Result(outcome, granted.charged, failure=failure))
+
+
+def _perhaps_paid(granted: Granted) -> DeadLetter | None:
+    """Return the end of a request with a call that was paid or perhaps was; None: it has none."""
+    if granted.charged is Charged.YES:
+        return _give_up(replace(NO_REPORT, charged=Charged.YES), ErrorKind.CHARGED_WITHOUT_ANSWER)
+    in_doubt_calls = granted.in_doubt_calls > 0 or granted.charged is Charged.UNKNOWN
+    return in_doubt() if in_doubt_calls else None
 
 
 def give_up_message(granted: Granted) -> DeadLetter:
     """End a request whose message the broker has given up too often."""
-    if granted.in_doubt_calls > 0:
-        return in_doubt()
     message = "the broker gave its message up again and again"
     failure = Failure(ErrorKind.MESSAGE_LOST, message)
-    return DeadLetter(
+    return _perhaps_paid(granted) or DeadLetter(
         Result(Outcome.FAILED, granted.charged, failure=failure), ErrorKind.MESSAGE_LOST
     )
 

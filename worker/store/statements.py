@@ -87,13 +87,13 @@ WITH asked AS (
          in_doubt_calls = r.in_doubt_calls + doubts,
          charged = {CHARGED_AFTER_DOUBTS},
          calls = r.calls + (wanted AND r.in_doubt_calls + doubts <= :max_in_doubt
-                            AND (:max_in_doubt > 0 OR r.charged = 'no'))::int
+                            AND (r.charged = 'no' OR :max_in_doubt > 0 AND r.charged <> 'yes'))::int
     FROM counted
    WHERE r.request_id = counted.request_id
   RETURNING r.request_id, lease_owner, grants, attempts, calls, in_doubt_calls, r.charged,
     requested_at, source, check_type, published_at, now() AS read_at,
     wanted AND in_doubt_calls <= :max_in_doubt
-           AND (:max_in_doubt > 0 OR r.charged = 'no') AS may_call
+           AND (r.charged = 'no' OR :max_in_doubt > 0 AND r.charged <> 'yes') AS may_call
 ), intents AS (
   INSERT INTO verification.provider_call (request_id, call_number, mode, worker, source, check_type,
     published_at)
@@ -178,7 +178,7 @@ WITH entries AS (
          completed_at = CASE WHEN e.outcome IS NULL THEN NULL ELSE now() END,
          lease_owner = NULL, lease_until = NULL, outcome = e.outcome,
          charged = CASE WHEN r.charged = e.charged_before THEN e.charged
-                        ELSE greatest(r.charged, e.call_charged) END,
+                        ELSE greatest(r.charged COLLATE "C", e.call_charged) END,
          due_at = CASE WHEN e.outcome IS NULL THEN now() + make_interval(secs => e.delay) END,
          calls = r.calls - coalesce(e.call_sends = 0 AND e.call_number = r.calls, false)::int,
          attempts = r.attempts + e.counted, in_doubt_calls = r.in_doubt_calls + e.doubted,

@@ -174,7 +174,9 @@ def old(age: float = A_DAY, calls: int = 4) -> Granted:
         # a limit of 0 holds in an outage and for the calls before
         (CallReport(C.UNAVAILABLE, UNKNOWN), granted(), policy(0), True, "dead: in_doubt"),
         (free(C.THROTTLED), granted(charged=UNKNOWN), policy(0), False, "dead: in_doubt"),
-        # only this call's own charge says that its failure was paid
+        # an earlier call is known to be paid: none follows
+        (free(C.UNAVAILABLE), granted(charged=YES), policy(), False,
+         "dead: charged_without_answer"),
         (free(C.SOURCE_FAILED), granted(charged=NO), policy(), False, "in 5 s, counted"),
         (free(C.SOURCE_FAILED), granted(charged=UNKNOWN), policy(), False, "in 5 s, counted"),
     ],
@@ -191,7 +193,8 @@ def test_what_was_before_and_what_is_asked_for_counts_as_well(
         (0, NO, "failed"),
         (0, UNKNOWN, "dead: in_doubt"),  # `expired` and `rejected` would say unpaid
         (1, UNKNOWN, "dead: in_doubt"),
-        (1, YES, "dead: in_doubt"),
+        (0, YES, "dead: charged_without_answer"),
+        (1, YES, "dead: charged_without_answer"),
     ],
 )
 def test_what_may_not_be_called_any_more_says_whether_it_was_perhaps_paid(
