@@ -118,8 +118,9 @@ def _spellings(field: PersonField, value: str) -> tuple[str, ...]:
     whole = [value, " ".join(value), "\u3000".join(value)]
     parts = [value[1:]]
     if "·" in value:
-        parts = value.split("·")
-        whole += [dot.join(parts) for dot in _DOTS]
+        names = value.split("·")
+        whole += [dot.join(names) for dot in _DOTS]
+        parts += [*names, names[0][1:]]
     # One character is an ordinary word.
     return (*whole, *(part for part in parts if len(part) > 1))
 
