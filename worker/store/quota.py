@@ -102,12 +102,14 @@ class QuotaState:
         """Return the state as it stands now: a slot that has passed is lost, a new day is empty.
 
         A clock that goes back over midnight does not open a day again; a day further ahead is of a
-        wrong clock. One that is set back stops nobody for longer than a minute: then the last
-        minute's calls are over.
+        wrong clock, and what was spent in it counts until the next midnight. One that is set back
+        stops nobody for longer than a minute: then the last minute's calls are over.
         """
         state, now, spacing = self, self.now, self.quota.spacing
-        if not self.day - _A_DAY <= (today := shanghai_date(now)) <= self.day:
+        if (today := shanghai_date(now)) > self.day:
             state = replace(self, day=today, calls_today=0, bulk_calls=0)
+        elif today < self.day - _A_DAY:
+            state = replace(self, day=today)
         next_call_at, minute = self.next_call_at, timedelta(seconds=_MINUTE)
         set_back = next_call_at > now + max(minute, _MOST_AHEAD * spacing)
         if set_back:

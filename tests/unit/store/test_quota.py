@@ -147,8 +147,9 @@ ENDED = quota_state(budget=5, calls_today=5)
         (later(ENDED, 86_400), 5),
         # a clock that goes back over midnight does not open the day again
         (later(replace(ENDED, day=date(2026, 3, 2)), 0), 0),
-        # and one that was far ahead, and is set right, closes it for nobody
-        (later(replace(ENDED, day=date(2026, 3, 3)), 0), 5),
+        # and one that was far ahead, and is set right, keeps it closed till midnight
+        (later(replace(ENDED, day=date(2026, 3, 3)), 0), 0),
+        (later(later(replace(ENDED, day=date(2026, 3, 9)), 0), 86_400), 5),
         # the budget was lowered below what is spent
         (quota_state(budget=3, calls_today=5), 0),
         # the smaller limit counts
