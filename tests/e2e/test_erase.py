@@ -39,7 +39,7 @@ def test_a_person_is_erased_and_nobody_else(stack: Stack) -> None:
     put(stack, gzip.compress(json.dumps(request("hers-packed")).encode()), {"reason": "not_json"})
     put(stack, f"id={ID_CARD.lower()}".encode(), {"reason": "not_json"})
     put(stack, b'{"torn', {"reason": "not_json"}, correlation_id=ID_CARD)
-    put(stack, b'{"torn', {"of": [{"whom": f"{ID_CARD[:6]} {ID_CARD[6:]}"}]}, app_id="onb")
+    put(stack, b'{"torn', {"of": [{"whom": f"{ID_CARD[:6]}\u3000{ID_CARD[6:]}"}]}, app_id="onb")
     before = stack.results()
     found, _ = erase(stack, "--dry-run")
     assert found == {"requests": 1, "dead_letters": 5, "requests_open": 0, "events_unsent": 0}

@@ -24,7 +24,7 @@ PUBLISHED_AS = "publisherRoutingKey"
 
 def retry(delivery: Delivery, delay: int) -> Publication:
     """Return the same message for its lane's queue that waits `delay` seconds."""
-    # Who waits for somebody's lease, or for a worker that takes it, has not been worked on.
+    # What has brought workers down does so again, whatever it waited for in between.
     headers: dict[str, str | int] = {"returned": delivery.returned} if delivery.returned else {}
     return _again(delivery, retry_queue(delay, delivery.lane), headers)
 

@@ -48,7 +48,8 @@ def persons_in(tree: object) -> list[Mapping[Any, object]]:
     while rest:  # no recursion: a hostile body is nested as deep as its parser allows
         value = rest.pop()
         if isinstance(value, dict):
-            found.append({name: value[name] for name in _NUMBERS if name in value})
+            if named := {name: value[name] for name in _NUMBERS if name in value}:
+                found.append(named)
             rest += value.values()
         elif isinstance(value, list):
             rest += value

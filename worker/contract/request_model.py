@@ -207,8 +207,9 @@ class Refused:
     body: bytes = field(repr=False)
     """What was read: the same text encrypted twice gives two messages and one request."""
     request: VerificationRequest | None = None
-    """What it asks, where only its encryption, its id's spelling or its data is refused: workers
-    of another version or with other settings may have taken it, and then it is known."""
+    """What it asks, where only its encryption or its id's spelling is wrong: it may be known."""
+    before: VerificationRequest | None = None
+    """What it asked, where workers with less strict checks have taken it before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,8 @@ class RequestReader:
         person = Person(fields)
         request = VerificationRequest(request_id, about[2], person, source, expires_at, context)
         if found:
-            asked = None if unreadable else request
-            return Refused(*about, (*found, *spelling), envelope, delivery.body, asked)
+            before = None if unreadable else request
+            return Refused(*about, (*found, *spelling), envelope, delivery.body, before=before)
         if spelling:
             return Refused(*about, spelling, envelope, delivery.body, request)
         return Accepted(request, envelope, warnings_of(person, self.policy))
@@ -157,11 +157,11 @@ class RequestReader:
         # A CloudEvent around a request: what is in it says who asks.
         is_wrapped = "specversion" in tree
         tree = _child(tree, "data") if is_wrapped else tree
-        user = _child(_child(tree, "personalSpec"), "personalUser")
-        numbers = leaks.numbers_of(user, *leaks.persons_in(tree))
+        own = leaks.numbers_of(_child(_child(tree, "personalSpec"), "personalUser"))
+        numbers = [*own, *leaks.numbers_of(*leaks.persons_in(tree))]
         problems += problems_of(error)
         source, envelope = leaks.without_leaks(_source(tree), envelope, numbers, problems)
-        if leaks.may_be_id_number(source) and not any(map(leaks.may_be_id_number, numbers)):
+        if leaks.may_be_id_number(source) and not any(map(leaks.may_be_id_number, own)):
             source = DEFAULT_SOURCE
         safe = (envelope, delivery, source, numbers)
         if is_wrapped:
@@ -169,7 +169,7 @@ class RequestReader:
         request_id: Any = tree.get("requestId") or delivery.message_id
         if problem := leaks.request_id_problem(request_id, numbers):
             return _unreadable(BadMessage.NO_USABLE_ID, problem, *safe)
-        if not any(map(leaks.may_be_id_number, numbers)):
+        if not any(map(leaks.may_be_id_number, own)):
             # Whose number stands in the wrong place cannot be told: nobody's may.
             if leaks.may_be_id_number(request_id):
                 return _unreadable(BadMessage.NO_USABLE_ID, leaks.LEAK, *safe)

@@ -3,7 +3,7 @@
 And as a person may see it: its shape, with every value masked.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from functools import partial
 from typing import Any
@@ -134,4 +134,9 @@ def holds(body: bytes, id_cards: Collection[str]) -> bool:
     """
     body = body.replace(b"\0", b"")
     texts = (body.decode("utf-8", "ignore"), *personal_texts({"body": tree_of(body)}))
+    return stand_in(texts, id_cards)
+
+
+def stand_in(texts: Iterable[str], id_cards: Collection[str]) -> bool:
+    """Return whether one of these ID numbers stands in one of the texts, however it is spaced."""
     return any(number in text for text in map(spelling.compact, texts) for number in id_cards)

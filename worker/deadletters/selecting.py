@@ -17,7 +17,7 @@ from worker.contract import internal
 from worker.contract.names import RESULTS
 from worker.core.delivery import Letter
 from worker.core.outcome import BadMessage
-from worker.deadletters.body import holds, masked_body
+from worker.deadletters.body import holds, masked_body, personal_texts, stand_in
 from worker.deadletters.reading import (
     UNREADABLE_REASONS,
     Encrypted,
@@ -135,8 +135,8 @@ def select_about(
         nonlocal closed
         forms = list(reader.forms(letter))
         open_ = [body for body, encrypted in forms if encrypted is not Encrypted.CLOSED]
-        beside = repr(letter.properties).encode()
-        is_theirs = any(holds(each, id_cards) for each in (beside, *open_))
+        beside = (repr(letter.properties), *personal_texts({"beside": vars(letter.properties)}))
+        is_theirs = stand_in(beside, id_cards) or any(holds(each, id_cards) for each in open_)
         closed += not is_theirs and len(open_) < len(forms)
         return reader.read(letter) if is_theirs else None
 

@@ -125,11 +125,10 @@ class Flow:
         """Return what tells whether a request is known; of a refused one no row keeps a person."""
         if isinstance(reading, Accepted):
             return self._digests.of_request(reading.request)
-        of_body = self._digests.of_body(reading.body)
-        if reading.request is None:
-            return of_body
-        asked = self._digests.of_request(reading.request)
-        return (*(replace(each, subject=None) for each in asked), *of_body)
+        asked = reading.request or reading.before
+        digests = () if asked is None else self._digests.of_request(asked)
+        digests = tuple(replace(each, subject=None) for each in digests)
+        return digests if reading.request else (*self._digests.of_body(reading.body), *digests)
 
     # 2. What the claim says decides what is next.
 

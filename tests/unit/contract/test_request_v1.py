@@ -489,8 +489,11 @@ def test_a_traceparent_that_is_none_is_dropped(traceparent: str) -> None:
         request(MOBILE, personalSpec={"checkType": 4, "name": NAME, "mobile": MOBILE}),
         request(BANKCARD, bankcard=f" {BANKCARD}", personalSpec=None),
         request(MOBILE, personalSpec=[spec(4)]),
+        # one that is not read as theirs, and somebody else's beside it
+        request(ID_CARD, id_card=ID_CARD, guarantor={"idCard": "110101199003070038"},
+                personalSpec={"checkType": 2, "personalUser": {"name": NAME}}),
     ],
-)
+)  # fmt: skip
 def test_an_id_that_holds_a_number_of_the_person_is_not_usable(body: dict[str, Any]) -> None:
     """It would be a key in the database, in logs and in events."""
     reading = read(body, reply_to="replies", correlation_id="c-1")

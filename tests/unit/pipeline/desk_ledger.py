@@ -22,6 +22,7 @@ from worker.core.claims import (
     HeldElsewhere,
     Recorded,
 )
+from worker.core.digests import fits
 from worker.core.outcome import (
     CallClass,
     Charged,
@@ -139,7 +140,7 @@ class DeskLedger:
         row = self.rows.get(asked.request_id)
         if row is None:
             row = self.rows[asked.request_id] = Row(asked, now, owner, now + LEASE)
-        elif row.asked.digest.fingerprint != asked.digest.fingerprint:
+        elif not fits(asked.digests, row.asked.digest.key_id, row.asked.digest.fingerprint):
             return Conflicting(ErrorKind.CONFLICT)
         elif row.state == "done":
             return row.done()
