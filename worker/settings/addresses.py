@@ -7,7 +7,9 @@ import re
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-ESCAPES = "write %23 for #, %25 for %, %2F for /, %3A for :, %3F for ?, %40 for @, %5B for ["
+ESCAPES = (
+    "write %23 for #, %25 for %, %2F for /, %3A for :, %3F for ?, %40 for @, %5B for [, %5D for ]"
+)
 ADVICE = f"in user and password {ESCAPES}"
 PORT = "its port must be a number from 1 to 65535"
 _BRACKETS = "an IPv6 address stands in brackets, as in [::1]"

@@ -201,10 +201,9 @@ def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
 
 
 def _same_end(result: Result, stored: StoredResult) -> bool:
-    kinds = [
-        None if each is None else each.kind for each in (result.failure, stored.result.failure)
-    ]
-    return result.outcome == stored.result.outcome and kinds[0] == kinds[1]
+    ours, theirs = result.failure, stored.result.failure
+    same_kind = (ours and ours.kind) == (theirs and theirs.kind)
+    return same_kind and result.outcome == stored.result.outcome
 
 
 def _row(database: Connection, entry: Entry) -> Row[Any]:

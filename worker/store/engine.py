@@ -68,7 +68,7 @@ SELECT pg_backend_pid(), name, reset_val,
 """
 
 
-_LAST = datetime.max.replace(tzinfo=UTC)
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class _UtcLoader(Loader):
@@ -76,8 +76,14 @@ class _UtcLoader(Loader):
 
     def load(self, data: Any) -> datetime:
         text = bytes(data).decode()
-        # 9999-12-31T23:59:59Z means never to some, and is of the year 10000 in Asia/Shanghai.
-        return datetime.fromisoformat(text).astimezone(UTC) if text[4] == "-" else _LAST
+        # Never, to some, is the calendar's last second or its first; in another zone that is a time
+        # of the year 10000 or of 1 BC.
+        if text[4] != "-":
+            return _LATEST
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return _EARLIEST
 
 
 def connection_arguments(url: str, application_name: str) -> dict[str, Any]:

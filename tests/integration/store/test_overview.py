@@ -113,6 +113,8 @@ def test_times_are_utc_whatever_zone_the_servers_sessions_have(
     try:
         assert execute(china, text("SHOW timezone")) == [("Asia/Shanghai",)]
         assert execute(china, text("SELECT timestamptz '9999-12-31T23:59:59Z'")) == [(never,)]
+        first = text("SELECT timestamptz '0001-01-01T00:00:00Z' - interval '1 hour'")
+        assert execute(china, first) == [(datetime.min.replace(tzinfo=UTC),)]
         last_at = PostgresRestore(china).knowledge().last_at
     finally:
         china.dispose()
