@@ -67,6 +67,16 @@ class Backlog:
             backlog.messages += [by_name[name], UNREADABLE, request(f"match-{number}", NO_RECORD)]
         return backlog._published(stack)
 
+    def grow(self, stack: Stack, number: int) -> None:
+        """Publish one request that is tried again and one that is dead-lettered."""
+        for kind, id_card, outcome in (
+            ("recovering", FAILS_ONCE, "match"),
+            ("in-vain", CHARGED_IN_VAIN, "failed"),
+        ):
+            name = f"{kind}-more-{number}"
+            self.outcomes[name] = outcome
+            stack.publish(request(name, id_card, "李" + chr(0x4E00 + number)))
+
     def _published(self, stack: Stack) -> Backlog:
         for message in self.messages:
             # Without an address nobody would be told that a message cannot be read.

@@ -87,7 +87,10 @@ def test_when_killed_again_and_again_on_the_way_out_then_nothing_is_lost(
     backlog = Backlog.mixed(stack)
     # No call in no time: results are recorded together, and one crash must not take all of a kind.
     stack.provider.play(latency=0.02)
-    states = [crash(stack, step) for step in steps.split()]
+    states = []
+    for number, step in enumerate(steps.split()):
+        backlog.grow(stack, number)  # or the crashes before have taken all of this kind along
+        states.append(crash(stack, step))
     accounts = recover(stack, backlog)
     for state in states:
         state.assert_done_stays_done(accounts)
