@@ -54,13 +54,8 @@ def lane_of(headers: Mapping[str, object]) -> Lane:
     """Return the lane of a dead letter, ours or the broker's own."""
     if headers.get(LANE) == Lane.BULK:
         return Lane.BULK
-    match headers.get("x-death"):
-        case [*deaths] if any(
-            isinstance(each, dict) and each.get("queue") == REQUEST_QUEUES[Lane.BULK]
-            for each in deaths
-        ):
-            return Lane.BULK
-    return Lane.LIVE
+    queues = [each.get("queue") for each in _deaths(headers)]
+    return Lane.BULK if REQUEST_QUEUES[Lane.BULK] in queues else Lane.LIVE
 
 
 def death(headers: Mapping[str, object]) -> object:
@@ -69,11 +64,16 @@ def death(headers: Mapping[str, object]) -> object:
     A request that was retried has died before, in a retry queue: that is its first death. And its
     publisher may have headers that are called as ours.
     """
-    deaths = headers.get("x-death")
-    for each in deaths if isinstance(deaths, list) else ():
-        if isinstance(each, dict) and each.get("queue") in REQUEST_QUEUES.values():
+    for each in _deaths(headers):
+        if each.get("queue") in REQUEST_QUEUES.values():
             return each.get("reason")
     return None
+
+
+def _deaths(headers: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return where and why the broker has dead-lettered a message, the last time first."""
+    deaths = headers.get("x-death")
+    return [each for each in deaths if isinstance(each, dict)] if isinstance(deaths, list) else []
 
 
 def first_seen(headers: Mapping[str, object]) -> datetime | None:
