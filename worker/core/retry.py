@@ -151,8 +151,9 @@ def _perhaps_paid(granted: Granted) -> DeadLetter | None:
     """Return the end of a request with a call that was paid or perhaps was; None: it has none."""
     if granted.charged is Charged.YES:
         return _give_up(replace(NO_REPORT, charged=Charged.YES), ErrorKind.CHARGED_WITHOUT_ANSWER)
-    in_doubt_calls = granted.in_doubt_calls > 0 or granted.charged is Charged.UNKNOWN
-    return in_doubt() if in_doubt_calls else None
+    if granted.in_doubt_calls > 0 or granted.charged is Charged.UNKNOWN:
+        return in_doubt()
+    return None
 
 
 def give_up_message(granted: Granted) -> DeadLetter:

@@ -14,14 +14,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from worker.core.claims import AlreadyDone, Entry, FencedOut, Recorded
+from worker.core.claims import AlreadyDone, Entry, FencedOut, HeldElsewhere, Recorded
 from worker.core.outcome import (
     CallClass,
     Charged,
     Complete,
+    Decision,
+    ErrorKind,
+    Outcome,
     Result,
     RetryLater,
-    StoredResult,
     worse,
 )
 from worker.core.request import Mode
@@ -190,20 +192,21 @@ def _answer(database: Connection, entry: Entry) -> Recorded | FencedOut:
     After a failover another worker may have had the same grant: what it made of it is not ours.
     """
     row = _row(database, entry)
-    now, decision = not_claimed(row), entry.decision
-    if row.grants == entry.granted.grant and row.state != "working":
-        if isinstance(now, AlreadyDone):
-            ended = not isinstance(decision, RetryLater) and _same_end(decision.result, now.stored)
-            return Recorded(now.stored) if ended else FencedOut(now)
-        if isinstance(decision, RetryLater):
-            return Recorded(None)
+    now = not_claimed(row)
+    if row.grants == entry.granted.grant and row.state != "working" and _is_of(entry.decision, now):
+        return Recorded(now.stored if isinstance(now, AlreadyDone) else None)
     return FencedOut(now)
 
 
-def _same_end(result: Result, stored: StoredResult) -> bool:
-    ours, theirs = result.failure, stored.result.failure
-    same_kind = (ours and ours.kind) == (theirs and theirs.kind)
-    return same_kind and result.outcome == stored.result.outcome
+def _is_of(decision: Decision, now: AlreadyDone | HeldElsewhere) -> bool:
+    """Return whether a decision makes of a row what it is now."""
+    if isinstance(decision, RetryLater):
+        return isinstance(now, HeldElsewhere)
+    return isinstance(now, AlreadyDone) and _end(decision.result) == _end(now.stored.result)
+
+
+def _end(result: Result) -> tuple[Outcome, ErrorKind | None]:
+    return result.outcome, None if result.failure is None else result.failure.kind
 
 
 def _row(database: Connection, entry: Entry) -> Row[Any]:

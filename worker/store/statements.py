@@ -47,6 +47,10 @@ SELECT request_id, lease_owner, grants, attempts, calls, in_doubt_calls, charged
   FROM claimed
 """)
 
+# Whether another call may follow by what the calls before it were charged: none follows one that is
+# known to be paid.
+_MAY_FOLLOW = "(r.charged = 'no' OR :max_in_doubt > 0 AND r.charged <> 'yes')"
+
 # What is known and may be had: it waits and is due or needs no call, or its lease has lapsed. Where
 # a request stands is read and the next call intended in this one statement, under the row's lock:
 # what a late owner records comes before it or after it. A call without an end is in doubt from now
@@ -87,13 +91,13 @@ WITH asked AS (
          in_doubt_calls = r.in_doubt_calls + doubts,
          charged = {CHARGED_AFTER_DOUBTS},
          calls = r.calls + (wanted AND r.in_doubt_calls + doubts <= :max_in_doubt
-                            AND (r.charged = 'no' OR :max_in_doubt > 0 AND r.charged <> 'yes'))::int
+                            AND {_MAY_FOLLOW})::int
     FROM counted
    WHERE r.request_id = counted.request_id
   RETURNING r.request_id, lease_owner, grants, attempts, calls, in_doubt_calls, r.charged,
     requested_at, source, check_type, published_at, now() AS read_at,
     wanted AND in_doubt_calls <= :max_in_doubt
-           AND (r.charged = 'no' OR :max_in_doubt > 0 AND r.charged <> 'yes') AS may_call
+           AND {_MAY_FOLLOW} AS may_call
 ), intents AS (
   INSERT INTO verification.provider_call (request_id, call_number, mode, worker, source, check_type,
     published_at)
