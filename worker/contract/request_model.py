@@ -31,8 +31,8 @@ _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-# The last second of 9999 means never. Where the database's zone is Asia/Shanghai that is a time of
-# the year 10000, and such a row cannot be read. Between these every zone has it.
+# The last second of 9999 means never to some. Where the database's zone is Asia/Shanghai that is of
+# the year 10000, and many drivers of those who read by SQL fail at it. Between these no zone does.
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 

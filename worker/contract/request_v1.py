@@ -180,8 +180,14 @@ class RequestReader:
 
 def _loosest(policy: CheckPolicy, max_bytes: int) -> CheckPolicy:
     """Return a policy that reads the same data as any other, and refuses the least."""
-    off = replace(policy, id_card=IdCardCheck.OFF, luhn=LuhnCheck.OFF, name=NameCheck.OFF)
-    return replace(off, portrait_min_bytes=0, portrait_max_bytes=max_bytes)
+    return replace(
+        policy,
+        id_card=IdCardCheck.OFF,
+        luhn=LuhnCheck.OFF,
+        name=NameCheck.OFF,
+        portrait_min_bytes=0,
+        portrait_max_bytes=max_bytes,
+    )
 
 
 _UNWRAP = (

@@ -112,12 +112,11 @@ def open_engine(
     `DatabaseUnfit` where a pooler is not named or the database's encoding is not UTF8.
     """
     arguments = connection_arguments(url, application_name)
-    limits = _LIMITS
+    limits = dict(_LIMITS)
     if patience is not None:
-        shorter = {"statement_timeout": f"{patience}s", "lock_timeout": f"{patience * 500}ms"}
-        limits = {**limits, **shorter}
+        limits |= {"statement_timeout": f"{patience}s", "lock_timeout": f"{patience * 500}ms"}
     if by_keys:
-        limits = {**limits, **_BY_KEYS}
+        limits |= _BY_KEYS
     if pooled:
         arguments["prepare_threshold"] = None
         arguments["cursor_factory"] = limiting_cursor(limits)
